@@ -70,10 +70,49 @@ def _line(module: str, attribute: str, name: str) -> str:
   return f"  from {module} import (\n    {attribute} as {name},\n  )\n"
 
 
+def _imports(text: str) -> list[str]:
+  """The lines of the imports of a typed half."""
+  return [line.strip() for line in text.splitlines() if " as " in line]
+
+
+def _classes(path: pathlib.Path) -> list[str]:
+  """Names of the public classes of a module; of a package none."""
+  if not path.exists():
+    return []
+  body = ast.parse(path.read_text()).body
+  names = (node.name for node in body if isinstance(node, ast.ClassDef))
+  return [name for name in names if not name.startswith("_")]
+
+
+def _report(path: pathlib.Path, before: str, after: str) -> None:
+  """Prints what a file offers now, and which classes it does not."""
+  old, new = _imports(before), _imports(after)
+  print(f"{path.relative_to(ROOT)}: put in order")
+  for line in (line for line in new if line not in old):
+    print(f"  offers {line.rpartition(' ')[2].strip(',')}")
+    module = path.parent / f"{line.split()[-1]}.py"
+    package = ".".join(module.with_suffix("").relative_to(ROOT).parts)
+    for name in _classes(module):
+      if f"{name} as {name}" not in after:
+        print(f"  not the class {name}. To offer it, too, add the line")
+        print(f"    from {package} import {name} as {name}")
+        print("  under TYPE_CHECKING, and run this again.")
+  for line in (line for line in old if line not in new):
+    print(f"  no longer offers {line.rpartition(' ')[2].strip(',')}")
+
+
 def main() -> None:
-  """Writes all files anew."""
+  """Writes all files anew, and prints what has changed."""
+  changed = False
   for path in faces():
-    path.write_text(completed(path))
+    before, after = path.read_text(), completed(path)
+    if before != after:
+      changed = True
+      path.write_text(after)
+      _report(path, before, after)
+  if not changed:
+    print("All public modules are offered already. New classes and functions")
+    print("need a line under TYPE_CHECKING in their package's __init__.py.")
 
 
 if __name__ == "__main__":

@@ -129,6 +129,27 @@ def test_typed_halves_are_those_of_the_script(path):
     pytest.fail(f"{path}: run `python -m scripts.public_names`", pytrace=False)
 
 
+def test_the_script_prints_what_it_offers_and_what_not(
+  tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setattr(public_names, "ROOT", tmp_path)
+  package = tmp_path / "jaxseq"
+  package.mkdir()
+  (package / "__init__.py").write_text(
+    "if TYPE_CHECKING:\n  from jaxseq import old as old\nelse:\n"
+    "  __getattr__, __dir__, __all__ = _lazy.attach(__name__)\n"
+  )
+  (package / "prices.py").write_text("class Prices: ...\nclass _Own: ...\n")
+  public_names.main()
+  told = capsys.readouterr().out
+  assert "offers prices\n" in told
+  assert "no longer offers old\n" in told
+  assert "from jaxseq.prices import Prices as Prices\n" in told
+  assert "_Own" not in told
+  public_names.main()
+  assert "All public modules are offered" in capsys.readouterr().out
+
+
 def test_importing_the_package_loads_nothing_else():
   code = (
     "import sys; before = set(sys.modules); import jaxseq; "

@@ -328,10 +328,10 @@ class SeriesEstimator(SequenceEstimator):
     raise NotImplementedError
 
   @final
-  def _read(self, X: Any, *y: Any, reset: bool) -> Rows:
+  def _read(self, X: Any, *y: Any, reset: bool, **options: Any) -> Rows:
     series = series_input.read(self, X, reset=reset)
     rows = Rows(series.values, ids=series.ids, channels=series.channels)
-    return self._targets(y[0], rows, reset=reset) if y else rows
+    return self._targets(y[0], rows, reset=reset, **options) if y else rows
 
   @final
   def _standardization(self, rows: Rows, train: np.ndarray) -> dict[str, Any]:

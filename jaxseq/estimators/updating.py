@@ -18,11 +18,26 @@ from jaxseq.training import supervised
 
 @dataclasses.dataclass(eq=False, repr=False)
 class Updated(base.SequenceEstimator):
-  """Base of estimators that make single updates."""
+  """Base of estimators that make single updates.
+
+  A `partial_fit` reads its arguments as `fit` does: `return self._go_on(X, y)`,
+  with options of `_read`.
+  """
 
   def _problem(self, arm: Any, source: Any) -> Any:
     """Returns the problem of an update."""
     return self._task.problem(arm, source, None)
+
+  @final
+  def _go_on(self, *inputs: Any, carry: bool = False, **options: Any) -> Self:
+    """Makes one update with all examples; with `carry` states are kept."""
+    first = not hasattr(self, "_training")
+    rows = self._read(*inputs, reset=first, **options)
+    material = self._material(rows, None, *() if first else self._training[:1])
+    if first:
+      self.n_updates_ = 0
+    self._make_update(material, carry=carry)
+    return self
 
   @final
   def _make_update(
@@ -74,20 +89,6 @@ class Updated(base.SequenceEstimator):
 @dataclasses.dataclass(eq=False, repr=False)
 class UpdatedEstimator(Updated, base.SeriesEstimator):
   """Base of estimators that go on learning from series that come later."""
-
-  @final
-  def _go_on(
-    self, X: Any, y: Any, *, carry: bool = False, **options: Any
-  ) -> Self:
-    """Makes one update with all examples; with `carry` states are kept."""
-    first = not hasattr(self, "_training")
-    rows = self._read(X, reset=first)
-    rows = self._targets(y, rows, reset=first, **options)
-    material = self._material(rows, None, *() if first else self._training[:1])
-    if first:
-      self.n_updates_ = 0
-    self._make_update(material, carry=carry)
-    return self
 
 
 def check_streams(states: Any, count: int) -> None:

@@ -20,7 +20,13 @@ from jaxseq.mixers import positions
 
 
 def split(x: jax.Array, heads: int) -> jax.Array:
-  """Returns (..., heads * width) as (..., heads, width)."""
+  """Returns (..., heads * width) as (..., heads, width).
+
+  Raises:
+    ValueError: heads do not divide the last axis.
+  """
+  if x.shape[-1] % heads:
+    raise contract.error("heads", heads, f"a divisor of {x.shape[-1]}")
   return x.reshape(*x.shape[:-1], heads, -1)
 
 

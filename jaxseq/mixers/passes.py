@@ -2,7 +2,9 @@
 
 It gets `over`, by which recurrences run over a sequence, one element or a tree:
 `over(recurrence.causal_conv, x, weight, bias, window, reset)`, with arguments
-as for sequences, (*batch, time, heads, n) where there are heads.
+as for sequences, (*batch, time, heads, n) where there are heads. A scan other
+than the package's own comes with its function of one element,
+`over(scan, q, k, v, state, reset=reset, step=step)`, see `make`.
 """
 
 from collections.abc import Callable
@@ -31,11 +33,19 @@ def make(
     config_type: the mixer's Config.
     init: the mixer's function of this name.
     initial_state: likewise.
-    run: what both do, `run(over, config, params, x, state, reset)`, where
-      `over(recurrence.causal_conv, x, ...)` and the like, with arguments as
-      over a sequence, run over what there is. Parameters are float32 or wider.
-      The first lines of its docstring are those of `apply`.
+    run: what both do, `run(over, config, params, x, state, reset)`. Parameters
+      are float32 or wider. The first lines of its docstring are those of
+      `apply`.
     **options: of `apply`, the decorator.
+
+  In `apply`, `over(scan, *arrays, state, reset=reset, step=step)` calls
+  `scan(*arrays, state, reset=reset, axis=axis)`, whose arrays are as `run` has
+  them: (*batch, time, heads, n) after `head_parts.split`, with reset (*batch,
+  time). In `step` it calls `step(*arrays, state, reset=reset)` without the time
+  axis. Both return outputs and the last state. `step` may be left out for scans
+  of `jaxseq.recurrence` such as `linear_scan`; an error lists them. A scan that
+  needs heads in front of time moves them itself, and gives each head its flags
+  by `head_parts.resets`; docs/recurrences.md has an example.
   """
 
   def whole(config, params, x, state=None, reset=None, *, axis=None):
@@ -169,7 +179,20 @@ def over_element(
   **options: Any,
 ) -> Any:
   """Runs over one element, by `step`, or the one that belongs to a scan."""
-  return (step or _steps()[scan])(*arguments, **options)
+  step = step or _of_scan(_steps(), scan, "pass its function of one element")
+  return step(*arguments, **options)
+
+
+def _of_scan(functions, scan, remedy):
+  """The function of a scan in a table, or an error with a remedy."""
+  if scan in functions:
+    return functions[scan]
+  name = getattr(scan, "__name__", repr(scan))
+  known = ", ".join(known.__name__ for known in functions)
+  raise ValueError(
+    f"scan: got {name}, expected one of {known}; or {remedy},"
+    f" over({name}, ..., step=function)."
+  )
 
 
 @functools.cache

@@ -119,6 +119,7 @@ def make(env_id: str, options: Mapping[str, Any] | None = None) -> Game:
     what = "a single environment with Discrete actions"
     raise _validate.error("env_id", env_id, what)
   seen = env.observation_space(env_params)
+  action_masks.check(seen, actions)
   if action_masks.is_masked(seen):
     what = "an environment without masks of actions"
     raise _validate.error("env_id", env_id, what)

@@ -173,7 +173,11 @@ class Regressor(linen.Module):
 def negative_log_likelihood(
   mean: jax.Array, variance: jax.Array, targets: jax.Array
 ) -> jax.Array:
-  """Returns that of a Gaussian, (...), see `losses`; variances have a floor."""
+  """Returns the negative log-likelihood (...) of Gaussians, in nats.
+
+  It is summed over the last axis of the arguments, (..., numbers) each, without
+  the constant; see `losses`. Variances are at least `FLOOR`.
+  """
   return losses.negative_log_likelihood(mean, variance, targets, FLOOR)
 
 

@@ -7,7 +7,6 @@ dataclass, and gives an object that is hashable and so can be static under
 `jax.jit`.
 """
 
-import ast
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ from typing import TypeVar
 import numpy as np
 
 from jaxseq.training import _field_names
+from jaxseq.training import _overrides
 from jaxseq.training import app
 from jaxseq.training import errors
 from jaxseq.training import files
@@ -41,23 +41,9 @@ EMPTY = FrozenMapping()
 # Some fields of a dataclass that is built later, such as those that arms share.
 Fields = Annotated[Mapping[str, Any], "fields"]
 
+Rename = Callable[[dict[str, Any], dict[str, Any]], Mapping[str, Any]]
+
 _MISSING = dataclasses.MISSING
-_OPTIONS = "options"
-# Values that are no literals of Python.
-_WORDS = {
-  "true": True,
-  "false": False,
-  **{word: float(word) for word in ("inf", "-inf", "nan")},
-}
-_ARTICLES = {
-  int: "an int",
-  float: "a float",
-  bool: "a bool",
-  str: "a string",
-  complex: "a complex number",
-  bytes: "bytes",
-  types.NoneType: "None",
-}
 
 
 def options(of: str, annotations: Callable[[Any], Mapping[str, Any]]) -> Any:
@@ -69,7 +55,7 @@ def options(of: str, annotations: Callable[[Any], Mapping[str, Any]]) -> Any:
       how the command line's text is read where the file sets nothing.
   """
   return dataclasses.field(
-    default=EMPTY, metadata={_OPTIONS: (of, annotations)}
+    default=EMPTY, metadata={_overrides.OPTIONS: (of, annotations)}
   )
 
 
@@ -97,7 +83,12 @@ def from_config_dict(cls: type[T], config: Any, *, name: str = "config") -> T:
   return _convert_dataclass(cls, _field_names.shallow(config), name, None)
 
 
-def load(spec: str | None, overrides: Sequence[str], cls: type[T]) -> T:
+def load(
+  spec: str | None,
+  overrides: Sequence[str],
+  cls: type[T],
+  rename: Rename = lambda before, after: after,
+) -> T:
   """Builds the config of a command line.
 
   Args:
@@ -107,6 +98,8 @@ def load(spec: str | None, overrides: Sequence[str], cls: type[T]) -> T:
       read as what the field holds in the file; where it holds nothing there, as
       a Python literal, or as text if it is none.
     cls: the dataclass to build.
+    rename: from the fields of the file, and those with the overrides, to the
+      fields to build it of.
 
   Raises:
     UserError: the file cannot be loaded, or `from_config_dict` refused it.
@@ -120,15 +113,36 @@ def load(spec: str | None, overrides: Sequence[str], cls: type[T]) -> T:
   module = importlib.util.module_from_spec(module_spec)
   try:
     module_spec.loader.exec_module(module)
-    config = module.get_config(*([variant] if variant else []))
+    config = _getter(module)(*([variant] if variant else []))
   except (ValueError, TypeError, AttributeError, SyntaxError) as error:
     raise errors.UserError(
       f"--config: {path}: {errors.one_sentence(error)}"
     ) from error
-  fields = _thawed(_field_names.shallow(config))
+  before = _thawed(_field_names.shallow(config))
+  fields = _thawed(before)
   for override in overrides:
-    _set(cls, fields, *override.split("=", 1))
-  return from_config_dict(cls, fields)
+    _overrides.put(cls, fields, *override.split("=", 1))
+  try:
+    return from_config_dict(cls, rename(before, fields))
+  except FieldError as error:
+    path = error.path.removeprefix("config.")
+    whole = path in (override.split("=", 1)[0] for override in overrides)
+    hint = _overrides.one_by_one(before, path) if whole else ""
+    if not hint:
+      raise
+    raise FieldError(f"{error}. {hint}", error.path) from error
+
+
+def _getter(module: types.ModuleType) -> Callable[..., Any]:
+  """Returns the `get_config` of a file."""
+  getter = getattr(module, "get_config", None)
+  if callable(getter):
+    return getter
+  got = "no such name" if getter is None else f"a {type(getter).__name__}"
+  raise errors.UserError(
+    f"--config: {module.__file__}: get_config: got {got}, expected a function "
+    "that returns the config. Write `def get_config(): return Config(...)`"
+  )
 
 
 def freeze(value: Any) -> Any:
@@ -179,66 +193,6 @@ def _thawed(value: Any) -> Any:
   if not isinstance(value, Mapping):
     return value
   return {name: _thawed(item) for name, item in value.items()}
-
-
-def _set(cls: type, fields: dict[str, Any], path: str, text: str) -> None:
-  """Puts what a command line says into dictionaries and lists."""
-  *above, last = re.findall(r"[^.\[\]]+", path)
-  holder, name = fields, "config"
-  for field in above:
-    key, inner = _entry(holder, field, name, path)
-    if inner is None:
-      # What the file leaves out is set from here on.
-      inner = holder[key] = {}
-    holder, name = inner, f"{name}.{field}"
-  key, old = _entry(holder, last, name, path)
-  if old is None and _is_text(cls, fields, [*above, last]):
-    old = ""
-  holder[key] = _read(old, text, path)
-
-
-def _entry(holder: Any, field: str, name: str, path: str) -> tuple[Any, Any]:
-  """Returns the key of a field or item, and what is there."""
-  if isinstance(holder, dict):
-    return field, holder.get(field)
-  if not isinstance(holder, list):
-    raise errors.UserError(
-      f"--config.{path}: {name} is {holder!r}, which has no fields"
-    )
-  if not field.isdecimal() or int(field) >= len(holder):
-    raise errors.UserError(
-      f"--config.{path}: {name} has {len(holder)} items, of which {field} is "
-      "none"
-    )
-  return int(field), holder[int(field)]
-
-
-def _is_text(cls: type, fields: dict[str, Any], path: list[str]) -> bool:
-  """True if a path leads to an option that takes text, see `options`."""
-  holder = {field.name: field for field in dataclasses.fields(cls)}.get(path[0])
-  of, annotations = getattr(holder, "metadata", {}).get(_OPTIONS, ("", None))
-  if of not in fields or len(path) != 2:
-    return False
-  hint = annotations(fields[of]).get(path[1])
-  return str in (hint, *typing.get_args(hint))
-
-
-def _read(old: Any, text: str, path: str) -> Any:
-  """Returns the value that a text gives a field which holds `old`."""
-  if isinstance(old, str):
-    return text
-  try:
-    value = ast.literal_eval(text)
-  except (ValueError, SyntaxError, MemoryError, RecursionError):
-    value = _WORDS.get(text.lower(), text)
-  if isinstance(old, bool) and value in (0, 1):
-    return bool(value)
-  # Options of a loader have no annotations that would tell of the mistake.
-  if isinstance(old, (int, float)) and isinstance(value, str):
-    raise errors.UserError(
-      f"--config.{path}={text}: expected {_ARTICLES[type(old)]}"
-    )
-  return value
 
 
 def to_json(value: Any) -> Any:
@@ -457,8 +411,8 @@ def _describe(annotation: Any) -> str:
     return f"a tuple, each item {_describe(args[0])}"
   if origin is tuple:
     return "a tuple (" + ", ".join(_describe(arg) for arg in args) + ")"
-  if annotation in _ARTICLES:
-    return _ARTICLES[annotation]
+  if annotation in _overrides.ARTICLES:
+    return _overrides.ARTICLES[annotation]
   if dataclasses.is_dataclass(annotation):
     names = ", ".join(f.name for f in dataclasses.fields(annotation))
     return f"a mapping with fields of {annotation.__name__} ({names})"

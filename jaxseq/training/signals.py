@@ -5,12 +5,14 @@ finishes the chunk that runs, saves, and leaves with exit code 0, so that the
 job counts as ended in order and can be started again.
 """
 
+import _thread
 from collections.abc import Iterable
 from collections.abc import Iterator
 import os
 import signal
 import sys
 import threading
+import time
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -39,19 +41,52 @@ def exit_on_sigterm() -> None:
   """Makes SIGTERM end the program in order where no loop runs.
 
   Before training, and between two runs, there is nothing to save: what has been
-  trained is saved already.
+  trained is saved already. Python drops an exception that is raised inside of a
+  callback, such as one of its garbage collector. The signal is therefore raised
+  again, once a second, until the program leaves.
   """
+  if threading.current_thread() is not threading.main_thread():
+    return
+  program = _outermost(sys._getframe())
+  leaving: SystemExit | None = None
 
   def leave(number, frame):
-    del frame
-    os.write(
-      2,
-      f"\nSIGTERM: stopped outside of training; {_GOES_ON}\n".encode(),
-    )
-    raise SystemExit(EXIT_CODES[signal.Signals(number).name])
+    nonlocal leaving
+    if leaving is None:
+      leaving = SystemExit(EXIT_CODES[signal.Signals(number).name])
+      os.write(
+        2,
+        f"\nSIGTERM: stopped outside of training; {_GOES_ON}\n".encode(),
+      )
+      # Not a `threading.Thread`, whose locks the main thread may hold.
+      _thread.start_new_thread(_raise_again, (number,))
+    elif _is_leaving() or _outermost(frame) is not program:
+      return
+    raise leaving
 
-  if threading.current_thread() is threading.main_thread():
-    signal.signal(signal.SIGTERM, leave)
+  signal.signal(signal.SIGTERM, leave)
+
+
+def _outermost(frame):
+  """The frame of the program; at its end, that of what the interpreter runs."""
+  while frame is not None and frame.f_back is not None:
+    frame = frame.f_back
+  return frame
+
+
+def _is_leaving():
+  """True if a `finally` or an `__exit__` runs because of a SystemExit."""
+  error = sys.exc_info()[1]
+  while error is not None and not isinstance(error, SystemExit):
+    error = error.__context__
+  return error is not None
+
+
+def _raise_again(number):
+  """Calls the handler of a signal in the main thread, once a second."""
+  while True:
+    time.sleep(1)
+    _thread.interrupt_main(number)
 
 
 def one_by_one(runs: Iterable[T]) -> Iterator[T]:

@@ -37,6 +37,9 @@ def test_the_agent_of_the_page_remembers_and_its_config_is_one():
   assert names["again"]["mean_return"] == names["scores"]["mean_return"]
   assert names["metrics"]["loss"].shape == (3, 2)
   assert [step for step, _ in names["returns"]] == [1024, 2048, 3072, 4096]
+  assert pathlib.Path(names["film"]).stat().st_size > 1000
+  assert names["saved"].directory.is_dir()
+  assert names["seeds"].num_updates.tolist() == [4, 4]
   exec(experiment, names)
   config = configuration.from_config_dict(rl_arms.Config, names["get_config"]())
   for arm in config.arms:
@@ -51,3 +54,9 @@ def test_the_page_on_environments_runs():
   assert names["observations"].shape == (60, 9)
   assert len(names["env"].step(*_reset(names))) == 5
   assert names["first"]["action_mask"].shape == (64,)
+  env, params = names["envs"].make("OpenCells")
+  shown, state = env.reset(jax.random.key(0), params)
+  assert int(shown["action_mask"].sum()) == 4
+  action = shown["action_mask"].argmax()
+  _, _, reward, *_ = env.step(jax.random.key(1), state, action, params)
+  assert reward == 1

@@ -138,7 +138,11 @@ def test_help_of_a_verb_names_its_tasks(capsys):
 def test_help_tells_of_the_tasks():
   done = run("--help")
   assert done.returncode == 0
-  assert all(task in done.stdout for task in lines.LINES)
+  missing = [task for task in lines.LINES if task not in done.stdout]
+  assert not missing, (
+    f"`jaxseq --help` does not name {missing}. Add them to the docstring of "
+    "jaxseq/programs/command.py"
+  )
   for arguments in (["train", "events"], ["serve"]):
     done = run(*arguments, "--help")
     assert done.returncode == 0
@@ -184,4 +188,8 @@ def test_every_config_is_one_of_its_task(variant):
 
 def test_every_experiment_is_a_task_of_the_command():
   files = (programs.ROOT / "experiments").glob("[!_]*.py")
-  assert {file.stem for file in files} == {*lines.LINES, "serve"}
+  missing = {file.stem for file in files} ^ {*lines.LINES, "serve"}
+  assert not missing, (
+    f"{missing}: in experiments/ or in LINES of jaxseq/tasks/lines.py alone. "
+    "Add the file experiments/NAME.py, or the line of that name"
+  )

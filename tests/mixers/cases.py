@@ -13,6 +13,7 @@ import pytest
 from jaxseq import mixers
 from tests.mixers import checks
 
+# Of all mixers with their defaults; docs/mixers.md says it.
 D_MODEL = 6
 # float32 sums in another order, over at most 37 steps.
 FLOAT32 = {"rtol": 1e-4, "atol": 1e-5}
@@ -79,6 +80,8 @@ def bind(case, zeros=False):
       )
     else:
       params = _perturbed(init(jax.random.key(0), config))
+    if not options:
+      _check_width(module, config, params)
   return Mixer(
     module,
     config,
@@ -87,6 +90,23 @@ def bind(case, zeros=False):
     jax.jit(functools.partial(module.step, config)),
     name,
   )
+
+
+def _check_width(module, config, params):
+  """Runs a mixer's defaults once, without numbers: do they take the width?"""
+
+  def run(params, x):
+    return module.step(config, params, x, module.initial_state(config))
+
+  try:
+    jax.eval_shape(run, params, jnp.zeros((D_MODEL,)))
+  except (TypeError, ValueError) as error:
+    error.add_note(
+      f"The defaults of {module.__name__}.Config have to take any d_model, "
+      f"here {D_MODEL}. Choose what has to divide it, such as a number of "
+      "heads, by contract.largest_divisor(d_model, ...)."
+    )
+    raise
 
 
 def _perturbed(params):

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxseq.mixers import head_parts
 
@@ -32,3 +33,8 @@ def test_lengths_norms_and_gates_of_heads():
   squares = head_parts.normed(parts, jnp.ones(2), 0.0) ** 2
   np.testing.assert_allclose(squares.mean(-1), 1, rtol=1e-6)
   np.testing.assert_array_equal(head_parts.gated(parts, 0 * parts), 0)
+
+
+def test_heads_that_do_not_divide_the_width_are_refused():
+  with pytest.raises(ValueError, match="heads: got 4, expected a divisor of 6"):
+    head_parts.split(jnp.zeros((2, 6)), 4)

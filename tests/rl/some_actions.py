@@ -18,16 +18,27 @@ class _State(base.EnvState):
   mask: jax.Array
 
 
+def _space(parts):
+  """The space of nested dictionaries of spaces."""
+  if isinstance(parts, dict):
+    return spaces.Dict({name: _space(part) for name, part in parts.items()})
+  if type(parts) is spaces.Tuple:
+    return spaces.Tuple(tuple(map(_space, parts.spaces)))
+  return parts
+
+
 @dataclasses.dataclass(frozen=True)
 class SomeActions(base.Environment):
   """Allows some actions at random, none of them if that is how it falls.
 
-  Pays 1 for an action that was allowed.
+  Pays 1 for an action that was allowed. The `form` of an observation says where
+  the mask is: "", "goal", or one that no agent takes.
   """
 
   choices: tuple[int, ...] = (3,)
   chance: float = 0.7
   numbers: bool = False
+  form: str = ""
 
   max_steps = 4
 
@@ -54,11 +65,28 @@ class SomeActions(base.Environment):
 
   def observe(self, state, params):
     seen = jnp.sin(state.time.astype(jnp.float32))[None]
-    return action_masks.join(seen, state.mask)
+    return self._formed(seen, state.mask, jnp.zeros(1), tuple)
+
+  def _formed(self, seen, mask, goal, pair):
+    """An observation, or its space, with the mask where the form says."""
+    masked = {"observation": seen, "action_mask": mask}
+    return {
+      "": masked,
+      "goal": {**masked, "goal": goal},
+      "without observation": {"action_mask": mask},
+      "mask": {"observation": seen, "mask": mask},
+      "legal": {"observation": seen, "legal_actions": mask, "goal": goal},
+      "nested": {"agent": masked, "goal": goal},
+      "tuple": pair((seen, mask)),
+      "dict in a tuple": pair((masked, goal)),
+      "mask in a mask": {"observation": masked, "action_mask": mask},
+    }[self.form]
 
   def observation_space(self, params=None):
-    return action_masks.with_mask(
-      spaces.Box(-1.0, 1.0, (1,)), sum(self.choices)
+    box = spaces.Box(-1.0, 1.0, (1,))
+    masked = action_masks.with_mask(box, sum(self.choices))
+    return _space(
+      self._formed(box, masked.spaces["action_mask"], box, spaces.Tuple)
     )
 
   def action_space(self, params=None):

@@ -274,6 +274,11 @@ def test_overrides(tmp_path, override, fields):
     ("optim.rate=1", "config.optim has no field 'rate'"),
     ("optim.lr=-1", "config.optim: lr must be positive"),
     ("layers[0].rate=1", "config.layers[0] has no field 'rate'"),
+    (
+      "mixer=s5",
+      "config.mixer: got 's5' (str), expected a mapping. Set what is in it one "
+      "by one, as --config.mixer.text=a",
+    ),
   ],
 )
 def test_wrong_overrides(tmp_path, override, message):
@@ -281,6 +286,18 @@ def test_wrong_overrides(tmp_path, override, message):
   with pytest.raises(errors.UserError) as caught:
     configuration.load(str(tmp_path / "file.py"), [override], Config)
   assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+  ("text", "got"),
+  [("get_config = {'optim': {'lr': 1.0}}", "a dict"), ("", "no such name")],
+)
+def test_a_file_has_a_function(tmp_path, text, got):
+  path = tmp_path / "file.py"
+  path.write_text(text)
+  message = f"get_config: got {got}, expected a function .* Write `def get_conf"
+  with pytest.raises(errors.UserError, match=message):
+    configuration.load(str(path), [], Config)
 
 
 def test_a_file_may_return_the_dataclass(tmp_path):

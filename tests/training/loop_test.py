@@ -385,6 +385,58 @@ def test_sigterm_outside_of_the_loop_ends_in_order():
   assert not result.stdout
 
 
+def test_sigterm_in_a_callback_ends_the_program_all_the_same():
+  result = programs.run(
+    "-c",
+    """
+import gc, os, signal, time
+from jaxseq.training import signals
+
+def callback(phase, info):
+  gc.callbacks.clear()
+  os.kill(os.getpid(), signal.SIGTERM)
+
+signals.exit_on_sigterm()
+gc.callbacks.append(callback)
+gc.collect()
+end = time.monotonic() + 20
+while time.monotonic() < end:
+  pass
+print('still here')
+""",
+  )
+  assert "Exception ignored in" in result.stderr
+  assert result.stderr.count("SIGTERM: stopped outside of training") == 1
+  assert result.returncode == 0
+  assert not result.stdout
+
+
+def test_sigterm_does_not_cut_off_what_follows_the_program():
+  result = programs.run(
+    "-c",
+    """
+import atexit, os, signal, time
+from jaxseq.training import signals
+
+def wait(what):
+  end = time.monotonic() + 1.5
+  while time.monotonic() < end:
+    pass
+  print(what, flush=True)
+
+atexit.register(wait, 'registered')
+signals.exit_on_sigterm()
+try:
+  os.kill(os.getpid(), signal.SIGTERM)
+finally:
+  wait('cleaned')
+""",
+  )
+  assert result.returncode == 0
+  assert result.stdout.split() == ["cleaned", "registered"]
+  assert "Traceback" not in result.stderr
+
+
 def test_sigterm_saves_and_exits_with_0(tmp_path, toy_reference):
   workdir = tmp_path / "run"
   process = start_and_wait(workdir, 3)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import dataclasses
 import os
 import typing
+from typing import Annotated
 from typing import Any
 from typing import ClassVar
 from typing import NamedTuple
@@ -17,6 +18,10 @@ from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import _fields
 from jaxseq.data import datasets
+
+# Types of fields with bounds: a number of things, from 1 on; a number above 0.
+Count = Annotated[int, "count"]
+Positive = Annotated[float, "positive"]
 
 
 class Examples(NamedTuple):
@@ -44,6 +49,8 @@ class Source:
 
   A source is JSON: it lies in a file beside the network's variables. Its
   constants are those of the training examples, whatever it is applied to.
+  Fields are checked by their types: numbers are finite, one of type `Count` is
+  an integer of at least 1, and one of type `Positive` is above 0.
 
   Attributes:
     reader: the form of the files that it was read from; None for what comes in
@@ -62,11 +69,17 @@ class Source:
   def __post_init__(self):
     _validate.literals(self)
     _fields.check(self)
-    for name, hint in _fields.hints(type(self)).items():
-      value, kinds = getattr(self, name), (hint, *typing.get_args(hint))
-      if value is not None and int in kinds:
+    hints = typing.get_type_hints(type(self), include_extras=True)
+    for field in dataclasses.fields(self):
+      name, value, hint = (
+        field.name,
+        getattr(self, field.name),
+        hints[field.name],
+      )
+      kinds = (hint, *typing.get_args(hint))
+      if value is not None and Count in kinds:
         _validate.integer(name, value, 1, _limits.COUNT)
-      elif value is not None and float in kinds:
+      elif value is not None and Positive in kinds:
         _validate.above_zero(name, value)
     if self.reader is not None:
       _validate.choice("reader", self.reader, self.forms)

@@ -72,8 +72,8 @@ class EventSource(base.Source):
 
   _: dataclasses.KW_ONLY
   classes: tuple[str, ...] | None = None
-  horizon: float | None = None
-  length: int | None = None
+  horizon: base.Positive | None = None
+  length: base.Count | None = None
   start: str | None = None
   unit: _event_streams.Unit | None = None
   stream: str | None = None

@@ -49,7 +49,7 @@ class GraphSource(base.Source):
 
   _: dataclasses.KW_ONLY
   nodes: tuple[str, ...] | None = None
-  destinations: int | None = None
+  destinations: base.Count | None = None
   source: str = "source"
   destination: str = "destination"
   time: str = "time"

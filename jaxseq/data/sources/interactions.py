@@ -83,7 +83,7 @@ class InteractionSource(base.Source):
   item: str = "item"
   time: str = "time"
   delimiter: str | None = None
-  gap: float | None = None
+  gap: base.Positive | None = None
   texts: tuple[str, ...] | None = None
   keys: tuple[str, ...] | None = None
 

@@ -48,8 +48,8 @@ class ParagraphSource(base.Source):
   forms: ClassVar[tuple[str, ...]] = ("paragraphs",)
 
   _: dataclasses.KW_ONLY
-  buckets: int = 8192
-  words: int = 48
+  buckets: base.Count = 8192
+  words: base.Count = 48
   pattern: str = "**/*"
 
   def _prepare(self, values, lengths, times, targets):

@@ -106,9 +106,9 @@ class SeriesSource(base.Source):
   target_deviation: tuple[float, ...] | None = None
   missing: missing_values.Missing = "refuse"
   fill: tuple[float, ...] | None = None
-  length: int | None = None
+  length: base.Count | None = None
   gaps: Literal["channel", "extras"] | None = None
-  step: float | None = None
+  step: base.Positive | None = None
   columns: table_layouts.Columns | None = None
   target: Literal["class", "number", "step", "none"] = "none"
 

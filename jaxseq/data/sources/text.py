@@ -46,7 +46,7 @@ class TextSource(base.Source):
   forms: ClassVar[tuple[str, ...]] = ("text_files",)
 
   _: dataclasses.KW_ONLY
-  vocab_size: int | None = None
+  vocab_size: base.Count | None = None
   tokens: tuple[str, ...] | None = None
   tokenizer: str | None = None
   pattern: str = "**/*"

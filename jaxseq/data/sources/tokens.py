@@ -28,8 +28,8 @@ class TokenSource(base.Source):
 
   _: dataclasses.KW_ONLY
   classes: tuple[str, ...] | None = None
-  length: int | None = None
-  vocab_size: int | None = None
+  length: base.Count | None = None
+  vocab_size: base.Count | None = None
   tokens: tuple[str, ...] | None = None
 
   def _prepare(self, values, lengths, times, targets):

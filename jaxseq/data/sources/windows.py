@@ -74,9 +74,9 @@ class WindowSource(base.Source):
   deviation: tuple[float, ...] | None = None
   missing: missing_values.Missing = "refuse"
   fill: tuple[float, ...] | None = None
-  length: int = 1
-  horizon: int = 1
-  step: float | None = None
+  length: base.Count = 1
+  horizon: base.Count = 1
+  step: base.Positive | None = None
   time: str | None = None
   delimiter: str | None = None
   steps: Steps = "refuse"

@@ -72,6 +72,10 @@ def chunked(
       _checks.floating(**{name: leaf})
       if jnp.shape(leaf)[: len(axes)] != tuple(axes):
         expected = f"one that begins with {tuple(axes)}"
+        if reset is not None:
+          expected += (
+            f", as reset {tuple(lead)} has every batch axis, heads too"
+          )
         raise _validate.error(name, f"shape {jnp.shape(leaf)}", expected)
   _checks.reset(reset, tuple(lead))
   size = min(_validate.positive("size", size), time)

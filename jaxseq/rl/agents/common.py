@@ -118,11 +118,32 @@ class Config:
       expected = f"1: the mixer {stack.mixer!r} {lacks}"
       raise _validate.error("ssm_learning_rate_factor", factor, expected)
 
-  def _check_total_steps(self, least: int, what: str) -> None:
-    """Checks that the run has steps enough, and no more than can be counted."""
-    if not least <= self.total_steps < 2**31:
-      expected = f"at least one update {what} and less than 2**31"
-      raise _validate.error("total_steps", self.total_steps, expected)
+  def _check_total_steps(self, length: str, starts: str = "") -> None:
+    """Checks that a run has enough steps to learn, and few enough to count."""
+    # Names of fields: steps of an update in each environment, and sequences
+    # before the first update that learns; "" if all do.
+    total, envs, steps = self.total_steps, self.num_envs, getattr(self, length)
+    waits = -(-getattr(self, starts) // envs) if starts else 1
+    least = envs * steps * waits
+    if total >= 2**31:
+      raise _validate.error("total_steps", total, "less than 2**31")
+    if total >= least:
+      return
+    too = ""
+    if total >= envs * steps:
+      name, most = starts, total // (envs * steps) * envs
+    elif total >= steps:
+      name, most = "num_envs", total // steps
+      too = f" and {starts}" if starts and getattr(self, starts) > most else ""
+    else:
+      name, most = length, max(total // (envs * waits), 1)
+    fields = f"num_envs = {envs}, {length} = {steps}"
+    if starts:
+      fields += f", {starts} = {getattr(self, starts)}"
+    raise ValueError(
+      f"total_steps: got {total}, expected at least {least}, one update that"
+      f" learns ({fields}). Lower {name}{too} to {most}, or raise total_steps."
+    )
 
   @property
   def steps_per_update(self) -> int:

@@ -80,9 +80,7 @@ class Config(common.Config):
     if self.learning_starts > held:
       expected = f"at most replay_sequences = {held}"
       raise _validate.error("learning_starts", self.learning_starts, expected)
-    least = self.steps_per_update * (self.first_update + 1)
-    reason = f"({least}, by num_envs, sequence_length and learning_starts)"
-    self._check_total_steps(least, f"that learns {reason}")
+    self._check_total_steps("sequence_length", "learning_starts")
 
   @property
   def steps_per_update(self) -> int:

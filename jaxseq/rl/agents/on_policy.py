@@ -95,8 +95,7 @@ class Config(common.Config):
     if length is not None and (length < 1 or self.rollout_length % length):
       expected = f"a divisor of rollout_length = {self.rollout_length}"
       raise _validate.error("segment_length", length, expected)
-    least = self.steps_per_update
-    self._check_total_steps(least, f"(num_envs * rollout_length = {least})")
+    self._check_total_steps("rollout_length")
 
   @property
   def steps_per_update(self) -> int:
@@ -176,7 +175,10 @@ def init(
     config: the configuration.
     player: the environment and the network that plays it.
     key: random key.
-    beside: variables that no gradient changes, by collection.
+    beside: further variables, by collection. The optimizer trains those that
+      the loss depends on, such as the multiplier of a constraint, together with
+      the network: under one learning rate and one gradient norm. The others
+      stay as they are.
   """
   world, variables, key_run = common.start(config, player, key, beside)
   opt_state = _optimizer(config).init(variables)

@@ -166,7 +166,8 @@ def _leaf(name, space, value):
   traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
   array = jnp.asarray(value) if traced else np.asarray(value)
   discrete = not isinstance(space, spaces.Box)
-  integers = discrete or np.dtype(space.dtype).kind == "u"
+  # A mask of -inf and 0 would be the opposite of what it says as a bool.
+  integers = discrete or np.dtype(space.dtype).kind in "ub"
   kinds = _INTEGERS if integers else _NUMBERS
   if array.shape != tuple(space.shape) or array.dtype.kind not in kinds:
     got = _said(array)

@@ -3,8 +3,9 @@
 Such an observation is a dictionary {"observation": ..., "action_mask": ...},
 whose mask says of each option of the next action whether it is allowed: (n,)
 bool for one choice among n, and the masks of several choices one after the
-other. The mask belongs to the observation wherever this goes, so that whoever
-learns from it later sees the mask that the action was chosen under.
+other. Entries of other names are parts of the observation. The mask belongs to
+the observation wherever this goes, so that whoever learns from it later sees
+the mask that the action was chosen under.
 """
 
 from collections.abc import Mapping
@@ -21,7 +22,8 @@ from jaxseq.rl.envs import spaces
 
 OBSERVATION = "observation"
 MASK = "action_mask"
-_NAMES = {OBSERVATION, MASK}
+# Words in the names that masks of actions have elsewhere.
+_MASK_WORDS = ("mask", "legal", "valid", "avail", "allowed")
 
 
 def with_mask(observations: spaces.Space, size: int) -> spaces.Dict:
@@ -40,24 +42,34 @@ def join(observation: PyTree, mask: jax.Array | None) -> PyTree:
 def split(observation: PyTree) -> tuple[PyTree, jax.Array | None]:
   """Returns an observation without its mask, and the mask as booleans.
 
-  The mask is None where there is none.
+  The observation is the entry "observation" if that is the only one beside the
+  mask, and a dictionary of all entries but the mask otherwise. The mask is None
+  if the observation has no entry "action_mask".
   """
-  if not (isinstance(observation, Mapping) and set(observation) == _NAMES):
+  if not (isinstance(observation, Mapping) and MASK in observation):
     return observation, None
-  mask = observation[MASK]
-  return observation[OBSERVATION], jnp.asarray(mask).astype(bool)
+  return _rest(observation), jnp.asarray(observation[MASK]).astype(bool)
+
+
+def _rest(parts):
+  """The observation among the entries of a mapping with a mask."""
+  rest = {name: part for name, part in parts.items() if name != MASK}
+  return rest[OBSERVATION] if set(rest) == {OBSERVATION} else rest
 
 
 def shown(space: Any) -> spaces.Space:
   """Returns the space of what `split` leaves of an element of a space."""
   space = spaces.convert(space)
-  return space.spaces[OBSERVATION] if is_masked(space) else space
+  if not is_masked(space):
+    return space
+  rest = _rest(space.spaces)
+  return spaces.Dict(rest) if isinstance(rest, dict) else rest
 
 
 def is_masked(space: Any) -> bool:
   """Returns whether the observations of a space come with a mask."""
   space = spaces.convert(space)
-  return isinstance(space, spaces.Dict) and set(space.spaces) == _NAMES
+  return isinstance(space, spaces.Dict) and MASK in space.spaces
 
 
 def like(space: Any, observations: spaces.Space) -> spaces.Space:
@@ -77,19 +89,70 @@ def check(space: Any, actions: Any) -> None:
     actions: the space of actions.
 
   Raises:
-    ValueError: actions are numbers, or have another number of options.
+    ValueError: there is a mask, but actions are numbers; the mask is no array
+      of flags, or has another number of options; or a part of the observation
+      looks like a mask and is not at its place or has not its name.
   """
+  space, actions = spaces.convert(space), spaces.convert(actions)
+  _check_parts(shown(space), actions, "observation")
   if not is_masked(space):
     return
-  actions = spaces.convert(actions)
-  size = spaces.convert(space).spaces[MASK].shape
   if isinstance(actions, spaces.Box):
     expected = f"choices, as observations have an {MASK!r}"
     raise _validate.error("action space", actions, expected)
-  expected = (spaces.flat_size(actions),)
-  if tuple(size) != expected:
-    wanted = f"{expected}, one for each option of {actions}"
-    raise _validate.error(MASK, f"shape {tuple(size)}", wanted)
+  if set(space.spaces) == {MASK}:
+    expected = f"an observation beside {MASK!r}"
+    raise _validate.error("observation", sorted(space.spaces), expected)
+  mask, wanted = space.spaces[MASK], (spaces.flat_size(actions),)
+  if not _is_of_flags(mask):
+    expected = "a Box from 0 to 1, whose 1 or True is an allowed action"
+    raise _validate.error(MASK, mask, expected)
+  size = tuple(mask.shape)
+  if size != wanted:
+    expected = f"{wanted}, one for each option of {actions}"
+    raise _validate.error(MASK, f"shape {size}", expected)
+
+
+def _check_parts(space, actions, path):
+  """Refuses parts of an observation that look like a mask of actions."""
+  if not isinstance(space, spaces.Tuple | spaces.Dict):
+    return
+  for place, part in space.parts:
+    name = f"{path}[{place!r}]"
+    if place == MASK:
+      raise ValueError(
+        f"{name}: got a mask of actions inside of a part, expected it at the"
+        f' top. Return {{"{OBSERVATION}": ..., "{MASK}": ...}}.'
+      )
+    if _looks_like_mask(place, part, actions):
+      other = "another dtype" if isinstance(place, int) else "another name"
+      raise ValueError(
+        f"{name}: got shape {tuple(part.shape)} of {np.dtype(part.dtype)}, a"
+        f" number for each option of {actions}, which agents do not take for a"
+        f' mask. Return {{"{OBSERVATION}": ..., "{MASK}": ...}} if it says'
+        f" which actions are allowed; give it {other} otherwise."
+      )
+    _check_parts(part, actions, name)
+
+
+def _looks_like_mask(place, part, actions):
+  """True if a part has a number an option, and the name or dtype of a mask."""
+  arrays = spaces.Box | spaces.MultiDiscrete
+  if isinstance(actions, spaces.Box) or not isinstance(part, arrays):
+    return False
+  if tuple(part.shape) != (spaces.flat_size(actions),):
+    return False
+  if isinstance(place, int):
+    return np.dtype(part.dtype) == bool
+  return any(word in place.lower() for word in _MASK_WORDS)
+
+
+def _is_of_flags(space):
+  """True if elements are arrays of zeros and ones."""
+  if isinstance(space, spaces.MultiDiscrete):
+    return set(space.sizes) == {2}
+  is_box = isinstance(space, spaces.Box)
+  return is_box and bool(np.all(space.low == 0) and np.all(space.high == 1))
 
 
 def choices(sizes: Sequence[int], numbers: jax.Array) -> list[jax.Array]:

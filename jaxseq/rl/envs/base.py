@@ -1,6 +1,8 @@
 """The base of the environments here: gymnax's interface, cheap auto-reset."""
 
+from collections.abc import Iterator
 from collections.abc import Mapping
+import contextlib
 import functools
 import types
 from typing import ClassVar
@@ -152,11 +154,14 @@ class Environment(Jitted):
   attributes or two methods; its state has a field `time`, the () int32 number
   of steps played.
 
+  `randomness` makes numbers of random words: `randomness.uniform(words[0])`.
+
   Attributes:
     actions: the space of actions.
     observations: the space of observations.
-    step_words: uint32 random words that `advance` consumes.
-    reset_words: uint32 random words that `start` consumes.
+    step_words: uint32 random words that `advance` consumes. A place beyond them
+      is the last one for JAX, and no error.
+    reset_words: uint32 random words that `start` consumes, likewise.
     max_steps: the time limit of `default_params`.
   """
 
@@ -223,13 +228,15 @@ class Environment(Jitted):
     raise NotImplementedError
 
   def _reset(self, key, params):
-    state = self.start(_words(key, self.reset_words), params)
+    with self._needs("reset_words"):
+      state = self.start(_words(key, self.reset_words), params)
     return self.observe(state, params), state
 
   def _step(self, key, state, action, params):
     words = _words(key, self.step_words + self.reset_words)
     drawn, reset_words = words[: self.step_words], words[self.step_words :]
-    final, stepped, reward = self._advance(drawn, state, action, params)
+    with self._needs("step_words"):
+      final, stepped, reward = self._advance(drawn, state, action, params)
     terminated = self.is_terminated(stepped, params)
     dtype = jnp.result_type(terminated)
     if dtype != np.dtype(bool):
@@ -237,7 +244,8 @@ class Environment(Jitted):
       raise _validate.error(name, f"dtype {dtype}", "bool")
     truncated = self.is_truncated(stepped, params)
     done = terminated | truncated
-    fresh = self.restart(reset_words, stepped, params)
+    with self._needs("reset_words"):
+      fresh = self.restart(reset_words, stepped, params)
     begun, played = (self.observe(fresh, params), fresh), (final, stepped)
     after = select(done, begun, played)
     return outcome(*after, reward, terminated, truncated, final)
@@ -247,7 +255,8 @@ class Environment(Jitted):
   ) -> tuple[PyTree, PyTree, jax.Array, jax.Array, dict[str, PyTree]]:
     """Plays one step without time limit and reset, as gymnax names it."""
     words = _words(key, self.step_words)
-    observation, state, reward = self._advance(words, state, action, params)
+    with self._needs("step_words"):
+      observation, state, reward = self._advance(words, state, action, params)
     return observation, state, reward, self.is_terminated(state, params), {}
 
   def reset_env(
@@ -255,6 +264,18 @@ class Environment(Jitted):
   ) -> tuple[PyTree, PyTree]:
     """Starts an episode, as gymnax names it."""
     return self._reset(key, params)
+
+  @contextlib.contextmanager
+  def _needs(self, name: str) -> Iterator[None]:
+    """Says which attribute is 0 where a random word is read all the same."""
+    try:
+      yield
+    except IndexError as error:
+      if getattr(self, name) or "size 0" not in str(error):
+        raise
+      expected = "the number of random words that are read"
+      text = f"{_validate.error(f'{name} of {self.name}', 0, expected)}"
+      raise ValueError(f"{text} Set {name} = 1, or more ({error}).") from error
 
   @property
   def num_actions(self) -> int:

@@ -78,6 +78,7 @@ class Experiment:
     """
     from jaxseq.training import compile_cache
     from jaxseq.training import configuration
+    from jaxseq.training.comparison import _arm_names
     from jaxseq.training.comparison import arms
     from jaxseq.training.devices import seeds
 
@@ -86,7 +87,10 @@ class Experiment:
     compile_cache.enable()
     with errors.setup():
       config = configuration.load(
-        self._config.value, app.overrides(), self.body.Config
+        self._config.value,
+        app.overrides(),
+        self.body.Config,
+        functools.partial(_arm_names.renamed, directory=self.directory),
       )
       yield arms.chosen(
         config,

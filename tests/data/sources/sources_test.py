@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxseq import data
+from jaxseq.data.sources import base
 
 NAN = np.nan
 CASES = """@problemName small
@@ -186,6 +187,40 @@ def test_sets_without_a_file_form_have_a_preparation_of_arrays():
 def test_a_damaged_preparation_is_refused(fields, message):
   with pytest.raises(ValueError, match=message):
     data.sources.from_json(fields)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Numbers(base.Source):
+  """A source whose fields may be any numbers, but for two."""
+
+  kind = "numbers"
+
+  _: dataclasses.KW_ONLY
+  mean: tuple[float, ...] = (0.0,)
+  sizes: tuple[int, ...] = (0,)
+  offset: float = -1.0
+  seed: int = 0
+  scale: base.Positive = 1.0
+  items: base.Count | None = None
+
+
+def test_numbers_of_a_source_have_the_bounds_of_their_types():
+  source = _Numbers(mean=(0.5, -2.0), sizes=(0, 3), offset=-0.5, items=2)
+  fields = json.loads(json.dumps(source.to_json()))
+  assert (
+    _Numbers.of_json({k: fields[k] for k in fields if k != "kind"}) == source
+  )
+  for options, message in (
+    ({"mean": (0.5, NAN)}, "mean: got .*, expected finite numbers"),
+    ({"sizes": (0.5,)}, "sizes: got .*, expected integers"),
+    ({"offset": NAN}, "offset: got nan, expected a finite number"),
+    ({"scale": 0.0}, "scale: got 0.0, expected a finite number above 0"),
+    ({"scale": "1"}, "scale: got '1', expected a finite number"),
+    ({"items": 0}, "items: got 0, expected an integer from 1"),
+    ({"items": 1.5}, "items: got 1.5, expected an integer"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      _Numbers(**options)
 
 
 def test_a_file_of_an_unknown_reader_is_refused():

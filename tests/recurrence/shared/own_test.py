@@ -20,7 +20,7 @@ P = jax.sharding.PartitionSpec
 def _own():
   """The names of the page's example."""
   page = (ROOT / "docs/recurrences.md").read_text()
-  (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+  code, _ = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
   names = {}
   exec(code, names)
   return names
@@ -37,7 +37,7 @@ def _problem(time, dtype=np.float64):
 def _plain(*arguments, reset):
   *x, init = arguments
   return reference.over_time(
-    lambda state, *x: _own()["step"](state, x), init, tuple(x), reset, axis=1
+    lambda state, *x: _own()["element"](state, x), init, tuple(x), reset, axis=1
   )
 
 
@@ -147,6 +147,11 @@ def test_what_does_not_fit_is_said():
     ValueError, match=r"init: got shape \(3, 3\), expected one"
   ):
     run(jnp.ones((3, 3)), x)
+  heads = jnp.ones((2, 4, 5, 3))
+  with pytest.raises(
+    ValueError, match=r"x: got .* with \(2, 5\), as reset \(2, 5\) has every"
+  ):
+    run(heads[:, :, 0], heads, jnp.ones((2, 5), bool))
   with pytest.raises(
     ValueError, match="reset: got dtype float32, expected bool"
   ):

@@ -17,10 +17,12 @@ import pytest
 from jaxseq.rl import algorithms
 from jaxseq.rl import encoders
 from jaxseq.rl import rollout
+from jaxseq.rl.envs import action_masks
 from jaxseq.training import optimizers
 from tests.rl import toy
+from tests.rl.some_actions import SomeActions
 
-toy.register(PaidByContract=toy.Paid)
+toy.register(PaidByContract=toy.Paid, SomeByContract=SomeActions)
 
 _LIMIT = 5
 _ENVIRONMENT = {
@@ -183,3 +185,51 @@ def test_images_and_vectors_are_played(name, env_id):
     lambda runner: algorithm.train(config, runner, 2), runner
   )
   chex.assert_trees_all_equal_shapes_and_dtypes(after, runner)
+
+
+def _masked(name, **options):
+  """The algorithm, and a configuration of it on a game with masks."""
+  algorithm, config = case(name)
+  return algorithm, dataclasses.replace(
+    config,
+    env_id="JaxseqTest-SomeByContract",
+    env_options=tuple(options.items()),
+  )
+
+
+@every
+def test_a_mask_beside_other_parts_is_respected(name):
+  algorithm, config = _masked(name, form="goal", choices=(8,), chance=0.3)
+  player = algorithm.player(config)
+
+  @jax.jit
+  def play(key):
+    runner = algorithm.init(config, key)
+    world = rollout.start(player, key, 16, runner.variables)
+    return rollout.collect(player, runner.variables, world, key, 32)[1]
+
+  taken = play(jax.random.key(0))
+  assert (np.asarray(taken.reward) == 1).all()
+  # The goal is seen: a number each, the action before and a flag.
+  seen, mask = action_masks.split(taken.observation)
+  assert seen.shape[-1] == 1 + 1 + 8 + 1
+  assert not np.asarray(mask).all()
+
+
+@pytest.mark.parametrize(
+  ("form", "message"),
+  [
+    ("mask", r"observation\['mask'\]: got shape \(3,\) of bool, .* Return"),
+    ("legal", r"observation\['legal_actions'\]: .* give it another name"),
+    ("nested", r"observation\['agent'\]\['action_mask'\]: .* at the top. Re"),
+    ("tuple", r"observation\[1\]: got .* of bool, .* give it another dtype"),
+    ("dict in a tuple", r"observation\[0\]\['action_mask'\]: got a mask"),
+    ("mask in a mask", r"observation\['action_mask'\]: got a mask of actions"),
+    ("without observation", "observation: got .'action_mask'., expected an ob"),
+  ],
+)
+@pytest.mark.parametrize("name", algorithms.names())
+def test_a_mask_at_another_place_is_refused(name, form, message):
+  algorithm, config = _masked(name, form=form)
+  with pytest.raises(ValueError, match=message):
+    algorithm.player(config)

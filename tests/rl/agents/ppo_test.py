@@ -432,7 +432,13 @@ def test_memory_is_what_solves_a_memory_task(num_layers):
       {"entropy_coef": -1.0},
       "entropy_coef: got -1.0, expected a finite number of",
     ),
-    ({"total_steps": 100}, "total_steps: got 100, expected at least one"),
+    (
+      {"total_steps": 100},
+      r"total_steps: got 100, expected at least 128, .*num_envs = 4.* Lower"
+      r" num_envs to 3, or",
+    ),
+    ({"total_steps": 9}, "Lower rollout_length to 2, or raise total_steps"),
+    ({"total_steps": 2**31}, "total_steps: got 2147483648, expected less than"),
     (
       {"network": networks.Config(nn.StackConfig("gru", dropout=0.1))},
       "stack.dropout: got 0.1, expected 0.0: the network that learns",

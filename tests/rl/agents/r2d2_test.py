@@ -455,7 +455,13 @@ def test_memory_is_what_solves_a_memory_task(num_layers):
     ),
     ({"replay_sequences": 3}, "replay_sequences: got 3, expected at least"),
     ({"learning_starts": 13}, "learning_starts: got 13, expected at most"),
-    ({"total_steps": 127}, "total_steps: got 127, expected at least one"),
+    (
+      {"total_steps": 127},
+      r"total_steps: got 127, expected at least 128, .*learning_starts = \d.*"
+      r" Lower learning_starts to 4, or raise total_steps\.",
+    ),
+    ({"total_steps": 63}, "Lower num_envs and learning_starts to 3, or raise"),
+    ({"total_steps": 9}, "Lower sequence_length to 1, or raise total_steps"),
     ({"learning_rate_schedule": "exp"}, "learning_rate_schedule: got 'exp'"),
     ({"ssm_learning_rate_factor": 0.1}, "the mixer 'gru' names no parameters"),
   ],

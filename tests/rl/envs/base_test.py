@@ -87,3 +87,35 @@ def test_what_a_game_must_define():
   ):
     with pytest.raises(NotImplementedError):
       undefined()
+
+
+class _Reads(_ShowsItsWords):
+  """Reads the first word."""
+
+  def start(self, words, params):
+    return _State(jnp.int32(0), words[:2] + words[0])
+
+  def advance(self, words, state, action, params):
+    return _State(state.time + 1, words[:2] + words[0]), jnp.float32(0)
+
+
+class _NoneToStart(_Reads):
+  reset_words = 0
+
+
+class _NoneToAdvance(_Reads):
+  step_words = 0
+
+
+@pytest.mark.parametrize(
+  ("env", "name"),
+  [(_NoneToStart(), "reset_words"), (_NoneToAdvance(), "step_words")],
+)
+def test_words_that_are_read_and_not_asked_for_get_a_sentence(env, name):
+  def play(key):
+    _, state = env.reset(key)
+    return env.step(key, state, jnp.int32(0))
+
+  message = f"{name} of _N.*: got 0, expected the number .* Set {name} = 1, or"
+  with pytest.raises(ValueError, match=message):
+    jax.eval_shape(play, jax.random.key(0))

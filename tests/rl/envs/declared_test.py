@@ -26,6 +26,7 @@ class _Arm(base.Environment):
   seen: tuple[str, ...] = ("observation", "action_mask")
   masked: bool = False
   size: int = 2
+  mask: str = "bool"
   reward: tuple[int, ...] = ()
   over: str = "bool"
 
@@ -45,7 +46,7 @@ class _Arm(base.Environment):
     seen = jnp.zeros(self.size)
     if not self.masked or not self.seen:
       return seen
-    return dict(zip(self.seen, (seen, jnp.ones(5, bool))))
+    return dict(zip(self.seen, (seen, jnp.ones(5, self.mask))))
 
   def is_terminated(self, state, params):
     return jnp.zeros((), self.over)
@@ -64,6 +65,10 @@ envs.register("JaxseqTest-Arm", _Arm)
     ({"masked": True, "seen": ()}, r"got shape .2,. .* with .'action_mask', "),
     ({"masked": True, "seen": ("observation", "mask")}, "got .'mask', 'obs.*"),
     ({"masked": True, "size": 4}, r"\['observation'\]: got shape \(4,\)"),
+    (
+      {"masked": True, "mask": "float32"},
+      r".'action_mask'.: .* of float32, ex",
+    ),
     ({"reward": (1,)}, "reward of .*Arm: got shape .1,. .*, expected a scalar"),
     ({"over": "float32"}, "is_terminated of .*: got dtype float32, .* bool"),
   ],

@@ -1,0 +1,73 @@
+"""Names of arms whose mixer a command line has changed."""
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+import pathlib
+from typing import Any
+
+from absl import logging
+
+from jaxseq import _json
+from jaxseq.training import run_directory
+
+
+def renamed(
+  before: Mapping[str, Any], after: Mapping[str, Any], directory: pathlib.Path
+) -> Mapping[str, Any]:
+  """Returns a config in which no arm has the name of a mixer it had before.
+
+  An arm "gru" or "gru-4" of mixer "gru" that gets the mixer "lstm" becomes
+  "lstm" or "lstm-4", so that tables, pictures and directories name what was
+  trained. One that the run in the directory has under its old name keeps it.
+
+  Args:
+    before: fields of the config file.
+    after: those with what the command line changes.
+    directory: of the run, which may not be there.
+  """
+  old, new = before.get("arms"), after.get("arms")
+  if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+    return after
+  begun, arms = _arms_of_run(directory), {}
+  for name, fields in new.items():
+    mixers = set(_mixers(old.get(name))), set(_mixers(fields))
+    label = _label(name, *mixers)
+    if label in new:
+      label = f"{name}-{label}"
+    if label and name not in begun:
+      logging.warning("The arm %r is called %r, by its mixer.", name, label)
+      name = label
+    arms[name] = fields
+  return {**after, "arms": arms}
+
+
+def _label(name, old, new):
+  """The name by the mixer that an arm gets; "" if it can keep its own."""
+  if len(old) != 1 or len(new) != 1 or old == new:
+    return ""
+  (mixer,), (replacement,) = old, new
+  rest = name.removeprefix(mixer)
+  named = name.startswith(mixer) and (not rest or rest[0] in "-_.")
+  return f"{replacement}{rest}" if named else ""
+
+
+def _mixers(fields: Any) -> Iterator[str]:
+  """Yields all values of fields of the name `mixer`."""
+  if isinstance(fields, Mapping):
+    for name, value in fields.items():
+      if name == "mixer" and isinstance(value, str):
+        yield value
+      yield from _mixers(value)
+  elif isinstance(fields, list | tuple):
+    for value in fields:
+      yield from _mixers(value)
+
+
+def _arms_of_run(directory):
+  """Names of the arms of the run in a directory, if there is one."""
+  file = directory / run_directory.CONFIG_FILE
+  try:
+    config = _json.loads(file.read_text(encoding="utf-8"))["config"]
+    return set(config["arms"])
+  except (OSError, ValueError, KeyError, TypeError):
+    return set()
