@@ -21,6 +21,7 @@ import numpy as np
 
 from jaxseq import _limits
 from jaxseq import _validate
+from jaxseq.data import _calendars
 from jaxseq.data import _npy
 from jaxseq.data import _part_splits
 from jaxseq.data import _time_stamps
@@ -416,6 +417,11 @@ def load(
   ):
     raise _validate.error("with_calendar", True, "False without dates")
   stamps = series.times if series.times is not None else np.arange(count)
+  fields: dict[str, Any] = {"step": None}
+  if series.times is not None:
+    fields = {"dates": stamps.dtype.kind == "M"}
+    if steps == "ignore":
+      fields["calendar"] = _calendars.find(stamps)
   return make_splits(
     series._replace(times=stamps),
     ends,
@@ -425,7 +431,7 @@ def load(
       "time": time,
       "delimiter": delimiter,
       "steps": steps,
-      **({"step": None} if series.times is None else {}),
+      **fields,
     },
     **options,
   )

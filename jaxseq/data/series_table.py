@@ -163,6 +163,7 @@ def read_again(
     words=columns.label if kind != "step" else (),
     step_numbers=columns.label if kind == "step" else (),
     optional=columns.label,
+    dates=source.dates,
   )
   if whole.channels != source.channels:
     raise _validate.error(

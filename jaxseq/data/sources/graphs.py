@@ -98,12 +98,19 @@ class GraphSource(base.Source):
         place = table.place(int(np.argmax(lacks)), name)
         raise ValueError(f"{place}: got nothing, expected a number.")
     stamps = _time_stamps.parse(
-      table.words[self.time], lambda row: table.place(row, self.time)
+      table.words[self.time],
+      lambda row: table.place(row, self.time),
+      self._dates,
     )
     if not self.features:
       return table, stamps, None
     columns = [table.numbers[name] for name in self.features]
     return table, stamps, np.stack(columns, axis=1)
+
+  @property
+  def _dates(self):
+    """Whether times are dates, see `between`; None before there are any."""
+    return None if self.first is None else "T" in self.first
 
   def _prepare(self, values, lengths, times, targets):
     if targets is not None:
@@ -158,7 +165,9 @@ class GraphSource(base.Source):
 
   def _events(self, sources, destinations, stamps, features, order, place):
     """The events in their order; `place` says where one of them stands."""
-    ends = _time_stamps.parse([self.first or "0", self.last or "0"], str)
+    ends = _time_stamps.parse(
+      [self.first or "0", self.last or "0"], str, bool(self._dates)
+    )
     if ends.dtype.kind != stamps.dtype.kind:
       kinds = {"M": "dates", "f": "numbers"}
       expected = f"{kinds[ends.dtype.kind]}, as in training"

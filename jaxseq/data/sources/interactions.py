@@ -69,6 +69,7 @@ class InteractionSource(base.Source):
     delimiter: between columns; if None a comma, or a tab in a .tsv file.
     gap: the time, of dates in seconds, that the gaps between items are counted
       in; without it a network does not see them. See `gaps`.
+    dates: whether times are dates; None if that is unknown.
     texts: what is said of each item, if anything; with `keys` a line for each.
     keys: of the lines of a text, such as "title" and "genres"; None where it is
       a text as a whole.
@@ -84,6 +85,7 @@ class InteractionSource(base.Source):
   time: str = "time"
   delimiter: str | None = None
   gap: float | None = None
+  dates: bool | None = None
   texts: tuple[str, ...] | None = None
   keys: tuple[str, ...] | None = None
 
@@ -190,6 +192,7 @@ def load(
     keys=tuple(name.split(":")[0] for name in text) if texts else None,
   )
   table, _, rows, stamps = _rows(path, source)
+  source = dataclasses.replace(source, dates=stamps.dtype.kind == "M")
   words = None
   if texts is not None:
     words = read_texts(texts, item, text, delimiter, "\n")
@@ -484,7 +487,9 @@ def _rows(path, source):
   for name, what in ((source.user, "a user"), (source.item, "an item")):
     table_files.check_named(table, name, what)
   words = table.words[source.time]
-  stamps = _time_stamps.parse(words, lambda row: table.place(row, source.time))
+  stamps = _time_stamps.parse(
+    words, lambda row: table.place(row, source.time), source.dates
+  )
   ids, rows = _row_groups.group(table.words[source.user], stamps)
   where = table_files.describe(path)
   _row_groups.tell_moved(where, rows, stamps, "its user's history")

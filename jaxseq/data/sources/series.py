@@ -88,6 +88,7 @@ class SeriesSource(base.Source):
       "extras".gaps; None if the steps are equal, or there are no time stamps.
     step: the usual time from one element to the next, which counts 1 in gaps;
       where there are no gaps, other series have to have it, too.
+    dates: whether times are dates; None if there are none, or it is unknown.
     columns: which columns of a table hold what.
     target: what the labels of a file are, see `series_table.load`.
   """
@@ -109,6 +110,7 @@ class SeriesSource(base.Source):
   length: int | None = None
   gaps: Literal["channel", "extras"] | None = None
   step: float | None = None
+  dates: bool | None = None
   columns: table_layouts.Columns | None = None
   target: Literal["class", "number", "step", "none"] = "none"
 
@@ -180,7 +182,9 @@ class SeriesSource(base.Source):
     gaps = np.zeros(part.inputs.shape[:2], np.float32)
     for number, (row, length) in enumerate(zip(gaps, part.lengths)):
       name = f"times of series {number}"
-      stamps = _time_stamps.seconds(np.asarray(times[number]))
+      stamps = _time_stamps.as_array(times[number])
+      self._check_kind(name, stamps)
+      stamps = _time_stamps.seconds(stamps)
       stamps = _raw_arrays.times(name, stamps, length)
       if self.gaps is None:
         _time_stamps.check_step(name, stamps, self.step)
@@ -201,6 +205,13 @@ class SeriesSource(base.Source):
       return part
     inputs = np.concatenate([part.inputs, gaps[..., None]], axis=-1)
     return part._replace(inputs=inputs)
+
+  def _check_kind(self, name, stamps):
+    """Refuses dates where the training had numbers, and numbers for dates."""
+    kinds = "numbers", "dates"
+    if self.dates is not None and (stamps.dtype.kind == "M") != self.dates:
+      expected = f"{kinds[self.dates]}, as in training"
+      raise _validate.error(name, kinds[not self.dates], expected)
 
   def _targets(self, targets, lengths, time):
     """Classes by their names or numbers, numbers standardized, or unknown."""
@@ -247,7 +258,7 @@ class SeriesSource(base.Source):
     """
     times = None
     if whole.stamps is not None:
-      times = [_time_stamps.seconds(whole.stamps[i]) for i in rows]
+      times = [whole.stamps[i] for i in rows]
       if self.gaps is None and self.step is not None:
         for number, stamps in zip(rows, times):
           place = whole.place(int(number), None, 0)
