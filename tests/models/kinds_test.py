@@ -59,6 +59,17 @@ def test_classes_have_the_accuracy_of_the_evaluation():
   np.testing.assert_allclose(loss, metrics["test_loss"], rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["classification", "codes"])
+def test_targets_that_are_unknown_stay_empty(kind):
+  case = cases.case(kind)
+  given = examples(case)
+  targets = given.dataset.targets.copy()
+  targets[2] = -1
+  given = given._replace(dataset=given.dataset._replace(targets=targets))
+  rows = from_csv(case.model.predict(given))
+  assert [word == "" for word in rows["target"]] == (targets < 0).tolist()
+
+
 def test_raw_arrays_are_prepared_as_in_training():
   case = cases.case("classification")
   prepared = dataclasses.replace(

@@ -102,8 +102,8 @@ def _in_time(place, cases, given):
     if given is not None:
       raise
     logging.warning(
-      "%s The events of a case stay in the order of the file; correct the times,"
-      " or name another column by the option time.",
+      "%s The events of a case stay in the order of the file; correct the"
+      " times, or name another column by the option time.",
       error,
     )
     return cases

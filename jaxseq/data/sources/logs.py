@@ -5,7 +5,8 @@
 
 A log is a CSV file, with a row for each event, or XES, the XML of the IEEE
 1849-2016, perhaps compressed by gzip. The events of a case are put in the order
-of their times, if there are any. The logs of Receipt and BPI'12 are in the source distribution of pm4py 2.2.32, whose code is not read:
+of their times, if there are any. The logs of Receipt and BPI'12 are in the
+source distribution of pm4py 2.2.32, whose code is not read:
 
     pip download --no-deps --no-binary :all: pm4py==2.2.32
     tar xzf pm4py-2.2.32.tar.gz --wildcards '*/tests/input_data/*'
