@@ -11,6 +11,7 @@ import dataclasses
 from typing import Any
 from typing import ClassVar
 
+from absl import logging
 import numpy as np
 
 from jaxseq import _validate
@@ -181,12 +182,25 @@ class GraphSource(base.Source):
     numbers = self._numbers(
       [sources[row] for row in order], [destinations[row] for row in order]
     )
+    if self.nodes is not None:
+      self._tell_new(numbers, lambda row: place(order[row]))
     extras = datasets.Extras(
       times=seconds[order, None],
       features=None if features is None else features[order].astype(np.float32),
     )
     unknown = np.zeros((len(order), 1), np.int32)
     return datasets.ArrayDataset(numbers, unknown, extras=extras)
+
+  def _tell_new(self, numbers, place):
+    """Warns of nodes that no event of the training has."""
+    new = (numbers > len(self.nodes or ())).any(axis=1)
+    if new.any():
+      logging.warning(
+        "%s: got a node that no event of the training has (in %d of %d rows):"
+        " such nodes have no past. If they are known, write their names as the"
+        " training file has them.",
+        *(place(int(np.argmax(new))), int(new.sum()), len(new)),
+      )
 
   def _numbers(self, sources: Sequence[Any], destinations: Sequence[Any]):
     """The nodes of events, (n, 2) int32; 0 where there is no destination."""
