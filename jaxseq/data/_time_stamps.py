@@ -52,6 +52,16 @@ def has_zone(word: str) -> bool:
   return _zone(word.strip()) is not None
 
 
+def repeated(word: str) -> str:
+  """Returns what to do about a local time that comes twice; "" of others."""
+  if ":" not in word or has_zone(word):
+    return ""
+  return (
+    " The end of summer time repeats an hour of local times: write them with "
+    "their offset from UTC, as in 2024-10-27T02:30+01:00."
+  )
+
+
 def _zone(text):
   """The offset from UTC at the end of a time, or None."""
   return _ZONE.search(text) if ":" in text else None

@@ -300,6 +300,7 @@ def _check_increasing(table, name, stamps, cut, ids):
       raise ValueError(
         f"{table.place(row, name)}: got the time {stamps[row]} twice in "
         f"series {word!r}, expected each once."
+        f"{_time_stamps.repeated(table.words[name][row])}"
       )
 
 

@@ -91,3 +91,11 @@ def test_times_of_another_kind_than_the_trainings_are_refused(
 ):
   with pytest.raises(ValueError, match=message):
     _time_stamps.parse(words, lambda row: f"row {row}", dates)
+
+
+def test_local_times_that_come_twice_have_a_remedy():
+  assert "write them with their offset" in _time_stamps.repeated(
+    "2024-10-27 02:30"
+  )
+  for word in ("2024-10-27", "12", "2024-10-27 02:30+01:00"):
+    assert not _time_stamps.repeated(word)

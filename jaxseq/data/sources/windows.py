@@ -111,9 +111,13 @@ class WindowSource(base.Source):
       stamps = series_frames.stamps(getattr(item, "index", ()))
       if stamps.dtype.kind == "M":
         self.check_step(f"{name}: index", stamps)
+      scaled = self.standardize(row)[None]
+      if self.mean is not None:
+        end = scaled[:, -self.length :]
+        scale.tell_far(end, np.ones(end.shape[:2], bool), self.channels)
       # Filled before it is cut: the value before may lie further back.
       part = missing_values.fill(
-        datasets.ArrayDataset(self.standardize(row)[None], np.zeros(1)),
+        datasets.ArrayDataset(scaled, np.zeros(1)),
         self.missing,
         self.fill,
         name,
@@ -238,7 +242,7 @@ def read(
     raise ValueError(
       f"{table.place(row, time)}: got {times[1:][np.argmax(twice)]} twice, "
       "expected one row for each time. Several series in one table are one "
-      "column each."
+      f"column each.{_time_stamps.repeated(table.words[time][row])}"
     )
   if steps == "ignore" or _time_stamps.is_regular(times):
     return Series(values, tuple(channels), times)
