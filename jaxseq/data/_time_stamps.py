@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import re
 from typing import Any
 
+from absl import logging
 import numpy as np
 
 from jaxseq.data.files import _columns
@@ -22,6 +23,8 @@ _ZONE = re.compile(r"(?:Z|([+-])([0-9]{2})(?::?([0-9]{2}))?)$")
 NAMES = ("time", "timestamp", "date", "datetime")
 # Steps in time that differ by less of the usual one count as equal.
 TOLERANCE = 1e-3
+# Times the usual step of the training that hardly any is in the same unit.
+_FAR = 100
 
 
 def parse_date(word: str) -> np.datetime64:
@@ -151,6 +154,21 @@ def check_step(
     raise ValueError(
       f"{name}: got a step in time of {got:g}, expected {step:g}, as in "
       "training (of dates in seconds)."
+    )
+
+
+def usual_gap(times: Sequence[np.ndarray]) -> float | None:
+  """Returns the median time between two neighbors in arrays of times."""
+  return usual_step([np.diff(seconds(one)) for one in times])
+
+
+def tell_unit(usual: float | None, step: float | None) -> None:
+  """Warns of a usual step that is far from that of the training."""
+  if step and usual and not 1 / _FAR < usual / step < _FAR:
+    logging.warning(
+      "times: the usual step is %g times that of the training; give times in"
+      " the unit of the training's.",
+      usual / step,
     )
 
 

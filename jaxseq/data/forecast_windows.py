@@ -265,9 +265,7 @@ def make_splits(
     "fill": fill,
     "length": input_length,
     "horizon": horizon,
-    "step": _time_stamps.usual_step(
-      [np.diff(_time_stamps.seconds(series.times))]
-    ),
+    "step": _time_stamps.usual_gap([series.times]),
   }
   if reader is not None:
     fields |= {"reader": "forecast_table", **reader}

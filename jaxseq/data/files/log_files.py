@@ -168,6 +168,8 @@ def _cases(place, rows, columns):
       order.setdefault(key, []).append(number)
       for column, words in others.items():
         words.append(row[column])
+  if not cases:
+    raise ValueError(f"{place}: got no rows, expected at least one.")
   _tell_falling(place, others, [*map(np.array, order.values())])
   return list(cases), list(cases.values())
 

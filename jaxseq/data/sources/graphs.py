@@ -21,6 +21,10 @@ from jaxseq.data import datasets
 from jaxseq.data.files import table_files
 from jaxseq.data.sources import base
 
+# Times as long after its beginning as a training lasts, that hardly any event
+# is if it has the same unit of time.
+_FAR = 100
+
 
 @dataclasses.dataclass(frozen=True)
 class GraphSource(base.Source):
@@ -179,6 +183,13 @@ class GraphSource(base.Source):
       expected = f"{ends[1]} or later: the training ended there"
       raise _validate.error(f"{place(row)}: time", str(stamps[row]), expected)
     seconds = _time_stamps.seconds(stamps) - _time_stamps.seconds(ends)[0]
+    whole = np.ptp(_time_stamps.seconds(ends))
+    if whole and len(stamps) and seconds.min() > _FAR * whole:
+      logging.warning(
+        "%s: time: got %s, %g times as long after the beginning of the training"
+        " as the training lasts; give times in the unit of the training's.",
+        *(place(order[0]), stamps[order[0]], seconds.min() / whole),
+      )
     numbers = self._numbers(
       [sources[row] for row in order], [destinations[row] for row in order]
     )

@@ -88,8 +88,12 @@ class ImageSource(base.Source):
 
   def _prepare(self, values, lengths, times, targets):
     del lengths, times
-    array = np.asarray(values)
     size = self.image_size
+    try:
+      array = np.asarray(values)
+    except ValueError as error:
+      expected = "pictures of one size, as in training"
+      raise _validate.error("images", "several shapes", expected) from error
     if array.ndim == 3:
       array = array[..., None]
     expected = ("n", *size, "colors") if size else ("n", "h", "w", "colors")

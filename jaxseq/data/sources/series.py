@@ -8,7 +8,6 @@ from typing import Literal
 from typing import Self
 from typing import TypedDict
 
-from absl import logging
 import numpy as np
 
 from jaxseq import _codec
@@ -204,7 +203,8 @@ class SeriesSource(base.Source):
       row[1:length] = between / (self.step or 1.0)
     if self.gaps is None:
       return part
-    _tell_unit(gaps, part.lengths)
+    later = datasets.inside(part)[:, 1:]
+    _time_stamps.tell_unit(_time_stamps.usual_step([gaps[:, 1:][later]]), 1.0)
     if self.gaps == "extras":
       return part._replace(extras=part.extras._replace(gaps=gaps))
     inputs = np.concatenate([part.inputs, gaps[..., None]], axis=-1)
@@ -296,16 +296,3 @@ def _is_nested(frame):
   """True if a frame holds several series, and is not one of numbers."""
   several = getattr(frame.index, "nlevels", 1) > 1
   return several or (frame.size > 0 and np.ndim(frame.iloc[0, 0]) > 0)
-
-
-def _tell_unit(gaps, lengths):
-  """Warns of gaps (n, time) that are far longer or shorter than usual."""
-  since = gaps[:, 1:]
-  inside = np.arange(1, gaps.shape[1]) < np.asarray(lengths)[:, None]
-  usual = float(np.median(since[inside])) if inside.any() else 1.0
-  if not 1 / scale.FAR < usual < scale.FAR:
-    logging.warning(
-      "times: the usual step is %g times that of the training; give times in"
-      " the unit of the training's.",
-      usual,
-    )
