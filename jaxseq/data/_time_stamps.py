@@ -19,8 +19,6 @@ _DATE = re.compile(
 _COMPACT = re.compile(r"((?:18|19|20|21)[0-9]{2})([0-9]{2})([0-9]{2})(?:\.0*)?")
 # A time zone behind the minutes or seconds.
 _ZONE = re.compile(r"(?:Z|([+-])([0-9]{2})(?::?([0-9]{2}))?)$")
-# Names that columns of times mostly have.
-NAMES = ("time", "timestamp", "date", "datetime")
 # Steps in time that differ by less of the usual one count as equal.
 TOLERANCE = 1e-3
 # Times the usual step of the training that hardly any is in the same unit.

@@ -31,7 +31,7 @@ from jaxseq.data.files import table_files
 _NUMBERED = re.compile(r"(.*?)[ _.:/-]*([0-9]{1,9})")
 _ONE_CHANNEL = "value"
 # Names that columns other than channels mostly have, and options for them.
-TIMES = dict.fromkeys(_time_stamps.NAMES, "time")
+TIMES = dict.fromkeys(("time", "timestamp", "date", "datetime"), "time")
 _ROLES = {
   **TIMES,
   **dict.fromkeys(("label", "class", "target"), "label"),

@@ -23,6 +23,7 @@ from jaxseq import _validate
 from jaxseq.data import _row_groups
 from jaxseq.data import _time_stamps
 from jaxseq.data import datasets
+from jaxseq.data import table_layouts
 from jaxseq.data.files import _columns
 
 _XES = (".xes", ".gz")
@@ -180,7 +181,7 @@ def _is_time(name, word):
     stamp = _time_stamps.parse([word], str)
   except ValueError:
     return False
-  return stamp.dtype.kind == "M" or name.lower() in _time_stamps.NAMES
+  return stamp.dtype.kind == "M" or name.lower() in table_layouts.TIMES
 
 
 def _tell_falling(place, columns, rows):
