@@ -60,8 +60,12 @@ def folder(tmp_path, monkeypatch):
     for time, item in enumerate(rng.permutation(20)[:6])
   ]
   pathlib.Path("ratings.csv").write_text(_table(ratings, rows))
-  rows = [f"{i},{step}" for i in range(30) for step in ("received", "packed")]
-  pathlib.Path("log.csv").write_text(_table("order,step", rows))
+  rows = [
+    f"{i},{step},2024-01-0{day}"
+    for i in range(30)
+    for day, step in enumerate(("received", "packed"), 3)
+  ]
+  pathlib.Path("log.csv").write_text(_table("order,step,time", rows))
   rows = [f"{i % 7},{i % 5},{i}" for i in range(60)]
   pathlib.Path("follows.csv").write_text(
     _table("source,destination,time", rows)

@@ -5,8 +5,8 @@
     splits = data.load("image_folders", path="leaves", height=32, width=32)
 
 Folders "train" and "test", and perhaps "valid", may hold those of the classes.
-Photographs are turned upright, as their camera says (EXIF), and what is
-transparent shows white.
+Photographs are turned upright, as their camera says (EXIF), and transparent
+pixels become white.
 """
 
 import contextlib
@@ -199,8 +199,8 @@ def _read(
       )
   if clear:
     logging.warning(
-      "%s: the picture is transparent in part (%d of %d are): what is"
-      " transparent is read as white.",
+      "%s: the picture is transparent in part (%d of %d are): transparent"
+      " pixels are read as white.",
       *(clear[0], len(clear), len(files)),
     )
   return np.stack(pictures)

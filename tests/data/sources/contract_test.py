@@ -115,8 +115,8 @@ def test_arrays_and_frames_in_memory_are_taken_by_name(tmp_path, kind):
 
 
 # What becomes of one example among others: they and it are the "same"; it is
-# "refused" or "told" in words that the rest matches; or there is none, and the
-# rest says why.
+# "refused" or "warned" of in words that the rest matches; or it is "absent",
+# and the rest says why there is no such example.
 EMPTY = {
   "events": "same",
   "forecast": "refused: series 3: got shape .0, 1., .* at least one element",
@@ -133,10 +133,10 @@ EMPTY = {
 UNKNOWN = {
   **dict.fromkeys(("forecast", "series"), "absent: numbers"),
   "events": "refused: marks of sequence 3: got 'c', expected one of 'a', 'b'",
-  "graph": "told: row 3: got a node that no event of the training has",
+  "graph": "warned: row 3: got a node that no event of the training has",
   "images": "refused: images: got 'several shapes', expected pictures of one",
   "interactions": "refused: items: got 'c', expected one of 'a', 'b'",
-  "letters": "told: of the letters are not of the model's alphabet",
+  "letters": "warned: of the letters are not of the model's alphabet",
   "log": "refused: case 3: activity: got 'c', expected one of 'a', 'b'",
   "paragraphs": "absent: all words have a number",
   "text": "refused: text 3: got 256, expected tokens 0 to 255",
@@ -192,5 +192,5 @@ def test_an_odd_example_changes_no_other_or_gets_a_sentence(caplog, kind, what):
   wanted = case.prepare(case.source, case.values)
   for one, other in zip(found.inputs, wanted.inputs):
     np.testing.assert_array_equal(one[: len(other)], other)
-  if outcome == "told":
+  if outcome == "warned":
     assert re.search(words, caplog.text)

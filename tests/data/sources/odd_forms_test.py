@@ -16,7 +16,7 @@ from tests.data.sources import cases
 from tests.data.sources.cases import Case
 
 # An odd form is read the "same" as the ordinary one; or it is "refused", or
-# "told" by a warning, in words that the rest matches; or it is "absent", and
+# "warned" of, in words that the rest matches; or it is "absent", and
 # the rest says why there is no such form.
 NO_TABLE = dict.fromkeys(
   ("images", "letters", "paragraphs", "text", "tokens"), "absent: no table"
@@ -28,8 +28,12 @@ NO_NUMBERS = {
 }
 SCALED = {**NO_NUMBERS, "series": "same", "forecast": "same"}
 OTHER_KIND = "refused: got a (number|date), .*, as in training. Write times in"
-FAR = "told: channel .* most values are more than 100 standard deviations away"
-NEW_NODE = "told: got a node that no event of the training has .in 7 of 7 rows"
+FAR = (
+  "warned: channel .* most values are more than 100 standard deviations away"
+)
+NEW_NODE = (
+  "warned: got a node that no event of the training has .in 7 of 7 rows"
+)
 ODD = {
   "reversed": SAME,
   "shuffled": SAME,
@@ -54,8 +58,8 @@ ODD = {
     "series": "refused: got a step in time of 10000, expected 10, as in train",
     "forecast": "refused: got a step in time of 1000, expected 1, as in train",
     "events": "absent: events may be at any time after the start",
-    "interactions": "told: times: the usual step is 1000 times that of the",
-    "graph": "told: times as long after the beginning of the training as",
+    "interactions": "warned: times: the usual step is 1000 times that of the",
+    "graph": "warned: times as long after the beginning of the training as",
   },
   "dates without signs": SAME,
   "milliseconds for dates": {
@@ -87,7 +91,7 @@ ODD = {
   },
   "a new name": {
     **SAME,
-    "series": "told: got 'new', expected a class of the training; the target",
+    "series": "warned: got 'new', expected a class of the training; the target",
     "forecast": "absent: no names",
     "events": "refused: column 'kind': got 'new', expected one of 'x', 'y'",
     "interactions": "refused: got 'new', expected an item of the training file",
@@ -372,7 +376,7 @@ def test_an_odd_form_is_the_same_or_gets_a_sentence(
   source = cases.learn(tmp_path, forms.odd)
   caplog.clear()
   found = cases.later(tmp_path, forms.odd, source)
-  if outcome == "told":
+  if outcome == "warned":
     assert re.search(words, caplog.text)
     return
   assert "WARNING" not in caplog.text or odd in ("reversed", "shuffled")
