@@ -252,7 +252,7 @@ def _kind(entries):
 
 def _number(word, name, place, number, optional):
   """A number to predict."""
-  if optional and not word:
+  if optional and word in _columns.MISSING:
     return float("nan")
   try:
     value = _columns.number(word, name)

@@ -60,11 +60,7 @@ def folder(tmp_path, monkeypatch):
     for time, item in enumerate(rng.permutation(20)[:6])
   ]
   pathlib.Path("ratings.csv").write_text(_table(ratings, rows))
-  rows = [
-    f"{i},{step},2024-01-0{day}"
-    for i in range(30)
-    for day, step in enumerate(("received", "packed"), 3)
-  ]
+  rows = [f"{i},{x}" for i in range(30) for x in ("received,1", "packed,2")]
   pathlib.Path("log.csv").write_text(_table("order,step,time", rows))
   rows = [f"{i % 7},{i % 5},{i}" for i in range(60)]
   pathlib.Path("follows.csv").write_text(
