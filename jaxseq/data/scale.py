@@ -1,10 +1,15 @@
 """Mean and deviation of training data, by which all data are standardized."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from absl import logging
 import numpy as np
 
 from jaxseq import _validate
+
+# Deviations from the mean that hardly any value has which is in its own unit.
+FAR = 100.0
 
 
 class Scale(NamedTuple):
@@ -68,3 +73,29 @@ def undo(
   if mean is None:
     return np.asarray(values, np.float64)
   return values * np.array(deviation) + np.array(mean)
+
+
+def tell_far(
+  values: np.ndarray, inside: np.ndarray, channels: Sequence[str] | None
+) -> None:
+  """Warns of a channel most of whose values are far from those of the training.
+
+  Args:
+    values: (n, time, channels), standardized; NaN where one is missing.
+    inside: (n, time) bool, which elements count.
+    channels: their names, if they have any.
+  """
+  rows = values[inside]
+  with np.errstate(invalid="ignore"):
+    far = np.count_nonzero(np.abs(rows) > FAR, axis=0)
+  wrong = np.flatnonzero(2 * far > np.count_nonzero(~np.isnan(rows), axis=0))
+  if len(wrong):
+    first = int(wrong[0])
+    name = first if channels is None else channels[first]
+    more = f" (and {len(wrong) - 1} more channels)" if len(wrong) > 1 else ""
+    logging.warning(
+      "channel %r%s: most values are more than %g standard deviations away from"
+      " the mean of the training, %g in the median; give them in the unit of"
+      " the training's values.",
+      *(name, more, FAR, np.nanmedian(np.abs(rows[:, first]))),
+    )

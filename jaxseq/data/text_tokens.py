@@ -4,13 +4,17 @@ The package, which is another library's, runs what a tokenizer's file says; what
 it may ask for is bounded here.
 """
 
+import codecs
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sequence
 import contextlib
 import json
+import pathlib
 import re
 from typing import Any
 
+from absl import logging
 import numpy as np
 
 from jaxseq import _validate
@@ -19,6 +23,8 @@ from jaxseq.data import packages
 
 # What a network of tokens reads where a document begins.
 START = 0
+# Bytes that are decoded together.
+_CHUNK = 2**20
 # A byte among the tokens of SentencePiece.
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
 
@@ -92,6 +98,41 @@ def encode(content: bytes, tokenizer: Any | None, name: str) -> np.ndarray:
       "expected UTF-8; without a tokenizer all bytes are read."
     ) from error
   return np.array(token_ids(tokenizer, words, name), np.int32)
+
+
+def of_files(
+  files: Sequence[pathlib.Path], tokenizer: Any | None
+) -> Iterator[np.ndarray]:
+  """Yields the bytes or tokens of files, see `encode`.
+
+  Behind the last one a warning says if bytes are of another encoding.
+  """
+  wrong = []
+  for file in files:
+    content = file.read_bytes()
+    yield encode(content, tokenizer, str(file))
+    byte = _not_utf8(content) if tokenizer is None else None
+    if byte is not None:
+      wrong.append((file, byte))
+  if wrong:
+    logging.warning(
+      "%s: got the byte %#04x, which is not UTF-8 (%d of %d files have such"
+      " bytes): they are read as they are, and no text in UTF-8 has them."
+      " Convert texts first, as `iconv -f LATIN1 -t UTF-8` does.",
+      *(*wrong[0], len(wrong), len(files)),
+    )
+
+
+def _not_utf8(content):
+  """The first byte that is not UTF-8, or None."""
+  decoder = codecs.getincrementaldecoder("utf-8")()
+  try:
+    for start in range(0, len(content), _CHUNK):
+      decoder.decode(content[start : start + _CHUNK])
+    decoder.decode(b"", True)
+  except UnicodeDecodeError as error:
+    return error.object[error.start]
+  return None
 
 
 def token_ids(

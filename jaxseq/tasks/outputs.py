@@ -74,6 +74,11 @@ def labels(names: Sequence[Any]) -> np.ndarray:
   return np.array(names)
 
 
+def class_names(names: Sequence[str], numbers: np.ndarray) -> np.ndarray:
+  """Returns the names of classes (...); "" for -1, which is unknown."""
+  return np.where(numbers < 0, "", np.array(names)[numbers])
+
+
 def probabilities(
   names: Sequence[str], values: np.ndarray, shown: Any
 ) -> dict[str, np.ndarray]:

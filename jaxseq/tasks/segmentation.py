@@ -236,7 +236,11 @@ def _predict(model, examples):
   columns["section"] = section[shown]
   columns["probability"] = arrays["probability"][shown]
   if examples.labeled:
-    columns["target"] = np.asarray(examples.dataset.targets)[shown]
+    targets = np.asarray(examples.dataset.targets)[shown]
+    if (unknown := targets < 0).any():
+      targets = targets.astype(object)
+      targets[unknown] = None
+    columns["target"] = targets
   return columns, arrays
 
 

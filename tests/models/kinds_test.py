@@ -59,6 +59,34 @@ def test_classes_have_the_accuracy_of_the_evaluation():
   np.testing.assert_allclose(loss, metrics["test_loss"], rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["classification", "codes"])
+def test_targets_that_are_unknown_stay_empty(kind):
+  case = cases.case(kind)
+  given = examples(case)
+  targets = given.dataset.targets.copy()
+  targets[2] = -1
+  given = given._replace(dataset=given.dataset._replace(targets=targets))
+  rows = from_csv(case.model.predict(given))
+  assert [word == "" for word in rows["target"]] == (targets < 0).tolist()
+
+
+def test_targets_of_documents_without_sections_stay_empty(tmp_path):
+  case = cases.case("segmentation")
+  given = examples(case)
+  targets = given.dataset.targets.copy()
+  targets[1] = -1
+  given = given._replace(dataset=given.dataset._replace(targets=targets))
+  found = case.model.predict(given)
+  rows = from_csv(found)
+  empty = [word == "" for word in rows["target"]]
+  assert empty == [name == "s1" for name in rows["id"]]
+  assert set(rows["target"]) == {"", "0", "1"}
+  parquet = pytest.importorskip("pyarrow.parquet")
+  found.write(tmp_path / "a.parquet")
+  read = parquet.read_table(tmp_path / "a.parquet")["target"].to_pylist()
+  assert [value is None for value in read] == empty
+
+
 def test_raw_arrays_are_prepared_as_in_training():
   case = cases.case("classification")
   prepared = dataclasses.replace(

@@ -34,7 +34,8 @@ RNA = (
   *("<null_1>", "<null_2>", "<null_3>", "<null_4>", "<mask>"),
 )
 _SPECIAL = ("<cls>", "<pad>", "<eos>", "<unk>", "<mask>")
-_PART = re.compile("<mask>|.", re.DOTALL)
+_MASK = re.compile("<mask>", re.IGNORECASE)
+_PART = re.compile("<mask>|.", re.IGNORECASE | re.DOTALL)
 # Shares of letters outside of an alphabet, above which it is told, or refused
 # in training, where they are not scored and so make a loss look low.
 _TOLD, _REFUSED = 0.01, 0.2
@@ -44,7 +45,7 @@ _TOLD, _REFUSED = 0.01, 0.2
 class LetterSource(base.Source):
   """Sequences of letters between a token for their beginning and their end.
 
-  `prepare` takes strings, in which "<mask>" is one token.
+  `prepare` takes strings, in which "<mask>" is one token, as "<MASK>" is.
 
   Attributes:
     tokens: what the tokens stand for.
@@ -110,7 +111,7 @@ class LetterSource(base.Source):
 
     Those are listed as "'E', 'L', 'F'"; "" if there are none.
     """
-    counts = collections.Counter("".join(sequences).replace("<mask>", ""))
+    counts = collections.Counter(_MASK.sub("", "".join(sequences)))
     known = set(self.tokens)
     others = collections.Counter(
       {x: n for x, n in counts.items() if self._read_as(x) not in known}
@@ -121,13 +122,28 @@ class LetterSource(base.Source):
 
   def _read_as(self, part):
     """A letter as the alphabet has it."""
-    if not self.rna or len(part) > 1:
+    if len(part) > 1:
+      return part.lower()
+    if not self.rna:
       return part
     return part.upper().replace("T", "U")
 
   def _read(self, path: Any) -> base.Examples:
     names, sequences = records(path, self.pattern, self.lines)
-    return base.Examples(tuple(names), self.prepare(sequences))
+    return base.Examples(_distinct(names), self.prepare(sequences))
+
+
+def _distinct(names):
+  """Names of sequences; the second of one name has " (2)" behind it."""
+  counts: dict[str, int] = {}
+  found: dict[str, None] = {}
+  for name in names:
+    one = name
+    while one in found:
+      counts[name] = counts.get(name, 1) + 1
+      one = f"{name} ({counts[name]})"
+    found[one] = None
+  return tuple(found)
 
 
 def records(

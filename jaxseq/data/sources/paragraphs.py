@@ -101,7 +101,11 @@ class ParagraphSource(base.Source):
 
   def _read(self, path: Any) -> base.Examples:
     names, documents = read(path, self.pattern)
-    return base.Examples(tuple(names), self.examples(documents), True)
+    dataset = self.examples(documents)
+    # One section may be a document whose sections nobody has marked.
+    marked = np.array([len(sections) > 1 for sections in documents])
+    dataset.targets[~marked] = -1
+    return base.Examples(tuple(names), dataset, bool(marked.any()))
 
 
 def starts(sizes: Any) -> np.ndarray:

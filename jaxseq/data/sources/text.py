@@ -85,11 +85,7 @@ class TextSource(base.Source):
       )
     # Each file is an example.
     files = find(path, self.pattern)
-    coder = self._coder()
-    rows = [
-      text_tokens.encode(file.read_bytes(), coder, str(file))
-      for _, file in files
-    ]
+    rows = list(text_tokens.of_files([f for _, f in files], self._coder()))
     return base.Examples(
       tuple(name for name, _ in files), self.prepare(rows), True
     )
@@ -188,9 +184,7 @@ def load(
   """
   files = find(path, pattern)
   coder, content = tokenizer_of(tokenizer)
-  pieces = [
-    text_tokens.encode(file.read_bytes(), coder, str(file)) for _, file in files
-  ]
+  pieces = list(text_tokens.of_files([file for _, file in files], coder))
   if repeats > 1 and not documents:
     raise _validate.error("repeats", repeats, "1 without documents")
   pieces = text_prompts.repeat_documents(pieces, repeats)

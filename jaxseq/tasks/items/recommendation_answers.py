@@ -106,7 +106,7 @@ class Stream:
     )
     number, gap = self._place(item), None
     if self._users.network.gaps:
-      stamp = _stamp(row[prepared.time], prepared.time)
+      stamp = self._stamp(row)
       last = self._last.get(user, stamp)
       if last.dtype != stamp.dtype or last[0] > stamp[0]:
         expected = f"a time from {last[0]} on, that of the user's last event"
@@ -114,7 +114,7 @@ class Stream:
       both = np.concatenate([last, stamp])
       self._last[user], gap = stamp, float(prepared.gaps(both)[1])
     elif row.get(prepared.time):
-      _stamp(row[prepared.time], prepared.time)
+      self._stamp(row)
     self._users.update(user, number + 1, gap)
 
   def recommend(
@@ -152,6 +152,12 @@ class Stream:
       "scores": scores[shown].tolist(),
     }
 
+  def _stamp(self, row):
+    """The time (1,) of a row."""
+    column = self._prepared.time
+    word = _entry(row[column], column)
+    return _time_stamps.parse([word], lambda _: column, self._prepared.dates)
+
   def _place(self, name):
     """The number of an item, from 0 on."""
     if name not in self._number:
@@ -165,8 +171,3 @@ def _entry(value, column):
   if not value:
     raise ValueError(f"{column}: got nothing, expected an entry of the row.")
   return value
-
-
-def _stamp(value, column):
-  """The time (1,) that an entry of a row says."""
-  return _time_stamps.parse([_entry(value, column)], lambda _: column)

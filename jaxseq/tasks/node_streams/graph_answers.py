@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import functools
 from typing import Any
 
+from absl import logging
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -197,6 +198,13 @@ def predict(
 def _columns(model, examples, arrays):
   """The rows of a table."""
   nodes, place = examples.dataset.inputs, arrays["place"]
+  unranked = int(((place == 0) & (nodes[:, 1] > 0)).sum())
+  if unranked:
+    logging.warning(
+      "%d of %d events go to a node that no event of the training went to: such"
+      " a node has no rank, and these events no row that happened.",
+      *(unranked, len(nodes)),
+    )
   happened = arrays.pop("happened")
   k = arrays["score"].shape[1]
   shown = np.ones((len(nodes), k + 1), bool)

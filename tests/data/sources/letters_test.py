@@ -92,3 +92,14 @@ def test_letters_outside_of_an_alphabet_are_told(tmp_path, caplog):
   assert not caplog.messages
   source.prepare(["MKTAYIAKQRQ"])
   assert "not of the model's alphabet" in caplog.text
+
+
+def test_masks_may_be_capitals_and_records_of_one_name_are_told_apart(tmp_path):
+  text = ">one\nGG<MASK>\n>one\nGG<mask>\n>one (2)\nACG\n>one\nACG\n"
+  writing.write(tmp_path, {"a.fasta": text})
+  source = letters.LetterSource(rna=True, reader="letters")
+  found = source.read(tmp_path / "a.fasta")
+  assert found.ids == ("one", "one (2)", "one (2) (2)", "one (3)")
+  mask = source.tokens.index("<mask>")
+  assert found.dataset.inputs[:2, 3].tolist() == [mask, mask]
+  assert source.outside(["GG<MASK>"]) == (0.0, "")

@@ -200,6 +200,26 @@ def test_questions_leave_no_trace_and_newcomers_are_read(tmp_path):
   assert np.isfinite(fresh["score"]).all()
 
 
+def test_receivers_without_a_rank_are_told(tmp_path, caplog):
+  _, _, model = case(run="exact", **VECTORS)
+  path = later(tmp_path / "a.csv", change=lambda rows: rows[:3])
+  model.predict(path)
+  assert not caplog.text
+  path = later(
+    tmp_path / "b.csv",
+    change=lambda rows: [[rows[0][0], "new", *rows[0][2:]], *rows[1:3]],
+  )
+  found = model.predict(path)
+  assert found["happened"].sum() == 2
+  assert (
+    "b.csv, line 2: got a node that no event of the training has (in 1"
+    in (caplog.text)
+  )
+  assert "1 of 3 events go to a node that no event of the training went" in (
+    caplog.text
+  )
+
+
 def test_what_does_not_follow_the_training_is_refused(tmp_path):
   _, _, model = case(run="exact", **VECTORS)
 
@@ -210,7 +230,9 @@ def test_what_does_not_follow_the_training_is_refused(tmp_path):
     model.predict(later(tmp_path / "early.csv", change=early))
   path = tmp_path / "numbers.csv"
   path.write_text("source,time\na,3\n")
-  with pytest.raises(ValueError, match="times: got 'numbers', expected dates"):
+  with pytest.raises(
+    ValueError, match="'time': got a number, '3', expected a d"
+  ):
     model.predict(path)
   path.write_text("source,time\n,2030-01-01\n")
   with pytest.raises(ValueError, match="line 2.*'source'.*name of a node"):
