@@ -24,6 +24,7 @@ from jaxseq.tasks import base
 from jaxseq.tasks import masked_network
 from jaxseq.tasks import masking
 from jaxseq.tasks import outputs
+from jaxseq.tasks import pair_structures
 from jaxseq.tasks import task
 from jaxseq.tasks import tree_scores
 from jaxseq.tasks.masked_network import MaskedNetwork
@@ -51,6 +52,8 @@ class Options:
     pair_width: of `nn.PairHead`, for the objective "pairs".
     pair_channels: likewise.
     pair_blocks: likewise, with the dilations 1, 2 and 4 in turn.
+    pair_gamma: weight of pairs in the structures that are decoded, see
+      `pair_structures.decode`.
   """
 
   objective: Literal["masked", "pairs"] = "masked"
@@ -64,6 +67,7 @@ class Options:
   pair_width: int = 128
   pair_channels: int = 64
   pair_blocks: int = 3
+  pair_gamma: float = pair_structures.GAMMA
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +79,7 @@ class ArmConfig(Options, base.ArmConfig):
     _validate.number("share", self.share, 0, 1)
     _validate.at_least(self, positions=0, parser=0, parser_heads=1)
     _validate.at_least(self, pair_width=1, pair_channels=1, pair_blocks=0)
+    _validate.above_zero("pair_gamma", self.pair_gamma)
     if self.parser and self.token_dropout:
       raise _validate.error("token_dropout", True, "False with a parser")
     width = self.network.stack.d_model

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from jaxseq import data
+from jaxseq.data import rna
 from jaxseq.dts import evaluation
 from jaxseq.models import token_model
 from jaxseq.tasks import events
@@ -329,6 +330,35 @@ def test_strange_windows_score_high_whatever_is_beside_them():
   assert scores.argmax() == 3
   alone = case.model.predict(data.take(strange, slice(3, 4)))["anomaly_score"]
   np.testing.assert_allclose(alone[0], scores[3], rtol=1e-5)
+
+
+def test_pairs_of_a_file_are_structures(tmp_path):
+  case = cases.case("pairs")
+  path = tmp_path / "a.fasta"
+  # Five letters have one pair at most, three have none.
+  path.write_text(f">a\n{'GCAUA' * 6}\n>b\nGAAAC\n>c\nGAC\n")
+  found = case.model.predict(path)
+  structures = dict(zip(found["id"], found["structure"]))
+  assert list(map(len, structures.values())) == [30, 5, 3]
+  for name, brackets in structures.items():
+    rows = found["id"] == name
+    partners = rna.partners_of(brackets)
+    opened = np.flatnonzero(partners > np.arange(len(brackets)))
+    if not len(opened):
+      opened, partners = [-1], np.array([-1])
+    np.testing.assert_array_equal(found["position"][rows], opened)
+    np.testing.assert_array_equal(found["partner"][rows], partners[opened])
+  assert structures["c"] == "..."
+  assert from_csv(found)["probability"][-1] == ""
+  # As many pairs as the evaluation counts.
+  rows = case.model.predict(case.splits.test)
+  counts = case.problem.counts(
+    case.problem.network.apply(
+      case.variables, case.splits.test.inputs, case.splits.test.lengths
+    ),
+    case.splits.test,
+  )
+  assert (rows["position"] >= 0).sum() == counts["predicted"] > 0
 
 
 @pytest.mark.slow
