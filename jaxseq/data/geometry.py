@@ -39,11 +39,18 @@ def hull(points: np.ndarray) -> list[int]:
   """Returns the corners of the convex hull, from 0 on.
 
   Args:
-    points: (n, 2).
+    points: (n, 2), at least one.
 
   Returns:
-    Counter-clockwise, from the lowest index on.
+    Counter-clockwise, from the lowest index on; the two ends of points on a
+    line, and one of points that are all the same.
+
+  Raises:
+    ValueError: if there is no point, or a shape does not fit.
   """
+  _validate.shape("points", points, ("n", 2))
+  if (np.asarray(points) == points[0]).all():
+    return [0]
   order = np.lexsort(np.asarray(points).T[::-1]).tolist()
   corners = []
   for direction in (order, order[::-1]):
