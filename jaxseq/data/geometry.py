@@ -17,7 +17,8 @@ import numpy as np
 from jaxseq import _validate
 
 _FLAT = 1e-9
-_LONGEST_TOUR = 12
+# Cities of the longest tour whose shortest form `tour` computes.
+LONGEST_TOUR = 12
 
 
 class Sets(NamedTuple):
@@ -121,8 +122,8 @@ def tour(points: np.ndarray) -> list[int]:
   """
   points = np.asarray(points, float)
   count = len(points)
-  if count > _LONGEST_TOUR:
-    expected = f"at most {_LONGEST_TOUR} points"
+  if count > LONGEST_TOUR:
+    expected = f"at most {LONGEST_TOUR} points"
     raise _validate.error("points", count, expected)
   if count < 4:
     return list(range(count))
@@ -167,7 +168,14 @@ def choices(name: str, points: int) -> int:
   return (3 * max(1, 2 * points - 5) if name == "delaunay" else points) + 1
 
 
-def draw(name: str, count: int, low: int, high: int, seed: int = 0) -> Sets:
+def draw(
+  name: str,
+  count: int,
+  low: int,
+  high: int,
+  seed: int = 0,
+  answered: bool = True,
+) -> Sets:
   """Draws sets of uniform points with their answers.
 
   Args:
@@ -177,6 +185,7 @@ def draw(name: str, count: int, low: int, high: int, seed: int = 0) -> Sets:
     low: fewest points of a set, at least 3.
     high: most points.
     seed: of the draw.
+    answered: whether answers are computed; if not, `chosen` is zeros.
 
   Raises:
     ValueError: if there is no such answer, or a number is out of range.
@@ -193,7 +202,7 @@ def draw(name: str, count: int, low: int, high: int, seed: int = 0) -> Sets:
   lengths = rng.integers(low, high + 1, count, dtype=np.int32)
   for row, answer, length in zip(points, chosen, lengths):
     row[:length] = rng.random((length, width))
-    target = TARGETS[name](row[:length])
+    target = TARGETS[name](row[:length]) if answered else []
     answer[: len(target)] = np.array(target) + 1
   return Sets(points, chosen, lengths)
 

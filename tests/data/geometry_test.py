@@ -62,7 +62,7 @@ def test_hulls_of_few_points():
       points = np.linspace(0.2, 0.7, count * width).reshape(count, width)
       triangles = name == "delaunay"
       assert target(points) == ([] if triangles else [*range(count)])
-  with pytest.raises(ValueError, match=r"points: .* \(n, 2\) with at least one"):
+  with pytest.raises(ValueError, match=r"points: .* \(n, 2\) with at lea"):
     geometry.hull(np.zeros((0, 2)))
 
 
