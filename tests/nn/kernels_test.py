@@ -58,7 +58,7 @@ def test_on_takes_kernels_and_auto_none_unmeasured(mixer, options, platform):
 
 
 def test_auto_and_on_follow_the_callers_context():
-  """"auto" takes what the caller says, and nobody takes what is turned off."""
+  """ "auto" takes what the caller says, and nobody takes what is turned off."""
   x = jax.ShapeDtypeStruct((1, 16, 16), jnp.bfloat16)
 
   def takes_a_kernel(choice, context):
