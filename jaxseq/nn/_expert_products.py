@@ -66,7 +66,7 @@ def blocked(kind, x, chosen, shares, *matrices):
   """Rows sorted by expert, in blocks of one expert each."""
   experts, count = matrices[0].shape[0], chosen.size
   size = _block_size(count // experts)
-  most = (count + min(experts, count) * (size - 1)) // size
+  most = (count + experts * (size - 1)) // size
   flat = chosen.reshape(-1)
   order = jnp.argsort(flat, stable=True)
   sizes = jnp.bincount(flat, length=experts)
@@ -76,7 +76,7 @@ def blocked(kind, x, chosen, shares, *matrices):
   begins = ends - -(-sizes // size)
   place = begins[flat[order]] * size + rank
   source = (
-    jnp.full(most * size, len(x)).at[place].set(order // chosen.shape[-1])
+    jnp.full(most * size, x.shape[0]).at[place].set(order // chosen.shape[-1])
   )
   rows = jnp.take(x, source, axis=0, mode="fill", fill_value=0)
   numbers = jnp.searchsorted(ends, jnp.arange(most), side="right")
@@ -110,7 +110,7 @@ def _forward(kind, rows, numbers, used, *matrices):
     )
     return None, y
 
-  xs = jnp.arange(len(rows)), rows, numbers
+  xs = jnp.arange(rows.shape[0]), rows, numbers
   return jax.lax.scan(block, None, xs)[1]
 
 
@@ -133,7 +133,7 @@ def _backward(kind, residuals, dy):
     ]
     return slopes, dx
 
-  xs = jnp.arange(len(rows)), rows, dy, numbers
+  xs = jnp.arange(rows.shape[0]), rows, dy, numbers
   start = [jnp.zeros_like(W) for W in matrices]
   slopes, dx = jax.lax.scan(block, start, xs)
   return dx, None, None, *slopes

@@ -162,6 +162,8 @@ def _mean(x, axes, where):
 class Experts(linen.Module):
   """A mixture of gated feed-forwards.
 
+  It has no forward-mode derivatives (`jax.jvp`) on CPUs, only gradients.
+
   Attributes:
     routing: options.
     width: of the hidden layer of one expert.
