@@ -238,6 +238,7 @@ def test_the_place_of_a_mistake_is_its_first_character(pattern, place, message):
   [
     ("(a{999}){999}", "fewer than 200000 states"),
     (b"[^\\x00-\\xff]", "no text matches it"),
+    ("", "pattern: only the empty text matches it. Pass an end_token."),
     (7, "pattern: got 7, expected a str or bytes"),
   ],
 )
