@@ -1,7 +1,14 @@
-"""Bounds on what a file may ask for: memory, and other files."""
+"""Bounds on what a file may ask for: memory, time, and other files.
+
+Readers open files by `open(path, opener=_limits.regular)`, `read_bytes` or
+`read_text`.
+"""
 
 import os
 import pathlib
+import stat
+
+from jaxseq import _limits
 
 # Bytes that any file may become.
 FREE = 2**28
@@ -14,6 +21,62 @@ OBJECT = 200
 COUNT = 2**22
 # Pixels of a picture: 4096 x 4096.
 PIXELS = 2**24
+# Bytes of a file of JSON, such as a tokenizer's: those of large models have 10
+# MB.
+JSON = 2**26
+
+
+class NoFile(ValueError):
+  """A place holds a pipe or a device: reading one may never end."""
+
+
+def regular(path: str | os.PathLike, flags: int) -> int:
+  """Opens a regular file, for the argument `opener` of `open`.
+
+  Raises:
+    NoFile: if it is a pipe or a device.
+    OSError: if it cannot be opened.
+  """
+  # Without the flag, a pipe that nobody writes to is never open.
+  descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+  mode = os.fstat(descriptor).st_mode
+  # `open` has an error of its own for directories.
+  if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+    return descriptor
+  os.close(descriptor)
+  raise NoFile(f"{path}: got a pipe or a device, expected a file.")
+
+
+def check_regular(path: str | os.PathLike) -> None:
+  """Refuses pipes and devices, which other libraries would open."""
+  with open(path, "rb", opener=regular):
+    pass
+
+
+def read_bytes(path: str | os.PathLike, most: int | None = None) -> bytes:
+  """Returns the content of a regular file.
+
+  Args:
+    path: the file.
+    most: bytes that it may have; any number if None.
+
+  Raises:
+    ValueError: if it is a pipe or a device, or has more bytes.
+    OSError: if it cannot be read.
+  """
+  with open(path, "rb", opener=regular) as file:
+    size = os.fstat(file.fileno()).st_size
+    if most is not None and size > most:
+      raise ValueError(f"{path}: got {size} bytes, expected at most {most}.")
+    return file.read(-1 if most is None else most)
+
+
+def read_text(path: str | os.PathLike, most: int | None = None) -> str:
+  """Returns the content of a regular file in UTF-8, see `read_bytes`."""
+  try:
+    return read_bytes(path, most).decode()
+  except UnicodeDecodeError as error:
+    raise ValueError(f"{path}: got {error.reason}, expected UTF-8.") from error
 
 
 def check_growth(what: str | os.PathLike, size: int, held: int) -> None:

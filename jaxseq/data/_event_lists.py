@@ -157,8 +157,7 @@ def _contents(path):
     yield _Rows(str(path), split, _parquet(path))
     return
   try:
-    with open(path, "rb") as file:
-      content = file.read()
+    content = _limits.read_bytes(path)
     if path.suffix in _PICKLES:
       parts = _pickled(content)
     else:

@@ -88,7 +88,7 @@ def read_header(file: BinaryIO, kinds: str = "biufSU") -> Header:
 
 def open_map(path: str | os.PathLike) -> np.ndarray:
   """Returns a file's array as a read-only memory map."""
-  with open(path, "rb") as file:
+  with open(path, "rb", opener=_limits.regular) as file:
     header = read_header(file)
     start = file.tell()
   left = os.path.getsize(path) - start
@@ -105,7 +105,7 @@ def open_map(path: str | os.PathLike) -> np.ndarray:
 
 def read_archive(path: str | os.PathLike) -> dict[str, np.ndarray]:
   """Returns the arrays of an .npz archive by name, their checksums verified."""
-  with open(path, "rb") as file:
+  with open(path, "rb", opener=_limits.regular) as file:
     held = os.fstat(file.fileno()).st_size
     try:
       with zipfile.ZipFile(file) as archive:

@@ -15,6 +15,7 @@ import pathlib
 
 import numpy as np
 
+from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import chats as chats_
 from jaxseq.data import datasets
@@ -163,7 +164,8 @@ def _splits(
   parts = rows[:train], rows[train : train + valid], rows[train + valid :]
   content, vocab_size = None, 256
   if tokenizer is not None:
-    content = (pathlib.Path(tokenizer) / "tokenizer.json").read_text("utf-8")
+    place = pathlib.Path(tokenizer) / "tokenizer.json"
+    content = _limits.read_text(place, _limits.JSON)
     coder = chats_.read_template(tokenizer).tokenizer
     vocab_size = coder.get_vocab_size()
   info = datasets.Info(

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from jaxseq import _json
+from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import text_tokens
@@ -150,9 +151,10 @@ def _documents(
   for file in files:
     if file.suffix != ".jsonl":
       some = True
-      yield text_tokens.encode(file.read_bytes(), coder, str(file))
+      content = _limits.read_bytes(file)
+      yield text_tokens.encode(content, coder, str(file))
       continue
-    with file.open("rb") as lines:
+    with open(file, "rb", opener=_limits.regular) as lines:
       for number, line in enumerate(lines, 1):
         if line.strip():
           some, name = True, f"{file}, line {number}"

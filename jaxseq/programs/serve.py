@@ -10,6 +10,7 @@ from typing import NamedTuple
 from absl import flags
 from absl import logging
 
+from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq import adapt
 from jaxseq import generation
@@ -124,7 +125,7 @@ def _pretrained(path, contents):
     _check_bytes(network.vocab_size)
     return Served(network, variables, generation.Codec(), ())
   tokenizer = text_tokens.read_tokenizer(
-    file.read_text(encoding="utf-8"), str(file)
+    _limits.read_text(file, _limits.JSON), str(file)
   )
   return Served(
     network,

@@ -11,6 +11,8 @@ import os
 import numpy as np
 from numpy import typing as npt
 
+from jaxseq import _limits
+
 MISSING = frozenset(("", "NA", "N/A", "NaN", "nan", "NULL", "null"))
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -46,7 +48,13 @@ def lines(
     text = io.StringIO(content.removeprefix("\ufeff"))
   else:
     # Spreadsheet programs begin a file with a mark of its encoding.
-    text = open(source, encoding="utf-8-sig", errors="replace", newline=newline)
+    text = open(
+      source,
+      encoding="utf-8-sig",
+      errors="replace",
+      newline=newline,
+      opener=_limits.regular,
+    )
   with text:
     numbered = Lines(text, blank)
     try:

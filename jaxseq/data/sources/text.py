@@ -23,9 +23,6 @@ from jaxseq.data import text_prompts
 from jaxseq.data import text_tokens
 from jaxseq.data.sources import base
 
-# Of the tokenizer's file; those of large models have 10 MB.
-_LARGEST = 2**26
-
 
 @dataclasses.dataclass(frozen=True)
 class TextSource(base.Source):
@@ -87,7 +84,7 @@ class TextSource(base.Source):
     files = find(path, self.pattern)
     coder = self._coder()
     rows = [
-      text_tokens.encode(file.read_bytes(), coder, str(file))
+      text_tokens.encode(_limits.read_bytes(file), coder, str(file))
       for _, file in files
     ]
     return base.Examples(
@@ -146,10 +143,7 @@ def tokenizer_of(
   if path is None:
     return None, None
   place = datasets.find_file(path, "give a tokenizer.json as tokenizer")
-  size = place.stat().st_size
-  if size > _LARGEST:
-    raise _validate.error(str(place), size, f"at most {_LARGEST} bytes")
-  content = place.read_text("utf-8", errors="replace")
+  content = _limits.read_text(place, _limits.JSON)
   return text_tokens.read_tokenizer(content, str(place)), content
 
 
@@ -189,7 +183,8 @@ def load(
   files = find(path, pattern)
   coder, content = tokenizer_of(tokenizer)
   pieces = [
-    text_tokens.encode(file.read_bytes(), coder, str(file)) for _, file in files
+    text_tokens.encode(_limits.read_bytes(file), coder, str(file))
+    for _, file in files
   ]
   if repeats > 1 and not documents:
     raise _validate.error("repeats", repeats, "1 without documents")
