@@ -8,8 +8,6 @@ import os
 import pathlib
 import stat
 
-from jaxseq import _limits
-
 # Bytes that any file may become.
 FREE = 2**28
 # Beyond them, bytes in memory for each byte of the file. Text of short numbers

@@ -180,8 +180,10 @@ def _tokenizer(config, pretrained, tokenizer):
 def _check_tokens(splits, tokenizer, vocab_size):
   """Refuses data of other tokens than the network's."""
   content = getattr(splits.info.preparation, "tokenizer", None)
-  own = content and text_tokens.read_tokenizer(content).to_str()
-  if own != (tokenizer and tokenizer.to_str()):
+  own = content and text_tokens.read_tokenizer(content)
+  if (own and text_tokens.described(own)) != (
+    tokenizer and text_tokens.described(tokenizer)
+  ):
     got = "bytes" if content is None else "those of another tokenizer"
     expected = "bytes" if tokenizer is None else "the base's own tokenizer"
     raise _validate.error("the data: tokens", got, expected)

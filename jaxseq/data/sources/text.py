@@ -4,18 +4,21 @@ splits = data.load("text_files", path="notes")
 splits = data.load("text_files", path="a.txt", tokenizer="tokenizer.json")
 """
 
+from collections.abc import Mapping
 import dataclasses
 import glob
 import os
 import pathlib
 from typing import Any
 from typing import ClassVar
+from typing import Self
 
 import numpy as np
 
 from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import _raw_arrays
+from jaxseq.data import _tokenizer_bounds
 from jaxseq.data import datasets
 from jaxseq.data import padding
 from jaxseq.data import text
@@ -47,6 +50,16 @@ class TextSource(base.Source):
   tokens: tuple[str, ...] | None = None
   tokenizer: str | None = None
   pattern: str = "**/*"
+
+  @classmethod
+  def of_json(cls, fields: Mapping[str, Any]) -> Self:
+    """Undoes `to_json`, see `Source.of_json`."""
+    source = super().of_json(fields)
+    if source.tokenizer is not None:
+      _tokenizer_bounds.checked(
+        source.tokenizer, "tokenizer", source.vocab_size
+      )
+    return source
 
   def _prepare(self, values, lengths, times, targets):
     del times, targets
