@@ -129,12 +129,11 @@ class Template:
       text, ranges, bounds = self._written(chat, answers)
     tokens, spans = text_tokens.token_spans(self.tokenizer, text, name)
     mask = np.zeros(len(tokens), bool)
+    # Neither begins nor ends of tokens ever fall.
+    begins, stops = np.array(spans, np.int64).reshape(-1, 2).T
     for start, end in ranges:
-      inside = [
-        i for i, span in enumerate(spans) if span[0] < end and span[1] > start
-      ]
-      if inside:
-        mask[inside[0] : inside[-1] + 1] = True
+      first = np.searchsorted(stops, start, "right")
+      mask[first : np.searchsorted(begins, end, "left")] = True
     for before, through in bounds:
       start = _beginning(before, tokens, name)
       end = through and _beginning(through, tokens, name)
