@@ -6,7 +6,9 @@ Readers open files by `open(path, opener=_limits.regular)`, `read_bytes` or
 
 import os
 import pathlib
+import re
 import stat
+from typing import Any
 
 # Bytes that any file may become.
 FREE = 2**28
@@ -118,3 +120,45 @@ def check_within(
       "lies outside is not read. Put the file itself there."
     )
   return pathlib.Path(path)
+
+
+def ways(pattern: str, length: int) -> int:
+  """Returns in how many ways a regular expression may be tried on a text.
+
+  Python tries one after the other, and nothing can interrupt it. The number is
+  a bound; `(a+)+` has more than any computer can try.
+
+  Args:
+    pattern: of `re`, which can be compiled.
+    length: characters of the text.
+  """
+  return _ways(re._parser.parse(pattern), length)  # pyrefly: ignore
+
+
+# More than can be tried.
+_ENDLESS = 2**62
+_REPEATS = ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT")
+
+
+def _ways(part: Any, length: int) -> int:
+  """Ways of a part of a parsed pattern: of a sequence, all multiplied."""
+  total = 1
+  for kind, argument in part:
+    name = str(kind)
+    if name == "BRANCH":
+      total *= sum(_ways(branch, length) for branch in argument[1])
+    elif name in _REPEATS:
+      least, most, inner = argument
+      most = min(int(most), length)
+      each = _ways(inner, length)
+      # A number of repetitions, and the ways of each.
+      total *= max(1, most - least + 1) * each ** min(most, 64)
+    elif isinstance(argument, tuple):
+      # Groups, which hold a part beside numbers, and what looks around.
+      inner = (x for x in argument if isinstance(x, type(part)))
+      for each in inner:
+        total *= _ways(each, length)
+    elif isinstance(argument, type(part)):
+      total *= _ways(argument, length)
+    total = min(total, _ENDLESS)
+  return total

@@ -67,6 +67,27 @@ def test_pipes_and_devices_are_not_read(tmp_path):
     _limits.read_text(file)
 
 
+@pytest.mark.parametrize(
+  ("pattern", "ways"),
+  [
+    (r"^model\.layers\.0\.q_proj$", 1),
+    (r"layers\.(1|22|30)\..*q_proj", 3 * 61),
+    ("a?b{2,4}[a-z]+", 2 * 3 * 60),
+    ("(?=a*)(?i:b*)(?P<c>c?)", 61 * 61 * 2),
+    ("(?:ab){10}", 1),
+  ],
+)
+def test_ways_in_which_patterns_are_tried(pattern, ways):
+  assert _limits.ways(pattern, 60) == ways
+
+
+@pytest.mark.parametrize(
+  "pattern", ["(a+)+", "(a|a)*", "((a?b?)*c?)*", "(aa|aa)" * 40, ".*" * 12]
+)
+def test_patterns_without_an_end_have_more_ways_than_can_be_tried(pattern):
+  assert _limits.ways(pattern, 60) > 10**12
+
+
 # Modules that open what nobody else has written, or may be a pipe.
 _OPEN_OTHERWISE = {
   "jaxseq/models/stream_mode.py": "follows a stream, such as a pipe",

@@ -15,15 +15,23 @@ _INDEX = "model.safetensors.index.json"
 _LONGEST_NAME = 255
 
 
-def read_json(path: pathlib.Path) -> dict[str, Any]:
-  """Reads the object that a JSON file of a model holds."""
+def read_json(path: pathlib.Path, *, constants: bool = True) -> dict[str, Any]:
+  """Reads the object that a JSON file of a model holds.
+
+  Args:
+    path: the file.
+    constants: whether there may be infinities, which the transformers library
+      writes as they are.
+
+  Raises:
+    ValueError: if there is no such file, or it holds no object.
+  """
   if not path.is_file():
     got = f"got no {path.name}, expected a directory with one."
     raise ValueError(f"{path.parent}: {got}")
   try:
-    # The other library writes infinities as they are.
     content = _limits.read_bytes(_own(path), _limits.JSON)
-    contents = _json.loads(content, constants=True)
+    contents = _json.loads(content, constants=constants)
   except ValueError as error:
     raise ValueError(f"{path} is not JSON ({error}).") from error
   if not isinstance(contents, dict):
