@@ -62,10 +62,14 @@ def read(
 
 def _read_csv(place, content, columns):
   """Names and cases of a table, in the order in which they first come."""
-  text = io.StringIO(_columns.decoded(content, place), newline="")
+  # Line by line: a text of its own may take four times the bytes.
+  text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")
   rows = csv.DictReader(text)
   try:
     return _cases(place, rows, columns)
+  except UnicodeDecodeError:
+    _columns.decoded(content, place)  # It says where.
+    raise
   except csv.Error as error:
     said = f"{place}, line {rows.line_num}: {error}."
     raise ValueError(said) from error
@@ -108,7 +112,9 @@ def _read_xes(place, content):
   parser.EndElementHandler = log.end
   try:
     parser.Parse(content, True)
-  except expat.ExpatError as error:
+  except (expat.ExpatError, LookupError, ValueError) as error:
+    if str(error).startswith(str(place)):
+      raise  # It says what is wrong with an element.
     raise ValueError(f"{place} is no XML: {error}.") from None
   if not log.cases:
     raise ValueError(f"{place}: got no trace, expected those of a log in XES.")
