@@ -112,7 +112,13 @@ def read_archive(path: str | os.PathLike) -> dict[str, np.ndarray]:
         members = archive.infolist()
         size = sum(member.file_size for member in members)
         _limits.check_growth(path, size, held)
-        return dict(_member(archive, member) for member in members)
+        arrays = {}
+        for member in members:
+          name, array = _member(archive, member)
+          if name in arrays:
+            raise ValueError(f"it holds {name[:80]!r} twice")
+          arrays[name] = array
+        return arrays
     except DAMAGE as error:
       raise ValueError(f"{path} is no whole .npz archive: {error}.") from error
 
