@@ -1,8 +1,8 @@
-"""What operations of a chat's template cost, before they are done.
+"""Costs of operations of a chat template, before they are done.
 
-A unit is what a step of a loop takes: a microsecond or so, 64 characters or an
-element of a container. An estimate is never far below what is taken, so that
-units bound time and memory.
+A unit is a step of a loop, 64 characters or an element of a container, which
+takes about a microsecond. No estimate is far below the true cost, so that units
+bound time and memory.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from typing import Any
 _BITS = 6
 _TEXT = (str, bytes, bytearray)
 _CONTAINERS = (list, tuple, set, frozenset, MappingView)
-# Units of what is too much for any template.
+# More units than any template has.
 ENDLESS = 2**62
 # Fields of texts that are formatted, and widths in them.
 _FIELDS = re.compile(r"\{[^{}]*|%[^a-zA-Z%]*")
@@ -26,7 +26,7 @@ _NESTED = re.compile(r"\{[^{}]*\{|%[^a-zA-Z%]*\*")
 def of(value: Any, most: int = ENDLESS) -> int:
   """Returns the units of a value with all that it holds, at most some `most`.
 
-  What stands in several places counts in each: so it does where it is written.
+  A part that stands in several places counts in each, as in its text.
   """
   kind = type(value)
   if kind is str or isinstance(value, _TEXT):
@@ -75,7 +75,7 @@ def method(receiver: Any, name: str, args: Any, options: Any, most: int) -> int:
   Args:
     receiver: whose method it is.
     name: of the method.
-    args: arguments, none of which is an iterator.
+    args: arguments, without iterators.
     options: arguments by name.
     most: units that are left.
   """
@@ -146,7 +146,7 @@ def _weight(value):
 
 
 def _product(values, most):
-  """Characters of what may be as long as all arguments multiplied."""
+  """Characters of a result as long as all arguments multiplied."""
   total = 1
   for value in values:
     weight = abs(value) if isinstance(value, int) else _length(value, most)
@@ -172,7 +172,7 @@ def _formatted(form, args, most):
 
 
 def _one_pass(text, args, most):
-  """Units of what reads a text once."""
+  """Units of reading a text once."""
   del args, most
   return len(text) >> _BITS
 
@@ -193,7 +193,7 @@ def _pieces(text, args, most):
 
 
 def _replaced(text, args, most):
-  """Units of a text in which one word is put in the place of another."""
+  """Units of a text with one word replaced by another."""
   if len(args) < 2:
     return 0
   old, new = map(str, args[:2])

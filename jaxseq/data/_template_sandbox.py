@@ -1,10 +1,10 @@
 """A sandbox of jinja2 for templates of chats, with a budget of steps.
 
-Templates are programs that others wrote. The sandbox of jinja2 keeps them from
-what they may not see; here every loop, call, filter and operation is paid for
-beforehand, see `_template_costs`, and a template that asks for more than its
-budget ends with one sentence. Imported where a template is compiled, as jinja2
-is an extra.
+Templates are programs that others wrote. The sandbox of jinja2 hides attributes
+from them; here every loop, call, filter and operation is paid for beforehand,
+see `_template_costs`, and a template that exceeds its budget ends with one
+sentence. The module is imported when a template is compiled: jinja2 is an
+extra.
 """
 
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ _LAZY = frozenset(
     *("default", "d"),
   )
 )
-# What does nothing with its arguments, such as `namespace` and a macro itself.
+# Callables that do not read their arguments, such as `namespace` and macros.
 _CHEAP = (runtime.Macro, type)
 _VALUES = (str, bytes, int, float, list, tuple, dict)
 
@@ -60,8 +60,8 @@ class _Budget:
       )
 
 
-# Of the text that is made now: without one, as while a template is compiled,
-# nothing is computed.
+# Of the text that is being made. While a template is compiled there is no
+# budget, and nothing is computed.
 _BUDGET: contextvars.ContextVar[_Budget] = contextvars.ContextVar("budget")
 
 
@@ -125,7 +125,7 @@ class _Sandbox(sandbox.ImmutableSandboxedEnvironment):
   def call(self, context, obj, /, *args, **options):
     budget = _BUDGET.get()
     count = len(args) + len(options)
-    # What is called may be the guard around a method of a text.
+    # `str.format` is wrapped by jinja2.
     method = getattr(obj, "__wrapped__", obj)
     receiver, name = getattr(method, "__self__", None), ""
     if isinstance(receiver, _VALUES):
@@ -181,7 +181,7 @@ def _test(function):
 
 
 class _Payments(visitor.NodeTransformer):
-  """Writes into a template what the sandbox would not hear of."""
+  """Adds payments for loops, parts and literals, which call no method."""
 
   def visit_For(self, node):
     node = self.generic_visit(node)

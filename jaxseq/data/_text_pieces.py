@@ -17,8 +17,8 @@ _SIZE = 2**20
 _CUT = re.compile("[A-Za-z](?= [A-Za-z])")
 # Where an added token, with what it asks for around it, may hold a cut.
 _ACROSS = re.compile(r"\w\s")
-# Steps that look at a few characters at a time, of which a space is none that
-# belongs to the one before it.
+# Steps that change a few characters at a time, and no space with the letter
+# before it.
 _NORMALIZERS = frozenset(
   (
     *("NFC", "NFD", "NFKC", "NFKD", "Nmt", "Lowercase", "StripAccents"),

@@ -133,7 +133,7 @@ def _integers(value):
 
 
 def _check_most(name, value, most):
-  """Refuses what is no integer, or too large."""
+  """Refuses a value that is not an integer, or is too large."""
   if not isinstance(value, int) or value > most:
     raise _validate.error(name, value, f"an integer of at most {most}")
 

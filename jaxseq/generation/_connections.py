@@ -1,8 +1,8 @@
-"""Connections of a server: as many as there is room for, none for ever.
+"""Connections of a server, with bounds on their number and their time.
 
 A client that sends nothing, or half of a request, holds a connection and a file
-descriptor. Here it is given a time for its request, and others beyond a number
-are told to come again.
+descriptor. Its connection is closed after a time, and connections beyond a
+number are refused.
 """
 
 import asyncio

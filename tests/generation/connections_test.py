@@ -94,7 +94,7 @@ def test_an_answer_may_take_longer_than_its_request():
     assert _get(port) == (200, b"late")
 
 
-def test_connections_beyond_a_number_are_told_to_come_again():
+def test_connections_beyond_a_number_are_refused():
   with _running(connections=4, request_timeout=2.0) as (running, port):
     held = [_connection(port) for _ in range(4)]
     try:

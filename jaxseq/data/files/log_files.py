@@ -114,7 +114,7 @@ def _read_xes(place, content):
     parser.Parse(content, True)
   except (expat.ExpatError, LookupError, ValueError) as error:
     if str(error).startswith(str(place)):
-      raise  # It says what is wrong with an element.
+      raise  # Of an element, with its place.
     raise ValueError(f"{place} is no XML: {error}.") from None
   if not log.cases:
     raise ValueError(f"{place}: got no trace, expected those of a log in XES.")
