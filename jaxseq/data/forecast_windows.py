@@ -322,7 +322,7 @@ def autots_hourly(**options: Unpack[Options]) -> datasets.Splits:
 
 def _unzipped(path):
   """The content of the first file in an archive."""
-  with open(path, "rb") as file:
+  with open(path, "rb", opener=_limits.regular) as file:
     try:
       with zipfile.ZipFile(file) as archive:
         first = archive.infolist()[0]

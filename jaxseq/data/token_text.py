@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from jaxseq import _json
+from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import text_tokens
@@ -167,7 +168,7 @@ def _has_lines(file):
 
 def _lines(file, coder, field):
   """The tokens of the text in each line of a file."""
-  with file.open("rb") as lines:
+  with open(file, "rb", opener=_limits.regular) as lines:
     for number, line in enumerate(lines, 1):
       if line.strip():
         name = f"{file}, line {number}"

@@ -7,6 +7,7 @@ import shutil
 from typing import Any
 
 from jaxseq import _json
+from jaxseq import _limits
 from jaxseq import nn
 from jaxseq._types import PyTree
 from jaxseq.adapt import initial_states
@@ -53,7 +54,7 @@ def begin(
   """
   place = directory / FILE
   if place.is_file():
-    stored = _json.loads(place.read_text("utf-8"))
+    stored = _json.loads(_limits.read_bytes(place, _limits.JSON))
     if stored["sha256"] != adapted.digest:
       raise errors.UserError(
         f"{str(place)!r} says that this run adapts a network with the digest "

@@ -26,8 +26,9 @@ class Outputs:
       None if there is none.
     calibrate: (network, variables, splits) -> variables that have the widths of
       intervals which the network does not give; None without any.
-    stream: model -> what answers one event after the other, from the entries of
-      its row by column to what becomes JSON; None where nothing is followed.
+    stream: (model, most_users=None) -> what answers one event after the other,
+      from the entries of its row by column to what becomes JSON, and keeps so
+      many users; None where nothing is followed.
   """
 
   network: type
@@ -37,7 +38,7 @@ class Outputs:
   time_axis: Callable[[Any], int | None] = lambda network: 1
   calibrate: Callable[[Any, Any, Any], Any] | None = None
   stream: (
-    Callable[[Any], Callable[[Mapping[str, str]], dict[str, Any]]] | None
+    Callable[..., Callable[[Mapping[str, str]], dict[str, Any]]] | None
   ) = None
 
 

@@ -375,3 +375,8 @@ def test_odd_tokens():
   many = [b"a"] * 2**20
   with pytest.raises(ValueError, match="pattern: got '603 states', expected a"):
     automaton.compile_pattern("a{600}", tokens=many)
+
+
+def test_a_mistaken_pattern_is_shown_as_it_was_written():
+  with pytest.raises(ValueError, match=r"pattern: got '\\d\(\\', at place 4 "):
+    automaton.compile_pattern("\\d(\\")

@@ -70,7 +70,7 @@ def read(
     MissingData: if there is no such file.
   """
   place = datasets.find_file(path, "give the file of a log as path")
-  content = place.read_bytes()
+  content = _limits.read_bytes(place)
   sha256 = hashlib.sha256(content).hexdigest()
   if digest not in (None, sha256):
     raise _validate.error(f"{place}: digest", sha256, f"{digest!r}")
@@ -125,10 +125,14 @@ def _steps(stamps, rows, sign):
 
 def _read_csv(place, content, columns):
   """Names and cases of a table, in the order in which they first come."""
-  text = io.StringIO(_columns.decoded(content, place), newline="")
+  # Line by line: a text of its own may take four times the bytes.
+  text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")
   rows = csv.DictReader(text)
   try:
     return _cases(place, rows, columns)
+  except UnicodeDecodeError:
+    _columns.decoded(content, place)  # It says where.
+    raise
   except csv.Error as error:
     said = f"{place}, line {rows.line_num}: {error}."
     raise ValueError(said) from error
@@ -211,7 +215,9 @@ def _read_xes(place, content, columns):
   parser.EndElementHandler = log.end
   try:
     parser.Parse(content, True)
-  except expat.ExpatError as error:
+  except (expat.ExpatError, LookupError, ValueError) as error:
+    if str(error).startswith(str(place)):
+      raise  # Of an element, with its place.
     raise ValueError(f"{place} is no XML: {error}.") from None
   if not log.cases:
     raise ValueError(f"{place}: got no trace, expected those of a log in XES.")

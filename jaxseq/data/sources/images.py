@@ -170,6 +170,7 @@ def _read(
     try:
       with warnings.catch_warnings():
         warnings.simplefilter("error")
+        _limits.check_regular(file)
         with Image.open(file, formats=_FORMATS) as image:
           if image.width * image.height > _limits.PIXELS:
             size = f"{image.width} x {image.height} pixels"

@@ -21,6 +21,7 @@ from typing import Literal
 from absl import logging
 import numpy as np
 
+from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import _part_splits
 from jaxseq.data import _raw_arrays
@@ -201,7 +202,7 @@ def records(
   names: list[str] = []
   sequences: list[str] = []
   for name, file in text.find(path, pattern):
-    content = _columns.decoded(file.read_bytes(), name)
+    content = _columns.decoded(_limits.read_bytes(file), name)
     if content.lstrip().startswith(">"):
       for record in content.lstrip()[1:].split("\n>"):
         title, _, letters = record.partition("\n")

@@ -17,6 +17,7 @@ import zlib
 
 import numpy as np
 
+from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import _part_splits
 from jaxseq.data import datasets
@@ -125,7 +126,7 @@ def read(
   """
   names, documents = [], []
   for name, file in text.find(path, pattern):
-    content = _columns.decoded(file.read_bytes(), name)
+    content = _columns.decoded(_limits.read_bytes(file), name)
     sections: list[list[str]] = [[]]
     for line in content.splitlines():
       if _WORD.search(line):

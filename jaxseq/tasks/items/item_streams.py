@@ -9,6 +9,7 @@ The scores are those of the network over whole histories.
 """
 
 import collections
+from collections.abc import Callable
 from collections.abc import Hashable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -36,9 +37,20 @@ class Users:
   Args:
     network: the network.
     variables: of it.
+    most: users that are kept. A new one takes the row of the user who was read
+      or asked for least recently; any number is kept if None.
+    forget: called with the name of each user who is no longer kept.
   """
 
-  def __init__(self, network: item_network.ItemNetwork, variables: Any):
+  def __init__(
+    self,
+    network: item_network.ItemNetwork,
+    variables: Any,
+    most: int | None = None,
+    forget: Callable[[Hashable], Any] = lambda user: None,
+  ):
+    if most is not None:
+      _validate.positive("most", most)
     if network.masked:
       expected = "False: a network that sees both sides keeps no states"
       raise _validate.error("masked", True, expected)
@@ -50,6 +62,8 @@ class Users:
       raise _validate.error("scan_layers", True, expected)
     network, variables = network.freeze(variables)
     self.network, self.variables = network, jax.device_put(variables)
+    self._most, self._forget = most, forget
+    # The least recent user comes first.
     self._rows: dict[Hashable, int] = {}
     self._seen: list[set[int]] = []
     self._arrays = self._fresh(_USERS)
@@ -78,11 +92,14 @@ class Users:
       gaps: of each (n_i,) those before the items, if the network reads them.
 
     Raises:
-      ValueError: if a user is there already, or comes twice.
+      ValueError: if a user is there already, or comes twice, or there are more
+        than are kept.
     """
     for user, count in collections.Counter(users).items():
       if user in self or count > 1:
         raise _validate.error("users", user, "new ones, each once")
+    if self._most is not None and len(users) > self._most:
+      raise _validate.error("users", len(users), f"at most {self._most}")
     arrays = self.network, self.variables, histories, gaps
     for some, features, states in _read_all(*arrays):
       rows = np.array([self._row(users[n]) for n in some])
@@ -135,15 +152,17 @@ class Users:
     for user in users:
       if user not in self:
         raise _validate.error("users", user, "one that has taken something")
-    rows = np.array([self._rows[user] for user in users], int)
+    rows = np.array([self._row(user) for user in users], int)
     taken = [() if repeats else self._seen[row] for row in rows]
     features = jnp.take(self._arrays[0], rows, axis=0)
     return best(self.network, self.variables, features, taken, k, allowed)
 
   def _row(self, user):
-    """The row of a user, a new one if they have none."""
-    row = self._rows.get(user)
-    if row is None:
+    """The row of a user, who is the most recent one then."""
+    row = self._rows.pop(user, None)
+    if row is None and len(self._rows) == self._most:
+      row = self._emptied()
+    elif row is None:
       row = len(self._rows)
       if row == len(self._arrays[0]):
         self._arrays = jax.tree.map(
@@ -151,8 +170,17 @@ class Users:
           self._arrays,
           self._fresh(row),
         )
-      self._rows[user] = row
       self._seen.append(set())
+    self._rows[user] = row
+    return row
+
+  def _emptied(self):
+    """The row of the least recent user, who is forgotten."""
+    user = next(iter(self._rows))
+    row = self._rows.pop(user)
+    self._forget(user)
+    self._seen[row] = set()
+    self._arrays = _cleared(self._arrays, self._fresh(1), row)
     return row
 
   def _fresh(self, count):
@@ -248,6 +276,12 @@ def _advance(network, variables, arrays, row, item, gap):
     variables, jnp.asarray(item)[None], states, gaps, method="step"
   )
   return jax.tree.map(lambda x, new: x.at[row].set(new[0]), arrays, after)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _cleared(arrays, fresh, row):
+  """Features and states with fresh ones in a row."""
+  return jax.tree.map(lambda x, new: x.at[row].set(new[0]), arrays, fresh)
 
 
 @functools.partial(jax.jit, static_argnums=0)

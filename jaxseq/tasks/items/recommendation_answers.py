@@ -1,5 +1,6 @@
 """The recommendations of a trained model: its arrays, table and stream."""
 
+from collections.abc import Hashable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -74,13 +75,19 @@ class Stream:
 
   Args:
     model: of recommendation, a `models.Model`.
+    most_users: users that are kept, see `item_streams.Users`.
   """
 
-  def __init__(self, model: Any):
+  def __init__(self, model: Any, most_users: int | None = None):
     self._prepared, self._repeats = model.preparation, model.network.repeats
-    self._users = item_streams.Users(model.network, model.variables)
     self._number = {name: n for n, name in enumerate(self._prepared.items)}
-    self._last: dict[str, np.ndarray] = {}
+    self._last: dict[Hashable, np.ndarray] = {}
+    self._users = item_streams.Users(
+      model.network,
+      model.variables,
+      most_users,
+      lambda user: self._last.pop(user, None),
+    )
 
   def __call__(self, row: Mapping[str, str]) -> dict[str, Any]:
     """Returns `recommend` for the user of a row, after its item."""
@@ -139,8 +146,8 @@ class Stream:
     allowed = None if items is None else [self._place(x) for x in items]
     if user not in self._users:
       expected = (
-        "one that has sent an event to this server: histories start empty, also"
-        " of users of the training"
+        "one that has sent an event to this server, not too long ago: histories"
+        " start empty, also of users of the training"
       )
       raise _validate.error("user", user, expected)
     repeats = self._repeats if repeats is None else repeats

@@ -8,6 +8,7 @@ import pytest
 
 from jaxseq import data
 from jaxseq.data.sources import logs
+from tests.data import memory
 
 _CASES = [["a", "b", "c"], ["b"], ["a & b", "a", "a", "c"]] * 4
 
@@ -102,12 +103,24 @@ def test_logs_are_read(tmp_path, form):
       "expected an event with a concept:name, in a trace",
     ),
     ("a.xes.gz", "<log></log>", "is no file of gzip"),
+    *(
+      ("a.xes", f'<?xml version="1.0" encoding="{name}"?><log/>', "a.xes is no")
+      for name in ("x-evil", "utf-7", "base64", "idna")
+    ),
   ],
 )
 def test_what_is_no_log_is_refused(tmp_path, name, text, message):
   (tmp_path / name).write_text(text)
   with pytest.raises(ValueError, match=message):
     data.load("event_log", path=tmp_path / name)
+
+
+def test_a_field_of_many_bytes_takes_little_memory(tmp_path):
+  path = tmp_path / "a.csv"
+  path.write_text(_csv([["a" * 20 * 2**20]]))
+  with memory.at_most(90):
+    with pytest.raises(ValueError, match="line 1: field larger than field lim"):
+      data.load("event_log", path=path)
 
 
 def test_activities_in_another_encoding_are_refused(tmp_path):
