@@ -1,6 +1,5 @@
 """Dangerous tries: in a child with bounds on memory and time."""
 
-import resource
 import subprocess
 import sys
 import textwrap
@@ -18,15 +17,15 @@ def run(code: str, *, seconds: int = 60, memory: int = MEMORY) -> str:
     seconds: of processor time and, with a margin, of the clock.
     memory: bytes of address space.
   """
-
-  def bound():
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
+  # The child bounds itself: JAX refuses a fork, which `preexec_fn` takes.
+  bounds = f"""
+import resource
+resource.setrlimit(resource.RLIMIT_AS, ({memory}, {memory}))
+resource.setrlimit(resource.RLIMIT_CPU, ({seconds}, {seconds}))
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+"""
   done = subprocess.run(
-    [sys.executable, "-c", textwrap.dedent(code)],
-    preexec_fn=bound,
+    [sys.executable, "-c", bounds + textwrap.dedent(code)],
     capture_output=True,
     text=True,
     timeout=8 * seconds,
