@@ -64,6 +64,8 @@ class Rows(NamedTuple):
     times: arrays (time_i,), when each element is; None if they do not say.
     classes: (n,) numbers of classes, for parts with as many of each; None
       elsewhere.
+    until: when the observation of events ends, of all or of each; None where it
+      is the last event of all.
   """
 
   values: list[Any]
@@ -72,6 +74,7 @@ class Rows(NamedTuple):
   channels: tuple[str, ...] | None = None
   times: list[np.ndarray] | None = None
   classes: np.ndarray | None = None
+  until: Any = None
 
 
 class Material(NamedTuple):
