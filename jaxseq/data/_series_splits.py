@@ -199,11 +199,7 @@ def _constants(whole, train, targets, normalize, scale_targets, missing, gaps):
     fill = np.zeros(len(empty)) if normalize else np.nanmean(values, axis=0)
     constants["fill"] = tuple(map(float, fill))
   if whole.stamps is not None and gaps != "ignore":
-    between = [np.diff(_time_stamps.seconds(whole.stamps[i])) for i in train]
-    step = _time_stamps.usual_step(between)
-    constants["step"] = step
-    if step is not None and not all(
-      _time_stamps.is_regular(stamps, step) for stamps in whole.stamps
-    ):
+    constants["step"], equal = _time_stamps.steps_of(whole.stamps, train)
+    if not equal:
       constants["gaps"] = gaps
   return constants

@@ -18,9 +18,11 @@ import warnings
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq import data
 from jaxseq import mixers
 from jaxseq import nn
+from jaxseq.data import _time_stamps
 from jaxseq.data import scale
 from jaxseq.data import sources
 from jaxseq.estimators import _scikit_learn
@@ -66,6 +68,7 @@ class Rows(NamedTuple):
       elsewhere.
     until: when the observation of events ends, of all or of each; None where it
       is the last event of all.
+    ahead: (horizon,) when a forecast is for; None where nothing says so.
   """
 
   values: list[Any]
@@ -75,6 +78,7 @@ class Rows(NamedTuple):
   times: list[np.ndarray] | None = None
   classes: np.ndarray | None = None
   until: Any = None
+  ahead: np.ndarray | None = None
 
 
 class Material(NamedTuple):
@@ -263,7 +267,9 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     _scikit_learn.validation.check_is_fitted(self, "model_")
     rows = self._read(*inputs, reset=False)
     prepared = self.model_.preparation
-    return sources.Examples(rows.ids, self._prepare(prepared, rows))
+    part = self._prepare(prepared, rows)
+    ahead = None if rows.ahead is None else rows.ahead[None]
+    return sources.Examples(rows.ids, part, times=ahead)
 
   @final
   def _outputs(self, *inputs: Any) -> dict[str, np.ndarray]:
@@ -333,8 +339,19 @@ class SeriesEstimator(SequenceEstimator):
   @final
   def _read(self, X: Any, *y: Any, reset: bool) -> Rows:
     series = series_input.read(self, X, reset=reset)
-    rows = Rows(series.values, ids=series.ids, channels=series.channels)
+    rows = Rows(
+      series.values,
+      ids=series.ids,
+      channels=series.channels,
+      times=series.times,
+    )
     return self._targets(y[0], rows, reset=reset) if y else rows
+
+  def _prepare(self, prepared: sources.Source, rows: Rows) -> data.ArrayDataset:
+    if getattr(prepared, "gaps", None) and rows.times is None:
+      expected = "one of times: those of the training had unequal steps"
+      raise _validate.error("X: index", "no times", expected)
+    return super()._prepare(prepared, rows)
 
   @final
   def _standardization(self, rows: Rows, train: np.ndarray) -> dict[str, Any]:
@@ -343,7 +360,13 @@ class SeriesEstimator(SequenceEstimator):
     channels = rows.channels
     if channels is None:
       channels = tuple(f"channel_{i}" for i in range(together.shape[1]))
+    steps: dict[str, Any] = {}
+    if rows.times is not None:
+      steps["step"], equal = _time_stamps.steps_of(rows.times, train)
+      if not equal:
+        steps["gaps"] = "channel"
     return {
+      **steps,
       "channels": channels,
       **scale.Scale.of(together)._asdict(),
       "missing": self.missing,

@@ -141,6 +141,7 @@ class SequenceRegressor(
     _scikit_learn.validation.check_is_fitted(self, "model_")
     if not self.stepwise:
       raise _validate.error("stepwise", False, "True to follow streams")
+    _refuse_gaps(self.model_.preparation)
     part = _of_one_length(self._examples(X).dataset)
     states = getattr(self, "_stream", None)
     updating.check_streams(states, len(part.inputs))
@@ -203,6 +204,7 @@ class SequenceRegressor(
     if not self.stepwise:
       return regression.Problem(arm, source)
     _of_one_length(source.train)
+    _refuse_gaps(source.info.preparation)
     return _StreamProblem(arm, source)
 
 
@@ -236,6 +238,13 @@ def _of_one_length(part: data.ArrayDataset) -> data.ArrayDataset:
     ends = sorted({int(x) for x in part.lengths})
     raise _validate.error("X: lengths", ends, "one, of all pieces of streams")
   return part
+
+
+def _refuse_gaps(prepared: Any) -> None:
+  """Refuses unequal steps: the one between two pieces is not known."""
+  if prepared.gaps:
+    expected = "equal ones to follow streams. Resample them, or use fit alone"
+    raise _validate.error("X: index", "unequal steps", expected)
 
 
 @functools.partial(jax.jit, static_argnums=0)
