@@ -192,7 +192,7 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     )
     self.history_, self.n_updates_ = fitted.history, fitted.update
     self._keep(material, fitted.network, fitted.variables)
-    for name in ("_training", "_program", "_stream"):
+    for name in ("_training", "_moments", "_program", "_stream"):
       self.__dict__.pop(name, None)
     return self
 

@@ -63,8 +63,8 @@ class SequenceRegressor(
   def partial_fit(self, X: Any, y: Any, *, carry: bool = False) -> Self:
     """Makes one update with all examples, at a constant learning rate.
 
-    The first call, or the first after `fit`, begins from a fresh network; how
-    values are standardized is what its examples tell.
+    The first call, or the first after `fit`, begins from a fresh network. X and
+    y are standardized by the mean and deviation of all examples so far.
 
     Args:
       X: series, see `jaxseq.estimators`.
@@ -180,6 +180,10 @@ class SequenceRegressor(
       expected = "(n, time)" if self.stepwise else "(n,)"
       raise _validate.error("y", f"shape {y.shape}", f"{expected}, or one more")
     return rows._replace(targets=y[..., None] if flat else y)
+
+  def _scaled(self, rows: base.Rows) -> dict[str, np.ndarray]:
+    targets = rows.targets.reshape(-1, rows.targets.shape[-1])
+    return super()._scaled(rows) | {"target_": targets}
 
   def _preparation(self, rows: base.Rows, train: np.ndarray) -> sources.Source:
     y = rows.targets
