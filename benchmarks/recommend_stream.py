@@ -4,8 +4,9 @@ r"""Events of users as they come: how many a second, and what memory they take.
       --events=1000000
 
 Each event is one more item of one of many users, of whom the newest 50 items
-count, on one core; every hundredth asks for ten items of a catalog, too. Time is that of the
-processor. Memory is what the process holds after each tenth of the events.
+count, on one core; every hundredth asks for ten items of a catalog, too. Time
+is that of the processor. Memory is what the process holds after each tenth of
+the events.
 """
 
 import resource
