@@ -201,10 +201,7 @@ def _constants(whole, train, targets, normalize, scale_targets, missing, gaps):
   if whole.stamps is not None:
     constants["dates"] = whole.stamps[0].dtype.kind == "M"
   if whole.stamps is not None and gaps != "ignore":
-    step = _time_stamps.usual_gap([whole.stamps[i] for i in train])
-    constants["step"] = step
-    if step is not None and not all(
-      _time_stamps.is_regular(stamps, step) for stamps in whole.stamps
-    ):
+    constants["step"], equal = _time_stamps.steps_of(whole.stamps, train)
+    if not equal:
       constants["gaps"] = gaps
   return constants

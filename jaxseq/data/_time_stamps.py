@@ -135,6 +135,19 @@ def usual_step(gaps: Sequence[np.ndarray]) -> float | None:
   return float(np.median(together)) if len(together) else None
 
 
+def steps_of(
+  stamps: Sequence[np.ndarray], train: Sequence[int] | np.ndarray
+) -> tuple[float | None, bool]:
+  """Returns the usual step of training series, and whether it is that of all.
+
+  Args:
+    stamps: times (time_i,) of all series.
+    train: numbers of those that are trained on.
+  """
+  step = usual_step([np.diff(seconds(stamps[i])) for i in train])
+  return step, step is None or all(is_regular(one, step) for one in stamps)
+
+
 def check_step(
   name: str,
   times: np.ndarray,
@@ -151,7 +164,7 @@ def check_step(
     got = float(gaps[np.argmax(wrong)])
     raise ValueError(
       f"{name}: got a step in time of {got:g}, expected {step:g}, as in "
-      "training (of dates in seconds)."
+      "training (of dates in seconds). Resample it to that step."
     )
 
 

@@ -10,6 +10,8 @@ from jaxseq import _validate
 
 # Deviations from the mean that hardly any value has which is in its own unit.
 FAR = 100.0
+# Deviations of what never changes, as shares of the largest value.
+_ROUNDING = 8 * np.finfo(np.float64).eps
 
 
 class Scale(NamedTuple):
@@ -32,11 +34,54 @@ class Scale(NamedTuple):
     """
     with np.errstate(invalid="ignore"):
       mean, deviation = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
-      rounding = (
-        8 * np.finfo(np.float64).eps * np.nanmax(np.abs(values), axis=0)
-      )
+      rounding = _ROUNDING * np.nanmax(np.abs(values), axis=0)
     deviation = np.where(deviation > rounding, deviation, 1.0)
     return cls(tuple(map(float, mean)), tuple(map(float, deviation)))
+
+
+class Moments(NamedTuple):
+  """Moments of values that come in parts; fields are (channels,) float64.
+
+  Attributes:
+    count: of the values so far, without NaN.
+    mean: of them.
+    squares: the sum of their squared distances from the mean.
+    largest: the largest absolute value.
+  """
+
+  count: np.ndarray
+  mean: np.ndarray
+  squares: np.ndarray
+  largest: np.ndarray
+
+  @classmethod
+  def of(cls, values: np.ndarray) -> "Moments":
+    """Returns the moments of values (n, channels); NaN is left out."""
+    known = ~np.isnan(values)
+    count = known.sum(axis=0).astype(np.float64)
+    mean = np.where(known, values, 0).sum(axis=0) / np.maximum(count, 1)
+    away = np.where(known, values - mean, 0)
+    largest = np.where(known, np.abs(values), 0).max(axis=0, initial=0.0)
+    return cls(count, mean, np.square(away).sum(axis=0), largest)
+
+  def merged(self, other: "Moments") -> "Moments":
+    """Returns the moments of both parts together (Chan et al., 1979)."""
+    count = self.count + other.count
+    share = other.count / np.maximum(count, 1)
+    apart = other.mean - self.mean
+    return Moments(
+      count,
+      self.mean + share * apart,
+      self.squares + other.squares + self.count * share * apart**2,
+      np.maximum(self.largest, other.largest),
+    )
+
+  def scale(self) -> Scale:
+    """Returns the scale of all values so far, see `Scale.of`."""
+    deviation = np.sqrt(self.squares / np.maximum(self.count, 1))
+    constant = deviation <= _ROUNDING * self.largest
+    deviation = np.where(constant, 1.0, deviation)
+    return Scale(tuple(self.mean.tolist()), tuple(deviation.tolist()))
 
 
 def check(

@@ -26,12 +26,13 @@ from jaxseq.data import _fields
 from jaxseq.data import _row_groups
 from jaxseq.data import _time_stamps
 from jaxseq.data import recordings
+from jaxseq.data import series_frames
 from jaxseq.data.files import table_files
 
 _NUMBERED = re.compile(r"(.*?)[ _.:/-]*([0-9]{1,9})")
 _ONE_CHANNEL = "value"
 # Names that columns other than channels mostly have, and options for them.
-TIMES = dict.fromkeys(("time", "timestamp", "date", "datetime"), "time")
+TIMES = dict.fromkeys(series_frames.TIMES, "time")
 _ROLES = {
   **TIMES,
   **dict.fromkeys(("label", "class", "target"), "label"),

@@ -53,8 +53,8 @@ class SequenceClassifier(
   def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
     """Makes one update with all examples, at a constant learning rate.
 
-    The first call, or the first after `fit`, begins from a fresh network; how
-    values are standardized is what its examples tell.
+    The first call, or the first after `fit`, begins from a fresh network. X is
+    standardized by the mean and deviation of all examples so far.
 
     Args:
       X: series, see `jaxseq.estimators`.

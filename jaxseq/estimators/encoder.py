@@ -109,7 +109,13 @@ class DisentangledEncoder(
     return rows
 
   def _preparation(self, rows: base.Rows, train: np.ndarray) -> sources.Source:
-    return sources.SeriesSource(**self._standardization(rows, train))
+    fields = self._standardization(rows, train)
+    if fields.get("gaps"):
+      expected = (
+        "equal ones, as they would be encoded, too. Resample the series"
+      )
+      raise _validate.error("X: index", "unequal steps", expected)
+    return sources.SeriesSource(**fields)
 
   def _configure(self, batch_size: int) -> dts_problem.ArmConfig:
     encoder = series_encoders.EncoderConfig(kind="conv", widths=_CONVOLUTIONS)

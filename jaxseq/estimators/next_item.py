@@ -46,7 +46,7 @@ class NextItem(updating.Updated):
 
   Args:
     OPTIONS
-    length: items of the pieces that training reads.
+    length: items of a history that are read, the newest ones.
     loss: "full", "sampled" or "gbce", see
       `tasks.items.recommendation_arms.Options`, as `negatives`.
     negatives: items of a sample, with another loss than "full".

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+import pickle
 import warnings
 
 import numpy as np
@@ -191,6 +192,50 @@ def test_streams_of_events_go_on_after_training():
     **CLOSE,
   )
   assert np.isfinite(estimator.score(longer))
+
+
+UPDATED = {"classifier": {"classes": [0, 1]}, "regressor": {}, "stepwise": {}}
+
+
+@pytest.mark.parametrize("name", UPDATED)
+def test_updates_standardize_by_all_examples_so_far(name):
+  """Also where the first one is constant, and where a value is missing."""
+  Z, y = 5.0 + 2.0 * X, np.array(CASES[name][2][1], float)
+  Z[0] = 7.0
+  Z[4, 3, 0] = np.nan
+  options = {"missing": "mask"}
+  estimator = fresh(name, **options).partial_fit(Z[:1], y[:1], **UPDATED[name])
+  assert estimator.model_.preparation.deviation == (1.0, 1.0)
+  for begin, end in ((1, 2), (2, 7), (7, 12)):
+    estimator = pickle.loads(pickle.dumps(estimator))
+    estimator.partial_fit(Z[begin:end], y[begin:end])
+  found = estimator.model_.preparation
+  wanted = fresh(name, **options).fit(Z, y).model_.preparation
+  fields = ["mean", "deviation"]
+  if name != "classifier":
+    fields += ["target_mean", "target_deviation"]
+  for field in fields:
+    np.testing.assert_allclose(
+      getattr(found, field), getattr(wanted, field), rtol=1e-12
+    )
+  # A fit begins anew, and so do the updates after it.
+  estimator.fit(Z, y).partial_fit(Z[:1], y[:1], **UPDATED[name])
+  assert estimator.model_.preparation.mean == (7.0, 7.0)
+
+
+@pytest.mark.parametrize("name", UPDATED)
+def test_updates_that_fail_leave_the_scale(name):
+  y = CASES[name][2][1]
+  estimator = fresh(name).partial_fit(X, y, **UPDATED[name])
+  before = estimator._moments[""].count
+  with pytest.raises(ValueError, match="channels: got 1, expected 2"):
+    estimator.partial_fit(X[..., :1], y)
+  np.testing.assert_array_equal(estimator._moments[""].count, before)
+  # Estimators in files of before know no moments: their scale stays.
+  del estimator._moments
+  scale = estimator.model_.preparation.mean
+  estimator.partial_fit(X + 1.0, y)
+  assert estimator.model_.preparation.mean == scale
 
 
 @pytest.mark.parametrize("name", ["forecaster", "classifier"])

@@ -1,11 +1,14 @@
-"""States of users: one event changes one of them, in constant time and memory.
+"""Users whose items come one by one, in constant time and memory.
 
     users = item_streams.Users(network, variables)
     users.fill(["anna", "bert"], histories)
     users.update("anna", item)
     best, scores = users.recommend(["anna"], k=10)
 
-The scores are those of the network over whole histories.
+A network reads the newest `length` items of a history, as in evaluation and
+prediction, and the scores are those that it has there. Up to so many items a
+user has a state, which makes a step with each; behind that the newest ones are
+read anew when a list is asked for.
 """
 
 import collections
@@ -32,7 +35,7 @@ _USERS = 64
 
 
 class Users:
-  """States of users, in rows of arrays that grow by doubling.
+  """Users and their states, in rows of arrays that grow by doubling.
 
   Args:
     network: the network.
@@ -66,6 +69,10 @@ class Users:
     # The least recent user comes first.
     self._rows: dict[Hashable, int] = {}
     self._seen: list[set[int]] = []
+    # The newest items and the gaps before them, and rows whose features are
+    # those of earlier ones.
+    self._newest: list[collections.deque[tuple[int, float | None]]] = []
+    self._stale: set[int] = set()
     self._arrays = self._fresh(_USERS)
 
   def __len__(self) -> int:
@@ -103,13 +110,12 @@ class Users:
     arrays = self.network, self.variables, histories, gaps
     for some, features, states in _read_all(*arrays):
       rows = np.array([self._row(users[n]) for n in some])
-      self._arrays = jax.tree.map(
-        lambda every, new, rows=rows: every.at[rows].set(new),
-        self._arrays,
-        (features, states),
-      )
+      self._put(rows, features, states)
       for row, n in zip(rows, some):
-        self._seen[row].update(map(int, histories[n]))
+        items = list(map(int, histories[n]))
+        between = [None] * len(items) if gaps is None else gaps[n]
+        self._seen[row].update(items)
+        self._newest[row].extend(zip(items, between))
 
   def update(self, user: Hashable, item: int, gap: float | None = None) -> None:
     """Reads one more item of a user, who may be new.
@@ -120,8 +126,16 @@ class Users:
       gap: before the item, if the network reads them.
     """
     _validate.integer("item", item, 1, self.network.num_items)
+    if self.network.gaps and gap is None:
+      raise _validate.error("gap", None, "that of the item, as in training")
     row = self._row(user)
     self._seen[row].add(item)
+    whole = len(self._newest[row]) == self.network.length
+    self._newest[row].append((item, gap))
+    if whole:
+      # The state holds an item that does not count any more.
+      self._stale.add(row)
+      return
     gap = None if gap is None else np.float32(gap)
     self._arrays = _advance(
       self.network, self.variables, self._arrays, row, item, gap
@@ -153,9 +167,33 @@ class Users:
       if user not in self:
         raise _validate.error("users", user, "one that has taken something")
     rows = np.array([self._row(user) for user in users], int)
+    self._refresh(rows)
     taken = [() if repeats else self._seen[row] for row in rows]
     features = jnp.take(self._arrays[0], rows, axis=0)
     return best(self.network, self.variables, features, taken, k, allowed)
+
+  def _refresh(self, rows):
+    """Reads the newest items of rows whose features are those of others."""
+    stale = np.array(sorted(self._stale.intersection(rows.tolist())), int)
+    if not len(stale):
+      return
+    pairs = [list(zip(*self._newest[row])) for row in stale]
+    items = [np.array(one, np.int32) for one, _ in pairs]
+    gaps = None
+    if self.network.gaps:
+      gaps = [np.array(between, np.float32) for _, between in pairs]
+    arrays = self.network, self.variables, items, gaps
+    for some, features, states in _read_all(*arrays):
+      self._put(stale[some], features, states)
+    self._stale.difference_update(stale.tolist())
+
+  def _put(self, rows, features, states):
+    """Sets the features and states of rows."""
+    self._arrays = jax.tree.map(
+      lambda every, new: every.at[rows].set(new),
+      self._arrays,
+      (features, states),
+    )
 
   def _row(self, user):
     """The row of a user, who is the most recent one then."""
@@ -171,6 +209,7 @@ class Users:
           self._fresh(row),
         )
       self._seen.append(set())
+      self._newest.append(collections.deque(maxlen=self.network.length))
     self._rows[user] = row
     return row
 
@@ -180,6 +219,8 @@ class Users:
     row = self._rows.pop(user)
     self._forget(user)
     self._seen[row] = set()
+    self._newest[row].clear()
+    self._stale.discard(row)
     self._arrays = _cleared(self._arrays, self._fresh(1), row)
     return row
 
@@ -196,7 +237,7 @@ def features_of(
   histories: Sequence[np.ndarray],
   gaps: Sequence[np.ndarray] | None = None,
 ) -> np.ndarray:
-  """Reads histories in one packed pass, end to end in rows.
+  """Reads the newest items of histories, a few histories at a time.
 
   Args:
     network: the network.
@@ -292,21 +333,32 @@ def _read(network, variables, items, lengths, gaps):
 
 def _read_all(network, variables, histories, gaps) -> Iterator[tuple]:
   """Yields numbers of histories of like lengths, and what they are read as."""
+  histories = [one[-network.length :] for one in histories]
+  if gaps is not None:
+    gaps = [one[-network.length :] for one in gaps]
   lengths = np.array([len(one) for one in histories])
   order = np.argsort(lengths, kind="stable")
   while len(order):
     elements = np.arange(1, 1 + len(order)) * lengths[order]
     count = max(1, np.searchsorted(elements, _ELEMENTS, side="right"))
     some, order = order[:count], order[count:]
-    # Few programs are compiled for widths that are powers of two.
-    time = 1 << int(lengths[some[-1]] - 1).bit_length()
+    # Few programs are compiled for sizes that are powers of two.
+    time, size = (
+      1 << int(x - 1).bit_length() for x in (lengths[some[-1]], len(some))
+    )
+    time = min(time, network.length)
+    filled = np.pad(some, (0, size - len(some)), mode="edge")
 
-    def at_ends(rows, dtype, some=some, time=time):
-      array = np.zeros((len(some), time), dtype)
-      for row, n in zip(array, some):
+    def at_ends(rows, dtype, filled=filled, time=time):
+      array = np.zeros((len(filled), time), dtype)
+      for row, n in zip(array, filled):
         row[time - lengths[n] :] = rows[n]
       return array
 
     between = None if gaps is None else at_ends(gaps, np.float32)
     items = at_ends(histories, np.int32)
-    yield some, *_read(network, variables, items, lengths[some], between)
+    features, states = _read(
+      network, variables, items, lengths[filled], between
+    )
+    states = jax.tree.map(lambda x, real=some: x[: len(real)], states)
+    yield some, features[: len(some)], states

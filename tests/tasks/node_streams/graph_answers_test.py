@@ -13,7 +13,9 @@ from jaxseq import nn
 from jaxseq.data import event_graphs
 from jaxseq.data.sources import graphs
 from jaxseq.tasks import temporal_graph
+from jaxseq.tasks.node_streams import graph_answers
 from jaxseq.tasks.node_streams import graph_network
+from jaxseq.tasks.node_streams import graph_options
 from tests import drawn
 
 VECTORS = {
@@ -246,3 +248,66 @@ def test_what_does_not_follow_the_training_is_refused(tmp_path):
       model.preparation.prepare([row] * len(times), times=stamps)
   path.write_text("source,time\na,2030-01-01\n")
   assert "happened" not in model.predict(path)
+
+
+@pytest.mark.parametrize("embedding", ["time", "attention"])
+def test_questions_see_the_seconds_since_the_training(embedding):
+  _, _, model = case(embedding=embedding, neighbors=2, time_width=2)
+  asked = ([["a", None]] * 3, np.array([1.0, 3.0, 60.0]))
+  end = np.datetime64(model.preparation.last)
+
+  def scores(model, shift):
+    seconds = ((asked[1] + shift) * 1e6).astype("timedelta64[us]")
+    part = model.preparation.prepare(asked[0], times=end + seconds)
+    return model.outputs(part)["score"]
+
+  years = 4 * 365 * DAY + 0.375
+  stored = dict(model.variables)
+  # As if the training had been years later than its first event.
+  memory = dict(stored["memory"])
+  network = model.network
+  held = graph_answers._memory(network, stored)
+  moved = {
+    name: getattr(held, name).astype(np.float64)
+    + getattr(held, f"{name}_rest")
+    + years
+    for name in ("time", "since")
+  }
+  late = held._replace(
+    **{
+      name: half
+      for key, time in moved.items()
+      for name, half in zip((key, f"{key}_rest"), graph_options.halves(time))
+    }
+  )
+  stored["memory"] = memory | graph_answers._flat(late)
+  if "past" in stored:
+    time = stored["past"]["time"] + years
+    rest = graph_options.halves(time)[1]
+    stored["past"] = {**stored["past"], "time": time, "rest": rest}
+  later = dataclasses.replace(model, variables=stored)
+  np.testing.assert_allclose(
+    scores(later, years), scores(model, 0.0), rtol=1e-4, atol=1e-5
+  )
+
+
+def test_files_of_before_are_read():
+  """They have times in float32 alone, and so has what is asked of them."""
+  _, _, model = case(embedding="attention", neighbors=2, time_width=2)
+  part = model.preparation.prepare(
+    [["a", None]], times=[np.datetime64(model.preparation.last)]
+  )
+  wanted = model.outputs(part)["score"]
+  variables = {
+    name: {k: x for k, x in model.variables[name].items() if "rest" not in k}
+    for name in ("memory", "past")
+  }
+  arguments = {k: x for k, x in model.signature.items() if k != "time_rest"}
+  old = dataclasses.replace(
+    model,
+    network=model.network.clone(halved=False),
+    variables={**model.variables, **variables},
+    signature=arguments,
+  )
+  # Whole days are float32.
+  np.testing.assert_array_equal(old.outputs(part)["score"], wanted)
