@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.data import _calendars
 from jaxseq.data import _row_groups
 from jaxseq.data import _time_stamps
 from jaxseq.data import series_frames
@@ -101,7 +102,7 @@ def following(
   if len(stamps) < 2:
     return None
   if _time_stamps.is_regular(stamps):
-    return _time_stamps.following(stamps, count)
+    return _calendars.following(stamps, count, "steps")
   index = index_of(item)
   if hasattr(index, "to_timestamp"):
     index = index.to_timestamp()

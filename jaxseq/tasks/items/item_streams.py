@@ -50,7 +50,7 @@ class Users:
     network: item_network.ItemNetwork,
     variables: Any,
     most: int | None = None,
-    forget: Callable[[Hashable], Any] = lambda user: None,
+    forget: Callable[[Hashable], Any] | None = None,
   ):
     if most is not None:
       _validate.positive("most", most)
@@ -217,7 +217,8 @@ class Users:
     """The row of the least recent user, who is forgotten."""
     user = next(iter(self._rows))
     row = self._rows.pop(user)
-    self._forget(user)
+    if self._forget is not None:
+      self._forget(user)
     self._seen[row] = set()
     self._newest[row].clear()
     self._stale.discard(row)
