@@ -69,7 +69,7 @@ def _treat(
 
 
 def _observed(series, missing, ends, where):
-  """Where values were measured; None if none of them was filled."""
+  """Flags of the measured values; None if no value was filled."""
   known = ~np.isnan(series.values)
   if missing == "refuse" or known.all():
     return None

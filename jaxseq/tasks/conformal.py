@@ -76,7 +76,7 @@ def half_widths(errors: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _known(errors):
-  """How many errors of each place are known."""
+  """Counts the known errors of each place."""
   return np.count_nonzero(~np.isnan(errors), axis=0)
 
 

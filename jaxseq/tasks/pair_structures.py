@@ -66,15 +66,9 @@ def _decode(probabilities, inside, gamma):
 
 
 def _best_splits(gain):
-  """Returns how the best structure of each interval is made up.
-
-  Args:
-    gain: (time, time) of pairs i < j, -inf where there is no pair.
-
-  Returns:
-    (time + 1, time + 1) int32 of the intervals from i on, before j: where it is
-    divided in two, or -1 if its first and its last base are paired.
-  """
+  """Where the best structure of each interval [i, j) is divided; -1 of pairs."""
+  # From the gains (time, time) of pairs i < j, -inf where there is no pair, to
+  # (time + 1, time + 1) int32. Of a -1 the first and the last base are paired.
   size = gain.shape[0] + 1
   start = jnp.arange(size, dtype=jnp.int32)
   # Values of intervals [i, j); those that hold nothing divide no other one.

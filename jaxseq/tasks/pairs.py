@@ -164,7 +164,7 @@ class Problem(base.ArrayProblem):
 
 
 def _counted(batch):
-  """Which pairs of a batch are of letters, the first one before the other."""
+  """Flags of the pairs of letters, the first one before the other."""
   inside = letters_inside(batch.inputs.shape[-1], batch.lengths)
   both = inside[:, :, None] & inside[:, None, :]
   return jnp.triu(both, 1)

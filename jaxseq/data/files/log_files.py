@@ -118,7 +118,7 @@ def _in_time(place, cases, given):
 
 
 def _steps(stamps, rows, sign):
-  """How often times rise, or fall if the sign is -1, from row to row."""
+  """Counts the rows whose time is later; earlier, if the sign is -1."""
   later = (np.sign(np.diff(_time_stamps.seconds(stamps[row]))) for row in rows)
   return sum(int((steps == sign).sum()) for steps in later)
 

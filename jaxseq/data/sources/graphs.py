@@ -114,7 +114,7 @@ class GraphSource(base.Source):
 
   @property
   def _dates(self):
-    """Whether times are dates, see `between`; None before there are any."""
+    """True if times are dates, see `between`; None before there are any."""
     return None if self.first is None else "T" in self.first
 
   def _prepare(self, values, lengths, times, targets):

@@ -370,7 +370,7 @@ def _one_way(
   values=None,
   **options,
 ):
-  """As `_attended`, heads (..., heads, d_head), perhaps of other values."""
+  """Heads (..., heads, d_head) and the state, perhaps of other values."""
   q, k, v = _heads.project(config, params, x)
   v = v if values is None else values
   keys = None

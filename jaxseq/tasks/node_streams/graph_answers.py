@@ -325,10 +325,8 @@ def _batched(events, size):
 
 
 def _flat(memory):
-  """The arrays of a memory by number, complex ones as pairs of real numbers.
-
-  Those that files of before lack have names.
-  """
+  """The arrays of a memory by number, complex ones as pairs of real numbers."""
+  # Those that earlier files lack have names.
   names = node_memory.ADDED
   added = {name: np.asarray(getattr(memory, name)) for name in names}
   memory = memory._replace(**dict.fromkeys(names))

@@ -432,7 +432,7 @@ class GraphNetwork(linen.Module):
 
 
 def _rest(events):
-  """What the times of events lack."""
+  """The second parts of the times of events; zeros without any."""
   return jnp.zeros_like(events.time) if events.rest is None else events.rest
 
 
