@@ -66,9 +66,9 @@ def _decode(probabilities, inside, gamma):
 
 
 def _best_splits(gain):
-  """Where the best structure of each interval [i, j) is divided; -1 of pairs."""
+  """Returns the divisions of the best structure of each interval [i, j)."""
   # From the gains (time, time) of pairs i < j, -inf where there is no pair, to
-  # (time + 1, time + 1) int32. Of a -1 the first and the last base are paired.
+  # (time + 1, time + 1) int32: -1 where the first and the last base are paired.
   size = gain.shape[0] + 1
   start = jnp.arange(size, dtype=jnp.int32)
   # Values of intervals [i, j); those that hold nothing divide no other one.
