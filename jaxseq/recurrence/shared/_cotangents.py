@@ -59,15 +59,14 @@ def of_episodes(
 
 def _in_episodes(reset, outputs, last):
   """Elements at or before an undefined cotangent of their episode."""
-  episode = jnp.cumsum(reset, axis=1, dtype=jnp.int32)
-  none = reset.shape[1] + 1
-  # That of the next undefined cotangent.
-  following = lax.cummin(
-    jnp.where(outputs, episode, none), axis=1, reverse=True
-  )
-  end = jnp.where(last[:, None], episode[:, -1:], none)
-  following = jnp.minimum(following, end)
-  return following == episode, following[:, 0] == 0
+  # What comes next: such a cotangent, even numbers, or the episode's end, odd.
+  ends = jnp.concatenate([reset[:, 1:], ~last[:, None]], axis=1)
+  outputs = outputs.at[:, -1].set(outputs[:, -1] | last)
+  place = 2 * jnp.arange(reset.shape[1])
+  place = jnp.where(outputs, place, place + 1)
+  place = jnp.where(outputs | ends, place, jnp.iinfo(place.dtype).max)
+  ruined = lax.cummin(place, axis=1, reverse=True) % 2 == 0
+  return ruined, ruined[:, 0] & ~reset[:, 0]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -85,6 +84,8 @@ def _entering_forward(reach, arguments, marks, flags):
 def _entering_backward(reach, flags, cotangents):
   of_arguments, marks = cotangents
   ruined = reach(flags, *(mark > 0 for mark in marks))
+  # Else XLA on CPUs would work them out for each of many numbers.
+  ruined = lax.optimization_barrier(ruined)
 
   def mark(flags, leaf):
     parts = _in_parts(leaf, flags.shape)
@@ -113,6 +114,8 @@ def _leaving_forward(results, marks):
 
 
 def _leaving_backward(marks, cotangents):
+  # Once, and not for each of its two readers.
+  cotangents = lax.optimization_barrier(cotangents)
   undefined = []
   for mark, tree in zip(marks, cotangents):
     flags = [_undefined(leaf, mark.shape) for leaf in jax.tree.leaves(tree)]
@@ -135,7 +138,7 @@ def _in_parts(leaf, shape):
 
 def _undefined(leaf, shape):
   """Flags of parts with numbers that are infinite or undefined."""
-  # A product counts faster than a reduction.
-  parts = _in_parts(~jnp.isfinite(leaf), shape)
-  counts = _contractions.sum_over(parts.astype(jnp.float32), -1)
-  return counts[..., 0] > 0
+  # No sum of finite numbers becomes infinite, at this scale.
+  parts = _in_parts(leaf, shape).astype(jnp.promote_types(leaf.dtype, "f4"))
+  sums = _contractions.sum_over(parts, -1, 2.0**-24)
+  return ~jnp.isfinite(sums[..., 0])
