@@ -9,6 +9,8 @@ import pytest
 
 from configs.pointing import hull
 from configs.pointing import sorting
+import jaxseq
+from jaxseq import models
 from jaxseq import nn
 from jaxseq.data import geometry
 from jaxseq.generation import pointing
@@ -96,6 +98,22 @@ def test_tours_visit_every_city_once(tours, beams):
   assert network.config.beams == 3
   if beams == 3:
     np.testing.assert_array_equal(found["chosen"], chosen)
+
+
+def test_models_of_tours_are_saved_and_exported(tours, tmp_path):
+  _, problem, variables = tours
+  sets = problem.data["test"]
+  splits = pointed_sets.splits_of(sets)
+  path = tmp_path / "tours.safetensors"
+  jaxseq.save(path, models.make("pointing", problem.network, variables, splits))
+  model = jaxseq.load(path)
+  chosen = model.predict(splits.test).arrays["chosen"]
+  assert sorted(chosen[0, : sets.lengths[0]]) == [
+    *range(1, sets.lengths[0] + 1)
+  ]
+  given = {"inputs": sets.points, "lengths": sets.lengths}
+  program = model.export(time=sets.points.shape[1])
+  np.testing.assert_array_equal(program.call(given)["chosen"], chosen)
 
 
 def test_lengths_of_tours_are_compared_with_the_shortest(tours):
