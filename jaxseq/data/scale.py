@@ -29,14 +29,20 @@ class Scale(NamedTuple):
   def of(cls, values: np.ndarray) -> "Scale":
     """Returns the scale of training values (n, channels).
 
-    NaN is left out. What never changes, but for rounding, has the deviation 1:
-    it stays where it is.
+    NaN is left out. What never changes, but for rounding, has its own size for
+    a deviation, or 1 if it is 0: it stays where it is, in any unit.
     """
     with np.errstate(invalid="ignore"):
       mean, deviation = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
-      rounding = _ROUNDING * np.nanmax(np.abs(values), axis=0)
-    deviation = np.where(deviation > rounding, deviation, 1.0)
+      largest = np.nanmax(np.abs(values), axis=0)
+    deviation = _changing(deviation, largest)
     return cls(tuple(map(float, mean)), tuple(map(float, deviation)))
+
+
+def _changing(deviation, largest):
+  """Deviations (channels,), in place of which constants have their size."""
+  size = np.where(largest > 0, largest, 1.0)
+  return np.where(deviation > _ROUNDING * largest, deviation, size)
 
 
 class Moments(NamedTuple):
@@ -79,8 +85,7 @@ class Moments(NamedTuple):
   def scale(self) -> Scale:
     """Returns the scale of all values so far, see `Scale.of`."""
     deviation = np.sqrt(self.squares / np.maximum(self.count, 1))
-    constant = deviation <= _ROUNDING * self.largest
-    deviation = np.where(constant, 1.0, deviation)
+    deviation = _changing(deviation, self.largest)
     return Scale(tuple(self.mean.tolist()), tuple(deviation.tolist()))
 
 

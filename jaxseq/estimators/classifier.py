@@ -95,7 +95,8 @@ class SequenceClassifier(
       if len(self.classes_) < 2:
         raise ValueError(
           f"y: got one class, {self.classes_.tolist()[0]!r}, expected at least "
-          "two."
+          "two. Add examples of another one; the first partial_fit takes all "
+          "that will ever come as `classes`."
         )
     codes = np.searchsorted(self.classes_, y)
     codes = np.minimum(codes, len(self.classes_) - 1).astype(np.int32)

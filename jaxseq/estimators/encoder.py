@@ -105,7 +105,7 @@ class DisentangledEncoder(
       expected = "another one: a mask would be encoded, too"
       raise _validate.error("missing", self.missing, expected)
     if len(rows.values) < 2:
-      raise ValueError("X: got 1 sample, expected at least two.")
+      raise ValueError("X: got 1 sample, expected at least two. Add series.")
     return rows
 
   def _preparation(self, rows: base.Rows, train: np.ndarray) -> sources.Source:

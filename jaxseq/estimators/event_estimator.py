@@ -120,7 +120,8 @@ class EventModel(base.SequenceEstimator):
     part = event_sequences.sequences(self._prepare(prepared, rows))
     ends = prepared.ends_of(rows.times, rows.until)
     part = part._replace(until=ends.astype(np.float32))
-    return -float(_score(self.model_.network, self.model_.variables, part))
+    arrays = self.model_.variables, part, float(ends.max())
+    return -float(_score(self.model_.network, *arrays))
 
   def _until(self, observed_until: Any) -> Any:
     """The end of observation that is given here, or as a parameter."""
@@ -132,6 +133,7 @@ class EventModel(base.SequenceEstimator):
     stamps, kinds, words = read(times, marks, self.start)
     if reset:
       self.classes_ = classes_of(kinds)
+    check_known(words, self.classes_)
     names = tuple(map(str, range(len(stamps))))
     return base.Rows(
       words, ids=names, times=stamps, until=since(until, self.start)
@@ -189,7 +191,7 @@ def read(
     elif not (finite := np.isfinite(row)).all():
       raise _validate.error(name, str(row[~finite][0]), "finite times")
   if not any(map(len, stamps)):
-    raise ValueError("times: got no events, expected sequences with some.")
+    raise ValueError("times: got no events. Pass sequences with some.")
   stamps = _since_start(stamps, start)
   if marks is None:
     marks = [np.zeros(len(row), np.int32) for row in stamps]
@@ -254,6 +256,19 @@ def source_of(
   return sources.EventSource.of_arrays(times, names, until, **fields)
 
 
+def check_known(words: Sequence[Sequence[str]], classes: np.ndarray) -> None:
+  """Raises ValueError if an event has a mark that none of the training has."""
+  known = set(map(_word, classes))
+  for number, row in enumerate(words):
+    for word in row:
+      if word not in known:
+        expected = (
+          f"one of {sorted(known)}, as in training. Leave such events out, or "
+          "fit with some of them"
+        )
+        raise _validate.error(f"marks[{number}]", word, expected)
+
+
 def classes_of(marks: Sequence[np.ndarray]) -> np.ndarray:
   """Returns the marks of sequences, of which some may have no event."""
   # An empty array of floats would make floats of all integers.
@@ -268,11 +283,10 @@ def _word(mark):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _score(network, variables, sequences):
+def _score(network, variables, sequences, until):
   """Negative log likelihood in nats per event."""
-  # Each sequence has an end of its own.
   outputs = network.apply(
-    variables, *event_likelihood.network_inputs(sequences, np.inf)
+    variables, *event_likelihood.network_inputs(sequences, until)
   )
-  terms = event_likelihood.log_likelihood(outputs, sequences, np.inf)
+  terms = event_likelihood.log_likelihood(outputs, sequences, until)
   return event_likelihood.per_event(terms, sequences.lengths)[0]

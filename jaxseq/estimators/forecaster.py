@@ -185,6 +185,9 @@ class Forecaster(base.SequenceEstimator):
       self._flat, self._end = np.ndim(y) == 1, values[-self.input_length :]
       self.n_features_in_, self._names = values.shape[1], names
       self._step, self._ahead = step, ahead
+    elif len(values) < self.input_length:
+      expected = f"at least {self.input_length}. Pass a longer series"
+      raise _validate.error("y: times", len(values), expected)
     elif order is not None:
       self.model_.preparation.check_step("y: index", order.stamps)
     return base.Rows([values], ids=("0",), channels=names, ahead=ahead)
@@ -210,7 +213,7 @@ class Forecaster(base.SequenceEstimator):
     if end < total:
       raise ValueError(
         f"y: got {end} times to train on, expected at least {total}, those of "
-        "a window."
+        "a window. Lower input_length or horizon, or pass a longer series."
       )
     prepared = self._preparation(rows, np.arange(end))
     scaled = prepared.standardize(values)

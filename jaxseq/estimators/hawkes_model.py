@@ -151,7 +151,8 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
     events = self._events(*self._checked(times, marks))
     if not events.lengths.all():
       name = f"times[{int(np.argmin(events.lengths))}]"
-      raise _validate.error(name, "no event", "one or more")
+      expected = "one or more. Leave out sequences without events"
+      raise _validate.error(name, "no event", expected)
     rows, last = np.arange(len(events.lengths)), events.lengths - 1
     places = event_metrics.Places(rows, last, events.times[rows, last])
     return event_floors.expected_counts(self._parameters, events, places, edges)
@@ -169,6 +170,7 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
     """Times and marks of another set."""
     _scikit_learn.validation.check_is_fitted(self, "a_")
     stamps, _, words = event_estimator.read(times, marks, self.start)
+    event_estimator.check_known(words, self.classes_)
     return stamps, words
 
   def _packed(self, stamps, words, until):

@@ -53,7 +53,7 @@ def read(estimator: Any, X: Any, *, reset: bool) -> Series:
   known = getattr(estimator, "_dated", None)
   if None not in (known, dated) and known != dated:
     kinds = ("numbers", "dates")
-    expected = f"{kinds[known]}, as in training"
+    expected = f"{kinds[known]}, as in training. Convert the index to them"
     raise _validate.error("X: index", kinds[dated], expected)
   width = 1 if estimator.input_kind_ == "table" else estimator.n_features_in_
   check_channels(
@@ -112,6 +112,9 @@ def read_one(
   for one in names or ():
     if one.lower() in series_frames.TIMES:
       raise _is_time(name, one, "numbers")
+  if np.ndim(y) and not len(y):
+    expected = "at least one. Pass a series with values"
+    raise _validate.error(name, "no rows", expected)
   array = _scikit_learn.validation.check_array(
     y, ensure_2d=False, dtype=np.float64, input_name=name
   )

@@ -174,3 +174,18 @@ def test_times_and_start_are_of_one_kind(kind):
   until = {"observed_until": "2024-01-01 00:10"}
   early = small(kind, start="2023-12-31 23:50", **until).fit([dates])
   assert early.score([dates]) < small(kind, **until).fit([dates]).score([dates])
+
+
+@kinds
+@pytest.mark.parametrize("size", [1e-6, 1e12])
+def test_a_unit_of_time_changes_densities_alone(kind, size):
+  def score(size):
+    model = small(kind)
+    if kind == "HawkesModel":
+      model.b = 1 / size
+    rows = [size * np.array(row) for row in ROWS]
+    return model.fit(rows, MARKS).score(rows, MARKS)
+
+  wanted = score(1.0)
+  assert abs(wanted) > 0.1
+  np.testing.assert_allclose(score(size) + np.log(size), wanted, rtol=1e-4)

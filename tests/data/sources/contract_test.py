@@ -77,7 +77,7 @@ def test_what_never_changes_is_zero(tmp_path, kind):
 
 def test_rounding_is_no_deviation():
   scale = data.scale.Scale.of(np.full((1000, 1), 0.1))
-  assert scale.deviation == (1.0,)
+  assert scale.deviation == (0.1,)
 
 
 @pytest.mark.parametrize("kind", ["series", "forecast"])
