@@ -81,7 +81,7 @@ class UpdatedEstimator(Updated, base.SeriesEstimator):
   """
 
   def _scaled(self, rows: base.Rows) -> dict[str, np.ndarray]:
-    """Returns what is standardized (n, channels), by the prefix of fields."""
+    """Returns values (n, channels) to standardize, by the prefix of fields."""
     return {"": np.concatenate(rows.values)}
 
   @final
@@ -100,7 +100,7 @@ class UpdatedEstimator(Updated, base.SeriesEstimator):
       prepared = self._training[0]
       before = getattr(self, "_moments", None)
       if before is None:
-        # Of a file that tells the scale alone, which stays.
+        # An older file has the scale alone, which stays.
         moments = None
       else:
         moments = {k: before[k].merged(one) for k, one in moments.items()}

@@ -319,7 +319,7 @@ def _batched(events, size):
 def _flat(memory):
   """The arrays of a memory by number, complex ones as pairs of real numbers.
 
-  Those that files of before lack have names.
+  Those that older files lack have names.
   """
   names = node_memory.ADDED
   added = {name: np.asarray(getattr(memory, name)) for name in names}
