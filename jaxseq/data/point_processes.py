@@ -180,7 +180,7 @@ class Hawkes:
 
 
 def excitation(a: Any, b: float, events: Events) -> np.ndarray:
-  """Returns what each event leaves, see `Hawkes.excitation`, for any a.
+  """Returns the excitation after each event, see `Hawkes.excitation`.
 
   Args:
     a: as of `Hawkes`, whatever its spectral radius.

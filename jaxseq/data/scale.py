@@ -40,7 +40,7 @@ class Scale(NamedTuple):
 
 
 def _changing(deviation, largest):
-  """Deviations (channels,), in place of which constants have their size."""
+  """Replaces the deviations (channels,) of constants by their size."""
   size = np.where(largest > 0, largest, 1.0)
   return np.where(deviation > _ROUNDING * largest, deviation, size)
 

@@ -155,7 +155,7 @@ def _values(item, name, channels_first):
     array = array[:, None]
   elif channels_first and array.ndim == 2:
     array = array.T
-  if not len(array):
+  if array.ndim and not len(array):
     expected = "at least one. Leave out series that are empty"
     raise _validate.error(name, "no elements", expected)
   _validate.shape(name, array, ("time", "channels"))

@@ -58,7 +58,7 @@ class Forecaster(base.SequenceEstimator):
   """
 
   _task = forecasting.TASK
-  # Of a series without times, and of estimators in files of before.
+  # Of a series without times, and of estimators in older files.
   _ahead: ClassVar[np.ndarray | None] = None
 
   _: dataclasses.KW_ONLY

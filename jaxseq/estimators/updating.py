@@ -47,7 +47,7 @@ class Updated(base.SequenceEstimator):
       prepared = self._training[0]
       before = getattr(self, "_moments", None)
       if before is None:
-        # Of a file that tells the scale alone, which stays.
+        # An older file has the scale alone, which stays.
         moments = None
       else:
         moments = {k: before[k].merged(one) for k, one in moments.items()}

@@ -19,7 +19,7 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.training.devices import device_mesh
 
-# Names of leaves that checkpoints of before lack, which are zeros there: the
+# Names of leaves that older checkpoints lack, which are zeros there: the
 # rests of the times of `tasks.node_streams.node_memory.Memory`.
 _ADDED = ("time_rest", "since_rest")
 _PYTHON_TYPES = {t.__name__: t for t in (bool, int, float, complex, str)}
@@ -174,7 +174,7 @@ def from_host(leaf: Leaf, value: Any, template: PyTree) -> Any:
 
 
 def added(kept: Sequence[Leaf], wanted: Sequence[Leaf]) -> list[Leaf]:
-  """Returns leaves of zeros that a checkpoint of before may lack, and does."""
+  """Returns the leaves that an older checkpoint lacks, which are zeros."""
   have = {leaf.path for leaf in kept}
   return [
     leaf

@@ -234,7 +234,7 @@ def test_updates_that_fail_leave_the_scale(name):
   with pytest.raises(ValueError, match="channels: got 1, expected 2"):
     estimator.partial_fit(X[..., :1], y)
   np.testing.assert_array_equal(estimator._moments[""].count, before)
-  # Estimators in files of before know no moments: their scale stays.
+  # Estimators in older files have no moments: their scale stays.
   del estimator._moments
   scale = estimator.model_.preparation.mean
   estimator.partial_fit(X + 1.0, y)

@@ -95,8 +95,8 @@ def test_a_score_counts_the_silence_that_was_observed(kind):
   assert score != model.score(*held, observed_until=50.0)
   # As in `fit`, the last event of all ends the observation if nothing is said.
   assert model.score(*held) == model.score(*held, observed_until=2.0)
-  told = small(kind, observed_until=50.0).fit(ROWS, MARKS)
-  assert told.score(*held) == told.score(*held, observed_until=50.0)
+  given = small(kind, observed_until=50.0).fit(ROWS, MARKS)
+  assert given.score(*held) == given.score(*held, observed_until=50.0)
   expected = "expected the last event of sequence 1, 2, or later"
   with pytest.raises(ValueError, match=f"observed_until: got 1.5, {expected}"):
     model.score(*held, observed_until=[5.0, 1.5])

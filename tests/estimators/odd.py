@@ -39,13 +39,13 @@ class Odd(NamedTuple):
   """Data that are odd, and what becomes of them.
 
   Attributes:
-    given: what is handed over.
+    given: the odd data.
     refused: words of the error, with its remedy; None if there is none.
     asked: whether a fit to the ordinary data comes before; else they are
       learnt from, too.
     options: further ones of the estimator.
-    restore: from what is said then to what is said of the ordinary data.
-    part: which of that; None if it is another one, and finite.
+    restore: maps the estimator's answers to those for the ordinary data.
+    part: of the ordinary answers; None if answers only have to be finite.
   """
 
   given: tuple[Any, ...]

@@ -472,7 +472,7 @@ def test_a_pipe_in_the_place_of_the_record_is_damage(damaged):
 
 
 def test_leaves_that_came_later_are_zeros(tmp_path):
-  """Rests of times, which checkpoints of before lack."""
+  """Rests of times, which older checkpoints lack."""
   old = {"carry": {"time": jnp.arange(3.0)}}
   new = {"carry": old["carry"] | {"time_rest": jnp.ones(3)}}
   with checkpoint.Checkpointer(tmp_path) as saved:

@@ -59,7 +59,7 @@ class GraphNetwork(linen.Module):
     batch_length: events that see the same memory where messages wait, in
       training and in what a model says of a file.
     halved: whether a model takes times in two parts, see
-      `graph_options.halves`; files of before do not.
+      `graph_options.halves`; older files do not.
   """
 
   config: nn.NetworkConfig

@@ -70,7 +70,7 @@ class Memory(NamedTuple):
   rates: Rates | None = None
 
 
-# Fields that files of before lack, and are zeros there.
+# Fields that older files lack; they are zeros there.
 ADDED = ("time_rest", "since_rest")
 
 

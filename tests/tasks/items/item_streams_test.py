@@ -147,7 +147,7 @@ def test_lists_are_by_the_newest_items_as_scores_are(name):
     for place in range(known[n], lengths[n]):
       gap = None if gaps is None else gaps[n][place]
       users.update(name, int(LONG[n][place]), gap)
-      # A list between two events changes none that comes later.
+      # A list between two events does not change later ones.
       users.recommend([name], 12, True)
   check(*users.recommend(NAMES, 12, True))
   # What was taken is the whole history all the same.

@@ -291,8 +291,8 @@ def test_questions_see_the_seconds_since_the_training(embedding):
   )
 
 
-def test_files_of_before_are_read():
-  """They have times in float32 alone, and so has what is asked of them."""
+def test_older_files_are_read():
+  """They have times in float32 alone, and so have questions to them."""
   _, _, model = case(embedding="attention", neighbors=2, time_width=2)
   part = model.preparation.prepare(
     [["a", None]], times=[np.datetime64(model.preparation.last)]

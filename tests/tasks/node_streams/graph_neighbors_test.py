@@ -54,7 +54,7 @@ def test_events_before_a_time_are_counted_to_the_second():
   halves = graph_options.halves(asked)
   found = graph_neighbors.before(graph, *map(jnp.asarray, halves))
   assert found.tolist() == np.searchsorted(time, asked).tolist()
-  # Graphs in files of before have no rests.
+  # Graphs in older files have no rests.
   plain = graph._replace(rest=None, time=jnp.arange(6.0))
   found = graph_neighbors.before(plain, jnp.array([0.0, 2.5, 9.0]))
   assert found.tolist() == [0, 3, 6]
