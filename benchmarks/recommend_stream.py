@@ -3,9 +3,10 @@ r"""Events of users as they come: how many a second, and what memory they take.
     OMP_NUM_THREADS=1 taskset -c 0 python -m benchmarks.recommend_stream \
       --events=1000000
 
-Each event is one more item of one of many users, whose state is changed, on one
-core; every hundredth asks for ten items of a catalog, too. Time is that of the
-processor. Memory is what the process holds after each tenth of the events.
+Each event is one more item of one of many users, of whom the newest 50 items
+count, on one core; every hundredth asks for ten items of a catalog, too. Time
+is that of the processor. Memory is what the process holds after each tenth of
+the events.
 """
 
 import resource

@@ -239,6 +239,7 @@ def _from_model(flags, places, contents):
       *(network, variables, prefix, flags.length),
       beams=flags.beams,
       constraint=constraint,
+      end_at_match=False,
       **options,
     )
     beams = generation.ranked(found)

@@ -36,6 +36,9 @@ def loads(
       raise ValueError(f"{word} is no number of JSON")
     return float(word)
 
+  if isinstance(text, bytes):
+    # Python would take UTF-16 and UTF-32 as well.
+    text = text.decode("utf-8-sig")
   try:
     value = json.loads(
       text,

@@ -123,8 +123,11 @@ def expression(name: str, value: str) -> str:
   """Checks a regular expression of `re`."""
   try:
     re.compile(value)
-  except re.error as wrong:
+  except (re.error, OverflowError) as wrong:
     raise error(name, value, f"a regular expression ({wrong})") from wrong
+  except RecursionError:
+    expected = "a regular expression with fewer groups in each other"
+    raise error(name, value[:80], expected) from None
   return value
 
 

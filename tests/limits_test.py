@@ -1,4 +1,8 @@
-"""Bounds on memory, and files of a set that lie elsewhere."""
+"""Bounds on memory, and places that hold no file of a set."""
+
+import ast
+import os
+import pathlib
 
 import pytest
 
@@ -40,3 +44,82 @@ def test_files_lie_in_their_folder(tmp_path):
   ):
     with pytest.raises(ValueError, match="expected a file of the set in"):
       _limits.check_within(bad, folder)
+
+
+@pytest.mark.timeout(60)
+def test_pipes_and_devices_are_not_read(tmp_path):
+  pipe, endless, file = (tmp_path / name for name in ("pipe", "zero", "file"))
+  os.mkfifo(pipe)
+  endless.symlink_to("/dev/zero")
+  for path in (pipe, endless, "/dev/null"):
+    with pytest.raises(ValueError, match="got a pipe or a device, expected a"):
+      _limits.read_bytes(path)
+    with pytest.raises(ValueError, match="got a pipe or a device, expected a"):
+      _limits.check_regular(path)
+  with pytest.raises(IsADirectoryError):
+    _limits.read_bytes(tmp_path)
+  file.write_bytes(b"\xc3\xa9")
+  assert _limits.read_text(file, 2) == "é"
+  with pytest.raises(ValueError, match="file: got 2 bytes, expected at most 1"):
+    _limits.read_text(file, 1)
+  file.write_bytes(b"\xc3")
+  with pytest.raises(ValueError, match="file: got .*, expected UTF-8"):
+    _limits.read_text(file)
+
+
+@pytest.mark.parametrize(
+  ("pattern", "ways"),
+  [
+    (r"^model\.layers\.0\.q_proj$", 1),
+    (r"layers\.(1|22|30)\..*q_proj", 3 * 61),
+    ("a?b{2,4}[a-z]+", 2 * 3 * 60),
+    ("(?=a*)(?i:b*)(?P<c>c?)", 61 * 61 * 2),
+    ("(?:ab){10}", 1),
+  ],
+)
+def test_ways_in_which_patterns_are_tried(pattern, ways):
+  assert _limits.ways(pattern, 60) == ways
+
+
+@pytest.mark.parametrize(
+  "pattern", ["(a+)+", "(a|a)*", "((a?b?)*c?)*", "(aa|aa)" * 40, ".*" * 12]
+)
+def test_patterns_without_an_end_have_more_ways_than_can_be_tried(pattern):
+  assert _limits.ways(pattern, 60) > 10**12
+
+
+# Modules that open what nobody else has written, or may be a pipe.
+_OPEN_OTHERWISE = {
+  "jaxseq/models/stream_mode.py": "follows a stream, such as a pipe",
+  "jaxseq/spr/published.py": "a file of the package",
+  "jaxseq/training/compile_cache.py": "/proc/cpuinfo",
+}
+
+
+def _opens(tree):
+  """Yields calls that open files to read without the common opener."""
+  for node in ast.walk(tree):
+    if not isinstance(node, ast.Call):
+      continue
+    name = ast.unparse(node.func)
+    if name == "open":
+      mode = node.args[1] if len(node.args) > 1 else None
+      writes = isinstance(mode, ast.Constant) and set(mode.value) & set("wax")
+      opener = [x.value for x in node.keywords if x.arg == "opener"]
+      if not writes and list(map(ast.unparse, opener)) != ["_limits.regular"]:
+        yield name
+    elif name in ("np.load", "np.fromfile", "np.loadtxt", "np.genfromtxt"):
+      yield name
+    elif name.rpartition(".")[2] in ("read_bytes", "read_text"):
+      if not name.startswith("_limits."):
+        yield name
+
+
+def test_readers_open_files_by_one_opener():
+  root = pathlib.Path(__file__).resolve().parents[1]
+  found = {}
+  for path in sorted((root / "jaxseq").rglob("*.py")):
+    calls = list(_opens(ast.parse(path.read_text())))
+    if calls and path.name != "_limits.py":
+      found[path.relative_to(root).as_posix()] = calls
+  assert found.keys() == _OPEN_OTHERWISE.keys(), found

@@ -108,3 +108,12 @@ def test_fields_are_checked_under_their_names(field, value):
   _Config()
   with pytest.raises(ValueError, match=f"^{field}: got {value!r}, expected "):
     _Config(**{field: value})
+
+
+def test_expressions_that_cannot_be_compiled_are_refused():
+  assert _validate.expression("name", "(a+)+$") == "(a+)+$"
+  for wrong in ("(a", "a{99999999999}", "(" * 5000 + "a" + ")" * 5000):
+    with pytest.raises(
+      ValueError, match="name: got .* expected a regular expr"
+    ):
+      _validate.expression("name", wrong)

@@ -13,13 +13,22 @@ helps much (2.35 nats of a hidden word, and 3.18 with the random one), by trees
 that are not the grammar's: `DIR/ARM/trees.png` has those of four test
 sentences, beside the true ones.
 
-Variants: `tiny`, which learns nothing, and shows in seconds whether everything
-works.
+Variants: `words`, for sentences of your own, a line each:
+
+    python -m experiments.masked_language --workdir=runs/sentences \
+      --config=configs/masked_language/grammar.py:words \
+      --config.data_options.path=sentences.txt
+
+`--mode=predict` writes the trees of others; `tiny`, which learns nothing, and
+shows in seconds whether everything works.
 """
+
+import dataclasses
 
 from configs import blocks
 from configs import supervised
 from configs import variants
+from jaxseq.programs import own_data
 from jaxseq.tasks import masked_language
 from jaxseq.training import configuration
 
@@ -49,5 +58,13 @@ FULL = masked_language.Config(
 _TINY = supervised.tiny(FULL, data_options={"examples": 40})
 get_config = variants.Variants(
   full=FULL,
+  words=dataclasses.replace(
+    FULL,
+    data="letters",
+    data_options=own_data.of_loader(
+      "letters", path="data.txt", words=2, length=40
+    ),
+    num_seeds=1,
+  ),
   tiny=configuration.updated(_TINY, arms={"structformer": _PARSER}),
 )

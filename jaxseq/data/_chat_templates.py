@@ -1,22 +1,27 @@
 """Chats as text, by the templates that tokenizers' files hold.
 
 Templates are programs that others wrote: the package jinja2 runs them in its
-sandbox alone, where they reach no attribute of Python's own and change nothing.
+sandbox alone, where they reach no attribute of Python's own and change nothing,
+and take no more time and memory than `_template_sandbox` allows.
 """
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-import datetime
 import functools
 import hashlib
 import json
 import re
 from typing import Any
 
+from jaxseq import _validate
+from jaxseq.data import _template_costs
 from jaxseq.data import packages
 
-# The name by which an answer's ends are marked while a text is made.
-_MARK = "_generation_mark"
+# Characters of a template; those of published models have 30,000 at most.
+_LARGEST = 2**18
+# Units of time and memory for any chat, and for each that it takes itself to be
+# read once, see `_template_costs`: some seconds and 256 MiB.
+_FREE, _RATIO = 2**20, 32
 # A template says so which parts of its text a network has written.
 _BLOCK = re.compile(r"\{%[-+]?\s*generation\b")
 
@@ -39,7 +44,11 @@ def compiled(template: str, name: str) -> Any:
     ValueError: if it is none.
     MissingData: if jinja2 is not installed.
   """
-  _environment()  # The package is there, or the error says so.
+  _sandbox()  # The package is there, or the error says so.
+  if len(template) > _LARGEST:
+    got = f"{len(template)} characters"
+    expected = f"at most {_LARGEST}"
+    raise _validate.error(f"{name}: the chat template", got, expected)
   try:
     return _compiled(template)
   except Exception as error:  # Python's own, too: a break outside of a loop.
@@ -75,14 +84,17 @@ def render(
   # No message can hold what is made of all of them.
   written = json.dumps([dict(message) for message in messages])
   mark = "\0" + hashlib.sha256(written.encode()).hexdigest()
+  sandbox = _sandbox()
+  units = _FREE + _RATIO * _template_costs.of(list(messages))
   try:
-    text = program.render(
-      **special,
-      messages=messages,
-      add_generation_prompt=prompts,
-      tools=None,
-      **{_MARK: mark},
-    )
+    with sandbox.budget(units):
+      text = program.render(
+        **special,
+        messages=messages,
+        add_generation_prompt=prompts,
+        tools=None,
+        **{sandbox.MARK: mark},
+      )
   except Exception as error:  # Whatever others' code raises.
     reason = f"the chat template fails with it: {_sentence(error)}."
     raise ValueError(f"{name}: {reason}") from None
@@ -116,48 +128,11 @@ def _ranges(text, mark):
 @functools.lru_cache(maxsize=16)
 def _compiled(template):
   """A template as a program of the sandbox."""
-  return _environment().from_string(template)
+  return _sandbox().compiled(template)
 
 
-@functools.cache
-def _environment() -> Any:
-  """The sandbox, with all that templates of chats are written for."""
+def _sandbox():
+  """The module of the sandbox, which imports jinja2."""
   what = "templates of chats are run by jinja2"
-  sandbox = packages.imported("jinja2.sandbox", "jaxseq[chats]", what)
-  nodes = packages.imported("jinja2.nodes", "jaxseq[chats]", what)
-  jinja2 = packages.imported("jinja2", "jaxseq[chats]", what)
-  extensions = packages.imported("jinja2.ext", "jaxseq[chats]", what)
-
-  class Generation(extensions.Extension):
-    """The block `generation`, whose ends are marked."""
-
-    tags = frozenset({"generation"})
-
-    def parse(self, parser):
-      line = next(parser.stream).lineno
-      body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-      mark = nodes.Name(_MARK, "load")
-      call = self.call_method("marked", [mark])
-      return nodes.CallBlock(call, [], [], body).set_lineno(line)
-
-    def marked(self, mark, caller):
-      return f"{mark}<{caller()}{mark}>"
-
-  def refuse(message):
-    raise jinja2.TemplateError(message)
-
-  def as_json(value, ensure_ascii=False, **options):
-    # The filter of jinja2 writes for web pages.
-    return json.dumps(value, ensure_ascii=ensure_ascii, **options)
-
-  environment = sandbox.ImmutableSandboxedEnvironment(
-    trim_blocks=True,
-    lstrip_blocks=True,
-    extensions=[Generation, extensions.loopcontrols],
-  )
-  environment.filters["tojson"] = as_json
-  environment.globals |= {
-    "raise_exception": refuse,
-    "strftime_now": lambda form: datetime.datetime.now().strftime(form),
-  }
-  return environment
+  module = "jaxseq.data._template_sandbox"
+  return packages.imported(module, "jaxseq[chats]", what)

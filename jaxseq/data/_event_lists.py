@@ -17,6 +17,7 @@ import numpy as np
 
 from jaxseq import _json
 from jaxseq import _limits
+from jaxseq import _validate
 from jaxseq.data import _event_streams
 from jaxseq.data import _part_splits
 from jaxseq.data import _pickles
@@ -32,6 +33,8 @@ _USUAL = (("time_since_start", "type_event"), ("timestamps", "labels"))
 # How many marks there are, in each row.
 _MARKS = "dim_process"
 _PARTS = ("train", "dev", "test")
+# Kinds of events, each of which becomes a name.
+_MOST = 2**20
 
 
 class _Rows(NamedTuple):
@@ -98,6 +101,7 @@ def read(
         )
       if _MARKS in rows.columns:
         size = rows.columns[_MARKS][number]
+        _validate.number(f"{table.place(row, mark)}: {_MARKS}", size, 1, _MOST)
         if kind.max() >= size:
           raise ValueError(
             f"{table.place(row, mark)}: got the mark {kind.max()}, expected "
@@ -157,8 +161,7 @@ def _contents(path):
     yield _Rows(str(path), split, _parquet(path))
     return
   try:
-    with open(path, "rb") as file:
-      content = file.read()
+    content = _limits.read_bytes(path)
     if path.suffix in _PICKLES:
       parts = _pickled(content)
     else:
@@ -275,7 +278,7 @@ def _array(values, where, kind):
     raise ValueError(f"{where}: got no event, expected a list with some.")
   wrong = ~np.isfinite(array)
   if kind is int:
-    wrong |= (array < 0) | (array != np.round(array)) | (array > _limits.COUNT)
+    wrong |= (array < 0) | (array != np.round(array)) | (array >= _MOST)
   if wrong.any():
     event = int(np.argmax(wrong))
     expected = "a whole number from 0 on" if kind is int else "a finite number"

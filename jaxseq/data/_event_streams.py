@@ -1,5 +1,6 @@
 """Streams of events in tables: each a row, with its stream, time and mark."""
 
+from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Literal
 from typing import NamedTuple
@@ -7,6 +8,7 @@ from typing import get_args
 
 import numpy as np
 
+from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import _row_groups
 from jaxseq.data import _time_stamps
@@ -18,6 +20,9 @@ SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 _ONE_MARK = "event"
 # Between the words of several columns, which together are one mark.
 BETWEEN = " | "
+# Usual gaps before the first event of all above which the times count from
+# another moment than the start of observation.
+_LATE = 1000
 
 
 class Streams(NamedTuple):
@@ -91,6 +96,10 @@ def read(
       f"with an offset from UTC, as the start of observation, {start}, has one."
     )
   begin, at = _since(table, time, stamps, start, unit if dated else None)
+  if start is None and not dated:
+    check_start(
+      [at[one] for one in rows], lambda n: table.place(int(rows[n][0]), time)
+    )
   streams = Streams(
     ids,
     [at[one] for one in rows],
@@ -119,6 +128,38 @@ def begin_of(at: np.ndarray, unit: Unit) -> np.datetime64:
   size = SECONDS[unit]
   whole = int(np.ceil(at.min() / size) - 1) * size
   return np.datetime64(whole, "s")
+
+
+def check_start(
+  times: Sequence[np.ndarray], place: Callable[[int], str]
+) -> None:
+  """Refuses numbers that count from long before the observation began.
+
+  Such as seconds since 1970, where the first event would have the longest gap
+  of all.
+
+  Args:
+    times: of each stream (events_i,) numbers in order; one has events.
+    place: from the number of a stream to where its first event stands.
+
+  Raises:
+    ValueError: if the first event of all is further from 0 than from the last
+      one, and by far more than the usual gap.
+  """
+  number = min(
+    (n for n, row in enumerate(times) if len(row)), key=lambda n: times[n][0]
+  )
+  first = times[number][0]
+  span = max(row[-1] for row in times if len(row)) - first
+  gaps = np.concatenate([np.diff(row) for row in times])
+  usual = np.median(gaps[gaps > 0]) if (gaps > 0).any() else span
+  if usual > 0 and first > max(span, _LATE * usual):
+    raise ValueError(
+      f"{place(number)}: got the first event of all at {first:.15g}, where the "
+      f"usual gap is {usual:g}, expected times since the observation began. "
+      f"Pass start={np.floor(first):.15g}, or when it began; start=0 keeps the "
+      "times as they are."
+    )
 
 
 def _since(table, time, stamps, start, unit):
@@ -194,3 +235,25 @@ def apart(streams: Streams, time: str, ties: Ties) -> Streams:
     inside = np.arange(len(times)) - np.repeat(first, counts)
     moved.append(times + least * inside / np.repeat(counts, counts))
   return streams._replace(times=moved)
+
+
+def windows(
+  streams: Streams, horizon: float, window: float, source: str
+) -> tuple[list[np.ndarray], list[list[str]], np.ndarray, np.ndarray]:
+  """Returns pieces of streams: times, marks, stream numbers and beginnings."""
+  # What is left of a division is no time of observation.
+  count = max(1, int(np.ceil(horizon / window - 1e-9)))
+  held = sum(times.nbytes for times in streams.times)
+  size = 2 * _limits.OBJECT * count * len(streams.ids)
+  _limits.check_growth(source, size, held)
+  times, marks = [], []
+  for one, words in zip(streams.times, streams.marks):
+    # An event at the very end of a window belongs to it.
+    place = np.clip(np.ceil(one / window).astype(int) - 1, 0, count - 1)
+    ends = np.searchsorted(place, np.arange(count + 1))
+    for number, (low, high) in enumerate(zip(ends, ends[1:])):
+      times.append(one[low:high] - number * window)
+      marks.append(words[low:high])
+  numbers = np.repeat(np.arange(len(streams.ids)), count)
+  begin = np.tile(np.arange(count) * float(window), len(streams.ids))
+  return times, marks, numbers, begin

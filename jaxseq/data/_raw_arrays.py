@@ -123,8 +123,13 @@ def class_numbers(
 def class_targets(
   targets: Any, classes: Sequence[str] | None, count: int
 ) -> np.ndarray:
-  """Returns (count,) classes by their names or numbers; -1 if None."""
+  """Returns (count,) classes by their names or numbers; -1 if unknown."""
   if targets is None:
     return np.full(count, -1, np.int32)
   _validate.shape("targets", targets, (count,))
-  return class_numbers(targets, classes)
+  array = np.asarray(targets)
+  if array.dtype.kind != "i":
+    return class_numbers(targets, classes)
+  unknown = array == -1
+  known = class_numbers(np.where(unknown, 0, array), classes)
+  return np.where(unknown, np.int32(-1), known)

@@ -198,12 +198,10 @@ def _constants(whole, train, targets, normalize, scale_targets, missing, gaps):
     # After normalization the mean is 0.
     fill = np.zeros(len(empty)) if normalize else np.nanmean(values, axis=0)
     constants["fill"] = tuple(map(float, fill))
+  if whole.stamps is not None:
+    constants["dates"] = whole.stamps[0].dtype.kind == "M"
   if whole.stamps is not None and gaps != "ignore":
-    between = [np.diff(_time_stamps.seconds(whole.stamps[i])) for i in train]
-    step = _time_stamps.usual_step(between)
-    constants["step"] = step
-    if step is not None and not all(
-      _time_stamps.is_regular(stamps, step) for stamps in whole.stamps
-    ):
+    constants["step"], equal = _time_stamps.steps_of(whole.stamps, train)
+    if not equal:
       constants["gaps"] = gaps
   return constants

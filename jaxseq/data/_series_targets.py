@@ -1,5 +1,6 @@
 """Labels of series: names of classes, numbers, or numbers at every element."""
 
+from collections.abc import Callable
 from collections.abc import Sequence
 import os
 import re
@@ -7,6 +8,7 @@ from typing import Any
 from typing import Literal
 from typing import NamedTuple
 
+from absl import logging
 import numpy as np
 
 from jaxseq import _validate
@@ -16,7 +18,8 @@ from jaxseq.data import table_layouts
 from jaxseq.data.files import _columns
 from jaxseq.data.files import table_files
 
-_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+# A whole number, also as tables write it after they held a missing value: 1.0.
+_WHOLE = re.compile(r"([+-]?[0-9]{1,18})(?:\.0*)?")
 
 
 class Targets(NamedTuple):
@@ -25,7 +28,8 @@ class Targets(NamedTuple):
   Attributes:
     kind: what they are; "none" if there are none.
     values: (n,) int32 classes, (n, numbers) float64, or of "step" a list of
-      arrays (time_i, numbers); zeros (n,) if there are none.
+      arrays (time_i, numbers); zeros (n,) if there are none. Unknown ones of a
+      later file are -1 or NaN.
     classes: names of the classes, if they are classes.
     names: of what the labels are called.
   """
@@ -52,10 +56,8 @@ def find(
   columns: table_layouts.Columns,
   target: str,
   labels: str | os.PathLike | None,
-  *,
-  classes: Sequence[str] | None = None,
 ) -> Targets:
-  """Returns the targets of series."""
+  """Returns the targets of series to train on."""
   if not columns.label:
     if labels is not None or target in ("step", "number"):
       raise _validate.error("label", None, "the column that holds the labels")
@@ -64,11 +66,7 @@ def find(
     raise _validate.error("labels", str(labels), "None for numbers of steps")
   if target == "step":
     return Targets("step", _stepwise(whole, columns), names=columns.label)
-
-  def place(number, name):
-    return whole.place(number, name)
-
-  words = whole.entries
+  words, place = whole.entries, whole.place
   if labels is not None:
     words, place = _of_file(whole, columns, labels)
   for name in columns.label:
@@ -78,28 +76,126 @@ def find(
   if target == "auto":
     target = _kind([words[name] for name in columns.label])
   if target == "number":
-    numbers = [
-      [_number(word, name, place, i) for i, word in enumerate(words[name])]
-      for name in columns.label
-    ]
-    return Targets("number", np.array(numbers).T, names=columns.label)
+    return _numbers(words, columns.label, place)
   if len(columns.label) > 1:
     raise _validate.error("label", columns.label, "one column for classes")
   (name,) = columns.label
-  for number, word in enumerate(words[name] if classes is not None else ()):
-    if word not in classes:
-      _validate.choice(place(number, name), word, classes)
-  if classes is None:
-    classes = in_order(words[name])
-  numbers = _raw_arrays.class_numbers(words[name], classes)
-  return Targets("class", numbers, tuple(classes), columns.label)
+  return of_classes(
+    words[name], lambda number: place(number, name), whole.own, name
+  )
+
+
+def of_classes(
+  words: Sequence[str],
+  place: Callable[[int], str],
+  own: np.ndarray,
+  name: str,
+) -> Targets:
+  """Returns the classes of series to train on, in order.
+
+  Args:
+    words: the label of each series; 1.0 is the class 1.
+    place: where each stands, for messages.
+    own: (n,) number of the whole series that each is a piece of.
+    name: what the labels are called.
+
+  Raises:
+    ValueError: if whole series have whole numbers that are all different.
+  """
+  matches = list(map(_WHOLE.fullmatch, words))
+  if all(matches):
+    words = [match[1] for match in matches if match]
+  classes, count = in_order(words), len(np.unique(own))
+  if all(matches) and len(classes) == count > 1:
+    raise ValueError(
+      f"{place(0)}: got a different whole number for each of the {count} series"
+      ", expected classes that several series have. For numbers to predict give"
+      " the option target = 'number' (--config.data_options.target=number)."
+    )
+  numbers = _raw_arrays.class_numbers(words, classes)
+  return Targets("class", numbers, classes, (name,))
+
+
+def find_again(
+  whole: recordings.Recordings,
+  columns: table_layouts.Columns,
+  kind: str,
+  classes: Sequence[str] | None,
+) -> Targets:
+  """Returns the targets of later series, as far as they are known."""
+  count, names = len(whole.ids), columns.label
+  entries = whole.numbers if kind == "step" else whole.entries
+  if not names or not set(names) <= entries.keys():
+    return none(count)
+  if kind == "step":
+    rows = _stepwise(whole, columns, optional=True)
+    known = any(not np.isnan(row).all() for row in rows)
+    return Targets("step", rows, names=names) if known else none(count)
+  if not any(map(any, (entries[name] for name in names))):
+    return none(count)
+  if kind == "number":
+    return _numbers(entries, names, whole.place, optional=True)
+  (name,) = names
+  return of_known_classes(
+    entries[name], lambda number: whole.place(number, name), classes or (), name
+  )
+
+
+def of_known_classes(
+  words: Sequence[str],
+  place: Callable[[int], str],
+  classes: Sequence[str],
+  name: str,
+) -> Targets:
+  """Returns the classes of later series, -1 where the training had no such one.
+
+  Args:
+    words: the label of each series, which may be empty.
+    place: where each stands, for messages.
+    classes: of the training.
+    name: what the labels are called.
+  """
+  places = {_plain(word): number for number, word in enumerate(classes)}
+  places |= {word: number for number, word in enumerate(classes)}
+  numbers = np.array(
+    [places.get(word, places.get(_plain(word), -1)) for word in words], np.int32
+  )
+  unknown = np.flatnonzero(numbers < 0)
+  if len(unknown) and classes:
+    first = int(unknown[0])
+    logging.warning(
+      "%s: got %r, expected a class of the training; the target of %d of %d"
+      " series is unknown and stays empty.",
+      *(place(first), words[first][:40], len(unknown), len(words)),
+    )
+  if len(unknown) == len(words):
+    return none(len(words))
+  return Targets("class", numbers, tuple(classes), (name,))
+
+
+def _plain(word):
+  """A whole number without a fraction of zeros; any other word as it is."""
+  match = _WHOLE.fullmatch(word)
+  return match[1] if match else word
+
+
+def _numbers(words, names, place, optional=False):
+  """Numbers to predict, one or several for each series."""
+  numbers = [
+    [
+      _number(word, name, place, i, optional)
+      for i, word in enumerate(words[name])
+    ]
+    for name in names
+  ]
+  return Targets("number", np.array(numbers).T, names=names)
 
 
 def in_order(words: Sequence[str]) -> tuple[str, ...]:
   """Returns names once each, in order: of whole numbers, or of the alphabet."""
   names = sorted(set(words))
   if all(map(_WHOLE.fullmatch, names)):
-    names.sort(key=int)
+    names.sort(key=lambda name: int(_plain(name)))
   return tuple(names)
 
 
@@ -124,14 +220,14 @@ def check_classes(
     )
 
 
-def _stepwise(whole, columns):
-  """Numbers at every element."""
+def _stepwise(whole, columns, optional=False):
+  """Numbers at every element, NaN for unknown ones if they are optional."""
   rows = []
   for number, one in enumerate(whole.ids):
     values = np.stack(
       [whole.numbers[name][number] for name in columns.label], axis=1
     )
-    if np.isnan(values).any():
+    if np.isnan(values).any() and not optional:
       step, column = np.argwhere(np.isnan(values))[0]
       raise ValueError(
         f"{whole.place(number, columns.label[column], step)}: got nothing "
@@ -154,8 +250,10 @@ def _kind(entries):
   return "class" if all(map(_WHOLE.fullmatch, words)) else "number"
 
 
-def _number(word, name, place, number):
+def _number(word, name, place, number, optional):
   """A number to predict."""
+  if optional and word in _columns.MISSING:
+    return float("nan")
   try:
     value = _columns.number(word, name)
   except ValueError:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import re
 from typing import Any
 
+from absl import logging
 import numpy as np
 
 from jaxseq.data.files import _columns
@@ -14,15 +15,21 @@ _DATE = re.compile(
   r"[0-9]{4}-[0-9]{2}(-[0-9]{2}"
   r"(T[0-9]{2}(:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?)?)?)?"
 )
+# A date without signs, also of a column that became floats.
+_COMPACT = re.compile(r"((?:18|19|20|21)[0-9]{2})([0-9]{2})([0-9]{2})(?:\.0*)?")
 # A time zone behind the minutes or seconds.
 _ZONE = re.compile(r"(?:Z|([+-])([0-9]{2})(?::?([0-9]{2}))?)$")
 # Steps in time that differ by less of the usual one count as equal.
 TOLERANCE = 1e-3
+# Times the usual step of the training that hardly any is in the same unit.
+_FAR = 100
 
 
 def parse_date(word: str) -> np.datetime64:
   """Reads a date and time such as 2024-01-31 23:59, in UTC if it has a zone."""
   text = word.strip().replace(" ", "T")
+  compact = _COMPACT.fullmatch(text)
+  text = "-".join(compact.groups()) if compact else text
   offset = np.timedelta64(0, "m")
   zone = _zone(text)
   if zone is not None:
@@ -46,17 +53,52 @@ def has_zone(word: str) -> bool:
   return _zone(word.strip()) is not None
 
 
+def repeated(word: str) -> str:
+  """Returns what to do about a local time that comes twice; "" of others."""
+  if ":" not in word or has_zone(word):
+    return ""
+  return (
+    " The end of summer time repeats an hour of local times: write them with "
+    "their offset from UTC, as in 2024-10-27T02:30+01:00."
+  )
+
+
 def _zone(text):
   """The offset from UTC at the end of a time, or None."""
   return _ZONE.search(text) if ":" in text else None
 
 
 def parse(
-  words: Sequence[str], place: Callable[[int], str], dates: bool = False
+  words: Sequence[str],
+  place: Callable[[int], str],
+  dates: bool | None = None,
 ) -> np.ndarray:
-  """Reads time stamps, dates or numbers according to the first, or dates."""
+  """Reads time stamps, which are all dates or all numbers.
+
+  Numbers of eight digits that are all dates of the calendar, such as 20240131,
+  are dates.
+
+  Args:
+    words: the time stamps.
+    place: where each stands, for messages.
+    dates: whether they are dates, as in training; as the first is if None.
+
+  Returns:
+    (n,) datetime64, or float64.
+
+  Raises:
+    ValueError: naming the first that is not a time, or of another kind.
+  """
+  numeric = bool(len(words)) and _is_number(words[0])
+  if numeric and dates is not False:
+    numeric = not all(map(_is_compact_date, words))
+  if len(words) and dates is not None and numeric == dates:
+    kinds = ("a date", "a number") if numeric else ("a number", "a date")
+    raise ValueError(
+      f"{place(0)}: got {kinds[1]}, {words[0][:40]!r}, expected {kinds[0]}, as "
+      "in training. Write times in the form of the training file."
+    )
   stamps = []
-  numeric = not dates and bool(len(words)) and _is_number(words[0])
   zoned = bool(len(words)) and has_zone(words[0])
   for row, word in enumerate(words):
     try:
@@ -93,6 +135,19 @@ def usual_step(gaps: Sequence[np.ndarray]) -> float | None:
   return float(np.median(together)) if len(together) else None
 
 
+def steps_of(
+  stamps: Sequence[np.ndarray], train: Sequence[int] | np.ndarray
+) -> tuple[float | None, bool]:
+  """Returns the usual step of training series, and whether it is that of all.
+
+  Args:
+    stamps: times (time_i,) of all series.
+    train: numbers of those that are trained on.
+  """
+  step = usual_step([np.diff(seconds(stamps[i])) for i in train])
+  return step, step is None or all(is_regular(one, step) for one in stamps)
+
+
 def check_step(
   name: str,
   times: np.ndarray,
@@ -109,7 +164,22 @@ def check_step(
     got = float(gaps[np.argmax(wrong)])
     raise ValueError(
       f"{name}: got a step in time of {got:g}, expected {step:g}, as in "
-      "training (of dates in seconds)."
+      "training (of dates in seconds). Resample it to that step."
+    )
+
+
+def usual_gap(times: Sequence[np.ndarray]) -> float | None:
+  """Returns the median time between two neighbors in arrays of times."""
+  return usual_step([np.diff(seconds(one)) for one in times])
+
+
+def tell_unit(usual: float | None, step: float | None) -> None:
+  """Warns of a usual step that is far from that of the training."""
+  if step and usual and not 1 / _FAR < usual / step < _FAR:
+    logging.warning(
+      "times: the usual step is %g times that of the training; give times in"
+      " the unit of the training's.",
+      usual / step,
     )
 
 
@@ -122,30 +192,22 @@ def is_regular(times: np.ndarray, step: float | None = None) -> bool:
   return bool(np.all(np.abs(gaps - step) <= TOLERANCE * abs(step)))
 
 
-def following(times: np.ndarray, count: int) -> np.ndarray:
-  """Returns the times after the last by the usual step, or by whole months."""
-  ahead = np.arange(1, count + 1)
-  if times.dtype.kind == "M" and not is_regular(times):
-    months = times.astype("datetime64[M]")
-    inside = times - months
-    steps = np.diff(months).astype(int)
-    if np.all(steps == steps[0]) and np.all(inside == inside[0]):
-      later = months[-1] + ahead * steps[0]
-      return later.astype(times.dtype) + inside[0]
-  if times.dtype.kind == "M":
-    # The median of whole microseconds, exactly.
-    step = np.sort(np.diff(times))[(len(times) - 1) // 2]
-    return times[-1] + ahead * step
-  return times[-1] + ahead * float(np.median(np.diff(times)))
-
-
 def _is_number(word):
   try:
     _number(word)
   except ValueError:
     return False
-  # A year, or a date without signs between, is read as a number as well:
-  # equal steps are equal steps.
+  return True
+
+
+def _is_compact_date(word):
+  """True of a date without signs, such as 20240131."""
+  if not _COMPACT.fullmatch(word.strip()):
+    return False
+  try:
+    parse_date(word)
+  except ValueError:
+    return False
   return True
 
 

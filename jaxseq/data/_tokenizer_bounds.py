@@ -2,7 +2,8 @@
 
 Tokenizers are run by another library, which ends the interpreter where memory
 is not to be had. Normalizers and decoders may write a character as many, one
-after the other, and a regular expression may be tried in endless ways.
+after the other, a regular expression may be tried in endless ways, and a table
+may say that it is larger than it is.
 """
 
 import base64
@@ -39,12 +40,27 @@ _FACTORS = {
   "NFKD": 12,
   "Nmt": 3,
 }
+# Added tokens: the library's releases before 0.23 take a time that grows with
+# the square of their number, and here less than a minute.
+_ADDED = 80_000
+# Characters of a word that a model looks up in its vocabulary in parts: the
+# time grows with a power of them. Those of published models are 100 and 16.
+_WORD = 1024
 # Copies from which on a repetition counts as one without an end.
 _MANY = 16
 
 
-def checked(content: str, name: str) -> str:
-  """Returns a tokenizer's bounded JSON, which neither pads nor cuts texts."""
+def checked(content: str, name: str, vocab_size: int | None = None) -> str:
+  """Returns a tokenizer's bounded JSON, which neither pads nor cuts texts.
+
+  Args:
+    content: JSON of the package tokenizers.
+    name: what to call it in messages.
+    vocab_size: tokens that a model has, as many as the tokenizer has at most.
+
+  Raises:
+    ValueError: if it is no tokenizer, or asks for too much.
+  """
   try:
     described = _json.loads(content)
   except ValueError as error:
@@ -52,6 +68,7 @@ def checked(content: str, name: str) -> str:
   if not isinstance(described, dict):
     raise ValueError(f"{name} is no tokenizer: it holds no object.")
   described |= {"truncation": None, "padding": None}
+  _check_vocabulary(described, name, vocab_size)
   for field in ("pre_tokenizer", "decoder"):
     factor = 1
     for part in parts(described.get(field)):
@@ -64,6 +81,8 @@ def checked(content: str, name: str) -> str:
       )
   for field in ("normalizer", "pre_tokenizer", "decoder"):
     for part in parts(described.get(field)):
+      if part.get("type") == "Precompiled":
+        _check_table(part.get("precompiled_charsmap"), f"{name}: {field}")
       pattern = part.get("pattern")
       pattern = pattern.get("Regex") if isinstance(pattern, dict) else None
       if isinstance(pattern, str) and repeats_repetitions(pattern):
@@ -73,6 +92,50 @@ def checked(content: str, name: str) -> str:
           "none in which what repeats is repeated",
         )
   return json.dumps(described)
+
+
+def _check_vocabulary(described, name, vocab_size):
+  """Refuses numbers of tokens that are too large, and too many tokens."""
+  model, added = described.get("model"), described.get("added_tokens") or []
+  model = model if isinstance(model, dict) else {}
+  vocab = model.get("vocab")
+  words = [x.get("content") for x in added if isinstance(x, dict)]
+  if len(words) > _ADDED:
+    expected = f"at most {_ADDED}"
+    raise _validate.error(f"{name}: added_tokens", len(words), expected)
+  ids = [x.get("id") for x in added if isinstance(x, dict)]
+  if isinstance(vocab, dict):
+    ids += vocab.values()
+    words += vocab
+  elif isinstance(vocab, list):
+    pieces = [str(x[0]) for x in vocab if isinstance(x, list) and x]
+    words += pieces
+    longest = max(map(len, pieces), default=0)
+    _check_most(f"{name}: characters of a token", longest, _WORD)
+  longest = model.get("max_input_chars_per_word", 0)
+  _check_most(f"{name}: max_input_chars_per_word", longest, _WORD)
+  ids += _integers(described.get("post_processor"))
+  for number in ids:
+    _check_most(f"{name}: the number of a token", number, _limits.COUNT - 1)
+  count = len({word for word in words if isinstance(word, str)})
+  if vocab_size is not None and count > vocab_size:
+    expected = f"at most {vocab_size}, as the model has"
+    raise _validate.error(f"{name}: tokens", count, expected)
+
+
+def _integers(value):
+  """Yields the integers in a value of JSON."""
+  if isinstance(value, dict | list):
+    for each in value.values() if isinstance(value, dict) else value:
+      yield from _integers(each)
+  elif isinstance(value, int):
+    yield value
+
+
+def _check_most(name, value, most):
+  """Refuses a value that is not an integer, or is too large."""
+  if not isinstance(value, int) or value > most:
+    raise _validate.error(name, value, f"an integer of at most {most}")
 
 
 def check_text(
@@ -154,6 +217,20 @@ def _factor(part):
   if kind == "Precompiled":
     return _longest_word(part.get("precompiled_charsmap"))
   return _FACTORS.get(str(kind), 1)
+
+
+def _check_table(encoded, name):
+  """Refuses a table of SentencePiece that says it is longer than it is."""
+  try:
+    table = base64.b64decode(encoded or "")
+    (size,) = struct.unpack_from("<I", table)
+  except (binascii.Error, struct.error, TypeError, ValueError):
+    return  # The library refuses it.
+  if size > len(table) - 4:
+    got = f"a table of {len(table) - 4} bytes that says it has {size}"
+    raise ValueError(
+      f"{name}: got {got}, expected a precompiled_charsmap that is whole."
+    )
 
 
 def _longest_word(encoded):

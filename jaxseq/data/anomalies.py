@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import packages
@@ -158,4 +159,6 @@ def mitdb(length: int = 128, step: int = 4) -> datasets.Splits:
 
 def _read(package: str, file: str) -> Series:
   path = packages.find(file, f"datasets/data/{file}", package)
-  return parse_csv(path.read_text("utf-8", errors="replace"), str(path))
+  return parse_csv(
+    _limits.read_bytes(path).decode("utf-8", "replace"), str(path)
+  )

@@ -175,7 +175,7 @@ def _encoded(info: datasets.Info) -> str:
 def _decoded(file: pathlib.Path) -> datasets.Info:
   """Undoes `_encoded`."""
   try:
-    values = _json.loads(file.read_bytes())
+    values = _json.loads(_limits.read_bytes(file, _limits.JSON))
   except ValueError as error:
     raise ValueError(f"{file} is not JSON: {error}.") from error
   _validate.instance(str(file), values, dict, "a JSON object")

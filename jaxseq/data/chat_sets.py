@@ -15,6 +15,7 @@ import pathlib
 
 import numpy as np
 
+from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import chats as chats_
 from jaxseq.data import datasets
@@ -154,6 +155,11 @@ def _splits(
     _validate.number(name, share, 0, 1)
   valid, test = (round(share * len(rows)) for share in fractions)
   train = len(rows) - valid - test
+  every = [example for group in rows for example in group]
+  longest = max((len(example.tokens) for example in every), default=0)
+  held = sum(len(example.text.encode()) for example in every)
+  # A long chat makes all others as long: tokens, and a byte of the answers.
+  _limits.check_growth(about[1], 5 * longest * len(every), held)
   if min(train, valid, test) < 1:
     expected = "one in each part at least, by valid_fraction and test_fraction"
     raise _validate.error("the data", f"{len(rows)} examples", expected)
@@ -163,7 +169,8 @@ def _splits(
   parts = rows[:train], rows[train : train + valid], rows[train + valid :]
   content, vocab_size = None, 256
   if tokenizer is not None:
-    content = (pathlib.Path(tokenizer) / "tokenizer.json").read_text("utf-8")
+    place = pathlib.Path(tokenizer) / "tokenizer.json"
+    content = _limits.read_text(place, _limits.JSON)
     coder = chats_.read_template(tokenizer).tokenizer
     vocab_size = coder.get_vocab_size()
   info = datasets.Info(

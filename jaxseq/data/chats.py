@@ -24,13 +24,12 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseq import _json
+from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import _chat_templates
 from jaxseq.data import text_tokens
 from jaxseq.data._chat_templates import Message
 
-# Of a tokenizer's files; those of large models have 10 MB.
-_LARGEST = 2**26
 # The role whose messages are answers.
 _ANSWERS = "assistant"
 
@@ -130,12 +129,11 @@ class Template:
       text, ranges, bounds = self._written(chat, answers)
     tokens, spans = text_tokens.token_spans(self.tokenizer, text, name)
     mask = np.zeros(len(tokens), bool)
+    # Neither begins nor ends of tokens ever fall.
+    begins, stops = np.array(spans, np.int64).reshape(-1, 2).T
     for start, end in ranges:
-      inside = [
-        i for i, span in enumerate(spans) if span[0] < end and span[1] > start
-      ]
-      if inside:
-        mask[inside[0] : inside[-1] + 1] = True
+      first = np.searchsorted(stops, start, "right")
+      mask[first : np.searchsorted(begins, end, "left")] = True
     for before, through in bounds:
       start = _beginning(before, tokens, name)
       end = through and _beginning(through, tokens, name)
@@ -224,7 +222,7 @@ def read_pairs(path: str | os.PathLike) -> list[tuple[Chat, Chat]]:
 def _lines(path):
   """The objects of a file's lines, and their names."""
   lines = []
-  with pathlib.Path(path).open("rb") as file:
+  with open(path, "rb", opener=_limits.regular) as file:
     for number, line in enumerate(file, 1):
       if line.strip():
         name = f"{os.fspath(path)}, line {number}"
@@ -252,14 +250,14 @@ def read_template(folder: str | os.PathLike) -> Template:
   config = {}
   if place.exists():
     try:
-      config = _json.loads(_content(place), long=True)
+      config = _json.loads(_limits.read_text(place, _limits.JSON), long=True)
     except ValueError as error:
       raise ValueError(f"{place} is no JSON: {error}.") from error
   _validate.instance(str(place), config, dict, "an object")
   template = config.get("chat_template")
   if (folder / "chat_template.jinja").exists():
     place = folder / "chat_template.jinja"
-    template = _content(place)
+    template = _limits.read_text(place, _limits.JSON)
   elif isinstance(template, list):
     named = [each for each in template if isinstance(each, dict)]
     template = {each.get("name"): each.get("template") for each in named}.get(
@@ -276,19 +274,10 @@ def read_template(folder: str | os.PathLike) -> Template:
   # That the template can be run is told before anything is read by it.
   _chat_templates.compiled(template, str(place))
   written = folder / "tokenizer.json"
-  tokenizer = text_tokens.read_tokenizer(_content(written), str(written))
+  tokenizer = text_tokens.read_tokenizer(
+    _limits.read_text(written, _limits.JSON), str(written)
+  )
   return Template(tokenizer, template, special)
-
-
-def _content(path):
-  """The text of a file of a tokenizer."""
-  size = path.stat().st_size
-  if size > _LARGEST:
-    raise _validate.error(str(path), f"{size} bytes", f"at most {_LARGEST}")
-  try:
-    return path.read_text("utf-8")
-  except UnicodeDecodeError as error:
-    raise ValueError(f"{path}: got {error.reason}, expected UTF-8.") from error
 
 
 def _fields(line, name):

@@ -47,7 +47,8 @@ class Extras(NamedTuple):
       sequence of each example, of pairs with one class.
     second_lengths: (n,) int32, its elements that count.
     gaps: (n, time) float32, time since the element before, of irregular times.
-    observed: (n, time, channels) bool, False where a value is missing.
+    observed: (n, time, channels) bool, False where a value is missing; of
+      forecasts the time of input and target.
     document_starts: (n, time) bool, True at the first token of a document.
     answers: (n, time) bool, True where the target is a token of an answer.
     document_offsets: (n, documents + 1) int64, where documents begin in time,

@@ -20,8 +20,10 @@ import pathlib
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.data import _npy
 from jaxseq.data import _row_groups
 from jaxseq.data import _time_stamps
+from jaxseq.data import _values
 from jaxseq.data import datasets
 from jaxseq.data.files import movielens
 from jaxseq.data.files import table_files
@@ -29,6 +31,12 @@ from jaxseq.data.sources import graphs
 from jaxseq.data.sources import interactions
 
 _TGB_COLUMNS = "src", "dst", "time", "split"
+# Nodes have a number more than in TGB-Seq's files, which int32 holds.
+_NODES = 2**31 - 1
+_NODE = "whole numbers from 0 on, below 2^31 - 1"
+_AXES = "event", "column"
+# Candidates of all events together, which take 8 bytes each.
+_CANDIDATES = 2**29
 
 
 def load(
@@ -150,13 +158,14 @@ def tgb_seq(
 
   Raises:
     MissingData: if NAME.csv is not there.
-    ValueError: a column is missing, or an array has another length.
+    ValueError: a column is missing, a node or an array is not as expected.
   """
   folder = pathlib.Path(path)
   table = folder / f"{folder.name}.csv"
   datasets.find_file(table, "TGB-Seq's folders hold one with their own name")
-  columns = table_files.read((table,), (), _TGB_COLUMNS).numbers
-  src, dst, times, split = (columns[name] for name in _TGB_COLUMNS)
+  rows = table_files.read((table,), (), _TGB_COLUMNS)
+  _check_numbers(rows)
+  src, dst, times, split = (rows.numbers[name] for name in _TGB_COLUMNS)
   order = np.argsort(times, kind="stable")
   nodes = np.stack([src, dst], axis=1).astype(np.int64)[order]
   part = split[order].astype(int)
@@ -166,9 +175,13 @@ def tgb_seq(
   others: list[np.ndarray | None] = []
   for number, name in enumerate(("valid", "test"), 1):
     # Rows of these files follow those of the table, which time may reorder.
-    rows = (np.cumsum(split == number) - 1)[order][part == number]
-    array = _array(folder / f"{folder.name}_{name}_ns.npy", len(rows))
-    others.append(None if array is None else array[rows].astype(np.int32) + 1)
+    own = (np.cumsum(split == number) - 1)[order][part == number]
+    file = folder / f"{folder.name}_{name}_ns.npy"
+    array = _array(file, len(own))
+    if array is not None:
+      _values.refuse(str(file), array, _is_no_node, _AXES, None, _NODE)
+      array = array[own].astype(np.int32) + 1
+    others.append(array)
   features = _array(folder / f"{folder.name}_edge_feat.npy", len(order))
   if features is not None:
     # Only what is out of order has to be copied.
@@ -186,11 +199,38 @@ def tgb_seq(
   )
 
 
+def _is_no_node(values):
+  """True where a value is no number of a node."""
+  whole = np.rint(values) == values
+  return ~(whole & (values >= 0) & (values < _NODES))
+
+
+def _check_numbers(rows):
+  """Refuses a table of TGB-Seq in which a number is missing or is no node."""
+  for name, values in rows.numbers.items():
+    wrong, expected = ~np.isfinite(values), "a number"
+    if name in ("src", "dst"):
+      wrong, expected = _is_no_node(values), _NODE
+    elif name == "split":
+      wrong, expected = ~np.isin(values, (0, 1, 2)), "0, 1 or 2"
+    if wrong.any():
+      row = int(np.argmax(wrong))
+      place = rows.place(row, name)
+      raise _validate.error(place, values[row].item(), expected)
+
+
 def _array(path, count):
   """The array of a file with so many rows, mapped; None if it is not there."""
   if not path.is_file():
     return None
-  array = np.load(path, mmap_mode="r", allow_pickle=False)
+  try:
+    array = _npy.open_map(path)
+  except ValueError as error:
+    raise ValueError(
+      f"{path} is no array that can be read: {error}."
+    ) from error
+  if array.dtype.kind not in "iuf":
+    raise _validate.error(str(path), f"dtype {array.dtype}", "numbers")
   if array.ndim != 2 or len(array) != count:
     expected = f"({count}, columns), a row for each event"
     raise _validate.error(str(path), f"shape {array.shape}", expected)
@@ -382,8 +422,9 @@ def make_splits(
     ValueError: there is no event to train on or to test with, or there are
       not two destinations.
   """
-  _validate.integer("candidates", candidates, 1)
   sizes = np.bincount(part, minlength=3)
+  most = _CANDIDATES // max(1, *sizes[1:])
+  _validate.integer("candidates", candidates, 1, max(1, most))
   if not sizes[0] or not sizes[2]:
     got = f"{sizes[0]} for training and {sizes[2]} for testing"
     raise _validate.error(f"{where}: events", got, "some of both")

@@ -25,6 +25,7 @@ import numpy as np
 
 from jaxseq import _files
 from jaxseq import _json
+from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import _npy
 
@@ -236,7 +237,7 @@ def load(folder: str | os.PathLike) -> FMIndex:
   """
   folder = pathlib.Path(folder)
   try:
-    about = _json.loads((folder / "index.json").read_bytes())
+    about = _json.loads(_limits.read_bytes(folder / "index.json", _limits.JSON))
     arrays = {
       name: _npy.open_map(folder / f"{name}.npy")
       for name in (*_ARRAYS, *_DOCUMENTS)

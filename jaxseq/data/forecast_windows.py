@@ -17,10 +17,12 @@ from typing import Unpack
 from typing import get_args
 import zipfile
 
+from absl import logging
 import numpy as np
 
 from jaxseq import _limits
 from jaxseq import _validate
+from jaxseq.data import _calendars
 from jaxseq.data import _npy
 from jaxseq.data import _part_splits
 from jaxseq.data import _time_stamps
@@ -66,6 +68,28 @@ def _treat(
   return missing_values.fill_forward(values, present, mean)
 
 
+def _observed(series, missing, ends, where):
+  """Flags of the measured values; None if no value was filled."""
+  known = ~np.isnan(series.values)
+  if missing == "refuse" or known.all():
+    return None
+  shares = 100 * (1 - known.mean(axis=0))
+  worst = int(np.argmax(shares))
+  logging.warning(
+    "%s: %.1f %% of the values are missing and are filled (missing = %r), at"
+    " most %.1f %%, of %r: errors are measured without them.",
+    *(where, shares.mean(), missing, shares[worst], series.names[worst]),
+  )
+  for name, start, end in zip(("train", "valid", "test"), (0, *ends), ends):
+    if start < end and not known[start:end].any():
+      raise ValueError(
+        f"{where}: {name}: got no measured value, expected some, as filled ones"
+        " are not scored. Choose other shares, or other times (valid_from,"
+        " test_from)."
+      )
+  return known
+
+
 def _known_mean(series, end):
   """The number and mean of each channel's values up to a time."""
   present = ~np.isnan(series.values[:end])
@@ -99,6 +123,7 @@ def windows(
   input_length: int,
   horizon: int,
   stamps: np.ndarray | None = None,
+  observed: np.ndarray | None = None,
 ) -> datasets.ArrayDataset:
   """Cuts all windows whose targets lie in a span.
 
@@ -109,11 +134,13 @@ def windows(
     input_length: times of an input.
     horizon: times of a target, right behind the input.
     stamps: (time, features) that go along, or None.
+    observed: (time, channels) bool, False where a value was filled, or None.
 
   Returns:
     Inputs (n, input_length, channels) and targets (n, horizon, channels), as
     views of the values: nothing is copied. With stamps, extras.calendar is
-    (n, input_length + horizon, features).
+    (n, input_length + horizon, features), and with observed so is
+    extras.observed, of channels.
 
   Raises:
     ValueError: if the span has no room for a window.
@@ -129,9 +156,11 @@ def windows(
   inputs, targets = np.split(
     datasets.sliding_windows(values[first:end], total), [input_length], axis=1
   )
-  if stamps is not None:
-    stamps = datasets.sliding_windows(stamps[first:end], total)
-  extras = datasets.Extras(calendar=stamps)
+  along = (
+    None if x is None else datasets.sliding_windows(x[first:end], total)
+    for x in (stamps, observed)
+  )
+  extras = datasets.Extras(**dict(zip(("calendar", "observed"), along)))
   return datasets.ArrayDataset(inputs, targets, None, extras)
 
 
@@ -190,8 +219,9 @@ def make_splits(
       none.
 
   Returns:
-    The splits, see `windows`. info has channel names, and the mean and
-    standard deviation of each channel over the training span.
+    The splits, see `windows`, with extras.observed if a value was filled. info
+    has channel names, and the mean and standard deviation of each channel over
+    the training span.
 
   Raises:
     ValueError: if a number is out of range, a span has no room for a window, or
@@ -208,6 +238,7 @@ def make_splits(
       f"{input_length + horizon}."
     )
   values = _treat(series, missing, ends[0], source)
+  observed = _observed(series, missing, ends, source)
   constants = scales.Scale.of(values[: ends[0]])
   mean, deviation = constants if normalize else (None, None)
   fill = None
@@ -223,7 +254,7 @@ def make_splits(
   parts = [
     None
     if name == "valid" and start == end
-    else windows(values, start, end, input_length, horizon, stamps)
+    else windows(values, start, end, input_length, horizon, stamps, observed)
     for name, start, end in zip(("train", "valid", "test"), (0, *ends), ends)
   ]
   fields: dict[str, Any] = {
@@ -234,9 +265,7 @@ def make_splits(
     "fill": fill,
     "length": input_length,
     "horizon": horizon,
-    "step": _time_stamps.usual_step(
-      [np.diff(_time_stamps.seconds(series.times))]
-    ),
+    "step": _time_stamps.usual_gap([series.times]),
   }
   if reader is not None:
     fields |= {"reader": "forecast_table", **reader}
@@ -293,7 +322,7 @@ def autots_hourly(**options: Unpack[Options]) -> datasets.Splits:
 
 def _unzipped(path):
   """The content of the first file in an archive."""
-  with open(path, "rb") as file:
+  with open(path, "rb", opener=_limits.regular) as file:
     try:
       with zipfile.ZipFile(file) as archive:
         first = archive.infolist()[0]
@@ -416,6 +445,11 @@ def load(
   ):
     raise _validate.error("with_calendar", True, "False without dates")
   stamps = series.times if series.times is not None else np.arange(count)
+  fields: dict[str, Any] = {"step": None}
+  if series.times is not None:
+    fields = {"dates": stamps.dtype.kind == "M"}
+    if steps == "ignore":
+      fields["calendar"] = _calendars.find(stamps)
   return make_splits(
     series._replace(times=stamps),
     ends,
@@ -425,7 +459,7 @@ def load(
       "time": time,
       "delimiter": delimiter,
       "steps": steps,
-      **({"step": None} if series.times is None else {}),
+      **fields,
     },
     **options,
   )

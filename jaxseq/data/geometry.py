@@ -17,7 +17,8 @@ import numpy as np
 from jaxseq import _validate
 
 _FLAT = 1e-9
-_LONGEST_TOUR = 12
+# Cities of the longest tour whose shortest form `tour` computes.
+LONGEST_TOUR = 12
 
 
 class Sets(NamedTuple):
@@ -39,11 +40,18 @@ def hull(points: np.ndarray) -> list[int]:
   """Returns the corners of the convex hull, from 0 on.
 
   Args:
-    points: (n, 2).
+    points: (n, 2), at least one.
 
   Returns:
-    Counter-clockwise, from the lowest index on.
+    Counter-clockwise, from the lowest index on; the two ends of points on a
+    line, and one of points that are all the same.
+
+  Raises:
+    ValueError: if there is no point, or a shape does not fit.
   """
+  _validate.shape("points", points, ("n", 2))
+  if (np.asarray(points) == points[0]).all():
+    return [0]
   order = np.lexsort(np.asarray(points).T[::-1]).tolist()
   corners = []
   for direction in (order, order[::-1]):
@@ -114,8 +122,8 @@ def tour(points: np.ndarray) -> list[int]:
   """
   points = np.asarray(points, float)
   count = len(points)
-  if count > _LONGEST_TOUR:
-    expected = f"at most {_LONGEST_TOUR} points"
+  if count > LONGEST_TOUR:
+    expected = f"at most {LONGEST_TOUR} points"
     raise _validate.error("points", count, expected)
   if count < 4:
     return list(range(count))
@@ -160,7 +168,14 @@ def choices(name: str, points: int) -> int:
   return (3 * max(1, 2 * points - 5) if name == "delaunay" else points) + 1
 
 
-def draw(name: str, count: int, low: int, high: int, seed: int = 0) -> Sets:
+def draw(
+  name: str,
+  count: int,
+  low: int,
+  high: int,
+  seed: int = 0,
+  answered: bool = True,
+) -> Sets:
   """Draws sets of uniform points with their answers.
 
   Args:
@@ -170,6 +185,7 @@ def draw(name: str, count: int, low: int, high: int, seed: int = 0) -> Sets:
     low: fewest points of a set, at least 3.
     high: most points.
     seed: of the draw.
+    answered: whether answers are computed; if not, `chosen` is zeros.
 
   Raises:
     ValueError: if there is no such answer, or a number is out of range.
@@ -186,7 +202,7 @@ def draw(name: str, count: int, low: int, high: int, seed: int = 0) -> Sets:
   lengths = rng.integers(low, high + 1, count, dtype=np.int32)
   for row, answer, length in zip(points, chosen, lengths):
     row[:length] = rng.random((length, width))
-    target = TARGETS[name](row[:length])
+    target = TARGETS[name](row[:length]) if answered else []
     answer[: len(target)] = np.array(target) + 1
   return Sets(points, chosen, lengths)
 

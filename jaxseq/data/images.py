@@ -49,7 +49,7 @@ class Options(TypedDict, total=False):
 def _read_idx(path: str | os.PathLike) -> np.ndarray:
   """Reads an array in the idx format of MNIST, compressed by gzip or not."""
   path = pathlib.Path(path)
-  content = path.read_bytes()
+  content = _limits.read_bytes(path)
   if content[:2] == b"\x1f\x8b":
     content = _decompressed(content, path)
   dtype, shape, start = _idx_header(content, path)

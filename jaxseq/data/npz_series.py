@@ -4,7 +4,7 @@
     splits = data.load("npz", path="walks.npz")
 
 `X` (or `inputs`) is (n, time, channels) or (n, time), NaN where a value is
-missing; `y` (or `targets`), which may be absent, (n,) names or numbers of
+missing; `y` (or `targets`), which may be absent, (n,) names or whole numbers of
 classes, (n,) or (n, numbers) floats, or (n, time, numbers); `lengths` (n,),
 `channels` and `ids` may be there. With `X_train`, `X_test` and so on, perhaps
 also `X_valid`, the parts are those.
@@ -20,7 +20,6 @@ import numpy as np
 from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import _npy
-from jaxseq.data import _raw_arrays
 from jaxseq.data import _series_splits
 from jaxseq.data import _series_targets
 from jaxseq.data import datasets
@@ -157,19 +156,23 @@ def _targets(labels, whole, target, classes, times, name):
     raise _validate.error(f"{name}: y", f"shape {shapes}", "one shape")
   array = np.concatenate(labels)
   if target == "auto":
-    target = "class" if array.dtype.kind in "iuSUb" else "number"
+    target = "class" if _is_named(array) else "number"
     target = "step" if array.ndim == 3 else target
   if target == "class":
-    if array.ndim != 1 or array.dtype.kind == "f":
+    if array.ndim != 1 or not _is_named(array):
       shape = f"shape {array.shape} and dtype {array.dtype}"
       raise _validate.error(f"{name}: y", shape, "(n,) names or integers")
     kind = array.dtype.kind
     words = [
       x.decode("latin1") if kind == "S" else str(x) for x in array.tolist()
     ]
-    names = _series_targets.in_order(words) if classes is None else classes
-    numbers = _raw_arrays.class_numbers(np.array(words), names, f"{name}: y")
-    return _series_targets.Targets("class", numbers, names, ("y",))
+
+    def place(number):
+      return whole.place(number, "y")
+
+    if classes is not None:
+      return _series_targets.of_known_classes(words, place, classes, "y")
+    return _series_targets.of_classes(words, place, whole.own, "y")
   numbers = np.asarray(array, np.float64) if array.dtype.kind in "iuf" else None
   if numbers is None or not np.isfinite(numbers).all():
     raise _validate.error(
@@ -191,6 +194,13 @@ def _targets(labels, whole, target, classes, times, name):
   return _series_targets.Targets("number", numbers, None, _called(numbers))
 
 
+def _is_named(array):
+  """True of names, and of numbers that are all whole."""
+  if array.dtype.kind == "f":
+    return array.ndim == 1 and bool(np.all(array == np.trunc(array)))
+  return array.dtype.kind in "iuSUb"
+
+
 def _called(numbers):
   """Names of numbers to predict."""
   width = numbers.shape[-1]
@@ -209,7 +219,7 @@ def load(
     path: the file, see above for its arrays.
     target: what `y` is: "class", "number", one or several for each series,
       "step", some at every element, or "auto": classes, if it holds names or
-      integers.
+      whole numbers.
     **options: see `sources.series.Options`.
 
   Returns:

@@ -11,6 +11,7 @@ processes are those commonly simulated, as in arXiv 1705.08051.
 import dataclasses
 import functools
 import math
+from typing import Any
 from typing import NamedTuple
 
 import numpy as np
@@ -175,16 +176,27 @@ class Hawkes:
 
     That is the intensity right after an event, without the base intensity.
     """
-    added = self._jumps[events.marks]
-    # Behind the end of a sequence time would run back, and what is left grow.
-    gaps = np.maximum(np.diff(events.times, axis=1, prepend=0.0), 0)
-    decay = np.exp(-self.b * gaps)
-    states = np.zeros((*events.times.shape, len(self.mu)))
-    state = states[:, 0]
-    for i in range(events.times.shape[1]):
-      state = state * decay[:, i, None] + added[:, i]
-      states[:, i] = state
-    return states
+    return excitation(self.a, self.b, events)
+
+
+def excitation(a: Any, b: float, events: Events) -> np.ndarray:
+  """Returns the excitation after each event, see `Hawkes.excitation`.
+
+  Args:
+    a: as of `Hawkes`, whatever its spectral radius.
+    b: as of `Hawkes`.
+    events: sequences.
+  """
+  added = (np.array(a).T * b)[events.marks]
+  # Behind the end of a sequence time would run back, and what is left grow.
+  gaps = np.maximum(np.diff(events.times, axis=1, prepend=0.0), 0)
+  decay = np.exp(-b * gaps)
+  states = np.zeros((*events.times.shape, len(a)))
+  state = states[:, 0]
+  for i in range(events.times.shape[1]):
+    state = state * decay[:, i, None] + added[:, i]
+    states[:, i] = state
+  return states
 
 
 @dataclasses.dataclass(frozen=True)

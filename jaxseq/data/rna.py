@@ -22,7 +22,7 @@ from jaxseq.data.sources import letters
 BASES = "ACGU"
 _PAIRS = {"AU", "UA", "CG", "GC", "GU", "UG"}
 # Letters inside the smallest loop.
-_LOOP = 3
+LOOP = 3
 
 
 def load(
@@ -126,6 +126,18 @@ def partners_of(brackets: str) -> np.ndarray:
   return partners
 
 
+def brackets_of(partners: np.ndarray) -> str:
+  """Returns a structure such as "((..))", see `partners_of`.
+
+  Args:
+    partners: (n,), -1 for none.
+  """
+  return "".join(
+    "." if other < 0 else "(" if place < other else ")"
+    for place, other in enumerate(partners)
+  )
+
+
 def nussinov(sequence: str) -> np.ndarray:
   """Returns partners (n,), -1 for none, of a structure with the most pairs.
 
@@ -140,11 +152,11 @@ def nussinov(sequence: str) -> np.ndarray:
   may = np.array([[a + b in _PAIRS for b in sequence] for a in sequence], bool)
   # most[i, j + 1]: pairs in sequence[i : j + 1]; nothing is shorter than that.
   most = np.zeros((n + 1, n + 1), int)
-  for size in range(_LOOP + 2, n + 1):
+  for size in range(LOOP + 2, n + 1):
     for i in range(n - size + 1):
       j = i + size - 1
       # j is alone, or paired with k.
-      k = np.flatnonzero(may[i : j - _LOOP, j]) + i
+      k = np.flatnonzero(may[i : j - LOOP, j]) + i
       best = most[i, j]
       if len(k):
         best = max(best, (most[i, k] + most[k + 1, j] + 1).max())
@@ -153,12 +165,12 @@ def nussinov(sequence: str) -> np.ndarray:
   spans = [(0, n - 1)]
   while spans:
     i, j = spans.pop()
-    if j - i <= _LOOP:
+    if j - i <= LOOP:
       continue
     if most[i, j + 1] == most[i, j]:
       spans.append((i, j - 1))
       continue
-    k = np.flatnonzero(may[i : j - _LOOP, j]) + i
+    k = np.flatnonzero(may[i : j - LOOP, j]) + i
     k = int(k[np.argmax(most[i, k] + most[k + 1, j])])
     partners[k], partners[j] = j, k
     spans += [(i, k - 1), (k + 1, j - 1)]

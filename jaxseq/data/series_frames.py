@@ -6,6 +6,7 @@ not imported.
 """
 
 from collections.abc import Mapping
+import datetime
 from typing import Any
 from typing import NamedTuple
 
@@ -13,7 +14,11 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq.data import _row_groups
+from jaxseq.data import _time_stamps
 from jaxseq.data import padding
+
+# Names that times mostly have.
+TIMES = ("time", "timestamp", "date", "datetime")
 
 
 class FrameSeries(NamedTuple):
@@ -43,6 +48,58 @@ def stamps(index: Any) -> np.ndarray:
   if getattr(index, "tz", None) is not None:
     index = index.tz_convert(None)
   return np.asarray(index)
+
+
+def times_of(
+  name: str, index: Any, declared: bool = False
+) -> np.ndarray | None:
+  """Returns the times (n,) of an index, float64 or datetime64 in UTC.
+
+  Args:
+    name: of the frame, for messages.
+    index: dates, periods, spans of time, or texts of dates; and numbers that
+      are called "time" or the like.
+    declared: whether it holds times, whatever it is called.
+
+  Returns:
+    The times; None if the index counts or names its rows.
+
+  Raises:
+    ValueError: if an entry is not a time.
+  """
+  if hasattr(index, "to_timestamp"):
+    index = index.to_timestamp()
+  array = stamps(index)
+  declared = declared or str(getattr(index, "name", "")).lower() in TIMES
+  kind, words = array.dtype.kind, array[:1].tolist()
+  if kind == "m":
+    array = array / np.timedelta64(1, "s")
+  elif kind in "iuf" and not declared:
+    return None
+  elif kind not in "iufM":
+    texts = bool(words) and isinstance(words[0], str)
+    if texts and (declared or _is_date(words[0])):
+      return _time_stamps.parse(
+        list(map(str, array)), lambda row: f"{name}: index, row {row}"
+      )
+    if texts or not words or not isinstance(words[0], datetime.date):
+      return None
+  times = _time_stamps.as_array(array)
+  lacks = ~np.isfinite(times)
+  if lacks.any():
+    row = int(np.argmax(lacks))
+    raise _validate.error(
+      f"{name}: index, row {row}", str(times[row]), "a time"
+    )
+  return times
+
+
+def _is_date(word):
+  try:
+    _time_stamps.parse_date(word)
+  except ValueError:
+    return False
+  return True
 
 
 def series_of(collection: Any, *, channels_first: bool = False) -> FrameSeries:
@@ -98,6 +155,9 @@ def _values(item, name, channels_first):
     array = array[:, None]
   elif channels_first and array.ndim == 2:
     array = array.T
+  if array.ndim and not len(array):
+    expected = "at least one. Leave out series that are empty"
+    raise _validate.error(name, "no elements", expected)
   _validate.shape(name, array, ("time", "channels"))
   return array
 
@@ -108,16 +168,32 @@ def _indexed(frame):
     received = f"{frame.index.nlevels} levels"
     raise _validate.error("index", received, "two: instance and time")
   names = np.asarray(frame.index.get_level_values(0)).astype(str)
-  at = stamps(frame.index.get_level_values(1))
+  at = times_of("frame", frame.index.get_level_values(1), declared=True)
   values = _values(frame, "frame", False)
   ids, cut = _row_groups.group(names, at)
-  times = [at[rows] for rows in cut] if at.dtype.kind in "iufM" else None
+  times = None
+  if at is not None:
+    times = [at[rows] for rows in cut]
+    for one, stamps_of_one in zip(ids, times):
+      refuse_twice(f"frame: series {str(one)!r}", stamps_of_one)
+    _row_groups.tell_moved("frame", cut, at, "its series")
   return FrameSeries(
     ids,
     [values[rows] for rows in cut],
     tuple(map(str, frame.columns)),
     times,
   )
+
+
+def refuse_twice(name: str, times: np.ndarray) -> None:
+  """Raises ValueError if a time of (n,) that never fall comes twice."""
+  twice = times[1:] == times[:-1]
+  if twice.any():
+    raise ValueError(
+      f"{name}: got the time {times[1:][np.argmax(twice)]} twice, expected "
+      "each once. Keep one row for each time, or give each series a name or a "
+      "column of its own."
+    )
 
 
 def _nested(frame):

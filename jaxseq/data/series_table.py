@@ -149,7 +149,7 @@ def load(
 def read_again(
   path: table_files.Path, source: series_sources.SeriesSource
 ) -> tuple[recordings.Recordings, _series_targets.Targets]:
-  """Reads series as `load` does, with or without the column of labels.
+  """Reads series as `load` does, with or without labels, as far as known.
 
   Raises:
     ValueError: see `load`.
@@ -163,6 +163,7 @@ def read_again(
     words=columns.label if kind != "step" else (),
     step_numbers=columns.label if kind == "step" else (),
     optional=columns.label,
+    dates=source.dates,
   )
   if whole.channels != source.channels:
     raise _validate.error(
@@ -170,9 +171,5 @@ def read_again(
       whole.channels,
       f"{source.channels}",
     )
-  entries = whole.numbers if kind == "step" else whole.entries
-  if not columns.label or not set(columns.label) <= entries.keys():
-    return whole, _series_targets.none(len(whole.ids))
-  return whole, _series_targets.find(
-    whole, columns, kind, None, classes=source.classes
-  )
+  found = _series_targets.find_again(whole, columns, kind, source.classes)
+  return whole, found

@@ -26,12 +26,13 @@ from jaxseq.data import _fields
 from jaxseq.data import _row_groups
 from jaxseq.data import _time_stamps
 from jaxseq.data import recordings
+from jaxseq.data import series_frames
 from jaxseq.data.files import table_files
 
 _NUMBERED = re.compile(r"(.*?)[ _.:/-]*([0-9]{1,9})")
 _ONE_CHANNEL = "value"
 # Names that columns other than channels mostly have, and options for them.
-TIMES = dict.fromkeys(("time", "timestamp", "date", "datetime"), "time")
+TIMES = dict.fromkeys(series_frames.TIMES, "time")
 _ROLES = {
   **TIMES,
   **dict.fromkeys(("label", "class", "target"), "label"),
@@ -111,6 +112,7 @@ def read(
   words: Sequence[str] = (),
   step_numbers: Sequence[str] = (),
   optional: Sequence[str] = (),
+  dates: bool | None = None,
 ) -> recordings.Recordings:
   """Reads series.
 
@@ -121,6 +123,7 @@ def read(
     words: further columns with one entry for each series.
     step_numbers: further columns with a number for each element; long only.
     optional: those of `words` and `step_numbers` that may be absent.
+    dates: whether time stamps have to be dates, or numbers; either if None.
 
   Returns:
     The series, in the order of their first rows.
@@ -160,8 +163,11 @@ def read(
         f"{file}: got the column {min(more)!r}, which {files[0]} lacks, "
         "expected the same columns in all files."
       )
-  make = _from_wide if columns.layout == "wide" else _from_long
-  whole = make(table, parts[table.file], columns, channels, words, step_numbers)
+  given = table, parts[table.file], columns, channels, words, step_numbers
+  if columns.layout == "wide":
+    whole = _from_wide(*given)
+  else:
+    whole = _from_long(*given, dates)
   return whole if columns.window is None else _pieces(whole, columns.window)
 
 
@@ -223,7 +229,7 @@ def check_roles(
       )
 
 
-def _from_long(table, part, columns, channels, words, step_numbers):
+def _from_long(table, part, columns, channels, words, step_numbers, dates):
   """Series of a table with a row for each element."""
   if columns.id is None:
     if len(table.files) == 1:
@@ -244,6 +250,7 @@ def _from_long(table, part, columns, channels, words, step_numbers):
     stamps = _time_stamps.parse(
       table.words[columns.time],
       lambda row: table.place(row, columns.time),
+      dates,
     )
   keys, cut = _row_groups.group(zip(part.tolist(), ids), stamps)
   ids = tuple(word for _, word in keys)
@@ -294,6 +301,7 @@ def _check_increasing(table, name, stamps, cut, ids):
       raise ValueError(
         f"{table.place(row, name)}: got the time {stamps[row]} twice in "
         f"series {word!r}, expected each once."
+        f"{_time_stamps.repeated(table.words[name][row])}"
       )
 
 

@@ -49,7 +49,7 @@ def kjv_bytes(path: str | os.PathLike | None = None) -> bytes:
     command = f"`bible {' '.join(_KJV_COMMAND)}`"
     advice = f"give what {command} prints, or apt-get install bible-kjv"
     path = datasets.find_file(path, advice)
-    return _check_kjv(path.read_bytes(), str(path))
+    return _check_kjv(_limits.read_bytes(path), str(path))
   program = shutil.which("bible")
   if program is None:
     raise datasets.MissingData(
@@ -245,7 +245,7 @@ def _python_documents(root):
     # The interpreter's own library, which runs, may have its files elsewhere.
     for path in paths.values():
       _limits.check_within(path, root)
-  return [(name, paths[name].read_bytes()) for name in sorted(paths)]
+  return [(name, _limits.read_bytes(paths[name])) for name in sorted(paths)]
 
 
 def _manifest_digest(manifest: Iterable[tuple[str, str]]) -> str:

@@ -4,21 +4,30 @@ The package, which is another library's, runs what a tokenizer's file says; what
 it may ask for is bounded here.
 """
 
+import codecs
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sequence
 import contextlib
+import itertools
 import json
+import pathlib
 import re
 from typing import Any
 
+from absl import logging
 import numpy as np
 
+from jaxseq import _limits
 from jaxseq import _validate
+from jaxseq.data import _text_pieces
 from jaxseq.data import _tokenizer_bounds
 from jaxseq.data import packages
 
 # What a network of tokens reads where a document begins.
 START = 0
+# Bytes that are decoded together.
+_CHUNK = 2**20
 # A byte among the tokens of SentencePiece.
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
 
@@ -91,7 +100,43 @@ def encode(content: bytes, tokenizer: Any | None, name: str) -> np.ndarray:
       f"{name}, line {line}: got the byte {content[error.start]:#04x}, "
       "expected UTF-8; without a tokenizer all bytes are read."
     ) from error
-  return np.array(token_ids(tokenizer, words, name), np.int32)
+  found = [np.array(x, np.int32) for x in _pieces(tokenizer, words, name)]
+  return np.concatenate(found)
+
+
+def of_files(
+  files: Sequence[pathlib.Path], tokenizer: Any | None
+) -> Iterator[np.ndarray]:
+  """Yields the bytes or tokens of files, see `encode`.
+
+  Behind the last one a warning says if bytes are of another encoding.
+  """
+  wrong = []
+  for file in files:
+    content = _limits.read_bytes(file)
+    yield encode(content, tokenizer, str(file))
+    byte = _not_utf8(content) if tokenizer is None else None
+    if byte is not None:
+      wrong.append((file, byte))
+  if wrong:
+    logging.warning(
+      "%s: got the byte %#04x, which is not UTF-8 (%d of %d files have such"
+      " bytes): they are read as they are, and no text in UTF-8 has them."
+      " Convert texts first, as `iconv -f LATIN1 -t UTF-8` does.",
+      *(*wrong[0], len(wrong), len(files)),
+    )
+
+
+def _not_utf8(content):
+  """The first byte that is not UTF-8, or None."""
+  decoder = codecs.getincrementaldecoder("utf-8")()
+  try:
+    for start in range(0, len(content), _CHUNK):
+      decoder.decode(content[start : start + _CHUNK])
+    decoder.decode(b"", True)
+  except UnicodeDecodeError as error:
+    return error.object[error.start]
+  return None
 
 
 def token_ids(
@@ -110,7 +155,15 @@ def token_ids(
   """
   if tokenizer is None:
     return list(words.encode())
-  return _encoding(tokenizer, words, name, special).ids
+  if special:
+    return _encoding(tokenizer, words, name, special).ids
+  return list(itertools.chain(*_pieces(tokenizer, words, name)))
+
+
+def _pieces(tokenizer, words, name):
+  """Yields the tokens of the pieces of a text."""
+  for piece in _text_pieces.of(tokenizer, words):
+    yield _encoding(tokenizer, piece, name, False).ids
 
 
 def token_spans(
@@ -157,6 +210,22 @@ def text_of(tokenizer: Any, tokens: Iterable[int]) -> str:
     return tokenizer.decode(list(tokens))
 
 
+def described(tokenizer: Any) -> tuple[Any, ...]:
+  """Returns all that a tokenizer does, to compare it with others."""
+  vocab = tokenizer.get_vocab(with_added_tokens=False)
+  parts = [tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.decoder]
+  parts.append(tokenizer.post_processor)
+  # The library writes to the standard output if numbers are left out.
+  if len(vocab) == max(vocab.values(), default=-1) + 1:
+    parts.append(tokenizer.model)
+  added = tokenizer.get_added_tokens_decoder()
+  return (
+    vocab,
+    {number: repr(token) for number, token in added.items()},
+    *(part and bytes(part.__getstate__()) for part in parts),
+  )
+
+
 def token_bytes(tokenizer: Any, vocab_size: int) -> list[bytes]:
   """Returns the bytes that each token stands for inside of a text.
 
@@ -177,10 +246,12 @@ def token_bytes(tokenizer: Any, vocab_size: int) -> list[bytes]:
 
 def _token_bytes(tokenizer, vocab_size):
   """The bytes of tokens, or anything that is raised."""
-  described = json.loads(tokenizer.to_str())
-  decoders = list(_tokenizer_bounds.parts(described["decoder"]))
+  # `to_str` writes to the standard output if numbers are left out.
+  decoder = tokenizer.decoder
+  described = None if decoder is None else json.loads(decoder.__getstate__())
+  decoders = list(_tokenizer_bounds.parts(described))
   names = [each["type"] for each in decoders]
-  added = {each["id"]: each for each in described["added_tokens"]}
+  added = tokenizer.get_added_tokens_decoder()
   spaces = [
     each.get("replacement") or each["pattern"]["String"]
     for each in decoders
@@ -216,7 +287,7 @@ def _token_bytes(tokenizer, vocab_size):
 
 def _added(token):
   """The bytes of a token that was added to a vocabulary."""
-  return b"" if token["special"] else token["content"].encode()
+  return b"" if token.special else token.content.encode()
 
 
 def _characters():

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from jaxseq import _files
+from jaxseq import _limits
 from jaxseq import _validate
 
 _MAGIC = b"MMIDIDX\0\0"
@@ -56,8 +57,10 @@ class TokenFile:
 
   def __init__(self, path: str | os.PathLike):
     index, binary = _paths(path)
-    dtype, lengths, begins, documents = _read_index(index)
     size = binary.stat().st_size
+    # A document of one byte takes 20 of the index.
+    _limits.check_growth(index, index.stat().st_size, size)
+    dtype, lengths, begins, documents = _read_index(index)
     self._place, self._size = index, size
     ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
     if lengths.size and lengths.min() < 0:
@@ -73,8 +76,9 @@ class TokenFile:
       or (np.diff(documents) < 0).any()
     ):
       raise _damaged(index, "documents that are not all sequences in order")
-    # Nothing can be mapped of an empty file.
-    self.tokens = np.memmap(binary, dtype, "r") if size else np.zeros(0, dtype)
+    with open(binary, "rb", opener=_limits.regular) as file:
+      # Nothing can be mapped of an empty file.
+      self.tokens = np.memmap(file, dtype, "r") if size else np.zeros(0, dtype)
     self.starts = ends[documents]
 
   def __len__(self) -> int:
@@ -83,7 +87,7 @@ class TokenFile:
 
   def digest(self) -> str:
     """Returns a sha256 of the index and of how many bytes the tokens take."""
-    digest = hashlib.sha256(self._place.read_bytes())
+    digest = hashlib.sha256(_limits.read_bytes(self._place))
     digest.update(f"{self._size} bytes".encode())
     return digest.hexdigest()
 
@@ -150,7 +154,7 @@ def _paths(path) -> tuple[pathlib.Path, pathlib.Path]:
 
 def _read_index(path):
   """Returns the type of the tokens, lengths, beginnings in bytes, documents."""
-  content = path.read_bytes()
+  content = _limits.read_bytes(path)
   if len(content) < _HEAD.size or not content.startswith(_MAGIC):
     got = repr(content[: len(_MAGIC)])
     raise _wrong(str(path), f"a beginning {got}", repr(_MAGIC))

@@ -9,6 +9,7 @@ The training part stays on the disk: only what is asked for is read.
 """
 
 from collections.abc import Iterator
+import itertools
 import os
 import pathlib
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from jaxseq import _json
+from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import text_tokens
@@ -147,18 +149,30 @@ def _documents(
 ) -> Iterator[np.ndarray]:
   """The tokens of each text, of which there is one at least."""
   some = False
-  for file in files:
-    if file.suffix != ".jsonl":
+  for lined, group in itertools.groupby(files, _has_lines):
+    if lined:
+      documents = (x for file in group for x in _lines(file, coder, field))
+    else:
+      documents = text_tokens.of_files(list(group), coder)
+    for document in documents:
       some = True
-      yield text_tokens.encode(file.read_bytes(), coder, str(file))
-      continue
-    with file.open("rb") as lines:
-      for number, line in enumerate(lines, 1):
-        if line.strip():
-          some, name = True, f"{file}, line {number}"
-          yield text_tokens.encode(_text(line, field, name), coder, name)
+      yield document
   if not some:
     raise ValueError(f"{files[0]}: got no lines, expected texts.")
+
+
+def _has_lines(file):
+  """True if each line of a file is an object with a text."""
+  return file.suffix == ".jsonl"
+
+
+def _lines(file, coder, field):
+  """The tokens of the text in each line of a file."""
+  with open(file, "rb", opener=_limits.regular) as lines:
+    for number, line in enumerate(lines, 1):
+      if line.strip():
+        name = f"{file}, line {number}"
+        yield text_tokens.encode(_text(line, field, name), coder, name)
 
 
 def _text(line, field, name):

@@ -229,10 +229,13 @@ def _targets(paths, files, source=None):
       raise _validate.error(
         f"{path}: labels", None, "some, as other files have"
       )
+  classes = files[0].classes
   if source is not None and source.targets is None:
-    classes = source.classes or ()
-  else:
-    classes = files[0].classes
+    # Upper and lower case are the same, see `uea.class_numbers`.
+    words = [str(label).lower() for file in files for label in file.labels]
+    places = npz_series.Places(paths[0], "case")
+    known = [name.lower() for name in source.classes or ()]
+    return _series_targets.of_known_classes(words, places.place, known, "label")
   if classes is None:
     numbers = np.array([x for file in files for x in file.labels], np.float64)
     return _series_targets.Targets("number", numbers[:, None], None, ("value",))

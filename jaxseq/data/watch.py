@@ -96,7 +96,7 @@ def _series(value: Any, path: str | os.PathLike) -> list[np.ndarray]:
 def _content(path: str | os.PathLike) -> dict[str, Any]:
   """Returns the dict in an .npy file of nothing else."""
   try:
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=_limits.regular) as file:
       header = _npy.read_header(file, kinds="O")
       if header.shape != ():
         raise ValueError(f"it is an array {header.shape} of objects")

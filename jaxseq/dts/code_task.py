@@ -61,7 +61,8 @@ def _predict(model, examples):
   targets = np.asarray(dataset.targets)
   if examples.labeled and targets.ndim == 1:
     names = model.preparation.classes
-    columns["target"] = targets if names is None else np.array(names)[targets]
+    named = targets if names is None else outputs.class_names(names, targets)
+    columns["target"] = named
   return columns, arrays
 
 

@@ -156,8 +156,10 @@ class Problem(base.ArrayProblem):
     self._first = base.take(windows, np.arange(1))
     # These say whether the encoder is ahead of the decoder.
     held_out = arrays["valid"] or arrays["train"]
-    watched = min(len(held_out.inputs), _WATCHED)
-    self._watched = base.take(held_out, jnp.arange(watched))
+    count = len(held_out.inputs)
+    watched = min(count, _WATCHED)
+    # From all of them, as they may be sorted.
+    self._watched = base.take(held_out, np.arange(watched) * count // watched)
     self.carry = {"update": jnp.zeros((), jnp.int32)}
     if traced_weights:
       weights = methods.weights(arm.objective)

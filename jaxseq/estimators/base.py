@@ -18,9 +18,11 @@ import warnings
 
 import numpy as np
 
+from jaxseq import _validate
 from jaxseq import data
 from jaxseq import mixers
 from jaxseq import nn
+from jaxseq.data import _time_stamps
 from jaxseq.data import scale
 from jaxseq.data import sources
 from jaxseq.estimators import _scikit_learn
@@ -64,6 +66,9 @@ class Rows(NamedTuple):
     times: arrays (time_i,), when each element is; None if they do not say.
     classes: (n,) numbers of classes, for parts with as many of each; None
       elsewhere.
+    until: when the observation of events ends, of all or of each; None where it
+      is the last event of all.
+    ahead: (horizon,) when a forecast is for; None where nothing says so.
   """
 
   values: list[Any]
@@ -72,6 +77,8 @@ class Rows(NamedTuple):
   channels: tuple[str, ...] | None = None
   times: list[np.ndarray] | None = None
   classes: np.ndarray | None = None
+  until: Any = None
+  ahead: np.ndarray | None = None
 
 
 class Material(NamedTuple):
@@ -185,7 +192,7 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     )
     self.history_, self.n_updates_ = fitted.history, fitted.update
     self._keep(material, fitted.network, fitted.variables)
-    for name in ("_training", "_program", "_stream"):
+    for name in ("_training", "_moments", "_program", "_stream"):
       self.__dict__.pop(name, None)
     return self
 
@@ -260,7 +267,9 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     _scikit_learn.validation.check_is_fitted(self, "model_")
     rows = self._read(*inputs, reset=False)
     prepared = self.model_.preparation
-    return sources.Examples(rows.ids, self._prepare(prepared, rows))
+    part = self._prepare(prepared, rows)
+    ahead = None if rows.ahead is None else rows.ahead[None]
+    return sources.Examples(rows.ids, part, times=ahead)
 
   @final
   def _outputs(self, *inputs: Any) -> dict[str, np.ndarray]:
@@ -330,8 +339,19 @@ class SeriesEstimator(SequenceEstimator):
   @final
   def _read(self, X: Any, *y: Any, reset: bool, **options: Any) -> Rows:
     series = series_input.read(self, X, reset=reset)
-    rows = Rows(series.values, ids=series.ids, channels=series.channels)
+    rows = Rows(
+      series.values,
+      ids=series.ids,
+      channels=series.channels,
+      times=series.times,
+    )
     return self._targets(y[0], rows, reset=reset, **options) if y else rows
+
+  def _prepare(self, prepared: sources.Source, rows: Rows) -> data.ArrayDataset:
+    if getattr(prepared, "gaps", None) and rows.times is None:
+      expected = "one of times: those of the training had unequal steps"
+      raise _validate.error("X: index", "no times", expected)
+    return super()._prepare(prepared, rows)
 
   @final
   def _standardization(self, rows: Rows, train: np.ndarray) -> dict[str, Any]:
@@ -340,7 +360,13 @@ class SeriesEstimator(SequenceEstimator):
     channels = rows.channels
     if channels is None:
       channels = tuple(f"channel_{i}" for i in range(together.shape[1]))
+    steps: dict[str, Any] = {}
+    if rows.times is not None:
+      steps["step"], equal = _time_stamps.steps_of(rows.times, train)
+      if not equal:
+        steps["gaps"] = "channel"
     return {
+      **steps,
       "channels": channels,
       **scale.Scale.of(together)._asdict(),
       "missing": self.missing,

@@ -53,8 +53,8 @@ class SequenceClassifier(
   def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
     """Makes one update with all examples, at a constant learning rate.
 
-    The first call, or the first after `fit`, begins from a fresh network; how
-    values are standardized is what its examples tell.
+    The first call, or the first after `fit`, begins from a fresh network. X is
+    standardized by the mean and deviation of all examples so far.
 
     Args:
       X: series, see `jaxseq.estimators`.
@@ -95,7 +95,8 @@ class SequenceClassifier(
       if len(self.classes_) < 2:
         raise ValueError(
           f"y: got one class, {self.classes_.tolist()[0]!r}, expected at least "
-          "two."
+          "two. Add examples of another one; the first partial_fit takes all "
+          "that will ever come as `classes`."
         )
     codes = np.searchsorted(self.classes_, y)
     codes = np.minimum(codes, len(self.classes_) - 1).astype(np.int32)

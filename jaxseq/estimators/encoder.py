@@ -105,11 +105,17 @@ class DisentangledEncoder(
       expected = "another one: a mask would be encoded, too"
       raise _validate.error("missing", self.missing, expected)
     if len(rows.values) < 2:
-      raise ValueError("X: got 1 sample, expected at least two.")
+      raise ValueError("X: got 1 sample, expected at least two. Add series.")
     return rows
 
   def _preparation(self, rows: base.Rows, train: np.ndarray) -> sources.Source:
-    return sources.SeriesSource(**self._standardization(rows, train))
+    fields = self._standardization(rows, train)
+    if fields.get("gaps"):
+      expected = (
+        "equal ones, as they would be encoded, too. Resample the series"
+      )
+      raise _validate.error("X: index", "unequal steps", expected)
+    return sources.SeriesSource(**fields)
 
   def _configure(self, batch_size: int) -> dts_problem.ArmConfig:
     encoder = series_encoders.EncoderConfig(kind="conv", widths=_CONVOLUTIONS)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 import dataclasses
 import functools
+import numbers
 from typing import Any
 from typing import Self
 from typing import final
@@ -11,8 +12,12 @@ import jax
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq import data
 from jaxseq import models
+from jaxseq.data import _event_streams
+from jaxseq.data import _time_stamps
 from jaxseq.data import sources
+from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import base
 from jaxseq.tasks import events
 from jaxseq.tasks.point_processes import event_arms
@@ -31,8 +36,9 @@ class EventModel(base.SequenceEstimator):
   Args:
     OPTIONS
     components: log-normal distributions in the mixture of the next gap.
-    observed_until: when the observation of all sequences ends; the last event
-      of all if None.
+    observed_until: see `fit`, whose argument goes before it.
+    start: when the observation of all sequences begins, a number or a date. If
+      None it is 0, or of dates the last whole unit before the first event.
 
   Attributes:
     classes_: marks, in the order of their probabilities.
@@ -47,24 +53,32 @@ class EventModel(base.SequenceEstimator):
   mixer: str = "gru"
   _: dataclasses.KW_ONLY
   components: int = 16
-  observed_until: float | None = None
+  observed_until: Any = None
+  start: Any = None
   num_layers: int = 1
 
   @final
   def fit(
-    self, times: Sequence[Any], marks: Sequence[Any] | None = None
+    self,
+    times: Sequence[Any],
+    marks: Sequence[Any] | None = None,
+    *,
+    observed_until: Any = None,
   ) -> Self:
     """Trains a network from the beginning.
 
     Args:
-      times: for each sequence the times of its events, increasing: numbers
-        since the observation began, from 0 on, or dates.
+      times: for each sequence the times of its events, increasing: numbers from
+        `start` on, or dates.
       marks: for each sequence the marks of its events; all alike if None.
+      observed_until: when the observation of the sequences ends, a time like
+        those of the events, or one for each sequence. If None it is the
+        parameter of that name, or else the last event of all.
 
     Raises:
       ValueError: naming what is not as expected.
     """
-    return self._fit(times, marks)
+    return self._fit(times, marks, self._until(observed_until))
 
   @final
   def predict(
@@ -83,28 +97,61 @@ class EventModel(base.SequenceEstimator):
     return self.predictions(times, marks)
 
   def score(
-    self, times: Sequence[Any], marks: Sequence[Any] | None = None
+    self,
+    times: Sequence[Any],
+    marks: Sequence[Any] | None = None,
+    *,
+    observed_until: Any = None,
   ) -> float:
-    """Returns the mean log likelihood in nats per event; higher is better."""
-    part = event_sequences.sequences(self._examples(times, marks).dataset)
-    until = max(self.model_.preparation.horizon, float(np.max(part.times)))
-    nats = _score(self.model_.network, self.model_.variables, part, until)
-    return -float(nats)
+    """Returns the mean log likelihood in nats per event; higher is better.
 
-  def _read(self, times: Any, marks: Any = None, *, reset: bool) -> base.Rows:
-    stamps, kinds, words = read(times, marks)
+    It counts the silence from a sequence's last event until its observation
+    ended.
+
+    Args:
+      times: as in `fit`.
+      marks: as in `fit`.
+      observed_until: as in `fit`, of these sequences.
+    """
+    _scikit_learn.validation.check_is_fitted(self, "model_")
+    until = self._until(observed_until)
+    rows = self._read(times, marks, until, reset=False)
+    prepared = self.model_.preparation
+    part = event_sequences.sequences(self._prepare(prepared, rows))
+    ends = prepared.ends_of(rows.times, rows.until)
+    part = part._replace(until=ends.astype(np.float32))
+    arrays = self.model_.variables, part, float(ends.max())
+    return -float(_score(self.model_.network, *arrays))
+
+  def _until(self, observed_until: Any) -> Any:
+    """The end of observation that is given here, or as a parameter."""
+    return self.observed_until if observed_until is None else observed_until
+
+  def _read(
+    self, times: Any, marks: Any = None, until: Any = None, *, reset: bool
+  ) -> base.Rows:
+    stamps, kinds, words = read(times, marks, self.start)
     if reset:
-      self.classes_ = np.unique(np.concatenate(kinds))
+      self.classes_ = classes_of(kinds)
+    check_known(words, self.classes_)
     names = tuple(map(str, range(len(stamps))))
-    return base.Rows(words, ids=names, times=stamps)
+    return base.Rows(
+      words, ids=names, times=stamps, until=since(until, self.start)
+    )
 
   def _preparation(self, rows: base.Rows, train: np.ndarray) -> sources.Source:
     del train
-    return sources.EventSource.of_arrays(
-      rows.times or (),
-      tuple(map(str, self.classes_)),
-      self.observed_until,
-    )
+    return source_of(rows.times or (), self.classes_, rows.until, self.start)
+
+  def _prepare(
+    self, prepared: sources.Source, rows: base.Rows
+  ) -> data.ArrayDataset:
+    part = super()._prepare(prepared, rows)
+    if np.ndim(rows.until) == 0:
+      return part
+    ends = prepared.ends_of(rows.times, rows.until)
+    extras = part.extras._replace(until=ends.astype(np.float32))
+    return part._replace(extras=extras)
 
   def _configure(self, batch_size: int) -> event_arms.ArmConfig:
     return event_arms.ArmConfig(
@@ -116,13 +163,19 @@ class EventModel(base.SequenceEstimator):
 
 
 def read(
-  times: Sequence[Any], marks: Sequence[Any] | None
+  times: Sequence[Any], marks: Sequence[Any] | None, start: Any = None
 ) -> tuple[list[np.ndarray], list[np.ndarray], list[list[str]]]:
   """Returns times of sequences, a mark for each event, and the marks' names.
 
+  Args:
+    times: see `EventModel.fit`.
+    marks: see `EventModel.fit`.
+    start: number that is subtracted from times that are numbers.
+
   Raises:
     ValueError: if times or marks are no sequences, times are neither finite
-      numbers nor dates, there are none, or marks are of other numbers.
+      numbers nor dates, or count from long before the first event, there are
+      none, or marks are of other numbers.
   """
   stamps = [np.asarray(row) for row in times]
   for number, row in enumerate(stamps):
@@ -138,7 +191,8 @@ def read(
     elif not (finite := np.isfinite(row)).all():
       raise _validate.error(name, str(row[~finite][0]), "finite times")
   if not any(map(len, stamps)):
-    raise ValueError("times: got no events, expected sequences with some.")
+    raise ValueError("times: got no events. Pass sequences with some.")
+  stamps = _since_start(stamps, start)
   if marks is None:
     marks = [np.zeros(len(row), np.int32) for row in stamps]
   kinds = list(map(np.asarray, marks))
@@ -150,7 +204,82 @@ def read(
     raise ValueError(
       "marks: got other numbers of events than times, expected one mark each."
     )
-  return stamps, kinds, [list(map(str, row)) for row in kinds]
+  return stamps, kinds, [list(map(_word, row)) for row in kinds]
+
+
+def _since_start(stamps, start):
+  """The times as numbers since a start that is a number, or as dates."""
+  filled = [n for n, row in enumerate(stamps) if len(row)]
+  dated = [_time_stamps.as_array(stamps[n]).dtype.kind == "M" for n in filled]
+  for number, one in zip(filled, dated):
+    if one != dated[0]:
+      got, expected = ("dates", "numbers") if one else ("numbers", "dates")
+      expected = f"{expected}, as in times[{filled[0]}]"
+      raise _validate.error(f"times[{number}]", got, expected)
+  if dated[0]:
+    return stamps
+  stamps = [since(row, start) for row in stamps]
+  if start is None:
+    _event_streams.check_start(stamps, lambda number: f"times[{number}]")
+  return stamps
+
+
+def since(times: Any, start: Any) -> Any:
+  """Returns times less a start that is a number; as they are if not."""
+  if times is None or not isinstance(start, numbers.Real):
+    return times
+  return np.asarray(times, np.float64) - float(start)
+
+
+def source_of(
+  times: Sequence[Any], classes: np.ndarray, until: Any, start: Any
+) -> sources.EventSource:
+  """Returns the source of sequences that were read, see `read`.
+
+  Args:
+    times: of `read`.
+    classes: the marks.
+    until: see `EventModel.fit`, less the start.
+    start: see `EventModel`.
+
+  Raises:
+    ValueError: if an event comes after the end, or the start is not a time like
+      those of the events.
+  """
+  fields = {}
+  if start is not None and not isinstance(start, numbers.Real):
+    stamps = np.concatenate([row for row in times if len(row)])
+    if stamps.dtype.kind not in "OM":
+      raise _validate.error("start", start, "a number, as the times are")
+    fields["start"] = str(start)
+  names = tuple(map(_word, classes))
+  return sources.EventSource.of_arrays(times, names, until, **fields)
+
+
+def check_known(words: Sequence[Sequence[str]], classes: np.ndarray) -> None:
+  """Raises ValueError if an event has a mark that none of the training has."""
+  known = set(map(_word, classes))
+  for number, row in enumerate(words):
+    for word in row:
+      if word not in known:
+        expected = (
+          f"one of {sorted(known)}, as in training. Leave such events out, or "
+          "fit with some of them"
+        )
+        raise _validate.error(f"marks[{number}]", word, expected)
+
+
+def classes_of(marks: Sequence[np.ndarray]) -> np.ndarray:
+  """Returns the marks of sequences, of which some may have no event."""
+  # An empty array of floats would make floats of all integers.
+  return np.unique(np.concatenate([row for row in marks if len(row)]))
+
+
+def _word(mark):
+  """The name of a mark, which of a whole number is that of an integer."""
+  if isinstance(mark, float | np.floating) and float(mark).is_integer():
+    mark = int(mark)
+  return str(mark)
 
 
 @functools.partial(jax.jit, static_argnums=0)

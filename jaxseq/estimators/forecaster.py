@@ -2,6 +2,7 @@
 
 import dataclasses
 from typing import Any
+from typing import ClassVar
 from typing import Self
 from typing import final
 
@@ -9,10 +10,12 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq import data
+from jaxseq.data import _time_stamps
 from jaxseq.data import forecast_windows
 from jaxseq.data import scale
 from jaxseq.data import sources
 from jaxseq.estimators import _scikit_learn
+from jaxseq.estimators import _time_index
 from jaxseq.estimators import base
 from jaxseq.estimators import series_input
 from jaxseq.tasks import conformal
@@ -28,6 +31,11 @@ class Forecaster(base.SequenceEstimator):
     forecaster.predict()          # what follows y
     forecaster.predict(y_later)   # what follows this
     forecaster.predict_interval(level=95)  # with early_stopping or intervals
+
+  Rows of a series or frame of pandas are put in the order of its index, if that
+  holds times: dates, periods, texts of dates, or numbers called "time". Its
+  steps have to be equal, or those of a calendar, such as months and working
+  days. `predictions` tells the times of a forecast then.
 
   Args:
     OPTIONS
@@ -50,6 +58,8 @@ class Forecaster(base.SequenceEstimator):
   """
 
   _task = forecasting.TASK
+  # Of a series without times, and of estimators in older files.
+  _ahead: ClassVar[np.ndarray | None] = None
 
   _: dataclasses.KW_ONLY
   input_length: int = 96
@@ -64,10 +74,10 @@ class Forecaster(base.SequenceEstimator):
     """Trains a network on all windows of a series.
 
     Args:
-      y: (time,) or (time, channels) numbers, an array or a frame. With early
-        stopping `validation_fraction` of it is not trained on, and with
-        intervals as much again at its end: the one tells when to stop, the
-        other how far forecasts are off.
+      y: (time,) or (time, channels) numbers, an array, a series or a frame,
+        see the class. With early stopping `validation_fraction` of it is not
+        trained on, and with intervals as much again at its end: the one tells
+        when to stop, the other how far forecasts are off.
 
     Raises:
       ValueError: naming what is not as expected.
@@ -156,21 +166,31 @@ class Forecaster(base.SequenceEstimator):
     values = self.model_.preparation.restore(values)[0]
     return values[:, 0] if self._flat else values
 
-  def _read(self, y: Any, *, reset: bool) -> base.Rows:
+  def _read(self, y: Any = None, *, reset: bool) -> base.Rows:
     if y is None and not reset:
-      return base.Rows([self._end], ids=("0",))
+      return base.Rows([self._end], ids=("0",), ahead=self._ahead)
     if reset:
       _validate.all_positive(
         input_length=self.input_length, horizon=self.horizon
       )
     width = None if reset else self.n_features_in_
-    values, names = series_input.read_one(
+    values, names, order = series_input.read_one(
       "y", y, width, None if reset else self._names
     )
+    ahead, step = None, {}
+    if order is not None:
+      ahead = _time_index.following("y", y, order, self.horizon)
+      step = _step(order.stamps)
     if reset:
       self._flat, self._end = np.ndim(y) == 1, values[-self.input_length :]
       self.n_features_in_, self._names = values.shape[1], names
-    return base.Rows([values], ids=("0",), channels=names)
+      self._step, self._ahead = step, ahead
+    elif len(values) < self.input_length:
+      expected = f"at least {self.input_length}. Pass a longer series"
+      raise _validate.error("y: times", len(values), expected)
+    elif order is not None:
+      self.model_.preparation.check_step("y: index", order.stamps)
+    return base.Rows([values], ids=("0",), channels=names, ahead=ahead)
 
   def _material(
     self,
@@ -193,7 +213,7 @@ class Forecaster(base.SequenceEstimator):
     if end < total:
       raise ValueError(
         f"y: got {end} times to train on, expected at least {total}, those of "
-        "a window."
+        "a window. Lower input_length or horizon, or pass a longer series."
       )
     prepared = self._preparation(rows, np.arange(end))
     scaled = prepared.standardize(values)
@@ -228,6 +248,7 @@ class Forecaster(base.SequenceEstimator):
       **scale.Scale.of(values[train])._asdict(),
       length=self.input_length,
       horizon=self.horizon,
+      **self._step,
     )
 
   def _configure(self, batch_size: int) -> forecasting.ArmConfig:
@@ -238,3 +259,13 @@ class Forecaster(base.SequenceEstimator):
       channels=self.channels,
       normalize=self.normalize,
     )
+
+
+def _step(stamps):
+  """Fields of the preparation that say how far rows are from each other."""
+  gaps = np.diff(_time_stamps.seconds(stamps))
+  fields: dict[str, Any] = {"step": _time_stamps.usual_step([gaps])}
+  if not _time_stamps.is_regular(stamps):
+    # Months and working days are not all equally long.
+    fields["steps"] = "ignore"
+  return fields

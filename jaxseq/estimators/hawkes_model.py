@@ -10,7 +10,6 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq.data import point_processes
-from jaxseq.data import sources
 from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import event_estimator
 from jaxseq.tasks.point_processes import event_floors
@@ -32,8 +31,8 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
 
   Args:
     b: rate of decay; it is fitted if None.
-    observed_until: when the observation of all sequences ends; the last event
-      of all if None.
+    observed_until: see `fit`, whose argument goes before it.
+    start: when the observation of all sequences begins, see `EventModel`.
 
   Attributes:
     classes_: marks, in the order of mu_ and a_.
@@ -48,26 +47,34 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
 
   b: float | None = None
   _: dataclasses.KW_ONLY
-  observed_until: float | None = None
+  observed_until: Any = None
+  start: Any = None
 
   def fit(
-    self, times: Sequence[Any], marks: Sequence[Any] | None = None
+    self,
+    times: Sequence[Any],
+    marks: Sequence[Any] | None = None,
+    *,
+    observed_until: Any = None,
   ) -> Self:
     """Fits the process.
 
     Args:
       times: for each sequence the times of its events, see `EventModel.fit`.
       marks: for each sequence the marks of its events; all alike if None.
+      observed_until: when the observation of the sequences ends, see
+        `EventModel.fit`.
 
     Raises:
       ValueError: naming what is not as expected.
     """
-    stamps, kinds, words = event_estimator.read(times, marks)
-    self.classes_ = np.unique(np.concatenate(kinds))
-    self._source = sources.EventSource.of_arrays(
-      stamps, tuple(map(str, self.classes_)), self.observed_until
+    stamps, kinds, words = event_estimator.read(times, marks, self.start)
+    self.classes_ = event_estimator.classes_of(kinds)
+    until = self._until(observed_until)
+    self._source = event_estimator.source_of(
+      stamps, self.classes_, until, self.start
     )
-    packed = hawkes_fit.pack(self._events(stamps, words))
+    packed = self._packed(stamps, words, until)
     fit = hawkes_fit.fit(packed, len(self.classes_), self.b)
     self.mu_, self.a_, self.b_ = fit.parameters
     self.standard_errors_ = fit.errors
@@ -77,23 +84,38 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
 
   @property
   def process_(self) -> point_processes.Hawkes:
-    """The process, which simulates; its radius is below 1."""
+    """The process, which simulates where its spectral radius is below 1."""
     _scikit_learn.validation.check_is_fitted(self, "a_")
+    if self.spectral_radius_ >= 1:
+      raise ValueError(
+        f"spectral_radius_: got {self.spectral_radius_:.3f}, expected below 1 "
+        "to simulate, or events never cease to cause events. Use "
+        "expected_counts, or fit more sequences or longer ones."
+      )
     mu, a = map(np.ndarray.tolist, (self.mu_, self.a_))
     return point_processes.Hawkes(tuple(mu), tuple(map(tuple, a)), self.b_)
 
   def score(
-    self, times: Sequence[Any], marks: Sequence[Any] | None = None
+    self,
+    times: Sequence[Any],
+    marks: Sequence[Any] | None = None,
+    *,
+    observed_until: Any = None,
   ) -> float:
     """Returns the mean log likelihood in nats per event; higher is better.
 
     It is that of `log_likelihood_`: an event at time 0 begins the observation,
     and is not scored itself.
+
+    Args:
+      times: as in `fit`.
+      marks: as in `fit`.
+      observed_until: as in `fit`, of these sequences.
     """
-    packed = hawkes_fit.pack(self._checked(times, marks))
-    parameters = hawkes_fit.Parameters(self.mu_, self.a_, self.b_)
+    stamps, words = self._checked(times, marks)
+    packed = self._packed(stamps, words, self._until(observed_until))
     with jax.enable_x64(True):
-      nats = hawkes_fit.log_likelihood(parameters, packed)
+      nats = hawkes_fit.log_likelihood(self._parameters, packed)
     return float(nats) / len(packed.gap)
 
   def expected_counts(
@@ -112,7 +134,8 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
         begins there.
 
     Returns:
-      (sequences, intervals, marks) float64, by the closed form.
+      (sequences, intervals, marks) float64, by the closed form, which holds
+      for any spectral radius.
 
     Raises:
       ValueError: if edges do not increase, or a sequence has no event.
@@ -125,19 +148,37 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
     ):
       expected = "numbers above 0 that increase"
       raise _validate.error("edges", ends.tolist(), expected)
-    events = self._checked(times, marks)
+    events = self._events(*self._checked(times, marks))
     if not events.lengths.all():
       name = f"times[{int(np.argmin(events.lengths))}]"
-      raise _validate.error(name, "no event", "one or more")
+      expected = "one or more. Leave out sequences without events"
+      raise _validate.error(name, "no event", expected)
     rows, last = np.arange(len(events.lengths)), events.lengths - 1
     places = event_metrics.Places(rows, last, events.times[rows, last])
-    return event_floors.expected_counts(self.process_, events, places, edges)
+    return event_floors.expected_counts(self._parameters, events, places, edges)
+
+  @property
+  def _parameters(self):
+    return hawkes_fit.Parameters(self.mu_, self.a_, self.b_)
+
+  def _until(self, observed_until):
+    """The end of observation since the start, or None."""
+    until = self.observed_until if observed_until is None else observed_until
+    return event_estimator.since(until, self.start)
 
   def _checked(self, times, marks):
-    """Events of another set, with marks that are known."""
+    """Times and marks of another set."""
     _scikit_learn.validation.check_is_fitted(self, "a_")
-    stamps, _, words = event_estimator.read(times, marks)
-    return self._events(stamps, words)
+    stamps, _, words = event_estimator.read(times, marks, self.start)
+    event_estimator.check_known(words, self.classes_)
+    return stamps, words
+
+  def _packed(self, stamps, words, until):
+    """Events with the ends of their observation."""
+    events = self._events(stamps, words)
+    ends = self._source.ends_of(stamps, until)
+    # The sums of gaps are rounded.
+    return hawkes_fit.pack(events, np.maximum(ends, events.times.max(axis=1)))
 
   def _events(self, stamps, words):
     """Events by the preparation of the training."""

@@ -46,7 +46,7 @@ class NextItem(updating.Updated):
 
   Args:
     OPTIONS
-    length: items of the pieces that training reads.
+    length: items of a history that are read, the newest ones.
     loss: "full", "sampled" or "gbce", see
       `tasks.items.recommendation_arms.Options`, as `negatives`.
     negatives: items of a sample, with another loss than "full".
@@ -374,8 +374,8 @@ class NextItem(updating.Updated):
   def _no_pair(self, rows):
     """The error of rows in which nothing follows anything."""
     count = sum(map(len, rows.values))
-    expected = f"some among the {count} rows, one item after another"
-    return _validate.error("X", "no user with two items", expected)
+    wanted = f"some among the {count} rows, one item after another. Add rows"
+    return _validate.error("X", "no user with two items", wanted)
 
   def _read(self, X: Any, *, reset: bool) -> base.Rows:
     users, items, times = item_rows.columns(X, self.columns)
@@ -393,7 +393,7 @@ class NextItem(updating.Updated):
     numbers = list(map(self._place, items))
     if None in numbers:
       row = numbers.index(None)
-      expected = "an item of the training: others cannot be read or ranked"
+      expected = "an item of the training. Leave such rows out, or fit anew"
       name = item_rows.place(item, row)
       raise _validate.error(name, _plain(items[row]), expected)
     ids, rows = _row_groups.group(names, stamps)

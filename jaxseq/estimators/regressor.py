@@ -63,8 +63,8 @@ class SequenceRegressor(
   def partial_fit(self, X: Any, y: Any, *, carry: bool = False) -> Self:
     """Makes one update with all examples, at a constant learning rate.
 
-    The first call, or the first after `fit`, begins from a fresh network; how
-    values are standardized is what its examples tell.
+    The first call, or the first after `fit`, begins from a fresh network. X and
+    y are standardized by the mean and deviation of all examples so far.
 
     Args:
       X: series, see `jaxseq.estimators`.
@@ -141,6 +141,7 @@ class SequenceRegressor(
     _scikit_learn.validation.check_is_fitted(self, "model_")
     if not self.stepwise:
       raise _validate.error("stepwise", False, "True to follow streams")
+    _refuse_gaps(self.model_.preparation)
     part = _of_one_length(self._examples(X).dataset)
     states = getattr(self, "_stream", None)
     updating.check_streams(states, len(part.inputs))
@@ -180,6 +181,10 @@ class SequenceRegressor(
       raise _validate.error("y", f"shape {y.shape}", f"{expected}, or one more")
     return rows._replace(targets=y[..., None] if flat else y)
 
+  def _scaled(self, rows: base.Rows) -> dict[str, np.ndarray]:
+    targets = rows.targets.reshape(-1, rows.targets.shape[-1])
+    return super()._scaled(rows) | {"target_": targets}
+
   def _preparation(self, rows: base.Rows, train: np.ndarray) -> sources.Source:
     y = rows.targets
     targets = scale.Scale.of(y[train].reshape(-1, y.shape[-1]))
@@ -203,6 +208,7 @@ class SequenceRegressor(
     if not self.stepwise:
       return regression.Problem(arm, source)
     _of_one_length(source.train)
+    _refuse_gaps(source.info.preparation)
     return _StreamProblem(arm, source)
 
 
@@ -236,6 +242,13 @@ def _of_one_length(part: data.ArrayDataset) -> data.ArrayDataset:
     ends = sorted({int(x) for x in part.lengths})
     raise _validate.error("X: lengths", ends, "one, of all pieces of streams")
   return part
+
+
+def _refuse_gaps(prepared: Any) -> None:
+  """Refuses unequal steps: the one between two pieces is not known."""
+  if prepared.gaps:
+    expected = "equal ones to follow streams. Resample them, or use fit alone"
+    raise _validate.error("X: index", "unequal steps", expected)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq.data import series_frames
 from jaxseq.estimators import _scikit_learn
+from jaxseq.estimators import _time_index
 
 Series = series_frames.FrameSeries
 
@@ -37,16 +38,23 @@ def read(estimator: Any, X: Any, *, reset: bool) -> Series:
     series = Series(names, list(table[:, :, None]), None)
     kind = "table"
   else:
-    series = series_frames.series_of(X, channels_first=estimator.channels_first)
+    series = _in_order(X, estimator.channels_first)
     kind = "series"
     if reset:
       estimator.n_features_in_ = series.values[0].shape[1]
       if hasattr(estimator, "feature_names_in_"):
         del estimator.feature_names_in_
+  dated = series.times and series.times[0].dtype.kind == "M"
   if reset:
     estimator.input_kind_ = kind
     estimator.channels_ = series.channels
+    estimator._dated = dated
     return series
+  known = getattr(estimator, "_dated", None)
+  if None not in (known, dated) and known != dated:
+    kinds = ("numbers", "dates")
+    expected = f"{kinds[known]}, as in training. Convert the index to them"
+    raise _validate.error("X: index", kinds[dated], expected)
   width = 1 if estimator.input_kind_ == "table" else estimator.n_features_in_
   check_channels(
     "X", series.values[0].shape[1], series.channels, width, estimator.channels_
@@ -54,29 +62,69 @@ def read(estimator: Any, X: Any, *, reset: bool) -> Series:
   return series
 
 
+def _in_order(X, channels_first):
+  """Series of any form, by the times of their indices where they have some."""
+  series = series_frames.series_of(X, channels_first=channels_first)
+  if series.times is not None or hasattr(X, "ndim") > hasattr(X, "columns"):
+    return series
+  items = list(X.values()) if isinstance(X, Mapping) else X
+  if series_frames.is_frame(X):
+    items = [X.iloc[row, 0] for row in range(len(X))]
+    _check_cells(X, items)
+  names = [f"series {name}" for name in series.ids]
+  orders = _time_index.of_rows(names, list(items))
+  if orders is None:
+    return series
+  values = [row[order.rows] for row, order in zip(series.values, orders)]
+  return series._replace(values=values, times=[one.stamps for one in orders])
+
+
+def _check_cells(X, items):
+  """Refuses a nested frame whose channels have different times."""
+  for row, first in enumerate(items):
+    index = _time_index.index_of(first)
+    for column in range(1, X.shape[1]):
+      other = _time_index.index_of(X.iloc[row, column])
+      if index is not None and other is not None and not index.equals(other):
+        expected = f"that of column {X.columns[0]!r}: one for all channels"
+        name = f"X: row {row}, column {X.columns[column]!r}: index"
+        raise _validate.error(name, "another one", expected)
+
+
 def read_one(
   name: str, y: Any, width: int | None, known: tuple[str, ...] | None
-) -> tuple[np.ndarray, tuple[str, ...] | None]:
-  """Returns one series (time, channels) float64, and its channels' names.
+) -> tuple[np.ndarray, tuple[str, ...] | None, _time_index.Order | None]:
+  """Returns one series (time, channels), its channels' names, and its order.
 
   Args:
     name: of the argument.
-    y: (time,) or (time, channels) finite numbers, an array or a frame.
+    y: (time,) or (time, channels) finite numbers, an array or a frame, whose
+      rows are put in the order of its index, if that has times.
     width: channels of the training's series; None where this is it.
     known: their names, if they had any.
 
   Raises:
     ValueError: naming what is not as expected.
   """
+  _time_index.refuse_several(name, y)
   check_columns(name, y)
   names = tuple(map(str, y.columns)) if hasattr(y, "columns") else None
+  for one in names or ():
+    if one.lower() in series_frames.TIMES:
+      raise _is_time(name, one, "numbers")
+  if np.ndim(y) and not len(y):
+    expected = "at least one. Pass a series with values"
+    raise _validate.error(name, "no rows", expected)
   array = _scikit_learn.validation.check_array(
     y, ensure_2d=False, dtype=np.float64, input_name=name
   )
   array = array[:, None] if array.ndim == 1 else array
   if width is not None:
     check_channels(name, array.shape[1], names, width, known)
-  return array, names
+  orders = _time_index.of_rows([name], [y])
+  if orders is None:
+    return array, names, None
+  return array[orders[0].rows], names, orders[0]
 
 
 def check_channels(
@@ -99,14 +147,31 @@ def check_columns(name: str, frame: Any) -> None:
   if not (hasattr(frame, "dtypes") and hasattr(frame, "columns")):
     return
   for column, dtype in zip(frame.columns, frame.dtypes):
-    if getattr(dtype, "kind", "f") not in "iufbO" or (
+    if getattr(dtype, "kind", "f") in "iufbO" and not (
       dtype.kind == "O" and any(isinstance(x, str) for x in frame[column][:1])
     ):
-      raise ValueError(
-        f"{name}: column {column!r}: got {dtype}, expected numbers; a table of "
-        "several series wants their names and times in its index: "
-        "frame.set_index([name, time])."
+      continue
+    if name == "y" and (
+      dtype.kind in "Mm" or str(column).lower() in series_frames.TIMES
+    ):
+      raise _is_time(name, column, dtype)
+    remedy = f"Leave it out, by {name}.drop(columns=[{column!r}])"
+    if name == "X":
+      remedy += (
+        "; a table of several series has their names and times in its index, "
+        "by X.set_index([NAME, TIME])"
       )
+    raise ValueError(
+      f"{name}: column {column!r}: got {dtype}, expected numbers. {remedy}."
+    )
+
+
+def _is_time(name, column, dtype):
+  """The error of a column of times, which belong into the index."""
+  return ValueError(
+    f"{name}: column {column!r}: got {dtype} that are times, expected values. "
+    f"Make it the index, by {name}.set_index({column!r})."
+  )
 
 
 def required(estimator: Any, y: Any) -> Any:

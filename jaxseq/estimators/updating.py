@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq.data import scale
 from jaxseq.estimators import base
 from jaxseq.tasks import base as tasks
 from jaxseq.training import compile_cache
@@ -28,15 +29,31 @@ class Updated(base.SequenceEstimator):
     """Returns the problem of an update."""
     return self._task.problem(arm, source, None)
 
+  def _scaled(self, rows: base.Rows) -> dict[str, np.ndarray]:
+    """Returns the values to standardize (n, channels), by prefix of fields."""
+    del rows
+    return {}
+
   @final
   def _go_on(self, *inputs: Any, carry: bool = False, **options: Any) -> Self:
     """Makes one update with all examples; with `carry` states are kept."""
     first = not hasattr(self, "_training")
     rows = self._read(*inputs, reset=first, **options)
-    material = self._material(rows, None, *() if first else self._training[:1])
+    moments = {k: scale.Moments.of(x) for k, x in self._scaled(rows).items()}
+    prepared = None
     if first:
       self.n_updates_ = 0
-    self._make_update(material, carry=carry)
+    else:
+      prepared = self._training[0]
+      before = getattr(self, "_moments", None)
+      if before is None:
+        # An older file has the scale alone, which stays.
+        moments = None
+      else:
+        moments = {k: before[k].merged(one) for k, one in moments.items()}
+        prepared = _rescaled(prepared, moments)
+    self._make_update(self._material(rows, None, prepared), carry=carry)
+    self._moments = moments
     return self
 
   @final
@@ -88,7 +105,25 @@ class Updated(base.SequenceEstimator):
 
 @dataclasses.dataclass(eq=False, repr=False)
 class UpdatedEstimator(Updated, base.SeriesEstimator):
-  """Base of estimators that go on learning from series that come later."""
+  """Base of estimators that go on learning from series that come later.
+
+  The mean and the deviation by which values are standardized are those of all
+  series so far, and belong to the model as it then is.
+  """
+
+  def _scaled(self, rows: base.Rows) -> dict[str, np.ndarray]:
+    """Returns the values to standardize (n, channels), by prefix of fields."""
+    return {"": np.concatenate(rows.values)}
+
+
+def _rescaled(prepared, moments):
+  """A preparation with the scale of the moments, by the prefix of fields."""
+  fields = {
+    f"{prefix}{name}": value
+    for prefix, one in moments.items()
+    for name, value in one.scale()._asdict().items()
+  }
+  return dataclasses.replace(prepared, **fields)
 
 
 def check_streams(states: Any, count: int) -> None:

@@ -71,7 +71,9 @@ class _Parser:
   def error(self, expected, place=None):
     """Error about the text at a place, at the present one if None."""
     place = self.place if place is None else place
-    text = f"{self.text!r}, at place {place} (the first is 0)"
+    # Places count characters of the pattern as it was written.
+    shown = repr(self.text).replace(r"\\", "\\")
+    text = f"{shown}, at place {place} (the first is 0)"
     return ValueError(f"pattern: got {text}, expected {expected}.")
 
   def state(self):

@@ -83,7 +83,8 @@ def compile_pattern(
     table = machine.table[:, machine.column]
     return _constraint("pattern", table, machine.accepting, end_token)
   vocabulary = _vocabularies.Vocabulary(tokens, end_token)
-  return vocabulary.automaton(vocabulary.tables(machine))
+  found = vocabulary.automaton(vocabulary.tables(machine))
+  return _with_tokens("pattern", found)
 
 
 def over_bytes(
@@ -149,7 +150,18 @@ def _constraint(name, transitions, accepting, end_token):
     permitted[end, end_token] = True
     table[:states, end_token] = np.where(accepting, end, nowhere)
     table[end, end_token] = end
-  return Automaton(jnp.asarray(table), jnp.asarray(permitted))
+  return _with_tokens(
+    name, Automaton(jnp.asarray(table), jnp.asarray(permitted))
+  )
+
+
+def _with_tokens(name, found):
+  """Refuses a constraint that permits no first token."""
+  if not np.any(found.allowed(found.initial())):
+    raise ValueError(
+      f"{name}: only the empty text matches it. Pass an end_token."
+    )
+  return found
 
 
 # Parts of a pattern that one state stands for, on average at most.

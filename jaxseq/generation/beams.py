@@ -27,8 +27,10 @@ class Beams(NamedTuple):
   """Beams of each group, those of the best selection score first.
 
   Attributes:
-    tokens: (*batch, groups, beams // groups, length) int32; behind an end token
-      there are only such.
+    tokens: (*batch, groups, beams // groups, length) int32; behind the end of
+      a beam its last token comes again and again.
+    count: (*batch, groups, beams // groups) int32, tokens of each beam up to
+      its end, an end token included.
     log_prob: (*batch, groups, beams // groups), of all tokens together; -inf
       for a beam that there was no other sequence for.
     selection: as `log_prob`, what the beams were chosen by: divided by length,
@@ -38,6 +40,7 @@ class Beams(NamedTuple):
   """
 
   tokens: jax.Array
+  count: jax.Array
   log_prob: jax.Array
   selection: jax.Array
   states: PyTree
@@ -57,6 +60,7 @@ def beam_search(
   carry_penalty: bool = False,
   constraint: constraints.Constraint | None = None,
   renormalize: bool = True,
+  end_at_match: bool = True,
   states: PyTree = None,
   lengths: jax.Array | None = None,
   reset: jax.Array | None = None,
@@ -71,8 +75,8 @@ def beam_search(
 
   where `taken` counts the beams of the groups before it that took the same
   token just now; of equals the earlier beam, and the lower token, comes first.
-  A beam that has ended keeps its score, costs nothing and is not counted, from
-  the step behind its end token on.
+  A beam ends with `end_token`, or where the constraint allows nothing more. It
+  keeps its score, costs nothing and is not counted, from the next step on.
 
       found = beam_search(network, variables, prompt, 40, beams=6, groups=3,
                           strength=0.5)
@@ -99,6 +103,8 @@ def beam_search(
       prompt.
     renormalize: whether the allowed tokens share all of the probability; False
       masks probabilities as they are, as in SEAL's code.
+    end_at_match: whether a beam ends where the constraint allows nothing more;
+      False drops it, as SEAL's code does, so that longer ones take its place.
     states: states before the prompt; fresh ones if None.
     lengths: (*batch,) integers, as in `generate`, for prompts of different
       lengths at the beginnings of their rows.
@@ -129,15 +135,19 @@ def beam_search(
     _validate.integer("end_token", end_token, 0, vocab_size - 1)
   constraints.check(constraint, vocab_size)
   how = _Options(
-    length, groups, beams // groups, end_token, carry_penalty, renormalize
+    length,
+    groups,
+    beams // groups,
+    end_token,
+    carry_penalty,
+    renormalize,
+    end_at_match and constraint is not None,
   )
   penalties = strength, length_penalty
   return _search(network, how, variables, prompt, constraint, *penalties)
 
 
-def ranked(
-  beams: Beams, *, end_token: int | None = None, length_penalty: float = 0.0
-) -> Beams:
+def ranked(beams: Beams, *, length_penalty: float = 0.0) -> Beams:
   """Puts the beams of all groups in order, best first.
 
   They are ranked by log probability, divided by a power of their length as in
@@ -145,7 +155,6 @@ def ranked(
 
   Args:
     beams: from `beam_search`.
-    end_token: as in the search; not needed without a `length_penalty`.
     length_penalty: exponent of the number of tokens.
 
   Returns:
@@ -156,10 +165,7 @@ def ranked(
   flat = jax.tree.map(
     lambda x: x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :]), beams
   )
-  score = flat.log_prob
-  if length_penalty and end_token is not None:
-    ended = jnp.cumsum(flat.tokens == end_token, axis=-1) > 1
-    score = _normalized(score, jnp.sum(~ended, axis=-1), length_penalty)
+  score = _normalized(flat.log_prob, flat.count, length_penalty)
   return _gather(flat, jnp.argsort(-score, axis=-1, stable=True))
 
 
@@ -172,6 +178,7 @@ class _Options(NamedTuple):
   end_token: int | None
   carry_penalty: bool
   renormalize: bool
+  end_at_match: bool
 
 
 class _Carry(NamedTuple):
@@ -186,6 +193,7 @@ class _Carry(NamedTuple):
   logits: jax.Array
   states: PyTree
   constraint: PyTree
+  allowed: jax.Array | None  # What the constraint allows next.
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -205,6 +213,10 @@ def _search(
   zeros = jnp.zeros(shape, logits.dtype)
   # All beams are the same at first: only one of each group is alive.
   first = jnp.where(jnp.arange(how.width) == 0, zeros, -jnp.inf)
+  state = allowed = None
+  if constraint is not None:
+    state = constraint.initial(shape)
+    allowed = constraint.allowed(state)
   start = _Carry(
     tokens=jnp.zeros((*shape, how.length), jnp.int32),
     log_prob=first,
@@ -214,26 +226,31 @@ def _search(
     ended=jnp.zeros(shape, bool),
     logits=logits,
     states=states,
-    constraint=None if constraint is None else constraint.initial(shape),
+    constraint=state,
+    allowed=allowed,
   )
+
+  may_end = how.end_token is not None or how.end_at_match
 
   def body(old, time):
     logs = constraints.masked_log_probs(
-      old.logits,
-      None if constraint is None else constraint.allowed(old.constraint),
-      renormalize=how.renormalize,
+      old.logits, old.allowed, renormalize=how.renormalize
     )
     vocab = logs.shape[-1]
-    if how.end_token is not None:
-      ends = jnp.arange(vocab) == how.end_token
-      only_end = jnp.where(ends, 0.0, -jnp.inf).astype(logs.dtype)
-      logs = jnp.where(old.ended[..., None], only_end, logs)
+    if may_end:
+      last = lax.dynamic_index_in_dim(
+        old.tokens, jnp.maximum(time - 1, 0), axis=-1
+      )
+      same = jnp.where(jnp.arange(vocab) == last, 0.0, -jnp.inf)
+      logs = jnp.where(old.ended[..., None], same.astype(logs.dtype), logs)
     total = old.log_prob[..., None] + logs
     count = jnp.where(old.ended, old.count, old.count + 1)
     score = _normalized(total, count[..., None], length_penalty)
     score = score - old.paid[..., None]
     selection, parent, token, paid = _choose(how, score, old.ended, strength)
-    chosen = _gather(old._replace(logits=None, count=count), parent)
+    chosen = _gather(
+      old._replace(logits=None, allowed=None, count=count), parent
+    )
     flat = parent * vocab + token
     log_prob = jnp.take_along_axis(
       total.reshape(*shape[:-1], -1), flat, axis=-1
@@ -244,10 +261,14 @@ def _search(
     ended = chosen.ended
     if how.end_token is not None:
       ended = ended | (token == how.end_token)
+    if may_end:
       states = _row_states.where(ended, chosen.states, states)
-    after = None
+    state = allowed = None
     if constraint is not None:
-      after = constraint.advance(chosen.constraint, token)
+      state = constraint.advance(chosen.constraint, token)
+      allowed = constraint.allowed(state)
+    if how.end_at_match:
+      ended = ended | ~jnp.any(allowed, axis=-1)
     return _Carry(
       tokens=chosen.tokens.at[..., time].set(token),
       log_prob=log_prob,
@@ -257,11 +278,14 @@ def _search(
       ended=ended,
       logits=logits,
       states=states,
-      constraint=after,
+      constraint=state,
+      allowed=allowed,
     ), None
 
   last, _ = lax.scan(body, start, jnp.arange(how.length))
-  return Beams(last.tokens, last.log_prob, last.selection, last.states)
+  return Beams(
+    last.tokens, last.count, last.log_prob, last.selection, last.states
+  )
 
 
 def _choose(how, score, ended, strength):

@@ -93,7 +93,9 @@ class Tour:
     rows = (place > 0) & (place <= self.lengths[:, None])
     if not batch_shape:  # Of no row: as if it had all cities.
       return place > 0
-    wide = rows.reshape(len(rows), *[1] * (len(batch_shape) - 1), len(place))
+    wide = rows.reshape(
+      rows.shape[0], *[1] * (len(batch_shape) - 1), len(place)
+    )
     return jnp.broadcast_to(wide, (*batch_shape, len(place)))
 
   def allowed(self, state: jax.Array) -> jax.Array:

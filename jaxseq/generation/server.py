@@ -17,7 +17,6 @@ from collections.abc import Sequence
 import contextlib
 import dataclasses
 import json
-import math
 import signal
 import time
 from typing import Any
@@ -26,6 +25,7 @@ import uuid
 from jaxseq import _validate
 from jaxseq.data import packages
 from jaxseq.generation import _completions
+from jaxseq.generation import _connections
 from jaxseq.generation import _in_flight
 from jaxseq.generation import _metrics
 from jaxseq.generation import engine_thread
@@ -33,8 +33,9 @@ from jaxseq.generation import streaming
 from jaxseq.generation import texts
 
 Limits = _completions.Limits
-# What to install, and what for.
-EXTRA, WHY = "jaxseq[serve]", "the server needs it"
+EXTRA, WHY = _connections.EXTRA, _connections.WHY
+# Connections at a time, and seconds for a request to come.
+CONNECTIONS, REQUEST_TIMEOUT = 512, 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -372,7 +373,7 @@ async def read_body(request: Any, most: int) -> Any:
     most: bytes.
 
   Raises:
-    Refused: if it is longer, or no JSON.
+    Refused: if it is longer, no JSON in UTF-8, or has halves of characters.
   """
   size, body = 0, []
   async for part in request.stream():
@@ -381,10 +382,15 @@ async def read_body(request: Any, most: int) -> Any:
       raise _in_flight.Refused(413, f"body: got more than {most} bytes.")
     body.append(part)
   try:
-    return json.loads(b"".join(body))
+    fields = json.loads(b"".join(body).decode("utf-8-sig"))
+    # JSON may name a half of a character, which no answer can repeat.
+    json.dumps(fields, ensure_ascii=False).encode()
+    return fields
+  except UnicodeEncodeError:
+    wrong = "body: got half of a character, expected whole characters."
   except (ValueError, RecursionError):
     wrong = "body: got no JSON, expected an object."
-    raise _in_flight.Refused(400, wrong) from None
+  raise _in_flight.Refused(400, wrong)
 
 
 async def _disconnect(request):
@@ -399,7 +405,13 @@ def _sent(value):
 
 
 def serve(
-  app: Any, host: str = "127.0.0.1", port: int = 8000, grace: float = 30.0
+  app: Any,
+  host: str = "127.0.0.1",
+  port: int = 8000,
+  grace: float = 30.0,
+  *,
+  connections: int = CONNECTIONS,
+  request_timeout: float = REQUEST_TIMEOUT,
 ) -> None:
   """Serves an application until SIGTERM or SIGINT.
 
@@ -413,11 +425,22 @@ def serve(
       who reach it.
     port: to listen at; 0 for one that is free.
     grace: seconds.
+    connections: the most at a time, and at most half of the files that the
+      process may open; others are refused with 503.
+    request_timeout: seconds in which a request, with its body, has to come;
+      then its connection is closed.
 
   Raises:
     MissingData: if uvicorn is not installed.
   """
-  running = make_server(app, host, port, grace)
+  running = make_server(
+    app,
+    host,
+    port,
+    grace,
+    connections=connections,
+    request_timeout=request_timeout,
+  )
   # When all is over, uvicorn hands the signal to who listened for it before.
   for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, lambda *unused: None)
@@ -427,33 +450,17 @@ def serve(
 
 
 def make_server(
-  app: Any, host: str = "127.0.0.1", port: int = 8000, grace: float = 30.0
+  app: Any,
+  host: str = "127.0.0.1",
+  port: int = 8000,
+  grace: float = 30.0,
+  *,
+  connections: int = CONNECTIONS,
+  request_timeout: float = REQUEST_TIMEOUT,
 ) -> Any:
   """Returns a server of uvicorn, as `serve` runs it, with the same errors."""
-  uvicorn = packages.imported("uvicorn", EXTRA, WHY)
-
-  class Server(uvicorn.Server):
-    """Gives requests up before uvicorn would break them off."""
-
-    async def shutdown(self, sockets=None):
-      loop = asyncio.get_running_loop()
-      # Time in which the errors get to their clients.
-      early = min(1.0, grace / 4)
-      timer = loop.call_later(grace - early, app.state.give_up)
-      try:
-        await super().shutdown(sockets)
-      finally:
-        timer.cancel()
-
-  return Server(
-    uvicorn.Config(
-      app,
-      host=host,
-      port=port,
-      log_level="info",
-      access_log=False,
-      timeout_graceful_shutdown=max(1, math.ceil(grace)),
-    )
+  return _connections.make_server(
+    app, host, port, grace, connections, request_timeout
   )
 
 

@@ -15,15 +15,23 @@ _INDEX = "model.safetensors.index.json"
 _LONGEST_NAME = 255
 
 
-def read_json(path: pathlib.Path) -> dict[str, Any]:
-  """Reads the object that a JSON file of a model holds."""
+def read_json(path: pathlib.Path, *, constants: bool = True) -> dict[str, Any]:
+  """Reads the object that a JSON file of a model holds.
+
+  Args:
+    path: the file.
+    constants: whether there may be infinities, which the transformers library
+      writes as they are.
+
+  Raises:
+    ValueError: if there is no such file, or it holds no object.
+  """
   if not path.is_file():
     got = f"got no {path.name}, expected a directory with one."
     raise ValueError(f"{path.parent}: {got}")
   try:
-    # The other library writes infinities as they are.
-    content = _own(path).read_bytes()
-    contents = _json.loads(content, constants=True)
+    content = _limits.read_bytes(_own(path), _limits.JSON)
+    contents = _json.loads(content, constants=constants)
   except ValueError as error:
     raise ValueError(f"{path} is not JSON ({error}).") from error
   if not isinstance(contents, dict):
@@ -66,8 +74,8 @@ def tensors(directory: pathlib.Path) -> dict[str, safetensors_file.Stored]:
   )
 
 
-def _is_name(name):
-  """True for the name of a file beside another."""
+def is_name(name: Any) -> bool:
+  """Returns whether a value is the name of a file beside another."""
   return (
     isinstance(name, str)
     and pathlib.PurePath(name).name == name
@@ -80,7 +88,7 @@ def _is_name(name):
 def _shards(directory):
   index = directory / _INDEX
   places = read_json(index).get("weight_map")
-  if not isinstance(places, dict) or not all(map(_is_name, places.values())):
+  if not isinstance(places, dict) or not all(map(is_name, places.values())):
     raise ValueError(
       f"{index}: got {str(places)[:80]}, expected a weight_map from tensors to "
       "files beside it."

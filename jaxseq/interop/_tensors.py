@@ -87,8 +87,27 @@ def from_torch(
     array = place.read(arrays, want.dtype)
     del arrays
     leaf = make(path, array) if make else None
-    leaves[path] = jnp.asarray(array, dtype) if leaf is None else leaf
+    if leaf is None:
+      name = f"{where}: {_some(place.names)}"
+      leaf = jnp.asarray(cast(array, dtype, name, "param_dtype"))
+    leaves[path] = leaf
   return traverse_util.unflatten_dict(leaves, sep="/")
+
+
+def cast(
+  array: np.ndarray, dtype: jax.typing.DTypeLike, name: str, option: str
+) -> np.ndarray:
+  """Returns an array in a dtype, which must have its finite numbers."""
+  with np.errstate(over="ignore"):
+    narrow = array.astype(jnp.dtype(dtype), copy=False)
+  if narrow is not array and safetensors_file.is_finite(array):
+    if not safetensors_file.is_finite(narrow):
+      raise ValueError(
+        f"{name}: got numbers up to {np.abs(array).max():.3g}, expected those "
+        f'of {narrow.dtype}: pass {option}="bfloat16" or "float32", which have '
+        "larger ones."
+      )
+  return narrow
 
 
 def to_torch(

@@ -84,8 +84,8 @@ def load(
     ValueError: if the directory has no such files, they lead out of it, the
       model is of another type or has an option that the network has not, its
       sizes are not those of the tensors, tensors are missing, unexpected,
-      misshapen or not finite, a context is needed, or the adapter is of another
-      model or kind.
+      misshapen or not finite in this dtype, a context is needed, or the adapter
+      is of another model or kind.
   """
   _validate.choice("param_dtype", param_dtype, _DTYPES)
   directory = pathlib.Path(directory)
@@ -195,12 +195,21 @@ def save(
 
   Raises:
     ValueError: if the transformers library has no such network, the variables
-      are not those of the network, an entry is there already, or the model at
-      `like` has another network.
+      are not those of the network or have another collection than "params",
+      such as tuned states, a tensor is not finite in this dtype, an entry is
+      there already, or the model at `like` has another network.
   """
   _validate.choice("dtype", dtype, _DTYPES)
-  params = variables["params"]
   vocab_size = _vocab_size(variables)
+  params = variables["params"]
+  if others := sorted(variables.keys() - {"params"}):
+    raise _validate.error(
+      "variables",
+      others,
+      '"params" alone, as the format holds nothing else: write all of them by '
+      "network_file.save, or tuned states by adapt.initial_states.save and the "
+      'rest here, {"params": variables["params"]}',
+    )
   if like is not None:
     contents, family_places = _alike(config, like, context)
   else:
@@ -219,7 +228,9 @@ def save(
     params = {**params, "stack": _split_layers(params, count)}
   places = family_places(config, contents)
   tensors = _tensors.to_torch(config, vocab_size, places, params)
-  tensors = {name: x.astype(jnp.dtype(dtype)) for name, x in tensors.items()}
+  tensors = {
+    name: _tensors.cast(x, dtype, name, "dtype") for name, x in tensors.items()
+  }
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
   # The other library wants to know whose layout it is.

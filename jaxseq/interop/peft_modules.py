@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import difflib
+import functools
 import math
 import os
 import pathlib
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.interop import _model_files
 from jaxseq.interop import safetensors_file
@@ -37,6 +39,10 @@ _REFUSED = (
   *("lora_bias", "use_qalora", "use_bdlora", "fan_in_fan_out"),
   *("arrow_config", "kasa_config", "velora_config", "monteclora_config"),
 )
+# Ways in which all patterns of a file may be tried on all names, which take
+# seconds, and characters of a pattern.
+_MOST_TRIES, _LONGEST = 3 * 10**8, 1000
+_LARGEST = float(np.finfo(np.float32).max)
 # Kinds of first values that leave the base model's weights as they are.
 _INITS = (True, False, "gaussian", "orthogonal", None)
 
@@ -75,7 +81,7 @@ def read(directory: str | os.PathLike) -> dict[str, Module]:
   """
   directory = pathlib.Path(directory)
   path = directory / CONFIG
-  contents = _model_files.read_json(path)
+  contents = _model_files.read_json(path, constants=False)
   _check(contents, str(path))
   if not (directory / WEIGHTS).is_file():
     raise ValueError(f"{directory}: got no weights, expected {WEIGHTS}.")
@@ -91,6 +97,7 @@ def read(directory: str | os.PathLike) -> dict[str, Module]:
     parts.setdefault(match[1], {})[name] = array.astype(np.float32)
   if not parts:
     raise ValueError(f"{directory / WEIGHTS} holds no adapters.")
+  _check_patterns(contents, parts, str(path))
   return {
     name: _module(name, arrays, contents, str(directory / WEIGHTS))
     for name, arrays in parts.items()
@@ -108,6 +115,36 @@ def _check(contents, where):
   for field, choices in (("bias", ("none",)), ("init_lora_weights", _INITS)):
     value = contents.get(field, choices[0])
     _validate.choice(f"{where}: {field}", value, choices)
+  _validate.positive(f"{where}: r", contents.get("r", 8))
+  _validate.number(f"{where}: lora_alpha", contents.get("lora_alpha", 8))
+  for field in ("use_dora", "use_rslora"):
+    value = contents.get(field)
+    _validate.instance(f"{where}: {field}", value, bool | None, "a boolean")
+
+
+def _check_patterns(contents, names, where):
+  """Refuses patterns that may be tried without an end, and their values."""
+  longest, tries = max(map(len, names)), 0
+  checks = (("rank", _validate.positive), ("alpha", _validate.number))
+  for kind, check in checks:
+    values = contents.get(f"{kind}_pattern") or {}
+    place = f"{where}: {kind}_pattern"
+    _validate.instance(place, values, dict, "an object of numbers")
+    for key, value in values.items():
+      check(f"{place}: {key[:80]}", value)
+      if len(key) > _LONGEST:
+        expected = f"at most {_LONGEST}"
+        raise _validate.error(f"{place}: characters", len(key), expected)
+      _ending(key, place)
+      # One more repetition stands in front of each.
+      ways = (longest + 2) * _limits.ways(key, longest)
+      tries += len(names) * ways
+      if tries > _MOST_TRIES:
+        expected = (
+          "a pattern that can be tried in fewer ways: write names out, with "
+          "fewer repetitions"
+        )
+        raise _validate.error(place, key[:80], expected)
 
 
 def _module(name, arrays, contents, where):
@@ -128,7 +165,20 @@ def _module(name, arrays, contents, where):
   if magnitude is not None and magnitude.shape != b.shape[:1]:
     expected = f"{b.shape[:1]} of lora_magnitude_vector"
     raise _validate.error(f"{where}: {name}", magnitude.shape, expected)
-  return Module(a, b, magnitude, scale(rank, alpha, contents.get("use_rslora")))
+  factor = scale(rank, alpha, contents.get("use_rslora"))
+  # No number of B A is larger than this.
+  size = rank * _greatest(a) * _greatest(b) * abs(factor)
+  if not size <= _LARGEST:
+    expected = "numbers whose product float32 holds"
+    raise _validate.error(
+      f"{where}: {name}: s B A", f"up to {size:g}", expected
+    )
+  return Module(a, b, magnitude, factor)
+
+
+def _greatest(array):
+  """The greatest absolute value of an array."""
+  return float(np.abs(array).max(initial=0))
 
 
 def scale(rank: int, alpha: float, rslora: bool | None) -> float:
@@ -141,10 +191,18 @@ def pattern(
 ) -> Any:
   """Returns the first value whose key, a regular expression, ends a name."""
   for key, value in (values or {}).items():
-    _validate.expression("pattern of a rank or alpha", key)
-    if any(re.fullmatch(rf"(.*\.)?({key})", name) for name in names):
+    ending = _ending(key)
+    if any(ending.fullmatch(name) for name in names):
       return value
   return default
+
+
+@functools.lru_cache(maxsize=2**16)
+def _ending(key, name="pattern of a rank or alpha"):
+  """The pattern of names that end so."""
+  _validate.expression(name, key)
+  # Flags are allowed at the beginning of a pattern alone.
+  return re.compile(_validate.expression(name, rf"(.*\.)?({key})"))
 
 
 def module_name(tensor: str, modules: Sequence[tuple[str, str]]) -> str:

@@ -10,7 +10,6 @@ import errno
 import functools
 import os
 import pathlib
-import stat
 import struct
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _json
+from jaxseq import _limits
 from jaxseq.training import files
 
 try:
@@ -132,6 +132,8 @@ def _whole(path, run):
     if error.errno not in what:
       raise
     raise ValueError(f"{path} is {what[error.errno]}.") from error
+  except _limits.NoFile:
+    raise
   except (safetensors.SafetensorError, *_DAMAGE) as error:
     raise ValueError(
       f"{path} is no safetensors file, or is damaged: {error}."
@@ -140,11 +142,8 @@ def _whole(path, run):
 
 def _read_header(path):
   """Reads a header that the package and JSON understand in one way."""
-  with open(path, "rb", opener=_opener) as file:
-    status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode):
-      raise ValueError("it is no file but a pipe or a device")
-    size = status.st_size
+  with open(path, "rb", opener=_limits.regular) as file:
+    size = os.fstat(file.fileno()).st_size
     if size < 8:
       raise ValueError(f"it has {size} bytes, and is empty or cut short")
     (length,) = struct.unpack("<Q", file.read(8))
@@ -179,11 +178,6 @@ def is_finite(tensor: np.ndarray) -> bool:
     return not tensor.size or bool(
       np.isfinite(tensor.min()) and np.isfinite(tensor.max())
     )
-
-
-def _opener(path, flags):
-  """Opens what may be a pipe, which nobody writes to, without waiting."""
-  return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def write(

@@ -39,10 +39,12 @@ import jax
 import numpy as np
 
 from jaxseq import _json
+from jaxseq import _limits
 from jaxseq import _serialization
 from jaxseq import _validate
 from jaxseq import nn
 from jaxseq._types import PyTree
+from jaxseq.interop import _model_files
 from jaxseq.interop import onnx_graph
 from jaxseq.training import files
 from jaxseq.training import run_directory
@@ -202,21 +204,23 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
   program = pathlib.Path(path)
   path = program.with_suffix(".json")
   try:
-    described = _json.loads(path.read_text(encoding="utf-8"))
+    described = _json.loads(_limits.read_bytes(path, _limits.JSON))
     _validate.instance("JSON", described, dict, "an object")
     if described.get("format") != FORMAT:
       raise _validate.error("format", described.get("format"), str(FORMAT))
     rest = {k: x for k, x in described.items() if k != "sha256"}
     if described.get("sha256") != _sha256(_canonical(rest)):
       raise ValueError("its SHA-256 differs from what it says: it was altered")
-    for name, stated in described["files"].items():
-      if (
-        _sha256(path.with_name(pathlib.Path(name).name).read_bytes()) != stated
-      ):
-        raise ValueError(f"{name} is not the file that it was made with")
+    names = _validate.instance("files", described["files"], dict, "an object")
+    for name, stated in names.items():
+      if not _model_files.is_name(name):
+        raise _validate.error("files", name[:80], "names of files beside it")
+      with open(path.with_name(name), "rb", opener=_limits.regular) as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != stated:
+          raise ValueError(f"{name} is not the file that it was made with")
     if program != path and program.name not in described["files"]:
       raise ValueError(f"it is of {', '.join(described['files'])}")
-  except (ValueError, KeyError) as error:
+  except (ValueError, KeyError, IsADirectoryError) as error:
     raise ValueError(f"{path} describes no whole program: {error}") from error
   return described
 
@@ -224,7 +228,7 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
 def _programs(path):
   """Names of the files that a JSON is of, which need not be whole; or none."""
   try:
-    return list(_json.loads(path.read_text(encoding="utf-8"))["files"])
+    return list(_json.loads(_limits.read_bytes(path, _limits.JSON))["files"])
   except (ValueError, KeyError, TypeError):
     return []
 

@@ -13,7 +13,8 @@ r"""A server that recommends, and follows what users take, by HTTP.
 
 An event changes the state of its user in constant time; lists are those of
 `predict` on the whole history, to rounding. States are in memory: a server that
-starts anew reads the events again.
+starts anew reads the events again, and so does one that has forgotten a user,
+the least recent of more than it keeps.
 """
 
 import asyncio
@@ -30,22 +31,35 @@ from jaxseq.generation import server
 from jaxseq.models import model as trained
 
 _BODY = 2**20
+# Users that are kept, and characters of a name.
+USERS, NAME_LENGTH = 2**16, 1024
 _ITEMS = 2**16
 _FIELDS = ("user", "k", "repeats", "items")
 
 
-def make_app(model: trained.Model, body_bytes: int = _BODY) -> Any:
+def make_app(
+  model: trained.Model,
+  body_bytes: int = _BODY,
+  *,
+  users: int = USERS,
+  name_length: int = NAME_LENGTH,
+) -> Any:
   """Returns the server as an ASGI application, for `server.serve`.
 
   Args:
     model: of recommendation.
     body_bytes: the largest body of a request.
+    users: the most that are kept; a new one takes the place of the user who
+      sent or asked something least recently.
+    name_length: the most characters of a name.
 
   Raises:
     ValueError: if the model answers no events.
     MissingData: if starlette is not installed.
   """
-  _validate.integer("body_bytes", body_bytes, 1)
+  _validate.all_positive(
+    body_bytes=body_bytes, users=users, name_length=name_length
+  )
   if model.parts.stream is None:
     raise _validate.error("model", model.kind, "one that answers events")
   names = "applications", "routing", "responses", "requests"
@@ -53,7 +67,7 @@ def make_app(model: trained.Model, body_bytes: int = _BODY) -> Any:
     packages.imported(f"starlette.{name}", server.EXTRA, server.WHY)
     for name in names
   )
-  stream, lock = model.parts.stream(model), threading.Lock()
+  stream, lock = model.parts.stream(model, users), threading.Lock()
   prepared = model.preparation
   columns = (prepared.user, prepared.item)
   columns += (prepared.time,) if model.network.gaps else ()
@@ -89,6 +103,10 @@ def make_app(model: trained.Model, body_bytes: int = _BODY) -> Any:
     for name in names:
       if not isinstance(fields[name], str | int | float):
         raise _validate.error(name, fields[name], "a text or a number")
+      length = len(str(fields[name]))
+      if length > name_length:
+        expected = f"at most {name_length}"
+        raise _validate.error(f"{name}: characters", length, expected)
     stream.update({name: str(fields[name]) for name in names})
     return {"user": str(fields[columns[0]])}
 

@@ -4,8 +4,9 @@
     corners = model.predict("points.csv")["element"]
 
 A table has a row for each point, with the columns id, x and y (x alone where
-numbers are sorted); a set is the rows of an id. What is written is decoded
-greedily, a set alone: no other one changes it.
+numbers are sorted); a set is the rows of an id. Answers are decoded by as many
+beams as the network's config has, greedily by one, a set alone: no other one
+changes it. A tour visits every city once.
 """
 
 from typing import Any
@@ -75,22 +76,36 @@ def _checked(dataset, ids):
   return outputs.present(inputs=inputs, lengths=lengths)
 
 
-def compute(
-  network: Any, variables: Any, arguments: dict[str, jax.Array]
-) -> dict[str, jax.Array]:
-  """Returns "chosen" (n, time), places from 1 on and then 0.
+def answers(
+  network: Any,
+  variables: Any,
+  points: jax.Array,
+  lengths: jax.Array,
+  beams: int = 1,
+) -> jax.Array:
+  """Decodes the answer of each set, of tours within their rule.
 
-  Beside them is the "probability" of each, (n, time). There is time for as many
-  choices as triangles have corners, or for each point if none is chosen twice.
+  Args:
+    network: a network that points.
+    variables: of the network.
+    points: (n, points, features).
+    lengths: (n,) numbers of points.
+    beams: of the search; 1 is greedy.
+
+  Returns:
+    (n, time) int32, places from 1 on and then 0. There is time for as many
+    choices as triangles have corners, or for each point if none is chosen
+    twice.
   """
-  points, lengths = arguments["inputs"], arguments["lengths"]
+  count = points.shape[-2]
   ends = isinstance(network, pointer.PointerNetwork)
+  tour = ends and network.config.tour
   if not ends:
-    time, most = points.shape[1], lengths
-  elif network.config.no_repeat:
-    time, most = points.shape[1] + 1, lengths + 1
+    time, most = count, lengths
+  elif tour or network.config.no_repeat:
+    time, most = count + 1, lengths + 1
   else:
-    time = geometry.choices("delaunay", points.shape[1])
+    time = geometry.choices("delaunay", count)
     most = 3 * jnp.maximum(1, 2 * lengths - 5) + 1
   tokens, _ = pointing.decode(
     network,
@@ -98,16 +113,27 @@ def compute(
     points,
     time,
     lengths=lengths,
+    beams=beams,
     end=0 if ends else None,
+    constraint=pointing.Tour(lengths, count) if tour else None,
   )
   tokens = tokens[:, 0]
+  chosen = tokens if ends else tokens + 1
+  return jnp.where(masks.inside(time, most), chosen, 0)
+
+
+def compute(
+  network: Any, variables: Any, arguments: dict[str, jax.Array]
+) -> dict[str, jax.Array]:
+  """Returns "chosen" (n, time), see `answers`, and its "probability"."""
+  points, lengths = arguments["inputs"], arguments["lengths"]
+  beams = network.config.beams
+  chosen = answers(network, variables, points, lengths, beams)
+  ends = isinstance(network, pointer.PointerNetwork)
+  tokens = chosen if ends else jnp.maximum(chosen - 1, 0)
   logs = network.apply(variables, points, tokens, lengths)
   logs = jnp.take_along_axis(logs, tokens[..., None], axis=-1)[..., 0]
-  chosen = tokens if ends else tokens + 1
-  return {
-    "chosen": jnp.where(masks.inside(time, most), chosen, 0),
-    "probability": jnp.exp(logs),
-  }
+  return {"chosen": chosen, "probability": jnp.exp(logs)}
 
 
 def predict(

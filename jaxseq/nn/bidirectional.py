@@ -99,6 +99,6 @@ def reverse(x: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
   if lengths is None:
     return jnp.flip(x, axis=-2)
   times = jnp.arange(x.shape[-2])
-  index = lengths[..., None] - 1 - times
+  index = jnp.asarray(lengths)[..., None] - 1 - times
   index = jnp.where(index >= 0, index, times)
   return jnp.take_along_axis(x, index[..., None], axis=-2)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
-from jaxseq import recurrence
+from jaxseq.nn import _expert_products
 from jaxseq.nn import dense
 from jaxseq.nn import feedforward
 
@@ -162,6 +162,8 @@ def _mean(x, axes, where):
 class Experts(linen.Module):
   """A mixture of gated feed-forwards.
 
+  It has no forward-mode derivatives (`jax.jvp`) on CPUs, only gradients.
+
   Attributes:
     routing: options.
     width: of the hidden layer of one expert.
@@ -225,7 +227,7 @@ class Experts(linen.Module):
         lambda: routing.balance_weight * balance_loss(logits, routing, mask),
       )
     flat = seen.reshape(-1, inner)
-    y = _mix(
+    y = _expert_products.mix(
       routing.kind,
       flat,
       chosen.reshape(len(flat), -1),
@@ -264,76 +266,3 @@ def add_loss(
   """
   if module.is_mutable_collection("losses") and not module.is_initializing():
     module.sow("losses", name, compute(), jnp.add, lambda: jnp.zeros(()))
-
-
-def _mix(kind, x, chosen, shares, *matrices):
-  """Sums over the chosen experts: x (n, d), chosen and shares (n, active)."""
-  if chosen.size <= matrices[0].shape[0]:
-    # So few that not all experts are needed: only the chosen are read.
-    weights = [_picked(matrix, chosen) for matrix in matrices]
-    over = jax.vmap(jax.vmap(_expert, (None, None, 0)), (None, 0, 0))
-    y = over(kind, x, weights)
-    return jnp.einsum("nad,na->nd", y, shares.astype(y.dtype))
-  return jax.lax.platform_dependent(
-    x,
-    chosen,
-    shares,
-    *matrices,
-    # There is no product of sorted rows on CPUs but one that takes each row
-    # through all experts and keeps all that comes out.
-    cpu=lambda *args: _one_by_one(kind, *args),
-    default=lambda *args: _sorted(kind, *args),
-  )
-
-
-def _picked(matrix, chosen):
-  """The matrices of some experts."""
-  if isinstance(matrix, recurrence.Weight):
-    return matrix.pick(chosen)
-  return jnp.take(matrix, chosen, axis=0)
-
-
-def _expert(kind, x, matrices):
-  """One expert's feed-forward of x (..., d)."""
-  *inner, out = matrices
-  return recurrence.dense(
-    feedforward.hidden(kind, *(recurrence.dense(x, W) for W in inner)), out
-  )
-
-
-def _one_by_one(kind, x, chosen, shares, *matrices):
-  """All rows through one expert after the other."""
-
-  def add(y, expert):
-    number, weights = expert
-    share = jnp.sum(jnp.where(chosen == number, shares, 0), axis=-1)
-    part = _expert(kind, x, weights)
-    return y + share[:, None] * part.astype(y.dtype), None
-
-  y = jnp.zeros_like(x, shares.dtype)
-  numbers = jnp.arange(matrices[0].shape[0])
-  y, _ = jax.lax.scan(add, y, (numbers, matrices))
-  return y.astype(x.dtype)
-
-
-def _sorted(kind, x, chosen, shares, *matrices):
-  """Rows sorted by expert, and one product of each expert and its rows."""
-  active = chosen.shape[-1]
-  order = jnp.argsort(chosen.reshape(-1), stable=True)
-  sizes = jnp.bincount(chosen.reshape(-1), length=matrices[0].shape[0])
-
-  def product(rows, W):
-    W = W.array() if isinstance(W, recurrence.Weight) else W
-    return jax.lax.ragged_dot(
-      rows,
-      W.astype(rows.dtype),
-      sizes.astype(jnp.int32),
-      preferred_element_type=jnp.promote_types(rows.dtype, jnp.float32),
-    ).astype(rows.dtype)
-
-  rows = jnp.take(x, order // active, axis=0)
-  *inner, out = matrices
-  y = product(feedforward.hidden(kind, *(product(rows, W) for W in inner)), out)
-  y = y.astype(shares.dtype) * shares.reshape(-1)[order][:, None]
-  total = jnp.zeros_like(x, shares.dtype)
-  return total.at[order // active].add(y).astype(x.dtype)

@@ -308,9 +308,10 @@ def pool(
     )
   if lengths is None:
     return x.mean(-2) if pooling == "mean" else x[..., -1, :]
-  if jnp.shape(lengths) != x.shape[:-2]:
+  lengths = jnp.asarray(lengths)
+  if lengths.shape != x.shape[:-2]:
     raise _validate.error(
-      "lengths", f"shape {jnp.shape(lengths)}", f"shape {x.shape[:-2]}"
+      "lengths", f"shape {lengths.shape}", f"shape {x.shape[:-2]}"
     )
   count = lengths[..., None]
   if pooling == "last":

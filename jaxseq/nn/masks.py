@@ -7,18 +7,18 @@ import numpy as np
 from jaxseq._types import PyTree
 
 
-def inside(time: int, lengths: jax.Array) -> jax.Array:
+def inside(time: int, lengths: jax.typing.ArrayLike) -> jax.Array:
   """Returns which elements are valid, and no padding behind these.
 
   Args:
     time: number of elements, padding counted.
-    lengths: (*batch,) numbers of valid elements.
+    lengths: (*batch,) numbers of valid elements; nested lists, too.
 
   Returns:
     (*batch, time) bool: a NumPy array where `lengths` is one.
   """
   numbers = np if isinstance(lengths, np.ndarray) else jnp
-  return numbers.arange(time) < lengths[..., None]
+  return numbers.arange(time) < numbers.asarray(lengths)[..., None]
 
 
 def choose(flags: jax.Array, new: PyTree, old: PyTree) -> PyTree:

@@ -47,6 +47,9 @@ class PointerConfig:
     glimpses: reads of the inputs before one is chosen.
     add_glimpses: whether a read is added to the query; if not, it takes the
       query's place, which forgets what the decoder knows.
+    tour: whether an answer is a tour: every input once, and then the end. The
+      network does not use it; models decode within that rule.
+    beams: of the search by which models decode; 1 decodes greedily.
   """
 
   encoder: stack.StackConfig = LSTM
@@ -56,9 +59,11 @@ class PointerConfig:
   no_repeat: bool = False
   glimpses: int = 0
   add_glimpses: bool = False
+  tour: bool = False
+  beams: int = 1
 
   def __post_init__(self):
-    _validate.at_least(self, features=1, glimpses=0)
+    _validate.at_least(self, features=1, glimpses=0, beams=1)
     width = self.encoder.d_model
     if self.decoder.d_model != width:
       expected = f"{width}, as of the encoder"

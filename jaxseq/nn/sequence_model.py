@@ -29,11 +29,14 @@ TUNED = "initial_states"
 
 
 def _with_kernels(call):
-  """The method inside of the context that `config.kernels` names."""
+  """Runs the method with the kernels that the config or its caller chooses."""
 
   @functools.wraps(call)
   def inside(self, *arguments, **named):
-    with recurrence.kernels.use(self.config.kernels):
+    mode, callers = self.config.kernels, recurrence.kernels.contexts.mode()
+    if mode == "auto" or callers == "off":
+      return call(self, *arguments, **named)
+    with recurrence.kernels.use(mode):
       return call(self, *arguments, **named)
 
   return inside

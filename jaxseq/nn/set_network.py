@@ -33,6 +33,7 @@ class SetConfig:
     glimpses: see `pointer.PointerConfig`.
     no_repeat: likewise.
     add_glimpses: likewise.
+    beams: likewise.
   """
 
   d_model: int = 64
@@ -41,9 +42,11 @@ class SetConfig:
   glimpses: int = 1
   no_repeat: bool = True
   add_glimpses: bool = False
+  beams: int = 1
 
   def __post_init__(self):
-    _validate.at_least(self, d_model=1, features=1, steps=0, glimpses=0)
+    _validate.at_least(self, d_model=1, features=1, steps=0)
+    _validate.at_least(self, glimpses=0, beams=1)
 
 
 class Processed(NamedTuple):

@@ -73,8 +73,10 @@ class StackConfig(LayerConfig):
     scan_layers: whether the layers are one scanned layer: compile time does not
       grow with their number. Parameters gain a leading axis of layers, states
       one behind those of the batch.
-    kernels: of accelerators, as `recurrence.kernels.use` takes it: "auto" where
-      they were measured to be faster, "on" wherever there are some, "off".
+    kernels: of accelerators, as `recurrence.kernels.use` takes it: "on"
+      wherever there are some, "off", or "auto", as the context says in which
+      the network is called: outside of one, where they were measured to be
+      faster. Inside of `recurrence.kernels.off()` no network takes kernels.
 
   Raises:
     ValueError: a mixer or an option is unknown, or a value is out of range.

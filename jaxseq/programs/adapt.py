@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _json
+from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq import data
 from jaxseq import nn
@@ -151,7 +152,9 @@ def _random(config):
 
 def _start(path, served):
   """The token of a pretrained model that a text begins with."""
-  contents = _json.loads((path / "config.json").read_bytes(), long=True)
+  contents = _json.loads(
+    _limits.read_bytes(path / "config.json", _limits.JSON), long=True
+  )
   first = contents.get("bos_token_id")
   if isinstance(first, int) and 0 <= first < served.network.vocab_size:
     return first
@@ -177,8 +180,10 @@ def _tokenizer(config, pretrained, tokenizer):
 def _check_tokens(splits, tokenizer, vocab_size):
   """Refuses data of other tokens than the network's."""
   content = getattr(splits.info.preparation, "tokenizer", None)
-  own = content and text_tokens.read_tokenizer(content).to_str()
-  if own != (tokenizer and tokenizer.to_str()):
+  own = content and text_tokens.read_tokenizer(content)
+  if (own and text_tokens.described(own)) != (
+    tokenizer and text_tokens.described(tokenizer)
+  ):
     got = "bytes" if content is None else "those of another tokenizer"
     expected = "bytes" if tokenizer is None else "the base's own tokenizer"
     raise _validate.error("the data: tokens", got, expected)

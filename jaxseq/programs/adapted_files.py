@@ -7,6 +7,8 @@ import shutil
 from typing import Any
 
 from jaxseq import _json
+from jaxseq import _limits
+from jaxseq import _validate
 from jaxseq import nn
 from jaxseq._types import PyTree
 from jaxseq.adapt import initial_states
@@ -53,11 +55,14 @@ def begin(
   """
   place = directory / FILE
   if place.is_file():
-    stored = _json.loads(place.read_text("utf-8"))
-    if stored["sha256"] != adapted.digest:
+    stored = _json.loads(_limits.read_bytes(place, _limits.JSON))
+    _validate.instance(str(place), stored, dict, "an object")
+    digest = stored.get("sha256")
+    _validate.instance(f"{place}: sha256", digest, str, "a digest")
+    if digest != adapted.digest:
       raise errors.UserError(
         f"{str(place)!r} says that this run adapts a network with the digest "
-        f"{stored['sha256'][:12]}, and {base!r} has "
+        f"{digest[:12]}, and {base!r} has "
         f"{adapted.digest[:12]} now: put the old one back, or choose "
         "another workdir"
       )

@@ -2,6 +2,7 @@
 
 Where sentences have trees and a network looks for them, `DIR/ARM/trees.png` has
 those of some test sentences, the true ones beside the ones that were found.
+For pairs `DIR/ARM/structures.png` has decoded structures below the true ones.
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ from jaxseq.data import grammar
 from jaxseq.models import model_file
 from jaxseq.tasks import masked_language
 from jaxseq.tasks import pairs
+from jaxseq.tasks import structure_figures
 from jaxseq.tasks import task
 from jaxseq.tasks import tree_figures
 from jaxseq.tasks import tree_scores
@@ -24,7 +26,7 @@ from jaxseq.training.comparison import work as works
 from jaxseq.training.devices import processes
 
 Config = masked_language.Config
-# Test sentences whose trees are drawn.
+# Test sequences whose trees or structures are drawn.
 _SHOWN = 4
 _PROBLEMS = {
   "masked": (masked_language.TASK, masked_language.Problem),
@@ -59,26 +61,28 @@ TASK = choose("masked")
 
 
 def work(config: Config, program: experiment.Experiment) -> works.Work:
-  """Returns the arms of the config's objective, and the trees they find."""
+  """Returns the arms of the config's objective, and pictures of the results."""
   work = choose(config.objective).work(config)
   if config.objective == "pairs":
-    return work
-  parsers = {
-    name: arm
-    for name, arm in work.arms.items()
-    if arm.problem.network.parser is not None
-    and arm.problem.data["test"].extras.heads is not None
-  }
+    drawn, name, draw = work.arms, "structures.png", _draw_structures
+  else:
+    name, draw = "trees.png", _draw_trees
+    drawn = {
+      name: arm
+      for name, arm in work.arms.items()
+      if arm.problem.network.parser is not None
+      and arm.problem.data["test"].extras.heads is not None
+    }
 
   def show(directory, results):
     del results
     if program.mode == "evaluate" or not processes.is_first():
       return
-    for name, arm in parsers.items():
-      _, state = run.restore(config, directory, name, arm)
+    for arm_name, arm in drawn.items():
+      _, state = run.restore(config, directory, arm_name, arm)
       variables = works.seed_of(jax.device_get(state.variables), 0)
-      path = directory / name / "trees.png"
-      _draw_trees(path, arm.problem, variables, work.splits.info.tokens)
+      path = directory / arm_name / name
+      draw(path, arm.problem, variables, work.splits.info.tokens)
 
   return dataclasses.replace(work, show=show)
 
@@ -89,14 +93,37 @@ def _draw_trees(path: pathlib.Path, problem, variables, names):
   parse = problem.network.apply(
     variables, batch.inputs, batch.lengths, method="parse"
   )
-  sentences = [
-    [_word(names[token]) for token in row[1 : length - 1]]
-    for row, length in zip(np.asarray(batch.inputs), np.asarray(batch.lengths))
-  ]
+  sentences = [list(map(_word, row)) for row in _tokens_of(batch, names)]
   found = tree_scores.words_of(parse, batch.lengths - 2).distance
   true = batch.extras.boundaries[:, 1:-1]
   if tree_figures.write(path, sentences, true, found) is not None:
     print(f"Trees: {path}")
+
+
+def _draw_structures(path: pathlib.Path, problem, variables, names):
+  """Draws the pairs of some test sequences, found ones below true ones."""
+  batch = jax.tree.map(lambda x: x[:_SHOWN], problem.data["test"])
+  logits = problem.network.apply(variables, *problem.inputs(batch))
+  found = pairs.structures(logits, batch.lengths, problem.network.gamma)
+  sequences = ["".join(row) for row in _tokens_of(batch, names)]
+  # From 0 on, behind the token at the beginning.
+  structures = (
+    [
+      np.asarray(row)[1 : len(letters) + 1] - 1
+      for row, letters in zip(rows, sequences)
+    ]
+    for rows in (batch.extras.partners, found)
+  )
+  if structure_figures.write(path, sequences, *structures) is not None:
+    print(f"Structures: {path}")
+
+
+def _tokens_of(batch, names):
+  """The names of a batch's tokens between the ends, a list for each row."""
+  return [
+    [names[token] for token in row[1 : length - 1]]
+    for row, length in zip(np.asarray(batch.inputs), np.asarray(batch.lengths))
+  ]
 
 
 def _word(name):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from absl import flags
 from absl import logging
 
+from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq import adapt
 from jaxseq import generation
@@ -124,7 +125,7 @@ def _pretrained(path, contents):
     _check_bytes(network.vocab_size)
     return Served(network, variables, generation.Codec(), ())
   tokenizer = text_tokens.read_tokenizer(
-    file.read_text(encoding="utf-8"), str(file)
+    _limits.read_text(file, _limits.JSON), str(file)
   )
   return Served(
     network,
@@ -287,9 +288,9 @@ def make_app(served: Served, name: str) -> Any:
   return server.make_app(worker, served.codec, config)
 
 
-def _check_flags(kind):
-  """Refuses flags that say nothing of a model that is none of language."""
-  for name in serve_flags.OF_LANGUAGE:
+def _check_flags(kind, names):
+  """Refuses flags that say nothing of a model of this kind."""
+  for name in names:
     if flags.FLAGS[name].present:
       expected = f"none with a model of {kind}"
       raise _validate.error(f"--{name}", flags.FLAGS[name].value, expected)
@@ -308,13 +309,23 @@ def main(argv: Sequence[str] = ()) -> None:
     path = pathlib.Path(flags.FLAGS.checkpoint)
     model = read(path)
     if model is not None and model.parts.stream is not None:
-      _check_flags(model.kind)
-      app_served = item_server.make_app(model)
+      _check_flags(model.kind, serve_flags.OF_LANGUAGE)
+      app_served = item_server.make_app(
+        model,
+        users=flags.FLAGS.users,
+        name_length=flags.FLAGS.name_length,
+      )
     else:
+      _check_flags("language", serve_flags.OF_RECOMMENDATION)
       served = with_states(of_model(path, model), flags.FLAGS.initial_states)
       directory = path if path.is_dir() else path.parent
       name = flags.FLAGS.name or directory.resolve().name
       app_served = make_app(served, name)
   server.serve(
-    app_served, flags.FLAGS.host, flags.FLAGS.port, flags.FLAGS.grace
+    app_served,
+    flags.FLAGS.host,
+    flags.FLAGS.port,
+    flags.FLAGS.grace,
+    connections=flags.FLAGS.connections,
+    request_timeout=flags.FLAGS.request_timeout,
   )

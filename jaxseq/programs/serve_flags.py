@@ -6,6 +6,8 @@ from absl import flags
 
 flags.disclaim_key_flags()
 
+# Those that say something of a model of recommendation alone.
+OF_RECOMMENDATION = ("users", "name_length")
 # Those that say something of a language model alone.
 OF_LANGUAGE = (
   *("name", "slots", "steps", "waiting", "timeout", "max_tokens", "drafts"),
@@ -67,6 +69,32 @@ def define() -> None:
     [],
     "NAME=DIRECTORY of an adapter, in the form of the PEFT library, of the "
     "model; requests that name it as their model get it; several are allowed",
+  )
+  flags.DEFINE_integer(
+    "users",
+    2**16,
+    "users whose states are kept; the least recent one is forgotten for a new "
+    "one",
+    lower_bound=1,
+  )
+  flags.DEFINE_integer(
+    "name_length",
+    1024,
+    "the most characters of a user's or item's name",
+    lower_bound=1,
+  )
+  flags.DEFINE_integer(
+    "connections",
+    512,
+    "the most at a time, and at most half of the files that may be open; more "
+    "are refused",
+    lower_bound=1,
+  )
+  flags.DEFINE_float(
+    "request_timeout",
+    60.0,
+    "seconds in which a request has to come with its body",
+    lower_bound=0.001,
   )
   flags.DEFINE_float(
     "grace", 30.0, "seconds for answers to end after SIGTERM", lower_bound=1.0

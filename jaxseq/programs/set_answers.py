@@ -2,7 +2,9 @@
 
 A pointer network reads a set in some order, a network for sets in none. Both
 write the places of its elements; exact answers are of `data.geometry`, and a
-set is solved if all that is written, greedily, is as it should be.
+set is solved if all that is written, greedily, is as it should be. Tours are
+also decoded, greedily and with beams, and their lengths are compared with the
+shortest.
 """
 
 import dataclasses
@@ -45,6 +47,8 @@ class ArmConfig(base.ArmConfig):
     glimpses: reads of the elements before one is written.
     add_glimpses: whether they are added to the query, or take its place.
     steps: of processing, in a network for sets.
+    beams: of the search by which models decode, beside which lengths of greedy
+      tours are shown; 1 decodes greedily.
   """
 
   reads: Literal["ordered", "sets"] = "ordered"
@@ -52,6 +56,7 @@ class ArmConfig(base.ArmConfig):
   glimpses: int = 0
   add_glimpses: bool = False
   steps: int = 0
+  beams: int = 1
 
   @property
   def ends(self) -> bool:
@@ -60,20 +65,29 @@ class ArmConfig(base.ArmConfig):
 
 
 def make_network(
-  arm: ArmConfig, features: int
+  arm: ArmConfig, features: int, tour: bool = False
 ) -> pointer.PointerNetwork | set_network.SetNetwork:
-  """Returns the network of an arm, for elements with so many features."""
+  """Returns the network of an arm, for elements with so many features.
+
+  Raises:
+    ValueError: if it is one for sets that may repeat cities of a tour.
+  """
   stack = arm.network.stack
   common = {
     "features": features,
     "no_repeat": arm.no_repeat,
     "glimpses": arm.glimpses,
     "add_glimpses": arm.add_glimpses,
+    "beams": arm.beams,
   }
   if arm.reads == "sets":
+    if tour and not arm.no_repeat:
+      expected = "True for tours of a network for sets"
+      raise _validate.error("no_repeat", arm.no_repeat, expected)
     config = set_network.SetConfig(stack.d_model, steps=arm.steps, **common)
     return set_network.SetNetwork(config)
-  return pointer.PointerNetwork(pointer.PointerConfig(stack, stack, **common))
+  config = pointer.PointerConfig(stack, stack, tour=tour, **common)
+  return pointer.PointerNetwork(config)
 
 
 class Problem(base.ArrayProblem):
@@ -89,7 +103,8 @@ class Problem(base.ArrayProblem):
   def __init__(self, arm: ArmConfig, config: "Config"):
     train = config.sets(config.train_sets, 0)
     test = config.sets(config.test_sets, _TEST_SEED)
-    network = make_network(arm, train.points.shape[-1])
+    tour = config.task == "tour"
+    network = make_network(arm, train.points.shape[-1], tour)
     super().__init__(
       arm, network, {"train": train, "test": test}, config.train_sets
     )
@@ -182,6 +197,39 @@ def area_ratio(
   return float(np.mean(ratios)), float(np.mean(valid))
 
 
+def tour_lengths(
+  network: Any, variables: PyTree, sets: geometry.Sets, beams: int = 1
+) -> dict[str, float]:
+  """Returns the lengths of decoded tours, means over sets.
+
+  Args:
+    network: a network that points at the cities of tours.
+    variables: of it.
+    sets: of cities.
+    beams: of the search; 1 is greedy.
+
+  Returns:
+    The "length", and the "ratio" to the length of the shortest tour if `sets`
+    have it.
+  """
+  arrays = jnp.asarray(sets.points), jnp.asarray(sets.lengths)
+  chosen = pointed_sets.answers(network, variables, *arrays, beams)
+
+  def lengths(rows):
+    return np.array(
+      [
+        geometry.tour_length(points, row[row > 0] - 1)
+        for points, row in zip(sets.points, np.asarray(rows))
+      ]
+    )
+
+  found = lengths(chosen)
+  result = {"length": float(found.mean())}
+  if (sets.chosen[:, 0] > 0).all():
+    result["ratio"] = float((found / lengths(sets.chosen)).mean())
+  return result
+
+
 @dataclasses.dataclass(frozen=True)
 class Config(base.TaskComparison):
   """A comparison of networks that point: `task` is one of `data.geometry`.
@@ -191,7 +239,8 @@ class Config(base.TaskComparison):
     train_sets: number of sets to learn from.
     test_sets: number of other ones to test on.
     test_sizes: sizes of sets that are tested by themselves afterwards, as many
-      of each; also such as were not learned from.
+      of each; also such as were not learned from. Of tours through more than
+      `geometry.LONGEST_TOUR` cities the length alone is measured.
   """
 
   _: dataclasses.KW_ONLY
@@ -211,31 +260,47 @@ class Config(base.TaskComparison):
     )
 
 
+def _decoded(config, arm, network, variables, sets):
+  """Areas of decoded hulls, or lengths of decoded tours, of each seed."""
+  rows = []
+  for seed in range(config.num_seeds):
+    each = works.seed_of(variables, seed)
+    row = {}
+    if config.task == "hull" and arm.ends:
+      row["area"], row["valid"] = area_ratio(network, each, sets)
+    elif config.task == "tour":
+      row = tour_lengths(network, each, sets)
+      if arm.beams > 1:
+        more = tour_lengths(network, each, sets, arm.beams)
+        row |= {f"{name}_beams": value for name, value in more.items()}
+    rows.append(row)
+  return {name: per_seed.PerSeed(x[name] for x in rows) for name in rows[0]}
+
+
 def _more(config, arm, source):
-  """Returns what scores sets by their size."""
+  """Returns what scores decoded answers, and sets by their size."""
   del source
 
   def measure(program, variables, *unused):
-    further = {}
+    network, further = program.problem.network, {}
     for size in config.test_sizes:
-      sets = config.sets(
-        config.test_sets, _TEST_SEED + size, low=size, high=size
-      )
+      seed = _TEST_SEED + size
+      answered = config.task != "tour" or size <= geometry.LONGEST_TOUR
+      options = {"low": size, "high": size, "answered": answered}
+      sets = config.sets(config.test_sets, seed, **options)
 
       def solved(variables, sets=sets):
         metrics, _ = program.problem.scores(variables, sets)
         return {"solved": metrics["solved"]}
 
-      entry = program.measure(solved, variables)
-      if config.task == "hull" and arm.ends:
-        network = program.problem.network
-        pairs = [
-          area_ratio(network, works.seed_of(variables, seed), sets)
-          for seed in range(config.num_seeds)
-        ]
-        entry["area"], entry["valid"] = map(per_seed.PerSeed, zip(*pairs))
+      entry = program.measure(solved, variables) if answered else {}
+      entry |= _decoded(config, arm, network, variables, sets)
       further[f"n = {size}"] = entry
-    return {"further": further} if further else {}
+    results = {"further": further} if further else {}
+    if config.task == "tour":
+      sets = program.problem.data["test"]
+      results |= _decoded(config, arm, network, variables, sets)
+    return results
 
   return measure
 
@@ -251,6 +316,10 @@ TASK = lines.Task(
     "solved": "whole sets",
     "accuracy": "choices",
     "test_loss": "nats of a set",
+    "length": "length",
+    "ratio": "by the shortest",
+    "length_beams": "length, beams",
+    "ratio_beams": "by the shortest, beams",
   },
   load=lambda config: None,
   more=_more,
@@ -276,10 +345,14 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
           [
             name,
             metric,
-            *(tables.mean_std(x["further"][n][metric]) for n in columns),
+            *(
+              tables.mean_std(x["further"][n].get(metric, ())) for n in columns
+            ),
           ]
           for name, x in results.items()
-          for metric in x["further"][columns[0]]
+          for metric in dict.fromkeys(
+            metric for n in columns for metric in x["further"][n]
+          )
         ],
         title=f"{config.task}, by the size of sets",
       )

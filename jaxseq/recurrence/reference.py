@@ -25,6 +25,14 @@ def _begin(init, shape, *inputs):
   return jnp.asarray(init, jnp.result_type(init, *inputs))
 
 
+def _read(decay, reset):
+  """Decays that are read: what stands at a reset is not, undefined or not."""
+  if decay is None or reset is None:
+    return decay
+  axes = tuple(range(reset.ndim, decay.ndim))
+  return jnp.where(jnp.expand_dims(reset, axes), 0, decay)
+
+
 def linear_scan(a, b, init=None, *, reset=None, reverse=False):
   """States h_t = a_t h_{t-1} + b_t, (*batch, time, n), and the last one."""
 
@@ -33,7 +41,7 @@ def linear_scan(a, b, init=None, *, reset=None, reverse=False):
     return h, h
 
   init = _begin(init, (*b.shape[:-2], b.shape[-1]), a, b)
-  elements = jnp.broadcast_to(a, b.shape), b
+  elements = _read(jnp.broadcast_to(a, b.shape), reset), b
   axis = b.ndim - 2
   return over_time(step, init, elements, reset, axis=axis, reverse=reverse)
 
@@ -109,12 +117,14 @@ def outer_scan_heads(
     return S, jnp.einsum("...k,...kv->...v", q, seen)
 
   init = _begin(init, (*v.shape[:-3], *k.shape[-2:], v.shape[-1]), k, v)
-  return over_time(step, init, (q, k, v, decay), reset, axis=v.ndim - 3)
+  elements = q, k, v, _read(decay, reset)
+  return over_time(step, init, elements, reset, axis=v.ndim - 3)
 
 
 def delta_scan(q, k, v, read, decay=None, init=None, *, reset=None):
   """Outputs q_t S_t over S_t = D + k_t (v_t - read_t D)^T, D = exp(decay) S."""
   decay = jnp.zeros_like(k[..., :1]) if decay is None else decay
+  decay = _read(decay, reset)
   a = jnp.exp(decay) * read
   return dplr_scan(q, k, v, a, -k, decay, init, reset=reset)
 
@@ -130,7 +140,7 @@ def dplr_scan(q, k, v, a, b, decay=None, init=None, *, reset=None):
     return S, jnp.einsum("...k,...kv->...v", q, S)
 
   init = _begin(init, (*v.shape[:-2], k.shape[-1], v.shape[-1]), k, v)
-  elements = q, k, v, a, b, decay
+  elements = q, k, v, a, b, _read(decay, reset)
   return over_time(step, init, elements, reset, axis=v.ndim - 2)
 
 

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from jaxseq import _json
+from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.data import trajectories
@@ -226,5 +227,7 @@ def load_or_make(
     trajectories.save(path, trajectories.mix(parts, episodes, seed))
 
   processes.first_then_rest(record_levels, f"recording {str(path)!r}")
-  levels = _json.loads((directory / LEVELS_FILE).read_text(encoding="utf-8"))
+  levels = _json.loads(
+    _limits.read_bytes(directory / LEVELS_FILE, _limits.JSON)
+  )
   return trajectories.load(path), levels

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks import next_element as next_element
   from jaxseq.tasks import node_streams as node_streams
   from jaxseq.tasks import outputs as outputs
+  from jaxseq.tasks import pair_structures as pair_structures
   from jaxseq.tasks import pairs as pairs
   from jaxseq.tasks import picture_codes as picture_codes
   from jaxseq.tasks import pictures as pictures
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks import section_scores as section_scores
   from jaxseq.tasks import segmentation as segmentation
   from jaxseq.tasks import streamed_language as streamed_language
+  from jaxseq.tasks import structure_figures as structure_figures
   from jaxseq.tasks import suffix_models as suffix_models
   from jaxseq.tasks import synthetic as synthetic
   from jaxseq.tasks import task as task

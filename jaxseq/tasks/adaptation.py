@@ -71,7 +71,8 @@ class ArmConfig(MethodConfig):
   Attributes:
     together: whether several chats share a row in training; they are the same
       to the network if they do not, and do not where states are tuned.
-    average: over what the loss of chats is a mean, see `instruction.pack`.
+    average: over what the loss of chats is a mean in training, see
+      `instruction.pack`; in tests it is one over tokens.
     pairs: the loss of preferences.
   """
 

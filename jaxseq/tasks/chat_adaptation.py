@@ -132,11 +132,13 @@ class ChatProblem(_RowsProblem):
     cut: bool = False,
     bytes_per_token: float = 1.0,
   ):
+    # Arms of different averages are compared by means over tokens, which alone
+    # can be divided by the bytes of a token.
     packed = {
       name: rows(
         opened(examples, adapted),
         length,
-        average=arm.average,
+        average=arm.average if name == "train" else "token",
         together=self.shares(arm) and (arm.together or name != "train"),
         cut=cut,
       )
@@ -153,7 +155,7 @@ class ChatProblem(_RowsProblem):
   def score(
     self, outputs: Any, batch: Rows
   ) -> tuple[supervised.Metrics, jax.Array]:
-    """Returns means over tokens of answers, or over chats.
+    """Returns means over tokens of answers; in training perhaps over chats.
 
     These are "test_loss", the cross-entropy in nats, the same as
     "bits_per_byte", and "accuracy".

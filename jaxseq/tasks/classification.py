@@ -215,7 +215,8 @@ def _predict(model, examples):
   columns["class"] = words[arrays["class"]][shown]
   columns |= outputs.probabilities(names, arrays["probability"], shown)
   if examples.labeled:
-    columns["target"] = words[np.asarray(examples.dataset.targets)][shown]
+    targets = np.asarray(examples.dataset.targets)
+    columns["target"] = outputs.class_names(names, targets)[shown]
   return columns, arrays
 
 

@@ -32,11 +32,11 @@ _WINDOWS, _NUMBERS = 4096, 2**26
 _BATCH = 256
 
 
-def rank(count: int, level: float) -> int:
+def rank(count: Any, level: float) -> Any:
   """Returns which of the smallest of some errors is the half width, from 1.
 
   Args:
-    count: number of errors.
+    count: number of errors, or an array of such numbers.
     level: probability that an interval is to hold the truth, in per cent.
 
   Returns:
@@ -60,25 +60,36 @@ def half_widths(errors: np.ndarray) -> dict[str, np.ndarray]:
   """Returns the half widths of intervals around forecasts.
 
   Args:
-    errors: (n, ...) of examples that the network was not trained on.
+    errors: (n, ...) of examples that the network was not trained on; NaN where
+      the truth is unknown.
 
   Returns:
     By level of `LEVELS`, as a word, (...) float32; without those levels for
     which the examples are too few.
   """
+  most = int(np.max(_known(errors)))
   return {
     str(level): half_width(np.sort(np.abs(errors), axis=0), level)
     for level in LEVELS
-    if fewest(level) <= len(errors)
+    if fewest(level) <= most
   }
+
+
+def _known(errors):
+  """Counts the known errors of each place."""
+  return np.count_nonzero(~np.isnan(errors), axis=0)
 
 
 def half_width(errors: np.ndarray, level: float) -> np.ndarray:
   """Returns the half width (...) of the intervals of any level.
 
   Args:
-    errors: (n, ...) absolute ones, in order.
+    errors: (n, ...) absolute ones, in order; NaN behind the others where the
+      truth is unknown.
     level: in per cent, from 1 on and below 100.
+
+  Returns:
+    (...) float32; -1 where too few truths are known.
 
   Raises:
     ValueError: the errors are too few for the level, or it is a share.
@@ -87,15 +98,19 @@ def half_width(errors: np.ndarray, level: float) -> np.ndarray:
   if 0 < level < 1:
     expected = "per cent, from 1 on: 90 for nine of ten"
     raise _validate.error("level", level, expected)
-  most = 100 * len(errors) / (len(errors) + 1)
-  place = rank(len(errors), level)
-  if not 1 <= place <= len(errors):
+  known = _known(errors)
+  count = int(np.max(known))
+  if not 1 <= rank(count, level) <= count:
+    most = 100 * count / (count + 1)
     raise _validate.error(
       "level",
       level,
-      f"1 to {most:.4g}, the most that {len(errors)} windows tell",
+      f"1 to {most:.4g}, the most that {count} windows tell",
     )
-  return np.asarray(errors[place - 1], np.float32)
+  place = np.asarray(rank(known, level))
+  inside = np.minimum(place, len(errors)) - 1
+  width = np.take_along_axis(errors, inside[None], axis=0)[0]
+  return np.where(place > known, -1, width).astype(np.float32)
 
 
 def errors(
@@ -109,7 +124,8 @@ def errors(
     windows: which it was not trained on; of many it is some, evenly spaced.
 
   Returns:
-    (n, horizon, channels) absolute errors, rising along the first axis.
+    (n, horizon, channels) absolute errors, rising along the first axis; NaN at
+    its end for values that were filled.
   """
   targets = windows.targets
   most = min(_WINDOWS, max(_NUMBERS // targets[0].size, 1))
@@ -120,7 +136,10 @@ def errors(
     # The last batch is filled up, so that one program serves all.
     rows = places[np.minimum(np.arange(start, start + _BATCH), count - 1)]
     forecast = np.asarray(_forecast(network, variables, windows.inputs[rows]))
-    parts.append(np.abs(forecast - targets[rows])[: count - start])
+    error = np.abs(forecast - targets[rows])
+    if (known := windows.extras.observed) is not None:
+      error[~known[rows, -targets.shape[1] :]] = np.nan
+    parts.append(error[: count - start])
   return np.sort(np.concatenate(parts), axis=0)
 
 

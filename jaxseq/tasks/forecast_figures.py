@@ -75,7 +75,7 @@ def draw_forecasts(
   )
   total = length + horizon
   start = (len(test) - total) // 2
-  window = test[start : start + total]
+  window = test[start : start + total, : problem.channels]
   # The last input is at 0, and the first forecast at 1.
   times = np.arange(total) - length + 1
   names = info.channels or [f"channel {i}" for i in range(window.shape[1])]

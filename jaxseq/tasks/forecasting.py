@@ -1,11 +1,14 @@
 """Forecasting of a multivariate series: a window in, the next values out.
 
 The windows of a span are cut on the device, out of the span itself: the
-thousand windows that share a value do not hold it a thousand times.
+thousand windows that share a value do not hold it a thousand times. Values that
+were missing, and were filled, are read as inputs and are not scored.
 """
 
 from collections.abc import Callable
+from collections.abc import Mapping
 import dataclasses
+from types import MappingProxyType
 from typing import Any
 from typing import Literal
 from typing import NamedTuple
@@ -85,6 +88,8 @@ class Spans(NamedTuple):
     test: (time, channels) float32, from the first test input on.
     input_length: times of an input.
     horizon: times of a target.
+    observed: by part, (time, channels) bool, False where a value was filled;
+      empty if none was.
   """
 
   train: np.ndarray
@@ -92,6 +97,20 @@ class Spans(NamedTuple):
   test: np.ndarray
   input_length: int
   horizon: int
+  observed: Mapping[str, np.ndarray] = MappingProxyType({})
+
+  def with_flags(self, part: str) -> np.ndarray | None:
+    """Returns the span of a part, with flags as further channels if there are.
+
+    Returns:
+      (time, channels) float32, or (time, 2 channels) with 1.0 behind the values
+      where they were measured, and 0.0 where they were filled.
+    """
+    span = getattr(self, part)
+    if span is None or part not in self.observed:
+      return span
+    flags = self.observed[part].astype(np.float32)
+    return np.concatenate([span, flags], axis=1)
 
 
 def spans(splits: data.Splits) -> Spans:
@@ -104,6 +123,9 @@ def spans(splits: data.Splits) -> Spans:
     ValueError: if the parts are no such windows.
   """
 
+  def joined(windows, last):
+    return np.concatenate([windows[:-1, 0], windows[-1], last])
+
   def join(name, part):
     inputs, targets = part.inputs, part.targets
     if (
@@ -115,7 +137,7 @@ def spans(splits: data.Splits) -> Spans:
         f"{name}: targets: got shape {targets.shape} beside inputs of shape "
         f"{inputs.shape}, expected values (windows, horizon, channels)."
       )
-    span = np.concatenate([inputs[:-1, 0], inputs[-1], targets[-1]])
+    span = joined(inputs, targets[-1])
     length = inputs.shape[1]
     if not np.array_equal(span[length : length + len(inputs)], targets[:, 0]):
       raise ValueError(
@@ -123,12 +145,17 @@ def spans(splits: data.Splits) -> Spans:
       )
     return np.asarray(span, np.float32)
 
+  parts = dict(zip(("train", "valid", "test"), splits[:3]))
+  observed = {
+    name: joined(part.extras.observed, part.extras.observed[-1, :0])
+    for name, part in parts.items()
+    if part is not None and part.extras.observed is not None
+  }
   return Spans(
-    join("train", splits.train),
-    None if splits.valid is None else join("valid", splits.valid),
-    join("test", splits.test),
+    *(part and join(name, part) for name, part in parts.items()),
     splits.train.inputs.shape[1],
     splits.train.targets.shape[1],
+    observed,
   )
 
 
@@ -230,7 +257,8 @@ class Problem(base.ArrayProblem):
     self.objective = self.validated = self.metric = arm.objective
     self.input_length = series.input_length
     self.total = series.input_length + series.horizon
-    spans = {"train": series.train, "valid": series.valid, "test": series.test}
+    self.channels = series.train.shape[1]
+    spans = {x: series.with_flags(x) for x in ("train", "valid", "test")}
     super().__init__(
       arm,
       make_forecaster(arm, series.horizon),
@@ -240,7 +268,7 @@ class Problem(base.ArrayProblem):
 
   def init(self, key: jax.Array) -> base.PyTree:
     """Returns the variables of the network."""
-    window = self.data["train"][: self.input_length]
+    window = self.data["train"][: self.input_length, : self.channels]
     return self.network.init(key, jnp.asarray(window))
 
   def sample(
@@ -251,23 +279,32 @@ class Problem(base.ArrayProblem):
 
   def inputs(self, batch: jax.Array) -> tuple[jax.Array]:
     """Returns the first part of windows (n, time, channels)."""
-    return (batch[:, : self.input_length],)
+    return (batch[:, : self.input_length, : self.channels],)
 
   def score(
     self, outputs: jax.Array, batch: jax.Array
-  ) -> tuple[dict[str, jax.Array], int]:
+  ) -> tuple[dict[str, jax.Array], jax.Array | int]:
     """Returns "mse" and "mae" over windows, times and channels.
 
-    With them comes "quantile_loss" where a quantile is forecast.
+    With them comes "quantile_loss" where a quantile is forecast. Values that
+    were filled do not count.
     """
-    targets = batch[:, self.input_length :]
+    future = batch[:, self.input_length :]
+    targets, known = jnp.split(future, [self.channels], axis=-1)
+    weight, mean = len(batch), jnp.mean
+    if known.shape[-1]:
+      weight = known.sum()
+
+      def mean(x):
+        return (x * known).sum() / jnp.maximum(weight, 1)
+
     error = outputs - targets
-    metrics = {"mse": jnp.mean(error**2), "mae": jnp.mean(jnp.abs(error))}
+    metrics = {"mse": mean(error**2), "mae": mean(jnp.abs(error))}
     quantile = self.arm.forecast_quantile
     if quantile is not None:
       loss = losses.quantile_loss(outputs, targets, quantile)
-      metrics["quantile_loss"] = jnp.mean(loss)
-    return metrics, len(batch)
+      metrics["quantile_loss"] = mean(loss)
+    return metrics, weight
 
   def average(
     self, examples: jax.Array, function: Callable
@@ -292,14 +329,15 @@ def baselines(
 
   Returns:
     "mse" and "mae" of "repeat last" (the last value of the window) and of
-    "seasonal naive" (the value a whole number of periods before).
+    "seasonal naive" (the value a whole number of periods before), where values
+    were measured.
 
   Raises:
     ValueError: if the input does not hold a period.
   """
   length, horizon = series.input_length, series.horizon
   _validate.integer("period", period, 1, length)
-  span = getattr(series, part)
+  span, channels = series.with_flags(part), series.train.shape[1]
   if span is None:
     return {}
   view = np.lib.stride_tricks.sliding_window_view(
@@ -309,14 +347,18 @@ def baselines(
     "repeat last": np.full(horizon, length - 1),
     "seasonal naive": length - period + np.arange(horizon) % period,
   }
-  totals = {name: np.zeros(2) for name in places}
+  totals, count = {name: np.zeros(2) for name in places}, 0
   # In parts: all windows at once may not fit into memory.
   for start in range(0, len(view), 256):
-    part = np.asarray(view[start : start + 256], np.float64)
+    windows = np.asarray(view[start : start + 256], np.float64)
+    values, known = np.split(windows, [channels], axis=1)
+    known = (
+      known[..., length:] if known.size else np.ones_like(values[..., length:])
+    )
+    count += known.sum()
     for name, place in places.items():
-      error = part[..., length:] - part[..., place]
+      error = (values[..., length:] - values[..., place]) * known
       totals[name] += np.square(error).sum(), np.abs(error).sum()
-  count = len(view) * horizon * span.shape[1]
   return {
     name: {"mse": float(mse / count), "mae": float(mae / count)}
     for name, (mse, mae) in totals.items()
@@ -329,11 +371,13 @@ def compute(
   """Returns "forecast" (n, horizon, channels), standardized as the inputs.
 
   With it come "lower_80" and "upper_80", the ends of its intervals, and those
-  of the other levels that the variables have widths of.
+  of the other levels that the variables have widths of; NaN where too few
+  values were measured to know a width.
   """
   forecast = network.apply(variables, arguments["inputs"])
   arrays = {"forecast": forecast}
   for level, width in variables.get(conformal.COLLECTION, {}).items():
+    width = jnp.where(width < 0, jnp.nan, width)
     arrays[f"lower_{level}"] = forecast - width
     arrays[f"upper_{level}"] = forecast + width
   return arrays

@@ -24,6 +24,7 @@ from jaxseq.tasks import base
 from jaxseq.tasks import masked_network
 from jaxseq.tasks import masking
 from jaxseq.tasks import outputs
+from jaxseq.tasks import pair_structures
 from jaxseq.tasks import task
 from jaxseq.tasks import tree_scores
 from jaxseq.tasks.masked_network import MaskedNetwork
@@ -51,6 +52,8 @@ class Options:
     pair_width: of `nn.PairHead`, for the objective "pairs".
     pair_channels: likewise.
     pair_blocks: likewise, with the dilations 1, 2 and 4 in turn.
+    pair_gamma: weight of pairs in the structures that are decoded, see
+      `pair_structures.decode`.
   """
 
   objective: Literal["masked", "pairs"] = "masked"
@@ -64,6 +67,7 @@ class Options:
   pair_width: int = 128
   pair_channels: int = 64
   pair_blocks: int = 3
+  pair_gamma: float = pair_structures.GAMMA
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +79,7 @@ class ArmConfig(Options, base.ArmConfig):
     _validate.number("share", self.share, 0, 1)
     _validate.at_least(self, positions=0, parser=0, parser_heads=1)
     _validate.at_least(self, pair_width=1, pair_channels=1, pair_blocks=0)
+    _validate.above_zero("pair_gamma", self.pair_gamma)
     if self.parser and self.token_dropout:
       raise _validate.error("token_dropout", True, "False with a parser")
     width = self.network.stack.d_model
@@ -334,36 +339,75 @@ def compute(
   Returns:
     "probability" (n, time, tokens), of every token at every place, and
     "embedding" (n, d_model), the mean over a sequence of what the head reads.
+    With a parser "distance" (n, time), of the boundary behind each token, and
+    "head" (n, time), the place of its head, -1 for that of the sentence; those
+    of the tokens at the ends are of no use.
   """
   tokens, lengths = arguments["tokens"], arguments["lengths"]
   read = functools.partial(network.apply, variables, tokens, lengths)
-  return {
+  arrays = {
     "probability": jax.nn.softmax(read()),
     "embedding": heads.pool("mean", read(features=True), lengths),
   }
+  if network.parser is not None:
+    parse = read(method="parse")
+    time = tokens.shape[-1]
+    words = masks.inside(time, lengths - 1) & (jnp.arange(time) > 0)
+    parse = parse._replace(
+      height=jnp.where(words, parse.height, -jnp.inf),
+      head=jnp.where(words[..., None, :], parse.head, -1),
+    )
+    arrays["distance"] = parse.distance
+    arrays["head"] = tree_scores.heads_of(parse)
+  return arrays
 
 
 def _predict(model, examples):
   """Returns a row for each masked place; without any, of each embedding."""
   dataset = examples.dataset
   arrays = model.outputs(dataset)
-  masked = np.asarray(dataset.inputs) == model.network.mask_token
+  names = model.preparation.tokens
+  of_words = getattr(model.preparation, "words", False)
+  tokens = np.asarray(dataset.inputs)
+  masked = tokens == model.network.mask_token
+  each = {}
+  if of_words:
+    each["unknown"] = (tokens == names.index("<unk>")).sum(axis=1)
+  if model.network.parser is not None:
+    each |= _trees_of(arrays, dataset, names)
   if not masked.any():
     vectors = arrays["embedding"]
-    columns = {"id": np.array(examples.ids)}
+    columns = {"id": np.array(examples.ids), **each}
     for i in range(vectors.shape[1]):
       columns[f"embedding_{i}"] = vectors[:, i]
     return columns, arrays
-  names = model.preparation.tokens
   letters = np.array([not masked_network.is_special(x) for x in names])
   likely = np.where(letters, arrays["probability"], 0)
   best = likely.argmax(axis=-1)
   columns = outputs.rows(examples.ids, masked, "position")
   # Behind the token at the beginning.
   columns["position"] = columns["position"] - 1
-  columns["letter"] = np.array(names)[best][masked]
+  columns["word" if of_words else "letter"] = np.array(names)[best][masked]
   columns["probability"] = likely.max(axis=-1)[masked]
+  example, _ = np.nonzero(masked)
+  columns |= {name: values[example] for name, values in each.items()}
   return columns, arrays
+
+
+def _trees_of(arrays, dataset, names):
+  """The columns "tree", in brackets, and "heads", from 1 on and 0 for none."""
+  trees, heads = [], []
+  for tokens, length, distance, head in zip(
+    np.asarray(dataset.inputs),
+    outputs.tokens(None, dataset)["lengths"],
+    arrays["distance"],
+    arrays["head"],
+  ):
+    words = slice(1, length - 1)
+    leaves = [names[token] for token in tokens[words]]
+    trees.append(tree_scores.bracketed(leaves, distance[words]))
+    heads.append(" ".join(str(max(place, 0)) for place in head[words]))
+  return {"tree": np.array(trees), "heads": np.array(heads)}
 
 
 TASK = task.Task(

@@ -1,5 +1,7 @@
 """The network of masked language models, over layers that see both sides."""
 
+import dataclasses
+import operator
 from typing import Any
 
 from flax import linen
@@ -110,12 +112,17 @@ class MaskedNetwork(linen.Module):
     Args:
       tokens: as of `__call__`.
       lengths: likewise.
+
+    Raises:
+      ValueError: if there is no parser.
     """
     return self._structformer(name="structformer").parse(tokens, lengths)
 
   def _structformer(self, name):
     """The network with a parser."""
-    assert self.parser is not None
+    if self.parser is None:
+      expected = "a structformer.Config, which alone finds trees"
+      raise _validate.error("parser", None, expected)
     return structformer.StructFormer(self.parser, self.vocab_size, name=name)
 
 
@@ -128,7 +135,7 @@ def attention_maps(
   """Returns what the tokens take of each other, in all layers and heads.
 
   Args:
-    network: with bidirectional attention in all layers, behind norms.
+    network: with bidirectional attention in all layers.
     variables: of the network.
     tokens: (*batch, time) integers.
     lengths: as of the network.
@@ -137,36 +144,45 @@ def attention_maps(
     (*batch, layers * heads, time, time), see `attention.weights`.
 
   Raises:
-    ValueError: if the layers are others.
+    ValueError: if the layers are others, or there is a parser.
   """
+  if network.parser is not None:
+    raise _validate.error("parser", network.parser, "None, and attention")
   stack = network.config.stack
   for each in stack.every_layer:
     one = each.mixer_config
-    if not isinstance(one, attention.Config) or not one.bidirectional:
+    attends = isinstance(one, attention.Config) and one.bidirectional
+    if each.bidirectional or not attends:
       raise _validate.error("mixer", each.mixer, "bidirectional attention")
-  _, collections = network.apply(
-    variables,
-    tokens,
-    lengths,
-    features=True,
-    capture_intermediates=lambda module, _: module.name == "norm",
-    mutable=["intermediates"],
-  )
-  read = collections["intermediates"]["stack"]
-  params = variables["params"]["stack"]
-  mask = None if lengths is None else masks.inside(tokens.shape[-1], lengths)
-  return jnp.concatenate(
-    [
-      attention.weights(
-        each.mixer_config,
-        params[f"layers_{i}"]["mixer"],
-        read[f"layers_{i}"]["norm"]["__call__"][0],
-        mask,
-      )
-      for i, each in enumerate(stack.every_layer)
-    ],
-    axis=-3,
-  )
+  network, variables = _layer_by_layer(network, variables)
+  maps = []
+
+  def note(call, args, kwargs, context):
+    module = context.module
+    if context.method_name == "__call__" and module.name == "mixer":
+      x, own = args[0], module.variables["params"]
+      mask = None if lengths is None else masks.inside(x.shape[-2], lengths)
+      maps.append(attention.weights(module.config, own, x, mask))
+    return call(*args, **kwargs)
+
+  with linen.intercept_methods(note):
+    network.apply(variables, tokens, lengths, features=True)
+  return jnp.concatenate(maps, axis=-3)
+
+
+def _layer_by_layer(network, variables):
+  """The same with layers that are neither scanned nor computed again."""
+  config = network.config
+  stack = dataclasses.replace(config.stack, scan_layers=False, remat=False)
+  params = {**variables["params"]}
+  if config.stack.scan_layers:
+    own = {**params["stack"]}
+    layers = own.pop("layers")
+    for i in range(config.stack.num_layers):
+      own[f"layers_{i}"] = jax.tree.map(operator.itemgetter(i), layers)
+    params["stack"] = own
+  config = dataclasses.replace(config, stack=stack)
+  return network.clone(config=config), {**variables, "params": params}
 
 
 def check_both_sides(stack: nn.StackConfig) -> None:

@@ -26,8 +26,9 @@ class Outputs:
       None if there is none.
     calibrate: (network, variables, splits) -> variables that have the widths of
       intervals which the network does not give; None without any.
-    stream: model -> what answers one event after the other, from the entries of
-      its row by column to what becomes JSON; None where nothing is followed.
+    stream: (model, most_users=None) -> what answers one event after the other,
+      from the entries of its row by column to what becomes JSON, and keeps so
+      many users; None where nothing is followed.
   """
 
   network: type
@@ -37,7 +38,7 @@ class Outputs:
   time_axis: Callable[[Any], int | None] = lambda network: 1
   calibrate: Callable[[Any, Any, Any], Any] | None = None
   stream: (
-    Callable[[Any], Callable[[Mapping[str, str]], dict[str, Any]]] | None
+    Callable[..., Callable[[Mapping[str, str]], dict[str, Any]]] | None
   ) = None
 
 
@@ -72,6 +73,11 @@ def labels(names: Sequence[Any]) -> np.ndarray:
   if len({type(name) for name in names}) > 1:
     return np.fromiter(names, object, len(names))
   return np.array(names)
+
+
+def class_names(names: Sequence[str], numbers: np.ndarray) -> np.ndarray:
+  """Returns the names of classes (...); "" for -1, which is unknown."""
+  return np.where(numbers < 0, "", np.array(names)[numbers])
 
 
 def probabilities(

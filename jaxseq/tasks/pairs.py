@@ -2,8 +2,8 @@
 
 A network of masked language, from the beginning or trained by its own task
 before, and `nn.PairHead` on what it reads. Training is the binary cross-entropy
-over all pairs of letters; an evaluation pairs what is above a half, and counts
-the pairs of all sequences together.
+over all pairs of letters; an evaluation decodes the structure of each sequence
+(`pair_structures`), and counts the pairs of all sequences together.
 """
 
 from typing import Any
@@ -22,6 +22,7 @@ from jaxseq.nn import masks
 from jaxseq.tasks import base
 from jaxseq.tasks import masked_language
 from jaxseq.tasks import outputs
+from jaxseq.tasks import pair_structures
 from jaxseq.tasks import task
 from jaxseq.tasks.masked_network import MaskedNetwork
 from jaxseq.training import supervised
@@ -37,12 +38,14 @@ class PairNetwork(linen.Module):
     width: of `nn.PairHead`, as the rest.
     channels: likewise.
     blocks: how many, with the dilations 1, 2 and 4 in turn.
+    gamma: of `pair_structures.decode`; the network does not use it.
   """
 
   encoder: MaskedNetwork
   width: int = 128
   channels: int = 64
   blocks: int = 3
+  gamma: float = pair_structures.GAMMA
 
   @linen.compact
   def __call__(
@@ -85,6 +88,7 @@ class Problem(base.ArrayProblem):
       arm.pair_width,
       arm.pair_channels,
       arm.pair_blocks,
+      arm.pair_gamma,
     )
     train = splits.train
     if train.extras.partners is None or train.lengths is None:
@@ -112,24 +116,38 @@ class Problem(base.ArrayProblem):
   def score(
     self, outputs: jax.Array, batch: data.ArrayDataset
   ) -> tuple[supervised.Metrics, jax.Array]:
-    """Returns "test_loss", a mean over pairs, and counts for `measure`."""
-    time = batch.inputs.shape[-1]
-    # Neither of the ends is a letter.
-    places = jnp.arange(time)
-    inside = masks.inside(time, batch.lengths - 1) & (places > 0)
-    counted = inside[:, :, None] & inside[:, None, :]
-    counted &= places[:, None] < places
+    """Returns "test_loss", a mean over pairs, and the number of pairs."""
+    counted = _counted(batch)
     partners = jnp.asarray(batch.extras.partners)
-    true = (partners[:, :, None] == places) & counted
+    true = partners[:, :, None] == jnp.arange(batch.inputs.shape[-1])
     values = optax.sigmoid_binary_cross_entropy(outputs, true)
-    number = jnp.maximum(counted.sum(), 1)
-    loss = jnp.where(counted, values, 0).sum() / number
-    predicted = (outputs > 0) & counted
-    sums = (predicted & true).sum(), predicted.sum(), true.sum()
-    return {
-      "test_loss": loss,
-      **{name: sum / number for name, sum in zip(_COUNTS, sums)},
-    }, counted.sum()
+    number = counted.sum()
+    loss = jnp.where(counted, values, 0).sum() / jnp.maximum(number, 1)
+    return {"test_loss": loss}, number
+
+  def scores(
+    self,
+    variables: base.PyTree,
+    batch: data.ArrayDataset,
+    key: jax.Array | None = None,
+  ) -> tuple[supervised.Metrics, jax.Array]:
+    """Returns `score` with the counts of decoded pairs, for `measure`."""
+    del key
+    outputs = self.network.apply(variables, *self.inputs(batch))
+    metrics, number = self.score(outputs, batch)
+    counts = self.counts(outputs, batch)
+    share = jnp.maximum(number, 1)
+    return metrics | {k: x / share for k, x in counts.items()}, number
+
+  def counts(
+    self, outputs: jax.Array, batch: data.ArrayDataset
+  ) -> dict[str, jax.Array]:
+    """Returns the numbers of right, "predicted" and "true" pairs of a batch."""
+    found = structures(outputs, batch.lengths, self.network.gamma)
+    true = jnp.asarray(batch.extras.partners)
+    places = jnp.arange(batch.inputs.shape[-1])
+    sums = ((found == true) & (found > places)), found > places, true > places
+    return {name: x.sum() for name, x in zip(_COUNTS, sums)}
 
   def measure(
     self, variables: base.PyTree, examples: base.PyTree
@@ -143,6 +161,33 @@ class Problem(base.ArrayProblem):
       "precision": hits / jnp.maximum(predicted, least),
       "recall": hits / jnp.maximum(true, least),
     }
+
+
+def _counted(batch):
+  """Flags of the pairs of letters, the first one before the other."""
+  inside = letters_inside(batch.inputs.shape[-1], batch.lengths)
+  both = inside[:, :, None] & inside[:, None, :]
+  return jnp.triu(both, 1)
+
+
+def letters_inside(time: int, lengths: jax.Array) -> jax.Array:
+  """Returns (n, time) bool: which tokens are letters, as the ends are not."""
+  return masks.inside(time, lengths - 1) & (jnp.arange(time) > 0)
+
+
+def structures(
+  logits: jax.Array, lengths: jax.Array, gamma: float
+) -> jax.Array:
+  """Returns the decoded partners (n, time) of tokens, 0 for letters without.
+
+  Args:
+    logits: (n, time, time), as of `PairNetwork`.
+    lengths: (n,) numbers of tokens.
+    gamma: see `pair_structures.decode`.
+  """
+  inside = letters_inside(logits.shape[-1], lengths)
+  found = pair_structures.decode(jax.nn.sigmoid(logits), inside, gamma)
+  return jnp.maximum(found, 0)
 
 
 def floors(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
@@ -170,25 +215,44 @@ def floors(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
 def compute(
   network: PairNetwork, variables: Any, arguments: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
-  """Returns "pairs" (n, time, time), the probabilities of pairs of tokens."""
+  """Returns the probabilities of pairs of tokens, and the decoded structures.
+
+  Returns:
+    "pairs" (n, time, time), the probabilities, and "partners" (n, time), see
+    `structures`.
+  """
   tokens, lengths = arguments["tokens"], arguments["lengths"]
-  return {"pairs": jax.nn.sigmoid(network.apply(variables, tokens, lengths))}
+  logits = network.apply(variables, tokens, lengths)
+  partners = structures(logits, lengths, network.gamma)
+  return {"pairs": jax.nn.sigmoid(logits), "partners": partners}
 
 
 def _predict(model, examples):
-  """Returns a row for each pair that is likelier than not."""
+  """Returns a row for each pair of the structures; one of -1 without any."""
   arrays = model.outputs(examples.dataset)
   lengths = outputs.tokens(None, examples.dataset)["lengths"]
-  inside = masks.inside(arrays["pairs"].shape[1], lengths - 1)
-  both = inside[:, :, None] & inside[:, None, :]
-  both[:, 0] = False
-  shown = np.triu(arrays["pairs"] > 0.5, 1) & both
-  example, first, second = np.nonzero(shown)
+  # From 0 on, as letters count.
+  partners = arrays["partners"] - 1
+  brackets = np.array(
+    [
+      rna.brackets_of(row[1 : length - 1])
+      for row, length in zip(partners, lengths)
+    ]
+  )
+  places = np.arange(partners.shape[1]) - 1
+  opened = partners > places
+  # A sequence without pairs has the row of its first token, which is none.
+  opened[:, 0] = ~opened[:, 1:].any(axis=1)
+  example, first = np.nonzero(opened)
+  second = partners[example, first]
+  paired = first > 0
+  chances = arrays["pairs"][example, first, second + 1]
   columns = {
-    "id": np.array(examples.ids)[example],
-    "position": first - 1,
-    "partner": second - 1,
-    "probability": arrays["pairs"][shown],
+    "id": outputs.labels(examples.ids)[example],
+    "position": np.where(paired, first - 1, -1),
+    "partner": second,
+    "probability": np.where(paired, chances, np.nan),
+    "structure": brackets[example],
   }
   return columns, arrays
 

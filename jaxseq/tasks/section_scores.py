@@ -12,14 +12,16 @@ _DRAWS = 20
 
 
 def cuts(
-  scores: jax.Array, lengths: jax.Array, rate: float | jax.Array
+  scores: jax.Array, lengths: jax.Array, rate: float | None = None
 ) -> jax.Array:
   """Returns where documents are cut: at the highest scores.
 
   Args:
     scores: (n, time) of paragraphs; of the first one it says nothing.
     lengths: (n,) numbers of paragraphs.
-    rate: cuts by paragraphs but the first.
+    rate: cuts by paragraphs but the first. If None, scores are logits, and a
+      document has the expected number of cuts, the sum of its probabilities,
+      rounded.
 
   Returns:
     (n, time) bool, True at the first paragraphs of sections; that of a document
@@ -29,7 +31,11 @@ def cuts(
   allowed = masks.inside(time, lengths) & (jnp.arange(time) > 0)
   order = jnp.argsort(jnp.where(allowed, -scores, jnp.inf), axis=-1)
   rank = jnp.argsort(order, axis=-1)
-  count = jnp.round(rate * (lengths - 1))
+  if rate is None:
+    count = jnp.where(allowed, jax.nn.sigmoid(scores), 0).sum(axis=-1)
+  else:
+    count = rate * (lengths - 1)
+  count = jnp.round(count)
   return (allowed & (rank < count[:, None])).at[:, 0].set(True)
 
 

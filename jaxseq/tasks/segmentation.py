@@ -2,12 +2,12 @@
 
 A network reads a document as a whole, one paragraph after the other, or pairs
 of paragraphs, as in Aumiller et al., "Structural text segmentation of legal
-documents", arXiv:2012.03619. Where it is cut are the likeliest places, as many
-as documents of this length have on average, so that all that is compared cuts
-as often; but for what cuts nowhere or everywhere.
+documents", arXiv:2012.03619. A document is cut at its likeliest places, as many
+as its probabilities add up to: the expected number of its cuts.
 """
 
 import dataclasses
+import math
 from typing import Any
 from typing import Literal
 
@@ -64,7 +64,8 @@ class SegmentNetwork(linen.Module):
     config: the layers, and the widths of the read-out.
     vocab_size: numbers of words, with 0 for none.
     reads: see `Options`.
-    rate: cuts of a document by its paragraphs but the first.
+    rate: cuts of a document by its paragraphs but the first, the share of
+      neighbors in two sections; training on "pairs" has a half of them.
   """
 
   config: nn.NetworkConfig
@@ -89,7 +90,7 @@ class SegmentNetwork(linen.Module):
       others: (n, paragraphs) integers, the places of the paragraphs that each
         is compared with; that before it if None. Not of documents.
     """
-    stack = self.config.stack
+    stack, neighbors = self.config.stack, others is None
     embed = dense.Embed(
       self.vocab_size,
       stack.d_model,
@@ -107,7 +108,10 @@ class SegmentNetwork(linen.Module):
       other = jnp.take_along_axis(x, others[..., None], axis=-2)
       x = jnp.concatenate([x, other, jnp.abs(x - other)], axis=-1)
     widths = *self.config.head_widths, 1
-    return heads.MLP(widths, "gelu", wide=True, name="head")(x)[..., 0]
+    logits = heads.MLP(widths, "gelu", wide=True, name="head")(x)[..., 0]
+    if self.reads == "pairs" and neighbors:
+      logits += _logit(self.rate)
+    return logits
 
 
 class Problem(base.ArrayProblem):
@@ -167,10 +171,16 @@ class Problem(base.ArrayProblem):
     true, lengths = batch.targets > 0, jnp.asarray(batch.lengths)
     time = true.shape[-1]
     places = masks.inside(time, lengths) & (jnp.arange(time) > 0)
-    starts = section_scores.cuts(outputs, lengths, self.network.rate)
+    starts = section_scores.cuts(outputs, lengths)
     metrics = section_scores.scored(starts, true, lengths)
     metrics["test_loss"] = _entropy(outputs, true, places).mean()
     return metrics, len(batch.inputs)
+
+
+def _logit(rate):
+  """The logit of a share, finite for shares of 0 and 1, too."""
+  rate = min(max(rate, 1e-6), 1 - 1e-6)
+  return math.log(rate / (1 - rate))
 
 
 def _entropy(logits, labels, valid):
@@ -222,7 +232,7 @@ def compute(
   """Returns "probability" (n, time) of a beginning section, and "starts"."""
   words, lengths = arguments["words"], arguments["lengths"]
   logits = network.apply(variables, words, lengths)
-  starts = section_scores.cuts(logits, lengths, network.rate)
+  starts = section_scores.cuts(logits, lengths)
   return {"probability": jax.nn.sigmoid(logits), "starts": starts}
 
 
@@ -236,7 +246,11 @@ def _predict(model, examples):
   columns["section"] = section[shown]
   columns["probability"] = arrays["probability"][shown]
   if examples.labeled:
-    columns["target"] = np.asarray(examples.dataset.targets)[shown]
+    targets = np.asarray(examples.dataset.targets)[shown]
+    if (unknown := targets < 0).any():
+      targets = targets.astype(object)
+      targets[unknown] = None
+    columns["target"] = targets
   return columns, arrays
 
 

@@ -108,6 +108,7 @@ class Problem(base.ArrayProblem):
       0 if features is None else features.shape[1],
       gaps(first.inputs, first.extras.times[:, 0]),
       arm.batch_size,
+      halved=True,
     )
     arrays: dict[str, Any] = candidates | {
       "events": graph_answers.events_of(nodes, time, features)

@@ -9,6 +9,7 @@ with boundaries moved to either side, too. Heads are compared word by word
 """
 
 from collections.abc import Callable
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +51,38 @@ def brackets(distance: Array, lengths: Array) -> Array:
   around = jnp.minimum(before[..., :, None], distance[..., None, :])
   real = masks.inside(time, lengths)[..., None, :]
   return upper & real & (within < around) & (around < jnp.inf)
+
+
+def bracketed(words: Sequence[str], distance: Sequence[float]) -> str:
+  """Writes the tree of a sentence, such as "((the cat) slept)".
+
+  Args:
+    words: of the sentence, at least one.
+    distance: (time,), of the boundary behind each word, see `brackets`; of
+      boundaries at equal distances none lies within the other.
+
+  Returns:
+    The tree; in its words brackets are -LRB- and -RRB-, and a space is "_".
+  """
+  leaves = [
+    "_" if word.isspace() else word.replace("(", "-LRB-").replace(")", "-RRB-")
+    for word in words
+  ]
+  # Constituents that are not closed: their boundary, and their parts so far.
+  begun: list[tuple[float, list[str]]] = []
+
+  def closed(part, boundary):
+    while begun and begun[-1][0] < boundary:
+      part = f"({' '.join([*begun.pop()[1], part])})"
+    return part
+
+  for word, boundary in zip(leaves[:-1], distance):
+    part = closed(word, boundary)
+    if not begun or begun[-1][0] > boundary:
+      begun.append((boundary, []))
+    begun[-1][1].append(part)
+  tree = closed(leaves[-1], float("inf"))
+  return tree if len(words) > 1 else f"({tree})"
 
 
 def moved(distance: Array, lengths: Array, by: int) -> Array:

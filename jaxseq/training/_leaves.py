@@ -19,6 +19,9 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.training.devices import device_mesh
 
+# Names of leaves that older checkpoints lack, which are zeros there: the
+# rests of the times of `tasks.node_streams.node_memory.Memory`.
+_ADDED = ("time_rest", "since_rest")
 _PYTHON_TYPES = {t.__name__: t for t in (bool, int, float, complex, str)}
 
 
@@ -168,6 +171,16 @@ def from_host(leaf: Leaf, value: Any, template: PyTree) -> Any:
       out_shardings=sharding,
     )(value)
   return value
+
+
+def added(kept: Sequence[Leaf], wanted: Sequence[Leaf]) -> list[Leaf]:
+  """Returns the leaves that an older checkpoint lacks, which are zeros."""
+  have = {leaf.path for leaf in kept}
+  return [
+    leaf
+    for leaf in wanted
+    if leaf.path not in have and leaf.path.rsplit("/", 1)[-1] in _ADDED
+  ]
 
 
 def mismatch(kept: Sequence[Leaf], wanted: Sequence[Leaf]) -> str | None:

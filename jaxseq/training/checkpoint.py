@@ -312,7 +312,8 @@ class Checkpointer:
       record = integrity.read(path)
       if record.step != step:
         raise integrity.DamagedError(f"it is of step {record.step}")
-    misfit = _leaves.mismatch(record.leaves, wanted)
+    added = _leaves.added(record.leaves, wanted)
+    misfit = _leaves.mismatch([*record.leaves, *added], wanted)
     if misfit:
       raise CheckpointError(
         f"checkpoint {step} in {str(self._directory)!r} is of another model or "
@@ -321,15 +322,17 @@ class Checkpointer:
     with _together(integrity.DamagedError, OSError):
       integrity.check_files(path, record)
     # Paths are the same; the order may not be, as with another kind of dict.
-    order = {leaf.path: i for i, leaf in enumerate(record.leaves)}
     by_path = dict(pairs)
     templates = [by_path[leaf.path] for leaf in record.leaves]
     # Orbax's own errors are of many types.
     with _together(Exception):
       values = self._arrays.read(path / _STATE, record.leaves, templates)
       integrity.check_leaves(record, values)
+    leaves = [*record.leaves, *added]
+    values = [*values, *(np.zeros(leaf.shape, leaf.dtype) for leaf in added)]
+    order = {leaf.path: i for i, leaf in enumerate(leaves)}
     out = [
-      _leaves.from_host(record.leaves[i], values[i], by_path[p])
+      _leaves.from_host(leaves[i], values[i], by_path[p])
       for p, i in ((p, order[p]) for p, _ in pairs)
     ]
     return jax.tree.unflatten(treedef, out)

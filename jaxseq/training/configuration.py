@@ -240,12 +240,14 @@ def difference(old: Any, new: Any, path: str = "") -> list[tuple]:
 def at_defaults(config: Any, path: str = "") -> set[str]:
   """Returns the dotted names of dataclasses' fields that have their defaults.
 
-  The names are those of `difference`: a run that was begun before a field
-  existed lacks it, and goes on where the field has its default.
+  Options in mappings are at their defaults where they are None. The names are
+  those of `difference`: a run that was begun before a field existed lacks it,
+  and goes on where the field has its default.
   """
   names: set[str] = set()
   if isinstance(config, Mapping):
     items = {str(key): value for key, value in config.items()}
+    names |= {path + key for key, value in items.items() if value is None}
   elif dataclasses.is_dataclass(config) and not isinstance(config, type):
     items = _field_names.shallow(config)
   else:

@@ -21,6 +21,7 @@ from typing import Any
 from absl import logging
 
 from jaxseq import _json
+from jaxseq import _limits
 from jaxseq.training import _event_files
 from jaxseq.training import errors
 from jaxseq.training import files
@@ -165,7 +166,7 @@ def _identity(name: str, directory: pathlib.Path) -> str:
 
 def _read(directory: pathlib.Path) -> dict[str, dict[str, Any]]:
   try:
-    return _json.loads((directory / FILE).read_bytes())
+    return _json.loads(_limits.read_bytes(directory / FILE, _limits.JSON))
   except FileNotFoundError:
     return {}
 

@@ -119,10 +119,7 @@ class Config(AdamW):
         f"names of their own, other than {_REST!r} and {_REST_NO_DECAY!r}",
       )
     for pattern in [group.pattern for group in self.groups] + [self.no_decay]:
-      try:
-        re.compile(pattern or "")
-      except re.error as error:
-        raise ValueError(f"pattern {pattern!r}: {error}") from error
+      _validate.expression("pattern", pattern or "")
 
 
 def leaf_names(*names: str) -> str:

@@ -42,6 +42,17 @@ def test_chats_of_bytes_end_with_their_line(tmp_path):
     data.load("chats", path=path)
 
 
+def test_a_chat_far_longer_than_the_others_is_refused(tmp_path):
+  path = tmp_path / "chats.jsonl"
+  short = [{"prompt": "a", "completion": "b"}] * 600
+  lines = [*short, {"prompt": "a" * 100_000, "completion": "b"}]
+  path.write_text("\n".join(map(json.dumps, lines)))
+  with pytest.raises(
+    ValueError, match="chats.jsonl: got 101802 bytes that wou"
+  ):
+    data.load("chats", path=path)
+
+
 def test_pairs_stay_together(tmp_path):
   line = {"prompt": "é:", "chosen": "yes", "rejected": "no"}
   path = tmp_path / "pairs.jsonl"

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import time
 import types
 
 import numpy as np
@@ -75,6 +76,15 @@ def test_texts_tokens_and_masks(library):
     last = template.example(chat, "last").mask
     assert last.argmax() == row["prompt_length"]
     assert last[row["prompt_length"] :].all()
+
+
+def test_chats_of_many_answers_take_no_time():
+  messages = said(*["a" * 150, "b" * 150] * 1000)
+  start = time.process_time()
+  example = make().example(chats.Chat("x", (), messages))
+  assert time.process_time() - start < 10
+  # Each answer with its end.
+  assert example.mask.sum() == 1000 * (150 + 1)
 
 
 def test_answers_without_blocks_are_found_by_beginnings():

@@ -97,6 +97,55 @@ def test_a_folder_of_tgb_seq_is_read_where_it_is(tmp_path):
     data.load("tgb_seq", path=folder)
 
 
+@pytest.mark.parametrize(
+  ("row", "sentence"),
+  [
+    (",6,11,0", "line 3: column 'src': got nan, expected whole numbers from 0"),
+    ("nan,6,11,0", "column 'src': got nan, expected whole numbers"),
+    ("1.5,6,11,0", "column 'src': got 1.5, expected whole numbers"),
+    ("1,-6,11,0", "column 'dst': got -6.0, expected whole numbers"),
+    ("1,2147483647,11,0", "column 'dst': got 2147483647.0, expected whole"),
+    ("1,6,,0", "column 'time': got nan, expected a number"),
+    ("1,6,11,nan", "column 'split': got nan, expected 0, 1 or 2"),
+  ],
+)
+def test_nodes_of_tgb_seq_are_whole_numbers(tmp_path, row, sentence):
+  rows = ["0,5,10,0", row, "0,6,12,1", "1,5,13,2", "1,7,14,2"]
+  (folder := tmp_path / "Tiny").mkdir()
+  write(folder / "Tiny.csv", rows, "src,dst,time,split")
+  with pytest.raises(ValueError, match=sentence):
+    data.load("tgb_seq", path=folder)
+
+
+def test_arrays_of_tgb_seq_are_read_within_bounds(tmp_path):
+  rows = ["0,5,10,0", "1,6,11,0", "0,6,12,1", "1,5,13,2", "1,7,14,2"]
+  (folder := tmp_path / "Tiny").mkdir()
+  write(folder / "Tiny.csv", rows, "src,dst,time,split")
+  file = folder / "Tiny_test_ns.npy"
+  np.save(file, np.array([[6.5, 7], [5, 6]]))
+  with pytest.raises(ValueError, match=r"Tiny_test_ns.npy: got 6.5 at event 0"):
+    data.load("tgb_seq", path=folder)
+  np.save(file, np.array([[6, 2**40], [5, 6]]))
+  with pytest.raises(ValueError, match="got 1099511627776 at event 0, column"):
+    data.load("tgb_seq", path=folder)
+  np.save(file, np.array([["a", "b"]] * 2))
+  with pytest.raises(ValueError, match="got dtype <U1, expected numbers"):
+    data.load("tgb_seq", path=folder)
+  header = file.read_bytes().replace(b"(2, 2)", b"((((" + b" " * 2)
+  for content in (b"", b"PK\x03\x04" + bytes(50), header):
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match="is no array that can be read: it"):
+      data.load("tgb_seq", path=folder)
+
+
+def test_as_many_candidates_as_there_is_memory_for(tmp_path):
+  path = tmp_path / "a.csv"
+  rows = [f"{i % 3},{i % 4},{i}" for i in range(20)]
+  write(path, rows, "source,destination,time")
+  with pytest.raises(ValueError, match="candidates: got 1000000000, expected"):
+    data.load("graph_table", path=path, candidates=10**9)
+
+
 def test_followers_differ_in_their_items_alone():
   splits = event_graphs.followers(pairs=20, repeats=2)
   sets = splits.train, splits.valid, splits.test

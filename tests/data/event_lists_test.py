@@ -134,6 +134,11 @@ def test_parquet_is_read(tmp_path):
     ),
     ({"time_since_start": [], "type_event": []}, "got no event"),
     ({"more": 1}, "row 1: got a column 'more' here or in row 0 alone"),
+    ({"dim_process": "4"}, "dim_process: got '4', expected a finite number fr"),
+    ({"dim_process": None}, "dim_process: got None, expected a finite number"),
+    ({"dim_process": [4]}, r"dim_process: got \[4\], expected a finite number"),
+    ({"dim_process": 10**9}, "got 1000000000, expected a finite number from 1"),
+    ({"type_event": [1, 2**20]}, "got 1.04858e.06 for event 1, expected a who"),
   ],
 )
 def test_wrong_rows_are_refused_with_their_place(tmp_path, change, message):

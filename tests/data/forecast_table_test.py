@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from jaxseq import data
-from jaxseq.data import _time_stamps
 from tests.data import writing
 
 SIZES = {"input_length": 4, "horizon": 2}
@@ -164,16 +163,6 @@ def test_a_year_alone_is_no_date(tmp_path):
   )
   with pytest.raises(ValueError, match="line 2: .*'1000', expected a date"):
     data.load("ett", path=path, **SIZES)
-
-
-def test_months_follow_months():
-  months = np.arange("2023-11", "2024-02", dtype="datetime64[M]")
-  times = months.astype("datetime64[us]")
-  found = _time_stamps.following(times, 2)
-  assert found.astype("datetime64[D]").astype(str).tolist() == [
-    "2024-02-01",
-    "2024-03-01",
-  ]
 
 
 def test_there_may_be_no_validation_part(tmp_path):

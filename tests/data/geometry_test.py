@@ -50,6 +50,22 @@ def test_points_on_a_line_are_no_corners():
   assert geometry.hull(square) == [0, 2, 3, 5]
 
 
+def test_hulls_of_few_points():
+  assert geometry.hull(np.array([[0.5, 0.5]])) == [0]
+  assert geometry.hull(np.array([[0.5, 0.5], [0.1, 0.9]])) == [0, 1]
+  assert geometry.hull(np.full((3, 2), 0.5)) == [0]
+  on_a_line = np.array([[0.4, 0.4], [0.1, 0.1], [0.9, 0.9]])
+  assert geometry.hull(on_a_line) == [1, 2]
+  for name, target in geometry.TARGETS.items():
+    width = 1 if name == "sort" else 2
+    for count in (1, 2):
+      points = np.linspace(0.2, 0.7, count * width).reshape(count, width)
+      triangles = name == "delaunay"
+      assert target(points) == ([] if triangles else [*range(count)])
+  with pytest.raises(ValueError, match=r"points: .* \(n, 2\) with at lea"):
+    geometry.hull(np.zeros((0, 2)))
+
+
 @pytest.mark.parametrize("name", ["hull", "tour", "delaunay", "sort"])
 def test_drawn_sets_have_their_answers(name):
   sets = geometry.draw(name, 20, 4, 6)

@@ -421,3 +421,70 @@ def test_parquet_files_that_would_take_far_more_memory_are_refused(
   monkeypatch.setattr(_limits, "FREE", 2**20)
   with pytest.raises(ValueError, match=f"flat.parquet: got {size} bytes"):
     load(path)
+
+
+@pytest.mark.parametrize("column", ["{}", "{}.0", "{}."])
+def test_whole_numbers_are_classes_however_they_are_written(tmp_path, column):
+  rows = "".join(f"{i},{i},{column.format(1 + i % 2)}\n" for i in range(8))
+  path = write(tmp_path, long="id,x,label\n" + rows)
+  splits = load(path)
+  assert splits.info.classes == ("1", "2")
+  wanted = [i % 2 for i in range(8)]
+  assert everything(splits).dataset.targets.tolist() == wanted
+  # 1 and 1.0 are one class, in the file and in a later one.
+  mixed = "".join(f"{i},{i},{1 + i % 2}{'.0' * (i > 4)}\n" for i in range(8))
+  path.write_text("id,x,label\n" + mixed)
+  assert load(path).info.classes == ("1", "2")
+  assert everything(splits).dataset.targets.tolist() == wanted
+
+
+def test_whole_numbers_that_are_all_different_are_no_classes(tmp_path):
+  rows = "".join(f"{i},{i},{56 + i}\n" for i in range(8))
+  path = write(tmp_path, long="id,x,label\n" + rows)
+  message = (
+    "line 2: column 'label': got a different whole number for each of the 8 .*"
+    "option target = 'number'"
+  )
+  with pytest.raises(ValueError, match=message):
+    load(path)
+  assert load(path, target="number").info.num_classes is None
+
+
+@pytest.mark.parametrize(
+  ("labels", "expected"),
+  [
+    (["", ""], None),
+    (["", "q"], [-1, 1]),
+    (["q", "other"], [1, -1]),
+    (["new", "other"], None),
+  ],
+)
+def test_labels_of_a_later_file_may_be_unknown(
+  tmp_path, caplog, labels, expected
+):
+  path = write(tmp_path, long="id,x,label\na,1,p\nb,2,q\nc,3,p\nd,4,q\n")
+  source = load(path).info.preparation
+  rows = [f"{name},1,{label}\n" for name, label in zip("yz", labels)]
+  path.write_text("id,x,label\n" + "".join(rows))
+  found = source.read(path)
+  assert found.labeled == (expected is not None)
+  assert found.dataset.targets.tolist() == (expected or [-1, -1])
+  if any(labels):
+    assert "expected a class of the training; the target of" in caplog.text
+  else:
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("target", ["number", "step"])
+def test_numbers_of_a_later_file_may_be_unknown(tmp_path, target):
+  text = "id,x,label\n" + "".join(f"{i},{i},{i}.5\n" for i in range(8))
+  path = write(tmp_path, long=text)
+  source = load(path, target=target).info.preparation
+  path.write_text("id,x,label\ny,1,\nz,2,3.5\n")
+  found = source.read(path)
+  assert found.labeled
+  assert np.isnan(found.dataset.targets.ravel()).tolist() == [True, False]
+  path.write_text("id,x,label\ny,1,\nz,2,\n")
+  found = source.read(path)
+  assert not found.labeled
+  assert np.isnan(found.dataset.targets).all()

@@ -1,9 +1,16 @@
+import base64
 import json
+import struct
+import types
 
+import numpy as np
 import pytest
 
+from jaxseq.data import _text_pieces
 from jaxseq.data import _tokenizer_bounds
+from jaxseq.data import sources
 from jaxseq.data import text_tokens
+from tests import limited
 
 
 class _Tokenizer:
@@ -11,19 +18,23 @@ class _Tokenizer:
 
   def __init__(self, vocab, decoder, added=()):
     self._vocab = vocab
-    self._described = {"decoder": decoder, "added_tokens": list(added)}
+    self._added = dict(added)
+    self.decoder = None
+    if decoder is not None:
+      state = json.dumps(decoder).encode()
+      self.decoder = types.SimpleNamespace(__getstate__=lambda: state)
 
-  def to_str(self):
-    return json.dumps(self._described)
+  def get_added_tokens_decoder(self):
+    return self._added
 
   def get_vocab(self):
     return self._vocab
 
 
-_ADDED = [
-  {"id": 0, "content": "<s>", "special": True},
-  {"id": 1, "content": "é ", "special": False},
-]
+_ADDED = {
+  0: types.SimpleNamespace(content="<s>", special=True),
+  1: types.SimpleNamespace(content="é ", special=False),
+}
 
 
 def test_tokens_of_bytes():
@@ -204,3 +215,174 @@ def test_decoders_of_another_form_get_one_sentence():
   decoder = {"type": "Replace", "pattern": {"Regex": "x"}, "content": " "}
   with pytest.raises(ValueError, match="bytes of its tokens cannot be told"):
     text_tokens.token_bytes(_Tokenizer({}, decoder), 1)
+
+
+def _bpe(**changes):
+  """The model of a tokenizer's file."""
+  vocab = {"a": 0, "b": 1, "!": 2}
+  return {"type": "BPE", "vocab": vocab, "merges": [], **changes}
+
+
+def _added(count, first=3):
+  flags = ("single_word", "lstrip", "rstrip", "normalized")
+  token = {**dict.fromkeys(flags, False), "special": True}
+  return [{**token, "id": first + i, "content": f"<{i}>"} for i in range(count)]
+
+
+def _table(size):
+  """A table of SentencePiece that says so of its size."""
+  return base64.b64encode(struct.pack("<I", size)).decode()
+
+
+_TOO_MUCH = {
+  "the number of a token: got 1000000000": {"model": _bpe(vocab={"a": 10**9})},
+  "the number of a token: got 4294967295": {
+    "added_tokens": _added(1, 2**32 - 1)
+  },
+  "the number of a token: got 4194304": {
+    "post_processor": {"type": "RobertaProcessing", "sep": ["a", 2**22]}
+  },
+  "added_tokens: got 80001, expected at most 80000": {
+    "added_tokens": _added(80_001)
+  },
+  "normalizer: got a table of 0 bytes that says it has 4294967292": {
+    "normalizer": {
+      "type": "Precompiled",
+      "precompiled_charsmap": _table(2**32 - 4),
+    }
+  },
+  "max_input_chars_per_word: got 1000000": {
+    "model": {
+      **_bpe(type="WordPiece", unk_token="!"),
+      "max_input_chars_per_word": 10**6,
+    }
+  },
+  "characters of a token: got 2000, expected an integer of at most 1024": {
+    "model": {"type": "Unigram", "vocab": [["a" * 2000, -1.0]]}
+  },
+}
+
+
+@pytest.mark.parametrize("sentence", _TOO_MUCH)
+def test_files_that_ask_for_too_much_are_refused(sentence):
+  with pytest.raises(ValueError, match=f"tokenizer: {sentence}"):
+    _tokenizer_bounds.checked(_file(**_TOO_MUCH[sentence]), "tokenizer")
+
+
+def test_a_tokenizer_of_more_tokens_than_its_model_is_refused():
+  fields = {"kind": "text", "vocab_size": 3, "tokenizer": _file()}
+  assert sources.from_json(fields).vocab_size == 3
+  for vocab_size, changes in ((2, {}), (3, {"added_tokens": _added(1)})):
+    more = fields | {"vocab_size": vocab_size, "tokenizer": _file(**changes)}
+    expected = f"at most {vocab_size}, as the model has"
+    with pytest.raises(
+      ValueError, match=f"tokens: got .*, expected {expected}"
+    ):
+      sources.from_json(more)
+
+
+def test_what_may_end_the_interpreter_is_tried_in_a_child():
+  pytest.importorskip("tokenizers")
+  files = [_file(**changes) for changes in _TOO_MUCH.values()]
+  # No command could hold 80,000 tokens.
+  files = [content for content in files if len(content) < 10**5]
+  assert len(files) == len(_TOO_MUCH) - 1
+  code = f"""
+    from jaxseq.data import text_tokens
+    for content in {files!r}:
+      try:
+        made = text_tokens.read_tokenizer(content)
+        text_tokens.token_bytes(made, 256)
+        text_tokens.encode(b"aaa", made, "a text")
+      except ValueError:
+        print("refused")
+    """
+  assert limited.run(code) == "refused\n" * len(files)
+
+
+_BYTES = {
+  "type": "ByteLevel",
+  "add_prefix_space": False,
+  "trim_offsets": True,
+  "use_regex": False,
+}
+
+
+def test_nothing_is_printed_where_numbers_are_left_out(capfd):
+  pytest.importorskip("tokenizers")
+  vocab = {"a": 0, "!": 4_000_000}
+  content = _file(model=_bpe(vocab=vocab), decoder=_BYTES)
+  made = text_tokens.read_tokenizer(content)
+  assert text_tokens.token_bytes(made, 3) == [b"a", b"", b""]
+  assert text_tokens.described(made) == text_tokens.described(
+    text_tokens.read_tokenizer(content)
+  )
+  assert text_tokens.described(made) != text_tokens.described(
+    text_tokens.read_tokenizer(_file())
+  )
+  assert capfd.readouterr().out == ""
+
+
+def _divided(name):
+  """Pre-tokenizers, and whether a text may be cut for them."""
+  if name.isdigit():
+    pattern = sorted(_text_pieces._PATTERNS)[int(name)]
+    split = {**_SPLIT, "pattern": {"Regex": pattern}}
+    parts = [{"type": "Digits", "individual_digits": True}, split, _BYTES]
+    return {"type": "Sequence", "pretokenizers": parts}
+  metaspace = {"type": "Metaspace", "replacement": "▁"}
+  return {
+    "gpt2": {**_BYTES, "add_prefix_space": True, "use_regex": True},
+    "bert": {"type": "BertPreTokenizer"},
+    "first": {**metaspace, "prepend_scheme": "first", "split": True},
+    "always": {**metaspace, "prepend_scheme": "always", "split": True},
+    "whole": {**metaspace, "prepend_scheme": "always", "split": False},
+    "quoted": {**_SPLIT, "pattern": {"Regex": '"[^"]*"'}},
+    "none": None,
+  }[name]
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    *("0", "1", "2", "3", "gpt2", "bert", "first", "always"),
+    *("whole", "quoted", "none"),
+  ],
+)
+def test_long_texts_have_the_tokens_of_the_whole(name, monkeypatch):
+  library = pytest.importorskip("tokenizers")
+  generator = np.random.default_rng(0)
+  alphabet = list("abcXYZ  \n\t.,!'\"19é漢 ▁") + ["'ll", " the ", "<|x|>"]
+  texts = ["".join(generator.choice(alphabet, 3000)) for _ in range(8)]
+  normalizer = {"type": "NFC"} if name.isdigit() else None
+  content = _file(pre_tokenizer=_divided(name), normalizer=normalizer)
+  made = library.Tokenizer.from_str(content)
+  trainer = library.trainers.BpeTrainer(vocab_size=400, show_progress=False)
+  made.train_from_iterator(texts[:4], trainer)
+  made.add_special_tokens(["<|x|>"])
+  monkeypatch.setattr(_text_pieces, "_SIZE", 50)
+  cut = name not in ("whole", "quoted", "none")
+  for text in texts:
+    assert (len(list(_text_pieces.of(made, text))) > 5) == cut
+    ids = made.encode(text, add_special_tokens=False).ids
+    assert text_tokens.token_ids(made, text) == ids
+    encoded = text_tokens.encode(text.encode(), made, "a text")
+    assert (encoded.dtype, encoded.tolist()) == (np.int32, ids)
+  # Tokens that may reach across a cut, or take what is behind it.
+  for word, flag in (("b a", {}), ("c", {"rstrip": True})):
+    other = library.Tokenizer.from_str(made.to_str())
+    other.add_tokens([library.AddedToken(word, **flag)])
+    assert len(list(_text_pieces.of(other, texts[0]))) == 1
+
+
+@pytest.mark.slow
+def test_a_text_of_many_tokens_takes_little_memory():
+  pytest.importorskip("tokenizers")
+  code = f"""
+    from jaxseq.data import text_tokens
+    made = text_tokens.read_tokenizer({_file(pre_tokenizer=_divided("bert"))!r})
+    text = b"a b! " * 4_000_000
+    print(len(text_tokens.encode(text, made, "a text")))
+    """
+  printed = limited.run(code, seconds=200, memory=3 * 2**30)
+  assert printed == "12000000\n"

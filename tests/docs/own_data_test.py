@@ -60,8 +60,8 @@ def folder(tmp_path, monkeypatch):
     for time, item in enumerate(rng.permutation(20)[:6])
   ]
   pathlib.Path("ratings.csv").write_text(_table(ratings, rows))
-  rows = [f"{i},{step}" for i in range(30) for step in ("received", "packed")]
-  pathlib.Path("log.csv").write_text(_table("order,step", rows))
+  rows = [f"{i},{x}" for i in range(30) for x in ("received,1", "packed,2")]
+  pathlib.Path("log.csv").write_text(_table("order,step,time", rows))
   rows = [f"{i % 7},{i % 5},{i}" for i in range(60)]
   pathlib.Path("follows.csv").write_text(
     _table("source,destination,time", rows)

@@ -206,6 +206,17 @@ def test_discriminator_is_trained_alone():
   assert np.isfinite(metrics["train_tc_ratio"])
 
 
+def test_windows_that_say_whether_the_encoder_is_ahead_are_of_all(monkeypatch):
+  """A part may be sorted."""
+  monkeypatch.setattr(problem, "_WATCHED", 8)
+  splits = make_splits()
+  rows = np.argsort(splits.train.targets, kind="stable")
+  splits = splits._replace(train=data.take(splits.train, rows))
+  made = problem.Problem(make_arm(aggressive=True), splits, 100)
+  assert len(made._watched.inputs) == 8
+  assert set(made._watched.targets.tolist()) == {0, 1, 2, 3}
+
+
 @pytest.mark.slow
 def test_aggressive_updates_move_the_encoder_alone():
   arm = make_arm(aggressive=True)

@@ -102,6 +102,32 @@ def test_updates_go_on_after_pickling():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("share", [0.01, 0.0])
+def test_an_odd_first_example_spoils_no_updates(share):
+  """Such as that of a machine that stands still."""
+
+  def series(count, seed):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 3, count)
+    phase = rng.uniform(0, 6, (count, 1))
+    angle = 2 * np.pi * (1 + y[:, None]) * np.linspace(0, 1, 30) + phase
+    x = np.stack([np.sin(angle), rng.normal(size=(count, 30))], axis=-1)
+    return 20 + 5 * (x + 0.2 * rng.normal(size=x.shape)), y
+
+  (X, y), later = series(270, 0), series(200, 1)
+  options = {"learning_rate": 3e-3, **cases.SMALL, "d_model": 16}
+  scores = []
+  for first in (1.0, share):
+    classifier = estimators.SequenceClassifier(**options)
+    for number, (x, label) in enumerate(zip(X, y)):
+      x = x * first if number == 0 else x
+      classifier.partial_fit(x[None], [label], classes=[0, 1, 2])
+    scores.append(classifier.score(*later))
+  # With the scale of the first example it is 0.3, which is chance.
+  assert scores[1] > scores[0] - 0.05 > 0.6
+
+
+@pytest.mark.slow
 def test_missing_values_have_a_treatment():
   X, y = cases.waves()
   X[::7, 3] = np.nan

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+import pickle
 import warnings
 
 import numpy as np
@@ -14,7 +15,10 @@ from sklearn import model_selection
 from jaxseq import estimators
 from jaxseq.estimators import base
 from jaxseq.estimators import programs
+from jaxseq.models import model_file
 from jaxseq.training import supervised
+from tests.estimators import odd
+from tests.models import cases as model_cases
 
 SMALL = {
   "mixer": "gru",
@@ -193,6 +197,50 @@ def test_streams_of_events_go_on_after_training():
   assert np.isfinite(estimator.score(longer))
 
 
+UPDATED = {"classifier": {"classes": [0, 1]}, "regressor": {}, "stepwise": {}}
+
+
+@pytest.mark.parametrize("name", UPDATED)
+def test_updates_standardize_by_all_examples_so_far(name):
+  """Also where the first one is constant, and where a value is missing."""
+  Z, y = 5.0 + 2.0 * X, np.array(CASES[name][2][1], float)
+  Z[0] = 7.0
+  Z[4, 3, 0] = np.nan
+  options = {"missing": "mask"}
+  estimator = fresh(name, **options).partial_fit(Z[:1], y[:1], **UPDATED[name])
+  assert estimator.model_.preparation.deviation == (7.0, 7.0)
+  for begin, end in ((1, 2), (2, 7), (7, 12)):
+    estimator = pickle.loads(pickle.dumps(estimator))
+    estimator.partial_fit(Z[begin:end], y[begin:end])
+  found = estimator.model_.preparation
+  wanted = fresh(name, **options).fit(Z, y).model_.preparation
+  fields = ["mean", "deviation"]
+  if name != "classifier":
+    fields += ["target_mean", "target_deviation"]
+  for field in fields:
+    np.testing.assert_allclose(
+      getattr(found, field), getattr(wanted, field), rtol=1e-12
+    )
+  # A fit begins anew, and so do the updates after it.
+  estimator.fit(Z, y).partial_fit(Z[:1], y[:1], **UPDATED[name])
+  assert estimator.model_.preparation.mean == (7.0, 7.0)
+
+
+@pytest.mark.parametrize("name", UPDATED)
+def test_updates_that_fail_leave_the_scale(name):
+  y = CASES[name][2][1]
+  estimator = fresh(name).partial_fit(X, y, **UPDATED[name])
+  before = estimator._moments[""].count
+  with pytest.raises(ValueError, match="channels: got 1, expected 2"):
+    estimator.partial_fit(X[..., :1], y)
+  np.testing.assert_array_equal(estimator._moments[""].count, before)
+  # Estimators in older files have no moments: their scale stays.
+  del estimator._moments
+  scale = estimator.model_.preparation.mean
+  estimator.partial_fit(X + 1.0, y)
+  assert estimator.model_.preparation.mean == scale
+
+
 @pytest.mark.parametrize("name", ["forecaster", "classifier"])
 def test_options_that_are_some_words_are_checked(name):
   wrong = {"forecaster": {"channels": "joint"}, "classifier": {"missing": "no"}}
@@ -288,3 +336,54 @@ def test_parameters_are_fields(name):
   estimator = fresh(name)
   assert estimator != sklearn_base.clone(estimator)
   assert issubclass(cls, base.SequenceEstimator)
+
+
+@functools.cache
+def said_of_ordinary(kind):
+  """An estimator fitted to ordinary data, and what it says of them."""
+  made = odd.KINDS[kind]
+  estimator = made.make(**made.options).fit(*made.ordinary)
+  return estimator, made.says(estimator, *made.ordinary)
+
+
+@pytest.mark.parametrize(
+  ("kind", "name"),
+  [(kind, name) for kind, made in odd.KINDS.items() for name in made.cases],
+)
+def test_odd_data_are_as_the_ordinary_ones_or_have_a_remedy(kind, name):
+  made = odd.KINDS[kind]
+  case = made.cases[name]
+  if case.asked:
+    estimator, _ = said_of_ordinary(kind)
+  else:
+    estimator = made.make(**{**made.options, **case.options})
+
+  def say():
+    if not case.asked:
+      estimator.fit(*case.given)
+    return made.says(estimator, *case.given)
+
+  if case.refused is not None:
+    with pytest.raises(ValueError, match=case.refused) as error:
+      say()
+    assert "\n" not in str(error.value)
+    return
+  found = case.restore(say())
+  assert np.isfinite(found).all()
+  if case.part is not None:
+    _, said = said_of_ordinary(kind)
+    np.testing.assert_allclose(found, said[case.part], rtol=1e-3, atol=1e-5)
+
+
+def test_letters_alone_empty_and_unknown(tmp_path, caplog):
+  path = tmp_path / "model.safetensors"
+  model_file.save(path, model_cases.sequences().model)
+  encoder = estimators.Encoder(path)
+  together = encoder.transform(["GGGAAACCC", "A", "ACGUACGUACGUACGU"])
+  for row, one in zip(together, ("GGGAAACCC", "A", "ACGUACGUACGUACGU")):
+    np.testing.assert_allclose(encoder.transform([one])[0], row, **CLOSE)
+  with pytest.raises(ValueError, match="sequence 1: got .*expected letters"):
+    encoder.transform(["ACG", ""])
+  assert not caplog.text
+  assert np.isfinite(encoder.transform(["ACX"])).all()
+  assert "most often 'X': they are read as <unk>" in caplog.text

@@ -90,3 +90,84 @@ def test_forecasts_of_a_frame():
     forecaster.predict(np.ones(10))
   with pytest.raises(ValueError, match="y: got 4 times to train on"):
     forecaster.fit(frame[:4])
+
+
+SMALL = {"input_length": 8, "horizon": 3, "num_updates": 2, **cases.SMALL}
+DAYS = pd.date_range("2024-01-01", periods=60)
+SERIES = pd.Series(np.arange(60) + np.sin(np.arange(60)), DAYS)
+
+
+@pytest.fixture(scope="module")
+def dated():
+  return estimators.Forecaster(**SMALL).fit(SERIES)
+
+
+@pytest.mark.parametrize("rows", ["newest first", "shuffled"])
+def test_rows_are_in_the_order_of_an_index_of_times(dated, rows, caplog):
+  other = SERIES[::-1]
+  if rows == "shuffled":
+    other = SERIES.sample(frac=1, random_state=0)
+  found = estimators.Forecaster(**SMALL).fit(other)
+  assert "of 60 rows have an earlier time than the row before" in caplog.text
+  np.testing.assert_array_equal(found.predict(), dated.predict())
+  np.testing.assert_array_equal(dated.predict(other), dated.predict())
+  assert dated.score(other) == dated.score(SERIES)
+
+
+def test_predictions_have_the_times_that_follow(dated):
+  def ahead(index, **options):
+    part = pd.Series(SERIES.to_numpy()[: len(index)], index)
+    model = estimators.Forecaster(**SMALL).fit(part)
+    times = model.predictions()["time"]
+    np.testing.assert_array_equal(model.predictions(part)["time"], times)
+    return times
+
+  wanted = pd.date_range(DAYS[-1], periods=4)[1:]
+  np.testing.assert_array_equal(dated.predictions()["time"], wanted)
+  earlier = dated.predictions(SERIES[:-5])["time"]
+  np.testing.assert_array_equal(earlier, wanted - pd.Timedelta("5D"))
+  # Calendars, whose steps are not all equal.
+  for frequency in ("B", "ME"):
+    dates = pd.date_range("2024-01-01", periods=63, freq=frequency)
+    np.testing.assert_array_equal(ahead(dates[:60]), dates[60:])
+  months = pd.period_range("2024-01", periods=60, freq="M")
+  np.testing.assert_array_equal(
+    ahead(months), pd.date_range("2029-01", periods=3, freq="MS")
+  )
+  # A day of summer time is shorter.
+  local = pd.date_range("2024-03-01", periods=63, tz="Europe/Berlin")
+  utc = local.tz_convert(None)
+  np.testing.assert_array_equal(ahead(local[:60]), utc[60:])
+  numbers = pd.Index(1.7e9 + 60 * np.arange(60), name="time")
+  assert (ahead(numbers) - 1.7e9).tolist() == [3600, 3660, 3720]
+  np.testing.assert_array_equal(ahead(DAYS.strftime("%Y-%m-%d")), wanted)
+  # A number of the row is not a time.
+  plain = estimators.Forecaster(**SMALL).fit(SERIES.reset_index(drop=True))
+  assert "time" not in plain.predictions()
+
+
+def test_what_is_not_one_series_of_equal_steps_is_refused(dated):
+  frame = SERIES.to_frame("x")
+  several = pd.concat({"a": frame, "b": frame})
+  for y, message in (
+    (SERIES.drop(DAYS[50]), "y: got 2024-02-21.*172800 seconds.*reindex"),
+    (pd.concat([SERIES, SERIES[:1]]), "y: got the time 2024-01-01.* twice"),
+    (several, r"y: got an index of 2 levels, .*y.xs\(NAME\)"),
+    (frame.reset_index(names="date"), r"'date': got .*y.set_index\('date'\)"),
+    (
+      frame.assign(time=np.arange(60.0)),
+      r"'time': got numbers that are times.*y.set_index\('time'\)",
+    ),
+    (frame.assign(note="a"), r"column 'note': .*y.drop\(columns=\['note'\]\)"),
+  ):
+    for call in (estimators.Forecaster(**SMALL).fit, dated.predict):
+      with pytest.raises(ValueError, match=message):
+        call(y)
+  hours = pd.Series(
+    SERIES.to_numpy(), pd.date_range(DAYS[0], periods=60, freq="h")
+  )
+  with pytest.raises(ValueError, match="y: index: got a step in time of 3600"):
+    dated.predict(hours)
+  # One row is one step.
+  holes = estimators.Forecaster(**SMALL).fit(SERIES.drop(DAYS[50]).to_numpy())
+  assert np.isfinite(holes.predict()).all()

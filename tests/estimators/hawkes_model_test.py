@@ -6,6 +6,8 @@ import pytest
 from jaxseq import estimators
 from jaxseq.data import point_processes
 
+ACCELERATING = [[1.0, 2.0, 2.5, 2.75, 2.875, 2.95, 2.98, 3.0]]
+
 
 @pytest.mark.slow
 def test_a_process_of_one_mark_is_learnt():
@@ -46,11 +48,30 @@ def test_the_score_of_the_training_is_its_likelihood_by_events():
 
 
 def test_events_that_never_cease_are_scored():
-  rows = [[1.0, 2.0, 2.5, 2.75, 2.875, 2.95, 2.98, 3.0]]
-  model = estimators.HawkesModel(b=0.1, observed_until=3.0).fit(rows)
+  model = estimators.HawkesModel(b=0.1, observed_until=3.0).fit(ACCELERATING)
   assert model.spectral_radius_ > 1
   nats = model.log_likelihood_ / 8
-  np.testing.assert_allclose(model.score(rows), nats, rtol=1e-6)
+  np.testing.assert_allclose(model.score(ACCELERATING), nats, rtol=1e-6)
+
+
+def test_events_that_never_cease_have_finite_counts():
+  model = estimators.HawkesModel(b=0.1).fit(ACCELERATING)
+  radius, rate = model.spectral_radius_, model.mu_[0]
+  assert radius > 1
+  counts = model.expected_counts(ACCELERATING, edges=[1.0, 5.0])[0, :, 0]
+  # N' = mu + e, e' = b ((a - 1) e + a mu), and steps that are small enough.
+  gaps = 3.0 - np.array(ACCELERATING[0])
+  excited, total, step = radius * 0.1 * np.exp(-0.1 * gaps).sum(), 0.0, 1e-4
+  for number in range(50_000):
+    if number == 10_000:
+      np.testing.assert_allclose(counts[0], total, rtol=1e-3)
+    total += step * (rate + excited)
+    excited += step * 0.1 * ((radius - 1) * excited + radius * rate)
+  np.testing.assert_allclose(counts.sum(), total, rtol=1e-3)
+  with pytest.raises(ValueError, match="edges: got 1000000.0, expected an"):
+    model.expected_counts(ACCELERATING, edges=[1e6])
+  with pytest.raises(ValueError, match="spectral_radius_: got .* below 1"):
+    model.process_.simulate(np.random.default_rng(0), 1, 1.0)
 
 
 def test_counts_are_of_what_comes_after_an_event_in_intervals_that_increase():

@@ -8,7 +8,9 @@ import pytest
 
 import jaxseq
 from jaxseq import estimators
+from jaxseq.estimators import item_histories
 from jaxseq.tasks import recommendation
+from jaxseq.tasks.items import recommendation_answers
 
 SMALL = {
   "d_model": 8,
@@ -260,3 +262,57 @@ def test_a_cell_that_is_none_is_named(column, value, message):
     estimators.NextItem(**SMALL).fit(table)
   with pytest.raises(ValueError, match=message):
     estimators.NextItem(**SMALL).fit([table[name].tolist() for name in table])
+
+
+@pytest.mark.parametrize("gap", [None, 1.0])
+def test_lists_are_those_that_predictions_and_scores_are_of(gap, tmp_path):
+  """Of histories that are longer than the pieces of the training."""
+  rng = np.random.default_rng(0)
+  user, time = np.repeat(np.arange(6), 30), np.tile(np.arange(30.0), 6)
+  rows = user, rng.integers(0, 40, 180), time
+  model = estimators.NextItem(
+    mixer="gru" if gap is None else "s5",
+    gap=gap,
+    length=5,
+    d_model=8,
+    num_updates=2,
+    batch_size=4,
+    random_state=0,
+  ).fit(rows)
+
+  def table(found, user="user"):
+    keys = zip(map(str, found[user].tolist()), map(str, found["item"].tolist()))
+    return dict(zip(keys, found["score"].tolist()))
+
+  wanted = table(model.predict(rows), "id")
+  histories = [rows[1][user == n].tolist() for n in range(6)]
+  times = None if gap is None else [time[:30]] * 6
+  lists = [model.recommend(), model.recommend_for(histories, times=times)]
+  # The last ten items of a user come one by one.
+  late = time >= 20
+  first = [column[~late] for column in rows]
+  other = pickle.loads(pickle.dumps(model))
+  other._histories = item_histories.Histories(gap is not None)
+  read = other._read(tuple(first), reset=False)
+  other._take(read, *other._numbers(read))
+  other._stream = None
+  other.recommend()
+  for one in zip(*(column[late] for column in rows)):
+    other.update(*one)
+  lists.append(other.recommend())
+  # And by the server of a file.
+  model.save(tmp_path / "model.safetensors")
+  loaded = jaxseq.load(tmp_path / "model.safetensors")
+  stream = recommendation_answers.Stream(loaded)
+  for one in zip(*rows):
+    stream.update(dict(zip(("user", "item", "time"), map(str, one))))
+  answers = [stream.recommend(str(n)) for n in range(6)]
+  served = {
+    (answer["user"], item): score
+    for answer in answers
+    for item, score in zip(answer["items"], answer["scores"])
+  }
+  for found in (*map(table, lists), served):
+    assert found.keys() == wanted.keys()
+    for key, score in wanted.items():
+      np.testing.assert_allclose(found[key], score, rtol=1e-5, atol=1e-5)

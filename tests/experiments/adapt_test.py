@@ -90,6 +90,13 @@ def test_a_run_goes_on_with_its_own_network_alone(tmp_path):
     errors.UserError, match="adapts a network with the digest"
   ):
     begin("evaluate", config.base, adapt.open_source(config).adapted)
+  for text, message in (
+    ("[]", "base.json: got 'list', expected an object"),
+    ("{}", "base.json: sha256: got 'NoneType', expected a digest"),
+  ):
+    (tmp_path / "base.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+      begin("evaluate", config.base, source.adapted)
 
 
 def test_networks_and_data_that_do_not_fit_are_refused(tmp_path):

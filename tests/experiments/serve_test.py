@@ -155,12 +155,21 @@ def test_flags_of_texts_are_refused_where_items_are_served(
   jaxseq.save(path, cases.case("recommendation").model)
   argv = ["serve", f"--checkpoint={path}", "--port=0", "--drafts=recycling"]
   message = "--drafts: got 'recycling', expected none with a model of recommend"
-  monkeypatch.setattr(generation.server, "serve", lambda *unused: None)
+  served = []
+  monkeypatch.setattr(
+    generation.server, "serve", lambda *unused, **bounds: served.append(bounds)
+  )
   # Tests before this one may have defined flags that other programs require.
   monkeypatch.setattr(flags.FlagValues, "validate_all_flags", lambda self: None)
   with pytest.raises(errors.UserError, match=message):
     experiment_programs.call_with(monkeypatch, "serve", argv)
-  experiment_programs.call_with(monkeypatch, "serve", argv[:-1])
+  bounds = ["--users=9", "--connections=7", "--request_timeout=5"]
+  experiment_programs.call_with(monkeypatch, "serve", [*argv[:-1], *bounds])
+  assert served == [{"connections": 7, "request_timeout": 5.0}]
+  jaxseq.save(path, cases.case("language").model)
+  message = "--users: got 9, expected none with a model of language"
+  with pytest.raises(errors.UserError, match=message):
+    experiment_programs.call_with(monkeypatch, "serve", [*argv[:-1], *bounds])
 
 
 @contextlib.contextmanager

@@ -9,7 +9,13 @@ import pytest
 
 from configs.pointing import hull
 from configs.pointing import sorting
+import jaxseq
+from jaxseq import models
+from jaxseq import nn
 from jaxseq.data import geometry
+from jaxseq.generation import pointing
+from jaxseq.models import pointed_sets
+from jaxseq.nn import pointer
 from jaxseq.programs import set_answers
 from jaxseq.tasks import base
 
@@ -52,6 +58,88 @@ def test_right_choices_solve_a_set():
   np.testing.assert_allclose(
     metrics["accuracy"], 1 - 4 / lengths.sum(), rtol=1e-6
   )
+
+
+@pytest.fixture(name="tours", scope="module")
+def fixture_tours():
+  """A problem of tours and variables that may end early and repeat cities."""
+  config = set_answers.Config(
+    task="tour",
+    task_options={"low": 4, "high": 6},
+    arms={"one": {}},
+    train_sets=4,
+    test_sets=6,
+  )
+  stack = dataclasses.replace(pointer.LSTM, d_model=8)
+  arm = set_answers.ArmConfig(nn.NetworkConfig(stack), beams=3, batch_size=4)
+  problem = set_answers.Problem(arm, config)
+  variables = jax.jit(problem.init)(jax.random.key(0))
+  return config, problem, variables
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_tours_visit_every_city_once(tours, beams):
+  _, problem, variables = tours
+  sets, network = problem.data["test"], problem.network
+  arrays = jnp.asarray(sets.points), jnp.asarray(sets.lengths)
+  free, _ = pointing.decode(network, variables, arrays[0], 7, lengths=arrays[1])
+  chosen = np.asarray(
+    pointed_sets.answers(network, variables, *arrays, beams=beams)
+  )
+  assert set(sets.lengths) == {4, 5, 6}
+  for row, without, length in zip(chosen, free[:, 0], sets.lengths):
+    assert sorted(row[:length]) == [*range(1, length + 1)]
+    assert not row[length:].any()
+    assert sorted(without[:length]) != sorted(row[:length])
+  # Predictions have the tours of the config's beams.
+  found = pointed_sets.compute(
+    network, variables, {"inputs": arrays[0], "lengths": arrays[1]}
+  )
+  assert network.config.beams == 3
+  if beams == 3:
+    np.testing.assert_array_equal(found["chosen"], chosen)
+
+
+def test_models_of_tours_are_saved_and_exported(tours, tmp_path):
+  _, problem, variables = tours
+  sets = problem.data["test"]
+  splits = pointed_sets.splits_of(sets)
+  path = tmp_path / "tours.safetensors"
+  jaxseq.save(path, models.make("pointing", problem.network, variables, splits))
+  model = jaxseq.load(path)
+  chosen = model.predict(splits.test).arrays["chosen"]
+  assert sorted(chosen[0, : sets.lengths[0]]) == [
+    *range(1, sets.lengths[0] + 1)
+  ]
+  given = {"inputs": sets.points, "lengths": sets.lengths}
+  program = model.export(time=sets.points.shape[1])
+  np.testing.assert_array_equal(program.call(given)["chosen"], chosen)
+
+
+def test_lengths_of_tours_are_compared_with_the_shortest(tours):
+  config, problem, variables = tours
+  sets, network = problem.data["test"], problem.network
+  found = set_answers.tour_lengths(network, variables, sets)
+  arrays = jnp.asarray(sets.points), jnp.asarray(sets.lengths)
+  chosen = np.asarray(pointed_sets.answers(network, variables, *arrays))
+  lengths = [
+    geometry.tour_length(points, row[row > 0] - 1)
+    for points, row in zip(sets.points, chosen)
+  ]
+  shortest = [
+    geometry.tour_length(points, geometry.tour(points[:length]))
+    for points, length in zip(sets.points, sets.lengths)
+  ]
+  ratios = np.divide(lengths, shortest)
+  np.testing.assert_allclose(found["length"], np.mean(lengths))
+  np.testing.assert_allclose(found["ratio"], ratios.mean())
+  assert ratios.min() > 1 - 1e-9
+  # Through more cities than have an exact answer.
+  long = config.sets(2, 0, low=13, high=13, answered=False)
+  assert set(set_answers.tour_lengths(network, variables, long)) == {"length"}
+  arm = set_answers.ArmConfig(reads="sets")
+  with pytest.raises(ValueError, match="no_repeat: got False, expected True"):
+    set_answers.Problem(arm, config)
 
 
 @pytest.mark.parametrize("module", [hull, sorting])

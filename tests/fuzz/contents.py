@@ -106,3 +106,16 @@ def npz() -> bytes:
   lengths = np.array([3, 2] * 4)
   np.savez(buffer, X=values, y=np.array(["a", "b"] * 4), lengths=lengths)
   return buffer.getvalue()
+
+
+def recorded() -> bytes:
+  buffer = io.BytesIO()
+  steps = np.arange(9)
+  np.savez(
+    buffer,
+    observations=np.stack([steps, -steps], 1).astype(np.float32),
+    actions=steps % 3,
+    rewards=steps / 2,
+    dones=steps % 3 == 2,
+  )
+  return buffer.getvalue()

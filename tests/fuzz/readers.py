@@ -2,30 +2,25 @@
 
 from collections.abc import Callable
 import gzip
-import io
-import json
 import pathlib
 import pickle
 import tempfile
 from typing import Any
-from typing import NamedTuple
 
 import numpy as np
-import safetensors.numpy
 
-from jaxseq import _codec
 from jaxseq import _json
+from jaxseq import _limits
 from jaxseq import data
-from jaxseq import nn
 from jaxseq.data import _cache
 from jaxseq.data import _pickles
 from jaxseq.data import anomalies
 from jaxseq.data import arrays
-from jaxseq.data import checks
 from jaxseq.data import fm_index
 from jaxseq.data import forecast_windows
 from jaxseq.data import images
 from jaxseq.data import npz_series
+from jaxseq.data import packages
 from jaxseq.data import series_table
 from jaxseq.data import text
 from jaxseq.data import trajectories
@@ -43,37 +38,16 @@ from jaxseq.data.files import wisdm
 from jaxseq.data.sources import events as event_sources
 from jaxseq.data.sources import images as image_sources
 from jaxseq.data.sources import text as text_sources
-from jaxseq.interop import described_file
-from jaxseq.interop import huggingface
-from jaxseq.interop import network_file
-from jaxseq.interop import safetensors_file
-from jaxseq.models import model_file
-from jaxseq.rl import policies
-from jaxseq.rl.agents import ppo
-from jaxseq.training import integrity
-from jaxseq.training import scalars
 from tests.fuzz import contents
+from tests.fuzz import model_readers
+from tests.fuzz import table_readers
+from tests.fuzz import text_readers
+from tests.fuzz.reader import Reader
+from tests.fuzz.reader import again
+from tests.fuzz.reader import checked
+from tests.fuzz.reader import one
 
-_GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden"
-GOLDEN = _GOLDEN / "interop"
 RNG = np.random.default_rng
-
-
-class Reader(NamedTuple):
-  """A reader and what it reads.
-
-  Attributes:
-    files: contents by the files' names.
-    read: reads the folder of the files.
-    wrap: what a file is put into after it was damaged, so that damage gets
-      behind a checksum or into something compressed.
-    share: share of the examples to try, less for readers that take long.
-  """
-
-  files: dict[str, bytes]
-  read: Callable[[pathlib.Path], Any]
-  wrap: Callable[[bytes], bytes] = bytes
-  share: float = 1.0
 
 
 _PIXELS = bytes([0, 0, 0, 4, 0, 0, 0, 3, 8, 0, 0, 0, 0]) + bytes(range(5)) * 3
@@ -99,13 +73,21 @@ def _watch() -> dict[str, Any]:
   }
 
 
-def _read_watch(folder: pathlib.Path) -> Any:
-  found = watch.packages.find
-  watch.packages.find = lambda *unused: folder / "watch.npy"
-  try:
-    return watch.load(window=4, step=2)
-  finally:
-    watch.packages.find = found
+def _packaged(file: str, read: Callable[[], Any]):
+  """Reads a file as one inside of a package."""
+
+  def run(folder):
+    found = packages.find
+    packages.find = lambda *unused: folder / file
+    try:
+      return read()
+    finally:
+      packages.find = found
+
+  return run
+
+
+_read_watch = _packaged("watch.npy", lambda: watch.load(window=4, step=2))
 
 
 def _index() -> dict[str, bytes]:
@@ -127,19 +109,6 @@ def _arrays() -> dict[str, bytes]:
       np.array([3, 2, 1, 3], np.int32)
     )
   return found
-
-
-def _recorded() -> bytes:
-  buffer = io.BytesIO()
-  steps = np.arange(9)
-  np.savez(
-    buffer,
-    observations=np.stack([steps, -steps], 1).astype(np.float32),
-    actions=steps % 3,
-    rewards=steps / 2,
-    dones=steps % 3 == 2,
-  )
-  return buffer.getvalue()
 
 
 def _har() -> dict[str, bytes]:
@@ -171,72 +140,6 @@ def _speech() -> dict[str, bytes]:
   return found
 
 
-def _model(name: str) -> dict[str, bytes]:
-  return {
-    file: (GOLDEN / name / file).read_bytes()
-    for file in ("config.json", "model.safetensors")
-  }
-
-
-_TRAINED = _GOLDEN / "models" / "classes.safetensors"
-
-
-def _described() -> bytes:
-  """The JSON in the file of a trained model."""
-  _, metadata = safetensors_file.read_all(_TRAINED)
-  described = json.loads(metadata["jaxseq"])
-  return json.dumps({**described, "sha256": ""}).encode()
-
-
-def _trained(text: bytes) -> bytes:
-  """The file of a trained model with other JSON, and the digest of it."""
-  return _signed(text, safetensors_file.read_all(_TRAINED)[0])
-
-
-def _untrained(text: bytes) -> bytes:
-  """The file of a policy or a network, with a tensor as wide as its sizes."""
-  return _signed(text, {"params/a": np.ones((256, 8), np.float32)})
-
-
-def _signed(text: bytes, tensors: dict[str, np.ndarray]) -> bytes:
-  """A file of JSON and tensors, with the digest of both."""
-  try:
-    described = json.loads(text)
-    described.pop("sha256", None)
-    described["sha256"] = described_file.digest(described, tensors)
-    text = json.dumps(described).encode()
-  except (ValueError, AttributeError, TypeError, RecursionError):
-    pass
-  metadata = {"jaxseq": text.decode(errors="replace")}
-  return safetensors.numpy.save(tensors, metadata)
-
-
-# What files of policies and of networks say of themselves.
-_POLICY = {
-  "format": 1,
-  "algorithm": "ppo",
-  "config": _codec.encode(ppo.Config(), "config"),
-  "versions": {},
-}
-_NETWORK = {
-  "format": 1,
-  "network": "SequenceNetwork",
-  "fields": {
-    "config": _codec.encode(nn.NetworkConfig(), "config"),
-    "num_outputs": 3,
-  },
-  "versions": {},
-}
-
-
-def _safetensors(text: bytes) -> bytes:
-  return len(text).to_bytes(8, "little") + text + bytes(24)
-
-
-_TENSORS = (
-  b'{"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},'
-  b'"b":{"dtype":"I64","shape":[1],"data_offsets":[16,24]}}'
-)
 _TOKENS = "[MAX 1 [MIN 9 3 ] ]"
 _BATCHES = ("train", "val", "test")
 _PARTS = ("train", "eval", "test")
@@ -275,19 +178,6 @@ _CIFAR = {
 }
 _HOURLY = contents.table().replace(b"date,a,b", b"date,clouds_all,rain_1h")
 _ANOMALIES = contents.lines("i,value,label", "0,1.5,0", "1,2.5,1")
-_RECORD = integrity._encode(
-  integrity.Record(3, [], ["a", None], {"f": [1, "b"]})
-)
-
-
-def _one(read: Callable[[pathlib.Path], Any]) -> Callable[[pathlib.Path], Any]:
-  """Reads the only file of a folder."""
-  return lambda folder: read(folder / "file")
-
-
-def _checked(load: Callable[..., data.Splits], **options: Any):
-  """Loads and checks as `data.load` does."""
-  return lambda folder: checks.check_splits(load(folder, **options))
 
 
 def _prepared(content: bytes) -> Any:
@@ -306,18 +196,18 @@ _LABELED = {"id": "id", "label": "label", **_DIVIDED}
 READERS = {
   "long tables": Reader(
     {"a.csv": contents.walks()},
-    _checked(series_table.load, time="time", **_LABELED),
+    checked(series_table.load, time="time", **_LABELED),
   ),
   "wide tables": Reader(
     {"a.csv": contents.wide()},
-    _checked(series_table.load, layout="wide", missing="mask", **_LABELED),
+    checked(series_table.load, layout="wide", missing="mask", **_LABELED),
   ),
   "parquet": Reader(
-    {"a.parquet": contents.parquet()}, _checked(series_table.load, **_LABELED)
+    {"a.parquet": contents.parquet()}, checked(series_table.load, **_LABELED)
   ),
   "forecast tables": Reader(
     {"a.csv": contents.table()},
-    _checked(
+    checked(
       forecast_windows.load,
       time="date",
       steps="insert",
@@ -328,19 +218,19 @@ READERS = {
   ),
   "event tables": Reader(
     {"a.csv": contents.events()},
-    _checked(
+    checked(
       event_sources.load, stream="stream", mark="mark", ties="spread", window=9
     ),
   ),
   "series in archives": Reader(
-    {"file": contents.npz()}, _one(_checked(npz_series.load, **_DIVIDED))
+    {"file": contents.npz()}, one(checked(npz_series.load, **_DIVIDED))
   ),
   "series in ts": Reader(
     {"file": contents.ts("1,2:a", "3,4,?:b", "5:a", "6:b")},
-    _one(_checked(ts_series.load, missing="mean", **_DIVIDED)),
+    one(checked(ts_series.load, missing="mean", **_DIVIDED)),
   ),
   "texts": Reader(
-    {"a.txt": b"To be or not to be" * 4}, _checked(text_sources.load)
+    {"a.txt": b"To be or not to be" * 4}, checked(text_sources.load)
   ),
   "pictures": Reader(
     {
@@ -348,27 +238,19 @@ READERS = {
       for kind in "ab"
       for i in range(4)
     },
-    _checked(image_sources.load, **_DIVIDED),
+    checked(image_sources.load, **_DIVIDED),
     share=0.3,
   ),
   "preparation": Reader(
-    {"file": _PREPARED}, _one(lambda f: _prepared(f.read_bytes()))
+    {"file": _PREPARED}, one(lambda f: _prepared(_limits.read_bytes(f)))
   ),
   "json": Reader(
-    {"file": _TENSORS}, _one(lambda f: _json.loads(f.read_bytes()))
-  ),
-  "metrics.jsonl": Reader(
-    {
-      "file": contents.lines('{"step": 1, "loss": [1.5, "NaN"]}', '{"step": 2}')
-    },
-    _one(scalars.read),
-  ),
-  "integrity.json": Reader(
-    {"integrity.json": _RECORD.encode()}, integrity.read
+    {"file": model_readers.TENSORS},
+    one(lambda f: _json.loads(_limits.read_bytes(f))),
   ),
   "pickles": Reader(
     {"file": pickle.dumps(np.array(_watch(), object), 3)},
-    _one(lambda f: _pickles.loads(f.read_bytes())),
+    one(lambda f: _pickles.loads(_limits.read_bytes(f))),
   ),
   "watch": Reader(
     {"watch.npy": contents.npy(np.array(_watch(), object))}, _read_watch
@@ -378,76 +260,75 @@ READERS = {
     _arrays(), lambda folder: arrays.load(folder, "forward_fill")
   ),
   "fm index": Reader(_index(), fm_index.load),
-  "archives": Reader({"file": _recorded()}, _one(trajectories.load)),
+  "archives": Reader({"file": contents.recorded()}, one(trajectories.load)),
   "arrays in archives": Reader(
     {"file": contents.npy(np.arange(6.0))},
-    _one(_cache.read),
+    one(_cache.read),
     contents.zipped("a.npy"),
   ),
-  "idx": Reader(_fashion(), _checked(lambda path: images.fashion(path=path))),
+  "idx": Reader(_fashion(), checked(lambda path: images.fashion(path=path))),
   "idx.gz": Reader(
     {"file": contents.idx(np.zeros((3, 4), np.uint8))},
-    _one(images._read_idx),
+    one(images._read_idx),
     gzip.compress,
   ),
   "gz": Reader(
     {"file": gzip.compress(contents.idx(np.zeros((3, 4), np.uint8)))},
-    _one(images._read_idx),
+    one(images._read_idx),
   ),
-  "cifar": Reader(_CIFAR, _checked(cifar.load, valid_fraction=0)),
-  "png": Reader({"file": contents.png(_PIXELS)}, _one(lra._read_png)),
-  "pixels of png": Reader({"file": _PIXELS}, _one(lra._read_png), contents.png),
+  "cifar": Reader(_CIFAR, checked(cifar.load, valid_fraction=0)),
+  "png": Reader({"file": contents.png(_PIXELS)}, one(lra._read_png)),
+  "pixels of png": Reader({"file": _PIXELS}, one(lra._read_png), contents.png),
   "csv": Reader(
     {"file": contents.table()},
-    _one(_checked(ett.load, input_length=3, horizon=2)),
+    one(checked(ett.load, input_length=3, horizon=2)),
   ),
   "csv in zip": Reader(
     {"file": _HOURLY},
-    _one(lambda f: forecast_windows._unzipped(f)),
+    one(lambda f: forecast_windows._unzipped(f)),
     contents.zipped("a.csv"),
   ),
   "csv of anomalies": Reader(
-    {"file": _ANOMALIES},
-    _one(lambda f: anomalies.parse_csv(f.read_text("utf-8", "replace"), "")),
+    {"file": _ANOMALIES}, _packaged("file", lambda: anomalies._read("a", "b"))
   ),
   "bible": Reader(
     {"file": b"Ge1:1 In the\nGe1:2 And the\nEx1:1 Now these\n"},
-    _one(lambda f: text._documents_of_bible(f.read_bytes(), "book")),
+    one(lambda f: text._documents_of_bible(_limits.read_bytes(f), "book")),
   ),
   "hhar": Reader(
     {"file": _HHAR},
-    _one(_checked(hhar.load, **_DOMAINS)),
+    one(checked(hhar.load, **_DOMAINS)),
   ),
   "wisdm": Reader(
     {"file": _WISDM},
-    _one(_checked(wisdm.load, min_records=1, **_DOMAINS)),
+    one(checked(wisdm.load, min_records=1, **_DOMAINS)),
   ),
   "uci_har": Reader(
     _har(),
-    _checked(uci_har.load, source=1, target=2, valid_fraction=0),
+    checked(uci_har.load, source=1, target=2, valid_fraction=0),
     share=0.3,
   ),
-  "uwave": Reader(_UWAVE, _checked(uwave.load, valid_fraction=0)),
+  "uwave": Reader(_UWAVE, checked(uwave.load, valid_fraction=0)),
   "uea": Reader(
     _UEA | {"T/T_TEST.ts": contents.ts("1:2:b")},
-    _checked(
+    checked(
       lambda folder: ts_series.archive(
         folder / "T/T_TRAIN.ts", folder / "T/T_TEST.ts", missing="mask"
       )
     ),
   ),
   "time stamps": Reader(_STAMPED, lambda folder: uea.read_ts(folder / "t.ts")),
-  "speech": Reader(_speech(), _checked(speech_commands.load)),
+  "speech": Reader(_speech(), checked(speech_commands.load)),
   "lra listops": Reader(
     {
       f"basic_{b}.tsv": contents.lines(f"{_TOKENS}\t3", "5\t5")
       for b in _BATCHES
     },
-    _checked(lra.listops),
+    checked(lra.listops),
   ),
   "lra text": Reader(
     {f"{b}.tsv": contents.lines("1\tGood film", "0\tBad") for b in _BATCHES},
-    _checked(lra.text, max_length=16),
+    checked(lra.text, max_length=16),
   ),
   "lra retrieval": Reader(
     {
@@ -456,33 +337,24 @@ READERS = {
       )
       for p in _PARTS
     },
-    _checked(lra.retrieval, max_length=8),
+    checked(lra.retrieval, max_length=8),
   ),
-  "lra pathfinder": Reader(_pathfinder(), _checked(lra.pathfinder), share=0.3),
-  "safetensors": Reader(
-    {"file": _safetensors(_TENSORS)}, _one(safetensors_file.read)
-  ),
-  "header of safetensors": Reader(
-    {"file": _TENSORS}, _one(safetensors_file.read), _safetensors
-  ),
-  "models": Reader(
-    {"file": _TRAINED.read_bytes()}, _one(model_file.load), share=0.5
-  ),
-  "JSON of models": Reader(
-    {"file": _described()}, _one(model_file.load), _trained, share=0.5
-  ),
-  "policies": Reader(
-    {"file": json.dumps(_POLICY).encode()},
-    _one(policies.load),
-    _untrained,
-    share=0.5,
-  ),
-  "networks": Reader(
-    {"file": json.dumps(_NETWORK).encode()},
-    _one(network_file.load),
-    _untrained,
-    share=0.5,
-  ),
-  "mamba": Reader(_model("mamba"), huggingface.load, share=0.1),
-  "mamba2": Reader(_model("mamba2"), huggingface.load, share=0.1),
+  "lra pathfinder": Reader(_pathfinder(), checked(lra.pathfinder), share=0.3),
 }
+READERS |= {
+  f"{name}, again": READERS[name]._replace(
+    read=again(READERS[name].read, place)
+  )
+  for name, place in (
+    ("long tables", ""),
+    ("wide tables", ""),
+    ("parquet", ""),
+    ("forecast tables", ""),
+    ("event tables", ""),
+    ("series in archives", "file"),
+    ("series in ts", "file"),
+    ("texts", ""),
+    ("pictures", ""),
+  )
+}
+READERS |= model_readers.READERS | table_readers.READERS | text_readers.READERS

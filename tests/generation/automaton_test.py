@@ -1,9 +1,11 @@
 import itertools
 import json
+import operator
 import re
 import time
 import tracemalloc
 
+import chex
 import hypothesis
 from hypothesis import strategies
 import jax
@@ -154,6 +156,50 @@ def test_beams_write_what_the_pattern_says():
   assert np.all(np.isfinite(found.log_prob))
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+def test_beams_end_where_the_pattern_does(groups):
+  config = nn.NetworkConfig(nn.StackConfig("gru", d_model=8, num_layers=1))
+  network = nn.SequenceNetwork(config, 4, 4)
+  prompt = jnp.asarray([[1, 2]])
+  variables = jax.jit(network.init)(jax.random.key(0), prompt)
+  tokens = [b"c", b"d", b"a", b"b"]
+  constraint = automaton.compile_pattern("a|cd", tokens=tokens)
+
+  def search(prompt, length, beams=2 * groups, groups=groups, **options):
+    return generation.beam_search(
+      *(network, variables, prompt, length),
+      beams=beams,
+      groups=groups,
+      **options,
+    )
+
+  # As `generate` does, beams repeat their last token.
+  texts = {(2, 2, 2, 2): [2], (0, 1, 1, 1): [0, 1]}
+  found = search(prompt, 4, constraint=constraint, length_penalty=0.5)
+  short = search(prompt, 2, constraint=constraint, length_penalty=0.5)
+  np.testing.assert_array_equal(found.log_prob, short.log_prob)
+  np.testing.assert_array_equal(found.selection, short.selection)
+  assert np.isfinite(found.log_prob).all()
+  for group in range(groups):
+    rows = [tuple(row) for row in np.asarray(found.tokens[0, group]).tolist()]
+    assert set(rows) == set(texts)
+    for beam, row in enumerate(rows):
+      assert found.count[0, group, beam] == len(texts[row])
+      whole = jnp.asarray([[1, 2, *texts[row]]])
+      _, states = network.apply(variables, whole)
+      ours = jax.tree.map(operator.itemgetter((0, group, beam)), found.states)
+      states = jax.tree.map(operator.itemgetter(0), states)
+      chex.assert_trees_all_close(ours, states, rtol=1e-5)
+  # Or they are dropped.
+  options = {"beams": 2, "groups": 1, "end_at_match": False}
+  dropped = search(prompt, 2, constraint=constraint, **options)
+  assert dropped.tokens[0, 0, 0].tolist() == [0, 1]
+  np.testing.assert_array_equal(jnp.isfinite(dropped.log_prob[0]), [[1, 0]])
+  best = generation.ranked(found, length_penalty=0.5)
+  scores = best.log_prob / best.count**0.5
+  assert np.all(np.diff(scores[0]) <= 0)
+
+
 @pytest.mark.parametrize(
   ("pattern", "place", "message"),
   [
@@ -192,6 +238,7 @@ def test_the_place_of_a_mistake_is_its_first_character(pattern, place, message):
   [
     ("(a{999}){999}", "fewer than 200000 states"),
     (b"[^\\x00-\\xff]", "no text matches it"),
+    ("", "pattern: only the empty text matches it. Pass an end_token."),
     (7, "pattern: got 7, expected a str or bytes"),
   ],
 )
@@ -328,3 +375,8 @@ def test_odd_tokens():
   many = [b"a"] * 2**20
   with pytest.raises(ValueError, match="pattern: got '603 states', expected a"):
     automaton.compile_pattern("a{600}", tokens=many)
+
+
+def test_a_mistaken_pattern_is_shown_as_it_was_written():
+  with pytest.raises(ValueError, match=r"pattern: got '\\d\(\\', at place 4 "):
+    automaton.compile_pattern("\\d(\\")

@@ -150,7 +150,7 @@ def test_as_many_beams_as_sequences_find_the_best(end, penalty):
     )
     # There is no other sequence for the beams that are left.
     assert np.all(np.asarray(found.log_prob[0, count:]) == -np.inf)
-    best = generation.ranked(found, end_token=end, length_penalty=penalty)
+    best = generation.ranked(found, length_penalty=penalty)
     np.testing.assert_array_equal(best.tokens, found.tokens[0])
 
 

@@ -261,12 +261,15 @@ def test_messages_name_fields_and_are_short():
     assert message.startswith("max_tokens: got 111")
     assert message.endswith("111, expected an integer from 1 to 4096.")
     assert len(message) < 1100
-    for regex in ("\ud800", "[^\\s\\S]"):
-      status, message = _posted(address, prompt="a", regex=regex)
-      assert (status, message) == (
-        400,
-        "regex: no text of the tokens matches it.",
-      )
+    status, message = _posted(address, prompt="a", regex="[^\\s\\S]")
+    assert (status, message) == (
+      400,
+      "regex: no text of the tokens matches it.",
+    )
+    for half in ({"prompt": "\ud800"}, {"prompt": "a", "regex": "\udfff"}):
+      status, message = _posted(address, **half)
+      assert status == 400
+      assert message.startswith("body: got half of a character, expected")
 
 
 def _begun_body(address, rest):

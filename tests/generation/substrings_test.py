@@ -37,7 +37,7 @@ def _search(arrays, index, beams, **options):
     4,
     beams=beams,
     constraint=substrings.within(index),
-    **({"renormalize": False} | options),
+    **({"renormalize": False, "end_at_match": False} | options),
   )
 
 

@@ -17,6 +17,7 @@ import pytest
 from jaxseq.interop import huggingface
 from jaxseq.interop import peft_modules
 from jaxseq.interop import safetensors_file
+from tests import limited
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden"
 MODELS = sorted(path.name for path in (GOLDEN / "adapt/lora").iterdir())
@@ -82,6 +83,22 @@ def _load(adapter):
     ("layer_replication", [[0, 2]], "layer_replication: got"),
     ("r", 4, r"expected \(r, in\) and \(out, r\) with r = 4"),
     ("use_dora", True, "expected .*'magnitude'.*, by adapter_config.json"),
+    ("use_rslora", "x", "use_rslora: got 'str', expected a boolean"),
+    ("r", None, "r: got None, expected an integer of at least 1"),
+    ("lora_alpha", float("nan"), "not JSON .NaN is no number of JSON"),
+    ("lora_alpha", float("inf"), "not JSON .Infinity is no number of JSON"),
+    ("lora_alpha", 1e308, "s B A: got 'up to .*, expected .* float32 holds"),
+    ("lora_alpha", "x", "lora_alpha: got 'x', expected a finite number"),
+    ("lora_alpha", None, "lora_alpha: got None, expected a finite number"),
+    ("lora_alpha", [8], r"lora_alpha: got \[8\], expected a finite number"),
+    ("alpha_pattern", {"q": "x"}, "alpha_pattern: q: got 'x', expected a fini"),
+    ("rank_pattern", {"q": 0}, "rank_pattern: q: got 0, expected an integer"),
+    ("rank_pattern", ["q"], "rank_pattern: got 'list', expected an object"),
+    ("rank_pattern", "q", "rank_pattern: got 'str', expected an object"),
+    ("rank_pattern", {"(q": 8}, "rank_pattern: got '.q', expected a regular"),
+    ("rank_pattern", {"(?i)q": 8}, "expected a regular expression .global fl"),
+    ("rank_pattern", {"q{9" + "9" * 20 + "}": 8}, "expected a regular express"),
+    ("rank_pattern", {"q" * 2000: 8}, "characters: got 2000, expected at most"),
   ],
 )
 def test_other_computations_are_refused(adapter, field, value, message):
@@ -90,6 +107,50 @@ def test_other_computations_are_refused(adapter, field, value, message):
   path.write_text(json.dumps({**contents, field: value}))
   with pytest.raises(ValueError, match=message):
     _load(adapter)
+
+
+def test_patterns_without_an_end_are_refused(adapter):
+  path = adapter / "adapter_config.json"
+  contents = json.loads(path.read_text())
+  keys = ["(([a-z0-9_.]*)*)*!", "(a|.)" * 40, ".?" * 60, ".*" * 8 + "!"]
+  # Nothing can interrupt `re`, so that a child tries it.
+  printed = limited.run(
+    f"""
+    import json, pathlib
+    from jaxseq.interop import peft_modules
+    path = pathlib.Path({str(path)!r})
+    for key in {keys!r}:
+      contents = {contents!r} | {{"alpha_pattern": {{key: 3}}}}
+      path.write_text(json.dumps(contents))
+      try:
+        peft_modules.read(path.parent)
+      except ValueError as error:
+        print(error)
+    """,
+    seconds=20,
+  )
+  assert printed.count("a pattern that can be tried in fewer ways") == len(keys)
+
+
+def test_patterns_of_names_are_found(adapter):
+  path = adapter / "adapter_config.json"
+  contents = json.loads(path.read_text())
+  names = peft_modules.read(adapter)
+  patterns = {
+    r"^model\.layers\.0\.mamba\.in_proj": 3,
+    r"layers\.(1|2|30)\..*in_proj": 5,
+    "in_proj": 7,
+  }
+  path.write_text(json.dumps(contents | {"alpha_pattern": patterns}))
+  for name, module in peft_modules.read(adapter).items():
+    alpha = contents["lora_alpha"]
+    if name.endswith("in_proj"):
+      alpha = 3 if ".0." in name else 5 if ".1." in name else 7
+    assert module.scale == alpha / contents["r"], name
+  assert "model.layers.0.mamba.in_proj" in names
+  path.write_bytes(json.dumps(contents).encode("utf-16"))
+  with pytest.raises(ValueError, match="adapter_config.json is not JSON"):
+    peft_modules.read(adapter)
 
 
 def test_a_module_that_is_not_there_is_named(adapter):

@@ -166,9 +166,9 @@ def test_what_is_no_file_gets_one_sentence(load, tmp_path):
   os.mkfifo(pipe)
   loop.symlink_to(loop)
   for path, message in (
-    (pipe, "it is no file but a pipe"),
+    (pipe, "got a pipe or a device, expected a file"),
     (tmp_path, "is a directory, expected"),
-    (pathlib.Path("/dev/zero"), "it is no file"),
+    (pathlib.Path("/dev/zero"), "got a pipe or a device"),
     (loop, "is a symbolic link to itself"),
   ):
     with pytest.raises(ValueError, match=message):

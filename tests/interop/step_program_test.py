@@ -1,6 +1,7 @@
 """Steps of networks as programs, run where jaxseq cannot be imported."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -92,6 +93,32 @@ def test_what_was_altered_is_refused(tmp_path):
   (tmp_path / "gru.bin").write_bytes(b"")
   with pytest.raises(ValueError, match=r"gru\.bin is not the file"):
     step_program.read(path)
+
+
+@pytest.mark.parametrize(
+  ("files", "message"),
+  [
+    (["gru.bin"], "files: got 'list', expected an object"),
+    ("gru.bin", "files: got 'str', expected an object"),
+    (None, "files: got 'NoneType', expected an object"),
+    ({"a" * 5000: ""}, "files: got 'aaa.*, expected names of files beside it"),
+    ({"../gru.bin": ""}, "expected names of files beside it"),
+    ({"a\0": ""}, "expected names of files beside it"),
+    ({"pipe": ""}, "pipe: got a pipe or a device, expected a file"),
+    ({"zero": ""}, "zero: got a pipe or a device, expected a file"),
+    ({"folder": ""}, "describes no whole program"),
+  ],
+)
+@pytest.mark.timeout(60)
+def test_files_that_are_none_are_refused(tmp_path, files, message):
+  os.mkfifo(tmp_path / "pipe")
+  (tmp_path / "zero").symlink_to("/dev/zero")
+  (tmp_path / "folder").mkdir()
+  described = {"format": 1, "files": files}
+  described["sha256"] = step_program._sha256(step_program._canonical(described))
+  (tmp_path / "gru.json").write_text(json.dumps(described))
+  with pytest.raises(ValueError, match=message):
+    step_program.read(tmp_path / "gru.json")
 
 
 def test_a_description_is_of_one_program(tmp_path):

@@ -51,6 +51,13 @@ def cases(marks=(), few=False):
       )
 
 
+def every(marks=()):
+  """Yields the same, but only those with other options are marked."""
+  for case in cases(marks):
+    name, options = case.values[0]
+    yield case if options else pytest.param((name, ()), id=name)
+
+
 def plain_cases(marks=()):
   """Returns each mixer with its defaults; so marked those like others."""
   return [

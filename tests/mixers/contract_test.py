@@ -218,6 +218,46 @@ def test_nothing_undefined_passes_a_reset_backwards(x64, mixer, gradients):
     chex.assert_trees_all_close(got, expected, **_FLOAT64)
 
 
+_EPISODES = slice(0, 2), slice(2, 4), slice(4, 6)
+
+
+@pytest.mark.parametrize(
+  "mixer", list(cases.every(pytest.mark.slow)), indirect=True
+)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_undefined_numbers_stay_in_their_episode(mixer, dtype):
+  """Of inputs and of cotangents: to other episodes they make no difference."""
+  params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), mixer.params)
+  x, weights = (cases.sequence(2, 6, dtype=dtype, seed=seed) for seed in (0, 1))
+  fresh = mixer.module.initial_state(mixer.config, (2,), jnp.float32)
+  reset = jnp.zeros((2, 6), bool).at[:, np.array([2, 4])].set(True)
+
+  @jax.jit
+  def run(x, weights):
+    apply = functools.partial(mixer.module.apply, mixer.config, params)
+    (y, end), pull = jax.vjp(lambda *x: apply(*x, reset), x, fresh)
+    return y, pull((weights, jax.tree.map(jnp.zeros_like, end)))
+
+  for number, episode in enumerate(_EPISODES):
+    # Without a part in the loss, but for undefined cotangents.
+    others = weights.at[:, episode].set(0)
+    inside = np.isin(np.arange(6), np.r_[episode])
+
+    def rest(y, gradients, inside=inside, first=number == 0):
+      d_x, d_state = gradients
+      return y[:, ~inside], d_x[:, ~inside], None if first else d_state
+
+    expected = rest(*jax.device_get(run(x, others)))
+    for bad in (np.nan, np.inf):
+      for place in (episode, episode.start, episode.stop - 1):
+        got = run(x.at[:, place].set(bad), others)
+        chex.assert_trees_all_equal(rest(*jax.device_get(got)), expected)
+        y, (d_x, d_state) = jax.device_get(run(x, others.at[:, place].set(bad)))
+        chex.assert_trees_all_equal(rest(y, (d_x, d_state)), expected)
+        # It is not hidden where it belongs.
+        assert not np.all(np.isfinite(d_x[:, place].astype("f4")))
+
+
 # 4. Causality.
 
 

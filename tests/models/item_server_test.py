@@ -1,6 +1,7 @@
 """The server of recommendations: what it lists, follows, and refuses."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -69,6 +70,60 @@ def _refusals(client):
   large = client.post("/v1/events", content=b" " * (2**20 + 1))
   assert large.status_code == 413
   assert "no such route" in client.get("/v1/lists").json()["error"]["message"]
+
+
+def test_the_least_recent_users_are_forgotten():
+  model = cases.case("recommendation").model
+  client = testclient.TestClient(item_server.make_app(model, users=2))
+
+  def take(user, item):
+    event = {"user": user, "item": item}
+    assert client.post("/v1/events", json=event).status_code == 200
+
+  def ask(user):
+    return client.post("/v1/recommend", json={"user": user})
+
+  take("a", "3")
+  take("b", "7")
+  # Who asks is as recent as who sends.
+  first = ask("a").json()
+  take("c", "5")
+  assert ask("b").status_code == 400
+  assert "one that has sent an event" in ask("b").json()["error"]["message"]
+  assert ask("a").json() == first
+  # The row of another user has nothing of them.
+  take("b", "3")
+  take("a", "3")
+  assert ask("b").json()["items"] == first["items"]
+  assert ask("c").status_code == 400
+
+
+def test_names_have_a_length_and_whole_characters():
+  model = cases.case("recommendation").model
+  app = item_server.make_app(model, name_length=9)
+  client = testclient.TestClient(app)
+  for body, message in (
+    ({"user": "a" * 10, "item": "3"}, "user: characters: got 10, expected at"),
+    ({"user": "a", "item": "3" * 10}, "item: characters: got 10, expected at"),
+    ({"user": "\ud800", "item": "3"}, "body: got half of a character"),
+    ({"user": "a", "\udfff": "3"}, "body: got half of a character"),
+  ):
+    for path in ("events", "recommend"):
+      if path == "recommend" and "half" not in message:
+        continue
+      answer = client.post(f"/v1/{path}", content=json.dumps(body))
+      assert answer.status_code == 400
+      assert answer.json()["error"]["message"].startswith(message)
+  # UTF-8 of a half, and other encodings.
+  for content in (
+    b'{"user": "\xed\xa0\x80"}',
+    '{"user": "a"}'.encode("utf-16"),
+  ):
+    assert client.post("/v1/events", content=content).status_code == 400
+  # Nothing was taken.
+  for user in ("a" * 10, "\ud800"):
+    answer = client.post("/v1/recommend", content=json.dumps({"user": user}))
+    assert answer.status_code == 400
 
 
 def test_a_client_that_leaves_within_its_body_is_no_error():

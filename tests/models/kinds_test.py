@@ -11,10 +11,15 @@ import numpy as np
 import pytest
 
 from jaxseq import data
+from jaxseq import models
+from jaxseq import nn
+from jaxseq.data import rna
 from jaxseq.dts import evaluation
 from jaxseq.models import token_model
 from jaxseq.tasks import events
 from jaxseq.tasks import language
+from jaxseq.tasks import masked_language
+from jaxseq.tasks import tree_scores
 from jaxseq.tasks.point_processes import event_answers
 from jaxseq.tasks.point_processes import gap_mixture
 from tests.models import cases
@@ -57,6 +62,34 @@ def test_classes_have_the_accuracy_of_the_evaluation():
   np.testing.assert_array_equal(each, found.arrays["probability"])
   loss = -np.log(each[np.arange(6), case.splits.test.targets]).mean()
   np.testing.assert_allclose(loss, metrics["test_loss"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["classification", "codes"])
+def test_targets_that_are_unknown_stay_empty(kind):
+  case = cases.case(kind)
+  given = examples(case)
+  targets = given.dataset.targets.copy()
+  targets[2] = -1
+  given = given._replace(dataset=given.dataset._replace(targets=targets))
+  rows = from_csv(case.model.predict(given))
+  assert [word == "" for word in rows["target"]] == (targets < 0).tolist()
+
+
+def test_targets_of_documents_without_sections_stay_empty(tmp_path):
+  case = cases.case("segmentation")
+  given = examples(case)
+  targets = given.dataset.targets.copy()
+  targets[1] = -1
+  given = given._replace(dataset=given.dataset._replace(targets=targets))
+  found = case.model.predict(given)
+  rows = from_csv(found)
+  empty = [word == "" for word in rows["target"]]
+  assert empty == [name == "s1" for name in rows["id"]]
+  assert set(rows["target"]) == {"", "0", "1"}
+  parquet = pytest.importorskip("pyarrow.parquet")
+  found.write(tmp_path / "a.parquet")
+  read = parquet.read_table(tmp_path / "a.parquet")["target"].to_pylist()
+  assert [value is None for value in read] == empty
 
 
 def test_raw_arrays_are_prepared_as_in_training():
@@ -329,6 +362,72 @@ def test_strange_windows_score_high_whatever_is_beside_them():
   assert scores.argmax() == 3
   alone = case.model.predict(data.take(strange, slice(3, 4)))["anomaly_score"]
   np.testing.assert_allclose(alone[0], scores[3], rtol=1e-5)
+
+
+def test_sentences_of_words_have_trees(tmp_path):
+  path = tmp_path / "a.txt"
+  path.write_text("The cat saw the dog.\nThe dog slept.\n" * 8)
+  splits = data.load("letters", path=path, words=2)
+  stack = nn.StackConfig("gru", d_model=8, num_layers=1, bidirectional=True)
+  arm = masked_language.ArmConfig(
+    nn.NetworkConfig(stack), batch_size=4, parser=1, parser_heads=2
+  )
+  problem = masked_language.Problem(arm, splits)
+  variables = jax.jit(problem.init)(jax.random.key(0))
+  kind = "masked_language"
+  model = models.make(kind, problem.network, variables, splits)
+  path.write_text("The quark saw the dog.\nDog\n")
+  found = model.predict(path)
+  assert found["unknown"].tolist() == [1, 0]
+  first, second = found["tree"]
+  assert second == "(dog)"
+  words = ["the", "<unk>", "saw", "the", "dog", "."]
+  assert first.replace("(", "").replace(")", "").split() == words
+  dataset = model.examples(path).dataset
+  parse = problem.network.apply(
+    variables, dataset.inputs, dataset.lengths, method="parse"
+  )
+  parse = tree_scores.words_of(parse, dataset.lengths - 2)
+  assert first == tree_scores.bracketed(words, parse.distance[0])
+  heads = np.asarray(tree_scores.heads_of(parse))
+  assert found["heads"].tolist() == [" ".join(map(str, heads[0] + 1)), "0"]
+  # A network without a parser, or of letters, has none of these columns.
+  plain = cases.case(kind).model.predict(["GCA"])
+  assert not {"tree", "heads", "unknown"} & set(plain)
+  # Masked words have rows of their own, beside the tree of the sentence.
+  found = model.predict(["the <mask> saw the <mask>"])
+  assert list(found)[:3] == ["id", "position", "word"]
+  assert found["position"].tolist() == [1, 4]
+  assert len(set(found["tree"])) == 1
+
+
+def test_pairs_of_a_file_are_structures(tmp_path):
+  case = cases.case("pairs")
+  path = tmp_path / "a.fasta"
+  # Five letters have one pair at most, three have none.
+  path.write_text(f">a\n{'GCAUA' * 6}\n>b\nGAAAC\n>c\nGAC\n")
+  found = case.model.predict(path)
+  structures = dict(zip(found["id"], found["structure"]))
+  assert list(map(len, structures.values())) == [30, 5, 3]
+  for name, brackets in structures.items():
+    rows = found["id"] == name
+    partners = rna.partners_of(brackets)
+    opened = np.flatnonzero(partners > np.arange(len(brackets)))
+    if not len(opened):
+      opened, partners = [-1], np.array([-1])
+    np.testing.assert_array_equal(found["position"][rows], opened)
+    np.testing.assert_array_equal(found["partner"][rows], partners[opened])
+  assert structures["c"] == "..."
+  assert from_csv(found)["probability"][-1] == ""
+  # As many pairs as the evaluation counts.
+  rows = case.model.predict(case.splits.test)
+  counts = case.problem.counts(
+    case.problem.network.apply(
+      case.variables, case.splits.test.inputs, case.splits.test.lengths
+    ),
+    case.splits.test,
+  )
+  assert (rows["position"] >= 0).sum() == counts["predicted"] > 0
 
 
 @pytest.mark.slow

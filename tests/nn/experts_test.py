@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jaxseq import nn
+from jaxseq.nn import _expert_products
 from jaxseq.nn import experts
 from jaxseq.nn import feedforward
 
@@ -98,28 +99,127 @@ def test_each_element_passes_its_best_experts(name):
 
 
 @pytest.mark.slow
-def test_few_and_many_elements_and_sorted_rows_agree():
+def test_few_and_many_elements_agree():
   routing = ROUTINGS["softmax"]
   module, variables, x = make(routing)
   y = jax.jit(module.apply)(variables, x)
   few = jnp.concatenate([module.apply(variables, x[i : i + 1]) for i in (0, 7)])
   np.testing.assert_allclose(few, y[jnp.asarray([0, 7])], **CLOSE)
-  params = variables["params"]
-  logits = x @ params["router"]["kernel"]
-  arguments = x, *experts.route(logits, routing)
-  matrices = tuple(params[name] for name in ("in", "gate", "out"))
+
+
+def every_row_through_every_expert(kind, x, chosen, shares, *matrices):
+  """The plain form, where nothing overflows."""
+
+  def each(number, matrices):
+    *inner, out = matrices
+    share = jnp.sum(jnp.where(chosen == number, shares, 0), axis=-1)
+    part = feedforward.hidden(kind, *(x @ W for W in inner)) @ out
+    return share[:, None] * part
+
+  return jax.vmap(each)(jnp.arange(len(matrices[0])), matrices).sum(0)
+
+
+@pytest.mark.parametrize("form", ["blocked", "ragged"])
+@pytest.mark.parametrize(
+  ("routing", "rows"),
+  [
+    (experts.Routing(4, 2), 12),
+    (experts.Routing(4, 4, kind="relu2"), 12),
+    (experts.Routing(16, 3, kind="geglu"), 70),
+    (experts.Routing(2, 1), 37),
+  ],
+  ids=str,
+)
+def test_sorted_rows_have_values_and_gradients_of_the_plain_form(
+  x64, form, routing, rows
+):
+  keys = jax.random.split(jax.random.key(0), 5)
+  count = 2 + feedforward.KINDS[routing.kind].gated
+  # Experts that nobody chooses, and uneven numbers of rows.
+  logits = jax.random.normal(keys[0], (rows, routing.experts))
+  logits = logits + jnp.linspace(-2, 2, routing.experts)
+  chosen, shares = experts.route(logits, routing)
+  x = jax.random.normal(keys[1], (rows, 5))
+  matrices = [
+    jax.random.normal(key, (routing.experts, 5, 5)) for key in keys[-count:]
+  ]
 
   def run(function):
-    def loss(x, shares, matrices):
-      y = function("swiglu", x, arguments[1], shares, *matrices)
-      return jnp.sum(y**2), y
+    def loss(x, shares, *matrices):
+      y = function(routing.kind, x, chosen, shares, *matrices)
+      return jnp.sum(jnp.sin(y)), y
 
-    run = jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)
-    return jax.jit(run)(x, arguments[2], matrices)
+    over = tuple(range(2 + count))
+    loss = jax.value_and_grad(loss, over, has_aux=True)
+    return jax.jit(loss)(x, shares, *matrices)
 
-  sorted_rows = run(experts._sorted)
-  chex.assert_trees_all_close(sorted_rows, run(experts._one_by_one), **CLOSE)
-  np.testing.assert_allclose(sorted_rows[0][1], y, **CLOSE)
+  chex.assert_trees_all_close(
+    run(getattr(_expert_products, form)),
+    run(every_row_through_every_expert),
+    rtol=1e-10,
+    atol=1e-12,
+  )
+
+
+@pytest.mark.parametrize("form", ["mix", "blocked", "ragged"])
+@pytest.mark.parametrize(
+  ("kind", "dtype", "factor"),
+  [("swiglu", "float16", 300), ("relu2", "float32", 1e20)],
+)
+def test_an_expert_that_overflows_keeps_to_its_rows(form, kind, dtype, factor):
+  chosen = jnp.asarray([[2, 0], [2, 1], [2, 0], [0, 1], [3, 0], [1, 3]])
+  shares = jnp.full(chosen.shape, 0.5)
+  x = jax.random.normal(jax.random.key(1), (6, 5), dtype)
+  count = 2 + feedforward.KINDS[kind].gated
+  matrices = [
+    jax.random.normal(key, (4, 5, 5))
+    for key in jax.random.split(jax.random.key(0), count)
+  ]
+  matrices = [W.at[3].multiply(factor) for W in matrices]
+  function = getattr(_expert_products, form)
+
+  def run(x, chosen, shares, *matrices):
+    y = function(kind, x, chosen, shares, *matrices)
+    return jnp.sum(jnp.where(jnp.isfinite(y), y, 0.0)), y
+
+  slope = jax.jit(jax.grad(run, (0, *range(3, 3 + count)), has_aux=True))
+  (dx, *slopes), y = slope(x, chosen, shares, *matrices)
+  healthy = ~np.any(np.asarray(chosen) == 3, axis=-1)
+  assert not np.isfinite(y[~healthy]).all()
+  assert np.isfinite(y[healthy]).all()
+  assert np.isfinite(dx[healthy]).all()
+  alone = [
+    _expert_products.mix(
+      kind, x[i : i + 1], chosen[i : i + 1], shares[:1], *matrices
+    )
+    for i in range(6)
+  ]
+  close = {"rtol": 1e-2, "atol": 1e-2} if dtype == "float16" else CLOSE
+  np.testing.assert_allclose(
+    y[healthy], jnp.concatenate(alone)[healthy], **close
+  )
+  for own in slopes:
+    assert np.isfinite(own[:3]).all()
+
+
+@pytest.mark.parametrize("name", list(ROUTINGS))
+def test_rows_together_are_what_each_is_alone(name):
+  """Also where an expert has no finite weights."""
+  routing = ROUTINGS[name]
+  module, variables, x = make(routing)
+  params = variables["params"]
+  logits = x @ params["router"]["kernel"]
+  chosen, _ = experts.route(logits, routing, params.get("selection_bias"))
+  counts = jnp.bincount(chosen.reshape(-1), length=routing.experts)
+  rarest = jnp.argmin(jnp.where(counts > 0, counts, len(x)))
+  params["out"] = jnp.asarray(params["out"]).at[rarest].set(jnp.inf)
+  apply = jax.jit(module.apply)
+  together = apply(variables, x)
+  alone = jnp.concatenate([apply(variables, row[None]) for row in x])
+  finite = jnp.isfinite(alone)
+  assert 0 < finite.all(axis=1).sum() < len(x)
+  np.testing.assert_array_equal(jnp.isfinite(together), finite)
+  np.testing.assert_allclose(together[finite], alone[finite], **CLOSE)
 
 
 def test_balance_loss_is_one_where_experts_are_in_equal_use():

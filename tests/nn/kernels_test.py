@@ -57,6 +57,27 @@ def test_on_takes_kernels_and_auto_none_unmeasured(mixer, options, platform):
   assert kernel not in _program(nn.StackConfig(mixer, options, **how), platform)
 
 
+def test_auto_and_on_follow_the_callers_context():
+  """ "auto" takes what the caller says, and nobody takes what is turned off."""
+  x = jax.ShapeDtypeStruct((1, 16, 16), jnp.bfloat16)
+
+  def takes_a_kernel(choice, context):
+    config = nn.StackConfig(
+      "linear_attention", d_model=16, num_layers=1, kernels=choice
+    )
+    model = nn.SequenceModel(config)
+    variables = jax.eval_shape(model.init, jax.random.key(0), x)
+    with recurrence.kernels.choosing_for(*V5E[:2]), context:
+      return "pallas_call" in str(jax.make_jaxpr(model.apply)(variables, x))
+
+  use = recurrence.kernels.use
+  assert takes_a_kernel("auto", use("on"))
+  assert not takes_a_kernel("auto", use("auto"))
+  assert takes_a_kernel("on", use("auto"))
+  assert not takes_a_kernel("on", recurrence.kernels.off())
+  assert not takes_a_kernel("off", use("on"))
+
+
 def test_on_falls_back_where_there_is_no_kernel():
   """Of a GRU on a TPU."""
   config = nn.StackConfig("gru", d_model=16, num_layers=1, kernels="on")

@@ -220,3 +220,24 @@ def test_a_mixers_own_loss_does_not_see_padding(mixer, options):
     np.testing.assert_allclose(loss(wider, _LENGTHS), value, **_CLOSE)
     # Of all rows at their full length it is what it is without lengths.
     np.testing.assert_allclose(loss(x, np.full(4, 9)), loss(x, None), **_CLOSE)
+
+
+@pytest.mark.parametrize("pooling", ["none", "mean", "last"])
+@pytest.mark.parametrize(
+  ("mixer", "options"),
+  [("gru", {"bidirectional": True}), ("attention", {}), ("jrt", {})],
+)
+def test_lengths_may_be_a_list(mixer, options, pooling):
+  own = {"heads": 2, "bidirectional": True} if mixer == "attention" else {}
+  if mixer == "jrt":
+    own = {"heads": 2}
+  stack = nn.StackConfig(mixer, own, d_model=6, num_layers=1, **options)
+  network = nn.SequenceNetwork(nn.NetworkConfig(stack, pooling=pooling), 3)
+  x = jnp.asarray(_rows())
+  variables = jax.jit(network.init)(jax.random.key(0), x)
+  apply = jax.jit(network.apply)
+  y, _ = apply(variables, x, lengths=_LENGTHS.tolist())
+  expected, _ = apply(variables, x, lengths=jnp.asarray(_LENGTHS))
+  np.testing.assert_array_equal(y, expected)
+  eager, _ = network.apply(variables, x, lengths=_LENGTHS.tolist())
+  np.testing.assert_allclose(eager, expected, rtol=1e-5, atol=1e-6)

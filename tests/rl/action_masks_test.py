@@ -414,30 +414,6 @@ def test_masks_of_another_size_and_of_numbers_are_refused():
   action_masks.check(spaces.Discrete(2), spaces.Discrete(4))
 
 
-@pytest.mark.parametrize(
-  "mask",
-  [
-    spaces.Box(-np.inf, 0.0, (3,)),
-    spaces.Box(0, 255, (3,), np.dtype(np.uint8)),
-    spaces.Tuple((spaces.Discrete(2),) * 3),
-    spaces.Discrete(3),
-  ],
-)
-def test_masks_are_arrays_of_flags(mask):
-  space = spaces.Dict({"observation": spaces.Discrete(2), "action_mask": mask})
-  with pytest.raises(ValueError, match="action_mask: .* a Box from 0 to 1"):
-    action_masks.check(space, spaces.Discrete(3))
-
-
-def test_masks_of_whole_numbers_are_flags():
-  for mask in (
-    spaces.Box(0, 1, (3,), np.dtype(np.int8)),
-    spaces.MultiDiscrete((2, 2, 2)),
-  ):
-    parts = {"observation": spaces.Discrete(2), "action_mask": mask}
-    action_masks.check(spaces.Dict(parts), spaces.Discrete(3))
-
-
 def test_checks_find_a_mask_that_allows_nothing():
   env = wrappers.CheckedMasks(SomeActions(chance=0.0))
   key = jax.random.key(0)

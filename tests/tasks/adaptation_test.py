@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,6 +84,26 @@ def test_adapters_are_trained_and_the_network_stays_as_it_is():
   _, changed = train(start, {**problem.data, "base": other})
   assert train._cache_size() == 1
   assert changed["loss"] != metrics["loss"]
+
+
+def test_the_average_of_training_changes_no_metric_of_tests():
+  found, weights = [], []
+  for average in ("token", "example"):
+    arm = _arm(average=average)
+    parts = _parts("sums")
+    problem = chat_adaptation.ChatProblem(arm, _base(), parts, length=32)
+    optimizer = adaptation.make_optimizer(arm, 1)
+    start = supervised.init(problem, optimizer, jax.random.key(1), problem.data)
+    arguments = start.variables, problem.data
+    found.append(
+      {
+        "test": jax.jit(problem.evaluate)(*arguments),
+        "valid": jax.jit(problem.validate)(*arguments),
+      }
+    )
+    weights.append(problem.data["train"].weight.sum())
+  chex.assert_trees_all_close(*found, rtol=1e-5)
+  assert weights[0] != weights[1]
 
 
 def test_packed_rows_have_the_loss_of_unpacked_ones_through_adapters():

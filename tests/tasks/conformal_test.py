@@ -31,6 +31,22 @@ def test_widths_are_order_statistics_of_each_place():
   assert conformal.half_widths(errors[:3]) == {}
 
 
+def test_where_too_few_truths_are_known_there_are_no_ends():
+  errors = np.array([[i, i] for i in range(1, 12)], np.float32)
+  errors[3:, 1] = np.nan
+  found = conformal.half_widths(errors)
+  np.testing.assert_array_equal(found["80"], [10, -1])
+  case = cases.case("forecasting")
+  widths = np.full((3, 2), 0.5, np.float32)
+  widths[:, 1] = -1
+  variables = {**case.variables, conformal.COLLECTION: {"80": widths}}
+  found = jax.jit(forecasting.compute, static_argnums=0)(
+    case.problem.network, variables, {"inputs": case.splits.test.inputs}
+  )
+  assert np.isfinite(found["lower_80"][..., 0]).all()
+  assert np.isnan(found["lower_80"][..., 1]).all()
+
+
 def noise(seed, count, length=6, horizon=2):
   """Independent examples of heavy-tailed noise, of two sizes."""
   rng = np.random.default_rng(seed)

@@ -7,6 +7,9 @@ import pytest
 
 from jaxseq import data
 from jaxseq import nn
+from jaxseq.data import forecast_windows
+from jaxseq.data.sources import windows
+from jaxseq.tasks import conformal
 from jaxseq.tasks import forecasting
 
 OPTIONS = {"input_length": 24, "horizon": 6, "times": 300, "channels": 2}
@@ -160,3 +163,86 @@ def test_wrong_options(splits):
     match="batch_size: got 1000, expected at most [0-9]+, the number of",
   ):
     forecasting.Problem(arm, series)
+
+
+def filled_splits():
+  """Windows of a series that ends early in one of its channels."""
+  rng = np.random.default_rng(0)
+  values = rng.normal(size=(80, 2))
+  values[66:, 1] = np.nan
+  values[rng.random(80) < 0.1, 0] = np.nan
+  series = windows.Series(values, ("a", "b"), np.arange(80.0))
+  return forecast_windows.make_splits(
+    series,
+    (48, 60, 80),
+    4,
+    2,
+    source="shops.csv",
+    license="none",
+    missing="forward_fill",
+  )
+
+
+def _scored(splits, error):
+  known = splits.test.extras.observed[:, 4:]
+  assert 0.2 < known.mean() < 0.8
+  return np.square(error)[known].mean(), np.abs(error)[known].mean()
+
+
+def test_values_that_were_filled_are_not_scored():
+  splits = filled_splits()
+  series = forecasting.spans(splits)
+  network = nn.NetworkConfig(
+    nn.StackConfig("gru", d_model=2, num_layers=1), pooling="last"
+  )
+  arm = forecasting.ArmConfig(network, batch_size=8, objective="mae")
+  problem = forecasting.Problem(arm, series)
+  variables = jax.jit(problem.init)(jax.random.key(0))
+  metrics = jax.jit(problem.evaluate)(variables, problem.data)
+  forecast = jax.jit(problem.network.apply)(variables, splits.test.inputs)
+  mse, mae = _scored(splits, forecast - splits.test.targets)
+  np.testing.assert_allclose(metrics["mse"], mse, rtol=1e-5)
+  np.testing.assert_allclose(metrics["mae"], mae, rtol=1e-5)
+  found = forecasting.baselines(series, period=1)["repeat last"]
+  error = splits.test.targets - splits.test.inputs[:, -1:]
+  mse, mae = _scored(splits, error)
+  np.testing.assert_allclose([found["mse"], found["mae"]], [mse, mae])
+  # Nor are they learnt from.
+  batch = problem.sample(jax.random.key(1), 0, problem.data)
+  key = jax.random.key(2)
+  loss = jax.jit(lambda batch: problem.loss(variables, batch, None, key)[0])
+  other = batch.at[:, 4:, :2].add(7 * (1 - batch[:, 4:, 2:]))
+  assert not np.array_equal(other, batch)
+  np.testing.assert_allclose(loss(other), loss(batch), rtol=1e-6)
+
+
+def test_intervals_come_from_measured_values():
+  splits = filled_splits()
+  # Of the test span, in which a channel ends.
+  splits = splits._replace(valid=splits.test)
+  network = forecasting.make_forecaster(_arm(), 2)
+  variables = jax.jit(network.init)(jax.random.key(0), splits.test.inputs[0])
+  calibrated = forecasting.TASK.outputs.calibrate(network, variables, splits)
+  forecast = jax.jit(network.apply)(variables, splits.test.inputs)
+  error = np.abs(forecast - splits.test.targets)
+  known = splits.test.extras.observed[:, 4:]
+  for place in np.ndindex(2, 2):
+    errors = np.sort(error[:, *place][known[:, *place]])
+    width = errors[conformal.rank(len(errors), 80) - 1]
+    found = calibrated["intervals"]["80"][place]
+    np.testing.assert_allclose(found, width, rtol=1e-5)
+
+
+def test_the_share_of_filled_values_is_told(caplog):
+  filled_splits()
+  assert (
+    "shops.csv: 13.8 % of the values are missing and are filled (missing = "
+    "'forward_fill'), at most 17.5 %, of 'b': errors are measured without"
+  ) in caplog.text
+  values = np.arange(40.0)[:, None].repeat(1, 1)
+  values[32:] = np.nan
+  series = windows.Series(values, ("a",), np.arange(40.0))
+  with pytest.raises(ValueError, match="test: got no measured value, expected"):
+    forecast_windows.make_splits(
+      series, (28, 32, 40), 4, 2, source="s", license="", missing="mean"
+    )

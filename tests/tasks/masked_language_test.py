@@ -106,12 +106,16 @@ def test_pairs_are_counted_over_all_sequences():
   true = batch.extras.partners[:, :, None] == jnp.arange(time)
   true &= batch.extras.partners[:, :, None] > 0
   # The true ones, and as many between the ends, which are none.
-  logits = jnp.where(true, 1.0, -1.0).at[:, 0].set(9.0).at[:, :, 0].set(9.0)
-  metrics, count = problem.score(logits, batch)
-  assert count == len(batch.inputs) * 28 * 27 // 2
-  assert metrics["hits"] == metrics["predicted"] == metrics["true"] > 0
-  metrics, _ = problem.score(-logits, batch)
-  assert metrics["hits"] == 0 < metrics["predicted"]
+  logits = jnp.where(true, 1.0, -9.0).at[:, 0].set(9.0).at[:, :, 0].set(9.0)
+  count = jax.jit(problem.counts)
+  counts = count(logits, batch)
+  assert counts["hits"] == counts["predicted"] == counts["true"] > 0
+  _, number = problem.score(logits, batch)
+  assert number == len(batch.inputs) * 28 * 27 // 2
+  assert count(-9 * jnp.abs(logits), batch)["predicted"] == 0
+  # Pairs with every other base are no structure, however likely they are.
+  counts = count(jnp.full_like(logits, 9.0), batch)
+  assert counts["predicted"] <= len(batch.inputs) * (28 - 3) // 2
   floor = pairs.floors(SPLITS, "test")["Nussinov"]
   assert 0 < floor["f1"] < 1
 

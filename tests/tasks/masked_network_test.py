@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from jaxseq import nn
+from jaxseq.mixers.keys_and_values import attention
+from jaxseq.nn import structformer
 from jaxseq.tasks import base
 from jaxseq.tasks import masked_network
 from jaxseq.tasks.masked_network import MaskedNetwork
@@ -199,4 +201,58 @@ def test_the_head_of_pairs_of_the_release(golden):
     again = jax.jit(head.apply)(variables, padded, jnp.full(len(x), length))
     np.testing.assert_allclose(
       again[:, :length, :length], logits, rtol=1e-9, atol=1e-9
+    )
+
+
+def _tiny(**options):
+  own = {"heads": 2, "bidirectional": True}
+  stack = nn.StackConfig("attention", own, d_model=6, num_layers=2, **options)
+  return MaskedNetwork(nn.NetworkConfig(stack), 9, 8)
+
+
+@pytest.mark.parametrize(
+  "options",
+  [
+    {"norm": "none"},
+    {"prenorm": False},
+    {"scan_layers": True, "remat": True},
+    {"parallel": (("attention", {"heads": 2, "bidirectional": True}),)},
+  ],
+  ids=str,
+)
+def test_maps_are_those_of_what_the_mixers_read(options):
+  network = _tiny(**options)
+  tokens, lengths = jnp.asarray([[1, 2, 3, 4], [5, 6, 7, 0]]), [4, 3]
+  variables = jax.jit(network.init)(jax.random.key(0), tokens)
+  maps = masked_network.attention_maps(network, variables, tokens, lengths)
+  assert maps.shape == (2, 4, 4, 4)
+  np.testing.assert_allclose(maps[0].sum(axis=-1), 1, rtol=1e-5)
+  assert not maps[1, :, :, 3:].any()
+  params = variables["params"]
+  x = params["embed"]["embedding"][tokens]
+  x = jnp.where(
+    jnp.asarray(lengths)[:, None, None] > jnp.arange(4)[:, None], x, 0
+  )
+  own = params["stack"].get("layers_0")
+  if own is None:
+    own = jax.tree.map(lambda leaf: leaf[0], params["stack"]["layers"])
+  stack = network.config.stack
+  if stack.norm != "none" and stack.prenorm:
+    centered = x - x.mean(axis=-1, keepdims=True)
+    x = centered / jnp.sqrt(centered.var(axis=-1, keepdims=True) + 1e-6)
+  config = stack.every_layer[0].mixer_config
+  mask = jnp.arange(4) < jnp.asarray(lengths)[:, None]
+  first = attention.weights(config, own["mixer"], x, mask)
+  np.testing.assert_allclose(maps[:, :2], first, rtol=1e-4, atol=1e-5)
+
+
+def test_what_has_no_maps_or_trees_is_refused():
+  network, tokens = _tiny(), jnp.asarray([[1, 2, 3]])
+  variables = jax.jit(network.init)(jax.random.key(0), tokens)
+  with pytest.raises(ValueError, match="parser: got None, expected a structfo"):
+    network.apply(variables, tokens, method="parse")
+  parser = structformer.Config(d_model=6, heads=2)
+  with pytest.raises(ValueError, match="parser: got .*, expected None"):
+    masked_network.attention_maps(
+      network.clone(parser=parser), variables, tokens
     )

@@ -69,6 +69,19 @@ def test_cuts_are_the_highest_of_a_document():
   np.testing.assert_array_equal(starts, [[1, 0, 1, 1, 0], [1, 0, 0, 1, 1]])
 
 
+def test_as_many_cuts_as_probabilities_add_up_to():
+  logits = jnp.full((4, 10), -9.0).at[1].set(9.0).at[2, 4:6].set(9.0)
+  # Two places of a half each: one cut, at one of them.
+  logits = logits.at[3, 6:8].set(0.0)
+  starts = section_scores.cuts(logits, jnp.full(4, 10))
+  np.testing.assert_array_equal(starts.sum(axis=1), [1, 10, 3, 2])
+  np.testing.assert_array_equal(jnp.flatnonzero(starts[2]), [0, 4, 5])
+  assert starts[3, 6:8].any()
+  # Neither the first paragraph nor those behind the end count.
+  padded = jnp.full((1, 10), 9.0).at[0, 1:4].set(-9.0)
+  assert section_scores.cuts(padded, jnp.array([4])).sum() == 1
+
+
 def test_drawn_pairs_are_of_one_section_or_of_two(splits):
   part = splits.train
   starts, lengths = jnp.asarray(part.targets > 0), jnp.asarray(part.lengths)
@@ -84,6 +97,21 @@ def test_drawn_pairs_are_of_one_section_or_of_two(splits):
     section[rows, places] != section[rows, other], differ[rows, places]
   )
   assert 0.3 < differ[valid].mean() < 0.7
+
+
+def test_pairs_know_how_rare_cuts_are(splits):
+  """Half of the pairs of training are in two sections, and few neighbors."""
+  words, lengths = splits.test.extras.words, splits.test.lengths
+  arm = dataclasses.replace(ARM, reads="pairs")
+  network = segmentation.Problem(arm, splits).network
+  variables = network.init(jax.random.key(0), words)
+  before = jnp.maximum(jnp.arange(words.shape[1]) - 1, 0)[None]
+  pairs = network.apply(variables, words, lengths, others=before)
+  neighbors = jax.nn.sigmoid(network.apply(variables, words, lengths))
+  odds = network.rate / (1 - network.rate)
+  np.testing.assert_allclose(
+    neighbors / (1 - neighbors), odds * jnp.exp(pairs), rtol=1e-4
+  )
 
 
 @pytest.mark.parametrize("reads", ["document", "neighbors", "pairs"])
@@ -145,7 +173,8 @@ def test_every_paragraph_of_a_file_has_a_section(tmp_path):
   np.testing.assert_array_equal(found["target"], [1, 0, 1, 0, 0])
   sections = found["section"]
   assert sections[0] == 0
-  assert sections[-1] == round(model.network.rate * 4)
+  expected = found["probability"][1:].sum()
+  assert 0 < sections[-1] == round(expected) < 4
   # Where one begins it is likelier than where none does.
   begins = np.diff(sections) > 0
   chances = found["probability"][1:]

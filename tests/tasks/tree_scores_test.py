@@ -25,6 +25,29 @@ def test_brackets_are_those_of_the_published_code(golden):
     assert pairs == {tuple(x) for x in wanted.tolist() if x[0] >= 0}
 
 
+def test_trees_are_written_in_brackets():
+  assert tree_scores.bracketed("abcd", [1, 3, 1, 9]) == "((a b) (c d))"
+  assert tree_scores.bracketed("abcd", [1, 1, 2]) == "((a b c) d)"
+  assert tree_scores.bracketed(["(", ")", " "], [2, 1]) == "(-LRB- (-RRB- _))"
+  assert tree_scores.bracketed(["one"], []) == "(one)"
+  rng = np.random.default_rng(0)
+  for size in range(2, 12):
+    distance = rng.integers(0, 5, size).astype(float)
+    tree = tree_scores.bracketed([*map(str, range(size))], distance)
+    begins, spans, last = [], set(), -1
+    for part in tree.replace("(", "( ").replace(")", " )").split():
+      if part == "(":
+        begins.append(None)
+      elif part == ")":
+        spans.add((begins.pop(), last))
+      else:
+        last = int(part)
+        begins = [last if x is None else x for x in begins]
+    found = np.argwhere(tree_scores.brackets(distance, size))
+    wanted = {tuple(x) for x in found.tolist()} | {(0, size - 1)}
+    assert spans == wanted
+
+
 def test_scores_count_no_whole_sentence():
   lengths = jnp.array([4, 4, 2])
   left = tree_scores.brackets(jnp.array([[1.0, 2, 3, 0]] * 3), lengths)

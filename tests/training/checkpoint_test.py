@@ -469,3 +469,21 @@ def test_a_pipe_in_the_place_of_the_record_is_damage(damaged):
   record.unlink()
   os.mkfifo(record)
   assert restore(damaged)[0] == 10
+
+
+def test_leaves_that_came_later_are_zeros(tmp_path):
+  """Rests of times, which older checkpoints lack."""
+  old = {"carry": {"time": jnp.arange(3.0)}}
+  new = {"carry": old["carry"] | {"time_rest": jnp.ones(3)}}
+  with checkpoint.Checkpointer(tmp_path) as saved:
+    saved.save(1, old)
+    saved.wait()
+    _, found = saved.restore(new)
+    assert found["carry"]["time"].tolist() == [0, 1, 2]
+    assert found["carry"]["time_rest"].tolist() == [0, 0, 0]
+    with pytest.raises(checkpoint.CheckpointError, match="has no 'carry/more'"):
+      saved.restore({"carry": old["carry"] | {"more": jnp.ones(3)}})
+    saved.save(2, new)
+    saved.wait()
+    _, found = saved.restore(new)
+  assert found["carry"]["time_rest"].tolist() == [1, 1, 1]

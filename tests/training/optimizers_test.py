@@ -285,7 +285,7 @@ def test_vmaps_over_seeds():
       {"warmup_steps": -1},
       "warmup_steps: got -1, expected a finite number of at least 0",
     ),
-    ({"no_decay": "("}, r"pattern '\('"),
+    ({"no_decay": "("}, r"pattern: got '\('"),
     (
       {"groups": (optimizers.Group("rest", "a"),)},
       r"groups: got \['rest'\], expected names of their own",

@@ -1,10 +1,12 @@
 """The run's directory: made, resumed, or refused with a sentence."""
 
+from collections.abc import Mapping
 import dataclasses
 import json
 import logging
 import pathlib
 import sys
+from types import MappingProxyType
 
 import pytest
 
@@ -22,6 +24,7 @@ class Config:
   optim: Optim = Optim()
   num_updates: int = 10
   widths: tuple[int, ...] = (1, 2)
+  options: Mapping[str, object] = MappingProxyType({})
 
 
 def prepare(path, config=None, **options):
@@ -171,6 +174,14 @@ def test_a_field_of_a_later_version_may_have_its_default(tmp_path):
     prepare(tmp_path, other)
   prepare(tmp_path)
   assert "lr" in json.loads(file.read_text())["config"]["optim"]
+
+
+def test_an_option_of_a_later_version_may_be_none(tmp_path):
+  prepare(tmp_path, Config(options=MappingProxyType({"path": "a"})))
+  later = {"path": "a", "time": "when"}
+  with pytest.raises(errors.UserError, match="options.time was not set and"):
+    prepare(tmp_path, Config(options=MappingProxyType(later)))
+  prepare(tmp_path, Config(options=MappingProxyType({**later, "time": None})))
 
 
 def test_fields_that_may_change(tmp_path):

@@ -11,6 +11,8 @@ import os
 import numpy as np
 from numpy import typing as npt
 
+from jaxseq import _limits
+
 MISSING = frozenset(("", "NA", "N/A", "NaN", "nan", "NULL", "null"))
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -46,7 +48,13 @@ def lines(
     text = io.StringIO(content.removeprefix("\ufeff"))
   else:
     # Spreadsheet programs begin a file with a mark of its encoding.
-    text = open(source, encoding="utf-8-sig", errors="replace", newline=newline)
+    text = open(
+      source,
+      encoding="utf-8-sig",
+      errors="replace",
+      newline=newline,
+      opener=_limits.regular,
+    )
   with text:
     numbered = Lines(text, blank)
     try:
@@ -75,7 +83,7 @@ def read(
   rows = []
   with lines(path) as content:
     for line in content:
-      words = line.split()
+      words = plain(line).split()
       if len(words) != width:
         raise ValueError(f"{width} numbers are expected; got {len(words)}.")
       # What is too large for a float becomes an infinity, which is refused.
@@ -90,8 +98,19 @@ def read(
   return np.array(rows, dtype).reshape(-1, width)
 
 
+def plain(text: str) -> str:
+  """Returns a text whose numbers are written in the digits from 0 to 9.
+
+  Python also reads 1_000, and the digits of other scripts.
+  """
+  if "_" in text or not text.isascii():
+    raise ValueError(f"got {text[:40]!r}, expected numbers as 1000 or 1e3.")
+  return text
+
+
 def numbers(words: Iterable[str | float], what: str = "values") -> list[float]:
   """Reads finite numbers that float32 can hold."""
+  words = [plain(x) if isinstance(x, str) else x for x in words]
   values = [float(word) for word in words]
   for number in values:
     if not holds(abs(number)):

@@ -21,6 +21,7 @@ def opened(path: pathlib.Path) -> Any:
     "pyarrow.parquet", "jaxseq[table]", f"{path} is a Parquet file"
   )
   try:
+    _limits.check_regular(path)
     return parquet.ParquetFile(path)
   except _arrow_errors() as error:
     raise _damaged(path, error) from error
@@ -47,6 +48,7 @@ def chunks(
   # What is repeated stays one copy, however often the file repeats it.
   parquet = packages.imported("pyarrow.parquet", "jaxseq[table]", str(path))
   try:
+    _limits.check_regular(path)
     with parquet.ParquetFile(path, read_dictionary=words) as file:
       count = file.metadata.num_rows
       held = 8 * count * max(1, len(column_names))

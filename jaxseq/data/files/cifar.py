@@ -29,7 +29,7 @@ def _read(folder, name, gray):
   advice = "unpack CIFAR-10's binary version there"
   path = datasets.find_file(folder / name, advice)
   _limits.check_within(path, folder)
-  content = np.fromfile(path, np.uint8)
+  content = np.frombuffer(_limits.read_bytes(path), np.uint8)
   if not len(content) or len(content) % _RECORD:
     raise ValueError(
       f"{path} is damaged: records of {_RECORD} bytes are expected; got "

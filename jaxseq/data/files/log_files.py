@@ -1,7 +1,8 @@
 """Files of event logs: CSV, with a row for each event, and XES.
 
-Of XES the names of traces and of their events are read, and no attribute that
-others hold. A document type, with entities of its own, is refused.
+Of XES the names of traces, and the names and times of their events, are read,
+and no attribute that others hold. A document type, with entities of its own, is
+refused. The events of a case are put in the order of their times.
 """
 
 from collections.abc import Mapping
@@ -10,18 +11,41 @@ import gzip
 import hashlib
 import io
 import os
+from typing import NamedTuple
 from xml.parsers import expat
 import zlib
 
+from absl import logging
+import numpy as np
+
 from jaxseq import _limits
 from jaxseq import _validate
+from jaxseq.data import _row_groups
+from jaxseq.data import _time_stamps
 from jaxseq.data import datasets
+from jaxseq.data import table_layouts
 from jaxseq.data.files import _columns
 
 _XES = (".xes", ".gz")
 _EVENT_KEYS = ("concept:name", "lifecycle:transition")
-# The activities of a case and their transitions, in their order.
-Case = list[tuple[str, str]]
+# The column of times in tables that come from XES, and the attribute there.
+_TIME = "time:timestamp"
+
+
+class Event(NamedTuple):
+  """An event of a case.
+
+  Attributes:
+    activity: its name.
+    transition: the step in its activity's life; "" without one.
+    time: as it is written; "" without one.
+    line: of the file, for messages.
+  """
+
+  activity: str
+  transition: str
+  time: str
+  line: int
 
 
 def read(
@@ -33,8 +57,9 @@ def read(
 
   Args:
     path: see `sources.logs.load`.
-    columns: names of a table's columns "case" and "activity", and "transition"
-      where a symbol is an activity and its transition.
+    columns: names of a table's columns "case" and "activity", "transition"
+      where a symbol is an activity and its transition, and perhaps "time"; also
+      without it "time:timestamp" is read where the file has it.
     digest: see `sources.logs.load`.
 
   Returns:
@@ -45,27 +70,69 @@ def read(
     MissingData: if there is no such file.
   """
   place = datasets.find_file(path, "give the file of a log as path")
-  content = place.read_bytes()
+  content = _limits.read_bytes(place)
   sha256 = hashlib.sha256(content).hexdigest()
   if digest not in (None, sha256):
     raise _validate.error(f"{place}: digest", sha256, f"{digest!r}")
   if place.suffix in _XES:
-    names, cases = _read_xes(place, content)
+    names, cases = _read_xes(place, content, columns)
   else:
     names, cases = _read_csv(place, content, columns)
+  cases = _in_time(place, cases, columns.get("time"))
+  joined = "transition" in columns
   symbols = [
-    [f"{name}/{step}" if "transition" in columns else name for name, step in x]
-    for x in cases
+    [f"{x.activity}/{x.transition}" if joined else x.activity for x in case]
+    for case in cases
   ]
   return names, symbols, sha256
 
 
+def _in_time(place, cases, given):
+  """The events of each case by their times; equal times keep their order."""
+  events = [event for case in cases for event in case]
+  words = [event.time for event in events]
+  if given is None and not any(words):
+    return cases
+
+  def where(row):
+    return f"{place}, line {events[row].line}: {given or _TIME!r}"
+
+  try:
+    stamps = _time_stamps.parse(words, where)
+  except ValueError as error:
+    if given is not None:
+      raise
+    logging.warning(
+      "%s The events of a case stay in the order of the file; correct the"
+      " times, or name another column by the option time.",
+      error,
+    )
+    return cases
+  rows = np.split(np.arange(len(events)), np.cumsum([*map(len, cases)])[:-1])
+  _row_groups.tell_moved(str(place), rows, stamps, "its case")
+  if _steps(stamps, rows, -1) and not _steps(stamps, rows, 1):
+    # Newest first: so are events at one time.
+    rows = [row[::-1] for row in rows]
+  rows = [row[np.argsort(stamps[row], kind="stable")] for row in rows]
+  return [[events[i] for i in row] for row in rows]
+
+
+def _steps(stamps, rows, sign):
+  """Counts the rows whose time is later; earlier, if the sign is -1."""
+  later = (np.sign(np.diff(_time_stamps.seconds(stamps[row]))) for row in rows)
+  return sum(int((steps == sign).sum()) for steps in later)
+
+
 def _read_csv(place, content, columns):
   """Names and cases of a table, in the order in which they first come."""
-  text = io.StringIO(_columns.decoded(content, place), newline="")
+  # Line by line: a text of its own may take four times the bytes.
+  text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")
   rows = csv.DictReader(text)
   try:
     return _cases(place, rows, columns)
+  except UnicodeDecodeError:
+    _columns.decoded(content, place)  # It says where.
+    raise
   except csv.Error as error:
     said = f"{place}, line {rows.line_num}: {error}."
     raise ValueError(said) from error
@@ -73,7 +140,6 @@ def _read_csv(place, content, columns):
 
 def _cases(place, rows, columns):
   """Names and cases of the rows of a table."""
-  wanted = list(columns.values())
   names = list(rows.fieldnames or ())
   for option, name in columns.items():
     if names.count(name) != 1:
@@ -82,8 +148,12 @@ def _cases(place, rows, columns):
         f"{option} (--config.data_options.{option}=NAME)"
       )
       raise _validate.error(f"{place}: columns", rows.fieldnames, expected)
-  cases: dict[str, Case] = {}
-  for row in rows:
+  time = columns.get("time", _TIME if names.count(_TIME) == 1 else None)
+  wanted = [name for option, name in columns.items() if option != "time"]
+  cases: dict[str, list[Event]] = {}
+  others: dict[str, list[str]] = {}
+  order: dict[str, list[int]] = {}
+  for number, row in enumerate(rows):
     where = f"{place}, line {rows.line_num}"
     # What has no name is under None, and so is what a name has none of.
     count = sum(x is not None for x in row.values()) - (None in row)
@@ -94,21 +164,60 @@ def _cases(place, rows, columns):
     if not key or not name or not all(step):
       got = {column: row[column] for column in wanted}
       raise _validate.error(where, got, "values")
-    cases.setdefault(key, []).append((name, step[0] if step else ""))
+    at = "" if time is None else row[time]
+    event = Event(name, step[0] if step else "", at, rows.line_num)
+    cases.setdefault(key, []).append(event)
+    if not number and time is None:
+      others = {x: [] for x in names if x not in wanted and _is_time(x, row[x])}
+    if others:
+      order.setdefault(key, []).append(number)
+      for column, words in others.items():
+        words.append(row[column])
+  if not cases:
+    raise ValueError(f"{place}: got no rows, expected at least one.")
+  _tell_falling(place, others, [*map(np.array, order.values())])
   return list(cases), list(cases.values())
 
 
-def _read_xes(place, content):
+def _is_time(name, word):
+  """True of the entry of a column that looks like one of times."""
+  try:
+    stamp = _time_stamps.parse([word], str)
+  except ValueError:
+    return False
+  return stamp.dtype.kind == "M" or name.lower() in table_layouts.TIMES
+
+
+def _tell_falling(place, columns, rows):
+  """Warns of columns of times that mostly fall from row to row of a case."""
+  for name, words in columns.items():
+    try:
+      stamps = _time_stamps.parse(words, str)
+    except ValueError:
+      continue
+    if _steps(stamps, rows, -1) > _steps(stamps, rows, 1):
+      logging.warning(
+        "%s: the column %r falls from row to row of a case: the newest event"
+        " seems to stand first, and is read so; give the option time = %r"
+        " (--config.data_options.time=%s) to put events in the order of time.",
+        *(place, name, name, name),
+      )
+
+
+def _read_xes(place, content, columns):
   """Names and cases of a log in XES, in its order; a number without a name."""
   if place.suffix == ".gz":
     content = _decompressed(place, content)
-  log, parser = _Log(place), expat.ParserCreate()
+  parser = expat.ParserCreate()
+  log = _Log(place, parser, columns.get("time", _TIME))
   parser.StartDoctypeDeclHandler = log.refuse
   parser.StartElementHandler = log.start
   parser.EndElementHandler = log.end
   try:
     parser.Parse(content, True)
-  except expat.ExpatError as error:
+  except (expat.ExpatError, LookupError, ValueError) as error:
+    if str(error).startswith(str(place)):
+      raise  # Of an element, with its place.
     raise ValueError(f"{place} is no XML: {error}.") from None
   if not log.cases:
     raise ValueError(f"{place}: got no trace, expected those of a log in XES.")
@@ -118,10 +227,14 @@ def _read_xes(place, content):
 class _Log:
   """Names and cases of a log, as its elements come."""
 
-  def __init__(self, place):
+  def __init__(self, place, parser, time):
     self.place = place
     self.names: list[str] = []
-    self.cases: list[Case] = []
+    self.cases: list[list[Event]] = []
+    self._parser = parser
+    # The attributes of events that are read.
+    self._keys = {("string", key) for key in _EVENT_KEYS} | {("date", time)}
+    self._time = time
     self._open: list[str] = []
     self._event: dict[str, str] = {}
 
@@ -137,7 +250,7 @@ class _Log:
       self.cases.append([])
     elif tag == "event":
       self._event = {}
-    elif tag != "string" or key not in _EVENT_KEYS or value is None:
+    elif (tag, key) not in self._keys or value is None:
       return
     elif parent == "event":
       self._event[key] = value
@@ -152,8 +265,14 @@ class _Log:
     if self._open[-1:] != ["trace"] or "concept:name" not in event:
       expected = "an event with a concept:name, in a trace"
       raise _validate.error(f"{self.place}: event", event, expected)
-    step = event.get("lifecycle:transition", "")
-    self.cases[-1].append((event["concept:name"], step))
+    self.cases[-1].append(
+      Event(
+        event["concept:name"],
+        event.get("lifecycle:transition", ""),
+        event.get(self._time, ""),
+        self._parser.CurrentLineNumber,
+      )
+    )
 
 
 def _decompressed(place, content):

@@ -137,9 +137,17 @@ def _reviews(root, part):
       )
     for path in paths:
       _limits.check_within(path, root)
-      texts.append(path.read_text("utf-8", errors="replace"))
+      texts.append(_read_text(path))
     labels += [label] * len(paths)
   return labels, texts
+
+
+def _read_text(path):
+  """Reads a text, whose lines may end in any way."""
+  with open(
+    path, encoding="utf-8", errors="replace", opener=_limits.regular
+  ) as file:
+    return file.read()
 
 
 def text(path: str | os.PathLike, max_length: int = 4096) -> datasets.Splits:
@@ -262,7 +270,7 @@ def _read_png(path: str | os.PathLike) -> np.ndarray:
   Image = packages.imported(
     "PIL.Image", "jaxseq[data]", "images are read by pillow"
   )
-  content = pathlib.Path(path).read_bytes()
+  content = _limits.read_bytes(path)
   try:
     (width, height), compressed = _png_parts(content)
     if width * height > _PIXELS:

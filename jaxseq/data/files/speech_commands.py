@@ -28,6 +28,7 @@ def _read_wav(path: str | os.PathLike) -> np.ndarray:
   size = os.path.getsize(path)
   content = b""
   try:
+    _limits.check_regular(path)
     with wave.open(os.fspath(path), "rb") as file:
       kind = (file.getnchannels(), file.getsampwidth() * 8, file.getframerate())
       if kind == (1, 16, RATE):
@@ -50,7 +51,7 @@ def _paths(folder, words):
   for part, name in _LISTS.items():
     path = datasets.find_file(folder / name, advice)
     _limits.check_within(path, folder)
-    lines = path.read_text("utf-8", errors="replace").splitlines()
+    lines = _limits.read_bytes(path).decode("utf-8", "replace").splitlines()
     listed[part] = {line.strip() for line in lines}
   parts = {"train": [], "valid": [], "test": []}
   for word in words:

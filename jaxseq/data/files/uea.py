@@ -80,8 +80,12 @@ def _pairs(text):
 
 def _values(text, stamped):
   """Returns the values of one channel and its time stamps."""
-  pairs = _pairs(text) if stamped else []
-  words = [value for _, value in pairs] if stamped else text.split(",")
+  pairs = _pairs(_columns.plain(text)) if stamped else []
+  words = (
+    [value for _, value in pairs]
+    if stamped
+    else _columns.plain(text).split(",")
+  )
   # An infinity is no missing value, and NaN is one.
   values = [np.nan if word.strip() == "?" else float(word) for word in words]
   _columns.numbers(value for value in values if value == value)

@@ -21,7 +21,6 @@ from typing import Self
 
 import numpy as np
 
-from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import _event_lists
 from jaxseq.data import _event_streams
@@ -106,7 +105,7 @@ class EventSource(base.Source):
       times: of each stream its events' times, numbers or dates; the first and
         the unit of dates are found as in tables.
       classes: names of the marks.
-      until: when the observation ends; the last event of all if None.
+      until: see `ends_of`.
       **fields: further ones of the class.
 
     Raises:
@@ -121,18 +120,43 @@ class EventSource(base.Source):
       gaps = [np.diff(_time_stamps.seconds(row)) for row in stamps]
       unit = fields.setdefault("unit", _event_streams.usual_unit(gaps))
       fields.setdefault("start", str(_event_streams.begin_of(at, unit)))
-      if until is not None:
-        until = (np.datetime64(until) - np.datetime64(fields["start"])) / (
-          np.timedelta64(_event_streams.SECONDS[unit], "s")
-        )
     source = cls(classes=tuple(classes), length=max(map(len, stamps)), **fields)
-    ends = [source.numbers("times", row)[-1] for row in stamps if len(row)]
+    horizon = float(source.ends_of(stamps, until).max())
+    return dataclasses.replace(source, horizon=horizon)
+
+  def ends_of(self, times: Sequence[Any], until: Any = None) -> np.ndarray:
+    """Returns until when streams were observed, (n,) float64 since the start.
+
+    Args:
+      times: of each stream its events' times, numbers or dates.
+      until: a number or a date, or one for each stream; the last event of all
+        if None.
+
+    Raises:
+      ValueError: if an event comes after the end of its stream.
+    """
+    last = np.array(
+      [max(self.numbers("times", row), default=0.0) for row in times]
+    )
     if until is None:
-      until = max(ends)
-    elif max(ends) > until:
-      expected = f"the last event, {max(ends):g}, or later"
-      raise _validate.error("observed_until", float(until), expected)
-    return dataclasses.replace(source, horizon=float(until))
+      return np.full(len(last), last.max())
+    single = np.ndim(until) == 0
+    given = np.asarray([until] if single else until)
+    if given.dtype.kind == "U":
+      given = _time_stamps.parse(given.tolist(), lambda _: "observed_until")
+    if self.unit is not None and _time_stamps.as_array(given).dtype.kind != "M":
+      raise _validate.error("observed_until", until, "a date, as the times are")
+    ends = self.numbers("observed_until", given)
+    if not single and ends.shape != last.shape:
+      expected = f"one end, or {len(last)}, one for each sequence"
+      raise _validate.error("observed_until", f"shape {ends.shape}", expected)
+    ends = np.broadcast_to(ends, last.shape)
+    early = ~(ends >= last)
+    if early.any():
+      row = int(np.argmax(early))
+      expected = f"the last event of sequence {row}, {last[row]:g}, or later"
+      raise _validate.error("observed_until", float(ends[row]), expected)
+    return ends
 
   def numbers(self, name: str, stamps: Any) -> np.ndarray:
     """Returns times (events,), numbers or dates, as numbers since the start.
@@ -175,7 +199,8 @@ class EventSource(base.Source):
         place = int(np.argmax(wrong))
         raise ValueError(
           f"{name}: got {at[place]:g} for event {place}, expected times since "
-          "the start of observation, from 0 on, that increase."
+          "the start of observation, from 0 on, that increase. Sort the events "
+          "by time, move those at one time apart, or pass an earlier start."
         )
     length = max(max(map(len, marks), default=0), self.length or 1)
     padded, lengths = padding.pad_sequences(
@@ -297,7 +322,9 @@ def load(
   numbers, begin, until = np.arange(len(times)), None, None
   if window is not None:
     _validate.above_zero("window", window)
-    times, marks, numbers, begin = _windows(streams, horizon, window, source)
+    times, marks, numbers, begin = _event_streams.windows(
+      streams, horizon, window, source
+    )
     # Nobody has seen what comes after the end in the last pieces.
     until = np.minimum(horizon - begin, window).astype(np.float32)
     horizon = window
@@ -450,26 +477,6 @@ def _observed(streams, horizon, time):
       f"start, expected all before the horizon of {horizon:g}."
     )
   return horizon
-
-
-def _windows(streams, horizon, window, source):
-  """Pieces of streams: times, marks, the stream of each, and its begin."""
-  # What is left of a division is no time of observation.
-  count = max(1, int(np.ceil(horizon / window - 1e-9)))
-  held = sum(times.nbytes for times in streams.times)
-  size = 2 * _limits.OBJECT * count * len(streams.ids)
-  _limits.check_growth(source, size, held)
-  times, marks = [], []
-  for one, words in zip(streams.times, streams.marks):
-    # An event at the very end of a window belongs to it.
-    place = np.clip(np.ceil(one / window).astype(int) - 1, 0, count - 1)
-    ends = np.searchsorted(place, np.arange(count + 1))
-    for number, (low, high) in enumerate(zip(ends, ends[1:])):
-      times.append(one[low:high] - number * window)
-      marks.append(words[low:high])
-  numbers = np.repeat(np.arange(len(streams.ids)), count)
-  begin = np.tile(np.arange(count) * float(window), len(streams.ids))
-  return times, marks, numbers, begin
 
 
 def _check_known(streams, parts, marks, classes, mark):

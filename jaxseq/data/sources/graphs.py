@@ -11,6 +11,7 @@ import dataclasses
 from typing import Any
 from typing import ClassVar
 
+from absl import logging
 import numpy as np
 
 from jaxseq import _validate
@@ -19,6 +20,10 @@ from jaxseq.data import _time_stamps
 from jaxseq.data import datasets
 from jaxseq.data.files import table_files
 from jaxseq.data.sources import base
+
+# Times as long after its beginning as a training lasts, that hardly any event
+# is if it has the same unit of time.
+_FAR = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,12 +103,19 @@ class GraphSource(base.Source):
         place = table.place(int(np.argmax(lacks)), name)
         raise ValueError(f"{place}: got nothing, expected a number.")
     stamps = _time_stamps.parse(
-      table.words[self.time], lambda row: table.place(row, self.time)
+      table.words[self.time],
+      lambda row: table.place(row, self.time),
+      self._dates,
     )
     if not self.features:
       return table, stamps, None
     columns = [table.numbers[name] for name in self.features]
     return table, stamps, np.stack(columns, axis=1)
+
+  @property
+  def _dates(self):
+    """True if times are dates, see `between`; None before there are any."""
+    return None if self.first is None else "T" in self.first
 
   def _prepare(self, values, lengths, times, targets):
     if targets is not None:
@@ -158,7 +170,9 @@ class GraphSource(base.Source):
 
   def _events(self, sources, destinations, stamps, features, order, place):
     """The events in their order; `place` says where one of them stands."""
-    ends = _time_stamps.parse([self.first or "0", self.last or "0"], str)
+    ends = _time_stamps.parse(
+      [self.first or "0", self.last or "0"], str, bool(self._dates)
+    )
     if ends.dtype.kind != stamps.dtype.kind:
       kinds = {"M": "dates", "f": "numbers"}
       expected = f"{kinds[ends.dtype.kind]}, as in training"
@@ -169,15 +183,35 @@ class GraphSource(base.Source):
       expected = f"{ends[1]} or later: the training ended there"
       raise _validate.error(f"{place(row)}: time", str(stamps[row]), expected)
     seconds = _time_stamps.seconds(stamps) - _time_stamps.seconds(ends)[0]
+    whole = np.ptp(_time_stamps.seconds(ends))
+    if whole and len(stamps) and seconds.min() > _FAR * whole:
+      logging.warning(
+        "%s: time: got %s, %g times as long after the beginning of the training"
+        " as the training lasts; give times in the unit of the training's.",
+        *(place(order[0]), stamps[order[0]], seconds.min() / whole),
+      )
     numbers = self._numbers(
       [sources[row] for row in order], [destinations[row] for row in order]
     )
+    if self.nodes is not None:
+      self._tell_new(numbers, lambda row: place(order[row]))
     extras = datasets.Extras(
       times=seconds[order, None],
       features=None if features is None else features[order].astype(np.float32),
     )
     unknown = np.zeros((len(order), 1), np.int32)
     return datasets.ArrayDataset(numbers, unknown, extras=extras)
+
+  def _tell_new(self, numbers, place):
+    """Warns of nodes that no event of the training has."""
+    new = (numbers > len(self.nodes or ())).any(axis=1)
+    if new.any():
+      logging.warning(
+        "%s: got a node that no event of the training has (in %d of %d rows):"
+        " such nodes have no past. If they are known, write their names as the"
+        " training file has them.",
+        *(place(int(np.argmax(new))), int(new.sum()), len(new)),
+      )
 
   def _numbers(self, sources: Sequence[Any], destinations: Sequence[Any]):
     """The nodes of events, (n, 2) int32; 0 where there is no destination."""

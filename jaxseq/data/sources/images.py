@@ -5,8 +5,11 @@
     splits = data.load("image_folders", path="leaves", height=32, width=32)
 
 Folders "train" and "test", and perhaps "valid", may hold those of the classes.
+Photographs are turned upright, as their camera says (EXIF), and transparent
+pixels become white.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -17,6 +20,7 @@ from typing import Literal
 from typing import NamedTuple
 import warnings
 
+from absl import logging
 import numpy as np
 
 from jaxseq import _limits
@@ -36,6 +40,17 @@ _DAMAGE = (
   *(EOFError, IndexError, KeyError, TypeError, MemoryError, Warning),
 )
 _PARTS = ("train", "valid", "test")
+# The tag of EXIF for a photograph's orientation, and what undoes each.
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+  2: "FLIP_LEFT_RIGHT",
+  3: "ROTATE_180",
+  4: "FLIP_TOP_BOTTOM",
+  5: "TRANSPOSE",
+  6: "ROTATE_270",
+  7: "TRANSVERSE",
+  8: "ROTATE_90",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,8 +88,12 @@ class ImageSource(base.Source):
 
   def _prepare(self, values, lengths, times, targets):
     del lengths, times
-    array = np.asarray(values)
     size = self.image_size
+    try:
+      array = np.asarray(values)
+    except ValueError as error:
+      expected = "pictures of one size, as in training"
+      raise _validate.error("images", "several shapes", expected) from error
     if array.ndim == 3:
       array = array[..., None]
     expected = ("n", *size, "colors") if size else ("n", "h", "w", "colors")
@@ -146,16 +165,21 @@ def _read(
   Image = packages.imported("PIL.Image", "pillow", "images are read by pillow")
   damage = (*_DAMAGE, Image.DecompressionBombError)
   _check_size(size)
-  pictures, held = [], 0
+  pictures, held, clear = [], 0, []
   for file in files:
     try:
       with warnings.catch_warnings():
         warnings.simplefilter("error")
+        _limits.check_regular(file)
         with Image.open(file, formats=_FORMATS) as image:
           if image.width * image.height > _limits.PIXELS:
             size = f"{image.width} x {image.height} pixels"
             raise ValueError(f"it has {size}, over {_limits.PIXELS}")
-          scaled = _of_bytes(image, Image).convert("RGB" if color else "L")
+          shown = _upright(_of_bytes(image, Image), image, Image)
+          if shown.has_transparency_data:
+            shown, is_clear = _on_white(shown, Image)
+            clear += [file] * is_clear
+          scaled = shown.convert("RGB" if color else "L")
           wanted = (size[0] or scaled.height, size[1] or scaled.width)
           if wanted != (scaled.height, scaled.width):
             scaled = scaled.resize(wanted[::-1], Image.Resampling.BILINEAR)
@@ -174,7 +198,31 @@ def _read(
         f"{file}: got {pixels} pixels, expected {first} as in {files[0]}, or "
         "the options height and width, to which all are scaled."
       )
+  if clear:
+    logging.warning(
+      "%s: the picture is transparent in part (%d of %d are): transparent"
+      " pixels are read as white.",
+      *(clear[0], len(clear), len(files)),
+    )
   return np.stack(pictures)
+
+
+def _upright(shown, image, Image):
+  """A picture turned as its EXIF says, if that can be read."""
+  orientation = None
+  with warnings.catch_warnings(), contextlib.suppress(*_DAMAGE):
+    warnings.simplefilter("ignore")
+    orientation = image.getexif().get(_ORIENTATION)
+  method = _UPRIGHT.get(orientation)
+  return shown if method is None else shown.transpose(Image.Transpose[method])
+
+
+def _on_white(image, Image):
+  """A picture in front of white, and whether any of that can be seen."""
+  colored = image.convert("RGBA")
+  white = Image.new("RGBA", colored.size, "white")
+  least, _ = colored.getchannel("A").getextrema()
+  return Image.alpha_composite(white, colored), least < 255
 
 
 def _of_bytes(image, Image):

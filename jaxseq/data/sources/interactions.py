@@ -39,8 +39,7 @@ class Options(TypedDict, total=False):
     split: "leave_one_out", the last two items of a user, which is the default;
       or "time", all that comes behind two points in time.
     length: items of a piece of a history; 50 by default.
-    gap: the time that gaps between items are counted in, of dates in seconds;
-      None, the default, for no gaps.
+    gap: unit of the gaps between items, of dates in seconds; None by default.
     valid_fraction: share of the rows, with the split by time; 0.1 by default.
     test_fraction: likewise.
     cold: share of the items that no training history has; 0 by default.
@@ -69,6 +68,8 @@ class InteractionSource(base.Source):
     delimiter: between columns; if None a comma, or a tab in a .tsv file.
     gap: the time, of dates in seconds, that the gaps between items are counted
       in; without it a network does not see them. See `gaps`.
+    dates: whether times are dates; None if that is unknown.
+    step: the usual time between two items of a user.
     texts: what is said of each item, if anything; with `keys` a line for each.
     keys: of the lines of a text, such as "title" and "genres"; None where it is
       a text as a whole.
@@ -84,6 +85,8 @@ class InteractionSource(base.Source):
   time: str = "time"
   delimiter: str | None = None
   gap: base.Positive | None = None
+  dates: bool | None = None
+  step: base.Positive | None = None
   texts: tuple[str, ...] | None = None
   keys: tuple[str, ...] | None = None
 
@@ -144,6 +147,7 @@ class InteractionSource(base.Source):
         raise _validate.error(place, word[:40], "an item of the training file")
     histories = [[words[row] for row in one] for one in rows]
     times = None if self.gap is None else [stamps[one] for one in rows]
+    _time_stamps.tell_unit(_time_stamps.usual_gap(times or ()), self.step)
     return base.Examples(ids, self.prepare(histories, times=times))
 
 
@@ -190,6 +194,9 @@ def load(
     keys=tuple(name.split(":")[0] for name in text) if texts else None,
   )
   table, _, rows, stamps = _rows(path, source)
+  step = _time_stamps.usual_gap([stamps[one] for one in rows]) or None
+  dates = stamps.dtype.kind == "M"
+  source = dataclasses.replace(source, dates=dates, step=step)
   words = None
   if texts is not None:
     words = read_texts(texts, item, text, delimiter, "\n")
@@ -254,8 +261,7 @@ def of_rows(
     gap: see `InteractionSource`.
     valid_fraction: share of the rows for validation, with the split by time.
     test_fraction: share of the rows for testing, likewise.
-    cold: share of the items that no training history has, to see what is made
-      of new ones.
+    cold: share of the items that no training history has, to test new ones.
 
   Returns:
     The splits, see `make_splits`.
@@ -484,7 +490,9 @@ def _rows(path, source):
   for name, what in ((source.user, "a user"), (source.item, "an item")):
     table_files.check_named(table, name, what)
   words = table.words[source.time]
-  stamps = _time_stamps.parse(words, lambda row: table.place(row, source.time))
+  stamps = _time_stamps.parse(
+    words, lambda row: table.place(row, source.time), source.dates
+  )
   ids, rows = _row_groups.group(table.words[source.user], stamps)
   where = table_files.describe(path)
   _row_groups.tell_moved(where, rows, stamps, "its user's history")

@@ -1,15 +1,17 @@
-"""Sequences of letters: lines of texts, or records of FASTA files.
+"""Sequences of letters or words: lines of texts, or records of FASTA files.
 
     splits = data.load("letters", path="notes.txt")
     splits = data.load("letters", path="families.fasta", alphabet="rna")
+    splits = data.load("letters", path="sentences.txt", words=2)
 
 A sequence begins with <cls> and ends with <eos>, and <mask> in it stands for
-one letter that is to be filled in.
+one letter, or word, that is to be filled in.
 """
 
 import collections
 from collections.abc import Sequence
 import dataclasses
+import functools
 import os
 import re
 from typing import Any
@@ -19,9 +21,11 @@ from typing import Literal
 from absl import logging
 import numpy as np
 
+from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import _part_splits
 from jaxseq.data import _raw_arrays
+from jaxseq.data import _sentence_words
 from jaxseq.data import datasets
 from jaxseq.data import padding
 from jaxseq.data.files import _columns
@@ -34,7 +38,8 @@ RNA = (
   *("<null_1>", "<null_2>", "<null_3>", "<null_4>", "<mask>"),
 )
 _SPECIAL = ("<cls>", "<pad>", "<eos>", "<unk>", "<mask>")
-_PART = re.compile("<mask>|.", re.DOTALL)
+_MASK = re.compile("<mask>", re.IGNORECASE)
+_PART = re.compile("<mask>|.", re.IGNORECASE | re.DOTALL)
 # Shares of letters outside of an alphabet, above which it is told, or refused
 # in training, where they are not scored and so make a loss look low.
 _TOLD, _REFUSED = 0.01, 0.2
@@ -44,7 +49,7 @@ _TOLD, _REFUSED = 0.01, 0.2
 class LetterSource(base.Source):
   """Sequences of letters between a token for their beginning and their end.
 
-  `prepare` takes strings, in which "<mask>" is one token.
+  `prepare` takes strings, in which "<mask>" is one token, as "<MASK>" is.
 
   Attributes:
     tokens: what the tokens stand for.
@@ -52,6 +57,8 @@ class LetterSource(base.Source):
       T as U.
     lines: whether every line of a text is a sequence, or the whole of it.
     pattern: which files of a folder are read.
+    words: whether the tokens are words, in small letters, and signs between
+      them, in the place of letters.
   """
 
   kind: ClassVar[str] = "letters"
@@ -62,6 +69,7 @@ class LetterSource(base.Source):
   rna: bool = False
   lines: bool = True
   pattern: str = "**/*"
+  words: bool = False
 
   def __post_init__(self):
     super().__post_init__()
@@ -80,7 +88,9 @@ class LetterSource(base.Source):
       for number, row in enumerate(values)
     ]
     share, others = self.outside(values)
-    if share > _TOLD:
+    if self.words:
+      self._tell_unknown(rows, others)
+    elif share > _TOLD:
       logging.warning(
         "%.1f %% of the letters are not of the model's alphabet, most often"
         " %s: they are read as <unk>, and are not scored.",
@@ -100,34 +110,79 @@ class LetterSource(base.Source):
     """
     if not isinstance(letters, str) or not letters:
       raise _validate.error(name, repr(letters), "letters")
-    parts = [self._read_as(x) for x in _PART.findall(letters)]
-    place = {token: i for i, token in enumerate(self.tokens)}
-    parts = ["<cls>", *parts, "<eos>"]
-    return np.array([place.get(x, place["<unk>"]) for x in parts], np.int32)
+    if self.words:
+      parts = _sentence_words.split(letters)
+      if not parts:
+        raise _validate.error(name, repr(letters), "words")
+    else:
+      parts = [self._read_as(x) for x in _PART.findall(letters)]
+    parts, unknown = ["<cls>", *parts, "<eos>"], self._places["<unk>"]
+    return np.array([self._places.get(x, unknown) for x in parts], np.int32)
+
+  @functools.cached_property
+  def _places(self):
+    """The number of each token."""
+    return {token: i for i, token in enumerate(self.tokens)}
 
   def outside(self, sequences: Sequence[str]) -> tuple[float, str]:
     """Returns the share of letters that are unknown, and the commonest three.
 
-    Those are listed as "'E', 'L', 'F'"; "" if there are none.
+    Those are listed as "'E', 'L', 'F'"; "" if there are none. Of sentences they
+    are words.
     """
-    counts = collections.Counter("".join(sequences).replace("<mask>", ""))
+    if self.words:
+      return _others(_sentence_words.count(sequences), self._places)
+    counts = collections.Counter(_MASK.sub("", "".join(sequences)))
     known = set(self.tokens)
-    others = collections.Counter(
-      {x: n for x, n in counts.items() if self._read_as(x) not in known}
-    )
-    common = [repr(x) for x, _ in others.most_common(3)]
-    share = others.total() / max(counts.total(), 1)
-    return share, ", ".join(common)
+    return _others(counts, {x for x in counts if self._read_as(x) in known})
+
+  def _tell_unknown(self, rows, others):
+    """Says how many words of encoded sentences are not in the vocabulary."""
+    every = np.concatenate(rows)
+    unknown = int((every == self.tokens.index("<unk>")).sum())
+    if unknown:
+      logging.warning(
+        "%d of %d words are not in the model's vocabulary, most often %s: they"
+        " are read as <unk>, and are not scored.",
+        unknown,
+        len(every) - 2 * len(rows),
+        others,
+      )
 
   def _read_as(self, part):
     """A letter as the alphabet has it."""
-    if not self.rna or len(part) > 1:
+    if len(part) > 1:
+      return part.lower()
+    if not self.rna:
       return part
     return part.upper().replace("T", "U")
 
   def _read(self, path: Any) -> base.Examples:
     names, sequences = records(path, self.pattern, self.lines)
-    return base.Examples(tuple(names), self.prepare(sequences))
+    return base.Examples(_distinct(names), self.prepare(sequences))
+
+
+def _distinct(names):
+  """Names of sequences; the second of one name has " (2)" behind it."""
+  counts: dict[str, int] = {}
+  found: dict[str, None] = {}
+  for name in names:
+    one = name
+    while one in found:
+      counts[name] = counts.get(name, 1) + 1
+      one = f"{name} ({counts[name]})"
+    found[one] = None
+  return tuple(found)
+
+
+def _others(counts, known):
+  """The share of what is not known by its count, and the commonest three."""
+  others = collections.Counter(
+    {x: n for x, n in counts.items() if x not in known}
+  )
+  common = [repr(x) for x, _ in others.most_common(3)]
+  share = others.total() / max(counts.total(), 1)
+  return share, ", ".join(common)
 
 
 def records(
@@ -147,7 +202,7 @@ def records(
   names: list[str] = []
   sequences: list[str] = []
   for name, file in text.find(path, pattern):
-    content = _columns.decoded(file.read_bytes(), name)
+    content = _columns.decoded(_limits.read_bytes(file), name)
     if content.lstrip().startswith(">"):
       for record in content.lstrip()[1:].split("\n>"):
         title, _, letters = record.partition("\n")
@@ -177,12 +232,13 @@ def load(
   pattern: str = "**/*",
   alphabet: Literal["own", "rna"] = "own",
   lines: bool = True,
+  words: int | None = None,
   length: int = 256,
   valid_fraction: float = 0.1,
   test_fraction: float = 0.1,
   seed: int = 0,
 ) -> datasets.Splits:
-  """Loads sequences of letters, of which some are to be hidden.
+  """Loads sequences of letters or words, of which some are to be hidden.
 
   Args:
     path: a file, a folder, or a pattern. A file that begins with ">" is FASTA.
@@ -190,7 +246,11 @@ def load(
     alphabet: "own": the letters are those of the files; "rna": the tokens of
       RNA-FM. Other letters are <unk>, of which there is a note above 1 %.
     lines: whether each line of other files is a sequence; or a file as a whole.
-    length: letters of the pieces into which longer sequences are cut.
+    words: a number for sequences of words in place of letters: those that come
+      as often in the files are tokens, and rarer ones are <unk>; None for
+      letters.
+    length: letters, or words, of the pieces into which longer sequences are
+      cut.
     valid_fraction: share of the pieces for validation; those of a sequence are
       in one part, unless there are too few sequences.
     test_fraction: share for testing.
@@ -211,16 +271,22 @@ def load(
   tokens = RNA
   if alphabet == "own":
     *first, mask = _SPECIAL
-    tokens = (*first, *sorted(set("".join(sequences))), mask)
+    known = set("".join(sequences))
+    if words is not None:
+      known = _sentence_words.vocabulary(sequences, words)
+    tokens = (*first, *sorted(known), mask)
+  elif words is not None:
+    raise _validate.error("words", words, f"None with alphabet {alphabet!r}")
   source = LetterSource(
     reader="letters",
     tokens=tokens,
     rna=alphabet == "rna",
     lines=lines,
     pattern=pattern,
+    words=words is not None,
   )
   share, others = source.outside(sequences)
-  if share > _REFUSED:
+  if alphabet != "own" and share > _REFUSED:
     expected = f"one that has the letters of {path}, as 'own' does: of these"
     outside = f"{100 * share:.0f} % are others, most often {others}"
     raise _validate.error("alphabet", alphabet, f"{expected} {outside}")
@@ -229,8 +295,11 @@ def load(
     order = np.random.default_rng(seed).permutation(order)
   pieces, ends = [], []
   for i in order:
-    for begin in range(0, len(sequences[i]), length):
-      pieces.append(sequences[i][begin : begin + length])
+    parts, between = sequences[i], ""
+    if words is not None:
+      parts, between = _sentence_words.split(parts), " "
+    for begin in range(0, len(parts), length):
+      pieces.append(between.join(parts[begin : begin + length]))
     ends.append(len(pieces))
   fractions = valid_fraction, test_fraction
   whole = ends if lines else None

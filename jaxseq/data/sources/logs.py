@@ -3,9 +3,10 @@
     splits = data.load("event_log", path="receipt.csv")
     splits = data.load("event_log", path="bpic2012.xes.gz", transitions=True)
 
-A log is a CSV file, with a row for each event in the order of time, or XES, the
-XML of the IEEE 1849-2016, perhaps compressed by gzip. The logs of Receipt and
-BPI'12 are in the source distribution of pm4py 2.2.32, whose code is not read:
+A log is a CSV file, with a row for each event, or XES, the XML of the IEEE
+1849-2016, perhaps compressed by gzip. The events of a case are put in the order
+of their times, if there are any. The logs of Receipt and BPI'12 are in the
+source distribution of pm4py 2.2.32, whose code is not read:
 
     pip download --no-deps --no-binary :all: pm4py==2.2.32
     tar xzf pm4py-2.2.32.tar.gz --wildcards '*/tests/input_data/*'
@@ -43,6 +44,8 @@ class LogSource(base.Source):
     case: column of a table that names the case of a row.
     activity: column of the activities.
     transition: column of the step in an activity's life.
+    time: column of the times, by which the events of a case are put in order;
+      "time:timestamp" if None, where a file has it.
     transitions: whether an activity and its transition are one symbol.
   """
 
@@ -54,6 +57,7 @@ class LogSource(base.Source):
   case: str = "case:concept:name"
   activity: str = "concept:name"
   transition: str = "lifecycle:transition"
+  time: str | None = None
   transitions: bool = False
 
   def log(
@@ -63,6 +67,8 @@ class LogSource(base.Source):
     columns = {"case": self.case, "activity": self.activity}
     if self.transitions:
       columns["transition"] = self.transition
+    if self.time is not None:
+      columns["time"] = self.time
     return log_files.read(path, columns, digest)
 
   @functools.cached_property
@@ -118,6 +124,7 @@ def load(
   case: str = "case:concept:name",
   activity: str = "concept:name",
   transition: str = "lifecycle:transition",
+  time: str | None = None,
   transitions: bool = False,
   digest: str | None = None,
   valid_fraction: float = 0.2,
@@ -131,6 +138,8 @@ def load(
     case: column that names the case of a row.
     activity: column of the activities.
     transition: column of the step in an activity's life, such as "start".
+    time: column of the times, dates or numbers, by which the events of a case
+      are put in order; "time:timestamp" if None, where the file has it.
     transitions: whether an activity and its transition are one symbol; the
       activity alone if not.
     digest: sha256 that the file must have; not checked if None.
@@ -150,6 +159,7 @@ def load(
     case=case,
     activity=activity,
     transition=transition,
+    time=time,
     transitions=transitions,
   )
   _, cases, digest = columns.log(path, digest)

@@ -17,6 +17,7 @@ import zlib
 
 import numpy as np
 
+from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import _part_splits
 from jaxseq.data import datasets
@@ -101,7 +102,11 @@ class ParagraphSource(base.Source):
 
   def _read(self, path: Any) -> base.Examples:
     names, documents = read(path, self.pattern)
-    return base.Examples(tuple(names), self.examples(documents), True)
+    dataset = self.examples(documents)
+    # One section may be a document whose sections nobody has marked.
+    marked = np.array([len(sections) > 1 for sections in documents])
+    dataset.targets[~marked] = -1
+    return base.Examples(tuple(names), dataset, bool(marked.any()))
 
 
 def starts(sizes: Any) -> np.ndarray:
@@ -121,7 +126,7 @@ def read(
   """
   names, documents = [], []
   for name, file in text.find(path, pattern):
-    content = _columns.decoded(file.read_bytes(), name)
+    content = _columns.decoded(_limits.read_bytes(file), name)
     sections: list[list[str]] = [[]]
     for line in content.splitlines():
       if _WORD.search(line):

@@ -88,6 +88,7 @@ class SeriesSource(base.Source):
       "extras".gaps; None if the steps are equal, or there are no time stamps.
     step: the usual time from one element to the next, which counts 1 in gaps;
       where there are no gaps, other series have to have it, too.
+    dates: whether times are dates; None if there are none, or it is unknown.
     columns: which columns of a table hold what.
     target: what the labels of a file are, see `series_table.load`.
   """
@@ -109,6 +110,7 @@ class SeriesSource(base.Source):
   length: base.Count | None = None
   gaps: Literal["channel", "extras"] | None = None
   step: base.Positive | None = None
+  dates: bool | None = None
   columns: table_layouts.Columns | None = None
   target: Literal["class", "number", "step", "none"] = "none"
 
@@ -157,6 +159,8 @@ class SeriesSource(base.Source):
     part = datasets.ArrayDataset(
       inputs, self._targets(targets, lengths, length), lengths
     )
+    if self.mean is not None:
+      scale.tell_far(inputs, datasets.inside(part), self.channels)
     part = missing_values.fill(
       part, self.missing, self.fill, channels=self.channels
     )
@@ -180,7 +184,9 @@ class SeriesSource(base.Source):
     gaps = np.zeros(part.inputs.shape[:2], np.float32)
     for number, (row, length) in enumerate(zip(gaps, part.lengths)):
       name = f"times of series {number}"
-      stamps = _time_stamps.seconds(np.asarray(times[number]))
+      stamps = _time_stamps.as_array(times[number])
+      self._check_kind(name, stamps)
+      stamps = _time_stamps.seconds(stamps)
       stamps = _raw_arrays.times(name, stamps, length)
       if self.gaps is None:
         _time_stamps.check_step(name, stamps, self.step)
@@ -195,12 +201,21 @@ class SeriesSource(base.Source):
       # Before the first element there is none: one step is the usual time.
       row[0] = 1.0
       row[1:length] = between / (self.step or 1.0)
-    if self.gaps == "extras":
-      return part._replace(extras=part.extras._replace(gaps=gaps))
     if self.gaps is None:
       return part
+    later = datasets.inside(part)[:, 1:]
+    _time_stamps.tell_unit(_time_stamps.usual_step([gaps[:, 1:][later]]), 1.0)
+    if self.gaps == "extras":
+      return part._replace(extras=part.extras._replace(gaps=gaps))
     inputs = np.concatenate([part.inputs, gaps[..., None]], axis=-1)
     return part._replace(inputs=inputs)
+
+  def _check_kind(self, name, stamps):
+    """Refuses dates where the training had numbers, and numbers for dates."""
+    kinds = "numbers", "dates"
+    if self.dates is not None and (stamps.dtype.kind == "M") != self.dates:
+      expected = f"{kinds[self.dates]}, as in training"
+      raise _validate.error(name, kinds[not self.dates], expected)
 
   def _targets(self, targets, lengths, time):
     """Classes by their names or numbers, numbers standardized, or unknown."""
@@ -247,7 +262,7 @@ class SeriesSource(base.Source):
     """
     times = None
     if whole.stamps is not None:
-      times = [_time_stamps.seconds(whole.stamps[i]) for i in rows]
+      times = [whole.stamps[i] for i in rows]
       if self.gaps is None and self.step is not None:
         for number, stamps in zip(rows, times):
           place = whole.place(int(number), None, 0)

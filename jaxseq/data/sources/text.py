@@ -4,27 +4,27 @@ splits = data.load("text_files", path="notes")
 splits = data.load("text_files", path="a.txt", tokenizer="tokenizer.json")
 """
 
+from collections.abc import Mapping
 import dataclasses
 import glob
 import os
 import pathlib
 from typing import Any
 from typing import ClassVar
+from typing import Self
 
 import numpy as np
 
 from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import _raw_arrays
+from jaxseq.data import _tokenizer_bounds
 from jaxseq.data import datasets
 from jaxseq.data import padding
 from jaxseq.data import text
 from jaxseq.data import text_prompts
 from jaxseq.data import text_tokens
 from jaxseq.data.sources import base
-
-# Of the tokenizer's file; those of large models have 10 MB.
-_LARGEST = 2**26
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +50,16 @@ class TextSource(base.Source):
   tokens: tuple[str, ...] | None = None
   tokenizer: str | None = None
   pattern: str = "**/*"
+
+  @classmethod
+  def of_json(cls, fields: Mapping[str, Any]) -> Self:
+    """Undoes `to_json`, see `Source.of_json`."""
+    source = super().of_json(fields)
+    if source.tokenizer is not None:
+      _tokenizer_bounds.checked(
+        source.tokenizer, "tokenizer", source.vocab_size
+      )
+    return source
 
   def _prepare(self, values, lengths, times, targets):
     del times, targets
@@ -85,11 +95,7 @@ class TextSource(base.Source):
       )
     # Each file is an example.
     files = find(path, self.pattern)
-    coder = self._coder()
-    rows = [
-      text_tokens.encode(file.read_bytes(), coder, str(file))
-      for _, file in files
-    ]
+    rows = list(text_tokens.of_files([f for _, f in files], self._coder()))
     return base.Examples(
       tuple(name for name, _ in files), self.prepare(rows), True
     )
@@ -146,10 +152,7 @@ def tokenizer_of(
   if path is None:
     return None, None
   place = datasets.find_file(path, "give a tokenizer.json as tokenizer")
-  size = place.stat().st_size
-  if size > _LARGEST:
-    raise _validate.error(str(place), size, f"at most {_LARGEST} bytes")
-  content = place.read_text("utf-8", errors="replace")
+  content = _limits.read_text(place, _limits.JSON)
   return text_tokens.read_tokenizer(content, str(place)), content
 
 
@@ -188,9 +191,7 @@ def load(
   """
   files = find(path, pattern)
   coder, content = tokenizer_of(tokenizer)
-  pieces = [
-    text_tokens.encode(file.read_bytes(), coder, str(file)) for _, file in files
-  ]
+  pieces = list(text_tokens.of_files([file for _, file in files], coder))
   if repeats > 1 and not documents:
     raise _validate.error("repeats", repeats, "1 without documents")
   pieces = text_prompts.repeat_documents(pieces, repeats)

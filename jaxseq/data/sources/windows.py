@@ -8,10 +8,12 @@ from typing import Literal
 from typing import NamedTuple
 from typing import get_args
 
+from absl import logging
 import numpy as np
 
 from jaxseq import _limits
 from jaxseq import _validate
+from jaxseq.data import _calendars
 from jaxseq.data import _raw_arrays
 from jaxseq.data import _time_stamps
 from jaxseq.data import datasets
@@ -63,6 +65,9 @@ class WindowSource(base.Source):
     delimiter: between columns; if None a comma, or a tab in a .tsv file.
     steps: what becomes of rows that are not one step apart, see
       `read`.
+    dates: whether times are dates; None if that is unknown.
+    calendar: that the rows follow where `steps` is "ignore"; None if that is
+      unknown.
   """
 
   kind: ClassVar[str] = "forecast"
@@ -80,6 +85,8 @@ class WindowSource(base.Source):
   time: str | None = None
   delimiter: str | None = None
   steps: Steps = "refuse"
+  dates: bool | None = None
+  calendar: _calendars.Calendar | None = None
 
   def __post_init__(self):
     super().__post_init__()
@@ -104,9 +111,13 @@ class WindowSource(base.Source):
       stamps = series_frames.stamps(getattr(item, "index", ()))
       if stamps.dtype.kind == "M":
         self.check_step(f"{name}: index", stamps)
+      scaled = self.standardize(row)[None]
+      if self.mean is not None:
+        end = scaled[:, -self.length :]
+        scale.tell_far(end, np.ones(end.shape[:2], bool), self.channels)
       # Filled before it is cut: the value before may lie further back.
       part = missing_values.fill(
-        datasets.ArrayDataset(self.standardize(row)[None], np.zeros(1)),
+        datasets.ArrayDataset(scaled, np.zeros(1)),
         self.missing,
         self.fill,
         name,
@@ -135,6 +146,7 @@ class WindowSource(base.Source):
       self.channels or (),
       delimiter=self.delimiter,
       steps=self.steps,
+      dates=self.dates,
     )
     name = table_files.describe(path)
     least = max(self.length, 2)
@@ -147,8 +159,20 @@ class WindowSource(base.Source):
     if series.times is None:
       return base.Examples((str(len(series.values) - 1),), dataset)
     self.check_step(f"{name}: column {self.time!r}", series.times)
-    times = _time_stamps.following(series.times, self.horizon)
-    return base.Examples((str(series.times[-1]),), dataset, times=times[None])
+    calendar = self.calendar if self.steps == "ignore" else "steps"
+    times = _calendars.following(series.times, self.horizon, calendar)
+    if times is None:
+      logging.warning(
+        "%s: the times follow no calendar that is known (equal steps, all"
+        " weekdays, days or ends of months), so that predictions have no column"
+        " of times; join them with others by the number of their step.",
+        name,
+      )
+    return base.Examples(
+      (str(series.times[-1]),),
+      dataset,
+      times=None if times is None else times[None],
+    )
 
   def standardize(self, values: np.ndarray) -> np.ndarray:
     """Subtracts the mean and divides by the deviation; float32."""
@@ -166,7 +190,7 @@ def read(
   ignore: Sequence[str] = (),
   delimiter: str | None = None,
   steps: Steps = "refuse",
-  dates: bool = False,
+  dates: bool | None = None,
 ) -> Series:
   """Reads a series.
 
@@ -180,7 +204,7 @@ def read(
     delimiter: between columns; if None a comma, or a tab in a .tsv file.
     steps: what becomes of times that are not one step apart: "refuse", "insert"
       rows of missing values where whole steps are missing, or "ignore".
-    dates: whether times have to be dates.
+    dates: whether times have to be dates, or numbers; either if None.
 
   Returns:
     The series.
@@ -218,7 +242,7 @@ def read(
     raise ValueError(
       f"{table.place(row, time)}: got {times[1:][np.argmax(twice)]} twice, "
       "expected one row for each time. Several series in one table are one "
-      "column each."
+      f"column each.{_time_stamps.repeated(table.words[time][row])}"
     )
   if steps == "ignore" or _time_stamps.is_regular(times):
     return Series(values, tuple(channels), times)

@@ -17,7 +17,6 @@ shorter, down to two segments alone.
 from collections.abc import Sequence
 import dataclasses
 import functools
-import pathlib
 from typing import Any
 from typing import Literal
 
@@ -26,6 +25,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import text as texts
@@ -205,7 +205,7 @@ def _words(text, vocab_size):
     words = " ".join(lines).split()
   else:
     path = datasets.find_file(text, "give the path of a text file, or 'kjv'")
-    words = pathlib.Path(path).read_text(encoding="utf-8").split()
+    words = _limits.read_text(path).split()
   kinds, which, counts = np.unique(
     words, return_inverse=True, return_counts=True
   )

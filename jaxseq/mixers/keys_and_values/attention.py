@@ -23,7 +23,6 @@ all others of its episode, as in BERT, and there is no state; with the option
 
 import dataclasses
 import functools
-import math
 from typing import Literal
 
 import jax
@@ -272,16 +271,8 @@ def apply(
     attend = functools.partial(_whole_blocks.attend, sizes=sizes)
   if config.bidirectional:
     contract.check_mask(mask, x)
-    q, k, v = (jnp.moveaxis(z, -2, -3) for z in _turned(config, params, x))
-    episodes = _with_ends(reset, mask)
-    if config.tree_levels:
-      _tree_bias.check(config, clusters, x)
-      o = _tree_bias.attend(
-        q, k, v, _tree_bias.bias(params, clusters), episodes
-      )
-    else:
-      o = recurrence.softmax_attention(q, k, v, causal=False, reset=episodes)
-    o = _heads.gated(config, params, x, jnp.moveaxis(o, -3, -2))
+    o = _both_ways(config, params, x, _with_ends(reset, mask), clusters)
+    o = _heads.gated(config, params, x, o)
     state = initial_state(config, x.shape[:-2], contract.wide_dtype(x))
     return contract.project(params, "W_o", o), state
   options = {"reset": reset, "axis": axis, "scheme": scheme}
@@ -294,38 +285,65 @@ def weights(
   params: contract.Params,
   x: jax.Array,
   mask: jax.Array | None = None,
+  *,
+  reset: jax.Array | None = None,
+  clusters: jax.Array | None = None,
 ) -> jax.Array:
-  """Returns what elements take of each other in bidirectional attention.
+  """Returns what elements take of each other, from a fresh state.
+
+  It is what attention makes of values that are the elements' own numbers, so
+  that it holds with all options.
 
   Args:
     config: options.
     params: from `init`.
     x: (*batch, time, d_model), as of `apply`.
-    mask: likewise.
+    mask: (*batch, time) bool, False in the padding behind the end of a row;
+      None for none.
+    reset: as of `apply`.
+    clusters: as of `apply`.
 
   Returns:
     (*batch, heads, time, time): rows are queries and sum to 1; rows and columns
     of the padding are 0.
   """
-  q, k, _ = _turned(config, params, x)
-  k = jnp.repeat(k, config.heads // config.groups, axis=-2)
-  scores = jnp.einsum("...thd,...shd->...hts", q, k)
-  scores = scores / math.sqrt(config.head_width)
+  contract.check_mask(mask, x)
+  time, width = x.shape[-2], config.head_width
+  count = -(-time // width)
+  each = jnp.eye(time, count * width, dtype=x.dtype)
+  each = each.reshape(time, 1, count, width)
+
+  def one(values):
+    values = jnp.broadcast_to(values, (*x.shape[:-1], config.groups, width))
+    if config.bidirectional:
+      episodes = _with_ends(reset, mask)
+      return _both_ways(config, params, x, episodes, clusters, values)
+    return _one_way(config, params, x, None, values=values, reset=reset)[0]
+
+  maps = jax.vmap(one, in_axes=2, out_axes=-2)(each)
+  maps = maps.reshape(*maps.shape[:-2], -1)[..., :time]
+  maps = jnp.moveaxis(maps, -2, -3)
   if mask is None:
-    return jax.nn.softmax(scores)
-  keys = mask[..., None, None, :]
-  maps = jax.nn.softmax(jnp.where(keys, scores, -jnp.inf))
-  return jnp.where(mask[..., None, :, None] & keys, maps, 0)
+    return maps
+  both = mask[..., None, :, None] & mask[..., None, None, :]
+  return jnp.where(both, maps, 0)
 
 
-def _turned(config, params, x):
-  """Queries, keys and values (..., time, heads or groups, d_head), turned."""
+def _both_ways(config, params, x, reset, clusters, values=None):
+  """Outputs of heads that see both sides, perhaps of other values."""
   q, k, v = _heads.project(config, params, x)
   q = _heads.scaled(config, q)
   turn = _heads.turning(config, config.turned)
   if turn is not None:
     q, k = (turn(z, jnp.arange(x.shape[-2])) for z in (q, k))
-  return q, k, v
+  v = v if values is None else values
+  q, k, v = (jnp.moveaxis(z, -2, -3) for z in (q, k, v))
+  if config.tree_levels:
+    _tree_bias.check(config, clusters, x)
+    o = _tree_bias.attend(q, k, v, _tree_bias.bias(params, clusters), reset)
+  else:
+    o = recurrence.softmax_attention(q, k, v, causal=False, reset=reset)
+  return jnp.moveaxis(o, -3, -2)
 
 
 def _with_ends(reset, mask):
@@ -337,11 +355,24 @@ def _with_ends(reset, mask):
   return ends if reset is None else reset | ends
 
 
-def _attended(
-  config, params, x, state, attend=recurrence.window_attention, **options
-):
+def _attended(config, params, x, state, attend, **options):
   """Outputs of the heads, side by side, and what `attend` returns beside."""
+  o, state = _one_way(config, params, x, state, attend, **options)
+  return _heads.gated(config, params, x, o), state
+
+
+def _one_way(
+  config,
+  params,
+  x,
+  state,
+  attend=recurrence.window_attention,
+  values=None,
+  **options,
+):
+  """Heads (..., heads, d_head) and the state, perhaps of other values."""
   q, k, v = _heads.project(config, params, x)
+  v = v if values is None else values
   keys = None
   if config.key_format is not None:
     keys = _block_keys.Format(config, params)
@@ -357,7 +388,7 @@ def _attended(
   state = contract.cast(state, contract.wide_dtype(x))
   if keys is not None:
     state = keys.encoded(state)
-  return _heads.gated(config, params, x, o), state
+  return o, state
 
 
 step = passes.step_by(Config, init, initial_state, apply)

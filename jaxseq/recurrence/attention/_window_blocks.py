@@ -10,8 +10,10 @@ import jax.numpy as jnp
 from jaxseq.recurrence.attention import _distance_scores
 from jaxseq.recurrence.attention import hip
 from jaxseq.recurrence.platform import choice
+from jaxseq.recurrence.platform import contexts
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.shared import _contractions
+from jaxseq.recurrence.shared import _cotangents
 from jaxseq.recurrence.shared import _varying
 
 # Queries per block. Measured on a CPU core with a reach of 1024 and widths of
@@ -72,9 +74,8 @@ def attend(
   bad = ~(_finite(k) & _finite(v))
   last_bad = lax.cummax(jnp.where(bad, jnp.arange(bad.shape[1]), -1), axis=1)
   undefined = (last_bad[:, earlier:] >= start) | ~_finite(q)
-  q, k, v = map(_clean, (q, k, v))
 
-  def run(q, k, v, begin, sight, *, method, block_size=None):
+  def run(q, k, v, table, begin, sight, *, method, block_size=None):
     if method == "chunked":
       return averages(q, k, v, sight, window, block_size, table, search)
     from jaxseq.recurrence.attention import _window_vjp
@@ -94,17 +95,39 @@ def attend(
       raise NotImplementedError(support.sentence("window", got, want, method))
     method = "chunked" if unfit else method
   dtype = jnp.result_type(q, k, v)
-  o = choice.by_platform(
-    "window",
-    dtype,
-    (rows, *q.shape[1:], window),
-    run,
-    *(q, k, v, begin, sight),
-    method=method,
-    block_size=block_size,
-  )
-  o = jnp.where(undefined[..., None, None], jnp.nan, o)
+
+  def of_finite(q, k, v, table):
+    o = choice.by_platform(
+      "window",
+      dtype,
+      (rows, *q.shape[1:], window),
+      run,
+      *(*map(_clean, (q, k, v)), table, begin, sight),
+      method=method,
+      block_size=block_size,
+    )
+    return (jnp.where(undefined[..., None, None], jnp.nan, o),)
+
+  arguments, reach = (q, k, v, table), functools.partial(_seen, earlier)
+  if whole or not contexts.is_guarded():
+    (o,) = of_finite(*arguments)
+  else:
+    (o,) = _cotangents.contained(
+      of_finite, reach, (start.shape,), start, *arguments
+    )
   return o.reshape(*batch, *o.shape[1:])
+
+
+def _seen(earlier, start, undefined):
+  """Flags of such queries, of the keys and values they see, and if any is."""
+  # Later queries see no earlier keys: that of the next such query says it all.
+  total = earlier + start.shape[1]
+  first = jnp.where(undefined, start, total)
+  first = lax.cummin(first, axis=1, reverse=True)
+  before = jnp.repeat(first[:, :1], earlier, axis=1)
+  first = jnp.concatenate([before, first], axis=1)
+  keys = first <= jnp.arange(total)
+  return undefined, keys, keys, jnp.any(undefined)
 
 
 def averages(

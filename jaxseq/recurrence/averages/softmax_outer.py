@@ -13,7 +13,9 @@ from jaxseq.recurrence.averages import _softmax_linear
 from jaxseq.recurrence.averages import _softmax_state
 from jaxseq.recurrence.linear import linear
 from jaxseq.recurrence.platform import choice
+from jaxseq.recurrence.platform import contexts
 from jaxseq.recurrence.shared import _checks
+from jaxseq.recurrence.shared import _cotangents
 from jaxseq.recurrence.shared import _resets
 from jaxseq.recurrence.shared import _varying
 
@@ -132,17 +134,22 @@ def over_rows(op, dtype, shape, run, inputs, init, reset, **how):
 def _over_time(inputs, init, reset, *, sink, method, chunk_size=None):
   """Outputs and the last state, of one batch axis."""
 
-  def fold(state):
-    how = {"sink": sink, "size": chunk_size, "method": method}
-    if method in ("decays", "pallas"):
-      how["method"] = "auto" if method == "decays" else method
-      return _softmax_linear.channels(state, inputs, reset, **how)
-    return _softmax_chunk.run(inputs, state, reset, **how)
+  def run(inputs, init):
+    def fold(state):
+      how = {"sink": sink, "size": chunk_size, "method": method}
+      if method in ("decays", "pallas"):
+        how["method"] = "auto" if method == "decays" else method
+        return _softmax_linear.channels(state, inputs, reset, **how)
+      return _softmax_chunk.run(inputs, state, reset, **how)
 
-  final, o = _softmax_state.with_constant_shift(
-    *(fold, inputs.logits, init, reset, sink), known=method == "pallas"
-  )
-  return o, final
+    final, o = _softmax_state.with_constant_shift(
+      *(fold, inputs.logits, init, reset, sink), known=method == "pallas"
+    )
+    return o, final
+
+  products = method in ("chunked", "pallas")
+  apart = reset if products and contexts.is_guarded() else None
+  return _cotangents.of_episodes(run, inputs, init, apart)
 
 
 def softmax_outer_step(

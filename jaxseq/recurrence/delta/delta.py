@@ -32,6 +32,7 @@ from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _chunks
 from jaxseq.recurrence.shared import _contractions
+from jaxseq.recurrence.shared import _cotangents
 from jaxseq.recurrence.shared import _prefix
 from jaxseq.recurrence.shared import affine
 
@@ -260,16 +261,23 @@ def _scan(x, init, reset, *, chunk_size, method, axis=None, wide=False):
   reset = None if reset is None else jnp.reshape(reset, (rows, time))
 
   def run(x, init, reset, *, method, chunk_size):
-    if method == "pallas":
-      final, o = _by_kernel(x, init, reset, chunk_size)
-      return final, o.astype(out)
-    operands = _contractions.operand_dtype(narrow, dtype)
-    how = method, operands, out, contexts.is_guarded()
-    chunk = functools.partial(_delta_chunk.chunk, *how)
-    return _chunks.over_chunks(chunk, chunk_size, init, x, reset)
+    guarded = contexts.is_guarded()
+
+    def once(x, init):
+      if method == "pallas":
+        o, final = _by_kernel(x, init, reset, chunk_size)
+        return o.astype(out), final
+      operands = _contractions.operand_dtype(narrow, dtype)
+      how = method, operands, out, guarded
+      chunk = functools.partial(_delta_chunk.chunk, *how)
+      final, o = _chunks.over_chunks(chunk, chunk_size, init, x, reset)
+      return o, final
+
+    apart = reset if guarded and method != "sequential" else None
+    return _cotangents.of_episodes(once, x, init, apart)
 
   shape = (rows, time, dk, dv)
-  final, o = choice.by_platform(
+  o, final = choice.by_platform(
     _op(x),
     dtype,
     shape,
@@ -303,7 +311,7 @@ def _over_devices(x, init, reset, axis, how):
 
 
 def _by_kernel(x, init, reset, chunk_size):
-  """The last state and outputs, by a kernel."""
+  """Outputs and the last state, by a kernel."""
   from jaxseq.recurrence.delta import _delta_vjp
 
   if not isinstance(x, _delta_forms.Tied):
@@ -311,8 +319,7 @@ def _by_kernel(x, init, reset, chunk_size):
     raise NotImplementedError(message)
   form = support.form(_op(x), jnp.result_type(*x[:4], init))
   options = _kept_vjp.Options(form, chunk_size, delta_scan)
-  o, final = _delta_vjp.scan(options, *x, init, reset)
-  return final, o
+  return _delta_vjp.scan(options, *x, init, reset)
 
 
 def _op(x):

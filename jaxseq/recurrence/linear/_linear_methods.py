@@ -24,9 +24,7 @@ def _sequential(a, b, init, reset, reverse):
   def body(i, carry):
     h, states = carry
     t = time - 1 - i if reverse else i
-    if reset is not None:
-      h = _resets.forget(_at(reset, t), h)
-    h = _at(a, t) * h + _at(b, t)
+    h = _kept(reset, t, _at(a, t) * h) + _at(b, t)
     return h, lax.dynamic_update_slice_in_dim(states, h[:, None], t, axis=1)
 
   # Every element is written; the loop fills the array in place.
@@ -41,12 +39,19 @@ def _at(x, t):
   return lax.dynamic_slice_in_dim(x, t, 1, axis=1)[:, 0]
 
 
+def _kept(reset, t, x):
+  """Zeros where element t is reset, whatever its decay has made of `x`."""
+  return x if reset is None else _resets.forget(_at(reset, t), x)
+
+
 def _combine(left, right):
   """Composes two affine maps; `left` is applied first."""
   a_left, b_left = left
   a_right, b_right = right
-  carried = jnp.where(a_right == 0, 0, a_right * b_left)
-  return a_right * a_left, carried + b_right
+  # A decay of 0 forgets: what was there may be undefined.
+  none = a_right == 0
+  carried = jnp.where(none, 0, a_right * b_left)
+  return jnp.where(none, 0, a_right * a_left), carried + b_right
 
 
 def _associative(a, b, init, reset, reverse):
@@ -89,9 +94,8 @@ def _chunked(a, b, init, reset, reverse):
     decay, h = carry
     t = size - 1 - i if reverse else i
     a_t = _at(a_blocks, t)
-    if reset is not None:
-      decay, h = (_resets.forget(_at(reset_blocks, t), x) for x in (decay, h))
-    return a_t * decay, a_t * h + _at(b_blocks, t)
+    decay, h = (_kept(reset_blocks, t, a_t * x) for x in (decay, h))
+    return decay, h + _at(b_blocks, t)
 
   ones = jnp.ones_like(b, shape=(rows * blocks, n))
   decay, addend = lax.fori_loop(
@@ -146,10 +150,12 @@ def adjoint(
   first, last = (-1, 0) if reverse else (0, -1)
   g = jnp.asarray(g).at[:, last].add(g_final)
   # Element t passes its cotangent on through the decay of its successor; the
-  # entry that has none meets a zero state, so its value does not matter.
+  # entry that has none meets a zero state, and the decay of another episode.
   shift = 1 if reverse else -1
   a_next = a if a.shape[1] == 1 else jnp.roll(a, shift, axis=1)
-  reset_next = None if reset is None else jnp.roll(reset, shift, axis=1)
+  reset_next = None
+  if reset is not None:
+    reset_next = jnp.roll(reset, shift, axis=1).at[:, last].set(True)
   lam, _ = scan(
     a_next, g, jnp.zeros_like(init), reset_next, not reverse, method
   )

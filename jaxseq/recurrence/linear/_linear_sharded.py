@@ -44,7 +44,11 @@ def _combine(
 ) -> _summaries.Decayed:
   """The operator; a decay of zero is a select: what is forgotten may be NaN."""
   del hops
-  none = right.decay == 0
-  decay = jnp.where(none, 0, right.decay * left.decay)
-  carried = jnp.where(none, 0, right.decay * left.state)
-  return _summaries.Decayed(None, decay, carried + right.state)
+  forgets = right.decay == 0
+  # Before they are multiplied: 0 times it is not 0 in gradients either.
+  decay, state = (jnp.where(forgets, 0, x) for x in (left.decay, left.state))
+  # What is forgotten stays so, whatever the decays after it.
+  after = jnp.where(left.decay == 0, 0, right.decay)
+  return _summaries.Decayed(
+    None, after * decay, right.decay * state + right.state
+  )

@@ -139,10 +139,11 @@ def linear_step(
   _validate.shape("state", state, b.shape)
   _checks.reset(reset, b.shape[:-1])
   dtype = accumulator_dtype(a, b, state)
-  state = jnp.asarray(state, dtype)
+  a, state = a.astype(dtype), jnp.asarray(state, dtype)
   if reset is not None:
-    state = _resets.forget(reset, state)
-  return a.astype(dtype) * state + b.astype(dtype)
+    # The decay too: where it is undefined, zero times it is not zero.
+    a, state = (_resets.forget(reset, x) for x in (a, state))
+  return a * state + b.astype(dtype)
 
 
 def _check_broadcast(name, shape, target):

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxseq import _serialization
 from jaxseq.recurrence.outer import _outer_chunk
 from jaxseq.recurrence.outer import _outer_forms
+from jaxseq.recurrence.shared import _cotangents
 from jaxseq.recurrence.shared import _resets
 
 # The logarithm of nothing. -inf would make exp(m - m) undefined.
@@ -85,7 +86,12 @@ def chunk(
   )
   inputs = _outer_forms.Inputs(q, k, v, decay[:, None, :, None])
   Cn = rescaled(state, lax.stop_gradient(state.m)).Cn
-  o, Cn = _outer_chunk.run("chunked", inputs, Cn[:, None], reset, guarded)
+
+  def products(inputs, Cn):
+    return _outer_chunk.run("chunked", inputs, Cn, reset, guarded)
+
+  apart = reset if guarded else None
+  o, Cn = _cotangents.of_episodes(products, inputs, Cn[:, None], apart)
   o = o[:, 0].astype(dtype)
   h = read(o[..., :-1], o[..., -1], m, shift, eps)
   last = Packed(Cn[:, 0], shift[:, -1])

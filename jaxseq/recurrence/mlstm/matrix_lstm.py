@@ -25,6 +25,7 @@ from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _chunks
 from jaxseq.recurrence.shared import _contractions
+from jaxseq.recurrence.shared import _cotangents
 from jaxseq.recurrence.shared import _varying
 
 METHODS = ("auto", "sequential", "chunked", "pallas")
@@ -297,10 +298,15 @@ def _by_kernel(eps, x, state, reset):
   form = support.form("mlstm", out if dtype == jnp.float32 else dtype)
   q, v = x.q.astype(out), x.v.astype(out)
   C, n = Cn[..., :-1], Cn[..., -1]
-  inputs = _mlstm_vjp.Inputs(
-    q, x.k.astype(out), v, log_weight, decay, C, n, reset
-  )
-  o, total, C, n = _mlstm_vjp.scan(form, inputs)
+
+  def scan(elements, state):
+    inputs = _mlstm_vjp.Inputs(*elements, *state, reset)
+    o, total, *state = _mlstm_vjp.scan(form, inputs)
+    return (o, total), tuple(state)
+
+  elements = q, x.k.astype(out), v, log_weight, decay
+  apart = reset if contexts.is_guarded() else None
+  (o, total), (C, n) = _cotangents.of_episodes(scan, elements, (C, n), apart)
   Cn = jnp.concatenate([C, n[..., None]], axis=-1)
   h = _mlstm_chunk.read(o.astype(dtype), total, m, shift, eps)
   last = _mlstm_chunk.Packed(Cn.reshape(packed.Cn.shape), of.shift[:, -1])

@@ -32,7 +32,10 @@ def run(
     return _sequential(x, state, reset)
   if method == "associative":
     return _associative(x, state, reset)
-  masks = _episodes.masks(reset, x.v.shape[-2])
+  masks, a = _episodes.masks(reset, x.v.shape[-2]), x.a
+  if a is not None and reset is not None:
+    # The decay of an episode's first element is not read.
+    a = jnp.where(masks.begins, 0, a)
 
   def products(queries, elements, a, state):
     x = _outer_forms.Inputs(*queries, *elements, a)
@@ -40,7 +43,7 @@ def run(
     form = _outer_forms.scalar if per_head else _outer_forms.vector
     return form(x, state, masks)
 
-  arguments = (x.q,), (x.k, x.v), x.a, state
+  arguments = (x.q,), (x.k, x.v), a, state
   if guarded and reset is not None:
     return _episodes.guarded(products, *arguments, masks)
   return products(*arguments)
@@ -49,7 +52,9 @@ def run(
 def step(q, k, v, a, state, reset, *, inclusive=True):
   """One element: as `run` without the time axis; reset is [B]."""
   if reset is not None:
-    state = _resets.select(reset, jnp.zeros_like(state), state)
+    # The decay too: where it is undefined, zero times it is not zero.
+    fresh = jax.tree.map(jnp.zeros_like, (state, a))
+    state, a = _resets.select(reset, fresh, (state, a))
   before = state
   if a is not None:
     state = jnp.exp(a)[..., None] * state

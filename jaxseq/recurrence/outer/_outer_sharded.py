@@ -34,7 +34,8 @@ def outer_scan_heads(
   heads = v.shape[-2]
   summary = _summary(k, v, decay, reset, heads)
   before = _summaries.before_resets(reset)
-  q = jnp.repeat(q, heads // q.shape[-2], axis=-2)
+  # Those that do not read the entering state keep out of its gradient.
+  q = _summaries.keep(before, jnp.repeat(q, heads // q.shape[-2], axis=-2))
   if decay is not None:
     decay = _summaries.keep(before, _outer_decays.clamp(decay))
     if not inclusive:
@@ -42,7 +43,8 @@ def outer_scan_heads(
       earlier = decay[..., :-1, :, :]
       nothing = jnp.zeros_like(decay[..., :1, :, :])
       decay = jnp.concatenate([nothing, earlier], axis=-3)
-    q = q * jnp.exp(lax.cumsum(decay, decay.ndim - 3))
+    sums = lax.cumsum(decay, decay.ndim - 3)
+    q = q * jnp.exp(_summaries.keep(before, sums))
 
   def completed(state):
     seen = _contractions.batched(
@@ -88,6 +90,7 @@ def _combine(
 
 def _advance(chunk: _summaries.Decayed, state: jax.Array) -> jax.Array:
   """The state after a chunk from the one before it."""
-  if chunk.decay is not None:
-    state = jnp.exp(chunk.decay)[..., None] * state
-  return _summaries.entered(chunk.through, state) + chunk.state
+  decay, state = _summaries.coming_through(chunk, state)
+  if decay is not None:
+    state = jnp.exp(decay)[..., None] * state
+  return state + chunk.state

@@ -22,6 +22,9 @@ def scan(
   q, k, v = (x.astype(dtype) for x in (q, k, v))
   if decay is not None and decay.dtype != jnp.bfloat16:
     decay = decay.astype(jnp.float32)
+  if decay is not None and reset is not None and decay.shape[-1] == 1:
+    # That of an episode's first element is not read.
+    decay = jnp.where(reset[..., None, None], 0, decay)
   init = init.astype(jnp.float32)
   o, final = _scan(options, _outer_products.Inputs(q, k, v, decay, init, reset))
   return o.astype(out), final

@@ -29,6 +29,7 @@ from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _chunks
 from jaxseq.recurrence.shared import _contractions
+from jaxseq.recurrence.shared import _cotangents
 from jaxseq.recurrence.shared import _resets
 
 
@@ -285,6 +286,16 @@ def _op(per_channel):
 
 def _run(op, dtype, out, q, k, v, decay, init, reset, *, method, chunk_size):
   """Runs [N, T, G, K], ..., [N, H, K, V] in the dtype of init by a method."""
+  how = {"reset": reset, "method": method, "chunk_size": chunk_size}
+  run = functools.partial(_once, op, dtype, out, **how)
+  products = method in ("chunked", "pallas")
+  apart = reset if products and contexts.is_guarded() else None
+  return _cotangents.of_episodes(run, (q, k, v, decay), init, apart)
+
+
+def _once(op, dtype, out, x, init, *, reset, method, chunk_size):
+  """Result of `_run`."""
+  q, k, v, decay = x
   if method == "pallas":
     from jaxseq.recurrence.outer import _outer_vjp
 

@@ -157,10 +157,12 @@ def _back_at_once(method, weights, elements, a, h, states, g, mu):
   """Result of `_back_in_steps`, in few and large operations."""
   reset = elements.reset
   # Element t passes its cotangent on through the decay of its successor; what
-  # is wrapped around meets a zero state.
+  # is wrapped around meets a zero state, and the decay of another episode.
   d_states = (_spread(elements.C, weights.C) * _over_n(g)).at[-1].add(mu)
   a_next = jnp.roll(a, -1, axis=0)
-  reset_next = None if reset is None else jnp.roll(reset, -1, axis=0)
+  reset_next = None
+  if reset is not None:
+    reset_next = jnp.roll(reset, -1, axis=0).at[-1].set(True)
   lam = _linear_scan(method, a_next, d_states, None, reset_next, reverse=True)
   before = jnp.concatenate([h[None], states[:-1]])
   w = lam * (a * _forget(reset, before))

@@ -52,9 +52,9 @@ def _combine(
 ) -> _summaries.Decayed:
   """The operator."""
   del hops
-  carried = jnp.exp(right.decay[..., None] * A) * left.state
+  decay, state = _summaries.coming_through(right, left.state)
   return _summaries.Decayed(
     _summaries.all_through(left, right),
     left.decay + right.decay,
-    _summaries.entered(right.through, carried) + right.state,
+    jnp.exp(decay[..., None] * A) * state + right.state,
   )

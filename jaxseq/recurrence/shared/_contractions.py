@@ -180,19 +180,19 @@ def _narrow_einsum_backward(spec, dtype, out, operands, cotangent):
 narrow_einsum.defvjp(_narrow_einsum_forward, _narrow_einsum_backward)
 
 
-def sum_over(x: jax.Array, axis: int) -> jax.Array:
-  """Sums over an axis, which stays with size 1."""
+def sum_over(x: jax.Array, axis: int, scale: float = 1) -> jax.Array:
+  """Sums numbers times a scale over an axis, which stays with size 1."""
   # On CPUs by a product with ones: measured there, XLA's own reductions take 3
   # to 9 ns for an element, and these 0.5.
   if x.shape[axis] == 1:
-    return x
+    return x if scale == 1 else scale * x
   if contexts.machine()[0] != "cpu":
-    return jnp.sum(x, axis, keepdims=True)
+    return jnp.sum(x if scale == 1 else scale * x, axis, keepdims=True)
   axis %= x.ndim
   if axis == x.ndim - 1:
-    ones = jnp.ones((x.shape[-1], 1), x.dtype)
+    ones = jnp.full((x.shape[-1], 1), scale, x.dtype)
     return (x.reshape(-1, x.shape[-1]) @ ones).reshape(*x.shape[:-1], 1)
   flat = x.reshape(math.prod(x.shape[:axis]), x.shape[axis], -1)
-  ones = jnp.ones((flat.shape[0], 1, flat.shape[1]), x.dtype)
+  ones = jnp.full((flat.shape[0], 1, flat.shape[1]), scale, x.dtype)
   total = dot(ones, flat, -1, -2)
   return total.reshape(*x.shape[:axis], 1, *x.shape[axis + 1 :])

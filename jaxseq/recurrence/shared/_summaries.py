@@ -36,6 +36,16 @@ def entered(through: jax.Array | None, state: jax.Array) -> jax.Array:
   return _resets.select(through, state, jnp.zeros_like(state))
 
 
+def coming_through(chunk: Decayed, state: PyTree) -> tuple[Any, PyTree]:
+  """The decay of a state that enters a chunk, and the state; 0 if forgotten."""
+  # Before they are multiplied: either may be undefined, and 0 times it is not 0
+  # in the other's gradient.
+  decay = chunk.decay
+  if decay is not None:
+    decay = entered(chunk.through, decay)
+  return decay, entered(chunk.through, state)
+
+
 def all_through(left: Decayed, right: Decayed) -> jax.Array | None:
   """Flag of a state that comes through both chunks."""
   return None if left.through is None else left.through & right.through

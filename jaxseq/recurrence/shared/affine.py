@@ -82,11 +82,15 @@ def split_affine(
     through, state[..., columns:], state[..., :columns]
   )
 
+  # Those that do not read the entering state keep out of its gradient.
+  before = _summaries.before_resets(reset)
+  reads = _summaries.keep(before, o[..., columns:])
+
   def completed(state):
     seen = _contractions.batched(
-      "...tk,...kv->...tv", o[..., columns:], state, operands
+      "...tk,...kv->...tv", reads, state, operands
     ).astype(dtype)
-    seen = _summaries.entered(_summaries.before_resets(reset), seen)
+    seen = _summaries.entered(before, seen)
     return o[..., :columns] + seen, _advance(summary, state)
 
   inits = init, begin
@@ -99,10 +103,12 @@ def _combine(
   """The operator of a dense map `decay` and a state."""
   del hops
   through = _summaries.all_through(left, right)
-  decay = _summaries.entered(right.through, right.decay @ left.decay)
+  decay, before = _summaries.coming_through(right, left.decay)
+  decay = decay @ before
   return _summaries.Decayed(through, decay, _advance(right, left.state))
 
 
 def _advance(chunk: _summaries.Decayed, state: jax.Array) -> jax.Array:
   """The state after a chunk from the one before it."""
-  return _summaries.entered(chunk.through, chunk.decay @ state) + chunk.state
+  decay, state = _summaries.coming_through(chunk, state)
+  return decay @ state + chunk.state

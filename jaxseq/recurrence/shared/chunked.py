@@ -13,6 +13,7 @@ from jaxseq._types import PyTree
 from jaxseq.recurrence.platform import contexts
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _chunks
+from jaxseq.recurrence.shared import _cotangents
 from jaxseq.recurrence.shared import _resets
 from jaxseq.recurrence.shared import _varying
 
@@ -87,9 +88,15 @@ def chunked(
   init, x, reset = jax.tree.map(flat, (init, x, reset))
   vary = functools.partial(_varying.vary_as, jax.tree.leaves(x)[0])
   init = jax.tree.map(vary, init)
-  if reset is not None and contexts.is_guarded():
+  apart = reset if contexts.is_guarded() else None
+  if apart is not None:
     chunk = functools.partial(_guarded, chunk)
-  final, y = _chunks.over_chunks(chunk, size, init, x, reset)
+
+  def run(x, init):
+    final, y = _chunks.over_chunks(chunk, size, init, x, reset)
+    return y, final
+
+  y, final = _cotangents.of_episodes(run, x, init, apart)
   back = jax.tree.map(
     lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), (y, final)
   )

@@ -129,9 +129,12 @@ class EWC(task_learner.Learner):
     cost = rehearsal.penalty(variables["params"], **variables["statistics"])
     return value + self.arm.strength * cost, logits
 
-  def _finish(self, variables, examples, inside):
+  def _finish(self, variables, examples, inside, key):
     """Returns the statistics with the information of a task."""
-    params, count = variables["params"], self.arm.fisher
+    params = variables["params"]
+    # Examples may be sorted: any of the task's are drawn, and no others first.
+    level = jax.random.uniform(key, inside.shape)
+    rows = jnp.argsort(jnp.where(inside, level, 2))[: self.arm.fisher]
 
     def log_probs(params, x):
       logits = self.network.apply({"params": params}, x[None])[0]
@@ -141,9 +144,9 @@ class EWC(task_learner.Learner):
     new = rehearsal.fisher(
       log_probs,
       params,
-      examples.inputs[:count],
-      inside[:count].astype(jnp.float32),
-      examples.targets[:count] if empirical else None,
+      examples.inputs[rows],
+      inside[rows].astype(jnp.float32),
+      examples.targets[rows] if empirical else None,
     )
     old = variables["statistics"]["information"]
     information = jax.tree.map(lambda x, y: self.arm.decay * x + y, old, new)
@@ -273,8 +276,9 @@ class MEMO(Replay):
     del variables, batch, logits, key
     return {}
 
-  def _finish(self, variables, examples, inside):
+  def _finish(self, variables, examples, inside, key):
     """Returns the memory with herded exemplars, and aligned weights."""
+    del key
     task, old = self.task(variables), self._old(variables)
     new = self.stream.per_task
     features = self._features(variables, examples.inputs)

@@ -12,6 +12,9 @@ from jaxseq.tasks.continual import task_learner
 from jaxseq.training import supervised
 from jaxseq.training.comparison import supervised_arms
 
+# Of the key of what happens at the end of a task.
+_END = 1
+
 
 class Program(supervised_arms.Program):
   """The seeds of an arm, whose chunks end where tasks do.
@@ -35,7 +38,10 @@ class Program(supervised_arms.Program):
       return state._replace(variables=variables, opt_state=opt_state)
 
     def end(state, data):
-      return state._replace(variables=problem.end(state.variables, data))
+      key = jax.random.fold_in(state.key, state.update)
+      # The beginning of the next task has the key of this update.
+      key = jax.random.fold_in(key, _END)
+      return state._replace(variables=problem.end(state.variables, data, key))
 
     self._begin = self.compile(begin)
     self._end = self.compile(end, shared=1)

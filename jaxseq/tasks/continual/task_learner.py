@@ -61,7 +61,8 @@ class ArmConfig(base.ArmConfig):
     beta: weight of replayed labels (DER++).
     strength: weight of the penalty (EWC).
     decay: what remains of earlier tasks' information (EWC).
-    fisher: examples of a task that tell its information, at most (EWC).
+    fisher: examples of a task, drawn at random, that its information is the
+      mean over, at most (EWC).
     information: "true" or "empirical", see `rehearsal.fisher` (EWC).
     variance: of the features of a class (ProtoCL).
     auxiliary: weight of the loss that tells new classes from old ones (MEMO).
@@ -342,11 +343,13 @@ class Learner:
   # There is no validation part: a stream is seen once.
   validate = evaluate
 
-  def end(self, variables: PyTree, data: Mapping[str, Any]) -> PyTree:
+  def end(
+    self, variables: PyTree, data: Mapping[str, Any], key: jax.Array
+  ) -> PyTree:
     """Returns the variables after the last update of a task."""
     task, record = self.task(variables), variables["record"]
     examples = self.stream.window(data["train"], task)
-    variables = {**variables, **self._finish(variables, *examples)}
+    variables = {**variables, **self._finish(variables, *examples, key)}
     rows = self.accuracies(variables, data["test"])
     record = record | {k: record[k].at[task].set(x) for k, x in rows.items()}
     return {**variables, "record": record}
@@ -381,9 +384,9 @@ class Learner:
     logits = self._outputs(variables, batch.inputs)
     return losses.cross_entropy(logits, batch.targets)[0], logits
 
-  def _finish(self, variables, examples, inside):
+  def _finish(self, variables, examples, inside, key):
     """Returns collections that the end of a task changes."""
-    del variables, examples, inside
+    del variables, examples, inside, key
     return {}
 
   def _start(self, variables, key):

@@ -1,14 +1,18 @@
-"""States of users: one event changes one of them, in constant time and memory.
+"""Users whose items come one by one, in constant time and memory.
 
     users = item_streams.Users(network, variables)
     users.fill(["anna", "bert"], histories)
     users.update("anna", item)
     best, scores = users.recommend(["anna"], k=10)
 
-The scores are those of the network over whole histories.
+A network reads the newest `length` items of a history, as in evaluation and
+prediction, and the scores are those that it has there. Up to so many items a
+user has a state, which makes a step with each; behind that the newest ones are
+read anew when a list is asked for.
 """
 
 import collections
+from collections.abc import Callable
 from collections.abc import Hashable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -31,14 +35,25 @@ _USERS = 64
 
 
 class Users:
-  """States of users, in rows of arrays that grow by doubling.
+  """Users and their states, in rows of arrays that grow by doubling.
 
   Args:
     network: the network.
     variables: of it.
+    most: users that are kept. A new one takes the row of the user who was read
+      or asked for least recently; any number is kept if None.
+    forget: called with the name of each user who is no longer kept.
   """
 
-  def __init__(self, network: item_network.ItemNetwork, variables: Any):
+  def __init__(
+    self,
+    network: item_network.ItemNetwork,
+    variables: Any,
+    most: int | None = None,
+    forget: Callable[[Hashable], Any] | None = None,
+  ):
+    if most is not None:
+      _validate.positive("most", most)
     if network.masked:
       expected = "False: a network that sees both sides keeps no states"
       raise _validate.error("masked", True, expected)
@@ -50,8 +65,14 @@ class Users:
       raise _validate.error("scan_layers", True, expected)
     network, variables = network.freeze(variables)
     self.network, self.variables = network, jax.device_put(variables)
+    self._most, self._forget = most, forget
+    # The least recent user comes first.
     self._rows: dict[Hashable, int] = {}
     self._seen: list[set[int]] = []
+    # The newest items and the gaps before them, and rows whose features are
+    # those of earlier ones.
+    self._newest: list[collections.deque[tuple[int, float | None]]] = []
+    self._stale: set[int] = set()
     self._arrays = self._fresh(_USERS)
 
   def __len__(self) -> int:
@@ -78,21 +99,23 @@ class Users:
       gaps: of each (n_i,) those before the items, if the network reads them.
 
     Raises:
-      ValueError: if a user is there already, or comes twice.
+      ValueError: if a user is there already, or comes twice, or there are more
+        than are kept.
     """
     for user, count in collections.Counter(users).items():
       if user in self or count > 1:
         raise _validate.error("users", user, "new ones, each once")
+    if self._most is not None and len(users) > self._most:
+      raise _validate.error("users", len(users), f"at most {self._most}")
     arrays = self.network, self.variables, histories, gaps
     for some, features, states in _read_all(*arrays):
       rows = np.array([self._row(users[n]) for n in some])
-      self._arrays = jax.tree.map(
-        lambda every, new, rows=rows: every.at[rows].set(new),
-        self._arrays,
-        (features, states),
-      )
+      self._put(rows, features, states)
       for row, n in zip(rows, some):
-        self._seen[row].update(map(int, histories[n]))
+        items = list(map(int, histories[n]))
+        between = [None] * len(items) if gaps is None else gaps[n]
+        self._seen[row].update(items)
+        self._newest[row].extend(zip(items, between))
 
   def update(self, user: Hashable, item: int, gap: float | None = None) -> None:
     """Reads one more item of a user, who may be new.
@@ -103,8 +126,16 @@ class Users:
       gap: before the item, if the network reads them.
     """
     _validate.integer("item", item, 1, self.network.num_items)
+    if self.network.gaps and gap is None:
+      raise _validate.error("gap", None, "that of the item, as in training")
     row = self._row(user)
     self._seen[row].add(item)
+    whole = len(self._newest[row]) == self.network.length
+    self._newest[row].append((item, gap))
+    if whole:
+      # The state holds an item that does not count any more.
+      self._stale.add(row)
+      return
     gap = None if gap is None else np.float32(gap)
     self._arrays = _advance(
       self.network, self.variables, self._arrays, row, item, gap
@@ -135,15 +166,41 @@ class Users:
     for user in users:
       if user not in self:
         raise _validate.error("users", user, "one that has taken something")
-    rows = np.array([self._rows[user] for user in users], int)
+    rows = np.array([self._row(user) for user in users], int)
+    self._refresh(rows)
     taken = [() if repeats else self._seen[row] for row in rows]
     features = jnp.take(self._arrays[0], rows, axis=0)
     return best(self.network, self.variables, features, taken, k, allowed)
 
+  def _refresh(self, rows):
+    """Reads the newest items of rows whose features are those of others."""
+    stale = np.array(sorted(self._stale.intersection(rows.tolist())), int)
+    if not len(stale):
+      return
+    pairs = [list(zip(*self._newest[row])) for row in stale]
+    items = [np.array(one, np.int32) for one, _ in pairs]
+    gaps = None
+    if self.network.gaps:
+      gaps = [np.array(between, np.float32) for _, between in pairs]
+    arrays = self.network, self.variables, items, gaps
+    for some, features, states in _read_all(*arrays):
+      self._put(stale[some], features, states)
+    self._stale.difference_update(stale.tolist())
+
+  def _put(self, rows, features, states):
+    """Sets the features and states of rows."""
+    self._arrays = jax.tree.map(
+      lambda every, new: every.at[rows].set(new),
+      self._arrays,
+      (features, states),
+    )
+
   def _row(self, user):
-    """The row of a user, a new one if they have none."""
-    row = self._rows.get(user)
-    if row is None:
+    """The row of a user, who is the most recent one then."""
+    row = self._rows.pop(user, None)
+    if row is None and len(self._rows) == self._most:
+      row = self._emptied()
+    elif row is None:
       row = len(self._rows)
       if row == len(self._arrays[0]):
         self._arrays = jax.tree.map(
@@ -151,8 +208,21 @@ class Users:
           self._arrays,
           self._fresh(row),
         )
-      self._rows[user] = row
       self._seen.append(set())
+      self._newest.append(collections.deque(maxlen=self.network.length))
+    self._rows[user] = row
+    return row
+
+  def _emptied(self):
+    """The row of the least recent user, who is forgotten."""
+    user = next(iter(self._rows))
+    row = self._rows.pop(user)
+    if self._forget is not None:
+      self._forget(user)
+    self._seen[row] = set()
+    self._newest[row].clear()
+    self._stale.discard(row)
+    self._arrays = _cleared(self._arrays, self._fresh(1), row)
     return row
 
   def _fresh(self, count):
@@ -168,7 +238,7 @@ def features_of(
   histories: Sequence[np.ndarray],
   gaps: Sequence[np.ndarray] | None = None,
 ) -> np.ndarray:
-  """Reads histories in one packed pass, end to end in rows.
+  """Reads the newest items of histories, a few histories at a time.
 
   Args:
     network: the network.
@@ -250,6 +320,12 @@ def _advance(network, variables, arrays, row, item, gap):
   return jax.tree.map(lambda x, new: x.at[row].set(new[0]), arrays, after)
 
 
+@functools.partial(jax.jit, donate_argnums=0)
+def _cleared(arrays, fresh, row):
+  """Features and states with fresh ones in a row."""
+  return jax.tree.map(lambda x, new: x.at[row].set(new[0]), arrays, fresh)
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def _read(network, variables, items, lengths, gaps):
   """The network's `read`."""
@@ -258,21 +334,32 @@ def _read(network, variables, items, lengths, gaps):
 
 def _read_all(network, variables, histories, gaps) -> Iterator[tuple]:
   """Yields numbers of histories of like lengths, and what they are read as."""
+  histories = [one[-network.length :] for one in histories]
+  if gaps is not None:
+    gaps = [one[-network.length :] for one in gaps]
   lengths = np.array([len(one) for one in histories])
   order = np.argsort(lengths, kind="stable")
   while len(order):
     elements = np.arange(1, 1 + len(order)) * lengths[order]
     count = max(1, np.searchsorted(elements, _ELEMENTS, side="right"))
     some, order = order[:count], order[count:]
-    # Few programs are compiled for widths that are powers of two.
-    time = 1 << int(lengths[some[-1]] - 1).bit_length()
+    # Few programs are compiled for sizes that are powers of two.
+    time, size = (
+      1 << int(x - 1).bit_length() for x in (lengths[some[-1]], len(some))
+    )
+    time = min(time, network.length)
+    filled = np.pad(some, (0, size - len(some)), mode="edge")
 
-    def at_ends(rows, dtype, some=some, time=time):
-      array = np.zeros((len(some), time), dtype)
-      for row, n in zip(array, some):
+    def at_ends(rows, dtype, filled=filled, time=time):
+      array = np.zeros((len(filled), time), dtype)
+      for row, n in zip(array, filled):
         row[time - lengths[n] :] = rows[n]
       return array
 
     between = None if gaps is None else at_ends(gaps, np.float32)
     items = at_ends(histories, np.int32)
-    yield some, *_read(network, variables, items, lengths[some], between)
+    features, states = _read(
+      network, variables, items, lengths[filled], between
+    )
+    states = jax.tree.map(lambda x, real=some: x[: len(real)], states)
+    yield some, features[: len(some)], states

@@ -1,5 +1,6 @@
 """The recommendations of a trained model: its arrays, table and stream."""
 
+from collections.abc import Hashable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -74,13 +75,19 @@ class Stream:
 
   Args:
     model: of recommendation, a `models.Model`.
+    most_users: users that are kept, see `item_streams.Users`.
   """
 
-  def __init__(self, model: Any):
+  def __init__(self, model: Any, most_users: int | None = None):
     self._prepared, self._repeats = model.preparation, model.network.repeats
-    self._users = item_streams.Users(model.network, model.variables)
     self._number = {name: n for n, name in enumerate(self._prepared.items)}
-    self._last: dict[str, np.ndarray] = {}
+    self._last: dict[Hashable, np.ndarray] = {}
+    self._users = item_streams.Users(
+      model.network,
+      model.variables,
+      most_users,
+      lambda user: self._last.pop(user, None),
+    )
 
   def __call__(self, row: Mapping[str, str]) -> dict[str, Any]:
     """Returns `recommend` for the user of a row, after its item."""
@@ -106,7 +113,7 @@ class Stream:
     )
     number, gap = self._place(item), None
     if self._users.network.gaps:
-      stamp = _stamp(row[prepared.time], prepared.time)
+      stamp = self._stamp(row)
       last = self._last.get(user, stamp)
       if last.dtype != stamp.dtype or last[0] > stamp[0]:
         expected = f"a time from {last[0]} on, that of the user's last event"
@@ -114,7 +121,7 @@ class Stream:
       both = np.concatenate([last, stamp])
       self._last[user], gap = stamp, float(prepared.gaps(both)[1])
     elif row.get(prepared.time):
-      _stamp(row[prepared.time], prepared.time)
+      self._stamp(row)
     self._users.update(user, number + 1, gap)
 
   def recommend(
@@ -139,8 +146,8 @@ class Stream:
     allowed = None if items is None else [self._place(x) for x in items]
     if user not in self._users:
       expected = (
-        "one that has sent an event to this server: histories start empty, also"
-        " of users of the training"
+        "one that has sent an event to this server, not too long ago: histories"
+        " start empty, also of users of the training"
       )
       raise _validate.error("user", user, expected)
     repeats = self._repeats if repeats is None else repeats
@@ -151,6 +158,12 @@ class Stream:
       "items": [self._prepared.items[n] for n in best[shown]],
       "scores": scores[shown].tolist(),
     }
+
+  def _stamp(self, row):
+    """The time (1,) of a row."""
+    column = self._prepared.time
+    word = _entry(row[column], column)
+    return _time_stamps.parse([word], lambda _: column, self._prepared.dates)
 
   def _place(self, name):
     """The number of an item, from 0 on."""
@@ -165,8 +178,3 @@ def _entry(value, column):
   if not value:
     raise ValueError(f"{column}: got nothing, expected an entry of the row.")
   return value
-
-
-def _stamp(value, column):
-  """The time (1,) that an entry of a row says."""
-  return _time_stamps.parse([_entry(value, column)], lambda _: column)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import functools
 from typing import Any
 
+from absl import logging
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -48,24 +49,30 @@ def events_of(
   every = time[valid]
   if earlier is not None:
     every = np.concatenate([earlier, every])
+  high, rest = graph_options.halves(time)
   return graph_network.Events(
     nodes[:, 0],
     nodes[:, 1],
-    time.astype(np.float32),
+    high,
     np.searchsorted(every, time).astype(np.int32),
     features,
     valid,
+    rest,
   )
 
 
 def arguments(
   network: graph_network.GraphNetwork, dataset: data.ArrayDataset
 ) -> dict[str, np.ndarray]:
-  """Returns "source" (n,), "time" (n,) and perhaps "features" (n, k)."""
-  del network
+  """Returns "source" (n,), "time" (n,) and perhaps "features" (n, k).
+
+  Beside "time" stands "time_rest" (n,), what it lacks of the exact time.
+  """
+  time, rest = graph_options.halves(dataset.extras.times[:, 0])
   return outputs.present(
     source=dataset.inputs[:, 0],
-    time=dataset.extras.times[:, 0].astype(np.float32),
+    time=time,
+    time_rest=rest if network.halved else None,
     features=dataset.extras.features,
   )
 
@@ -83,9 +90,10 @@ def compute(
   variables = jax.tree.map(jnp.asarray, variables)
   memory, graph = _memory(network, variables), _graph(variables)
   source, time = arguments["source"], arguments["time"]
+  rest = arguments.get("time_rest")
   before = jnp.zeros_like(source)
   if graph is not None:
-    before = jnp.searchsorted(graph.time, time).astype(jnp.int32)
+    before = graph_neighbors.before(graph, time, rest)
   events = graph_network.Events(
     source,
     jnp.zeros_like(source),
@@ -93,6 +101,7 @@ def compute(
     before,
     arguments.get("features"),
     jnp.zeros(source.shape, bool),
+    rest,
   )
   scores = _scores(network, variables, memory, events, graph)
   return _best(network, scores)
@@ -197,6 +206,13 @@ def predict(
 def _columns(model, examples, arrays):
   """The rows of a table."""
   nodes, place = examples.dataset.inputs, arrays["place"]
+  unranked = int(((place == 0) & (nodes[:, 1] > 0)).sum())
+  if unranked:
+    logging.warning(
+      "%d of %d events go to a node that no event of the training went to: such"
+      " a node has no rank, and these events no row that happened.",
+      *(unranked, len(nodes)),
+    )
   happened = arrays.pop("happened")
   k = arrays["score"].shape[1]
   shown = np.ones((len(nodes), k + 1), bool)
@@ -310,8 +326,12 @@ def _batched(events, size):
 
 def _flat(memory):
   """The arrays of a memory by number, complex ones as pairs of real numbers."""
+  # Those that earlier files lack have names.
+  names = node_memory.ADDED
+  added = {name: np.asarray(getattr(memory, name)) for name in names}
+  memory = memory._replace(**dict.fromkeys(names))
   leaves = [np.asarray(x) for x in jax.tree.leaves(memory)]
-  return {
+  return added | {
     str(i): np.stack([x.real, x.imag], -1) if np.iscomplexobj(x) else x
     for i, x in enumerate(leaves)
   }
@@ -319,14 +339,18 @@ def _flat(memory):
 
 def _memory(network, variables) -> node_memory.Memory:
   """Undoes `_flat`."""
-  leaves, form = jax.tree.flatten(jax.eval_shape(network.memory))
+  names, fresh = node_memory.ADDED, jax.eval_shape(network.memory)
+  leaves, form = jax.tree.flatten(fresh._replace(**dict.fromkeys(names)))
   stored = [variables["memory"][str(i)] for i in range(len(leaves))]
-  return form.unflatten(
+  memory = form.unflatten(
     lax.complex(x[..., 0], x[..., 1])
     if jnp.issubdtype(leaf.dtype, jnp.complexfloating)
     else x
     for x, leaf in zip(stored, leaves)
   )
+  zeros = jnp.zeros(fresh.time.shape, jnp.float32)
+  added = {name: variables["memory"].get(name, zeros) for name in names}
+  return memory._replace(**added)
 
 
 def _last_events(nodes, time, features, network):
@@ -336,6 +360,8 @@ def _last_events(nodes, time, features, network):
   ends = np.repeat(graph.begin[1:], np.diff(graph.begin))
   rows = np.unique(graph.event[np.arange(len(ends)) >= ends - count])
   past = {"nodes": nodes[rows], "time": time[rows]}
+  # On a device the times are float32.
+  past["rest"] = graph_options.halves(time[rows])[1]
   if features is not None:
     past["features"] = features[rows]
   late = graph_neighbors.index(nodes[rows], time[rows], None, network.num_nodes)
@@ -351,6 +377,7 @@ def _graph(variables: Mapping[str, Any]):
     *(past[name] for name in ("begin", "node", "event")),
     jnp.asarray(past["time"], jnp.float32),
     past.get("features"),
+    past.get("rest"),
   )
 
 

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq.tasks.node_streams import graph_options
+
 
 class Neighbors(NamedTuple):
   """The events of each node, in their order.
@@ -17,6 +19,8 @@ class Neighbors(NamedTuple):
     event: (2 events,) int32, its number.
     time: (events,) float32.
     features: (events, k) float32, or None.
+    rest: (events,) float32, what the times lack, see `graph_options.halves`;
+      None if nothing.
   """
 
   begin: jax.Array
@@ -24,6 +28,7 @@ class Neighbors(NamedTuple):
   event: jax.Array
   time: jax.Array
   features: jax.Array | None
+  rest: jax.Array | None = None
 
 
 class Found(NamedTuple):
@@ -34,12 +39,14 @@ class Found(NamedTuple):
     time: (n, count) float32, when they met.
     features: (n, count, k) float32, of these events, or None.
     event: (n, count) int32, their numbers.
+    rest: (n, count) float32, what their times lack; None if nothing.
   """
 
   node: jax.Array
   time: jax.Array
   features: jax.Array | None
   event: jax.Array
+  rest: jax.Array | None
 
 
 def index(
@@ -59,13 +66,35 @@ def index(
   own, other = nodes.ravel(), nodes[:, ::-1].ravel()
   order = np.argsort(own, kind="stable")
   begin = np.searchsorted(own[order], np.arange(count + 1))
+  high, rest = graph_options.halves(np.asarray(time, np.float64))
   return Neighbors(
     begin.astype(np.int32),
     other[order].astype(np.int32),
     (order // 2).astype(np.int32),
-    time.astype(np.float32),
+    high,
     None if features is None else features.astype(np.float32),
+    rest,
   )
+
+
+def before(
+  graph: Neighbors, time: jax.Array, rest: jax.Array | None = None
+) -> jax.Array:
+  """Returns the numbers (n,) int32 of the first events from some times on.
+
+  Args:
+    graph: the events.
+    time: (n,) float32.
+    rest: (n,) what the times lack; nothing if None.
+  """
+  rest = jnp.zeros_like(time) if rest is None else rest
+  rests = jnp.zeros_like(graph.time) if graph.rest is None else graph.rest
+
+  def earlier(event):
+    return (graph.time[event] - time) + (rests[event] - rest) < 0
+
+  zeros = jnp.zeros(time.shape, jnp.int32)
+  return _first(zeros, zeros + len(graph.time), earlier, len(graph.time))
 
 
 def recent(
@@ -79,24 +108,11 @@ def recent(
     before: (n,) integers, the numbers of the first events that do not count.
     count: of neighbors.
   """
-  low, high = graph.begin[nodes], graph.begin[nodes + 1]
-  first, most = low, len(graph.event) - 1
-
-  def halved(_, bounds):
-    low, high = bounds
-    middle = (low + high) // 2
-    counts = graph.event[jnp.minimum(middle, most)] < before
-    inside = low < high
-    return (
-      jnp.where(inside & counts, middle + 1, low),
-      jnp.where(inside & ~counts, middle, high),
-    )
-
-  # The place of the first event that does not count. A loop, as steps in a row,
-  # each of which reads the last one several times, do not end compiling on a
-  # CPU where there are 100,000 events.
-  steps = math.ceil(math.log2(len(graph.event) + 1)) + 1
-  low, _ = jax.lax.fori_loop(0, steps, halved, (low, high))
+  first, high = graph.begin[nodes], graph.begin[nodes + 1]
+  # The place of the first event that does not count.
+  low = _first(
+    first, high, lambda place: graph.event[place] < before, len(graph.event)
+  )
   place = low[:, None] - count + jnp.arange(count)
   there = place >= first[:, None]
   place = jnp.maximum(place, 0)
@@ -108,4 +124,24 @@ def recent(
     jnp.where(there, graph.time[event], 0),
     features,
     jnp.where(there, event, 0),
+    None if graph.rest is None else jnp.where(there, graph.rest[event], 0),
   )
+
+
+def _first(low, high, counts, size):
+  """The first places (n,) of ranges at which `counts` is no longer true."""
+
+  def halved(_, bounds):
+    low, high = bounds
+    middle = (low + high) // 2
+    more = counts(jnp.minimum(middle, size - 1))
+    inside = low < high
+    return (
+      jnp.where(inside & more, middle + 1, low),
+      jnp.where(inside & ~more, middle, high),
+    )
+
+  # A loop, as steps in a row, each of which reads the last one several times,
+  # do not end compiling on a CPU where there are 100,000 events.
+  steps = math.ceil(math.log2(size + 1)) + 1
+  return jax.lax.fori_loop(0, steps, halved, (low, high))[0]

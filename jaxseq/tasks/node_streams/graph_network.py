@@ -58,6 +58,8 @@ class GraphNetwork(linen.Module):
       destination, by which "time" divides.
     batch_length: events that see the same memory where messages wait, in
       training and in what a model says of a file.
+    halved: whether a model takes times in two parts, see
+      `graph_options.halves`; older files do not.
   """
 
   config: nn.NetworkConfig
@@ -68,6 +70,7 @@ class GraphNetwork(linen.Module):
   num_features: int = 0
   gaps: tuple[float, float, float, float] = (0.0, 1.0, 0.0, 1.0)
   batch_length: int = 1
+  halved: bool = False
 
   def setup(self) -> None:
     """Makes the parts that the options ask for."""
@@ -182,19 +185,19 @@ class GraphNetwork(linen.Module):
       every = jnp.arange(self.first, self.last + 1)
       others = every if candidates is None else candidates.ravel()
     nodes = jnp.concatenate([both, others])
-    found, wanted, times = None, nodes, None
+    found, wanted, at = None, nodes, None
     if not options.timeless:
       # The event of each node.
       number = jnp.arange(count)
       event = jnp.repeat(number, len(others) // count)
       event = jnp.concatenate([number, number, event])
-      times = events.time[event]
+      at = events.time[event], _rest(events)[event]
     if options.reads_graph:
       before = events.before[event]
       found = graph_neighbors.recent(graph, nodes, before, options.neighbors)
       wanted = jnp.concatenate([nodes, found.node.ravel()])
     old, rows = self._updated(memory, wanted, epoch, train)
-    z, embedded = self._embed(rows, nodes, times, found, count)
+    z, embedded = self._embed(rows, nodes, at, found, count)
     scores = None
     if scored and options.target == "vectors":
       scores = self._score_vectors(z[:count], candidates)
@@ -225,8 +228,12 @@ class GraphNetwork(linen.Module):
     if self.options.pres:
       gamma = self.options.gamma
       gamma = jax.nn.sigmoid(self.gamma) if gamma is None else gamma
-      both, rates = node_memory.corrected(old, both, old.since, gamma)
-    new = old._replace(states=both, time=old.since, rates=rates)
+      both, rates = node_memory.corrected(
+        old, both, old.since, gamma, old.since_rest
+      )
+    new = old._replace(
+      states=both, time=old.since, time_rest=old.since_rest, rates=rates
+    )
     rows = masks.choose(old.waiting, new, old)
     if every:
       old, rows = jax.tree.map(lambda x: x[nodes], (old, rows))
@@ -254,7 +261,7 @@ class GraphNetwork(linen.Module):
     """The encoding of times."""
     return jnp.cos(since[..., None] * self.frequency + self.phase)
 
-  def _embed(self, rows, nodes, times, found, count):
+  def _embed(self, rows, nodes, at, found, count):
     """Embeddings by which nodes are scored, and those that messages hold."""
     options = self.options
     state = rows.states[1][: len(nodes)]
@@ -263,7 +270,7 @@ class GraphNetwork(linen.Module):
       h = rows.states[1]
       if options.has_vectors:
         h = h + self.vectors[jnp.concatenate([nodes, found.node.ravel()])]
-      around = self._gather(h, times, found)
+      around = self._gather(h, at, found)
     if options.embedding in ("sum", "attention"):
       return around, around
     if options.embedding == "time":
@@ -272,16 +279,21 @@ class GraphNetwork(linen.Module):
         jnp.where(is_source, *pair)
         for pair in zip(self.gaps[:2], self.gaps[2:])
       )
-      since = node_memory.since(rows.time[: len(nodes)], times)
+      last = (x[: len(nodes)] for x in (rows.time, rows.time_rest))
+      since = _since(*last, *at)
       since = (since - mean) / deviation
       state = state * (1 + self.projection(since[:, None]))
     return state, around
 
-  def _gather(self, h, times, found):
+  def _gather(self, h, at, found):
     """Embeddings by recent neighbors; `h` has the nodes, then these."""
     size, neighbors = found.node.shape
     own, other = h[:size], h[size:].reshape(size, neighbors, -1)
-    since = self._times(times[:, None] - found.time)
+    time, rest = (x[:, None] for x in at)
+    since = time - found.time
+    if found.rest is not None:
+      since = since + (rest - found.rest)
+    since = self._times(since)
     there = found.node > 0
     fresh = self._times(jnp.zeros(size))
     if self._read == "sum":
@@ -336,11 +348,11 @@ class GraphNetwork(linen.Module):
     other = jnp.concatenate([output[count:], output[:count]])
     if options.embeds:
       other = other.at[:count].set(embedded[count : 2 * count])
-    times = jnp.tile(events.time, 2)
+    times, rest = (jnp.tile(x, 2) for x in (events.time, _rest(events)))
     message = _side_by_side(
       None if self._by_vector else other,
       None if events.features is None else jnp.tile(events.features, (2, 1)),
-      self._times(node_memory.since(rows.time, times)),
+      self._times(_since(rows.time, rows.time_rest, times, rest)),
     )
     if options.aggregate == "mean":
       total, number = (
@@ -350,7 +362,11 @@ class GraphNetwork(linen.Module):
       message = total / jnp.maximum(number, 1)[:, None]
     partner = jnp.concatenate([events.destination, events.source])
     rows = rows._replace(
-      waiting=valid, since=times, message=message, partner=partner
+      waiting=valid,
+      since=times,
+      since_rest=rest,
+      message=message,
+      partner=partner,
     )
     return rows, winner
 
@@ -367,17 +383,20 @@ class GraphNetwork(linen.Module):
     # All events of a node follow each other; what fills up comes last.
     order = jnp.argsort(jnp.where(valid, node, self.num_nodes), stable=True)
     node, valid = node[order], valid[order]
-    time = jnp.repeat(events.time, 2)[order]
+    time, rest = (jnp.repeat(x, 2)[order] for x in (events.time, _rest(events)))
     partner = pairs(events.destination, events.source)[order]
     same = (node[1:] == node[:-1]) & (valid[1:] == valid[:-1])
     first = jnp.concatenate([jnp.ones(1, bool), ~same])
     final = jnp.concatenate([~same, jnp.ones(1, bool)])
     rows = self._taken(memory, node, epoch)
-    earlier = jnp.where(first, rows.time, jnp.roll(time, 1))
+    earlier, earlier_rest = (
+      jnp.where(first, old, jnp.roll(new, 1))
+      for old, new in ((rows.time, time), (rows.time_rest, rest))
+    )
     features = events.features
     if features is not None:
       features = jnp.repeat(features, 2, axis=0)[order]
-    passed = node_memory.since(earlier, time)
+    passed = _since(earlier, earlier_rest, time, rest)
     message = _side_by_side(features, self._times(passed))
     message = jax.lax.stop_gradient(message)
     x = self._encode(None, message, partner)
@@ -402,13 +421,24 @@ class GraphNetwork(linen.Module):
     z = jnp.zeros_like(seen).at[order].set(seen)
     z = jnp.where(itself[:, None], z[1::2], z[::2])
     if self.options.embedding == "time":
-      when = jnp.zeros_like(earlier).at[order].set(earlier)
-      when = jnp.where(itself, when[1::2], when[::2])
-      since = node_memory.since(when, events.time)
+      when = jnp.stack([earlier, earlier_rest])
+      when = jnp.zeros_like(when).at[:, order].set(when)
+      when = jnp.where(itself, when[:, 1::2], when[:, ::2])
+      since = _since(*when, events.time, _rest(events))
       since = (since - self.gaps[0]) / self.gaps[1]
       z = z * (1 + self.projection(since[:, None]))
-    rows = rows._replace(states=(states, output), time=time)
+    rows = rows._replace(states=(states, output), time=time, time_rest=rest)
     return z, node_memory.put(memory, node, rows, final & valid)
+
+
+def _rest(events):
+  """The second parts of the times of events; zeros without any."""
+  return jnp.zeros_like(events.time) if events.rest is None else events.rest
+
+
+def _since(last, last_rest, time, rest):
+  """The time (n,) since the last events, by both parts of the times."""
+  return node_memory.since(last, time, last_rest, rest)
 
 
 def _side_by_side(*parts):

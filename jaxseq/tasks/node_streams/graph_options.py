@@ -113,6 +113,16 @@ def joined(
   )
 
 
+def halves(time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Returns float64 times (n,) as two arrays of float32, which sum to them.
+
+  So the difference of two times is exact to a millionth of itself, also where
+  float32 steps over seconds: 2**27 seconds are four years.
+  """
+  high = time.astype(np.float32)
+  return high, (time - high).astype(np.float32)
+
+
 class Events(NamedTuple):
   """Events of a batch.
 
@@ -123,6 +133,7 @@ class Events(NamedTuple):
     before: (n,) int32, the number of the first event at that time.
     features: (n, k) float32, or None.
     valid: (n,) bool, False of what fills a batch up.
+    rest: (n,) float32, what `time` lacks of the exact time; None if nothing.
   """
 
   source: jax.Array
@@ -131,3 +142,4 @@ class Events(NamedTuple):
   before: jax.Array
   features: jax.Array | None
   valid: jax.Array
+  rest: jax.Array | None = None

@@ -52,6 +52,9 @@ class Memory(NamedTuple):
     partner: (nodes,) int32, the other node of it.
     epoch: (nodes,) int32, in which the row was written; it is a fresh one in
       all other epochs.
+    time_rest: (nodes,) float32, what `time` lacks of the exact time, see
+      `graph_options.halves`.
+    since_rest: (nodes,) float32, what `since` lacks.
     rates: `Rates`, or None.
   """
 
@@ -62,7 +65,13 @@ class Memory(NamedTuple):
   message: jax.Array
   partner: jax.Array
   epoch: jax.Array
+  time_rest: jax.Array
+  since_rest: jax.Array
   rates: Rates | None = None
+
+
+# Fields that older files lack; they are zeros there.
+ADDED = ("time_rest", "since_rest")
 
 
 def fresh(
@@ -89,6 +98,8 @@ def fresh(
     jnp.zeros((nodes, message_width), jnp.float32),
     jnp.zeros(nodes, jnp.int32),
     jnp.full(nodes, -1, jnp.int32),
+    zeros,
+    zeros,
     Rates(zeros, change, change) if rates else None,
   )
 
@@ -122,9 +133,21 @@ def take(
   return rows._replace(epoch=jnp.full(len(nodes), epoch))
 
 
-def since(last: jax.Array, time: jax.Array) -> jax.Array:
-  """Returns the time (n,) since the last events; 0 of rows that saw none."""
-  return jnp.where(last < 0, 0, time - last)
+def since(
+  last: jax.Array,
+  time: jax.Array,
+  last_rest: jax.Array | float = 0.0,
+  rest: jax.Array | float = 0.0,
+) -> jax.Array:
+  """Returns the time (n,) since the last events; 0 of rows that saw none.
+
+  Args:
+    last: (n,) when they were.
+    time: (n,) the time now.
+    last_rest: (n,) what `last` lacks, see `graph_options.halves`.
+    rest: (n,) what `time` lacks.
+  """
+  return jnp.where(last < 0, 0, (time - last) + (rest - last_rest))
 
 
 def put(
@@ -162,14 +185,17 @@ def last(
   return valid & (best[nodes] == order)
 
 
-def predicted(rows: Memory, time: jax.Array) -> PyTree:
+def predicted(
+  rows: Memory, time: jax.Array, rest: jax.Array | float = 0.0
+) -> PyTree:
   """Returns the states (n, ...) that PRES expects, those that drift on.
 
   Args:
     rows: n rows with rates.
     time: (n,) of the events.
+    rest: (n,) what the times lack.
   """
-  passed = since(rows.time, time)
+  passed = since(rows.time, time, rows.time_rest, rest)
   return jax.tree.map(
     lambda state, rate: state + _beside(passed, state) * rate,
     rows.states,
@@ -182,23 +208,25 @@ def corrected(
   states: PyTree,
   time: jax.Array,
   gamma: jax.Array | float,
+  rest: jax.Array | float = 0.0,
 ) -> tuple[PyTree, Rates]:
   """Returns states between what PRES expects and the cell's, and the rates.
 
-  A rate over no time is none: it is not counted.
+  If no time has passed there is no rate, and nothing is counted.
 
   Args:
     rows: before the events.
     states: after them, by the cell.
     time: (n,) of the events.
     gamma: weight of the cell's, from 0 to 1.
+    rest: (n,) what the times lack.
   """
-  passed = since(rows.time, time)
+  passed = since(rows.time, time, rows.time_rest, rest)
   moved = (passed > 0).astype(jnp.float32)
   scale = jnp.where(passed > 0, passed, 1)
   mixed = jax.tree.map(
     lambda guess, new: (1 - gamma) * guess + gamma * new,
-    predicted(rows, time),
+    predicted(rows, time, rest),
     states,
   )
   rate = jax.tree.map(

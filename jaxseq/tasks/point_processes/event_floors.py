@@ -11,9 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import linalg
 
+from jaxseq import _validate
 from jaxseq.data import point_processes
 from jaxseq.nn import masks
 from jaxseq.tasks.point_processes import event_metrics
+from jaxseq.tasks.point_processes import hawkes_fit
 
 
 def most_popular(
@@ -103,7 +105,7 @@ def train_rate(
 
 
 def expected_counts(
-  process: point_processes.Hawkes,
+  process: point_processes.Hawkes | hawkes_fit.Parameters,
   events: point_processes.Events,
   places: event_metrics.Places,
   edges: Sequence[float],
@@ -114,14 +116,19 @@ def expected_counts(
   N' = mu + e: one matrix exponential for each edge.
 
   Args:
-    process: that made the events, or was fitted to them.
+    process: that made the events, or the parameters that were fitted to them,
+      of any spectral radius.
     events: sequences.
     places: n of their events.
     edges: see `event_metrics.table`.
+
+  Raises:
+    ValueError: if the counts up to an edge are above the greatest number.
   """
-  size = process.num_marks
-  excitation = process.excitation(events)[places.row, places.event]
   mu, a = np.array(process.mu), np.array(process.a)
+  size = len(mu)
+  excitation = point_processes.excitation(a, process.b, events)
+  excitation = excitation[places.row, places.event]
   flow = np.zeros((2 * size + 1, 2 * size + 1))
   flow[:size, :size] = process.b * (a - np.eye(size))
   flow[:size, -1] = process.b * a @ mu
@@ -130,7 +137,12 @@ def expected_counts(
   state = np.concatenate(
     [excitation, np.zeros_like(excitation), np.ones((len(excitation), 1))], 1
   )
-  until = [(state @ linalg.expm(flow * edge).T)[:, size:-1] for edge in edges]
+  with np.errstate(over="ignore", invalid="ignore"):
+    until = [(state @ linalg.expm(flow * edge).T)[:, size:-1] for edge in edges]
+  for edge, counts in zip(edges, until):
+    if not np.isfinite(counts).all():
+      expected = "an earlier one: up to it the counts are above 1e308"
+      raise _validate.error("edges", edge, expected)
   return np.diff(np.stack(until, 1), axis=1, prepend=0.0)
 
 

@@ -22,6 +22,8 @@ from jaxseq.tasks.point_processes import event_rates
 from jaxseq.tasks.point_processes import event_sequences
 
 Array = jax.Array
+# The shortest time of an observation.
+_LEAST = 1e-24
 Terms = point_processes.LogDensity
 
 
@@ -201,5 +203,7 @@ def _positive_gaps(events, horizon):
   gap = jnp.where(inside & (events.gaps > 0), events.gaps, 1.0)
   last = jnp.where(inside, events.times, 0.0).max(axis=1)
   until = horizon if events.until is None else events.until
-  # An event right at the end leaves no time: its logarithm stays finite.
-  return gap, jnp.maximum(until - last, 1e-6)
+  # An event right at the end leaves no time: its logarithm stays finite, and it
+  # is short in any unit.
+  least = 1e-6 * jnp.clip(horizon, _LEAST, 1)
+  return gap, jnp.maximum(until - last, least)

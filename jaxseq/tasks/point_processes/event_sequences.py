@@ -133,7 +133,8 @@ def statistics(splits: data.Splits) -> Statistics:
   logs = np.log(gaps[gaps > 0])
   if logs.size < 2 or not np.isfinite(logs).all():
     raise ValueError(
-      f"train: got {logs.size} events, expected at least 2, with gaps above 0."
+      f"train: got {logs.size} events, expected at least 2, with gaps above 0. "
+      "Add some."
     )
   deviation = float(logs.std())
   # Regular gaps differ by the rounding of their times alone.

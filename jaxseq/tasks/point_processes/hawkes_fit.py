@@ -80,9 +80,18 @@ class Fit(NamedTuple):
   spectral_radius: float
 
 
-def pack(events: point_processes.Events) -> Packed:
-  """Returns sequences (n, events) as one; those without events count, too."""
+def pack(
+  events: point_processes.Events, until: np.ndarray | None = None
+) -> Packed:
+  """Returns sequences (n, events) as one; those without events count, too.
+
+  Args:
+    events: sequences.
+    until: (n,) when the observation of each ended; their horizon if None.
+  """
   times = np.asarray(events.times, np.float64)
+  if until is None:
+    until = np.full(len(times), events.horizon)
   inside = np.arange(times.shape[1]) < np.asarray(events.lengths)[:, None]
   begin = np.zeros(times.shape, bool)
   begin[:, 0] = True
@@ -90,9 +99,9 @@ def pack(events: point_processes.Events) -> Packed:
     np.diff(times, axis=1, prepend=0.0),
     np.asarray(events.marks),
     begin,
-    events.horizon - times,
+    np.asarray(until)[:, None] - times,
   )
-  observed = np.float64(len(times) * events.horizon)
+  observed = np.float64(np.sum(until))
   return Packed(*(x[inside] for x in arrays), observed)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from absl import logging
 
 from jaxseq import _json
+from jaxseq import _limits
 from jaxseq.training import run_directory
 
 
@@ -67,7 +68,7 @@ def _arms_of_run(directory):
   """Names of the arms of the run in a directory, if there is one."""
   file = directory / run_directory.CONFIG_FILE
   try:
-    config = _json.loads(file.read_text(encoding="utf-8"))["config"]
+    config = _json.loads(_limits.read_text(file, _limits.JSON))["config"]
     return set(config["arms"])
   except (OSError, ValueError, KeyError, TypeError):
     return set()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxseq import _json
+from jaxseq import _limits
 from jaxseq.training import configuration
 from jaxseq.training import files
 from jaxseq.training import finite
@@ -296,4 +297,4 @@ def read(directory: pathlib.Path) -> run.Results | None:
   file = directory / RESULTS
   if not file.is_file():
     return None
-  return _json.loads(file.read_text(encoding="utf-8"))
+  return _json.loads(_limits.read_bytes(file))

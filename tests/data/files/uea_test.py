@@ -59,6 +59,10 @@ def test_time_stamps_and_numbers_as_targets(tmp_path):
   ("header", "case", "message"),
   [
     (_HEADER, "1,x:one", "line 6: .*'x'"),
+    (_HEADER, "1,3_0:one", "line 6: got '1,3_0', expected numbers as 1000"),
+    (_HEADER, "1,٣:one", "line 6: got '1,٣', expected numbers as 1000"),
+    ("@timestamps true\n@data\n", "(1_0,1)", "line 3: got '.1_0,1.', expected"),
+    ("@targetLabel true\n@data\n", "1:2_0", "got '2_0', expected numbers as"),
     (_HEADER, "1,-inf:one", "line 6: values: got -inf, expected finite"),
     (_HEADER, "1e39:one", "line 6: values: got 1e.39, expected finite"),
     # A channel of 20000 values makes 20000 others as long.

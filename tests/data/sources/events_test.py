@@ -283,3 +283,26 @@ def test_marks_of_several_columns(tmp_path):
   assert event_sequences.statistics(splits).columns == (2, 2)
   with pytest.raises(ValueError, match="line 2: column 'shop': got nothing"):
     load(write(tmp_path, "user,at,kind,shop\na,1,b,\n"), **options)
+
+
+def test_numbers_since_1970_have_a_start(tmp_path):
+  rows = [f"{user},{{}},x" for user in "abc" for _ in range(4)]
+  at = 5 * np.arange(1, 13)
+  text = "\n".join(["user,at,kind", *rows])
+  small = text.format(*at)
+  late = text.format(*(at + 1_700_000_000))
+  options = {"test_fraction": 0.34, "valid_fraction": 0}
+  wanted = load(write(tmp_path, small), **options)
+  with pytest.raises(ValueError, match="line 2: .*at 1700000005, .*start=0"):
+    load(write(tmp_path, late), **options)
+  found = load(tmp_path / "shop.csv", start=1_700_000_000, **options)
+  for name in ("inputs", "targets"):
+    np.testing.assert_array_equal(
+      getattr(found.train, name), getattr(wanted.train, name)
+    )
+  again = found.info.preparation.read(tmp_path / "shop.csv").dataset
+  assert again.inputs[0, :, 0].tolist() == [5, 5, 5, 5]
+  with pytest.raises(ValueError, match="line 2: .*the first event of all at"):
+    wanted.info.preparation.read(tmp_path / "shop.csv")
+  kept = load(tmp_path / "shop.csv", start=0, **options)
+  assert kept.train.inputs.max() > 1e9

@@ -100,3 +100,58 @@ def test_a_picture_that_says_it_is_enormous_is_refused(tmp_path):
     data.load("image_folders", path=tmp_path)
   with pytest.raises(ValueError, match="height and width: got .* pixels"):
     data.load("image_folders", path=tmp_path, height=30_000, width=30_000)
+
+
+def picture_source(size=(3, 2), **options):
+  fields = {"image_size": size, "reader": "image_folders", **options}
+  return data.sources.ImageSource(**fields)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photographs_are_turned_upright(tmp_path, ending, orientation):
+  # A bright corner, which lossy formats keep.
+  upright = np.zeros((24, 16), np.uint8)
+  upright[:8, :8] = 255
+  ways = {
+    1: lambda x: x,
+    2: np.fliplr,
+    3: lambda x: x[::-1, ::-1],
+    4: np.flipud,
+    5: np.transpose,
+    6: lambda x: np.rot90(x, 1),
+    7: lambda x: x[::-1, ::-1].T,
+    8: lambda x: np.rot90(x, -1),
+  }
+  stored = Image.fromarray(np.ascontiguousarray(ways[orientation](upright)))
+  exif = Image.Exif()
+  exif[0x0112] = orientation
+  path = tmp_path / f"a.{ending}"
+  stored.convert("RGB").save(path, exif=exif, quality=95)
+  found = picture_source((24, 16)).read(path).dataset.inputs[0]
+  np.testing.assert_allclose(found, upright / 255, atol=0.1)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_is_white(tmp_path, caplog, mode):
+  pixels = np.zeros((3, 2, 4), np.uint8)
+  pixels[0, :, 3] = 255
+  path = tmp_path / "a.png"
+  image = Image.fromarray(pixels)
+  if mode == "P":
+    image = image.convert("RGBA").quantize(2)
+  image.convert(mode).save(path)
+  found = picture_source().read(path).dataset.inputs[0]
+  assert found.tolist() == [[0, 0], [1, 1], [1, 1]]
+  assert "a.png: the picture is transparent in part (1 of 1 are)" in caplog.text
+  caplog.clear()
+  pixels[..., 3] = 255
+  Image.fromarray(pixels).convert("LA").save(path)
+  assert not picture_source().read(path).dataset.inputs.any()
+  assert not caplog.text
+
+
+def test_a_photograph_whose_exif_is_damaged_is_read_as_it_lies(tmp_path):
+  path = tmp_path / "a.jpg"
+  Image.fromarray(np.full((3, 2), 255, np.uint8)).save(path, exif=b"Exif\0\0no")
+  assert picture_source().read(path).dataset.inputs.min() > 0.9

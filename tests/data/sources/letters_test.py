@@ -74,6 +74,38 @@ def test_fasta(tmp_path):
     letters.records(tmp_path / "empty.txt")
 
 
+def test_words_of_sentences(tmp_path, caplog):
+  lines = ["The cat's mat, 1.5 m.", "the cat's <mask> mat.", "A cat"] * 4
+  writing.write(tmp_path, {"a.txt": "\n".join(lines), "b.txt": "The quark\n"})
+  splits = data.load("letters", path=tmp_path / "a.txt", words=5, length=4)
+  # Words that come five times; a sentence is cut behind four.
+  assert splits.info.tokens == (
+    *("<cls>", "<pad>", "<eos>", "<unk>"),
+    *(".", "cat's", "mat", "the", "<mask>"),
+  )
+  assert splits.train.inputs.shape[1] == 6
+  assert "20 of 56 words are not in the model's voc" in caplog.text
+  caplog.clear()
+  source = splits.info.preparation
+  assert data.sources.from_json(source.to_json()) == source
+  row = source.prepare(["The MAT\u00a0<mask> (the cat's)!"]).inputs[0]
+  assert [source.tokens[i] for i in row] == [
+    *("<cls>", "the", "mat", "<mask>", "<unk>", "the", "cat's"),
+    *("<unk>", "<unk>", "<eos>"),
+  ]
+  assert "3 of 8 words are not in" in caplog.text
+  read = source.read(tmp_path / "b.txt")
+  assert "1 of 2 words are not in" in caplog.text
+  assert "most often 'quark'" in caplog.text
+  assert read.dataset.lengths == [4]
+  with pytest.raises(ValueError, match="sequence 0: got .*, expected words"):
+    source.prepare([" "])
+  with pytest.raises(ValueError, match="words: got 'no word', .* 40 times"):
+    data.load("letters", path=tmp_path / "a.txt", words=40)
+  with pytest.raises(ValueError, match="words: got 1, expected None with"):
+    data.load("letters", path=tmp_path / "a.txt", words=1, alphabet="rna")
+
+
 def test_letters_outside_of_an_alphabet_are_told(tmp_path, caplog):
   protein = "\n".join(["MKTAYIAKQRQISFVKSHFSRQ"] * 20)
   few = "\n".join(["ACGUACGUACGUACGUACGUACGU.ACGUZ"] * 20)
@@ -92,3 +124,14 @@ def test_letters_outside_of_an_alphabet_are_told(tmp_path, caplog):
   assert not caplog.messages
   source.prepare(["MKTAYIAKQRQ"])
   assert "not of the model's alphabet" in caplog.text
+
+
+def test_masks_may_be_capitals_and_records_of_one_name_are_told_apart(tmp_path):
+  text = ">one\nGG<MASK>\n>one\nGG<mask>\n>one (2)\nACG\n>one\nACG\n"
+  writing.write(tmp_path, {"a.fasta": text})
+  source = letters.LetterSource(rna=True, reader="letters")
+  found = source.read(tmp_path / "a.fasta")
+  assert found.ids == ("one", "one (2)", "one (2) (2)", "one (3)")
+  mask = source.tokens.index("<mask>")
+  assert found.dataset.inputs[:2, 3].tolist() == [mask, mask]
+  assert source.outside(["GG<MASK>"]) == (0.0, "")

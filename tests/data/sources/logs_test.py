@@ -8,6 +8,7 @@ import pytest
 
 from jaxseq import data
 from jaxseq.data.sources import logs
+from tests.data import memory
 
 _CASES = [["a", "b", "c"], ["b"], ["a & b", "a", "a", "c"]] * 4
 
@@ -102,12 +103,24 @@ def test_logs_are_read(tmp_path, form):
       "expected an event with a concept:name, in a trace",
     ),
     ("a.xes.gz", "<log></log>", "is no file of gzip"),
+    *(
+      ("a.xes", f'<?xml version="1.0" encoding="{name}"?><log/>', "a.xes is no")
+      for name in ("x-evil", "utf-7", "base64", "idna")
+    ),
   ],
 )
 def test_what_is_no_log_is_refused(tmp_path, name, text, message):
   (tmp_path / name).write_text(text)
   with pytest.raises(ValueError, match=message):
     data.load("event_log", path=tmp_path / name)
+
+
+def test_a_field_of_many_bytes_takes_little_memory(tmp_path):
+  path = tmp_path / "a.csv"
+  path.write_text(_csv([["a" * 20 * 2**20]]))
+  with memory.at_most(90):
+    with pytest.raises(ValueError, match="line 1: field larger than field lim"):
+      data.load("event_log", path=path)
 
 
 def test_activities_in_another_encoding_are_refused(tmp_path):
@@ -176,3 +189,78 @@ def test_a_log_is_made():
   np.testing.assert_array_equal(
     splits.test.inputs, logs.loans(cases=40, seed=1).test.inputs
   )
+
+
+_TIMED = {"17": ["in", "pack", "out"], "18": ["in", "out"], "19": ["in"]}
+
+
+def _timed(form, column="when", reverse=False, time=None):
+  """A log whose events have times, all of a case but the last two apart."""
+  time = time or (lambda case, step: f"2024-01-{case}T{min(step, 1):02}:00")
+  rows = [
+    (case, step, time(case, i))
+    for case, steps in _TIMED.items()
+    for i, step in enumerate(steps)
+  ]
+  rows = rows[::-1] if reverse else rows
+  if form == "csv":
+    lines = [",".join(row) for row in rows]
+    return "\n".join([f"case:concept:name,concept:name,{column}", *lines, ""])
+  traces = ""
+  for case in dict.fromkeys(case for case, _, _ in rows):
+    events = "".join(
+      f'<event><string key="concept:name" value="{step}"/>'
+      f'<date key="{column}" value="{at}"/></event>'
+      for one, step, at in rows
+      if one == case
+    )
+    name = f'<string key="concept:name" value="{case}"/>'
+    traces += f"<trace>{name}{events}</trace>"
+  return f"<log>{traces}</log>"
+
+
+@pytest.mark.parametrize("form", ["csv", "xes"])
+@pytest.mark.parametrize("option", [True, False])
+def test_events_are_put_in_the_order_of_time(tmp_path, caplog, form, option):
+  column = "when" if option else "time:timestamp"
+  source = logs.LogSource(time=column if option else None)
+  path = tmp_path / f"log.{form}"
+  path.write_text(_timed(form, column, reverse=True))
+  names, cases, _ = source.log(path)
+  # Also the two events of one time, as the file is newest first.
+  assert dict(zip(names, cases)) == _TIMED
+  assert "2 of 6 rows have an earlier time than the row before in" in (
+    caplog.text
+  )
+  caplog.clear()
+  path.write_text(_timed(form, column))
+  names, cases, _ = source.log(path)
+  assert dict(zip(names, cases)) == _TIMED
+  assert not caplog.text
+
+
+def test_times_that_are_not_named_and_fall_are_told(tmp_path, caplog):
+  path = tmp_path / "log.csv"
+  path.write_text(_timed("csv", reverse=True))
+  _, cases, _ = logs.LogSource().log(path)
+  assert cases[-1] == ["out", "pack", "in"]
+  assert "the column 'when' falls from row to row of a case" in caplog.text
+  assert "--config.data_options.time=when" in caplog.text
+  caplog.clear()
+  path.write_text(_timed("csv"))
+  logs.LogSource().log(path)
+  assert not caplog.text
+
+
+@pytest.mark.parametrize("form", ["csv", "xes"])
+def test_times_that_cannot_be_read_are_told_or_refused(tmp_path, caplog, form):
+  path = tmp_path / f"log.{form}"
+  slashes = {"reverse": True, "time": lambda case, step: f"{case}/01/2024"}
+  path.write_text(_timed(form, "time:timestamp", **slashes))
+  names, cases, _ = logs.LogSource().log(path)
+  assert cases[names.index("18")] == ["out", "in"]
+  assert "got '19/01/2024', expected a date" in caplog.text
+  assert "stay in the order of the file" in caplog.text
+  path.write_text(_timed(form, "when", **slashes))
+  with pytest.raises(ValueError, match="line .*: 'when': got '19/01/2024', ex"):
+    logs.LogSource(time="when").log(path)

@@ -1,6 +1,7 @@
 """Documents of paragraphs, cut between sections and divided."""
 
 from jaxseq import data
+from jaxseq.data.sources import paragraphs
 from tests.data import writing
 
 
@@ -22,3 +23,14 @@ def test_no_document_is_in_two_parts(tmp_path):
   path = tmp_path / "aa.txt"
   splits = data.load("paragraphs", path=path, longest=4, **shares)
   assert [len(part.inputs) for part in splits[:3]] == [1, 1, 1]
+
+
+def test_a_file_without_sections_has_no_targets(tmp_path):
+  texts = {"a.txt": "one\ntwo\n\nthree\n", "b.txt": "one\ntwo\nthree\n"}
+  writing.write(tmp_path, texts)
+  source = paragraphs.ParagraphSource(reader="paragraphs")
+  found = source.read(tmp_path)
+  assert found.labeled
+  assert found.dataset.targets.tolist() == [[1, 0, 1], [-1, -1, -1]]
+  alone = source.read(tmp_path / "b.txt")
+  assert not alone.labeled

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from jaxseq import data
+from jaxseq.data import text_tokens
+from jaxseq.data import token_text
 from tests.data import writing
 
 THIRDS = {"valid_fraction": 0.3, "test_fraction": 0.3}
@@ -79,3 +81,24 @@ def test_what_is_missing_or_too_short_is_said(tmp_path):
     source = data.sources.TextSource(reader="text_files", pattern=pattern)
     with pytest.raises(ValueError, match="a pattern inside the folder"):
       source.read(tmp_path)
+
+
+def test_bytes_of_another_encoding_are_told(tmp_path, caplog, monkeypatch):
+  monkeypatch.setattr(text_tokens, "_CHUNK", 3)
+  texts = {"a.txt": "grün ist gut\n" * 9, "b.txt": "ab" * 40}
+  writing.write(tmp_path, texts)
+  source = data.load("text_files", path=tmp_path).info.preparation
+  # Characters may be divided between chunks.
+  assert not caplog.text
+  (tmp_path / "a.txt").write_bytes(texts["a.txt"].encode("latin1"))
+  message = "a.txt: got the byte 0xfc, which is not UTF-8 (1 of 2 files ha"
+  splits = data.load("text_files", path=tmp_path)
+  assert message in caplog.text
+  assert 0xFC in splits.train.targets
+  for read in (
+    lambda: source.read(tmp_path),
+    lambda: token_text.write(tmp_path / "tokens", tmp_path, pattern="*.txt"),
+  ):
+    caplog.clear()
+    read()
+    assert message in caplog.text

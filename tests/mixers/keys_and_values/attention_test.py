@@ -1,6 +1,7 @@
 """Attention against an explicit softmax over each episode, in float64."""
 
 import dataclasses
+import functools
 
 import chex
 import jax
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 
 from jaxseq import recurrence
+from jaxseq.mixers import contract
+from jaxseq.mixers.keys_and_values import _heads
 from jaxseq.mixers.keys_and_values import attention
 
 
@@ -159,6 +162,58 @@ def test_both_sides_of_an_episode_without_its_padding(x64):
     attention.step(config, params, x[:, 0], state)
   with pytest.raises(ValueError, match="bidirectional: got True, expected Fal"):
     attention.Config(8, positions="relative", bidirectional=True)
+
+
+_KINDS = [
+  {},
+  {"window": 3, "positions": "none"},
+  {"window": 5, "positions": "relative"},
+  {"key_format": {"bits": 4, "block": 2}},
+  {"select": "hip", "hip_keys": 4, "near": 2, "sinks": 1, "window": 9},
+  {"bidirectional": True},
+  {"bidirectional": True, "tree_levels": 2},
+]
+_HEADS = [
+  {"heads": 4, "kv_heads": 2, "d_head": 6, "scale": 0.7, "gate": "sigmoid"},
+  {"heads": 2, "qk_norm": "head", "qkv_bias": True, "output_bias": True},
+]
+
+
+@pytest.mark.parametrize("kind", _KINDS, ids=str)
+@pytest.mark.parametrize(
+  "options",
+  [_HEADS[0], pytest.param(_HEADS[1], marks=pytest.mark.slow)],
+  ids=range(len(_HEADS)),
+)
+def test_weights_give_the_outputs(x64, options, kind):
+  config = attention.Config(8, **options, **kind)
+  rng = np.random.default_rng(0)
+  params = jax.tree.map(
+    lambda w: w + 0.3 * rng.normal(size=w.shape),
+    attention.init(jax.random.key(0), config),
+  )
+  x = rng.normal(size=(2, 14, 8))
+  reset = np.zeros((2, 14), bool)
+  reset[0, 5] = True
+  mask = np.arange(14) < np.array([[14], [11]])
+  extra = {}
+  if config.tree_levels:
+    clusters = np.arange(14)[:, None] // np.array([2, 5])
+    extra["clusters"] = np.broadcast_to(clusters, (2, 14, 2))
+  run = functools.partial(attention.apply, config, params)
+  y, _ = jax.jit(run)(x, None, reset, mask=mask, **extra)
+  run = functools.partial(attention.weights, config, params)
+  maps = jax.jit(run)(x, mask, reset=reset, **extra)
+  *_, v = _heads.project(config, params, x)
+  v = jnp.repeat(v, config.heads // config.groups, axis=-2)
+  o = _heads.gated(config, params, x, jnp.einsum("bhts,bshd->bthd", maps, v))
+  expected = contract.project(params, "W_o", o)
+  np.testing.assert_allclose(y[mask], expected[mask], rtol=1e-10, atol=1e-12)
+  rows = jnp.moveaxis(maps.sum(axis=-1), 1, -1)
+  np.testing.assert_allclose(rows[mask], 1)
+  assert not maps[1, :, 11:].any()
+  assert not maps[1, :, :, 11:].any()
+  assert not maps[0, :, 5:, :5].any()
 
 
 def test_whole_blocks_one_by_one_and_at_once(x64):

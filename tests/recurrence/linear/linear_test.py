@@ -210,6 +210,54 @@ def test_a_reset_forgets_inf_and_nan(method, reverse):
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_no_undefined_decay_reaches_another_episode(method, reverse):
+  """Neither states nor gradients, wherever it stands; a first one is unread."""
+  time, size = 12, 4
+  rng = np.random.default_rng(6)
+  a = np.asarray(make_decay(rng, (1, time, 1), np.float32))
+  b, init = make(rng, (1, time, 1), "f4"), make(rng, (1, 1), "f4")
+  first = np.arange(0, time, size) + (size - 1 if reverse else 0)
+  # With resets at all three episodes' first elements, or without the earliest.
+  reset = np.zeros((2, time), bool)
+  reset[:, first] = True
+  reset[1, first[-1 if reverse else 0]] = False
+
+  @jax.jit
+  @functools.partial(jax.vmap, in_axes=(0, None, 0))
+  @functools.partial(jax.vmap, in_axes=(None, 0, None))
+  def run(a, reset, weights):
+    (h, final), pull = jax.vjp(
+      lambda *x: recurrence.linear_scan(
+        *x, reset=reset[None], reverse=reverse, method=method
+      ),
+      *(a, b, init),
+    )
+    return h, pull((weights, jnp.zeros_like(final)))
+
+  undefined = np.array([np.nan, np.inf, -np.inf], "f4")
+  for episode in np.split(np.arange(time), 3):
+    weights = rng.normal(size=b.shape).astype("f4")
+    weights[:, episode] = 0
+    places = [(t, bad) for t in episode for bad in undefined]
+    damaged = np.stack([a] * (1 + len(places)))
+    for i, (t, bad) in enumerate(places):
+      damaged[i + 1, :, t] = bad
+    weights = np.broadcast_to(weights, (len(damaged), *b.shape))
+    h, (da, db, d_init) = jax.device_get(run(damaged, reset, weights))
+    others = np.setdiff1d(np.arange(time), episode)
+    for got in (h, da, db):
+      got = got[..., others, :]
+      np.testing.assert_array_equal(got, np.broadcast_to(got[:1], got.shape))
+      assert np.all(np.isfinite(got))
+    np.testing.assert_array_equal(d_init[:, 0], 0)
+    for i, (t, _) in enumerate(places):
+      # What stands as the decay of a first element is not read.
+      defined = np.isfinite(h[i + 1]).all((1, 2, 3))
+      np.testing.assert_array_equal(defined, reset[:, t])
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_two_halves_equal_the_whole(x64, method):
   del x64
   rng = np.random.default_rng(3)
@@ -258,6 +306,19 @@ def test_step_equals_scan():
     h = step(a[:, t], b[:, t], h, reset=reset[:, t])
     # One fused multiply-add may round differently from two operations.
     np.testing.assert_allclose(h, states[:, t], rtol=1e-5, atol=1e-6)
+
+
+def test_a_step_at_a_reset_reads_neither_decay_nor_state():
+  b, weights = jnp.arange(1.0, 3.0), jnp.array([2.0, -1.0])
+  for bad in (np.nan, np.inf):
+    for a, state in ((bad, 1.0), (0.5, bad), (bad, bad)):
+      h, pull = jax.vjp(
+        lambda *x: recurrence.linear_step(*x, reset=jnp.array(True)),
+        *(jnp.full(2, a), b, jnp.full(2, state)),
+      )
+      np.testing.assert_array_equal(h, b)
+      for got, expected in zip(pull(weights), (0, weights, 0)):
+        np.testing.assert_array_equal(got, jnp.broadcast_to(expected, 2))
 
 
 def test_a_time_invariant_decay_is_never_repeated_over_time():

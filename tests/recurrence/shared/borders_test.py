@@ -56,6 +56,10 @@ def _mlstm(rng, dtype, channels):
 
 def _check(make, dtype, channels, method):
   scan, arrays = make(np.random.default_rng(0), dtype, channels)
+  if make is not _mlstm and (make, channels, method) != (_outer, 8, "pallas"):
+    # What stands as the decay of a first element is not read. With a decay a
+    # channel the kernels of `outer_scan` read whether it is defined.
+    arrays = (*arrays[:3], arrays[3].at[:, BORDER].set(jnp.nan))
   reset = (np.arange(TIME) == BORDER)[None]
 
   @jax.jit
@@ -71,7 +75,6 @@ def _check(make, dtype, channels, method):
   for gradient in gradients(np.float32(1e4 * later)):
     np.testing.assert_array_equal(gradient[:, :BORDER], 0)
   if make is not _mlstm:
-    # What stands as the decay of a first element is not read.
     np.testing.assert_array_equal(gradient[:, BORDER], 0)
   assert np.any(gradient[:, BORDER + 1 :] != 0)
   for gradient in gradients(np.float32(1e4 * ~later)):

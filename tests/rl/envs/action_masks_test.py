@@ -7,6 +7,8 @@ import pytest
 
 from jaxseq.rl import envs
 from jaxseq.rl.envs import _bitboard
+from jaxseq.rl.envs import action_masks
+from jaxseq.rl.envs import spaces
 from tests.rl import toy
 
 
@@ -44,3 +46,27 @@ def test_cards_in_the_hand_and_matched_cards_are_forbidden():
     np.testing.assert_array_equal(
       np.flatnonzero(~seen["action_mask"]), forbidden
     )
+
+
+@pytest.mark.parametrize(
+  "mask",
+  [
+    spaces.Box(-np.inf, 0.0, (3,)),
+    spaces.Box(0, 255, (3,), np.dtype(np.uint8)),
+    spaces.Tuple((spaces.Discrete(2),) * 3),
+    spaces.Discrete(3),
+  ],
+)
+def test_masks_are_arrays_of_flags(mask):
+  space = spaces.Dict({"observation": spaces.Discrete(2), "action_mask": mask})
+  with pytest.raises(ValueError, match="action_mask: .* a Box from 0 to 1"):
+    action_masks.check(space, spaces.Discrete(3))
+
+
+def test_masks_of_whole_numbers_are_flags():
+  for mask in (
+    spaces.Box(0, 1, (3,), np.dtype(np.int8)),
+    spaces.MultiDiscrete((2, 2, 2)),
+  ):
+    parts = {"observation": spaces.Discrete(2), "action_mask": mask}
+    action_masks.check(spaces.Dict(parts), spaces.Discrete(3))

@@ -81,7 +81,7 @@ def _run(learner):
       state, _ = supervised.train(
         learner, optimizer, state, data, learner.updates
       )
-      state = state._replace(variables=learner.end(state.variables, data))
+      state = state._replace(variables=learner.end(state.variables, data, key))
     return state.variables
 
   return jax.jit(run)(jax.random.key(1), learner.data)
@@ -113,6 +113,29 @@ def test_methods_learn_and_remember(method):
     )
 
 
+@pytest.mark.parametrize("order", ["sorted", "shuffled"])
+def test_information_is_that_of_all_classes_of_a_task(order):
+  """Also where the examples of a task come class by class."""
+  stream = _stream()
+  rows = np.argsort(stream.train.targets, kind="stable")
+  if order == "shuffled":
+    each = np.random.default_rng(0).permutation(80)
+    rows = np.concatenate([rows[:80][each], rows[80:][each]])
+  stream = dataclasses.replace(stream, train=data.take(stream.train, rows))
+
+  def information(count):
+    """Of the biases of the first task's two classes, before any training."""
+    arm = dataclasses.replace(
+      ARM, method="ewc", fisher=count, information="empirical"
+    )
+    learner = continual_methods.EWC(arm, stream, 200)
+    key = jax.random.key(0)
+    ended = learner.end(learner.init(key), learner.data, key)
+    return ended["statistics"]["information"]["head"]["bias"][:2]
+
+  np.testing.assert_allclose(information(40), information(80), rtol=0.25)
+
+
 def test_a_sequence_network_stands_in_front():
   stack = nn.StackConfig("gru", d_model=4, num_layers=1)
   network = nn.NetworkConfig(stack, pooling="mean")
@@ -124,7 +147,7 @@ def test_a_sequence_network_stands_in_front():
     assert "sequence" in variables["params"]
     batch = learner.sample(key, jnp.zeros((), jnp.int32), data)
     _, extra = learner.loss(variables, batch, None, key)
-    ended = learner.end({**variables, **extra.collections}, data)
+    ended = learner.end({**variables, **extra.collections}, data, key)
     return variables, learner.begin(ended, key)
 
   before, after = jax.eval_shape(all_of_it, key, learner.data)

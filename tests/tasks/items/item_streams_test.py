@@ -98,6 +98,72 @@ def test_events_one_by_one_are_the_whole(mixer, monkeypatch):
   assert users.seen("d") == set(HISTORIES[3].tolist())
 
 
+LONG = [RNG.integers(1, 13, n).astype(np.int32) for n in (3, 5, 6, 23, 30)]
+LONG_GAPS = [RNG.uniform(0.5, 3, len(one)).astype(np.float32) for one in LONG]
+NETWORKS = {
+  "gru": ("gru", {}),
+  "attention": ("attention", {}),
+  "gaps": ("s5", {"gaps": True}),
+  "cosines": ("gru", {"temperature": 0.1}),
+  "texts": ("gru", {"text_mixer": "gru"}),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_lists_are_by_the_newest_items_as_scores_are(name):
+  """Also of histories that are longer than what training reads."""
+  mixer, options = NETWORKS[name]
+  network, variables = network_of(mixer, length=5, **options)
+  if "text_mixer" in options:
+    tokens = RNG.integers(1, 40, (13, 4)).astype(np.int32)
+    variables = {**variables, item_network.ITEMS: {"tokens": tokens}}
+  gaps = LONG_GAPS if network.gaps else None
+  lengths = np.array(list(map(len, LONG)), np.int32)
+  padded = [np.zeros((5, 30), np.int32), np.zeros((5, 30), np.float32)]
+  for rows, one in zip(padded, (LONG, LONG_GAPS)):
+    for row, values in zip(rows, one):
+      row[: len(values)] = values
+  read = jax.jit(network.apply, static_argnames="last")
+  options = {"gaps": padded[1]} if network.gaps else {}
+  logits = read(variables, padded[0], lengths, last=True, **options)
+  wanted = np.asarray(jax.nn.log_softmax(logits))
+
+  def check(items, scores):
+    np.testing.assert_allclose(
+      scores, np.take_along_axis(wanted, items, 1), rtol=1e-5, atol=1e-5
+    )
+
+  frozen = network.freeze(variables)
+  features = item_streams.features_of(*frozen, LONG, gaps)
+  check(*item_streams.best(*frozen, features, [()] * 5, 12))
+  # Some are filled whole, some in part, and some come event by event.
+  users = item_streams.Users(network, variables)
+  known = [0, 2, 6, 20, 30]
+  filled = range(1, 5)
+  earlier = None if gaps is None else [gaps[n][: known[n]] for n in filled]
+  users.fill(NAMES[1:], [LONG[n][: known[n]] for n in filled], earlier)
+  users.recommend(NAMES[1:], 12, True)
+  for n, name in enumerate(NAMES):
+    for place in range(known[n], lengths[n]):
+      gap = None if gaps is None else gaps[n][place]
+      users.update(name, int(LONG[n][place]), gap)
+      # A list between two events does not change later ones.
+      users.recommend([name], 12, True)
+  check(*users.recommend(NAMES, 12, True))
+  # What was taken is the whole history all the same.
+  assert users.seen("e") == set(LONG[4].tolist())
+
+
+def test_gaps_are_asked_for_with_every_item():
+  network, variables = network_of("s5", length=1, gaps=True)
+  users = item_streams.Users(network, variables)
+  users.update("a", 3, 1.0)
+  for _ in range(2):
+    with pytest.raises(ValueError, match="gap: got None, expected that of the"):
+      users.update("a", 3)
+  assert users.seen("a") == {3}
+
+
 def test_what_is_taken_or_not_allowed_is_left_out():
   network, variables = network_of()
   users = item_streams.Users(network, variables)

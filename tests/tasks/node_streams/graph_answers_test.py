@@ -13,7 +13,9 @@ from jaxseq import nn
 from jaxseq.data import event_graphs
 from jaxseq.data.sources import graphs
 from jaxseq.tasks import temporal_graph
+from jaxseq.tasks.node_streams import graph_answers
 from jaxseq.tasks.node_streams import graph_network
+from jaxseq.tasks.node_streams import graph_options
 from tests import drawn
 
 VECTORS = {
@@ -200,6 +202,26 @@ def test_questions_leave_no_trace_and_newcomers_are_read(tmp_path):
   assert np.isfinite(fresh["score"]).all()
 
 
+def test_receivers_without_a_rank_are_told(tmp_path, caplog):
+  _, _, model = case(run="exact", **VECTORS)
+  path = later(tmp_path / "a.csv", change=lambda rows: rows[:3])
+  model.predict(path)
+  assert not caplog.text
+  path = later(
+    tmp_path / "b.csv",
+    change=lambda rows: [[rows[0][0], "new", *rows[0][2:]], *rows[1:3]],
+  )
+  found = model.predict(path)
+  assert found["happened"].sum() == 2
+  assert (
+    "b.csv, line 2: got a node that no event of the training has (in 1"
+    in (caplog.text)
+  )
+  assert "1 of 3 events go to a node that no event of the training went" in (
+    caplog.text
+  )
+
+
 def test_what_does_not_follow_the_training_is_refused(tmp_path):
   _, _, model = case(run="exact", **VECTORS)
 
@@ -210,7 +232,9 @@ def test_what_does_not_follow_the_training_is_refused(tmp_path):
     model.predict(later(tmp_path / "early.csv", change=early))
   path = tmp_path / "numbers.csv"
   path.write_text("source,time\na,3\n")
-  with pytest.raises(ValueError, match="times: got 'numbers', expected dates"):
+  with pytest.raises(
+    ValueError, match="'time': got a number, '3', expected a d"
+  ):
     model.predict(path)
   path.write_text("source,time\n,2030-01-01\n")
   with pytest.raises(ValueError, match="line 2.*'source'.*name of a node"):
@@ -224,3 +248,66 @@ def test_what_does_not_follow_the_training_is_refused(tmp_path):
       model.preparation.prepare([row] * len(times), times=stamps)
   path.write_text("source,time\na,2030-01-01\n")
   assert "happened" not in model.predict(path)
+
+
+@pytest.mark.parametrize("embedding", ["time", "attention"])
+def test_questions_see_the_seconds_since_the_training(embedding):
+  _, _, model = case(embedding=embedding, neighbors=2, time_width=2)
+  asked = ([["a", None]] * 3, np.array([1.0, 3.0, 60.0]))
+  end = np.datetime64(model.preparation.last)
+
+  def scores(model, shift):
+    seconds = ((asked[1] + shift) * 1e6).astype("timedelta64[us]")
+    part = model.preparation.prepare(asked[0], times=end + seconds)
+    return model.outputs(part)["score"]
+
+  years = 4 * 365 * DAY + 0.375
+  stored = dict(model.variables)
+  # As if the training had been years later than its first event.
+  memory = dict(stored["memory"])
+  network = model.network
+  held = graph_answers._memory(network, stored)
+  moved = {
+    name: getattr(held, name).astype(np.float64)
+    + getattr(held, f"{name}_rest")
+    + years
+    for name in ("time", "since")
+  }
+  late = held._replace(
+    **{
+      name: half
+      for key, time in moved.items()
+      for name, half in zip((key, f"{key}_rest"), graph_options.halves(time))
+    }
+  )
+  stored["memory"] = memory | graph_answers._flat(late)
+  if "past" in stored:
+    time = stored["past"]["time"] + years
+    rest = graph_options.halves(time)[1]
+    stored["past"] = {**stored["past"], "time": time, "rest": rest}
+  later = dataclasses.replace(model, variables=stored)
+  np.testing.assert_allclose(
+    scores(later, years), scores(model, 0.0), rtol=1e-4, atol=1e-5
+  )
+
+
+def test_older_files_are_read():
+  """They have times in float32 alone, and so have questions to them."""
+  _, _, model = case(embedding="attention", neighbors=2, time_width=2)
+  part = model.preparation.prepare(
+    [["a", None]], times=[np.datetime64(model.preparation.last)]
+  )
+  wanted = model.outputs(part)["score"]
+  variables = {
+    name: {k: x for k, x in model.variables[name].items() if "rest" not in k}
+    for name in ("memory", "past")
+  }
+  arguments = {k: x for k, x in model.signature.items() if k != "time_rest"}
+  old = dataclasses.replace(
+    model,
+    network=model.network.clone(halved=False),
+    variables={**model.variables, **variables},
+    signature=arguments,
+  )
+  # Whole days are float32.
+  np.testing.assert_array_equal(old.outputs(part)["score"], wanted)

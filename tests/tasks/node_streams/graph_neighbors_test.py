@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq.tasks.node_streams import graph_neighbors
+from jaxseq.tasks.node_streams import graph_options
 
 
 def _index(events):
@@ -42,3 +43,18 @@ def test_a_program_for_many_events_is_no_longer():
     return str(program(asked)).count(" = ")
 
   assert operations(5000) == operations(10)
+
+
+def test_events_before_a_time_are_counted_to_the_second():
+  """Also where float32 steps over 8 seconds."""
+  time = 2.0**27 + np.array([0.0, 1, 1, 2, 5, 9])
+  nodes = np.ones((6, 2), np.int32)
+  graph = jax.tree.map(jnp.asarray, graph_neighbors.index(nodes, time, None, 2))
+  asked = 2.0**27 + np.array([-1.0, 0, 1, 1.5, 4, 5, 9, 100])
+  halves = graph_options.halves(asked)
+  found = graph_neighbors.before(graph, *map(jnp.asarray, halves))
+  assert found.tolist() == np.searchsorted(time, asked).tolist()
+  # Graphs in older files have no rests.
+  plain = graph._replace(rest=None, time=jnp.arange(6.0))
+  found = graph_neighbors.before(plain, jnp.array([0.0, 2.5, 9.0]))
+  assert found.tolist() == [0, 3, 6]

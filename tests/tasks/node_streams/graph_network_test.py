@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxseq import nn
+from jaxseq.tasks.node_streams import graph_answers
 from jaxseq.tasks.node_streams import graph_neighbors
 from jaxseq.tasks.node_streams import graph_network
 
@@ -264,3 +265,70 @@ def test_released_networks_are_reproduced(golden, name):
       g["embedding_module.embedding_layer.weight"].T,
       **close,
     )
+
+
+BY_VECTORS = {"message": "vectors", "target": "vectors"}
+# Four years and a bit, at which float32 steps over 8 seconds.
+LATE = 4 * 365 * 86_400 + 0.375
+
+
+@pytest.mark.parametrize(
+  "options",
+  [
+    {"embedding": "time"},
+    {"pres": True},
+    {"embedding": "sum", "neighbors": 2},
+    {"embedding": "attention", "neighbors": 2},
+    {**BY_VECTORS, "embedding": "time", "run": "exact"},
+  ],
+  ids=["time", "pres", "sum", "attention", "exact"],
+)
+def test_gaps_of_seconds_are_read_years_after_the_first_event(options):
+  rng = np.random.default_rng(0)
+  nodes = rng.integers(1, 6, (16, 2)).astype(np.int32)
+  time = np.cumsum(rng.integers(1, 20, 16)) + 0.25
+  network = graph_network.GraphNetwork(
+    nn.NetworkConfig(nn.StackConfig("gru", d_model=8, **BARE)),
+    graph_network.Options(time_width=3, **options),
+    num_nodes=6,
+    first=1,
+    last=5,
+  )
+
+  def batches(time):
+    events = graph_answers.events_of(nodes, time, None)
+    return jax.tree.map(lambda x: x.reshape(4, 4, *x.shape[1:]), events)
+
+  candidates = np.tile(np.arange(1, 6), (4, 1))
+
+  def inputs(time, memory, events):
+    graph = None
+    if network.options.reads_graph:
+      graph = jax.tree.map(
+        jnp.asarray, graph_neighbors.index(nodes, time, None, 6)
+      )
+    return memory, events, jnp.int32(0), candidates, graph
+
+  first = jax.tree.map(lambda x: x[0], batches(time))
+  shapes = jax.eval_shape(
+    network.init, jax.random.key(0), *inputs(time, network.memory(), first)
+  )
+  variables = jax.tree.map(
+    lambda x: jnp.asarray(0.5 * rng.normal(size=x.shape), x.dtype), shapes
+  )
+
+  @jax.jit
+  def scores(batches, graph):
+    def step(memory, events):
+      arguments = (*inputs(time, memory, events)[:-1], graph)
+      outputs = network.apply(variables, *arguments)
+      return outputs.memory, outputs.scores
+
+    return jax.lax.scan(step, network.memory(), batches)[1]
+
+  early, late = (
+    scores(batches(when), inputs(when, None, None)[-1])
+    for when in (time, time + LATE)
+  )
+  np.testing.assert_allclose(late, early, rtol=1e-4, atol=1e-5)
+  assert np.ptp(early) > 0.1

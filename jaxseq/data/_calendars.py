@@ -1,0 +1,82 @@
+"""Calendars: which times follow rows of weekdays, months or equal steps."""
+
+from typing import Literal
+
+import numpy as np
+
+from jaxseq.data import _time_stamps
+
+Calendar = Literal["steps", "weekdays", "months", "month ends", "irregular"]
+
+
+def find(times: np.ndarray) -> Calendar:
+  """Returns the calendar that all times (n,) follow.
+
+  Returns:
+    "steps" of one length; all "weekdays", without weekends and without a gap;
+    the same day of "months" that are equally many apart, or "month ends"; and
+    "irregular" if none of these fits, or several do.
+  """
+  fitting = list(_continuations(times, 1))
+  return fitting[0] if len(fitting) == 1 else "irregular"
+
+
+def following(
+  times: np.ndarray, count: int, calendar: Calendar | None = None
+) -> np.ndarray | None:
+  """Returns the times after the last; None if they cannot be known.
+
+  Args:
+    times: (n,) increasing numbers or dates, at least two.
+    count: how many times.
+    calendar: that of the training; if None, any that the times follow, which
+      have to agree on the times to come.
+  """
+  fitting = _continuations(times, count)
+  if calendar is not None:
+    return fitting.get(calendar)
+  first, *others = [*fitting.values()] or [None]
+  return first if all(np.array_equal(first, x) for x in others) else None
+
+
+def _continuations(times, count) -> dict[Calendar, np.ndarray]:
+  """The times after the last by each calendar that all times follow."""
+  ahead = np.arange(1, count + 1)
+  fitting: dict[Calendar, np.ndarray] = {}
+  if _time_stamps.is_regular(times):
+    # The median of whole microseconds, exactly.
+    step = np.sort(np.diff(times))[(len(times) - 1) // 2]
+    fitting["steps"] = times[-1] + ahead * step
+  if times.dtype.kind != "M":
+    return fitting
+  days = times.astype("datetime64[D]")
+  clock = times - days
+  if not np.all(clock == clock[0]):
+    return fitting
+  if np.is_busday(days).all() and np.array_equal(
+    np.busday_offset(days[:-1], 1), days[1:]
+  ):
+    fitting["weekdays"] = np.busday_offset(days[-1], ahead)
+  months = days.astype("datetime64[M]")
+  apart = np.diff(months).astype(int)
+  if apart[0] > 0 and np.all(apart == apart[0]):
+    later = months[-1] + (ahead * apart[0]).astype("timedelta64[M]")
+    inside = days - months.astype("datetime64[D]")
+    same = later.astype("datetime64[D]") + inside[0]
+    # The 31st is no day of all months.
+    if np.all(inside == inside[0]) and np.all(
+      same.astype("datetime64[M]") == later
+    ):
+      fitting["months"] = same
+    if np.array_equal(_last_days(months), days):
+      fitting["month ends"] = _last_days(later)
+  return {
+    name: found if name == "steps" else found.astype(times.dtype) + clock[0]
+    for name, found in fitting.items()
+  }
+
+
+def _last_days(months):
+  """The last day of each month."""
+  following = months + np.timedelta64(1, "M")
+  return following.astype("datetime64[D]") - np.timedelta64(1, "D")

@@ -1,0 +1,289 @@
+"""A sandbox of jinja2 for templates of chats, with a budget of steps.
+
+Templates are programs that others wrote. The sandbox of jinja2 hides attributes
+from them; here every loop, call, filter and operation is paid for beforehand,
+see `_template_costs`, and a template that exceeds its budget ends with one
+sentence. The module is imported when a template is compiled: jinja2 is an
+extra.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import contextvars
+import datetime
+import functools
+import json
+from typing import Any
+
+import jinja2
+from jinja2 import ext
+from jinja2 import nodes
+from jinja2 import runtime
+from jinja2 import sandbox
+from jinja2 import visitor
+
+from jaxseq.data import _template_costs
+
+# The name by which an answer's ends are marked while a text is made.
+MARK = "_generation_mark"
+_SIGNS = frozenset(("+", "-", "*", "/", "//", "%", "**"))
+# Tests that compare values, however large they are.
+_COMPARISONS = (
+  *("==", "eq", "equalto", "!=", "ne", ">", "gt", "greaterthan", ">=", "ge"),
+  *("<", "lt", "lessthan", "<=", "le", "in", "lower", "upper"),
+)
+# Filters to which others hand over elements one by one.
+_LAZY = frozenset(
+  (
+    *("map", "select", "reject", "selectattr", "rejectattr", "list", "first"),
+    *("default", "d"),
+  )
+)
+# Callables that do not read their arguments, such as `namespace` and macros.
+_CHEAP = (runtime.Macro, type)
+_VALUES = (str, bytes, int, float, list, tuple, dict)
+
+
+class _Budget:
+  """Units that are left of some."""
+
+  def __init__(self, units):
+    self.units = self.left = units
+
+  def charge(self, units: int) -> None:
+    """Takes units, or ends the template."""
+    self.left -= units
+    if self.left < 0:
+      raise jinja2.TemplateError(
+        f"it takes more than {self.units} steps, the most for a chat as long "
+        "as this"
+      )
+
+
+# Of the text that is being made. While a template is compiled there is no
+# budget, and nothing is computed.
+_BUDGET: contextvars.ContextVar[_Budget] = contextvars.ContextVar("budget")
+
+
+@contextlib.contextmanager
+def budget(units: int) -> Iterator[None]:
+  """Bounds what templates take in a block."""
+  token = _BUDGET.set(_Budget(units))
+  try:
+    yield
+  finally:
+    _BUDGET.reset(token)
+
+
+def _charge(units):
+  _BUDGET.get().charge(units)
+
+
+def _paid(value):
+  """Returns a value after its units were taken."""
+  budget = _BUDGET.get()
+  budget.charge(1 + _template_costs.of(value, budget.left))
+  return value
+
+
+def _part(value):
+  """Returns a part of a text or list after its own units were taken."""
+  _charge(1 + (len(value) >> 6 if hasattr(value, "__len__") else 0))
+  return value
+
+
+def _step(value):
+  """Takes the unit of a step of a loop."""
+  _BUDGET.get().charge(1)
+  return value
+
+
+def _counted(values):
+  """Yields the elements of an iterator, a unit each."""
+  charge = _BUDGET.get().charge
+  for value in values:
+    charge(1)
+    yield value
+
+
+def _listed(value):
+  """Returns the elements of an iterator as a list, anything else as it is."""
+  return list(_counted(value)) if hasattr(value, "__next__") else value
+
+
+class _Sandbox(sandbox.ImmutableSandboxedEnvironment):
+  """The sandbox in which operations and calls are paid for."""
+
+  intercepted_binops = _SIGNS
+
+  def call_binop(self, context, operator, left, right):
+    budget = _BUDGET.get()
+    cost = _template_costs.operation(operator, left, right, budget.left)
+    budget.charge(1 + cost)
+    return super().call_binop(context, operator, left, right)
+
+  def call(self, context, obj, /, *args, **options):
+    budget = _BUDGET.get()
+    count = len(args) + len(options)
+    # `str.format` is wrapped by jinja2.
+    method = getattr(obj, "__wrapped__", obj)
+    receiver, name = getattr(method, "__self__", None), ""
+    if isinstance(receiver, _VALUES):
+      name = method.__name__
+      args = [_listed(x) for x in args]
+      count += _template_costs.method(
+        receiver, name, args, options, budget.left
+      )
+    elif not isinstance(obj, _CHEAP):
+      # Others look at what they are given once.
+      count += _template_costs.of([args, options], budget.left)
+    budget.charge(1 + count)
+    return super().call(context, obj, *args, **options)
+
+  def getitem(self, obj, argument):
+    if isinstance(argument, tuple):
+      _paid(argument)
+    return super().getitem(obj, argument)
+
+  @staticmethod
+  def concat(parts):
+    charge, whole = _BUDGET.get().charge, []
+    for part in parts:
+      charge(1 + (len(part) >> 6))
+      whole.append(part)
+    return "".join(whole)
+
+
+def _filter(name, function):
+  """A filter that is paid for."""
+  first = int(hasattr(function, "jinja_pass_arg"))
+  change = _counted if name in _LAZY else _listed
+
+  @functools.wraps(function)
+  def paid(*args, **options):
+    budget = _BUDGET.get()
+    values = [change(x) if hasattr(x, "__next__") else x for x in args[first:]]
+    cost = _template_costs.filtered(name, values, options, budget.left)
+    budget.charge(1 + cost)
+    return function(*args[:first], *values, **options)
+
+  return paid
+
+
+def _test(function):
+  """A test that is paid for."""
+
+  @functools.wraps(function)
+  def paid(*args):
+    return function(*map(_paid, args))
+
+  return paid
+
+
+class _Payments(visitor.NodeTransformer):
+  """Adds payments for loops, parts and literals, which call no method."""
+
+  def visit_For(self, node):
+    node = self.generic_visit(node)
+    step = nodes.ExprStmt(_call("_step", nodes.Const(None)))
+    node.body.insert(0, step.set_lineno(node.lineno))
+    if node.test is not None:
+      node.test = _call("_step", node.test)
+    return node
+
+  def visit_Concat(self, node):
+    node = self.generic_visit(node)
+    node.nodes = [_call("_paid", each) for each in node.nodes]
+    return node
+
+  def visit_Compare(self, node):
+    node = self.generic_visit(node)
+    plain = isinstance(node.expr, nodes.Const)
+    plain |= isinstance(node.ops[0].expr, nodes.Const)
+    if not (plain and len(node.ops) == 1 and "in" not in node.ops[0].op):
+      node.expr = _call("_paid", node.expr)
+      for each in node.ops:
+        each.expr = _call("_paid", each.expr)
+    return node
+
+  def visit_Getitem(self, node):
+    node = self.generic_visit(node)
+    return _call("_part", node) if isinstance(node.arg, nodes.Slice) else node
+
+  def visit_List(self, node):
+    return _call("_paid", self.generic_visit(node))
+
+  visit_Dict = visit_List
+
+  def visit_Tuple(self, node):
+    node = self.generic_visit(node)
+    # Names that values are given to.
+    return _call("_paid", node) if node.ctx == "load" else node
+
+
+def _call(name, node):
+  """The node of a filter of this module."""
+  if isinstance(node, nodes.Const) and name == "_paid":
+    return node
+  return nodes.Filter(node, name, [], [], None, None).set_lineno(node.lineno)
+
+
+class _Generation(ext.Extension):
+  """The block `generation`, whose ends are marked."""
+
+  tags = frozenset({"generation"})
+
+  def parse(self, parser):
+    line = next(parser.stream).lineno
+    body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+    mark = nodes.Name(MARK, "load")
+    call = self.call_method("marked", [mark])
+    return nodes.CallBlock(call, [], [], body).set_lineno(line)
+
+  def marked(self, mark, caller):
+    return f"{mark}<{caller()}{mark}>"
+
+
+def _refuse(message):
+  raise jinja2.TemplateError(message)
+
+
+def _as_json(value, ensure_ascii=False, **options):
+  # The filter of jinja2 writes for web pages.
+  return json.dumps(value, ensure_ascii=ensure_ascii, **options)
+
+
+def compiled(template: str) -> jinja2.Template:
+  """Returns a template as a program of the sandbox, or raises any exception."""
+  environment = _environment()
+  tree = _Payments().visit(environment.parse(template))
+  code = environment.compile(tree)
+  return environment.template_class.from_code(
+    environment, code, environment.make_globals(None)
+  )
+
+
+@functools.cache
+def _environment() -> Any:
+  """The sandbox, with all that templates of chats are written for."""
+  environment = _Sandbox(
+    trim_blocks=True,
+    lstrip_blocks=True,
+    # Constants would be computed while a template is compiled.
+    optimized=False,
+    finalize=jinja2.pass_context(lambda context, value: _paid(value)),
+    extensions=[_Generation, ext.loopcontrols],
+  )
+  environment.filters["tojson"] = _as_json
+  for name, function in environment.filters.items():
+    environment.filters[name] = _filter(name, function)
+  for function in (_paid, _part, _step):
+    environment.filters[function.__name__] = function
+  for name in _COMPARISONS:
+    environment.tests[name] = _test(environment.tests[name])
+  del environment.globals["lipsum"]
+  environment.globals |= {
+    "raise_exception": _refuse,
+    "strftime_now": lambda form: datetime.datetime.now().strftime(form),
+  }
+  return environment

@@ -1,0 +1,124 @@
+"""The index of time of a series, by which its rows are put in order."""
+
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.data import _calendars
+from jaxseq.data import _row_groups
+from jaxseq.data import _time_stamps
+from jaxseq.data import series_frames
+
+
+class Order(NamedTuple):
+  """The order of the rows of a series.
+
+  Attributes:
+    rows: (n,) their numbers, by time.
+    stamps: (n,) float64 or datetime64, the time of each, which increase.
+  """
+
+  rows: np.ndarray
+  stamps: np.ndarray
+
+
+def of_rows(names: Sequence[str], items: Sequence[Any]) -> list[Order] | None:
+  """Returns the orders of series by their indices; logs how many rows moved.
+
+  Args:
+    names: of the series, for messages.
+    items: frames, or series of pandas, or what has no index.
+
+  Returns:
+    An order for each; None if no item has an index of times.
+
+  Raises:
+    ValueError: if only some have one, or a time comes twice in one of them.
+  """
+  indices = [index_of(item) for item in items]
+  times = [
+    None if index is None else series_frames.times_of(name, index)
+    for name, index in zip(names, indices)
+  ]
+  known = [one for one in times if one is not None]
+  if not known:
+    return None
+  if len(known) < len(times):
+    name = names[next(i for i, one in enumerate(times) if one is None)]
+    expected = "one of times, as other series have"
+    raise _validate.error(f"{name}: index", "no times", expected)
+  orders = []
+  for name, one in zip(names, known):
+    rows = np.argsort(one, kind="stable")
+    series_frames.refuse_twice(name, one[rows])
+    orders.append(Order(rows, one[rows]))
+  begins = np.cumsum([0, *map(len, known)])
+  moved = [order.rows + begin for order, begin in zip(orders, begins)]
+  where = names[0] if len(names) == 1 else "X"
+  _row_groups.tell_moved(where, moved, np.concatenate(known), "its series")
+  return orders
+
+
+def index_of(item: Any) -> Any:
+  """Returns the index of a frame or series of pandas; None of other values."""
+  index = getattr(item, "index", None)
+  # That of a list is a method.
+  return None if callable(index) else index
+
+
+def refuse_several(name: str, item: Any) -> None:
+  """Raises ValueError if a frame holds several series, by its index."""
+  levels = getattr(index_of(item), "nlevels", 1)
+  if levels > 1:
+    raise ValueError(
+      f"{name}: got an index of {levels} levels, expected one series. Take one "
+      f"by {name}.xs(NAME), or give each a column by {name}.unstack(0)."
+    )
+
+
+def following(
+  name: str, item: Any, order: Order, count: int
+) -> np.ndarray | None:
+  """Returns the times (count,) after a series, whose steps are to be equal.
+
+  They are days, weeks, or those of a calendar, such as months and working days.
+
+  Args:
+    name: of the series, for messages.
+    item: the frame or series.
+    order: of its rows.
+    count: of the times.
+
+  Returns:
+    The times; None of a single row.
+
+  Raises:
+    ValueError: if the steps are not equal, as where rows are missing.
+  """
+  stamps = order.stamps
+  if len(stamps) < 2:
+    return None
+  if _time_stamps.is_regular(stamps):
+    return _calendars.following(stamps, count, "steps")
+  index = index_of(item)
+  if hasattr(index, "to_timestamp"):
+    index = index.to_timestamp()
+  if hasattr(index, "tz"):
+    index = index[order.rows]
+    offset = type(index)(index, freq="infer").freq if len(index) > 2 else None
+    if offset is not None:
+      ahead = [index[-1] + k * offset for k in range(1, count + 1)]
+      return series_frames.times_of(name, type(index)(ahead))
+  gaps = np.diff(_time_stamps.seconds(stamps))
+  step = float(np.median(gaps))
+  wrong = int(np.argmax(np.abs(gaps - step) > _time_stamps.TOLERANCE * step))
+  unit = " seconds" if stamps.dtype.kind == "M" else ""
+  raise ValueError(
+    f"{name}: got {stamps[wrong + 1]}, {gaps[wrong]:g}{unit} after the time "
+    f"before, expected the usual step of {step:g}{unit}. Add the missing rows, "
+    f"such as by {name}.reindex(times).interpolate(), or pass "
+    f"{name}.to_numpy() if one row is one step, such as a working day."
+  )
