@@ -73,10 +73,14 @@ def guarded(on: bool):
   In matrix products 0 * NaN is NaN: what is not finite in one episode of a
   packed row would undo the others. So scans of matrix states with resets look
   for such numbers, set them aside, and write NaN where an output depends on
-  them. Without it they save that, and one NaN ruins its row from there on.
+  them. The same holds for gradients: cotangents that are not finite are set
+  aside, and the gradients of their own episode that depend on them are NaN.
+  Without it they save that, and one NaN ruins its row.
 
   It concerns `outer_scan`, `delta_scan`, `dplr_scan` and `mlstm_scan` computed
-  by "chunked", and `chunked`; other methods need no guard, and kernels have it.
+  by "chunked", and `chunked`; and of cotangents also kernels,
+  `softmax_outer_scan`, `window_attention` and `softmax_attention`, which look
+  for numbers among their inputs in any case. Other methods need no guard.
 
   Args:
     on: as it is outside of such a context, True; or False.

@@ -1,6 +1,7 @@
 """Attention with time split over devices, against the definition."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -103,6 +104,42 @@ def check(name, devices, order, causal, dtype=np.float64):
       x[:, :, last:] = np.nan
     changed = evaluate(*other, d_o, reset[..., None])[0]
     np.testing.assert_array_equal(changed[:, :, :last], got[0][:, :, :last])
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(x, marks=() if x in ("gather", "ring") else pytest.mark.slow)
+    for x in NAMES
+  ],
+)
+def test_undefined_numbers_stay_in_their_episode(name):
+  """Of queries, keys, values and cotangents, on four devices."""
+  arrays = (
+    *problem(1, heads=4, dtype=np.float32),
+    np.ones((1, 4, TIME, 3), "f4"),
+  )
+  borders = (0, 5, 11, TIME)
+  reset = np.isin(np.arange(TIME), borders[1:])[None]
+
+  @jax.jit
+  def pulled(q, k, v, d_o):
+    o, pull = jax.vjp(lambda *x: split(name, 4)(*x, reset), q, k, v)
+    return o, *pull(d_o)
+
+  for begin, end in itertools.pairwise(borders):
+    others = (np.arange(TIME) < begin) | (np.arange(TIME) >= end)
+    sound = [x.copy() for x in arrays]
+    sound[3][:, :, ~others] = 0  # It has no part in the loss.
+    expected = jax.device_get(pulled(*sound))
+    for i in range(4):
+      damaged = [x.copy() for x in sound]
+      damaged[i][:, :, ~others] = np.nan
+      got = jax.device_get(pulled(*damaged))
+      for x, y in zip(got, expected):
+        np.testing.assert_array_equal(x[:, :, others], y[:, :, others])
+      # An undefined cotangent is not hidden where it belongs.
+      assert i < 3 or all(np.isnan(x[:, :, ~others]).all() for x in got[1:])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -79,6 +79,11 @@ def _check(make, dtype, channels, method):
   assert np.any(gradient[:, BORDER + 1 :] != 0)
   for gradient in gradients(np.float32(1e4 * ~later)):
     np.testing.assert_array_equal(gradient[:, BORDER:], 0)
+  # Undefined ones neither, which stay where they belong.
+  for inside in (later, ~later):
+    for gradient in gradients(np.where(inside, np.nan, np.float32(0))):
+      np.testing.assert_array_equal(gradient[:, ~inside], 0)
+      assert np.all(np.isnan(gradient[:, inside][:, 1:]))
 
 
 _SCANS = [

@@ -133,9 +133,23 @@ def test_undefined_numbers_stay_in_their_episode(bad):
   np.testing.assert_array_equal(got[0, ~where], o[0, ~where])
   np.testing.assert_array_equal(got[1], o[1])
   np.testing.assert_array_equal(end, final)
+  # And of gradients, where a cotangent is undefined.
+  d_o = np.zeros_like(o)
+  d_o[0, 11] = bad
+
+  def slopes():
+    _, pull = jax.vjp(lambda *x: scan(x, reset)[0], q, k, v)
+    return jax.device_get(pull(d_o))
+
+  where = (np.arange(24) >= 8) & (np.arange(24) <= 11)
+  for slope in slopes():
+    assert np.isnan(slope[0, where]).all()
+    np.testing.assert_array_equal(slope[0, ~where], 0)
+    np.testing.assert_array_equal(slope[1], 0)
   with recurrence.guarded(False):
     unguarded, _ = scan((q, k, broken), reset)
-  assert not np.isfinite(unguarded[0, 13:]).all()
+    assert not np.isfinite(unguarded[0, 13:]).all()
+    assert not all(np.isfinite(slope[0, ~where]).all() for slope in slopes())
 
 
 def test_what_does_not_fit_is_said():

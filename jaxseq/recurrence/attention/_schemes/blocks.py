@@ -1,5 +1,6 @@
 """Running averages (m, u, w) of some queries over a block of keys."""
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -10,8 +11,10 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq.recurrence.attention._schemes import layout as layouts
 from jaxseq.recurrence.averages import _softmax_state
+from jaxseq.recurrence.platform import contexts
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _contractions
+from jaxseq.recurrence.shared import _cotangents
 from jaxseq.recurrence.shared import _prefix
 
 SoftmaxState = _softmax_state.SoftmaxState
@@ -115,7 +118,7 @@ def attend(q, k, v, sight: Sight, m: jax.Array | None = None) -> SoftmaxState:
   time = q.shape[-2]
   size = _tile_size(time)
   if size == time:
-    return _attend_tile(q, k, v, sight.visible(), m)
+    return _attend_tile(q, k, v, sight, m)
 
   def split(x, axis):
     if x is None:
@@ -128,7 +131,7 @@ def attend(q, k, v, sight: Sight, m: jax.Array | None = None) -> SoftmaxState:
   def tile(element):
     q, (places, segments), m = element
     part = sight._replace(q=places, q_segments=segments)
-    return _attend_tile(q, k, v, part.visible(), m)
+    return _attend_tile(q, k, v, part, m)
 
   query_places = split(sight.q, -1), split(sight.q_segments, -1)
   state = lax.map(tile, (split(q, -2), query_places, split(m, -1)))
@@ -143,7 +146,8 @@ def _tile_size(time):
   return size if 8 * size >= min(_TILE, time) else time
 
 
-def _attend_tile(q, k, v, visible, m):
+def _attend_tile(q, k, v, sight, m):
+  visible = sight.visible()
   s = scores(q, k, visible)
   if m is None:
     m = jnp.max(s, axis=-1)
@@ -151,7 +155,8 @@ def _attend_tile(q, k, v, visible, m):
   weights = jnp.exp(s - m[..., None])
   if visible is not None:
     weights = jnp.where(_over_heads(visible), weights, 0)
-  return SoftmaxState(m, jnp.sum(weights, axis=-1), read(weights, v, visible))
+  sums = read(weights, v, visible, sight.q_segments is not None)
+  return SoftmaxState(m, jnp.sum(weights, axis=-1), sums)
 
 
 def scores(q: jax.Array, k: jax.Array, visible: jax.Array | None) -> jax.Array:
@@ -173,8 +178,31 @@ def scores(q: jax.Array, k: jax.Array, visible: jax.Array | None) -> jax.Array:
   return jnp.where(_over_heads(visible), s, _softmax_state.NEG)
 
 
-def read(weights: jax.Array, v, visible: jax.Array | None) -> jax.Array:
+def read(
+  weights: jax.Array, v, visible: jax.Array | None, episodes: bool
+) -> jax.Array:
   """Sums values under weights: (*batch, heads, queries, e)."""
+  # With several episodes undefined cotangents of one reach no other's values.
+  if not episodes or not contexts.is_guarded():
+    return _sums(weights, v, visible)
+  (w,) = _cotangents.contained(
+    lambda weights, v: (_sums(weights, v, visible),),
+    functools.partial(_seen, v.shape[:-1]),
+    (weights.shape[:-1],),
+    *(visible, weights, v),
+  )
+  return w
+
+
+def _seen(shape, visible, undefined):
+  """Flags of such queries' weights, and of the values that they see."""
+  queries = jnp.any(undefined, axis=-2)[..., None]
+  values = jnp.any(queries & visible, axis=-2)
+  return undefined, jnp.broadcast_to(values[..., None, :], shape)
+
+
+def _sums(weights, v, visible):
+  """Result of `read`."""
   *batch, heads, time, keys = weights.shape
   groups = v.shape[-3]
   bad = ~jnp.all(jnp.isfinite(v), axis=-1)

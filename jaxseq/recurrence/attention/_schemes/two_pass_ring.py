@@ -14,7 +14,7 @@ def ring_self_attention(problem: blocks.Problem, axis: str) -> jax.Array:
   # Each device fills the scores of its queries with the whole sequence.
   mask, devices = problem.mask, problem.mask.layout.devices
   device = lax.axis_index(axis)
-  steps = jnp.arange(devices)
+  steps, episodes = jnp.arange(devices), mask.segments is not None
 
   def visible(step):
     return mask.sight(device, (device - step) % devices).visible()
@@ -33,12 +33,12 @@ def ring_self_attention(problem: blocks.Problem, axis: str) -> jax.Array:
   def weigh(carry, element):
     w, v = carry
     block, step = element
-    w = w + blocks.read(block, v, visible(step))
+    w = w + blocks.read(block, v, visible(step), episodes)
     return (w, _collectives.shift(v, axis)), None
 
   (w, v), _ = lax.scan(
     weigh, (problem.nothing.w, problem.v), (weights[:-1], steps[:-1])
   )
-  w = w + blocks.read(weights[-1], v, visible(devices - 1))
+  w = w + blocks.read(weights[-1], v, visible(devices - 1), episodes)
   state = blocks.SoftmaxState(m, jnp.sum(weights, axis=(0, -1)), w)
   return blocks.finish(problem, state)
