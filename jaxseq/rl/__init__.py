@@ -30,6 +30,7 @@ if TYPE_CHECKING:
   from jaxseq.rl import recording as recording
   from jaxseq.rl import rendering as rendering
   from jaxseq.rl import replay as replay
+  from jaxseq.rl import return_scale as return_scale
   from jaxseq.rl import rl_arms as rl_arms
   from jaxseq.rl import rl_report as rl_report
   from jaxseq.rl import rollout as rollout

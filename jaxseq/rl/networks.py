@@ -4,9 +4,12 @@ Lu et al., "Structured State Space Models for In-Context Reinforcement
 Learning", arXiv:2303.03982, and its published code.
 """
 
+from collections.abc import Callable
 import dataclasses
+import functools
 import math
 from typing import Any
+from typing import Literal
 from typing import Protocol
 
 from flax import linen
@@ -22,7 +25,8 @@ from jaxseq.rl import encoders
 from jaxseq.rl.envs import action_masks
 
 Array = jax.Array
-
+# What a critic has of its own, see `ActorCritic`.
+Critic = Literal["shared", "stopped", "separate"]
 
 # The layers of the paper with S5.
 _PAPER = nn.StackConfig(
@@ -150,9 +154,45 @@ class Recurrent(linen.Module):
       The policy, a distribution with batch shape (*batch, time); the values
       (*batch, time); and the memories after the last element.
     """
-    config, (x, mask) = self.config, action_masks.split(observation)
+    observation, mask = action_masks.split(observation)
+    policy, value, states = self.outputs(
+      functools.partial(
+        self.features, observation, reset=reset, train=train, step=step
+      ),
+      states,
+    )
+    if mask is not None:
+      policy, value = self.masked(policy, value, mask)
+    return policy, value, states
+
+  @linen.nowrap
+  def outputs(
+    self, features: Callable[..., tuple[Array, PyTree]], states: PyTree
+  ) -> tuple[Distribution, Array, PyTree]:
+    """Returns policy, values and memories; `features` is that of one memory."""
+    x, states = features(states)
+    return *self.heads(x), states
+
+  @linen.nowrap
+  def features(
+    self,
+    observation: Array,
+    states: PyTree,
+    reset: Array | None,
+    train: bool,
+    step: bool,
+    prefix: str = "",
+  ) -> tuple[Array, PyTree]:
+    """Returns what the heads read, and the memories after the last element.
+
+    The modules, an encoder and a memory, have names that begin with `prefix`;
+    the arguments are otherwise those of `__call__`.
+    """
+    config, x = self.config, observation
     if config.encoder is not None:
-      image = encoders.ImageEncoder(config.encoder, name="image")(x.image)
+      image = encoders.ImageEncoder(config.encoder, name=prefix + "image")(
+        x.image
+      )
       x = jnp.concatenate([image, x.history.astype(image.dtype)], axis=-1)
     seen = x
     x = nn.MLP(
@@ -160,14 +200,11 @@ class Recurrent(linen.Module):
       gain=math.sqrt(2),
       activate_last=True,
       dtype=config.stack.dtype,
-      name="encoder",
+      name=prefix + "encoder",
     )(x)
-    memory = nn.SequenceModel(config.stack, name="memory")
+    memory = nn.SequenceModel(config.stack, name=prefix + "memory")
     x, states = memory(x, states, reset, train, step=step)
-    policy, value = self.heads(self.joined(x, seen))
-    if mask is not None:
-      policy, value = self.masked(policy, value, mask)
-    return policy, value, states
+    return self.joined(x, seen), states
 
   @linen.nowrap
   def masked(
@@ -212,25 +249,80 @@ class Recurrent(linen.Module):
       variables: of the module, needed where fresh memories are learned or
         tuned, see `nn.SequenceModel.initial_state`.
     """
+    return self.fresh("memory", batch_shape, dtype, variables)
+
+  @linen.nowrap
+  def fresh(
+    self,
+    name: str,
+    batch_shape: tuple[int, ...],
+    dtype: DTypeLike,
+    variables: PyTree,
+  ) -> PyTree:
+    """Returns fresh states of the memory of a name, see `initial_state`."""
     memory = nn.SequenceModel(self.config.stack, parent=None)
     inside = {
-      name: tree["memory"]
-      for name, tree in (variables or {}).items()
-      if "memory" in tree
+      collection: tree[name]
+      for collection, tree in (variables or {}).items()
+      if name in tree
     }
     return memory.initial_state(batch_shape, dtype, inside)
 
 
 class ActorCritic(Recurrent):
-  """Policy and critic that share an encoder and a memory."""
+  """A policy and its critic.
+
+  Attributes:
+    critic: "shared", both read the same encoder and memory; "stopped", no
+      gradient of the values reaches these; "separate", the critic has an
+      encoder and a memory of its own, and the states are a dictionary of
+      "actor" and "critic".
+  """
+
+  critic: Critic = "shared"
+
+  @linen.nowrap
+  def outputs(
+    self, features: Callable[..., tuple[Array, PyTree]], states: PyTree
+  ) -> tuple[Distribution, Array, PyTree]:
+    """Returns policy, values and memories."""
+    if self.critic != "separate":
+      return super().outputs(features, states)
+    x, actor = features(None if states is None else states["actor"])
+    y, critic = features(
+      None if states is None else states["critic"], prefix="critic_"
+    )
+    states = {"actor": actor, "critic": critic}
+    return self.policy(x), self.value(y), states
+
+  @linen.nowrap
+  def initial_state(
+    self,
+    batch_shape: tuple[int, ...] = (),
+    dtype: DTypeLike = "float32",
+    variables: PyTree = None,
+  ) -> PyTree:
+    """Returns fresh memories, see `Recurrent.initial_state`."""
+    if self.critic != "separate":
+      return super().initial_state(batch_shape, dtype, variables)
+    fresh = {"actor": "memory", "critic": "critic_memory"}
+    return {
+      name: self.fresh(module, batch_shape, dtype, variables)
+      for name, module in fresh.items()
+    }
 
   @linen.nowrap
   def heads(self, x: Array) -> tuple[Distribution, Array]:
     """Returns a distribution of actions, and the critic's value."""
-    options = {
-      "widths": self.config.head_widths,
-      "dtype": self.config.stack.dtype,
-    }
+    stopped = self.critic == "stopped"
+    return self.policy(x), self.value(
+      jax.lax.stop_gradient(x) if stopped else x
+    )
+
+  @linen.nowrap
+  def policy(self, x: Array) -> Distribution:
+    """Returns a distribution of actions, of features (*batch, time, d)."""
+    options = self.head_options
     kinds = {
       "gaussian": (nn.GaussianHead, {"num_outputs": self.actions.num_outputs}),
       "factored": (FactoredHead, {"sizes": self.actions.sizes}),
@@ -240,8 +332,18 @@ class ActorCritic(Recurrent):
       ),
     }
     head, size = kinds[self.actions.kind]
-    policy = head(**size, **options, name="actor")(x)
-    return policy, nn.ValueHead(**options, name="critic")(x)
+    return head(**size, **options, name="actor")(x)
+
+  @linen.nowrap
+  def value(self, x: Array) -> Array:
+    """Returns the critic's value (*batch, time) of features."""
+    return nn.ValueHead(**self.head_options, name="critic")(x)
+
+  @property
+  def head_options(self) -> dict[str, Any]:
+    """Widths and dtype of both heads."""
+    widths, dtype = self.config.head_widths, self.config.stack.dtype
+    return {"widths": widths, "dtype": dtype}
 
 
 class FactoredHead(linen.Module):

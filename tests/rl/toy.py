@@ -28,7 +28,7 @@ class State(environment.EnvState):
 
 @dataclasses.dataclass(frozen=True)
 class Paid(base.Environment):
-  """Pays 1 for every step, whatever is done.
+  """Pays the same for every step, whatever is done.
 
   Every episode is cut off after `limit` steps, and before that with
   probability `cut` at each step, or ends by itself after a random number of 1
@@ -40,6 +40,7 @@ class Paid(base.Environment):
   cut: float = 0.0
   continuous: int = 0
   choices: tuple[int, ...] = ()
+  pay: float = 1.0
 
   step_words = 1
   reset_words = 1
@@ -55,7 +56,7 @@ class Paid(base.Environment):
   def advance(self, words, state, action, params):
     cut = randomness.uniform(words[0]) < self.cut
     state = state.replace(time=state.time + 1, cut=cut)
-    return state, jnp.float32(1)
+    return state, jnp.float32(self.pay)
 
   def is_terminated(self, state, params):
     return (state.time >= state.length) & (self.longest > 0)

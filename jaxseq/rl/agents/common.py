@@ -22,6 +22,7 @@ from jaxseq.rl import actions
 from jaxseq.rl import networks
 from jaxseq.rl import normalization
 from jaxseq.rl import q_networks
+from jaxseq.rl import return_scale
 from jaxseq.rl import rollout
 from jaxseq.training import optimizers
 from jaxseq.training import recipes
@@ -56,6 +57,11 @@ class Config:
     max_grad_norm: gradients are scaled down to this global norm.
     adam_epsilon: of Adam.
     gamma: discount.
+    reward_normalization: "returns" divides the rewards that are learned from by
+      the root mean square of the discounted returns so far, see
+      `return_scale`: an agent then learns alike from rewards of any size.
+      "none" leaves them as they are. Episode metrics are of raw rewards.
+    reward_scale: multiplies these rewards after that.
     bootstrap_truncated: whether an episode that a time limit cuts off is
       continued by its value. If not, a cut counts as an end.
     skip_nonfinite: whether a step of the optimizer is left out that would make
@@ -71,6 +77,7 @@ class Config:
     "max_grad_norm",
     "adam_epsilon",
     "gamma",
+    "reward_scale",
   )
 
   env_id: str = "RepeatPreviousEasy"
@@ -87,6 +94,8 @@ class Config:
   max_grad_norm: float = 0.5
   adam_epsilon: float = 1e-5
   gamma: float = 0.99
+  reward_normalization: Literal["none", "returns"] = "none"
+  reward_scale: float = 1.0
   bootstrap_truncated: bool = True
   skip_nonfinite: bool = False
 
@@ -99,7 +108,7 @@ class Config:
     _validate.fields(
       self,
       positive=("num_envs", "total_steps"),
-      above_zero=(*rates, "max_grad_norm", "adam_epsilon"),
+      above_zero=(*rates, "max_grad_norm", "adam_epsilon", "reward_scale"),
       shares=("gamma",),
     )
     _validate.literals(self)
@@ -289,6 +298,40 @@ def override(config: C, overrides: Mapping[str, Any] | None) -> C:
       )
     object.__setattr__(changed, name, value)
   return changed
+
+
+def return_statistics(config: Config) -> return_scale.Statistics | None:
+  """Returns the statistics of returns before the first update, or None."""
+  if config.reward_normalization == "none":
+    return None
+  return return_scale.initial(config.num_envs)
+
+
+def scale_rewards(
+  config: C,
+  statistics: return_scale.Statistics | None,
+  transition: rollout.Transition,
+) -> tuple[C, return_scale.Statistics | None, dict[str, Array]]:
+  """Returns a configuration whose `reward_scale` is that of this update.
+
+  Args:
+    config: the configuration.
+    statistics: of the returns before this update; None without normalization.
+    transition: the steps that were played, (num_envs, time).
+
+  Returns:
+    What stands for the configuration within the update; the statistics with
+    these steps; and the metric `reward_scale`.
+  """
+  if statistics is None:
+    return config, None, {}
+  ended = transition.terminated | transition.truncated
+  statistics = return_scale.merge(
+    statistics, transition.reward, ended, config.gamma
+  )
+  factor = config.reward_scale * return_scale.scale(statistics)
+  changed = override(config, {"reward_scale": factor})
+  return changed, statistics, {"reward_scale": factor}
 
 
 def make_train(

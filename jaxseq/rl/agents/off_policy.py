@@ -47,8 +47,6 @@ class Config(common.Config):
     learning_starts: sequences that it has got before the first optimizer step.
     num_minibatches: optimizer steps in an update.
     batch_size: sequences in a minibatch.
-    reward_scale: multiplies the rewards that are learned from. POPGym's add up
-      to 1 at most over an episode, which is little for a single step.
   """
 
   sequence_length: int = 80
@@ -57,7 +55,6 @@ class Config(common.Config):
   learning_starts: int = 512
   num_minibatches: int = 4
   batch_size: int = 64
-  reward_scale: float = 1.0
 
   def __post_init__(self):
     super().__post_init__()
@@ -70,7 +67,6 @@ class Config(common.Config):
         "num_minibatches",
         "batch_size",
       ),
-      above_zero=("reward_scale",),
       not_negative=("burn_in",),
     )
     if self.burn_in and self.sequence_length % self.burn_in:

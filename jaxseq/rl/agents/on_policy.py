@@ -29,6 +29,7 @@ import optax
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import normalization
+from jaxseq.rl import return_scale
 from jaxseq.rl import rollout
 from jaxseq.rl.agents import common
 from jaxseq.rl.losses import advantages
@@ -116,6 +117,7 @@ class RunnerState(NamedTuple):
     world: environments, and the network's memory of them.
     key: random key.
     num_updates: () int32, updates done.
+    returns: statistics of returns, None if rewards are not normalized.
   """
 
   variables: PyTree
@@ -123,6 +125,7 @@ class RunnerState(NamedTuple):
   world: rollout.World
   key: Array
   num_updates: Array
+  returns: return_scale.Statistics | None = None
 
 
 class Batch(NamedTuple):
@@ -179,7 +182,10 @@ def init(
   """
   world, variables, key_run = common.start(config, player, key, beside)
   opt_state = _optimizer(config).init(variables)
-  return RunnerState(variables, opt_state, world, key_run, jnp.int32(0))
+  returns = common.return_statistics(config)
+  return RunnerState(
+    variables, opt_state, world, key_run, jnp.int32(0), returns
+  )
 
 
 def update(
@@ -206,7 +212,7 @@ def update(
   """
   runner = runner._replace(world=device_mesh.spread_evenly(runner.world))
   key, key_rollout, key_learn = jax.random.split(runner.key, 3)
-  world, batch = _play(config, player, runner, key_rollout)
+  world, batch, returns, scaled = _play(config, player, runner, key_rollout)
   taken = batch.transition
   variables, opt_state, metrics = _learn(
     config, player.network, runner, batch, loss, key_learn
@@ -218,18 +224,18 @@ def update(
     )
     variables = {**variables, name: seen}
   num_updates = runner.num_updates + 1
-  metrics |= common.episode_metrics(taken)
+  metrics |= common.episode_metrics(taken) | scaled
   metrics["explained_variance"] = policy.explained_variance(
     taken.value, batch.returns
   )
   metrics["env_steps"] = num_updates * config.steps_per_update
   world = device_mesh.spread_evenly(world)
-  runner = RunnerState(variables, opt_state, world, key, num_updates)
+  runner = RunnerState(variables, opt_state, world, key, num_updates, returns)
   return runner, metrics
 
 
 def _play(config, player, runner, key):
-  """The world after a rollout, and the rollout with its targets."""
+  """The world after a rollout, this with its targets, and their scale."""
   bootstraps = common.bootstraps(config, player)
   world, taken = rollout.collect(
     player,
@@ -245,11 +251,12 @@ def _play(config, player, runner, key):
     runner.variables, *last, method="step"
   )
   taken = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), taken)
+  config, returns, scaled = common.scale_rewards(config, runner.returns, taken)
   over = taken.terminated
   if config.returns_per_trial:
     over |= taken.trial_ended
-  advantage, returns = advantages.gae(
-    taken.reward,
+  advantage, target = advantages.gae(
+    config.reward_scale * taken.reward,
     taken.value,
     bootstrap_value,
     over,
@@ -258,7 +265,8 @@ def _play(config, player, runner, key):
     gamma=config.gamma,
     gae_lambda=config.gae_lambda,
   )
-  return world, Batch(runner.world.memory, taken, advantage, returns)
+  batch = Batch(runner.world.memory, taken, advantage, target)
+  return world, batch, returns, scaled
 
 
 def _optimizer(config: Config) -> optax.GradientTransformation:

@@ -43,6 +43,8 @@ class Config(on_policy.Config):
     normalize_advantage: whether advantages are normalized in each minibatch.
     value_coef: weight of the value loss.
     entropy_coef: weight of the entropy bonus.
+    critic: whether the values share the policy's memory, see
+      `networks.ActorCritic`.
   """
 
   traced: ClassVar[tuple[str, ...]] = (
@@ -57,6 +59,7 @@ class Config(on_policy.Config):
   normalize_advantage: bool = True
   value_coef: float = 1.0
   entropy_coef: float = 0.0
+  critic: networks.Critic = "shared"
 
   def __post_init__(self):
     super().__post_init__()
@@ -75,7 +78,9 @@ def player(config: Config) -> rollout.Player:
       no head for its action space, or if trials are asked for where episodes
       have none.
   """
-  network = functools.partial(networks.ActorCritic, config.network)
+  network = functools.partial(
+    networks.ActorCritic, config.network, critic=config.critic
+  )
   return on_policy.check_trials(config, common.player(config, network))
 
 

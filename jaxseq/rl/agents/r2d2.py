@@ -24,6 +24,7 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import normalization
 from jaxseq.rl import q_networks
+from jaxseq.rl import return_scale
 from jaxseq.rl import rollout
 from jaxseq.rl.agents import _r2d2_loss
 from jaxseq.rl.agents import _sequence_rollout
@@ -91,6 +92,7 @@ class RunnerState(NamedTuple):
     key: random key.
     num_updates: () int32, updates done.
     statistics: of observations, () if they are not normalized.
+    returns: statistics of returns, None if rewards are not normalized.
   """
 
   learned: off_policy.Learned
@@ -101,6 +103,7 @@ class RunnerState(NamedTuple):
   key: Array
   num_updates: Array
   statistics: PyTree = ()
+  returns: return_scale.Statistics | None = None
 
   @property
   def variables(self) -> dict[str, PyTree]:
@@ -144,6 +147,7 @@ def init(config: Config, key: Array) -> RunnerState:
     key=key_run,
     num_updates=jnp.zeros((), jnp.int32),
     statistics=statistics,
+    returns=common.return_statistics(config),
   )
 
 
@@ -177,9 +181,12 @@ def update(
     config, player(config), variables, runner.world, runner.tail, key_play
   )
   replay = sequences.add(runner.replay, sequence)
+  config, returns, scaled = common.scale_rewards(
+    config, runner.returns, transition
+  )
   learned, tree, metrics = _learn(config, runner, replay, key_learn)
   changed, metrics = off_policy.finish(config, runner, transition, metrics)
-  metrics["epsilon"] = epsilon
+  metrics |= {"epsilon": epsilon, **scaled}
   runner = RunnerState(
     learned=learned,
     epsilon=epsilon,
@@ -187,6 +194,7 @@ def update(
     tail=tail,
     replay=replay._replace(priorities=tree),
     key=key,
+    returns=returns,
     **changed,
   )
   return runner, metrics

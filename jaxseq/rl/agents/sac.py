@@ -24,6 +24,7 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import actions
 from jaxseq.rl import normalization
+from jaxseq.rl import return_scale
 from jaxseq.rl import rollout
 from jaxseq.rl import soft_networks
 from jaxseq.rl.agents import _sac_loss
@@ -107,6 +108,7 @@ class RunnerState(NamedTuple):
     key: random key.
     num_updates: () int32, updates done.
     statistics: of observations, None if they are not normalized.
+    returns: statistics of returns, None if rewards are not normalized.
   """
 
   learned: off_policy.Learned
@@ -117,6 +119,7 @@ class RunnerState(NamedTuple):
   key: Array
   num_updates: Array
   statistics: PyTree = None
+  returns: return_scale.Statistics | None = None
 
   @property
   def variables(self) -> dict[str, PyTree]:
@@ -187,6 +190,7 @@ def init(config: Config, key: Array) -> RunnerState:
     key=key_run,
     num_updates=jnp.zeros((), jnp.int32),
     statistics=statistics,
+    returns=common.return_statistics(config),
   )
   play = functools.partial(_play, config)
   _, sequence, _ = jax.eval_shape(play, runner, key_run)
@@ -220,10 +224,15 @@ def update(
   key, key_play, key_learn = jax.random.split(runner.key, 3)
   runner, sequence, transition = _play(config, runner, key_play)
   replay = sequences.add(runner.replay, sequence)
+  config, returns, scaled = common.scale_rewards(
+    config, runner.returns, transition
+  )
   learned, _, metrics = _learn(config, runner, replay, key_learn)
   changed, metrics = off_policy.finish(config, runner, transition, metrics)
-  runner = runner._replace(learned=learned, replay=replay, key=key, **changed)
-  return runner, metrics
+  runner = runner._replace(
+    learned=learned, replay=replay, key=key, returns=returns, **changed
+  )
+  return runner, metrics | scaled
 
 
 train = common.make_train(update)

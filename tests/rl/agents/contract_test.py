@@ -46,7 +46,9 @@ every = pytest.mark.parametrize(
 def case(name):
   """The algorithm, and a configuration of a few updates of it."""
   small = importlib.import_module(f"tests.rl.agents.{name}_test").small
-  config = small(**_ENVIRONMENT, normalize_observation=True)
+  config = small(
+    **_ENVIRONMENT, normalize_observation=True, reward_normalization="returns"
+  )
   return algorithms.get(name), dataclasses.replace(
     config, skip_nonfinite=True, network=toy.network()
   )
@@ -113,6 +115,27 @@ def test_ends_of_episodes_are_counted(name):
   )
   chex.assert_shape(list(metrics.values()), (4,))
   assert runner.world.reset.shape == (config.num_envs,)
+
+
+@every
+def test_rewards_of_any_size_are_learned_from_alike(name):
+  algorithm, config = case(name)
+  first, whole, metrics = trained(name)
+  # Powers of two round nothing, so that each number must be the same.
+  for pay in (2.0**-10, 2.0**10):
+    options = dict(_ENVIRONMENT["env_options"]) | {"pay": pay}
+    paid = dataclasses.replace(config, env_options=options)
+    after, measured = algorithm.train(
+      paid, algorithm.init(paid, jax.random.key(0)), 4
+    )
+    toy.equal(after.variables, whole.variables, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+      pay * measured["reward_scale"], metrics["reward_scale"], rtol=1e-5
+    )
+    ended = measured["episodes"] > 0
+    returns = measured["episode_return"][ended]
+    np.testing.assert_array_equal(returns, pay * _LIMIT)
+  assert first.returns.count == 0
 
 
 @pytest.mark.slow

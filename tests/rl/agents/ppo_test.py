@@ -5,6 +5,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxseq import mixers
@@ -464,3 +465,28 @@ def test_wrong_settings(options, message):
 def test_wrong_environments(options, message):
   with pytest.raises(ValueError, match=message):
     ppo.init(small(**options), jax.random.key(0))
+
+
+@pytest.mark.parametrize("mixer", ["gru", "s5"])
+def test_a_critic_of_its_own_leaves_the_policy_alone(mixer):
+  config = small(mixer, critic="separate", env_id="JaxseqTest-Paid")
+  network = ppo.player(config).network
+  observation = jax.random.normal(jax.random.key(0), (2, 7, 3))
+  variables = network.init(jax.random.key(1), observation)
+
+  def outputs(params):
+    actor, value, states = network.apply({"params": params}, observation)
+    return actor.logits, value, states
+
+  def reached(output):
+    gradient = jax.grad(
+      lambda params: jnp.square(outputs(params)[output]).sum()
+    )(variables["params"])
+    return {name for name, x in gradient.items() if optax.tree.norm(x) > 0}
+
+  assert reached(0) == {"encoder", "memory", "actor"}
+  assert reached(1) == {"critic_encoder", "critic_memory", "critic"}
+  fresh = network.initial_state((2,), variables=variables)
+  chex.assert_trees_all_equal_shapes_and_dtypes(
+    outputs(variables["params"])[2], fresh
+  )
