@@ -18,7 +18,10 @@ value of its last observation. PPO is from Schulman et al., arXiv:1707.06347.
 from collections.abc import Mapping
 import dataclasses
 import functools
+import types
+from typing import Any
 from typing import ClassVar
+from typing import Literal
 
 import jax
 
@@ -37,6 +40,12 @@ RunnerState = on_policy.RunnerState
 class Config(on_policy.Config):
   """Everything that a training run depends on, except its key.
 
+  The defaults learn from rewards of any size, with or without need of a
+  memory, on a laptop: see docs/results/ppo_defaults.md. `published` has those
+  of Lu et al.:
+
+      ppo.Config(**{**ppo.Config.published, "env_id": "CountRecallEasy"})
+
   Attributes, beside those of `on_policy.Config`:
     clip: range of the probability ratio, and of the value if `clip_value`.
     clip_value: whether the value loss is clipped.
@@ -54,12 +63,37 @@ class Config(on_policy.Config):
     "entropy_coef",
   )
 
+  published: ClassVar[Mapping[str, Any]] = types.MappingProxyType(
+    {
+      "network": networks.Config(),
+      "num_envs": 64,
+      "total_steps": 15_000_000,
+      "learning_rate": 5e-5,
+      "reward_normalization": "none",
+      "rollout_length": 1024,
+      "num_epochs": 30,
+      "num_minibatches": 8,
+      "gae_lambda": 1.0,
+      "entropy_coef": 0.0,
+      "critic": "shared",
+    }
+  )
+
+  network: networks.Config = networks.GENERAL
+  num_envs: int = 16
+  total_steps: int = 1_000_000
+  learning_rate: float = 2e-3
+  reward_normalization: Literal["none", "returns"] = "returns"
+  rollout_length: int = 128
+  num_epochs: int = 4
+  num_minibatches: int = 4
+  gae_lambda: float = 0.95
   clip: float = 0.2
   clip_value: bool = True
   normalize_advantage: bool = True
   value_coef: float = 1.0
-  entropy_coef: float = 0.0
-  critic: networks.Critic = "shared"
+  entropy_coef: float = 0.01
+  critic: networks.Critic = "separate"
 
   def __post_init__(self):
     super().__post_init__()
