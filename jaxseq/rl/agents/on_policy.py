@@ -1,15 +1,8 @@
 """The base of agents that learn from what they have just played.
 
 An update plays a rollout, makes its advantages and returns, and goes over it in
-epochs of minibatches, each of whole environments. An algorithm adds its player
-and the loss of a minibatch:
-
-    @functools.partial(jax.jit, static_argnums=0)
-    def update(config, runner, overrides=None):
-      config = common.override(config, overrides)
-      return on_policy.update(config, player(config), runner, loss)
-
-as `ppo` and `pqn` do.
+epochs of minibatches, each of whole environments. An algorithm adds its network
+and the loss of a minibatch, of which `on_policy_agent` makes its functions.
 """
 
 from collections.abc import Callable
