@@ -34,9 +34,7 @@ def test_a_comparison_names_the_algorithm():
   assert rl_arms.agent_config(config, "a") == ppo.Config(
     **published | {"gamma": 0.9, "num_envs": 8}
   )
-  config = parse(
-    agent_defaults="general", agent={"gamma": 0.9, "num_envs": 8}
-  )
+  config = parse(agent_defaults="general", agent={"gamma": 0.9, "num_envs": 8})
   assert rl_arms.agent_config(config, "a") == ppo.Config(gamma=0.9, num_envs=8)
   config = parse(algorithm="r2d2", agent={"num_steps": 2})
   assert rl_arms.agent_config(config, "a") == r2d2.Config(num_steps=2)
