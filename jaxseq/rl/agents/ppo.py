@@ -39,7 +39,7 @@ class Config(on_policy.Config):
   """Everything that a training run depends on, except its key.
 
   The defaults learn from rewards of any size, with or without need of a
-  memory, on a laptop: see docs/results/ppo_defaults.md. `published` has those
+  memory, on a laptop: see docs/results/in_context_rl.md. `published` has those
   of Lu et al.:
 
       ppo.Config(**{**ppo.Config.published, "env_id": "CountRecallEasy"})
@@ -67,6 +67,7 @@ class Config(on_policy.Config):
       "num_envs": 64,
       "total_steps": 15_000_000,
       "learning_rate": 5e-5,
+      "learning_rate_schedule": "constant",
       "reward_normalization": "none",
       "rollout_length": 1024,
       "num_epochs": 30,
@@ -81,6 +82,7 @@ class Config(on_policy.Config):
   num_envs: int = 16
   total_steps: int = 1_000_000
   learning_rate: float = 2e-3
+  learning_rate_schedule: Literal["constant", "linear"] = "linear"
   reward_normalization: Literal["none", "returns"] = "returns"
   rollout_length: int = 128
   num_epochs: int = 4
