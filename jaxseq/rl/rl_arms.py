@@ -14,6 +14,8 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import algorithms
 from jaxseq.rl import evaluate
+from jaxseq.rl import health
+from jaxseq.rl.agents import common
 from jaxseq.rl.envs import spaces
 from jaxseq.training import errors
 from jaxseq.training import per_seed
@@ -88,7 +90,7 @@ class Arm:
     """Returns what trains all seeds of the agent."""
     del beside
     algorithm, agent = algorithms.of(self.agent), self.agent
-    return seed_program.SeedProgram(
+    program = seed_program.SeedProgram(
       config,
       functools.partial(algorithm.init, agent),
       lambda runner, count: algorithm.train(agent, runner, count),
@@ -98,6 +100,9 @@ class Arm:
       steps_per_update=agent.steps_per_update,
       update_axis=1,
     )
+    if isinstance(agent, common.Config):
+      program.hooks = (health.Watch(agent),)
+    return program
 
   def report(
     self,

@@ -198,6 +198,17 @@ def exploration(config: Any, num_updates: Array) -> Array:
   return optax.linear_schedule(*bounds, span)(num_updates.astype(jnp.float32))
 
 
+def exploring(config: Any, num_updates: Array) -> dict[str, PyTree]:
+  """Returns the variables by which a network explores after so many updates.
+
+  There are none if the configuration has no fields of `Exploration`.
+  """
+  if not isinstance(config, Exploration):
+    return {}
+  epsilon = exploration(config, num_updates)
+  return {q_networks.EXPLORATION: {"epsilon": epsilon}}
+
+
 def player(
   config: Config,
   make: Callable[[actions.Spec], networks.Policy],
@@ -224,22 +235,17 @@ def player(
   return rollout.Player(env, env_params, network)
 
 
-def q_player(config: Config, dueling: bool) -> rollout.Player:
-  """Returns the environment of a configuration and a Q-network to play it.
+def q_network(config: Any, spec: actions.Spec) -> q_networks.QNetwork:
+  """Returns a Q-network to play the environment of a configuration.
 
   Raises:
-    ValueError: if the environment or an option is unknown, or if its action is
-      not one choice.
+    ValueError: if the action is not one choice.
   """
-
-  def make(spec):
-    if spec.kind != "categorical":
-      why = f"not {spec.kind} ones: a Q-network has one value for each"
-      expected = f"an environment with Discrete actions, {why}"
-      raise _validate.error("env_id", config.env_id, expected)
-    return q_networks.QNetwork(config.network, spec, dueling)
-
-  return player(config, make)
+  if spec.kind != "categorical":
+    why = f"not {spec.kind} ones: a Q-network has one value for each"
+    expected = f"an environment with Discrete actions, {why}"
+    raise _validate.error("env_id", config.env_id, expected)
+  return q_networks.QNetwork(config.network, spec, config.dueling)
 
 
 def start(
@@ -337,18 +343,19 @@ def scale_rewards(
 def make_train(
   update: Callable[..., tuple[Any, dict[str, Array]]],
 ) -> Callable[..., tuple[Any, dict[str, Array]]]:
-  """Returns `train(config, runner, num_updates, overrides=None)`.
-
-  It makes so many updates of an agent, and returns the state of the run after
-  them, and the metrics of `update` stacked along a leading axis. Numbers of the
-  configuration that other ones are to stand for are its `overrides`, see
-  `override`. A program that has no more use for the old state should give its
-  buffers to the new one, or there are two replays:
-  `jax.jit(r2d2.train, static_argnums=(0, 2), donate_argnums=1)`.
-  """
+  """Returns `train(config, runner, num_updates, overrides=None)`."""
 
   @functools.partial(jax.jit, static_argnums=(0, 2))
   def train(config, runner, num_updates, overrides=None):
+    """Makes so many updates of an agent.
+
+    Returns the state of the run after them, and the metrics of `update` stacked
+    along a leading axis. Numbers of the configuration that other ones are to
+    stand for are the `overrides`, see `common.override`. A program that has no
+    more use for the old state should give its buffers to the new one, or there
+    are two replays:
+    `jax.jit(r2d2.train, static_argnums=(0, 2), donate_argnums=1)`.
+    """
     return jax.lax.scan(
       lambda runner, _: update(config, runner, overrides),
       runner,

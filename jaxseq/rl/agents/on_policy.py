@@ -1,15 +1,8 @@
 """The base of agents that learn from what they have just played.
 
 An update plays a rollout, makes its advantages and returns, and goes over it in
-epochs of minibatches, each of whole environments. An algorithm adds its player
-and the loss of a minibatch:
-
-    @functools.partial(jax.jit, static_argnums=0)
-    def update(config, runner, overrides=None):
-      config = common.override(config, overrides)
-      return on_policy.update(config, player(config), runner, loss)
-
-as `ppo` and `pqn` do.
+epochs of minibatches, each of whole environments. An algorithm adds its network
+and the loss of a minibatch, of which `on_policy_agent` makes its functions.
 """
 
 from collections.abc import Callable
@@ -204,7 +197,8 @@ def update(
     are means over the `episodes` episodes that ended in the rollout, NaN if
     there were none; those of the loss are means over minibatches; `grad_norm`
     is that before clipping; `explained_variance` is that of the returns by the
-    values; `env_steps` counts all steps so far.
+    values; `target_rms` and `value_rms` are the root mean squares of both;
+    `env_steps` counts all steps so far.
 
   Raises:
     UserError: (a ValueError) the devices of a mesh do not divide the number
@@ -228,6 +222,8 @@ def update(
   metrics["explained_variance"] = policy.explained_variance(
     taken.value, batch.returns
   )
+  metrics["value_rms"] = jnp.sqrt(jnp.square(taken.value).mean())
+  metrics["target_rms"] = jnp.sqrt(jnp.square(batch.returns).mean())
   metrics["env_steps"] = num_updates * config.steps_per_update
   world = device_mesh.spread_evenly(world)
   runner = RunnerState(variables, opt_state, world, key, num_updates, returns)

@@ -15,18 +15,15 @@ addition: an episode that is cut off by a time limit is bootstrapped from the
 value of its last observation. PPO is from Schulman et al., arXiv:1707.06347.
 """
 
-from collections.abc import Mapping
 import dataclasses
-import functools
 from typing import ClassVar
 
 import jax
 
 from jaxseq import _validate
 from jaxseq.rl import networks
-from jaxseq.rl import rollout
-from jaxseq.rl.agents import common
 from jaxseq.rl.agents import on_policy
+from jaxseq.rl.agents import on_policy_agent
 from jaxseq.rl.losses import policy
 
 Array = jax.Array
@@ -70,56 +67,9 @@ class Config(on_policy.Config):
     )
 
 
-def player(config: Config) -> rollout.Player:
-  """Returns the environment of a configuration and the network to play it.
-
-  Raises:
-    ValueError: if the environment or an option is unknown, if the policy has
-      no head for its action space, or if trials are asked for where episodes
-      have none.
-  """
-  network = functools.partial(
-    networks.ActorCritic, config.network, critic=config.critic
-  )
-  return on_policy.check_trials(config, common.player(config, network))
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def init(config: Config, key: Array) -> RunnerState:
-  """Returns the state before the first update; raises what `player` raises.
-
-  Compiled on its own: jit it apart from `train`.
-  """
-  return on_policy.init(config, player(config), key)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def update(
-  config: Config,
-  runner: RunnerState,
-  overrides: Mapping[str, Array] | None = None,
-) -> tuple[RunnerState, dict[str, Array]]:
-  """Plays one rollout and learns from it.
-
-  Args:
-    config: the configuration.
-    runner: the state before the update.
-    overrides: numbers in place of those of the configuration, see
-      `common.override`.
-
-  Returns:
-    The new state and a dict of scalars, see `on_policy.update`, with those of
-    `losses.policy.ppo` and the `loss`.
-
-  Raises:
-    UserError: (a ValueError) the devices of a mesh do not divide the number
-      of the environments of a minibatch.
-  """
-  config = common.override(config, overrides)
-  return on_policy.update(config, player(config), runner, loss)
-
-
-train = common.make_train(update)
+def _network(config, spec):
+  """The network for actions of this kind."""
+  return networks.ActorCritic(config.network, spec, critic=config.critic)
 
 
 def loss(
@@ -147,3 +97,10 @@ def loss(
     normalize_advantage=config.normalize_advantage,
   )
   return total, metrics | {"loss": total}
+
+
+_agent = on_policy_agent.make(_network, loss)
+player = _agent.player
+init = _agent.init
+update = _agent.update
+train = _agent.train

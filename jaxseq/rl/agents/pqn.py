@@ -8,18 +8,16 @@ that of its best action. Normalized layers take the place of a target network:
 leave `network.stack.norm` at "layer" or "rms".
 """
 
-from collections.abc import Mapping
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
 
 from jaxseq._types import PyTree
 from jaxseq.rl import q_networks
-from jaxseq.rl import rollout
 from jaxseq.rl.agents import common
 from jaxseq.rl.agents import on_policy
+from jaxseq.rl.agents import on_policy_agent
 from jaxseq.rl.losses import td
 
 Array = jax.Array
@@ -46,68 +44,16 @@ class Config(on_policy.Config, common.Exploration):
     common.Exploration.__post_init__(self)
 
 
-def player(config: Config) -> rollout.Player:
-  """Returns the environment of a configuration and the network to play it.
-
-  Raises:
-    ValueError: if the environment or an option is unknown, if its action is
-      not one choice, or if trials are asked for where episodes have none.
-  """
-  return on_policy.check_trials(config, common.q_player(config, config.dueling))
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def init(config: Config, key: Array) -> RunnerState:
-  """Returns the state before the first update; raises what `player` raises.
-
-  Compiled on its own: jit it apart from `train`.
-  """
-  first = _exploring(config, jnp.int32(0))
-  return on_policy.init(config, player(config), key, first)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def update(
-  config: Config,
-  runner: RunnerState,
-  overrides: Mapping[str, Array] | None = None,
-) -> tuple[RunnerState, dict[str, Array]]:
-  """Plays one rollout and learns from it.
-
-  Args:
-    config: the configuration.
-    runner: the state before the update.
-    overrides: numbers in place of those of the configuration, see
-      `common.override`.
-
-  Returns:
-    The new state and a dict of scalars, see `on_policy.update`, with `loss`,
-    `td_error` (mean size), `q_value` (of what was done) and the `epsilon` of
-    this update.
-  """
-  config = common.override(config, overrides)
-  exploring = _exploring(config, runner.num_updates)
-  runner = runner._replace(variables={**runner.variables, **exploring})
-  runner, metrics = on_policy.update(config, player(config), runner, loss)
-  return runner, metrics | exploring[q_networks.EXPLORATION]
-
-
-train = common.make_train(update)
-
-
-def _exploring(config, num_updates):
-  """The variables by which the network explores after so many updates."""
-  epsilon = common.exploration(config, num_updates)
-  return {q_networks.EXPLORATION: {"epsilon": epsilon}}
-
-
 def loss(
   config: Config,
   network: q_networks.QNetwork,
   variables: PyTree,
   batch: on_policy.Batch,
 ) -> tuple[Array, dict[str, Array]]:
-  """Returns half the mean squared error of a minibatch, and its metrics."""
+  """Returns half the mean squared error of a minibatch, and its metrics.
+
+  These are the `loss`, `td_error` (mean size) and `q_value` (of what was done).
+  """
 
   def read(actor, value, action):
     del value
@@ -121,3 +67,10 @@ def loss(
     "td_error": jnp.abs(error).mean(),
     "q_value": q.mean(),
   }
+
+
+_agent = on_policy_agent.make(common.q_network, loss)
+player = _agent.player
+init = _agent.init
+update = _agent.update
+train = _agent.train

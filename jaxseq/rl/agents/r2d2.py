@@ -118,7 +118,8 @@ def player(config: Config) -> rollout.Player:
     ValueError: if the environment or an option is unknown, or if its action is
       not one choice.
   """
-  return common.q_player(config, config.dueling)
+  network = functools.partial(common.q_network, config)
+  return common.player(config, network)
 
 
 @functools.partial(jax.jit, static_argnums=0)

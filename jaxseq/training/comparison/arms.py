@@ -129,6 +129,8 @@ class Program(Protocol):
     evaluate_every: chunks between two calls of `evaluate`, None where it is
       never called.
     losses: names of the metrics that must be finite.
+    hooks: functions that are called with each row of the log, beside those of
+      the configuration.
     rule: of early stopping; None where every seed is trained to the end.
   """
 
@@ -137,6 +139,7 @@ class Program(Protocol):
   update_axis: int | None
   evaluate_every: int | None
   losses: Sequence[str]
+  hooks: Sequence[scalars.Hook]
   rule: _early_stopping.Rule | None
 
   def init(self) -> PyTree:

@@ -142,8 +142,10 @@ def test_train_and_restore(tmp_path, monkeypatch):
     tensorboard=False,
   )
 
+  watched = []
+
   def program(num_updates):
-    return seed_program.SeedProgram(
+    made = seed_program.SeedProgram(
       config,
       _init,
       _train,
@@ -151,6 +153,8 @@ def test_train_and_restore(tmp_path, monkeypatch):
       examples="",
       num_updates=num_updates,
     )
+    made.hooks = (lambda directory, step, row: watched.append(step),)
+    return made
 
   with pytest.raises(
     errors.UserError, match="holds no checkpoint: train first"
@@ -175,6 +179,7 @@ def test_train_and_restore(tmp_path, monkeypatch):
   assert [row[:3] for row in logged] == [
     ("a", step, "size") for step in (3, 6, 7)
   ]
+  assert watched == [3, 6, 7]
   # A longer run goes on from there.
   state = train(9)
   np.testing.assert_array_equal(state.n, [9, 9])
