@@ -21,6 +21,11 @@ def find(times: np.ndarray) -> Calendar:
   return fitting[0] if len(fitting) == 1 else "irregular"
 
 
+def follows(times: np.ndarray, calendar: Calendar) -> bool:
+  """Returns whether all times (n,) follow a calendar."""
+  return calendar in _continuations(times, 1)
+
+
 def following(
   times: np.ndarray, count: int, calendar: Calendar | None = None
 ) -> np.ndarray | None:

@@ -409,7 +409,8 @@ def load(
     ignore: columns that are left out.
     delimiter: between columns; if None a comma, or a tab in a .tsv file.
     steps: what becomes of times that are not one step apart: "refuse", "insert"
-      rows of missing values where whole steps are missing, or "ignore".
+      rows of missing values where whole steps are missing, or "ignore". Those
+      of a calendar, such as working days or months, are not refused.
     valid_fraction: share of the series that is for validation, behind the
       training span; there is no such part at 0.
     test_fraction: share of the series that is for testing, at its end.
@@ -448,6 +449,7 @@ def load(
   fields: dict[str, Any] = {"step": None}
   if series.times is not None:
     fields = {"dates": stamps.dtype.kind == "M"}
+    fields["calendar"] = series.calendar
     if steps == "ignore":
       fields["calendar"] = _calendars.find(stamps)
   return make_splits(

@@ -36,11 +36,14 @@ class Series(NamedTuple):
     values: (time, channels) float64, NaN where a value is missing.
     names: name of each channel.
     times: (time,) float64 or datetime64, increasing; None if there are none.
+    calendar: of the times, where they are not all one step apart and follow
+      one; None elsewhere.
   """
 
   values: np.ndarray
   names: tuple[str, ...]
   times: np.ndarray | None
+  calendar: _calendars.Calendar | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +69,8 @@ class WindowSource(base.Source):
     steps: what becomes of rows that are not one step apart, see
       `read`.
     dates: whether times are dates; None if that is unknown.
-    calendar: that the rows follow where `steps` is "ignore"; None if that is
-      unknown.
+    calendar: that the rows follow where they are not all one step apart; None
+      of equal steps, or if that is unknown.
   """
 
   kind: ClassVar[str] = "forecast"
@@ -136,7 +139,8 @@ class WindowSource(base.Source):
     """
     if self.step is not None and len(times) > 1:
       # Working days, or months, are not all equally long.
-      loose = 0.25 if self.steps == "ignore" else _time_stamps.TOLERANCE
+      uneven = self.steps == "ignore" or self.calendar is not None
+      loose = 0.25 if uneven else _time_stamps.TOLERANCE
       _time_stamps.check_step(name, times, self.step, usual=True, within=loose)
 
   def _read(self, path: Any) -> base.Examples:
@@ -147,6 +151,7 @@ class WindowSource(base.Source):
       delimiter=self.delimiter,
       steps=self.steps,
       dates=self.dates,
+      calendar=self.calendar or "steps",
     )
     name = table_files.describe(path)
     least = max(self.length, 2)
@@ -159,20 +164,32 @@ class WindowSource(base.Source):
     if series.times is None:
       return base.Examples((str(len(series.values) - 1),), dataset)
     self.check_step(f"{name}: column {self.time!r}", series.times)
-    calendar = self.calendar if self.steps == "ignore" else "steps"
-    times = _calendars.following(series.times, self.horizon, calendar)
-    if times is None:
+    times = self.ahead(name, series.times)
+    return base.Examples(
+      (str(series.times[-1]),),
+      dataset,
+      times=None if times is None else times[None],
+    )
+
+  def ahead(self, name: str, times: np.ndarray) -> np.ndarray | None:
+    """Returns the times (horizon,) after a series; None if they are unknown.
+
+    Args:
+      name: of the series, for a warning where its calendar is unknown.
+      times: (n,) of its rows, at least two.
+    """
+    calendar = self.calendar
+    if self.steps != "ignore":
+      calendar = calendar or "steps"
+    found = _calendars.following(times, self.horizon, calendar)
+    if found is None:
       logging.warning(
         "%s: the times follow no calendar that is known (equal steps, all"
         " weekdays, days or ends of months), so that predictions have no column"
         " of times; join them with others by the number of their step.",
         name,
       )
-    return base.Examples(
-      (str(series.times[-1]),),
-      dataset,
-      times=None if times is None else times[None],
-    )
+    return found
 
   def standardize(self, values: np.ndarray) -> np.ndarray:
     """Subtracts the mean and divides by the deviation; float32."""
@@ -191,6 +208,7 @@ def read(
   delimiter: str | None = None,
   steps: Steps = "refuse",
   dates: bool | None = None,
+  calendar: _calendars.Calendar | None = None,
 ) -> Series:
   """Reads a series.
 
@@ -203,8 +221,11 @@ def read(
     ignore: columns that are left out.
     delimiter: between columns; if None a comma, or a tab in a .tsv file.
     steps: what becomes of times that are not one step apart: "refuse", "insert"
-      rows of missing values where whole steps are missing, or "ignore".
+      rows of missing values where whole steps are missing, or "ignore". Those
+      of a calendar, such as working days or months, are not refused.
     dates: whether times have to be dates, or numbers; either if None.
+    calendar: that times have to follow which are not one step apart; any that
+      is clear if None.
 
   Returns:
     The series.
@@ -246,6 +267,10 @@ def read(
     )
   if steps == "ignore" or _time_stamps.is_regular(times):
     return Series(values, tuple(channels), times)
+  if steps == "refuse":
+    found = calendar or _calendars.find(times)
+    if found != "irregular" and _calendars.follows(times, found):
+      return Series(values, tuple(channels), times, found)
 
   def place(number):
     return table.place(int(order[number]), time)
