@@ -70,7 +70,8 @@ class Extras(NamedTuple):
     series: (n,) int32, which series of a panel it is from, from 1 on; 0 for one
       that was not in the training.
     scale: (n, 2, channels) float64, mean and deviation of that series.
-    times: (n, time) floats, when each event happens.
+    times: (n, time) floats, when each event happens; of forecasts of dates the
+      time of input and target, in seconds since 1970.
     features: (n, k) float32, numbers that an example has beside its inputs.
     log_density: (n, time) float32, the true log density of each event.
     tail: (n,) float32, the true log probability of no event after the last.

@@ -145,6 +145,7 @@ def windows(
   horizon: int,
   stamps: np.ndarray | None = None,
   observed: np.ndarray | None = None,
+  times: np.ndarray | None = None,
 ) -> datasets.ArrayDataset:
   """Cuts all windows whose targets lie in a span.
 
@@ -156,12 +157,14 @@ def windows(
     horizon: times of a target, right behind the input.
     stamps: (time, features) that go along, or None.
     observed: (time, channels) bool, False where a value was filled, or None.
+    times: (time,) of the values, which go along if they are dates, or None.
 
   Returns:
     Inputs (n, input_length, channels) and targets (n, horizon, channels), as
     views of the values: nothing is copied. With stamps, extras.calendar is
     (n, input_length + horizon, features), and with observed so is
-    extras.observed, of channels.
+    extras.observed, of channels; with dates extras.times is (n, input_length +
+    horizon) seconds since 1970.
 
   Raises:
     ValueError: if the span has no room for a window.
@@ -177,11 +180,15 @@ def windows(
   inputs, targets = np.split(
     datasets.sliding_windows(values[first:end], total), [input_length], axis=1
   )
+  if times is not None:
+    times = _time_stamps.seconds(times) if times.dtype.kind == "M" else None
   along = (
     None if x is None else datasets.sliding_windows(x[first:end], total)
-    for x in (stamps, observed)
+    for x in (stamps, observed, times)
   )
-  extras = datasets.Extras(**dict(zip(("calendar", "observed"), along)))
+  extras = datasets.Extras(
+    **dict(zip(("calendar", "observed", "times"), along))
+  )
   return datasets.ArrayDataset(inputs, targets, None, extras)
 
 
@@ -275,7 +282,11 @@ def make_splits(
   parts = [
     None
     if name == "valid" and start == end
-    else windows(values, start, end, input_length, horizon, stamps, observed)
+    else windows(
+      *(values, start, end, input_length, horizon, stamps, observed),
+      # They are drawn.
+      series.times if name == "test" else None,
+    )
     for name, start, end in zip(("train", "valid", "test"), (0, *ends), ends)
   ]
   fields: dict[str, Any] = {

@@ -94,13 +94,9 @@ def make_splits(
       if start == end:
         continue
       windows = forecast_windows.windows(
-        values,
-        start,
-        end,
-        input_length,
-        horizon,
-        stamps,
+        *(values, start, end, input_length, horizon, stamps),
         observed if lacks else None,
+        member.times if part is pieces[2] else None,
       )
       count, first = len(windows.inputs), max(start - input_length, 0)
       extras = windows.extras._replace(
