@@ -68,7 +68,8 @@ class Rows(NamedTuple):
       elsewhere.
     until: when the observation of events ends, of all or of each; None where it
       is the last event of all.
-    ahead: (horizon,) when a forecast is for; None where nothing says so.
+    ahead: (horizon,) or (n, horizon), when a forecast is for; None where
+      nothing says so.
   """
 
   values: list[Any]
@@ -268,7 +269,7 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     rows = self._read(*inputs, reset=False)
     prepared = self.model_.preparation
     part = self._prepare(prepared, rows)
-    ahead = None if rows.ahead is None else rows.ahead[None]
+    ahead = None if rows.ahead is None else np.atleast_2d(rows.ahead)
     return sources.Examples(rows.ids, part, times=ahead)
 
   @final
