@@ -41,15 +41,16 @@ class Entries:
     where: str,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     context: int | None = None,
+    quiet: bool = False,
   ):
-    """Keeps the entries."""
+    """Keeps the entries; `quiet` logs no warning about the context."""
     self.contents = contents
     self.where = where
     self._shapes = shapes
     self._context = context
     self._layers: int | None = None
-    # What was said already, here and by entries that replace these.
-    self._warned: list[int] = []
+    # The warnings so far, here and by entries that replace these.
+    self._warned: list[int] = [0] if quiet else []
 
   def check(self, embedding: str, layers: str) -> None:
     """Checks the numbers of tokens and layers."""

@@ -124,13 +124,17 @@ class OpenedModel(NamedTuple):
 
 
 def open_model(
-  directory: str | os.PathLike, context: int | None = None
+  directory: str | os.PathLike,
+  context: int | None = None,
+  *,
+  quiet: bool = False,
 ) -> OpenedModel:
   """Opens a model's directory without reading its tensors.
 
   Args:
     directory: see `load`, as for `context` and errors.
     context: how many earlier elements full attention looks back at.
+    quiet: whether no warning about the context is logged.
   """
   directory = pathlib.Path(directory)
   path = directory / _model_files.CONFIG
@@ -148,7 +152,7 @@ def open_model(
     if ignored.fullmatch(name):
       del tensors[name]
   shapes = {name: tensor.shape for name, tensor in tensors.items()}
-  entries = _entries.Entries(contents, str(path), shapes, context)
+  entries = _entries.Entries(contents, str(path), shapes, context, quiet)
   entries.check_plain()
   entries.check(family.EMBEDDING, family.LAYERS)
   config, vocab_size = family.from_json(entries)
@@ -254,7 +258,7 @@ def _alone(config, vocab_size):
 
 def _alike(config, like, context):
   """Entries of the model of a directory, and what gives its places."""
-  opened = open_model(like, context)
+  opened = open_model(like, context, quiet=True)
   other = opened.config
   # What changes neither parameters nor what is computed.
   fields = {
