@@ -35,6 +35,7 @@ from jaxseq._types import PyTree
 from jaxseq.interop import _entries
 from jaxseq.interop import _model_files
 from jaxseq.interop import _tensors
+from jaxseq.interop import _unread
 from jaxseq.interop import families
 from jaxseq.interop import peft_modules
 from jaxseq.interop import safetensors_file
@@ -134,7 +135,7 @@ def open_model(
   Args:
     directory: see `load`, as for `context` and errors.
     context: how many earlier elements full attention looks back at.
-    quiet: whether no warning about the context is logged.
+    quiet: whether no warning about config.json or the context is logged.
   """
   directory = pathlib.Path(directory)
   path = directory / _model_files.CONFIG
@@ -165,6 +166,8 @@ def open_model(
   for copy, name in copies.items():
     _drop_copy(tensors, copy, name, directory)
   places = family.places(config, entries)
+  if not quiet:
+    _unread.check(entries.unread, str(path))
   modules = getattr(family, "MODULES", ())
   return OpenedModel(config, vocab_size, places, tensors, modules)
 
