@@ -236,6 +236,17 @@ class Forecaster(base.SequenceEstimator):
       self.model_.preparation.check_step("y: index", order.stamps)
     return base.Rows([values], ids=("0",), channels=names, ahead=ahead)
 
+  def _held(self, rows):
+    """The times of the part of validation, and of that of intervals."""
+    held = round(len(rows.values[0]) * self.validation_fraction)
+    return max(held, self.horizon)
+
+  def _held_back(self, rows: base.Rows) -> float:
+    held = self._held(rows)
+    trained = len(rows.values[0]) - held * (1 + bool(self.intervals))
+    # A series is not to lose most of what it can teach.
+    return held if trained >= 4 * held + self.input_length else 0
+
   def _material(
     self,
     rows: base.Rows,
@@ -246,10 +257,10 @@ class Forecaster(base.SequenceEstimator):
     if (columns := panel_rows.columns(self)) is not None:
       return panel_rows.material(self, columns, rows.values[0])
     values, length = rows.values[0], self.input_length
-    total = length + self.horizon
-    held = max(round(len(values) * self.validation_fraction), self.horizon)
+    total, stops = length + self.horizon, self._patience(rows) != 0
+    held = self._held(rows)
     end = calibrated = len(values) - held * bool(self.intervals)
-    end -= held * bool(self.early_stopping)
+    end -= held * stops
     if self.intervals and held - self.horizon + 1 < conformal.FEWEST:
       raise ValueError(
         f"y: got {held - self.horizon + 1} windows to take intervals from, "
@@ -263,7 +274,7 @@ class Forecaster(base.SequenceEstimator):
       )
     prepared = self._preparation(rows, np.arange(end))
     scaled = prepared.standardize(values)
-    valid = scaled[end - length : calibrated] if self.early_stopping else None
+    valid = scaled[end - length : calibrated] if stops else None
     spans = forecasting.Spans(
       scaled[:end], valid, scaled[:total], length, self.horizon
     )

@@ -293,6 +293,22 @@ def test_fewer_validation_examples_than_classes():
     one.fit(X[:1], [1.0])
 
 
+def test_by_default_the_best_variables_on_validation_are_kept():
+  """Labels that mean nothing cannot be learnt, only by heart."""
+  X, y = RNG.normal(size=(240, 6)), RNG.integers(0, 2, 240)
+  options = {"num_updates": 60, "evaluations": 30, "learning_rate": 0.03}
+  estimator = fresh("classifier", **options).fit(X, y)
+  scores = estimator.history_["valid_accuracy"]
+  best = np.flatnonzero(np.equal(scores, max(scores)))
+  updates = [estimator.history_["update"][i] for i in best]
+  assert estimator.n_updates_ in updates
+  assert estimator.history_["update"][-1] < 60
+  # 10 % of 40 series tell too little to do without them.
+  few = fresh("classifier", **options).fit(X[:40], y[:40])
+  assert few.n_updates_ == 60
+  assert "valid_accuracy" not in few.history_
+
+
 @pytest.mark.slow
 def test_intervals_have_a_part_of_their_own():
   """With early stopping the part that chose the moment is another one."""
