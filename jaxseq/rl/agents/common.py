@@ -47,11 +47,11 @@ class Config:
     normalize_observation: whether the network sees the numbers of observations
       less their mean, in standard deviations; see `normalization`. A replay
       keeps them as they are.
-    shows_action: whether the network sees the previous action beside each
-      observation. An environment that tells it by itself still does.
     drop_observation: probability that an observation is hidden from the network
       in training, see `wrappers.Dropped`; an evaluation shows all of them.
       Statistics of observations take hidden numbers for 0.
+    shows_action: whether the network sees the previous action beside each
+      observation. An environment that tells it by itself still does.
     num_envs: environments played side by side.
     total_steps: environment steps of the whole run, over all environments;
       rounded down to whole updates.
@@ -90,8 +90,8 @@ class Config:
   env_params: tuple[tuple[str, Any], ...] = ()
   network: networks.Config = networks.Config()
   normalize_observation: bool = False
-  shows_action: bool = True
   drop_observation: float = 0.0
+  shows_action: bool = True
   num_envs: int = 64
   total_steps: int = 15_000_000
   learning_rate: float = 5e-5
