@@ -173,6 +173,7 @@ def init(
       the network: under one learning rate and one gradient norm. The others
       stay as they are.
   """
+  player = common.training_player(config, player)
   world, variables, key_run = common.start(config, player, key, beside)
   opt_state = _optimizer(config).init(variables)
   returns = common.return_statistics(config)
@@ -204,6 +205,7 @@ def update(
     UserError: (a ValueError) the devices of a mesh do not divide the number
       of the environments of a minibatch.
   """
+  player = common.training_player(config, player)
   runner = runner._replace(world=device_mesh.spread_evenly(runner.world))
   key, key_rollout, key_learn = jax.random.split(runner.key, 3)
   world, batch, returns, scaled = _play(config, player, runner, key_rollout)
