@@ -59,8 +59,8 @@ def make_splits(
 
   Returns:
     The splits: extras.series numbers the series of each window, extras.known
-    has what is known ahead of its input and target, and extras.scale its mean
-    and deviation.
+    has the columns known ahead at the times of its input and target, and
+    extras.scale its mean and deviation.
 
   Raises:
     ValueError: if a series is too short, a number is out of range, or a value

@@ -40,8 +40,8 @@ class Forecaster(base.SequenceEstimator):
 
   Many series in one frame, a row for each series and time, are a panel: one
   network learns from all of them, and also forecasts those that it has not
-  seen. What is known ahead, as of the rows to come at its end whose values are
-  empty, is read and not forecast:
+  seen. Columns known ahead are read and not forecast, also of the rows at the
+  end of a series whose values are empty:
 
     forecaster = Forecaster(time="date", series="shop", known="price")
     forecaster.fit(frame).predictions(later)

@@ -76,7 +76,7 @@ def windows(prepared: Any, y: Any) -> data.ArrayDataset:
 
 
 def _frame(y):
-  """A frame; refuses what is none."""
+  """The frame; refuses all else."""
   if not series_frames.is_frame(y):
     expected = "a frame with the columns of the options"
     raise _validate.error("y", type(y).__name__, expected)
@@ -119,7 +119,7 @@ def material(
   try:
     forecaster._end = prepared.ends("y", panel)
   except ValueError as error:
-    # Told where a forecast of the training's end is asked for.
+    # Raised where a forecast of the training's end is asked for.
     forecaster._end = str(error)
   one = data.take(splits.train, slice(0, 1))
   # There is no test set; what stands for it is never looked at.

@@ -1,4 +1,4 @@
-"""Panels in tables of one's own: many series, and what is known ahead."""
+"""Panels in tables of one's own: many series, and columns known ahead."""
 
 import logging
 
@@ -120,7 +120,7 @@ def test_what_is_known_ahead_is_read_of_the_times_to_come(tmp_path):
   with pytest.raises(
     ValueError,
     match="series 'A': got 1 rows behind the last value, expected at least 2, "
-    "the times to forecast, with what is known ahead of them in 'price', 'hol",
+    "the times to forecast, with the columns 'price', 'holiday', which are",
   ):
     prepared.read(write(tmp_path, sales(later=1)))
   lines = [",".join(x.split(",")[:3]) for x in sales(later=2)]

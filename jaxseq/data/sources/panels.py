@@ -27,7 +27,7 @@ class PanelSource(windows.WindowSource):
   """Series of a panel; a forecast goes on from the end of each of them.
 
   `prepare` takes series (time_i, channels), each of as many times as an input
-  has, or more: a dict by name, or a sequence of such that were not in the
+  has, or more: a dict by name, or a sequence of series that were not in the
   training; or a frame with a row for each series and time. A series that was
   not in the training has the scale of its own values.
 
@@ -155,7 +155,7 @@ class PanelSource(windows.WindowSource):
     return base.Examples(ids, dataset, times=ahead)
 
   def _inputs(self, name, members, titles, table=None):
-    """The ends of series, with what goes along, as examples."""
+    """The ends of series, with their known columns, as examples."""
     inputs, known, numbers, constants = [], [], [], []
     for title, member in zip(titles, members):
       self._check_length(f"{name}: {title}", member)
@@ -201,8 +201,8 @@ class PanelSource(windows.WindowSource):
       listed = ", ".join(map(repr, self.known))
       raise ValueError(
         f"{title}: got {later} rows behind the last value, expected at least "
-        f"{self.horizon}, the times to forecast, with what is known ahead of "
-        f"them in {listed}. Add such rows, and leave the values empty."
+        f"{self.horizon}, the times to forecast, with the columns {listed}, "
+        "which are known ahead. Add these rows, and leave the values empty."
       )
 
   def scale_of(
@@ -257,7 +257,7 @@ class PanelSource(windows.WindowSource):
     )
 
   def _ahead(self, member, table, rows):
-    """The features of rows, of which those to come may lack."""
+    """The features of rows, the last of which may be absent."""
     found = self.along(member, table, rows)
     if found is None:
       return None
@@ -270,7 +270,7 @@ class PanelSource(windows.WindowSource):
     if self.series and unseen:
       logging.warning(
         "%s: %d series, such as %s, were not in the training: they are forecast"
-        " by what all series have in common, on the scale of their own values.",
+        " by all that series have in common, on the scale of their own values.",
         *(name, len(unseen), unseen[0]),
       )
 
