@@ -1,4 +1,4 @@
-"""Panels: tables of many series, one below the other, with what goes along.
+"""Panels: tables of many series, one below the other.
 
     date,shop,sales,price,holiday,region
     2024-01-01,A,31,2.5,New Year,north
@@ -6,7 +6,7 @@
     2024-01-02,A,40,2.5,,north
 
 Where columns are known ahead, the last rows of a series may lack all values:
-they are times to forecast, of which the known columns are told.
+they are times to forecast, and have the known columns alone.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ class Member(NamedTuple):
     name: of the series; "" of one alone.
     values: (time, channels) float64, NaN where a value is missing.
     times: (time and later,) float64 or datetime64; None if there are none.
-    words: arrays (time and later,) of what the columns along it have.
+    words: arrays (time and later,) of the known and static columns.
     rows: (time and later,) numbers of the rows in the table.
   """
 
