@@ -238,6 +238,8 @@ def player(
 def q_network(config: Any, spec: actions.Spec) -> q_networks.QNetwork:
   """Returns a Q-network to play the environment of a configuration.
 
+  The configuration has the fields of `value_losses.Options`, and `dueling`.
+
   Raises:
     ValueError: if the action is not one choice.
   """
@@ -245,7 +247,9 @@ def q_network(config: Any, spec: actions.Spec) -> q_networks.QNetwork:
     why = f"not {spec.kind} ones: a Q-network has one value for each"
     expected = f"an environment with Discrete actions, {why}"
     raise _validate.error("env_id", config.env_id, expected)
-  return q_networks.QNetwork(config.network, spec, config.dueling)
+  return q_networks.QNetwork(
+    config.network, spec, config.dueling, config.support
+  )
 
 
 def start(
