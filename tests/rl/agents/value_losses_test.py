@@ -103,7 +103,9 @@ def _distributions(config, probs, batch):
     for atom, chance in zip(z, probs[min(i, length)]):
       moved = total + discount * atom
       if config.rescale_values:
-        value = optimize.brentq(lambda x: _rescaled(x) - atom, -99, 99)
+        value = optimize.brentq(
+          lambda x, atom: _rescaled(x) - atom, -99, 99, atom
+        )
         moved = _rescaled(total + discount * value)
       near = np.clip(1 - abs(np.clip(moved, z[0], z[-1]) - z) / width, 0, 1)
       out[t] += chance * near
