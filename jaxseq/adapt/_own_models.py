@@ -36,7 +36,9 @@ def open_any(
   if path.is_dir() and not (path / "config.json").is_file():
     path /= _NAME
   if path.is_dir():
-    return huggingface.open_model(path, context)
+    # Places of weights are the same with any context.
+    context = 1 if context is None else context
+    return huggingface.open_model(path, context, quiet=True)
   places, tensors = {}, {}
   for name, stored in safetensors_file.stored(path).items():
     if name.startswith(_PARAMS) and len(stored.shape) > 1:

@@ -5,6 +5,7 @@ import functools
 import inspect
 import pathlib
 from typing import Any
+from typing import Literal
 from typing import NamedTuple
 
 import jax
@@ -55,6 +56,10 @@ class Config(base.DataComparison):
       `tasks.adaptation.TextProblem`; they have to be where states are tuned.
     jump_every: of texts, see `tasks.language`.
     valid_tokens: of texts, see `tasks.language`.
+    context: see `serve.Loading`, as of the next two.
+    param_dtype: dtype of the base's parameters.
+    quantize: whether the base's weights are rounded to 8 bits, which methods
+      beside "full" leave as they are.
   """
 
   _: dataclasses.KW_ONLY
@@ -65,6 +70,9 @@ class Config(base.DataComparison):
   jump_every: int | None = None
   valid_tokens: int = 65_536
   batch_size: int = 16
+  context: int | None = None
+  param_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+  quantize: bool = False
 
   def __post_init__(self):
     super().__post_init__()
@@ -74,6 +82,11 @@ class Config(base.DataComparison):
       raise _validate.error("network", dict(self.network), expected)
     if self.mesh != device_mesh.MeshConfig():
       raise _validate.error("mesh", self.mesh, "none: devices take seeds each")
+
+  @property
+  def loading(self) -> serve.Loading:
+    """Options of loading the base."""
+    return serve.Loading(self.context, self.param_dtype, self.quantize)
 
 
 class Source(NamedTuple):
@@ -107,7 +120,7 @@ def open_source(config: Config) -> Source:
       expected = "a file or directory that is there: that of a model or an arm"
       raise _validate.error("config.base", config.base, expected)
     try:
-      served = serve.load(path)
+      served = serve.load(path, config.loading)
     except ValueError as error:
       named = str(error).replace("--checkpoint", "config.base")
       raise ValueError(named) from error
@@ -195,7 +208,12 @@ def _check_tokens(splits, tokenizer, vocab_size):
 
 def _fit(arm, source, config):
   """Returns the arm with the network of the base."""
-  del config
+  if config.quantize and arm.method == "full":
+    expected = (
+      "a method that leaves the weights as they are, with quantize=True: pass "
+      'method="lora", or quantize=False'
+    )
+    raise _validate.error("arms: method", arm.method, expected)
   return adaptation.fit(arm, source.adapted)
 
 
@@ -405,7 +423,9 @@ def _save(config, source, arms, directory, name, variables, about):
     return
   network = adapted.network
   if source.pretrained:
-    adapted_files.write_pretrained(place, config.base, network.config, served)
+    adapted_files.write_pretrained(
+      place, config.base, network.config, served, config.context
+    )
     return
   model = models.make("language", network, served, source.splits, about)
   model_file.save(place / model_file.NAME, model)

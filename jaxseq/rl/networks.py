@@ -119,6 +119,21 @@ class Config:
     )
 
 
+# A GRU of 128 numbers, for agents that nobody has tuned.
+GENERAL = Config(
+  nn.StackConfig(
+    mixer="gru",
+    d_model=128,
+    num_layers=1,
+    norm="none",
+    activation="none",
+    residual=False,
+    final_norm=False,
+  ),
+  head_widths=(128,),
+)
+
+
 class Recurrent(linen.Module):
   """A network with a memory: `heads` are what a subclass adds.
 

@@ -59,7 +59,9 @@ def options(of: str, annotations: Callable[[Any], Mapping[str, Any]]) -> Any:
   )
 
 
-def from_config_dict(cls: type[T], config: Any, *, name: str = "config") -> T:
+def from_config_dict(
+  cls: type[T], config: Any, *, name: str = "config", base: T | None = None
+) -> T:
   """Builds a (nested) dataclass from a config and checks every field.
 
   Fields that the config leaves out keep the dataclass's defaults; inside a
@@ -73,6 +75,7 @@ def from_config_dict(cls: type[T], config: Any, *, name: str = "config") -> T:
       tuples, `Literal`, `X | None`, other dataclasses, `Mapping`, `Any`.
     config: a `cls` or a mapping from field names to values.
     name: what the config is called in messages.
+    base: has the fields that the config leaves out, if not the defaults.
 
   Raises:
     UserError: (a ValueError) a field does not exist, is missing or has the
@@ -80,7 +83,7 @@ def from_config_dict(cls: type[T], config: Any, *, name: str = "config") -> T:
   """
   if not dataclasses.is_dataclass(cls):
     raise TypeError(f"cls must be a dataclass, got {cls!r}")
-  return _convert_dataclass(cls, _field_names.shallow(config), name, None)
+  return _convert_dataclass(cls, _field_names.shallow(config), name, base)
 
 
 def load(

@@ -175,7 +175,7 @@ def test_numbers_within_bounds_are_drawn_by_normal_noise():
 
 
 def test_fresh_memories_are_those_that_were_tuned():
-  policy = _policy(_CONFIG)
+  policy = _policy(dataclasses.replace(_CONFIG, critic="shared"))
   tuned = np.linspace(-1, 1, 8, dtype=np.float32)
   policy.variables["initial_states"] = {"memory": {"0/h": tuned}}
   memory = policy.initial_memory()
