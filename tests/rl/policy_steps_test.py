@@ -102,6 +102,16 @@ def _epsilon_greedy(values, noise):
       _epsilon_greedy,
       id="values",
     ),
+    pytest.param(
+      r2d2.Config(
+        env_id="CountRecallEasy",
+        network=toy.network("gru", 8),
+        value_loss="hl_gauss",
+      ),
+      "values",
+      _epsilon_greedy,
+      id="histograms",
+    ),
   ],
 )
 def test_a_step_acts_as_the_policy_does(tmp_path, config, told, drawn):

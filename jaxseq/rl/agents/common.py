@@ -257,6 +257,8 @@ def training_player(config: Config, player: rollout.Player) -> rollout.Player:
 def q_network(config: Any, spec: actions.Spec) -> q_networks.QNetwork:
   """Returns a Q-network to play the environment of a configuration.
 
+  The configuration has the fields of `value_losses.Options`, and `dueling`.
+
   Raises:
     ValueError: if the action is not one choice.
   """
@@ -264,7 +266,9 @@ def q_network(config: Any, spec: actions.Spec) -> q_networks.QNetwork:
     why = f"not {spec.kind} ones: a Q-network has one value for each"
     expected = f"an environment with Discrete actions, {why}"
     raise _validate.error("env_id", config.env_id, expected)
-  return q_networks.QNetwork(config.network, spec, config.dueling)
+  return q_networks.QNetwork(
+    config.network, spec, config.dueling, config.support
+  )
 
 
 def start(

@@ -324,10 +324,10 @@ def replay(
     variables: of the network.
     batch: of whole environments.
     read: from the policy, its values and the actions taken, all with the axes
-      (num_envs, time), to numbers of each step.
+      (num_envs, time), to a tree of arrays with these axes first.
 
   Returns:
-    What `read` returns, (num_envs, time).
+    What `read` returns, axes (num_envs, time, ...).
   """
 
   def run(memory, segment):
@@ -350,7 +350,7 @@ def replay(
     return jnp.moveaxis(x.reshape(len(x), -1, length, *x.shape[2:]), 1, 0)
 
   def join(x):
-    return jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1)
+    return jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, *x.shape[3:])
 
   segments = jax.tree.map(cut, sequence)
   _, outputs = jax.lax.scan(jax.checkpoint(step), memory, segments)
