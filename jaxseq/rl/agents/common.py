@@ -52,7 +52,7 @@ class Config:
       Statistics of observations take hidden numbers for 0.
     shows_action: whether the network sees the previous action beside each
       observation. An environment that tells it by itself still does.
-    num_envs: environments played side by side.
+    num_envs: environments played side by side; games, if several agents play.
     total_steps: environment steps of the whole run, over all environments;
       rounded down to whole updates.
     learning_rate: of Adam.
@@ -152,6 +152,11 @@ class Config:
     )
 
   @property
+  def agents(self) -> rollout.Agents:
+    """How a game of several agents is seen, see `rollout.environment`."""
+    return "refused"
+
+  @property
   def steps_per_update(self) -> int:
     """Environment steps between updates."""
     raise NotImplementedError
@@ -234,6 +239,7 @@ def player(
     config.env_params,
     as_images=config.network.encoder is not None,
     previous_action="zeros" if config.shows_action else "none",
+    agents=config.agents,
   )
   network = make(spec_of(env.action_space(env_params)))
   if config.normalize_observation:
@@ -285,9 +291,7 @@ def start(
   world = rollout.begin(players, key_world, config.num_envs)
   observation = jax.tree.map(lambda x: x[:, None], world.observation)
   variables = {**players.network.init(key_network, observation), **beside}
-  memory = players.network.initial_state(
-    (config.num_envs,), variables=variables
-  )
+  memory = players.network.initial_state(world.reset.shape, variables=variables)
   return world._replace(memory=memory), variables, key_run
 
 
@@ -329,11 +333,13 @@ def override(config: C, overrides: Mapping[str, Any] | None) -> C:
   return changed
 
 
-def return_statistics(config: Config) -> return_scale.Statistics | None:
+def return_statistics(
+  config: Config, num_agents: int = 1
+) -> return_scale.Statistics | None:
   """Returns the statistics of returns before the first update, or None."""
   if config.reward_normalization == "none":
     return None
-  return return_scale.initial(config.num_envs)
+  return return_scale.initial(config.num_envs * num_agents)
 
 
 def scale_rewards(

@@ -91,6 +91,11 @@ class Config(common.Config):
     self._check_total_steps("rollout_length")
 
   @property
+  def agents(self) -> rollout.Agents:
+    """How a game of several agents is seen: by each on its own."""
+    return "apart"
+
+  @property
   def steps_per_update(self) -> int:
     """Environment steps between updates."""
     return self.num_envs * self.rollout_length
@@ -176,7 +181,8 @@ def init(
   player = common.training_player(config, player)
   world, variables, key_run = common.start(config, player, key, beside)
   opt_state = _optimizer(config).init(variables)
-  returns = common.return_statistics(config)
+  num_agents = getattr(player.env, "num_agents", 1)
+  returns = common.return_statistics(config, num_agents)
   return RunnerState(
     variables, opt_state, world, key_run, jnp.int32(0), returns
   )
@@ -221,6 +227,8 @@ def update(
     variables = {**variables, name: seen}
   num_updates = runner.num_updates + 1
   metrics |= common.episode_metrics(taken) | scaled
+  # All agents of a game end an episode together.
+  metrics["episodes"] //= getattr(player.env, "num_agents", 1)
   metrics["explained_variance"] = policy.explained_variance(
     taken.value, batch.returns
   )
@@ -277,8 +285,9 @@ def _learn(config, network, runner, batch, loss, key):
   """Runs all epochs over one batch: a single loop over its minibatches."""
   optimizer = _optimizer(config)
   keys = jax.random.split(key, config.num_epochs)
-  order = functools.partial(jax.random.permutation, x=config.num_envs)
-  orders = jax.vmap(order)(keys).reshape(-1, config.minibatch_size)
+  rows = runner.world.reset.shape[0]
+  order = functools.partial(jax.random.permutation, x=rows)
+  orders = jax.vmap(order)(keys).reshape(-1, rows // config.num_minibatches)
   # A minibatch has environments of all devices. A rollout is small beside what
   # the gradient keeps, so that each device gets all of it, once.
   batch = device_mesh.replicate(batch)

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
+  from jaxseq.rl.wrappers import agents as agents
   from jaxseq.rl.wrappers import base as base
   from jaxseq.rl.wrappers import checked as checked
   from jaxseq.rl.wrappers import history as history
   from jaxseq.rl.wrappers import statistics as statistics
   from jaxseq.rl.wrappers import views as views
+  from jaxseq.rl.wrappers.agents import AgentHistory as AgentHistory
   from jaxseq.rl.wrappers.base import Physics as Physics
   from jaxseq.rl.wrappers.base import Wrapper as Wrapper
   from jaxseq.rl.wrappers.base import innermost as innermost
