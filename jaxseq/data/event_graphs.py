@@ -47,6 +47,9 @@ def load(
   time: str = "time",
   features: tuple[str, ...] = (),
   delimiter: str | None = None,
+  encoding: str | None = None,
+  decimal: str | None = None,
+  date_format: str | None = None,
   bipartite: bool = False,
   valid_fraction: float = 0.15,
   test_fraction: float = 0.15,
@@ -62,6 +65,10 @@ def load(
     time: column of the times, dates or numbers.
     features: columns of numbers that an event has beside.
     delimiter: between columns; if None a comma, or a tab in a .tsv file.
+    encoding: of texts, see `text_forms.Form`; found in a file if None, as are
+      the next two.
+    decimal: sign before decimals, "." or ",".
+    date_format: of dates, such as "%d.%m.%Y".
     bipartite: whether sources and destinations are nodes of two kinds, so that
       equal names do not mean one node.
     valid_fraction: share of the events for validation, behind those of the
@@ -85,8 +92,15 @@ def load(
     time=time,
     features=tuple(features) or None,
     delimiter=delimiter,
+    encoding=encoding,
+    decimal=decimal,
+    date_format=date_format,
   )
   table, stamps, values = prepared.table(path)
+  prepared = dataclasses.replace(
+    prepared,
+    date_format=_time_stamps.date_format(table.words[time], str, date_format),
+  )
   table_files.check_named(table, destination, "a node")
   where = table_files.describe(path)
   everything = [np.arange(len(stamps))]

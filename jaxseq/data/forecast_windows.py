@@ -7,6 +7,7 @@ not: the layout of Time-Series-Library (arXiv 2407.13278).
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import dataclasses
 import os
 import pathlib
 import tempfile
@@ -33,6 +34,7 @@ from jaxseq.data import packages
 from jaxseq.data import scale as scales
 from jaxseq.data import table_layouts
 from jaxseq.data.files import table_files
+from jaxseq.data.files import text_forms
 from jaxseq.data.sources import windows as window_sources
 
 Missing = Literal["refuse", "forward_fill", "mean"]
@@ -391,6 +393,9 @@ def load(
   channels: str | Sequence[str] | None = None,
   ignore: str | Sequence[str] | None = None,
   delimiter: str | None = None,
+  encoding: str | None = None,
+  decimal: str | None = None,
+  date_format: str | None = None,
   steps: window_sources.Steps = "refuse",
   valid_fraction: float = 0.1,
   test_fraction: float = 0.2,
@@ -408,6 +413,10 @@ def load(
     channels: columns of values; all others if None.
     ignore: columns that are left out.
     delimiter: between columns; if None a comma, or a tab in a .tsv file.
+    encoding: of texts, see `text_forms.Form`; found in a file if None, as are
+      the next two.
+    decimal: sign before decimals, "." or ",".
+    date_format: of dates, such as "%d.%m.%Y".
     steps: what becomes of times that are not one step apart: "refuse", "insert"
       rows of missing values where whole steps are missing, or "ignore".
     valid_fraction: share of the series that is for validation, behind the
@@ -428,7 +437,8 @@ def load(
   """
   names = table_layouts.as_names("channels", channels)
   left_out = table_layouts.as_names("ignore", ignore)
-  series = window_sources.read(path, time, names, left_out, delimiter, steps)
+  form = text_forms.Form(delimiter, encoding, decimal, date_format)
+  series = window_sources.read(path, time, names, left_out, form, steps)
   count = len(series.values)
   if valid_from is None and test_from is None:
     _part_splits.check_shares(valid_fraction, test_fraction)
@@ -457,7 +467,8 @@ def load(
     license="that of the files",
     reader={
       "time": time,
-      "delimiter": delimiter,
+      **dataclasses.asdict(form),
+      "date_format": series.date_format,
       "steps": steps,
       **fields,
     },
