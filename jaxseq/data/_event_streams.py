@@ -258,3 +258,17 @@ def windows(
   numbers = np.repeat(np.arange(len(streams.ids)), count)
   begin = np.tile(np.arange(count) * float(window), len(streams.ids))
   return times, marks, numbers, begin
+
+
+def observed(streams: Streams, horizon: float | None, time: str) -> float:
+  """Returns the end of observation: the last event of all if not given."""
+  last = max(float(times[-1]) for times in streams.times)
+  if horizon is None:
+    return last
+  if last > _validate.above_zero("horizon", horizon):
+    number = int(np.argmax([times[-1] for times in streams.times]))
+    raise ValueError(
+      f"{streams.place(number, time, -1)}: got an event {last:g} after the "
+      f"start, expected all before the horizon of {horizon:g}."
+    )
+  return horizon

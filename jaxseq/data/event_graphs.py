@@ -27,6 +27,7 @@ from jaxseq.data import _values
 from jaxseq.data import datasets
 from jaxseq.data.files import movielens
 from jaxseq.data.files import table_files
+from jaxseq.data.files import text_forms
 from jaxseq.data.sources import graphs
 from jaxseq.data.sources import interactions
 
@@ -65,10 +66,9 @@ def load(
     time: column of the times, dates or numbers.
     features: columns of numbers that an event has beside.
     delimiter: between columns; if None a comma, or a tab in a .tsv file.
-    encoding: of texts, see `text_forms.Form`; found in a file if None, as are
-      the next two.
-    decimal: sign before decimals, "." or ",".
-    date_format: of dates, such as "%d.%m.%Y".
+    encoding: of texts, such as "cp1252"; found in each file if None.
+    decimal: sign before decimals, "." or ","; found in each file if None.
+    date_format: of dates, such as "%d.%m.%Y"; found in the file if None.
     bipartite: whether sources and destinations are nodes of two kinds, so that
       equal names do not mean one node.
     valid_fraction: share of the events for validation, behind those of the
@@ -91,10 +91,7 @@ def load(
     destination=destination,
     time=time,
     features=tuple(features) or None,
-    delimiter=delimiter,
-    encoding=encoding,
-    decimal=decimal,
-    date_format=date_format,
+    **text_forms.fields(delimiter, encoding, decimal, date_format),
   )
   table, stamps, values = prepared.table(path)
   prepared = dataclasses.replace(

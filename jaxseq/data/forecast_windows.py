@@ -406,33 +406,28 @@ def load(
   """Loads a series and lays windows over its three spans.
 
   Args:
-    path: a file, or several whose rows follow each other, see
-      `table_files.find`.
+    path: a file, or several whose rows follow each other.
     time: column of dates or numbers, by which the rows are put in order; None
       if there is none, and the rows are in order.
     channels: columns of values; all others if None.
     ignore: columns that are left out.
     delimiter: between columns; if None a comma, or a tab in a .tsv file.
-    encoding: of texts, see `text_forms.Form`; found in a file if None, as are
-      the next two.
-    decimal: sign before decimals, "." or ",".
-    date_format: of dates, such as "%d.%m.%Y".
+    encoding: of texts, such as "cp1252"; found in each file if None.
+    decimal: sign before decimals, "." or ","; found in each file if None.
+    date_format: of dates, such as "%d.%m.%Y"; found in the file if None.
     steps: what becomes of times that are not one step apart: "refuse", "insert"
       rows of missing values where whole steps are missing, or "ignore".
-    valid_fraction: share of the series that is for validation, behind the
-      training span; there is no such part at 0.
+    valid_fraction: share for validation, behind the training span, or 0.
     test_fraction: share of the series that is for testing, at its end.
     valid_from: time of the first validation target, in place of shares.
     test_from: time of the first test target, in place of shares.
-    **options: see `make_splits`: input_length and horizon,
-      normalize, with_calendar and missing.
+    **options: see `make_splits`.
 
   Returns:
     The splits, see `windows`.
 
   Raises:
-    ValueError: naming the file, line and column that is not as expected, or the
-      option that is wrong.
+    ValueError: naming the place that is not as expected, or the option.
     MissingData: if a file, or for Parquet the package pyarrow, is not there.
   """
   names = table_layouts.as_names("channels", channels)

@@ -56,10 +56,9 @@ class Columns:
     channels: those to read, in order; all that are left if empty.
     ignore: those that are nothing of that kind.
     delimiter: between columns; if None a comma, or a tab in a .tsv file.
-    encoding: of texts, see `text_forms.Form`; found in a file if None, as are
-      the next two.
-    decimal: sign before decimals, "." or ",".
-    date_format: of dates, such as "%d.%m.%Y".
+    encoding: of texts, such as "cp1252"; found in each file if None.
+    decimal: sign before decimals, "." or ","; found in each file if None.
+    date_format: of dates, such as "%d.%m.%Y"; found in the file if None.
     window: elements of the pieces that series are cut into, one after the
       other; what is left at their end is left out. Whole series if None.
   """

@@ -81,7 +81,7 @@ def films() -> dict[str, str]:
     MissingData: if recbole is not installed.
   """
   form = text_forms.Form("\t")
-  return interactions.read_texts(_file("item"), _ITEM, (_TITLE,), form)
+  return table_files.texts(_file("item"), _ITEM, (_TITLE,), form)
 
 
 def _file(kind):

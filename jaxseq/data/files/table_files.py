@@ -255,6 +255,29 @@ def read(
   )
 
 
+def texts(
+  path: Path,
+  item: str,
+  text: Sequence[str],
+  form: text_forms.Form = text_forms.OPEN,
+  between: str = " ",
+) -> dict[str, str]:
+  """Returns the texts of items by their names.
+
+  Args:
+    path: of the table.
+    item: column of the items.
+    text: columns with words.
+    form: how the table is written.
+    between: the columns of a text; lines of the table's own become spaces.
+  """
+  table = read(find(path), (item, *text), (), form=form)
+  columns = (
+    [word.replace("\n", " ") for word in table.words[name]] for name in text
+  )
+  return dict(zip(table.words[item], map(between.join, zip(*columns))))
+
+
 def constant(
   table: Table, name: str, cut: Sequence[np.ndarray], ids: Sequence[str]
 ) -> list[str]:

@@ -16,6 +16,7 @@ import io
 import os
 import pathlib
 import re
+from typing import Any
 from typing import NamedTuple
 
 from absl import logging
@@ -74,6 +75,17 @@ class Form:
 
 # Says nothing: all is found in the content.
 OPEN = Form()
+
+
+def fields(
+  delimiter: str | None,
+  encoding: str | None,
+  decimal: str | None,
+  date_format: str | None,
+) -> dict[str, Any]:
+  """Returns the checked fields of a `Form` by name, for those of a source."""
+  form = Form(delimiter, encoding, decimal, date_format)
+  return dataclasses.asdict(form)
 
 
 class Text(NamedTuple):

@@ -170,10 +170,9 @@ class TableSource(Source):
   Attributes:
     delimiter: between columns; if None a comma, or a tab in a .tsv file, or
       what the first line has.
-    encoding: of texts, see `text_forms.Form`; found in a file if None, as are
-      the next two.
-    decimal: sign before decimals, "." or ",".
-    date_format: of dates, such as "%d.%m.%Y".
+    encoding: of texts, such as "cp1252"; found in each file if None.
+    decimal: sign before decimals, "." or ","; found in each file if None.
+    date_format: of dates, such as "%d.%m.%Y"; found in the file if None.
   """
 
   _: dataclasses.KW_ONLY

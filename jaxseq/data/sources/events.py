@@ -272,10 +272,9 @@ def load(
       columns, with commas between them, each has a head of its own: given the
       past and the time they are independent.
     delimiter: between columns; if None a comma, or a tab in a .tsv file.
-    encoding: of texts, see `text_forms.Form`; found in a file if None, as are
-      the next two.
-    decimal: sign before decimals, "." or ",".
-    date_format: of dates, such as "%d.%m.%Y".
+    encoding: of texts, such as "cp1252"; found in each file if None.
+    decimal: sign before decimals, "." or ","; found in each file if None.
+    date_format: of dates, such as "%d.%m.%Y"; found in the file if None.
     start: time at which all streams begin to be observed. If None it is 0, or
       of dates the last whole unit before the first event of the file.
     unit: in which dates become numbers; if None the largest that the usual gap
@@ -310,12 +309,7 @@ def load(
     "mark": mark,
     "ties": ties,
   }
-  form = {
-    "delimiter": delimiter,
-    "encoding": encoding,
-    "decimal": decimal,
-    "date_format": date_format,
-  }
+  form = text_forms.fields(delimiter, encoding, decimal, date_format)
   streams = _event_streams.read(
     path,
     start=start,
@@ -328,7 +322,7 @@ def load(
     where = streams.place(0, time)
     expected = f"None: times are numbers in {where}, and stay as they are"
     raise _validate.error("unit", unit, expected)
-  horizon = _observed(streams, horizon, time)
+  horizon = _event_streams.observed(streams, horizon, time)
   source = table_files.describe(path)
   times, marks = streams.times, streams.marks
   numbers, begin, until = np.arange(len(times)), None, None
@@ -429,7 +423,7 @@ def load_lists(
     )
   prepared = EventSource(
     classes=tuple(map(str, range(num_marks))),
-    horizon=_observed(streams, horizon, time),
+    horizon=_event_streams.observed(streams, horizon, time),
     length=max(map(len, streams.times)),
     stream=stream,
     time=time,
@@ -479,20 +473,6 @@ def _classes(trained, mark):
     raise _validate.error("mark", f"{mark}: {sizes} words", expected)
   joined = map(_event_streams.BETWEEN.join, itertools.product(*words))
   return tuple(joined), sizes
-
-
-def _observed(streams, horizon, time):
-  """Until when streams were observed: the last event of all if not given."""
-  last = max(float(times[-1]) for times in streams.times)
-  if horizon is None:
-    return last
-  if last > _validate.above_zero("horizon", horizon):
-    number = int(np.argmax([times[-1] for times in streams.times]))
-    raise ValueError(
-      f"{streams.place(number, time, -1)}: got an event {last:g} after the "
-      f"start, expected all before the horizon of {horizon:g}."
-    )
-  return horizon
 
 
 def _check_known(streams, parts, marks, classes, mark):

@@ -172,10 +172,9 @@ def load(
     item: likewise.
     time: likewise.
     delimiter: between columns; if None a comma, or a tab in a .tsv file.
-    encoding: of texts, see `text_forms.Form`; found in a file if None, as are
-      the next two.
-    decimal: sign before decimals, "." or ",".
-    date_format: of dates, such as "%d.%m.%Y".
+    encoding: of texts, such as "cp1252"; found in each file if None.
+    decimal: sign before decimals, "." or ","; found in each file if None.
+    date_format: of dates, such as "%d.%m.%Y"; found in the file if None.
     texts: a table with a row for each item, named in the column of items, for
       networks that read what items are called; None for none.
     text: its columns with words, which are put together.
@@ -194,10 +193,7 @@ def load(
     user=user,
     item=item,
     time=time,
-    delimiter=delimiter,
-    encoding=encoding,
-    decimal=decimal,
-    date_format=date_format,
+    **text_forms.fields(delimiter, encoding, decimal, date_format),
     gap=options.get("gap"),
     # Columns of RecBole's files have their types behind a colon.
     keys=tuple(name.split(":")[0] for name in text) if texts else None,
@@ -213,35 +209,11 @@ def load(
   )
   words = None
   if texts is not None:
-    words = read_texts(texts, item, text, source.form, "\n")
+    words = table_files.texts(texts, item, text, source.form, "\n")
   where = table_files.describe(path)
   return of_rows(
     rows, table.words[item], stamps, source, where, texts=words, **options
   )
-
-
-def read_texts(
-  path: table_files.Path,
-  item: str,
-  text: Sequence[str],
-  form: text_forms.Form = text_forms.OPEN,
-  between: str = " ",
-) -> dict[str, str]:
-  """Returns the texts of items by their names, see `load`.
-
-  Args:
-    path: of the table.
-    item: column of the items.
-    text: columns with words.
-    form: how the table is written.
-    between: the columns of a text; lines of the table's own become spaces.
-  """
-  files = table_files.find(path)
-  table = table_files.read(files, (item, *text), (), form=form)
-  columns = (
-    [word.replace("\n", " ") for word in table.words[name]] for name in text
-  )
-  return dict(zip(table.words[item], map(between.join, zip(*columns))))
 
 
 def of_rows(
