@@ -6,6 +6,7 @@ spans, as `forecast_windows` divides one long series.
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -197,7 +198,7 @@ def _source(panel, columns, spans, encoding, normalize, **sizes):
     deviation=tuple(deviation) if normalize else None,
     step=_time_stamps.usual_gap(times) if times else None,
     time=columns.time,
-    delimiter=columns.delimiter,
+    **dataclasses.asdict(columns.form) | {"date_format": panel.date_format},
     steps=columns.steps,
     dates=times[0].dtype.kind == "M" if times else None,
     calendar=panel.calendar,

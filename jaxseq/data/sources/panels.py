@@ -97,7 +97,7 @@ class PanelSource(windows.WindowSource):
       channels=self.channels or (),
       known=self.known,
       static=self.static,
-      delimiter=self.delimiter,
+      form=self.form,
       steps=self.steps,
     )
 
