@@ -56,7 +56,8 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
       fields["jump_every"] = 8
     stack = {"d_model": 192, "num_layers": 3}
   elif task == "events":
-    fields = {"chunks_per_evaluation": 1}
+    fields = {"chunks_per_evaluation": 1, "from_shares": True}
+    stack = {"d_model": 32, "num_layers": 1, "dropout": 0.1}
   elif task == "segmentation":
     fields = {"batch_size": 2}
     stack = {"d_model": 32, "num_layers": 1, "dropout": 0.2}
