@@ -26,6 +26,7 @@ class Opened(NamedTuple):
   places: dict[str, _placement.Place]
   tensors: dict[str, safetensors_file.Stored]
   modules: tuple[tuple[str, str], ...] = ()
+  kind: str = ""
 
 
 def open_any(

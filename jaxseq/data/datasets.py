@@ -65,8 +65,8 @@ class Extras(NamedTuple):
     words: (n, time, words) int32, numbers of the words of paragraphs, 0 for
       none.
     calendar: (n, time of input and target, features) float32, time features.
-    known: (n, time of input and target, features) float32, what is known ahead
-      of forecasts.
+    known: (n, time of input and target, features) float32, of forecasts the
+      columns known ahead.
     series: (n,) int32, which series of a panel it is from, from 1 on; 0 for one
       that was not in the training.
     scale: (n, 2, channels) float64, mean and deviation of that series.

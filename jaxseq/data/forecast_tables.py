@@ -6,6 +6,7 @@ splits = data.load(
 """
 
 from collections.abc import Sequence
+import dataclasses
 from typing import Any
 from typing import Unpack
 
@@ -21,6 +22,7 @@ from jaxseq.data import panel_windows
 from jaxseq.data import panels
 from jaxseq.data import table_layouts
 from jaxseq.data.files import table_files
+from jaxseq.data.files import text_forms
 from jaxseq.data.sources import windows as window_sources
 
 
@@ -35,6 +37,9 @@ def load(
   static: str | Sequence[str] | None = None,
   categories: str | Sequence[str] | None = None,
   delimiter: str | None = None,
+  encoding: str | None = None,
+  decimal: str | None = None,
+  date_format: str | None = None,
   steps: window_sources.Steps = "refuse",
   valid_fraction: float = 0.1,
   test_fraction: float = 0.2,
@@ -60,6 +65,9 @@ def load(
     categories: those of `known` and `static` whose numbers are names, such as
       that of a weekday; columns of words are so anyway.
     delimiter: between columns; if None a comma, or a tab in a .tsv file.
+    encoding: of texts, such as "cp1252"; found in each file if None.
+    decimal: sign before decimals, "." or ","; found in each file if None.
+    date_format: of dates, such as "%d.%m.%Y"; found in the file if None.
     steps: what becomes of times that are not one step apart: "refuse", "insert"
       rows of missing values where whole steps are missing, or "ignore". Those
       of a calendar, such as working days or months, are not refused.
@@ -83,6 +91,7 @@ def load(
   words = {key: table_layouts.as_names(key, x) for key, x in several.items()}
   names = table_layouts.as_names("channels", channels)
   left_out = table_layouts.as_names("ignore", ignore)
+  form = text_forms.Form(delimiter, encoding, decimal, date_format)
   if valid_from is None and test_from is None:
     _part_splits.check_shares(valid_fraction, test_fraction)
   elif time is None or valid_from is None or test_from is None:
@@ -107,7 +116,7 @@ def load(
       time=time,
       channels=names,
       ignore=left_out,
-      delimiter=delimiter,
+      form=form,
       steps=steps,
       **words,
     )
@@ -121,7 +130,7 @@ def load(
       **terms,
       **options,
     )
-  single = window_sources.read(path, time, names, left_out, delimiter, steps)
+  single = window_sources.read(path, time, names, left_out, form, steps)
   count = len(single.values)
   _check_calendar(options, single.times)
   stamps = single.times if single.times is not None else np.arange(count)
@@ -133,7 +142,13 @@ def load(
   return forecast_windows.make_splits(
     single._replace(times=stamps),
     ends(single.times, count),
-    reader={"time": time, "delimiter": delimiter, "steps": steps, **fields},
+    reader={
+      "time": time,
+      **dataclasses.asdict(form),
+      "date_format": single.date_format,
+      "steps": steps,
+      **fields,
+    },
     **terms,
     **options,
   )

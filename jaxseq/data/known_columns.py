@@ -57,7 +57,7 @@ class Features(NamedTuple):
       place: of a row and column, for messages.
 
     Raises:
-      ValueError: if an entry of a column of numbers is none.
+      ValueError: if an entry of a column of numbers is no number.
     """
     parts = []
     for column in self.columns:

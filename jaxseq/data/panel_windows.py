@@ -6,7 +6,8 @@ spans, as `forecast_windows` divides one long series.
 
 from collections.abc import Callable
 from collections.abc import Sequence
-from typing import Any
+import dataclasses
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -59,94 +60,162 @@ def make_splits(
 
   Returns:
     The splits: extras.series numbers the series of each window, extras.known
-    has what is known ahead of its input and target, and extras.scale its mean
-    and deviation.
+    has the columns known ahead at the times of its input and target, and
+    extras.scale its mean and deviation.
 
   Raises:
     ValueError: if a series is too short, a number is out of range, or a value
       is missing and to be refused.
   """
   _validate.all_positive(input_length=input_length, horizon=horizon)
-  members, total = panel.members, input_length + horizon
+  members = panel.members
   spans = [ends(member) for member in members]
   _check_room(source, members, spans, input_length, horizon)
   _check_steps(source, panel, columns)
-  encoding = _learn(panel, columns, spans, categories)
+  titles = [
+    f"{source}: series {m.name!r}" if m.name else source for m in members
+  ]
+  filled = [
+    forecast_windows.treat(
+      window_sources.Series(member.values, panel.channels, None),
+      *(missing, cut[0], title),
+    )
+    for member, cut, title in zip(members, spans, titles)
+  ]
+  prepared = _source(
+    panel,
+    columns,
+    spans,
+    _learn(panel, columns, spans, categories),
+    normalize,
+    length=input_length,
+    horizon=horizon,
+    missing=missing,
+  )
   pieces: tuple[list, list, list] = ([], [], [])
-  constants, filled = [], {}
   lacks = any(np.isnan(member.values).any() for member in members)
   for number, (member, cut) in enumerate(zip(members, spans), 1):
-    title = f"{source}: series {member.name!r}" if columns.series else source
-    series = window_sources.Series(member.values, panel.channels, member.times)
-    values = forecast_windows.treat(series, missing, cut[0], title)
-    observed = ~np.isnan(member.values)
-    filled[member.name] = observed.mean()
-    own = scales.Scale.of(member.values[: cut[0]])
-    if not normalize:
-      own = scales.Scale((0.0,) * values.shape[1], (1.0,) * values.shape[1])
-    constants.append(own)
-    values = scales.apply(values, *own)
+    values, title = filled[number - 1], titles[number - 1]
     stamps = None
     if with_calendar and member.times is not None:
       stamps = forecast_windows.calendar_of(member.times[: len(values)])
-    known = _along(panel, member, columns, encoding)
+    whole = _Whole(
+      *(number, member, prepared.scale_of(title, number, values)),
+      *(values, stamps, ~np.isnan(member.values) if lacks else None),
+      prepared.along(member, panel.table, slice(0, len(values))),
+    )
     for part, start, end in zip(pieces, (0, *cut), cut):
-      if start == end:
-        continue
-      windows = forecast_windows.windows(
-        *(values, start, end, input_length, horizon, stamps),
-        observed if lacks else None,
-        member.times if part is pieces[2] else None,
-      )
-      count, first = len(windows.inputs), max(start - input_length, 0)
-      extras = windows.extras._replace(
-        known=datasets.sliding_windows(known[first:end], total),
-        series=np.full(count, number, np.int32),
-        scale=np.broadcast_to(own, (count, *np.shape(own))),
-      )
-      if not encoding.names:
-        extras = extras._replace(known=None)
-      if columns.series is None:
-        extras = extras._replace(series=None)
-      part.append(windows._replace(extras=extras))
-  forecast_windows.tell_filled(source, missing, filled)
-  flat = [np.array(constants)[:, i].reshape(-1).tolist() for i in (0, 1)]
-  times = [m.times for m in members if m.times is not None]
-  fields: dict[str, Any] = {
-    "channels": panel.channels,
-    "mean": tuple(flat[0]) if normalize else None,
-    "deviation": tuple(flat[1]) if normalize else None,
-    "missing": missing,
-    "length": input_length,
-    "horizon": horizon,
-    "step": _time_stamps.usual_gap(times) if times else None,
-    "time": columns.time,
-    "delimiter": columns.delimiter,
-    "steps": columns.steps,
-    "dates": times[0].dtype.kind == "M" if times else None,
-    "calendar": panel.calendar,
-    "series": columns.series,
-    "names": tuple(member.name for member in members),
-    "known": columns.known,
-    "static": columns.static,
-    "words": encoding.words,
-    "features": encoding.names,
-    "feature_mean": encoding.mean,
-    "feature_deviation": encoding.deviation,
-  }
+      if start < end:
+        dated = part is pieces[2]
+        part.append(_cut(prepared, whole, start, end, dated))
+  measured = {m.name: (~np.isnan(m.values)).mean() for m in members}
+  forecast_windows.tell_filled(source, missing, measured)
   info = datasets.Info(
     description=f"{input_length} times of a series; the next {horizon}?",
     source=source,
     license=license,
     channels=panel.channels,
-    preparation=panel_sources.PanelSource(reader="forecast_table", **fields),
+    preparation=prepared,
   )
-  parts = [_joined(part) for part in pieces]
-  return datasets.Splits(*parts, info)
+  return datasets.Splits(*map(_joined, pieces), info)
+
+
+def windows_of(
+  prepared: panel_sources.PanelSource, panel: panels.Panel, source: str
+) -> datasets.ArrayDataset:
+  """Returns all windows of series that were read, on the scales of training.
+
+  Args:
+    prepared: of the training.
+    panel: the series, see `panels.read`.
+    source: where they come from.
+
+  Raises:
+    ValueError: if a series is too short, or lacks a value.
+  """
+  parts = []
+  spans = [(len(member.values),) * 3 for member in panel.members]
+  _check_room(source, panel.members, spans, prepared.length, prepared.horizon)
+  for member in panel.members:
+    title = f"{source}: series {member.name!r}"
+    series = window_sources.Series(member.values, panel.channels, None)
+    values = forecast_windows.treat(series, "refuse", 0, title)
+    number = prepared.number_of(member.name)
+    whole = _Whole(
+      *(number, member, prepared.scale_of(title, number, values), values),
+      *(None, None),
+      prepared.along(member, panel.table, slice(0, len(values))),
+    )
+    parts.append(_cut(prepared, whole, 0, len(values), False))
+  return _joined(parts)
+
+
+class _Whole(NamedTuple):
+  """A series with all that goes along, as `make_splits` has it."""
+
+  number: int
+  member: panels.Member
+  scale: tuple[np.ndarray, np.ndarray]
+  values: np.ndarray
+  stamps: np.ndarray | None
+  observed: np.ndarray | None
+  known: np.ndarray | None
+
+
+def _cut(prepared, whole, start, end, dated):
+  """The windows of a series whose targets lie in a span."""
+  length, horizon = prepared.length, prepared.horizon
+  windows = forecast_windows.windows(
+    scales.apply(whole.values, *whole.scale),
+    *(start, end, length, horizon, whole.stamps, whole.observed),
+    whole.member.times if dated else None,
+  )
+  count, known = len(windows.inputs), whole.known
+  if known is not None:
+    first = max(start - length, 0)
+    known = datasets.sliding_windows(known[first:end], length + horizon)
+  numbers = np.full(count, whole.number, np.int32)
+  extras = windows.extras._replace(
+    known=known,
+    series=None if prepared.series is None else numbers,
+    scale=np.broadcast_to(whole.scale, (count, *np.shape(whole.scale))),
+  )
+  return windows._replace(extras=extras)
+
+
+def _source(panel, columns, spans, encoding, normalize, **sizes):
+  """The preparation, with the scale of each series' training span."""
+  mean, deviation = [], []
+  for member, (end, *_) in zip(panel.members, spans):
+    own = scales.Scale.of(member.values[:end])
+    mean += own.mean
+    deviation += own.deviation
+  times = [m.times for m in panel.members if m.times is not None]
+  return panel_sources.PanelSource(
+    reader="forecast_table",
+    channels=panel.channels,
+    mean=tuple(mean) if normalize else None,
+    deviation=tuple(deviation) if normalize else None,
+    step=_time_stamps.usual_gap(times) if times else None,
+    time=columns.time,
+    **dataclasses.asdict(columns.form) | {"date_format": panel.date_format},
+    steps=columns.steps,
+    dates=times[0].dtype.kind == "M" if times else None,
+    calendar=panel.calendar,
+    series=columns.series,
+    names=tuple(member.name for member in panel.members),
+    known=columns.known,
+    static=columns.static,
+    words=encoding.words,
+    features=encoding.names,
+    feature_mean=encoding.mean,
+    feature_deviation=encoding.deviation,
+    **sizes,
+  )
 
 
 def _joined(parts):
-  """The windows of all series, one behind the other."""
+  """The windows of all series, one behind the other; None without any."""
   if not parts:
     return None
   return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
@@ -206,15 +275,4 @@ def _learn(panel, columns, spans, categories):
     {name: np.concatenate(entries) for name, entries in words.items()},
     categories,
     lambda row, name: panel.table.place(int(together[row]), name),
-  )
-
-
-def _along(panel, member, columns, encoding):
-  """The features (time, features) of a series up to its last value."""
-  count = len(member.values)
-  if not encoding.names:
-    return np.zeros((count, 0), np.float32)
-  return encoding.encode(
-    {name: words[:count] for name, words in member.words.items()},
-    lambda row, name: panel.table.place(int(member.rows[row]), name),
   )

@@ -1,4 +1,4 @@
-"""Panels: tables of many series, one below the other, with what goes along.
+"""Panels: tables of many series, one below the other.
 
     date,shop,sales,price,holiday,region
     2024-01-01,A,31,2.5,New Year,north
@@ -6,7 +6,7 @@
     2024-01-02,A,40,2.5,,north
 
 Where columns are known ahead, the last rows of a series may lack all values:
-they are times to forecast, of which the known columns are told.
+they are times to forecast, and have the known columns alone.
 """
 
 from collections.abc import Mapping
@@ -22,6 +22,7 @@ from jaxseq.data import _row_groups
 from jaxseq.data import _time_stamps
 from jaxseq.data import table_layouts
 from jaxseq.data.files import table_files
+from jaxseq.data.files import text_forms
 from jaxseq.data.sources import windows
 
 
@@ -32,7 +33,7 @@ class Member(NamedTuple):
     name: of the series; "" of one alone.
     values: (time, channels) float64, NaN where a value is missing.
     times: (time and later,) float64 or datetime64; None if there are none.
-    words: arrays (time and later,) of what the columns along it have.
+    words: arrays (time and later,) of the known and static columns.
     rows: (time and later,) numbers of the rows in the table.
   """
 
@@ -51,12 +52,14 @@ class Panel(NamedTuple):
     channels: names of the channels.
     calendar: of all times, where they are not all one step apart.
     table: for the places of rows.
+    date_format: of its dates, see `text_forms.Form`.
   """
 
   members: list[Member]
   channels: tuple[str, ...]
   calendar: _calendars.Calendar | None
   table: table_files.Table
+  date_format: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,7 +74,7 @@ class Columns:
     ignore: that are left out.
     known: that are known ahead.
     static: that have one entry for each series.
-    delimiter: between columns; if None a comma, or a tab in a .tsv file.
+    form: how texts are written.
     steps: what becomes of times that are not one step apart, see
       `sources.windows.read`.
   """
@@ -82,7 +85,7 @@ class Columns:
   ignore: tuple[str, ...] = ()
   known: tuple[str, ...] = ()
   static: tuple[str, ...] = ()
-  delimiter: str | None = None
+  form: text_forms.Form = text_forms.OPEN
   steps: windows.Steps = "refuse"
 
   def __post_init__(self):
@@ -120,7 +123,7 @@ def read(
   others = [x for x in (columns.series, columns.time) if x is not None]
   channels = columns.channels
   if not channels:
-    names = table_files.header(files[0], columns.delimiter)
+    names = table_files.header(files[0], columns.form)
     left = {*others, *along, *columns.ignore}
     channels = tuple(name for name in names if name not in left)
     table_layouts.check_roles(files[0], channels, windows.ROLES)
@@ -130,14 +133,18 @@ def read(
     files,
     words=[*others, *along],
     numbers=channels,
-    delimiter=columns.delimiter,
+    form=columns.form,
   )
-  times = None
+  times, date_format = None, None
   if columns.time is not None:
+    date_format = _time_stamps.date_format(
+      table.words[columns.time], str, columns.form.date_format
+    )
     times = _time_stamps.parse(
       table.words[columns.time],
       lambda row: table.place(row, columns.time),
       dates,
+      columns.form,
     )
   owners: Sequence[str] = [""] * len(table.line)
   if columns.series is not None:
@@ -170,7 +177,7 @@ def read(
       rows = rows[np.minimum(np.arange(count), len(rows) - 1)]
     member = Member(name, series.values, series.times, own, rows)
     members.append(_without_future(member, columns, files[0]))
-  return Panel(members, channels, found, table)
+  return Panel(members, channels, found, table, date_format)
 
 
 def _refuse_twice(table, columns, times, names, cut):

@@ -40,8 +40,8 @@ class Forecaster(base.SequenceEstimator):
 
   Many series in one frame, a row for each series and time, are a panel: one
   network learns from all of them, and also forecasts those that it has not
-  seen. What is known ahead, as of the rows to come at its end whose values are
-  empty, is read and not forecast:
+  seen. Columns known ahead are read and not forecast, also of the rows at the
+  end of a series whose values are empty:
 
     forecaster = Forecaster(time="date", series="shop", known="price")
     forecaster.fit(frame).predictions(later)
@@ -169,27 +169,28 @@ class Forecaster(base.SequenceEstimator):
     Returns:
       The coefficient of determination R^2 of the forecasts: 1 is best, and 0 is
       that of the mean of the values to be forecast. Where these are all alike
-      it is 1 without any error, and else 0, as in scikit-learn.
+      it is 1 without any error, and else 0, as in scikit-learn. Of a panel all
+      values are on the scale of their series.
     """
     _scikit_learn.validation.check_is_fitted(self, "model_")
-    if panel_rows.columns(self) is not None:
-      raise ValueError(
-        "score: got a panel, expected one series. Compare `predictions` with "
-        "the rows that came."
-      )
-    values = self._read(y, reset=False).values[0]
-    total = self.input_length + self.horizon
-    if len(values) < total:
-      raise ValueError(
-        f"y: got {len(values)} times, expected at least {total}."
-      )
     prepared = self.model_.preparation
-    windows = np.lib.stride_tricks.sliding_window_view(values, total, axis=0)
-    windows = np.moveaxis(windows, -1, 1)
-    inputs = prepared.standardize(windows[:, : self.input_length])
-    future = windows[:, self.input_length :]
-    part = data.ArrayDataset(inputs, np.zeros_like(future, np.float32))
-    error = prepared.restore(self.model_.outputs(part)["forecast"]) - future
+    if panel_rows.columns(self) is not None:
+      part = panel_rows.windows(prepared, y)
+      future = part.targets
+      error = self.model_.outputs(part)["forecast"] - future
+    else:
+      values = self._read(y, reset=False).values[0]
+      total = self.input_length + self.horizon
+      if len(values) < total:
+        raise ValueError(
+          f"y: got {len(values)} times, expected at least {total}."
+        )
+      windows = np.lib.stride_tricks.sliding_window_view(values, total, axis=0)
+      windows = np.moveaxis(windows, -1, 1)
+      inputs = prepared.standardize(windows[:, : self.input_length])
+      future = windows[:, self.input_length :]
+      part = data.ArrayDataset(inputs, np.zeros_like(future, np.float32))
+      error = prepared.restore(self.model_.outputs(part)["forecast"]) - future
     spread = future - future.mean((0, 1))
     wrong, total = np.square(error).sum(), np.square(spread).sum()
     return float(1 - wrong / total if total else wrong == 0)

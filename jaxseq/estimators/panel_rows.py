@@ -48,19 +48,39 @@ def read(
       raise ValueError(forecaster._end)
     ends = forecaster._end
     return base.Rows([ends.dataset], ids=ends.ids, ahead=ends.times)
-  if not series_frames.is_frame(y):
-    expected = "a frame with the columns of the options"
-    raise _validate.error("y", type(y).__name__, expected)
   if not reset:
-    ends = forecaster.model_.preparation.read(y)
+    ends = forecaster.model_.preparation.read(_frame(y))
     return base.Rows([ends.dataset], ids=ends.ids, ahead=ends.times)
   sizes = {x: getattr(forecaster, x) for x in ("input_length", "horizon")}
   _validate.all_positive(**sizes)
-  panel = panels.read(y, named)
+  panel = panels.read(_frame(y), named)
   forecaster.n_features_in_ = len(panel.channels)
   forecaster._flat = len(panel.channels) == 1
   forecaster.series_ = tuple(member.name for member in panel.members)
   return base.Rows([panel], ids=forecaster.series_, channels=panel.channels)
+
+
+def windows(prepared: Any, y: Any) -> data.ArrayDataset:
+  """Returns all windows of the series of a frame, as in training.
+
+  Args:
+    prepared: a `sources.PanelSource`.
+    y: the frame.
+
+  Raises:
+    ValueError: naming what is not as expected.
+  """
+  calendar = prepared.calendar or "steps"
+  panel = panels.read(_frame(y), prepared.columns, prepared.dates, calendar)
+  return panel_windows.windows_of(prepared, panel, "y")
+
+
+def _frame(y):
+  """The frame; refuses all else."""
+  if not series_frames.is_frame(y):
+    expected = "a frame with the columns of the options"
+    raise _validate.error("y", type(y).__name__, expected)
+  return y
 
 
 def material(
@@ -99,7 +119,7 @@ def material(
   try:
     forecaster._end = prepared.ends("y", panel)
   except ValueError as error:
-    # Told where a forecast of the training's end is asked for.
+    # Raised where a forecast of the training's end is asked for.
     forecaster._end = str(error)
   one = data.take(splits.train, slice(0, 1))
   # There is no test set; what stands for it is never looked at.

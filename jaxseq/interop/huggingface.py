@@ -115,6 +115,7 @@ class OpenedModel(NamedTuple):
     tensors: by their names in the files.
     modules: the names of tensors' modules in the transformers library that
       differ from those in the files, as pairs of a pattern and a replacement.
+    kind: `model_type` of config.json.
   """
 
   config: nn.NetworkConfig
@@ -122,6 +123,7 @@ class OpenedModel(NamedTuple):
   places: _tensors.Places
   tensors: dict[str, safetensors_file.Stored]
   modules: tuple[tuple[str, str], ...]
+  kind: str
 
 
 def open_model(
@@ -169,7 +171,7 @@ def open_model(
   if not quiet:
     _unread.check(entries.unread, str(path))
   modules = getattr(family, "MODULES", ())
-  return OpenedModel(config, vocab_size, places, tensors, modules)
+  return OpenedModel(config, vocab_size, places, tensors, modules, kind)
 
 
 def save(

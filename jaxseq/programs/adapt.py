@@ -20,6 +20,7 @@ from jaxseq import nn
 from jaxseq.adapt import initial_states
 from jaxseq.adapt import lora
 from jaxseq.adapt import peft_file
+from jaxseq.adapt import products
 from jaxseq.data import chat_sets
 from jaxseq.data import text_tokens
 from jaxseq.models import model as models
@@ -214,7 +215,22 @@ def _fit(arm, source, config):
       'method="lora", or quantize=False'
     )
     raise _validate.error("arms: method", arm.method, expected)
-  return adaptation.fit(arm, source.adapted)
+  arm = adaptation.fit(arm, source.adapted)
+  default = adaptation.MethodConfig().adapters.targets
+  if not (source.pretrained and "lora" in arm.method):
+    return arm
+  if arm.adapters.targets != default:
+    return arm
+  # The files of adapters hold no weights that are not matrices there.
+  adapted = source.adapted
+  paths = products.weights(adapted.network, adapted.variables)
+  layers = [path for path in paths if path.startswith("stack/")]
+  held = [path for path in layers if path in adapted.names]
+  if held == layers:
+    return arm
+  targets = tuple(path.replace("/", ".") for path in held)
+  adapters = dataclasses.replace(arm.adapters, targets=targets)
+  return dataclasses.replace(arm, adapters=adapters)
 
 
 def _problem(arm, source, config):
@@ -267,6 +283,10 @@ def _more(config, arm, source):
     table = lora.match(
       adapted.network, adapted.variables, arm.adapters, adapted.names
     )
+    lost = [row.path for row in table.rows if not row.names]
+    if source.pretrained and lost:
+      expected = "targets that are matrices of the model's files"
+      raise _validate.error("adapters: targets", lost[0], expected)
   return Measures(config, arm, source, table)
 
 
@@ -384,6 +404,9 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
   for name, arm in made.arms.items():
     if arm.more.table is not None:
       print(f"--- {name} ---\n{arm.more.table}")
+      if source.pretrained:
+        modules = [each for row in arm.more.table.rows for each in row.names]
+        peft_file.check_readable(modules, config.base)
   problem = next(iter(made.arms.values())).problem
   options = dict(made.options)
   if program.mode != "predict":

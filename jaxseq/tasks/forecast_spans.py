@@ -31,8 +31,8 @@ class Spans(NamedTuple):
     horizon: times of a target.
     observed: by part, (time, channels) bool, False where a value was filled;
       empty if none was.
-    known: by part, (time, features) float32, what is known ahead; empty if
-      nothing is.
+    known: by part, (time, features) float32, columns known ahead; empty if
+      there are none.
     series: by part, (time,) int32, the number of each time's series, from 1 on;
       empty if there is one alone.
     starts: by part, (windows,) int32, where windows begin; at every step if
@@ -67,8 +67,8 @@ class Spans(NamedTuple):
 
     Returns:
       (time, channels) float32, those of `with_flags`, of `known`, and the
-      number of the series, where there are such; of a panel with the starts of
-      its windows.
+      number of the series, as far as there are any; of a panel with the starts
+      of its windows.
     """
     span = self.with_flags(part)
     if span is None or part not in self.starts:

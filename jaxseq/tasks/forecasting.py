@@ -124,7 +124,7 @@ class Forecaster(linen.Module):
 
     Args:
       x: (*batch, time, channels).
-      known: (*batch, time + horizon, features), what is known ahead, if any.
+      known: (*batch, time + horizon, features), values known ahead, if any.
       series: (*batch,) int32, the number of the series, 0 for one that was not
         in the training; None of one alone.
       train: whether dropout is on, and batch norm uses batch statistics.
@@ -143,7 +143,7 @@ class Forecaster(linen.Module):
       shift = self.param("shift", linen.initializers.zeros, (count,))
       x = x * scale + shift
     along, time = self._along(known, series, x), x.shape[-2]
-    # What the network tells of the window where more is known of the horizon.
+    # Of a summary of the window, read where columns are known ahead.
     width = self.config.stack.d_model if self.known else 0
     if self.channels == "independent":
       network = nn.SequenceNetwork(
@@ -156,9 +156,9 @@ class Forecaster(linen.Module):
         read = jnp.broadcast_to(along[..., :time, :], shape)
         x = jnp.concatenate([x, read], axis=-1)
       y, _ = network(x, train=train)
-      y, told = jnp.split(y, [self.horizon], axis=-1)
+      y, summary = jnp.split(y, [self.horizon], axis=-1)
       if self.known:
-        y += self._ahead(told, along[..., time:, :], 1)[..., 0]
+        y += self._ahead(summary, along[..., time:, :], 1)[..., 0]
       y = jnp.swapaxes(y, -1, -2)
     else:
       network = nn.SequenceNetwork(
@@ -167,17 +167,17 @@ class Forecaster(linen.Module):
       if along is not None:
         x = jnp.concatenate([x, along[..., :time, :]], axis=-1)
       y, _ = network(x, train=train)
-      y, told = jnp.split(y, [self.horizon * count], axis=-1)
+      y, summary = jnp.split(y, [self.horizon * count], axis=-1)
       y = y.reshape(*y.shape[:-1], self.horizon, count)
       if self.known:
-        y += self._ahead(told, along[..., time:, :], count)
+        y += self._ahead(summary, along[..., time:, :], count)
     if self.affine:
       # As in the code of the paper: the scale may come close to 0.
       y = (y - shift) / (scale + EPSILON**2)
     return y * deviation + mean if self.normalize else y
 
   def _along(self, known, series, x):
-    """What goes along (*batch, time and horizon, features); None if nothing."""
+    """Known values and vectors (*batch, time + horizon, features), or None."""
     parts = [known] if self.known else []
     if self.series:
       table = linen.Embed(
@@ -189,15 +189,15 @@ class Forecaster(linen.Module):
       parts.append(jnp.broadcast_to(vector, shape))
     return jnp.concatenate(parts, axis=-1) if parts else None
 
-  def _ahead(self, told, along, count):
-    """What the known values of each step add, (*batch, horizon, count).
+  def _ahead(self, summary, along, count):
+    """Returns what the known values of each step add, (*batch, horizon, count).
 
-    It is a network of one hidden layer that all steps share, of what was told
-    of the window and what is known of the step.
+    It is a network of one hidden layer that all steps share. It reads a
+    summary of the window and the known values of the step.
     """
     width = self.config.stack.d_model
     hidden = linen.Dense(width, name="ahead_step")(along)
-    hidden += linen.Dense(width, name="ahead_window")(told)[..., None, :]
+    hidden += linen.Dense(width, name="ahead_window")(summary)[..., None, :]
     return linen.Dense(count, name="ahead")(jax.nn.gelu(hidden))
 
 
@@ -452,7 +452,7 @@ TASK = task.Task(
       known=dataset.extras.known,
       series=dataset.extras.series,
     ),
-    # What is known ahead is as long as the training's windows.
+    # Columns known ahead are as long as the training's windows.
     time_axis=lambda network: None if network.known else 1,
     compute=compute,
     predict=_predict,

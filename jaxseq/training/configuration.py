@@ -133,7 +133,8 @@ def load(
     hint = _overrides.one_by_one(before, path) if whole else ""
     if not hint:
       raise
-    raise FieldError(f"{error}. {hint}", error.path) from error
+    said = str(error).rstrip(".")
+    raise FieldError(f"{said}. {hint}", error.path) from error
 
 
 def _getter(module: types.ModuleType) -> Callable[..., Any]:
@@ -382,7 +383,7 @@ def _convert_dataclass(cls, value, path, default):
     raise
   except ValueError as error:
     sentence = errors.one_sentence(error)
-    field = re.match(r"\w+(?=: got)", sentence)
+    field = re.match(r"[\w.-]+(?=: got)", sentence)
     raise FieldError(
       f"{path}: {sentence}", f"{path}.{field[0]}" if field else path
     ) from error

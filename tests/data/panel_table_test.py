@@ -1,4 +1,4 @@
-"""Panels in tables of one's own: many series, and what is known ahead."""
+"""Panels in tables of one's own: many series, and columns known ahead."""
 
 import logging
 
@@ -120,7 +120,7 @@ def test_what_is_known_ahead_is_read_of_the_times_to_come(tmp_path):
   with pytest.raises(
     ValueError,
     match="series 'A': got 1 rows behind the last value, expected at least 2, "
-    "the times to forecast, with what is known ahead of them in 'price', 'hol",
+    "the times to forecast, with the columns 'price', 'holiday', which are",
   ):
     prepared.read(write(tmp_path, sales(later=1)))
   lines = [",".join(x.split(",")[:3]) for x in sales(later=2)]
@@ -171,6 +171,17 @@ def test_values_that_lack_are_filled_series_by_series(tmp_path, caplog):
   assert splits.train.extras.observed[5, :4, 0].tolist() == [1, 1, 0, 1]
   with pytest.raises(ValueError, match="series 'A': got nan at time 7"):
     load(path, **{**options, "missing": "refuse"})
+  head, *others = sales()
+  first = [x for x in others if ",A," in x]
+  empty = [
+    f"{x.split(',')[0]},B,{5 if i > 25 else ''},2,,B"
+    for i, x in enumerate(first)
+  ]
+  path = write(tmp_path, [head, *first, *empty[:30]])
+  with pytest.raises(
+    ValueError, match="'B': got no value of 'sales' in the tra"
+  ):
+    load(path, **options)
 
 
 def months(name, count):

@@ -226,8 +226,8 @@ def test_a_panel_has_parts_and_sentences_of_its_own(panel):
     ValueError, match="y: got 'ndarray', expected a frame with"
   ):
     panel.predict(np.ones((20, 1)))
-  with pytest.raises(ValueError, match="score: got a panel"):
-    panel.score(shops())
+  with pytest.raises(ValueError, match="'A': got 9 times in the training span"):
+    panel.score(shops(count=9))
   options = {**SMALL, **PANEL, "early_stopping": 1, "evaluations": 2}
   model = estimators.Forecaster(**options, intervals=True).fit(shops())
   assert model.predict_interval().shape == (2, 3, 2)
@@ -243,6 +243,7 @@ def test_a_panel_has_parts_and_sentences_of_its_own(panel):
 def test_what_is_known_ahead_is_learnt():
   options = {**SMALL, "num_updates": 600, "d_model": 16, "learning_rate": 1e-2}
   forecaster = estimators.Forecaster(**options, **PANEL).fit(shops(120, 5))
+  assert forecaster.score(shops(120, 5)) > 0.8
   truth = (5 + (120 + np.arange(3)) % 7) / (
     1 + ((120 + np.arange(3)) * 7 % 5 == 0)
   )

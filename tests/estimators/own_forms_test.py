@@ -115,5 +115,4 @@ def test_what_checks_with_an_x_ask_for(name):
       np.testing.assert_array_equal(value, first[key], err_msg=how)
   # Predicting changes nothing of the estimator.
   assert set(vars(estimator)) == attributes
-  if name != "forecaster of a panel":
-    assert np.isfinite(estimator.score(*given))
+  assert np.isfinite(estimator.score(*given))

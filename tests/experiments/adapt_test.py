@@ -22,6 +22,7 @@ from jaxseq.interop import safetensors_file
 from jaxseq.programs import adapt
 from jaxseq.programs import adapted_files
 from jaxseq.programs import serve
+from jaxseq.tasks import adaptation
 from jaxseq.training import configuration
 from jaxseq.training import errors
 from jaxseq.training import scalars
@@ -230,6 +231,25 @@ def test_a_base_is_loaded_as_the_config_says(tmp_path):
   )
   with pytest.raises(ValueError, match="method: got 'full', expected a method"):
     adapt.TASK.work(config)
+
+
+def test_weights_that_a_file_of_adapters_cannot_hold(tmp_path):
+  base = GOLDEN / "hybrids" / "recurrent_gemma"
+  network, variables = serve.read_pretrained(base, serve.Loading())
+  adapted = adaptation.Base(network, variables, names=peft_file.names(base))
+  source = adapt.Source(None, adapted, True, None, False)
+  config = _config(base)
+  arm = adapt.TASK.fit(adaptation.ArmConfig(), source, config)
+  table = adapt.TASK.more(config, arm, source).table
+  adapters = lora.init(
+    jax.random.key(0), network, variables, arm.adapters, adapted.names
+  )
+  assert len(adapters) == len(table.rows)
+  peft_file.write(tmp_path, adapters, base)
+  arm = adaptation.ArmConfig(adapters=lora.Config(("W_i",)))
+  arm = adapt.TASK.fit(arm, source, config)
+  with pytest.raises(ValueError, match="targets: got .*W_i', expected targets"):
+    adapt.TASK.more(config, arm, source)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Forecasting of panels: windows of one series, its vector, what is known."""
+"""Forecasting of panels: windows of one series, its vector, known columns."""
 
 import jax
 import jax.numpy as jnp

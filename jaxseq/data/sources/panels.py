@@ -27,7 +27,7 @@ class PanelSource(windows.WindowSource):
   """Series of a panel; a forecast goes on from the end of each of them.
 
   `prepare` takes series (time_i, channels), each of as many times as an input
-  has, or more: a dict by name, or a sequence of such that were not in the
+  has, or more: a dict by name, or a sequence of series that were not in the
   training; or a frame with a row for each series and time. A series that was
   not in the training has the scale of its own values.
 
@@ -69,13 +69,16 @@ class PanelSource(windows.WindowSource):
       expected = f"{count} numbers, one for each series and channel"
       raise _validate.error("mean", len(self.mean), expected)
 
+  def number_of(self, name: str) -> int:
+    """Returns the number of a series in the training, from 1 on; or 0."""
+    return self._numbers.get(name, 0)
+
   @functools.cached_property
-  def _numbers(self) -> dict[str, int]:
-    """The number of each series of the training, from 1 on."""
+  def _numbers(self):
     return {name: number for number, name in enumerate(self.names, 1)}
 
   @property
-  def encoding(self) -> known_columns.Features:
+  def along(self) -> known_columns.Features:
     """The features of the columns that go along."""
     return known_columns.Features(
       (*self.known, *self.static),
@@ -94,7 +97,7 @@ class PanelSource(windows.WindowSource):
       channels=self.channels or (),
       known=self.known,
       static=self.static,
-      delimiter=self.delimiter,
+      form=self.form,
       steps=self.steps,
     )
 
@@ -106,7 +109,7 @@ class PanelSource(windows.WindowSource):
       return self._read(values).dataset
     if self.features:
       expected = "a frame or file, as these columns go along: "
-      listed = ", ".join(self.encoding.columns)
+      listed = ", ".join(self.along.columns)
       raise _validate.error("values", type(values).__name__, expected + listed)
     names = None
     if isinstance(values, Mapping):
@@ -152,12 +155,12 @@ class PanelSource(windows.WindowSource):
     return base.Examples(ids, dataset, times=ahead)
 
   def _inputs(self, name, members, titles, table=None):
-    """The ends of series, with what goes along, as examples."""
+    """The ends of series, with their known columns, as examples."""
     inputs, known, numbers, constants = [], [], [], []
     for title, member in zip(titles, members):
       self._check_length(f"{name}: {title}", member)
-      numbers.append(self._numbers.get(member.name, 0))
-      own = self._scale(f"{name}: {title}", numbers[-1], member.values)
+      numbers.append(self.number_of(member.name))
+      own = self.scale_of(f"{name}: {title}", numbers[-1], member.values)
       constants.append(own)
       scaled = scale.apply(member.values, *own)[None]
       fill = np.zeros(scaled.shape[-1])
@@ -168,15 +171,16 @@ class PanelSource(windows.WindowSource):
         *(self.missing, fill, f"{name}: {title}", self.channels),
       )
       inputs.append(part.inputs[0, -self.length :])
-      if self.features:
-        known.append(self._along(member, table))
+      start = len(member.values) - self.length
+      rows = slice(start, start + self.length + self.horizon)
+      known.append(self._ahead(member, table, rows))
     self._tell(name, [x for x, n in zip(titles, numbers) if not n])
     stacked = np.stack(inputs)
     if self.mean is not None:
       scale.tell_far(stacked, np.ones(stacked.shape[:2], bool), self.channels)
     shape = (len(inputs), self.horizon, stacked.shape[-1])
     extras = datasets.Extras(
-      known=np.stack(known) if known else None,
+      known=np.stack(known) if self.features else None,
       series=np.array(numbers, np.int32) if self.series else None,
       scale=np.array(constants),
     )
@@ -197,12 +201,23 @@ class PanelSource(windows.WindowSource):
       listed = ", ".join(map(repr, self.known))
       raise ValueError(
         f"{title}: got {later} rows behind the last value, expected at least "
-        f"{self.horizon}, the times to forecast, with what is known ahead of "
-        f"them in {listed}. Add such rows, and leave the values empty."
+        f"{self.horizon}, the times to forecast, with the columns {listed}, "
+        "which are known ahead. Add these rows, and leave the values empty."
       )
 
-  def _scale(self, title, number, values):
-    """Mean and deviation of a series: the training's, or its own."""
+  def scale_of(
+    self, title: str, number: int, values: np.ndarray
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean and deviation (channels,) of a series.
+
+    Args:
+      title: of the series, for messages.
+      number: of the series in the training, from 1 on; 0 if it was not there.
+      values: (time, channels), whose own scale that of a new series is.
+
+    Raises:
+      ValueError: if a channel of a new series has no value.
+    """
     count = values.shape[1]
     if self.mean is None:
       return np.zeros(count), np.ones(count)
@@ -217,28 +232,45 @@ class PanelSource(windows.WindowSource):
       raise ValueError(f"{title}: got no value of {channel!r}, expected some.")
     return tuple(map(np.array, scale.Scale.of(values)))
 
-  def _along(self, member, table):
-    """The features of the times of an input and behind it."""
-    start = len(member.values) - self.length
-    rows = slice(start, start + self.length + self.horizon)
-    words = {name: entries[rows] for name, entries in member.words.items()}
-    total = self.length + self.horizon
-    for name in self.static:
-      words[name] = np.repeat(member.words[name][:1], total)
+  def along(
+    self, member: panels.Member, table: table_files.Table | None, rows: slice
+  ) -> np.ndarray | None:
+    """Returns the features (rows, features) of some rows of a series.
 
-    def place(row, column):
-      return table.place(
-        int(member.rows[min(start + row, len(member.rows) - 1)]), column
-      )
+    Args:
+      member: the series.
+      table: that it was read from, for messages.
+      rows: of the series, with a start.
 
-    return self.encoding.encode(words, place)
+    Returns:
+      float32; None without such columns.
+
+    Raises:
+      ValueError: if an entry is not as it should be.
+    """
+    if not self.features:
+      return None
+    places = member.rows[rows]
+    return self.along.encode(
+      {name: entries[rows] for name, entries in member.words.items()},
+      lambda row, column: table.place(int(places[row]), column),
+    )
+
+  def _ahead(self, member, table, rows):
+    """The features of rows, the last of which may be absent."""
+    found = self.along(member, table, rows)
+    if found is None:
+      return None
+    # Those that are the same at all times are those of the last row.
+    places = np.minimum(np.arange(rows.stop - rows.start), len(found) - 1)
+    return found[places]
 
   def _tell(self, name, unseen):
     """Warns of series that the training had not."""
     if self.series and unseen:
       logging.warning(
         "%s: %d series, such as %s, were not in the training: they are forecast"
-        " by what all series have in common, on the scale of their own values.",
+        " by all that series have in common, on the scale of their own values.",
         *(name, len(unseen), unseen[0]),
       )
 

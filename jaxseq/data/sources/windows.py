@@ -23,6 +23,7 @@ from jaxseq.data import scale
 from jaxseq.data import series_frames
 from jaxseq.data import table_layouts
 from jaxseq.data.files import table_files
+from jaxseq.data.files import text_forms
 from jaxseq.data.sources import base
 
 Steps = Literal["refuse", "insert", "ignore"]
@@ -39,16 +40,18 @@ class Series(NamedTuple):
     times: (time,) float64 or datetime64, increasing; None if there are none.
     calendar: of the times, where they are not all one step apart and follow
       one; None elsewhere.
+    date_format: of a table's dates, see `text_forms.Form`.
   """
 
   values: np.ndarray
   names: tuple[str, ...]
   times: np.ndarray | None
   calendar: _calendars.Calendar | None = None
+  date_format: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
-class WindowSource(base.Source):
+class WindowSource(base.TableSource):
   """One long series; a forecast goes on from the end of what is prepared.
 
   `prepare` takes one series (time, channels), or several, of as many times as
@@ -66,7 +69,6 @@ class WindowSource(base.Source):
     step: the usual time from one row to the next, in seconds if the times are
       dates, which another series has to have, too.
     time: column of a table's times.
-    delimiter: between columns; if None a comma, or a tab in a .tsv file.
     steps: what becomes of rows that are not one step apart, see
       `read`.
     dates: whether times are dates; None if that is unknown.
@@ -87,7 +89,6 @@ class WindowSource(base.Source):
   horizon: base.Count = 1
   step: base.Positive | None = None
   time: str | None = None
-  delimiter: str | None = None
   steps: Steps = "refuse"
   dates: bool | None = None
   calendar: _calendars.Calendar | None = None
@@ -149,7 +150,7 @@ class WindowSource(base.Source):
       path,
       self.time,
       self.channels or (),
-      delimiter=self.delimiter,
+      form=self.form,
       steps=self.steps,
       dates=self.dates,
       calendar=self.calendar or "steps",
@@ -214,7 +215,7 @@ def read(
   time: str | None = None,
   channels: Sequence[str] = (),
   ignore: Sequence[str] = (),
-  delimiter: str | None = None,
+  form: text_forms.Form = text_forms.OPEN,
   steps: Steps = "refuse",
   dates: bool | None = None,
   calendar: _calendars.Calendar | None = None,
@@ -228,7 +229,7 @@ def read(
       if there is none, and the rows are in order.
     channels: columns of values; all others if empty.
     ignore: columns that are left out.
-    delimiter: between columns; if None a comma, or a tab in a .tsv file.
+    form: how texts are written.
     steps: what becomes of times that are not one step apart: "refuse", "insert"
       rows of missing values where whole steps are missing, or "ignore". Those
       of a calendar, such as working days or months, are not refused.
@@ -247,7 +248,7 @@ def read(
   files = table_files.find(path)
   others = {time, *ignore}
   if not channels:
-    names = table_files.header(files[0], delimiter)
+    names = table_files.header(files[0], form)
     channels = tuple(name for name in names if name not in others)
     table_layouts.check_roles(files[0], channels, ROLES)
   if not channels:
@@ -256,13 +257,16 @@ def read(
     files,
     words=() if time is None else (time,),
     numbers=channels,
-    delimiter=delimiter,
+    form=form,
   )
   values = np.stack([table.numbers[name] for name in channels], axis=1)
   if time is None:
     return Series(values, tuple(channels), None)
   times = _time_stamps.parse(
-    table.words[time], lambda row: table.place(row, time), dates
+    table.words[time], lambda row: table.place(row, time), dates, form
+  )
+  date_format = _time_stamps.date_format(
+    table.words[time], str, form.date_format
   )
   order = np.argsort(times, kind="stable")
   values, times = values[order], times[order]
@@ -279,7 +283,7 @@ def read(
   def place(number):
     return table.place(int(order[number]), time)
 
-  found = Series(values, tuple(channels), times)
+  found = Series(values, tuple(channels), times, date_format=date_format)
   return spaced(found, steps, calendar, place)
 
 
@@ -307,7 +311,10 @@ def spaced(
     found = calendar or _calendars.find(times)
     if found != "irregular" and _calendars.follows(times, found):
       return series._replace(calendar=found)
-  return Series(*_on_steps(series.values, times, steps, place, series.names))
+  values, names, times = _on_steps(
+    series.values, times, steps, place, series.names
+  )
+  return series._replace(values=values, names=names, times=times)
 
 
 def _on_steps(values, times, steps, place, channels):

@@ -19,11 +19,13 @@ import optax
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import actions
+from jaxseq.rl import mixtures
 from jaxseq.rl import networks
 from jaxseq.rl import normalization
 from jaxseq.rl import q_networks
 from jaxseq.rl import return_scale
 from jaxseq.rl import rollout
+from jaxseq.rl import wrappers
 from jaxseq.training import optimizers
 from jaxseq.training import recipes
 
@@ -45,9 +47,12 @@ class Config:
     normalize_observation: whether the network sees the numbers of observations
       less their mean, in standard deviations; see `normalization`. A replay
       keeps them as they are.
+    drop_observation: probability that an observation is hidden from the network
+      in training, see `wrappers.Dropped`; an evaluation shows all of them.
+      Statistics of observations take hidden numbers for 0.
     shows_action: whether the network sees the previous action beside each
       observation. An environment that tells it by itself still does.
-    num_envs: environments played side by side.
+    num_envs: environments played side by side; games, if several agents play.
     total_steps: environment steps of the whole run, over all environments;
       rounded down to whole updates.
     learning_rate: of Adam.
@@ -85,6 +90,7 @@ class Config:
   env_params: tuple[tuple[str, Any], ...] = ()
   network: networks.Config = networks.Config()
   normalize_observation: bool = False
+  drop_observation: float = 0.0
   shows_action: bool = True
   num_envs: int = 64
   total_steps: int = 15_000_000
@@ -109,7 +115,7 @@ class Config:
       self,
       positive=("num_envs", "total_steps"),
       above_zero=(*rates, "max_grad_norm", "adam_epsilon", "reward_scale"),
-      shares=("gamma",),
+      shares=("gamma", "drop_observation"),
     )
     _validate.literals(self)
     factor, stack = self.ssm_learning_rate_factor, self.network.stack
@@ -144,6 +150,11 @@ class Config:
       f"total_steps: got {total}, expected at least {least}, one update that"
       f" learns ({fields}). Lower {name}{too} to {most}, or raise total_steps."
     )
+
+  @property
+  def agents(self) -> rollout.Agents:
+    """How a game of several agents is seen, see `rollout.environment`."""
+    return "refused"
 
   @property
   def steps_per_update(self) -> int:
@@ -228,11 +239,25 @@ def player(
     config.env_params,
     as_images=config.network.encoder is not None,
     previous_action="zeros" if config.shows_action else "none",
+    agents=config.agents,
   )
   network = make(spec_of(env.action_space(env_params)))
   if config.normalize_observation:
     network = normalization.normalized(network, env, env_params)
   return rollout.Player(env, env_params, network)
+
+
+def training_player(config: Config, player: rollout.Player) -> rollout.Player:
+  """Returns the player of training, of that of evaluation and policy files.
+
+  All agents learn from what it plays: `on_policy` and `off_policy` ask for it.
+  Its spaces are those of the other one, so that it has the same network.
+  """
+  chance = config.drop_observation
+  if not chance:
+    return player
+  env = mixtures.wrap(player.env, lambda env: wrappers.Dropped(env, chance))
+  return player._replace(env=env)
 
 
 def q_network(config: Any, spec: actions.Spec) -> q_networks.QNetwork:
@@ -266,9 +291,7 @@ def start(
   world = rollout.begin(players, key_world, config.num_envs)
   observation = jax.tree.map(lambda x: x[:, None], world.observation)
   variables = {**players.network.init(key_network, observation), **beside}
-  memory = players.network.initial_state(
-    (config.num_envs,), variables=variables
-  )
+  memory = players.network.initial_state(world.reset.shape, variables=variables)
   return world._replace(memory=memory), variables, key_run
 
 
@@ -310,11 +333,13 @@ def override(config: C, overrides: Mapping[str, Any] | None) -> C:
   return changed
 
 
-def return_statistics(config: Config) -> return_scale.Statistics | None:
+def return_statistics(
+  config: Config, num_agents: int = 1
+) -> return_scale.Statistics | None:
   """Returns the statistics of returns before the first update, or None."""
   if config.reward_normalization == "none":
     return None
-  return return_scale.initial(config.num_envs)
+  return return_scale.initial(config.num_envs * num_agents)
 
 
 def scale_rewards(

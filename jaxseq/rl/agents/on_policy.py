@@ -91,6 +91,11 @@ class Config(common.Config):
     self._check_total_steps("rollout_length")
 
   @property
+  def agents(self) -> rollout.Agents:
+    """How a game of several agents is seen: by each on its own."""
+    return "apart"
+
+  @property
   def steps_per_update(self) -> int:
     """Environment steps between updates."""
     return self.num_envs * self.rollout_length
@@ -173,9 +178,11 @@ def init(
       the network: under one learning rate and one gradient norm. The others
       stay as they are.
   """
+  player = common.training_player(config, player)
   world, variables, key_run = common.start(config, player, key, beside)
   opt_state = _optimizer(config).init(variables)
-  returns = common.return_statistics(config)
+  num_agents = getattr(player.env, "num_agents", 1)
+  returns = common.return_statistics(config, num_agents)
   return RunnerState(
     variables, opt_state, world, key_run, jnp.int32(0), returns
   )
@@ -204,6 +211,7 @@ def update(
     UserError: (a ValueError) the devices of a mesh do not divide the number
       of the environments of a minibatch.
   """
+  player = common.training_player(config, player)
   runner = runner._replace(world=device_mesh.spread_evenly(runner.world))
   key, key_rollout, key_learn = jax.random.split(runner.key, 3)
   world, batch, returns, scaled = _play(config, player, runner, key_rollout)
@@ -219,6 +227,8 @@ def update(
     variables = {**variables, name: seen}
   num_updates = runner.num_updates + 1
   metrics |= common.episode_metrics(taken) | scaled
+  # All agents of a game end an episode together.
+  metrics["episodes"] //= getattr(player.env, "num_agents", 1)
   metrics["explained_variance"] = policy.explained_variance(
     taken.value, batch.returns
   )
@@ -275,8 +285,9 @@ def _learn(config, network, runner, batch, loss, key):
   """Runs all epochs over one batch: a single loop over its minibatches."""
   optimizer = _optimizer(config)
   keys = jax.random.split(key, config.num_epochs)
-  order = functools.partial(jax.random.permutation, x=config.num_envs)
-  orders = jax.vmap(order)(keys).reshape(-1, config.minibatch_size)
+  rows = runner.world.reset.shape[0]
+  order = functools.partial(jax.random.permutation, x=rows)
+  orders = jax.vmap(order)(keys).reshape(-1, rows // config.num_minibatches)
   # A minibatch has environments of all devices. A rollout is small beside what
   # the gradient keeps, so that each device gets all of it, once.
   batch = device_mesh.replicate(batch)

@@ -26,6 +26,7 @@ import jax
 
 from jaxseq import _validate
 from jaxseq.rl import networks
+from jaxseq.rl import rollout
 from jaxseq.rl.agents import on_policy
 from jaxseq.rl.agents import on_policy_agent
 from jaxseq.rl.losses import policy
@@ -51,7 +52,8 @@ class Config(on_policy.Config):
     value_coef: weight of the value loss.
     entropy_coef: weight of the entropy bonus.
     critic: whether the values share the policy's memory, see
-      `networks.ActorCritic`.
+      `networks.ActorCritic`. Where several agents play, "central" is MAPPO, and
+      any other one is IPPO, see `envs.teams`.
   """
 
   traced: ClassVar[tuple[str, ...]] = (
@@ -102,6 +104,11 @@ class Config(on_policy.Config):
       above_zero=("clip",),
       not_negative=("value_coef", "entropy_coef"),
     )
+
+  @property
+  def agents(self) -> rollout.Agents:
+    """How a game of several agents is seen: with its state for the critic."""
+    return "central" if self.critic == "central" else super().agents
 
 
 def _network(config, spec):

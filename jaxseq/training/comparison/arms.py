@@ -81,11 +81,14 @@ class Arms:
       object.__setattr__(self, name, configuration.freeze(value))
     if not self.arms:
       raise _validate.error("arms", {}, "at least one arm")
-    for name in self.arms:
+    for name, fields in self.arms.items():
       if not re.fullmatch(r"\w[\w.-]*", name):
         raise _validate.error(
           "arms", name, "names that can be those of directories"
         )
+      if not isinstance(fields, Mapping):
+        expected = "a mapping of the fields in which it differs"
+        raise _validate.error(f"arms.{name}", fields, expected)
     _validate.literals(self)
     _validate.integer("seed", self.seed, 0, 2**31 - 1)
     _validate.fields(

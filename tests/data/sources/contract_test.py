@@ -3,6 +3,7 @@
 The kinds of data are those of `cases.py`; `odd_forms_test.py` has odd forms.
 """
 
+import gzip
 import re
 
 import numpy as np
@@ -45,6 +46,22 @@ def test_a_spreadsheet_may_have_written_the_file(tmp_path, kind):
   ]
   path = write(tmp_path / "other.csv", lines, encoding="utf-8-sig")
   path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+  same(source.read(path), wanted)
+
+
+@tables
+def test_a_german_spreadsheet_may_have_written_the_file(tmp_path, kind):
+  case = TABLES[kind]
+  source = learn(tmp_path, case)
+  wanted = later(tmp_path, case, source)
+  numbers = [case.column(name) for name in case.values]
+  rows = [line.split(",") for line in (case.train[0], *case.later)]
+  for row in rows[1:]:
+    for place in numbers:
+      row[place] = row[place].replace(".", ",")
+  lines = [";".join([*row, "schön"]) for row in rows]
+  path = write(tmp_path / "other.csv", lines, encoding="cp1252")
+  path.write_bytes(gzip.compress(path.read_bytes()))
   same(source.read(path), wanted)
 
 

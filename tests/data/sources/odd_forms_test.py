@@ -67,6 +67,15 @@ ODD = {
     "panel": "refused: got a step in time of 1000, expected 1, as in train",
   },
   "dates without signs": SAME,
+  "dates with points": {**SAME, "log": "warned: dates such as .* are read as"},
+  "dates with slashes": {
+    **SAME,
+    **dict.fromkeys(
+      ("events", "interactions"),
+      "refused: expected dates whose day and month .* option date_format = ",
+    ),
+    "log": "refused: expected dates whose day and month .* Write dates as 2024",
+  },
   "milliseconds for dates": {
     **SAME,
     **dict.fromkeys((*VALUES, "interactions", "graph"), OTHER_KIND),
@@ -169,6 +178,8 @@ def timed(case: Case, form: str) -> Case:
       "milliseconds": 1000 * (epoch + step),
       "dates": date,
       "compact": str(date).replace("-", ""),
+      "points": "{2}.{1}.{0}".format(*str(date).split("-")),
+      "slashes": "{1}/{2}/{0}".format(*str(date).split("-")),
     }[form]
 
   found = case.changed(case.time, lambda word: str(written(word)))
@@ -177,8 +188,8 @@ def timed(case: Case, form: str) -> Case:
     starts = {"seconds": epoch, "milliseconds": 1000 * epoch, "numbers": 0}
     options["start"] = starts.get(form, "1999-12-31")
   if "gap" in options:
-    units = {"dates": 86400.0, "compact": 86400.0, "milliseconds": 1000.0}
-    options["gap"] = units.get(form, 1.0)
+    units = {"numbers": 1.0, "seconds": 1.0, "milliseconds": 1000.0}
+    options["gap"] = units.get(form, 86400.0)
   return found._replace(options=options)
 
 
@@ -310,6 +321,8 @@ FORMS = {
   "milliseconds since 1970": kinds_of_time("numbers", "milliseconds", 1000.0),
   "milliseconds for seconds": other_time("seconds", "milliseconds"),
   "dates without signs": kinds_of_time("dates", "compact"),
+  "dates with points": kinds_of_time("dates", "points"),
+  "dates with slashes": kinds_of_time("dates", "slashes"),
   "milliseconds for dates": other_time("dates", "milliseconds"),
   "dates for numbers": other_time("numbers", "dates"),
   "years between seconds": years,
