@@ -8,13 +8,19 @@ that of its best action. Normalized layers take the place of a target network:
 leave `network.stack.norm` at "layer" or "rms".
 """
 
+from collections.abc import Mapping
 import dataclasses
+import types
+from typing import Any
+from typing import ClassVar
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
+from jaxseq.rl import networks
 from jaxseq.rl import q_networks
 from jaxseq.rl.agents import common
 from jaxseq.rl.agents import on_policy
@@ -25,19 +31,47 @@ from jaxseq.rl.losses import td
 Array = jax.Array
 RunnerState = on_policy.RunnerState
 
+_NETWORK = dataclasses.replace(
+  networks.GENERAL,
+  stack=dataclasses.replace(
+    networks.GENERAL.stack, norm="layer", final_norm=True
+  ),
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Config(on_policy.Config, common.Exploration, value_losses.Options):
   """Everything that a training run depends on, except its key.
 
-  The environment must have a `Discrete` action space.
+  The environment must have a `Discrete` action space. The defaults learn from
+  rewards of any size on a laptop; comparisons have those of `published` unless
+  they say otherwise.
 
   Attributes, beside those of `on_policy.Config`, `common.Exploration` and
   `value_losses.Options`:
     dueling: whether values and advantages have a head each.
   """
 
+  published: ClassVar[Mapping[str, Any]] = types.MappingProxyType(
+    {
+      "network": networks.Config(),
+      "num_envs": 64,
+      "total_steps": 15_000_000,
+      "learning_rate": 5e-5,
+      "reward_normalization": "none",
+      "rollout_length": 1024,
+      "num_minibatches": 8,
+    }
+  )
+
+  network: networks.Config = _NETWORK
+  num_envs: int = 16
+  total_steps: int = 1_000_000
+  learning_rate: float = 1e-3
+  reward_normalization: Literal["none", "returns"] = "returns"
+  rollout_length: int = 128
   num_epochs: int = 4
+  num_minibatches: int = 4
   gae_lambda: float = 0.65
   max_grad_norm: float = 10.0
   dueling: bool = True

@@ -83,6 +83,25 @@ def test_a_policy_of_histograms_is_trained_saved_and_played(
   assert played[0] == played[1] == 4
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "value_loss"), CASES)
+def test_rewards_of_any_size_are_learned_from_alike(name, value_loss):
+  algorithm, learned = algorithms.get(name), []
+  # Powers of two round nothing, so that each number must be the same.
+  for pay in (1.0, 2.0**10, 2.0**-10):
+    config = small(
+      name,
+      env_id="JaxseqTest-PaidByValues",
+      env_options={"limit": 5, "pay": pay},
+      value_loss=value_loss,
+      reward_normalization="returns",
+    )
+    runner = algorithm.init(config, jax.random.key(0))
+    learned.append(algorithm.train(config, runner, 4)[0].variables)
+  for other in learned[1:]:
+    toy.equal(other, learned[0], rtol=1e-4, atol=1e-5)
+
+
 def _rescaled(x):
   return np.sign(x) * (np.sqrt(abs(x) + 1) - 1) + 1e-3 * x
 
