@@ -29,6 +29,8 @@ FULL = configuration.updated(
   data_options=own_data.of_loader("forecast_table", missing="refuse"),
   input_length=48,
   horizons=(24,),
+  early_stopping=None,
+  chunks_per_evaluation=1,
 )
 get_config = variants.Variants(
   full=FULL,

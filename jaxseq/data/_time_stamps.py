@@ -20,6 +20,7 @@ _DATE = re.compile(
 )
 # A date without signs, also of a column that became floats.
 _COMPACT = re.compile(r"((?:18|19|20|21)[0-9]{2})([0-9]{2})([0-9]{2})(?:\.0*)?")
+_QUARTER = re.compile(r"([0-9]{4})-?Q([1-4])")
 # A time zone behind the minutes or seconds.
 _ZONE = re.compile(r"(?:Z|([+-])([0-9]{2})(?::?([0-9]{2}))?)$")
 # Dates of other signs: day, month and year, or year, month and day.
@@ -35,10 +36,15 @@ _FAR = 100
 
 
 def parse_date(word: str) -> np.datetime64:
-  """Reads a date and time such as 2024-01-31 23:59, in UTC if it has a zone."""
+  """Reads a date and time such as 2024-01-31 23:59, in UTC if it has a zone.
+
+  A month such as 2024-01, or a quarter such as 2024Q1, is its first day.
+  """
   text = word.strip().replace(" ", "T")
   compact = _COMPACT.fullmatch(text)
   text = "-".join(compact.groups()) if compact else text
+  if quarter := _QUARTER.fullmatch(text):
+    text = f"{quarter[1]}-{3 * int(quarter[2]) - 2:02d}"
   offset = np.timedelta64(0, "m")
   zone = _zone(text)
   if zone is not None:

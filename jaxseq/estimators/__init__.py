@@ -26,6 +26,7 @@ if TYPE_CHECKING:
   from jaxseq.estimators import item_rows as item_rows
   from jaxseq.estimators import letter_encoder as letter_encoder
   from jaxseq.estimators import next_item as next_item
+  from jaxseq.estimators import panel_rows as panel_rows
   from jaxseq.estimators import programs as programs
   from jaxseq.estimators import regressor as regressor
   from jaxseq.estimators import series_input as series_input

@@ -291,13 +291,14 @@ def check_names(
     )
 
 
-def build(cls: type[T], fields: Any, name: str) -> T:
+def build(cls: type[T], fields: Any, name: str, base: T | None = None) -> T:
   """Returns the dataclass or module of its JSON, see `_codec.encode`.
 
   Args:
     cls: the class, whose annotations say what the fields hold.
     fields: the JSON, from whoever wrote it.
     name: what it is called in messages.
+    base: has the fields that the JSON lacks, if not the defaults.
 
   Raises:
     ValueError: naming the field that is not as it should be.
@@ -306,7 +307,8 @@ def build(cls: type[T], fields: Any, name: str) -> T:
   for field in _codec.OF_MODULES:
     if field in fields and hasattr(cls, "parent"):
       raise _validate.error(name, field, "fields of a network")
-  return configuration.from_config_dict(cls, _codec.decode(fields), name=name)
+  fields = _codec.decode(fields)
+  return configuration.from_config_dict(cls, fields, name=name, base=base)
 
 
 def make_network(cls: type, fields: Any, contents: Contents, name: str) -> Any:

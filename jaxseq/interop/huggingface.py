@@ -35,6 +35,7 @@ from jaxseq._types import PyTree
 from jaxseq.interop import _entries
 from jaxseq.interop import _model_files
 from jaxseq.interop import _tensors
+from jaxseq.interop import _unread
 from jaxseq.interop import families
 from jaxseq.interop import peft_modules
 from jaxseq.interop import safetensors_file
@@ -114,6 +115,7 @@ class OpenedModel(NamedTuple):
     tensors: by their names in the files.
     modules: the names of tensors' modules in the transformers library that
       differ from those in the files, as pairs of a pattern and a replacement.
+    kind: `model_type` of config.json.
   """
 
   config: nn.NetworkConfig
@@ -121,16 +123,21 @@ class OpenedModel(NamedTuple):
   places: _tensors.Places
   tensors: dict[str, safetensors_file.Stored]
   modules: tuple[tuple[str, str], ...]
+  kind: str
 
 
 def open_model(
-  directory: str | os.PathLike, context: int | None = None
+  directory: str | os.PathLike,
+  context: int | None = None,
+  *,
+  quiet: bool = False,
 ) -> OpenedModel:
   """Opens a model's directory without reading its tensors.
 
   Args:
     directory: see `load`, as for `context` and errors.
     context: how many earlier elements full attention looks back at.
+    quiet: whether no warning about config.json or the context is logged.
   """
   directory = pathlib.Path(directory)
   path = directory / _model_files.CONFIG
@@ -148,7 +155,7 @@ def open_model(
     if ignored.fullmatch(name):
       del tensors[name]
   shapes = {name: tensor.shape for name, tensor in tensors.items()}
-  entries = _entries.Entries(contents, str(path), shapes, context)
+  entries = _entries.Entries(contents, str(path), shapes, context, quiet)
   entries.check_plain()
   entries.check(family.EMBEDDING, family.LAYERS)
   config, vocab_size = family.from_json(entries)
@@ -161,8 +168,10 @@ def open_model(
   for copy, name in copies.items():
     _drop_copy(tensors, copy, name, directory)
   places = family.places(config, entries)
+  if not quiet:
+    _unread.check(entries.unread, str(path))
   modules = getattr(family, "MODULES", ())
-  return OpenedModel(config, vocab_size, places, tensors, modules)
+  return OpenedModel(config, vocab_size, places, tensors, modules, kind)
 
 
 def save(
@@ -254,7 +263,7 @@ def _alone(config, vocab_size):
 
 def _alike(config, like, context):
   """Entries of the model of a directory, and what gives its places."""
-  opened = open_model(like, context)
+  opened = open_model(like, context, quiet=True)
   other = opened.config
   # What changes neither parameters nor what is computed.
   fields = {

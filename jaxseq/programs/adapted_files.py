@@ -118,6 +118,7 @@ def write_pretrained(
   base: str,
   config: nn.NetworkConfig,
   variables: Mapping[str, PyTree],
+  context: int | None = None,
 ) -> None:
   """Writes a pretrained model with other weights, for any reader of the base.
 
@@ -126,9 +127,10 @@ def write_pretrained(
     base: the directory of the model.
     config: of the network.
     variables: of the network.
+    context: of the network, see `huggingface.load`.
   """
   directory = place / PRETRAINED
-  huggingface.save(directory, config, variables, like=base)
+  huggingface.save(directory, config, variables, like=base, context=context)
   for pattern in _BESIDE:
     for path in pathlib.Path(base).glob(pattern):
       if path.is_file():

@@ -19,16 +19,19 @@ class Config(forecasting.Options, base.DataComparison):
     input_length: times of an input.
     horizons: times to forecast; every arm is trained for each of them.
     period: steps of a season, for the seasonal naive forecast.
+    shown: series and channels that forecasts.png shows, at most.
   """
 
   _: dataclasses.KW_ONLY
   input_length: int = 96
   horizons: tuple[int, ...] = (96, 192, 336, 720)
   period: int = 24
+  shown: int = 4
 
   def __post_init__(self):
     super().__post_init__()
     _validate.fields(self, positive=("input_length", "period"))
+    _validate.integer("shown", self.shown, 1, forecast_figures.MOST)
     if not self.horizons or min(self.horizons) < 1:
       raise _validate.error(
         "horizons", self.horizons, "at least one number, all of them 1 or more"

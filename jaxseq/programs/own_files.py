@@ -42,13 +42,21 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
   else:
     options = own_data.of_loader(data, **_OPTIONS.get(data, {}))
   if task == "forecast":
-    fields = {"input_length": 48, "horizons": (24,), "batch_size": 32}
+    fields = {
+      "input_length": 48,
+      "horizons": (24,),
+      "batch_size": 32,
+      "chunks_per_evaluation": 1,
+    }
     stack |= {"norm": "layer", "dropout": 0.1}
   elif task == "language_model":
-    fields = {"num_seeds": 1, "length": 128}
+    # Its validation part is long.
+    fields = {"num_seeds": 1, "length": 128, "chunks_per_evaluation": 5}
     if data == "text_files":
       fields["jump_every"] = 8
     stack = {"d_model": 192, "num_layers": 3}
+  elif task == "events":
+    fields = {"chunks_per_evaluation": 1}
   elif task == "segmentation":
     fields = {"batch_size": 2}
     stack = {"d_model": 32, "num_layers": 1, "dropout": 0.2}
@@ -72,7 +80,7 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
     network={"stack": stack, **pooling},
     optimizer={"learning_rate": 2e-3, "warmup_steps": 50},
     num_updates=1500,
-    chunks_per_evaluation=5,
+    early_stopping=None,
     arms={
       name: {
         "network": {
@@ -81,5 +89,5 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
       }
       for name in names
     },
-    **{"batch_size": 16, **fields},
+    **{"batch_size": 16, "chunks_per_evaluation": 2, **fields},
   )

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import dataclasses
 import itertools
 import pathlib
 from typing import Any
+from typing import Literal
 from typing import NamedTuple
 
 from absl import flags
@@ -45,18 +47,39 @@ class Served(NamedTuple):
   stop_tokens: tuple[int, ...]
 
 
-def load(path: pathlib.Path) -> Served:
+@dataclasses.dataclass(frozen=True)
+class Loading:
+  """Options of loading a model.
+
+  Attributes:
+    context: how many earlier elements full attention looks back at, see
+      `huggingface.load`; of pretrained models alone.
+    param_dtype: dtype of the parameters; of pretrained models alone.
+    quantize: whether weights are rounded to 8 bits, see `adapt.quantized`.
+  """
+
+  context: int | None = None
+  param_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+  quantize: bool = False
+
+  def __post_init__(self):
+    _validate.literals(self)
+
+
+def load(path: pathlib.Path, loading: Loading = Loading()) -> Served:
   """Loads a checkpoint of a language model.
 
   Args:
     path: a file of `jaxseq.models`, a directory that holds it, or one of a
       pretrained model.
+    loading: options.
 
   Raises:
-    ValueError: if there is no model, or none of a text.
+    ValueError: if there is no model, it is not a language model, or an option
+      is not one of such a model.
     OSError: if a file cannot be read.
   """
-  return of_model(path, read(path))
+  return of_model(path, read(path), loading)
 
 
 def read(path: pathlib.Path) -> models.Model | None:
@@ -71,7 +94,11 @@ def read(path: pathlib.Path) -> models.Model | None:
   return models.load(_file(path))
 
 
-def of_model(path: pathlib.Path, model: models.Model | None) -> Served:
+def of_model(
+  path: pathlib.Path,
+  model: models.Model | None,
+  loading: Loading = Loading(),
+) -> Served:
   """Returns what `load` does, of a model that has been read.
 
   Raises:
@@ -79,14 +106,22 @@ def of_model(path: pathlib.Path, model: models.Model | None) -> Served:
     OSError: as `load`.
   """
   if model is None:
-    return _pretrained(path, _described(path))
+    return _pretrained(path, _described(path), loading)
   if model.kind != "language":
     expected = "a model of language, or of recommendation"
     raise _validate.error("--checkpoint", model.kind, expected)
   codec = token_model.codec(model.preparation)
   if codec.tokenizer is None:
     _check_bytes(model.network.vocab_size)
-  return Served(model.network, model.variables, codec, ())
+  for name in ("context", "param_dtype"):
+    value = getattr(loading, name)
+    if value != getattr(Loading(), name):
+      expected = "no such option with a model that was trained here"
+      raise _validate.error(name, value, expected)
+  variables = model.variables
+  if loading.quantize:
+    variables = adapt.quantized.quantize(model.network, variables)
+  return Served(model.network, variables, codec, ())
 
 
 def _described(path):
@@ -116,10 +151,20 @@ def _file(path):
   return file
 
 
-def _pretrained(path, contents):
+def read_pretrained(path: pathlib.Path, loading: Loading) -> tuple[Any, Any]:
+  """Returns the network and variables of a model of transformers."""
+  config, variables = interop.huggingface.load(
+    path,
+    context=loading.context,
+    param_dtype=loading.param_dtype,
+    quantize=adapt.quantized.Config() if loading.quantize else None,
+  )
+  return interop.huggingface.make_network(config, variables), variables
+
+
+def _pretrained(path, contents, loading):
   """A model of the transformers library."""
-  config, variables = interop.huggingface.load(path)
-  network = interop.huggingface.make_network(config, variables)
+  network, variables = read_pretrained(path, loading)
   file = path / "tokenizer.json"
   if not file.is_file():
     _check_bytes(network.vocab_size)
@@ -317,7 +362,11 @@ def main(argv: Sequence[str] = ()) -> None:
       )
     else:
       _check_flags("language", serve_flags.OF_RECOMMENDATION)
-      served = with_states(of_model(path, model), flags.FLAGS.initial_states)
+      loading = Loading(
+        flags.FLAGS.context, flags.FLAGS.param_dtype, flags.FLAGS.quantize
+      )
+      served = of_model(path, model, loading)
+      served = with_states(served, flags.FLAGS.initial_states)
       directory = path if path.is_dir() else path.parent
       name = flags.FLAGS.name or directory.resolve().name
       app_served = make_app(served, name)

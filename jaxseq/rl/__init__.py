@@ -16,6 +16,7 @@ if TYPE_CHECKING:
   from jaxseq.rl import encoders as encoders
   from jaxseq.rl import envs as envs
   from jaxseq.rl import evaluate as evaluate
+  from jaxseq.rl import health as health
   from jaxseq.rl import layers as layers
   from jaxseq.rl import learning_histories as learning_histories
   from jaxseq.rl import losses as losses

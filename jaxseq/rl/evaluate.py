@@ -15,6 +15,7 @@ from jaxseq.rl import algorithms
 from jaxseq.rl import mixtures
 from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
+from jaxseq.rl.envs import teams
 from jaxseq.training.devices import device_mesh
 
 Array = jax.Array
@@ -103,7 +104,8 @@ def evaluate(
   """Plays one whole episode in each of `num_episodes` fresh environments.
 
   Only the first episode of each environment counts. Counting all episodes
-  that end within a given number of steps would favour the short ones.
+  that end within a given number of steps would favour the short ones. The
+  return of a game of several agents is the mean of theirs.
 
   Args:
     config: the configuration the policy was trained with.
@@ -130,6 +132,7 @@ def evaluate(
     limit = player.env_params.max_steps_in_episode
   key_start, key_play = jax.random.split(key)
   num_trials = getattr(player.env, "num_trials", 0)
+  num_agents = getattr(player.env, "num_agents", 1)
 
   def step(played, key):
     world, trial_returns = played.state
@@ -138,8 +141,9 @@ def evaluate(
       trial = taken.trial[:, None] == jnp.arange(num_trials)
       reward = jnp.where(played.complete, 0, taken.reward)[:, None]
       trial_returns = trial_returns + jnp.where(trial, reward, 0)
-    ended = taken.terminated | taken.truncated
-    return (world, trial_returns), taken.reward, ended
+    reward = teams.team_mean(taken.reward, num_agents)
+    ended = (taken.terminated | taken.truncated)[::num_agents]
+    return (world, trial_returns), reward, ended
 
   world = device_mesh.spread_evenly(
     rollout.start(player, key_start, num_episodes, variables)

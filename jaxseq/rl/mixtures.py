@@ -177,11 +177,53 @@ def wrap(
 
 
 def batched(env: protocol.Env) -> tuple[Callable, Callable]:
-  """Returns `reset` and `step` of a whole batch, for a mixture its own."""
+  """Returns `reset` and `step` of a whole batch, for a mixture its own.
+
+  Those of a game of several agents, see `envs.teams`, take keys and states of
+  games, and actions of agents: a row each, those of one game side by side. All
+  else that they return has these rows.
+  """
   if isinstance(env, Mixture):
     return env.reset, env.step
   reset = jax.vmap(env.reset, in_axes=(0, None))
-  return reset, jax.vmap(env.step, in_axes=(0, 0, 0, None))
+  step = jax.vmap(env.step, in_axes=(0, 0, 0, None))
+  if not hasattr(env, "num_agents"):
+    return reset, step
+  return _of_agents(reset, step, env.num_agents)
+
+
+def _of_agents(reset, step, num_agents):
+  """`reset` and `step` of games, with a row for each agent."""
+
+  def cut(rows):
+    return jax.tree.map(lambda x: x.reshape(-1, num_agents, *x.shape[1:]), rows)
+
+  def join(agents):
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), agents)
+
+  def repeat(games):
+    return jax.tree.map(lambda x: jnp.repeat(x, num_agents, axis=0), games)
+
+  def reset_rows(keys, params):
+    observation, state = reset(keys, params)
+    return join(observation), state
+
+  def step_rows(keys, state, action, params):
+    observation, state, _, terminated, truncated, info = step(
+      keys, state, cut(action), params
+    )
+    final, reward = (
+      join(info.pop(n)) for n in ("final_observation", "rewards")
+    )
+    return (
+      join(observation),
+      state,
+      reward,
+      *repeat((terminated, truncated)),
+      {**repeat(info), "final_observation": final},
+    )
+
+  return reset_rows, step_rows
 
 
 def _join(blocks):

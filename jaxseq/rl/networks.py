@@ -23,10 +23,11 @@ from jaxseq._types import PyTree
 from jaxseq.rl import actions
 from jaxseq.rl import encoders
 from jaxseq.rl.envs import action_masks
+from jaxseq.rl.envs import teams
 
 Array = jax.Array
 # What a critic has of its own, see `ActorCritic`.
-Critic = Literal["shared", "stopped", "separate"]
+Critic = Literal["shared", "stopped", "separate", "central"]
 
 # The layers of the paper with S5.
 _PAPER = nn.StackConfig(
@@ -117,6 +118,21 @@ class Config:
       batch_norm="its statistics would tie environments to each other",
       bidirectional="acting sees no future",
     )
+
+
+# A GRU of 128 numbers, for agents that nobody has tuned.
+GENERAL = Config(
+  nn.StackConfig(
+    mixer="gru",
+    d_model=128,
+    num_layers=1,
+    norm="none",
+    activation="none",
+    residual=False,
+    final_norm=False,
+  ),
+  head_widths=(128,),
+)
 
 
 class Recurrent(linen.Module):
@@ -276,7 +292,9 @@ class ActorCritic(Recurrent):
     critic: "shared", both read the same encoder and memory; "stopped", no
       gradient of the values reaches these; "separate", the critic has an
       encoder and a memory of its own, and the states are a dictionary of
-      "actor" and "critic".
+      "actor" and "critic"; "central", these also read the state of a game of
+      several agents, the second part of an `envs.teams.Observation`. Where
+      there is no state, as for whoever acts alone, values are NaN.
   """
 
   critic: Critic = "shared"
@@ -286,14 +304,42 @@ class ActorCritic(Recurrent):
     self, features: Callable[..., tuple[Array, PyTree]], states: PyTree
   ) -> tuple[Distribution, Array, PyTree]:
     """Returns policy, values and memories."""
-    if self.critic != "separate":
+    if not self.is_apart:
       return super().outputs(features, states)
     x, actor = features(None if states is None else states["actor"])
     y, critic = features(
       None if states is None else states["critic"], prefix="critic_"
     )
     states = {"actor": actor, "critic": critic}
-    return self.policy(x), self.value(y), states
+    value = jnp.full(x.shape[:-1], jnp.nan) if y is None else self.value(y)
+    return self.policy(x), value, states
+
+  @linen.nowrap
+  def features(
+    self,
+    observation: PyTree,
+    states: PyTree,
+    reset: Array | None,
+    train: bool,
+    step: bool,
+    prefix: str = "",
+  ) -> tuple[Array | None, PyTree]:
+    """Returns what `Recurrent.features` returns, the actor's without `state`.
+
+    The critic's are None if it is central and there is no state.
+    """
+    if prefix and self.critic == "central":
+      if not isinstance(observation, teams.Observation):
+        return None, states
+      observation = teams.vector(observation)
+    elif isinstance(observation, teams.Observation):
+      observation = observation.own
+    return super().features(observation, states, reset, train, step, prefix)
+
+  @property
+  def is_apart(self) -> bool:
+    """Whether the critic has an encoder and a memory of its own."""
+    return self.critic in ("separate", "central")
 
   @linen.nowrap
   def initial_state(
@@ -303,7 +349,7 @@ class ActorCritic(Recurrent):
     variables: PyTree = None,
   ) -> PyTree:
     """Returns fresh memories, see `Recurrent.initial_state`."""
-    if self.critic != "separate":
+    if not self.is_apart:
       return super().initial_state(batch_shape, dtype, variables)
     fresh = {"actor": "memory", "critic": "critic_memory"}
     return {

@@ -20,6 +20,7 @@ from jaxseq.rl import actions
 from jaxseq.rl import networks
 from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import spaces
+from jaxseq.rl.envs import teams
 from jaxseq.training import optimizers
 
 Array = jax.Array
@@ -129,9 +130,15 @@ class Normalized:
       why = f"{COLLECTION!r} among them, to normalize observations by"
       raise _validate.error("variables", sorted(variables), why)
     observation, mask = action_masks.split(observation)
-    scaled = normalize(statistics, observation)
-    seen = jnp.where(jnp.array(self.is_number), scaled, observation)
-    seen = action_masks.join(seen, mask)
+    numbers = teams.vector(observation)
+    # Whoever acts alone has no state of the game after its own numbers.
+    size = numbers.shape[-1]
+    statistics = statistics._replace(
+      mean=statistics.mean[:size], variance=statistics.variance[:size]
+    )
+    scaled = normalize(statistics, numbers)
+    seen = jnp.where(jnp.array(self.is_number[:size]), scaled, numbers)
+    seen = action_masks.join(teams.like(observation, seen), mask)
     return self.network.apply(variables, seen, *args, **options)
 
   def initial_state(
@@ -153,12 +160,17 @@ def normalized(network: Any, env: Any, env_params: PyTree) -> Normalized:
   `rollout.environment` returns it, with its parameters.
   """
   space = action_masks.shown(env.observation_space(env_params))
+  num_state = 0
+  if getattr(env, "shows_state", False):
+    space, state = space.spaces["own"], space.spaces["state"]
+    num_state = spaces.flat_size(state)
   if isinstance(space, spaces.Dict):
     expected = "False: images are scaled by 255"
     raise _validate.error("normalize_observation", True, expected)
   is_number = spaces.is_number(env.shown_space(env_params)).tolist()
   size = spaces.flat_size(space)
-  return Normalized(network, (*is_number, *(False,) * (size - len(is_number))))
+  history = (False,) * (size - len(is_number))
+  return Normalized(network, (*is_number, *history, *(True,) * num_state))
 
 
 def after_update(
@@ -173,7 +185,8 @@ def after_update(
     skipped: optimizer steps of the update that have been left out, if such
       steps are: then nothing is added, nor what is not finite.
   """
-  merged = merge(statistics, action_masks.split(observation)[0])
+  seen, _ = action_masks.split(observation)
+  merged = merge(statistics, teams.vector(seen))
   if skipped is None:
     return merged
   whole = jnp.stack([jnp.isfinite(leaf).all() for leaf in merged]).all()

@@ -34,10 +34,9 @@ from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
 from jaxseq.rl.envs import _described_spaces
 from jaxseq.rl.envs import action_masks
+from jaxseq.rl.envs import registry
 from jaxseq.rl.envs import spaces
 
-# The environment of a policy that acts, see `envs.outside`.
-_OUTSIDE = "outside/"
 _SPACES = ("observation", "action", "shown")
 
 
@@ -137,7 +136,7 @@ class Trained:
     seen = self.seen
     seen = _seen(self.config) if seen is None else seen
     config = dataclasses.replace(
-      self.config, env_id=_OUTSIDE, env_options=seen, env_params=()
+      self.config, env_id=registry.OUTSIDE, env_options=seen, env_params=()
     )
     stack = config.network.stack
     if stack.rtrl:
@@ -301,7 +300,10 @@ def _decode(contents):
   config = described["config"]
   if isinstance(config, dict):
     described_file.check_sizes(config.get("network"), contents.tensors)
-  config = described_file.build(algorithms.get(name).Config, config, "config")
+  cls = algorithms.get(name).Config
+  # Files lack the fields that came after them.
+  base = algorithms.published(cls)
+  config = described_file.build(cls, config, "config", base)
   if normalization.COLLECTION in variables:
     statistics = variables[normalization.COLLECTION]
     described_file.check_names(statistics, normalization.Statistics._fields)

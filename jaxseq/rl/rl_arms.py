@@ -7,6 +7,7 @@ import functools
 import pathlib
 from typing import Any
 from typing import ClassVar
+from typing import Literal
 
 import jax
 
@@ -14,6 +15,8 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import algorithms
 from jaxseq.rl import evaluate
+from jaxseq.rl import health
+from jaxseq.rl.agents import common
 from jaxseq.rl.envs import spaces
 from jaxseq.training import errors
 from jaxseq.training import per_seed
@@ -34,6 +37,9 @@ class Config(arms.Arms):
     algorithm: name of the algorithm in `jaxseq.rl.algorithms`; an arm with a
       field `algorithm` has one of its own.
     agent: fields of the algorithm's `Config` that all arms share.
+    agent_defaults: the fields that neither the arms nor `agent` set: "general"
+      are the defaults of the algorithm's `Config`, "published" are those of the
+      experiments in its paper, `Config.published`.
     evaluation_episodes: episodes per seed in an evaluation.
     evaluation_greedy: whether evaluations take the most probable action.
     evaluations: further environments to evaluate the trained policies on, such
@@ -46,6 +52,7 @@ class Config(arms.Arms):
   _: dataclasses.KW_ONLY
   algorithm: str = "ppo"
   agent: arms.Fields = arms.EMPTY
+  agent_defaults: Literal["general", "published"] = "published"
   evaluation_episodes: int = arms.free(128)
   evaluation_greedy: bool = arms.free(False)
   evaluations: Mapping[str, Mapping[str, Any]] = arms.free(arms.EMPTY)
@@ -88,7 +95,7 @@ class Arm:
     """Returns what trains all seeds of the agent."""
     del beside
     algorithm, agent = algorithms.of(self.agent), self.agent
-    return seed_program.SeedProgram(
+    program = seed_program.SeedProgram(
       config,
       functools.partial(algorithm.init, agent),
       lambda runner, count: algorithm.train(agent, runner, count),
@@ -98,6 +105,9 @@ class Arm:
       steps_per_update=agent.steps_per_update,
       update_axis=1,
     )
+    if isinstance(agent, common.Config):
+      program.hooks = (health.Watch(agent),)
+    return program
 
   def report(
     self,
@@ -188,7 +198,11 @@ def agent_config(config: Config, arm: str) -> algorithms.Config:
   only = dataclasses.replace(config, arms={arm: fields})
   for place, held in (("agent", config.agent), (f"arms.{arm}", fields)):
     _check_fields(f"config.{place}", held, name)
-  agent = arms.merge(only, arm, algorithms.get(name).Config, "agent")
+  cls = algorithms.get(name).Config
+  base = None
+  if config.agent_defaults == "published":
+    base = algorithms.published(cls)
+  agent = arms.merge(only, arm, cls, "agent", base)
   skip = agent.skip_nonfinite or config.on_nonfinite == "skip"
   return dataclasses.replace(agent, skip_nonfinite=skip)
 

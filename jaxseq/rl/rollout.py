@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from typing import Any
+from typing import Literal
 from typing import NamedTuple
 
 import jax
@@ -18,9 +19,12 @@ from jaxseq.rl import wrappers
 from jaxseq.rl.envs import _described_spaces
 from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import registry
+from jaxseq.rl.envs import teams
 from jaxseq.training import _batching
 
 Array = jax.Array
+
+Agents = Literal["refused", "apart", "central"]
 
 # What the memories after all steps of a rollout may take.
 _KEPT_BYTES = 2**28
@@ -28,6 +32,8 @@ _KEPT_BYTES = 2**28
 
 class World(NamedTuple):
   """A batch of environments with the policy's memory of them.
+
+  The agents of a game, see `envs.teams`, are a row each of all but its state.
 
   Attributes:
     env_state: environment states, leading axis num_envs; of a mixture, a tuple
@@ -90,6 +96,7 @@ def environment(
   *,
   as_images: bool = False,
   previous_action: str = "zeros",
+  agents: Agents = "refused",
 ) -> tuple[protocol.Env, PyTree]:
   """Returns the environment that agents see, and its parameters.
 
@@ -100,6 +107,8 @@ def environment(
     as_images: whether images stay images, several of them together if the
       environment has a `frame_stack`; they are flattened otherwise.
     previous_action: see `wrappers.FlattenHistory`.
+    agents: how a game of several agents is seen, see `envs.teams`: "refused";
+      "apart", by each on its own; or "central", with the state for a critic.
 
   Returns:
     An environment with flat float32 observations that hold the previous
@@ -108,17 +117,20 @@ def environment(
     mixture of such environments; and the parameters to call it with.
 
   Raises:
-    ValueError: if the id, an option or a parameter is unknown, or if the
-      environment shows or pays something else than it declares.
+    ValueError: if the id, an option or a parameter is unknown, if the
+      environment shows or pays something else than it declares, if it is a
+      game of several agents and these are refused, or a central critic is asked
+      for where there is one player.
   """
-  return _environment(
-    registry.replaced(), env_id, options, params, as_images, previous_action
-  )
+  show = as_images, previous_action, agents
+  return _environment(registry.replaced(), env_id, options, params, *show)
 
 
 # The result is cached, so it must hold arrays, never tracers of a caller.
 @functools.cache
-def _environment(replaced, env_id, options, params, as_images, previous_action):
+def _environment(
+  replaced, env_id, options, params, as_images, previous_action, agents
+):
   """The environment for as long as none takes the place of another one."""
   del replaced
   with jax.ensure_compile_time_eval():
@@ -126,10 +138,28 @@ def _environment(replaced, env_id, options, params, as_images, previous_action):
   _check(env_id, env, env_params)
   with jax.ensure_compile_time_eval():
     show = wrappers.images if as_images else wrappers.flat
+    if hasattr(env, "num_agents"):
+      show = _show_agents(env_id, as_images, agents)
+    elif agents == "central" and not env_id.startswith(registry.OUTSIDE):
+      expected = f"'separate': {env_id} is played by one agent"
+      raise _validate.error("critic", agents, expected)
     env = mixtures.wrap(
       env, lambda e: wrappers.EpisodeStatistics(show(e, previous_action))
     )
   return env, env_params
+
+
+def _show_agents(env_id, as_images, agents):
+  """What makes vectors of a game's observations."""
+  if agents == "refused":
+    expected = "an environment of one player: PPO and PQN play several agents"
+    raise _validate.error("env_id", env_id, expected)
+  if as_images:
+    expected = f"None: the agents of {env_id} are shown vectors"
+    raise _validate.error("network.encoder", "one of images", expected)
+  return functools.partial(
+    wrappers.AgentHistory, shows_state=agents == "central"
+  )
 
 
 def unwrapped(
@@ -154,8 +184,13 @@ def _check(env_id, env, env_params):
     with jax.ensure_compile_time_eval():
       members = [env.member(i, env_params) for i in range(len(env.envs))]
     for index, member in enumerate(members):
+      if hasattr(member[0], "num_agents"):
+        expected = "environments of one player in a mixture"
+        raise _validate.error(f"{env_id}[{index}]", "several agents", expected)
       _check(f"{env_id}[{index}]", *member)
     return
+  if hasattr(env, "num_agents"):
+    env = teams.FirstAgent(env)
   # First without what hides some of it, which relies on the declared space.
   inner = wrappers.innermost(env)
   if inner is not env:
@@ -206,7 +241,8 @@ def start(
   """
   world = begin(player, key, num_envs)
   # Fresh memories are in the state that a reset would put them in.
-  memory = player.network.initial_state((num_envs,), variables=variables)
+  rows = world.reset.shape
+  memory = player.network.initial_state(rows, variables=variables)
   return world._replace(memory=memory)
 
 
@@ -221,7 +257,8 @@ def begin(player: Player, key: Array, num_envs: int) -> World:
   reset, _ = mixtures.batched(player.env)
   keys = jax.random.split(key, num_envs)
   observation, env_state = reset(keys, player.env_params)
-  return World(env_state, observation, jnp.zeros((num_envs,), bool), ())
+  rows = num_envs * getattr(player.env, "num_agents", 1)
+  return World(env_state, observation, jnp.zeros((rows,), bool), ())
 
 
 def step(
@@ -251,7 +288,7 @@ def step(
 def _step(player, variables, world, key, greedy):
   """The world after a step, its transitions, and their last observations."""
   env, env_params, network = player
-  num_envs = world.reset.shape[0]
+  num_envs = world.reset.shape[0] // getattr(env, "num_agents", 1)
   key_action, key_env = jax.random.split(key)
   policy, value, memory = network.apply(
     variables, world.observation, world.memory, world.reset, method="step"

@@ -156,8 +156,7 @@ class Task:
       figures=self.figures,
       **options,
     )
-    if config.early_stopping:
-      ready.rule(config.early_stopping)
+    ready.rule(config.early_stopping)
     return ready
 
   def arms(

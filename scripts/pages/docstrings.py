@@ -1,9 +1,9 @@
 """Docstrings as they are at run time: an extension of Griffe.
 
-Griffe reads sources and imports nothing. Three things are not in them as it
+Griffe reads sources and imports nothing. Four things are not in them as it
 looks for them: docstrings that decorators of `jaxseq.mixers.contract` complete,
-comments above a module's constants, and public names of what a private module
-defines.
+comments above a module's constants, functions that another one makes for an
+agent, and public names of what a private module defines.
 """
 
 import copy
@@ -15,6 +15,8 @@ from typing import Any
 import griffe
 
 _REGISTRY = "jaxseq._registry.Registry"
+# How the values of an agent's functions begin.
+_MADE = "_agent.", "common.make_train("
 
 
 class Completed(griffe.Extension):
@@ -28,6 +30,8 @@ class Completed(griffe.Extension):
         continue
       if member.is_attribute and member.docstring is None:
         _take_comment(mod, member)
+        if str(member.value).startswith(_MADE):
+          _take_made(mod, member)
       elif mod.path.startswith("jaxseq.mixers."):
         _take_completed(mod, member)
 
@@ -65,6 +69,13 @@ def _take_comment(module: griffe.Module, attribute: griffe.Attribute) -> None:
     number -= 1
   if lines:
     attribute.docstring = griffe.Docstring("".join(lines), parent=attribute)
+
+
+def _take_made(module: griffe.Module, attribute: griffe.Attribute) -> None:
+  """The docstring of a function that another one has made."""
+  made = getattr(importlib.import_module(module.path), attribute.name)
+  text = inspect.getdoc(made) or ""
+  attribute.docstring = griffe.Docstring(text, parent=attribute)
 
 
 def _take_completed(module: griffe.Module, member: griffe.Object) -> None:

@@ -182,6 +182,8 @@ def test_every_config_is_one_of_its_task(variant):
   config = configuration.from_config_dict(
     module.Config, own_files.get_config(variant)
   )
+  # What is kept of a run on people's own files is the best on validation.
+  assert config.early_stopping is None
   for arm in config.arms:
     module.TASK.arm_config(config, arm)
 

@@ -30,6 +30,11 @@ def test_modules_and_their_configurations():
 
 def test_a_comparison_names_the_algorithm():
   config = parse(agent={"gamma": 0.9, "num_envs": 8})
+  published = dict(ppo.Config.published)
+  assert rl_arms.agent_config(config, "a") == ppo.Config(
+    **published | {"gamma": 0.9, "num_envs": 8}
+  )
+  config = parse(agent_defaults="general", agent={"gamma": 0.9, "num_envs": 8})
   assert rl_arms.agent_config(config, "a") == ppo.Config(gamma=0.9, num_envs=8)
   config = parse(algorithm="r2d2", agent={"num_steps": 2})
   assert rl_arms.agent_config(config, "a") == r2d2.Config(num_steps=2)
@@ -46,8 +51,9 @@ def test_an_arm_has_an_algorithm_of_its_own():
     "other": {"algorithm": "r2d2", "burn_in": 20},
   }
   config = parse(arms=arms, agent={"num_envs": 8})
+  changed = {"gamma": 0.8, "num_epochs": 2, "num_envs": 8}
   assert rl_arms.agent_config(config, "old") == ppo.Config(
-    gamma=0.8, num_epochs=2, num_envs=8
+    **dict(ppo.Config.published) | changed
   )
   assert rl_arms.agent_config(config, "other") == r2d2.Config(
     burn_in=20, num_envs=8

@@ -112,16 +112,19 @@ def test_only_what_is_a_number_is_normalized(env_id, numbers, size):
 def test_the_network_sees_numbers_normalized_and_the_rest_as_it_is():
   variables = ppo.init(_NORMALIZED, jax.random.key(1)).variables
   network = ppo.player(_NORMALIZED).network
+  memory = network.initial_state((1,))
   observation = jnp.float32([[3.0, 5.0, 0.0, 1.0, 1.0]])
   statistics = normalization.Statistics(
     jnp.float32(64), jnp.full((5,), 2.0), jnp.full((5,), 4.0)
   )
   variables[normalization.COLLECTION] = statistics
-  _, value, _ = network.apply(variables, observation, (), None, method="step")
+  _, value, _ = network.apply(
+    variables, observation, memory, None, method="step"
+  )
   _, expected, _ = network.network.apply(
     {"params": variables["params"]},
     jnp.float32([[0.5, 1.5, 0.0, 1.0, 1.0]]),
-    (),
+    memory,
     None,
     method="step",
   )

@@ -250,6 +250,22 @@ def test_files_of_before_act_where_the_environment_is_registered(tmp_path):
   assert action in (0, 1)
 
 
+def test_fields_that_files_of_before_lack_are_those_of_then(tmp_path):
+  path = tmp_path / "agent.safetensors"
+  config = dataclasses.replace(
+    _CONFIG, critic="shared", reward_normalization="none"
+  )
+  runner = ppo.init(config, jax.random.key(0))
+  policies.save(path, config, runner.variables)
+  contents = described_file.read(path)
+  described = dict(contents.described)
+  fields = dict(described["config"])
+  for name in ("critic", "reward_normalization", "reward_scale"):
+    del fields[name]
+  described_file.write(path, described | {"config": fields}, contents.tree)
+  assert policies.load(path).config == config
+
+
 @pytest.mark.parametrize(
   "space",
   [

@@ -403,8 +403,9 @@ def _no_channel(names):
   """Says what to do about columns of words."""
   return (
     "A column of words is no channel: give the option ignore = "
-    f"{','.join(names[:_LISTED])!r}, or id or label; or make columns of 0 and "
-    "1 of its words first, as pandas.get_dummies does."
+    f"{','.join(names[:_LISTED])!r}, or an option that says what it holds "
+    "(id, label, series or known); or make columns of 0 and 1 of its words "
+    "first, as pandas.get_dummies does."
   )
 
 

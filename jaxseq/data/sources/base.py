@@ -62,7 +62,7 @@ class Source:
   # Forms of files, of which `read` reads the first unless told otherwise.
   forms: ClassVar[tuple[str, ...]] = ()
   # Fields that some kinds have.
-  channels = classes = targets = horizon = None
+  channels = classes = targets = horizon = series = None
 
   _: dataclasses.KW_ONLY
   reader: str | None = None

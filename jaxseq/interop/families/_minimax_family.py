@@ -27,11 +27,10 @@ _EPSILON = 1e-6
 
 def _options(entries, epsilon):
   del epsilon
-  entries.choice("sliding_window", (None,), None)
   kinds = _kinds(entries)
   attends = {}
   if "attention" in kinds:
-    attends = _decoder.attends(entries, 32, 8, rotary=1.0)
+    attends = _decoder.attends(entries, 32, 8, rotary=1.0, base=1e6)
   return {
     "mixer": "linear_attention",
     "prenorm": False,

@@ -19,11 +19,13 @@ import optax
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import actions
+from jaxseq.rl import mixtures
 from jaxseq.rl import networks
 from jaxseq.rl import normalization
 from jaxseq.rl import q_networks
 from jaxseq.rl import return_scale
 from jaxseq.rl import rollout
+from jaxseq.rl import wrappers
 from jaxseq.training import optimizers
 from jaxseq.training import recipes
 
@@ -45,9 +47,12 @@ class Config:
     normalize_observation: whether the network sees the numbers of observations
       less their mean, in standard deviations; see `normalization`. A replay
       keeps them as they are.
+    drop_observation: probability that an observation is hidden from the network
+      in training, see `wrappers.Dropped`; an evaluation shows all of them.
+      Statistics of observations take hidden numbers for 0.
     shows_action: whether the network sees the previous action beside each
       observation. An environment that tells it by itself still does.
-    num_envs: environments played side by side.
+    num_envs: environments played side by side; games, if several agents play.
     total_steps: environment steps of the whole run, over all environments;
       rounded down to whole updates.
     learning_rate: of Adam.
@@ -85,6 +90,7 @@ class Config:
   env_params: tuple[tuple[str, Any], ...] = ()
   network: networks.Config = networks.Config()
   normalize_observation: bool = False
+  drop_observation: float = 0.0
   shows_action: bool = True
   num_envs: int = 64
   total_steps: int = 15_000_000
@@ -109,7 +115,7 @@ class Config:
       self,
       positive=("num_envs", "total_steps"),
       above_zero=(*rates, "max_grad_norm", "adam_epsilon", "reward_scale"),
-      shares=("gamma",),
+      shares=("gamma", "drop_observation"),
     )
     _validate.literals(self)
     factor, stack = self.ssm_learning_rate_factor, self.network.stack
@@ -144,6 +150,11 @@ class Config:
       f"total_steps: got {total}, expected at least {least}, one update that"
       f" learns ({fields}). Lower {name}{too} to {most}, or raise total_steps."
     )
+
+  @property
+  def agents(self) -> rollout.Agents:
+    """How a game of several agents is seen, see `rollout.environment`."""
+    return "refused"
 
   @property
   def steps_per_update(self) -> int:
@@ -198,6 +209,17 @@ def exploration(config: Any, num_updates: Array) -> Array:
   return optax.linear_schedule(*bounds, span)(num_updates.astype(jnp.float32))
 
 
+def exploring(config: Any, num_updates: Array) -> dict[str, PyTree]:
+  """Returns the variables by which a network explores after so many updates.
+
+  There are none if the configuration has no fields of `Exploration`.
+  """
+  if not isinstance(config, Exploration):
+    return {}
+  epsilon = exploration(config, num_updates)
+  return {q_networks.EXPLORATION: {"epsilon": epsilon}}
+
+
 def player(
   config: Config,
   make: Callable[[actions.Spec], networks.Policy],
@@ -217,6 +239,7 @@ def player(
     config.env_params,
     as_images=config.network.encoder is not None,
     previous_action="zeros" if config.shows_action else "none",
+    agents=config.agents,
   )
   network = make(spec_of(env.action_space(env_params)))
   if config.normalize_observation:
@@ -224,22 +247,34 @@ def player(
   return rollout.Player(env, env_params, network)
 
 
-def q_player(config: Config, dueling: bool) -> rollout.Player:
-  """Returns the environment of a configuration and a Q-network to play it.
+def training_player(config: Config, player: rollout.Player) -> rollout.Player:
+  """Returns the player of training, of that of evaluation and policy files.
+
+  All agents learn from what it plays: `on_policy` and `off_policy` ask for it.
+  Its spaces are those of the other one, so that it has the same network.
+  """
+  chance = config.drop_observation
+  if not chance:
+    return player
+  env = mixtures.wrap(player.env, lambda env: wrappers.Dropped(env, chance))
+  return player._replace(env=env)
+
+
+def q_network(config: Any, spec: actions.Spec) -> q_networks.QNetwork:
+  """Returns a Q-network to play the environment of a configuration.
+
+  The configuration has the fields of `value_losses.Options`, and `dueling`.
 
   Raises:
-    ValueError: if the environment or an option is unknown, or if its action is
-      not one choice.
+    ValueError: if the action is not one choice.
   """
-
-  def make(spec):
-    if spec.kind != "categorical":
-      why = f"not {spec.kind} ones: a Q-network has one value for each"
-      expected = f"an environment with Discrete actions, {why}"
-      raise _validate.error("env_id", config.env_id, expected)
-    return q_networks.QNetwork(config.network, spec, dueling)
-
-  return player(config, make)
+  if spec.kind != "categorical":
+    why = f"not {spec.kind} ones: a Q-network has one value for each"
+    expected = f"an environment with Discrete actions, {why}"
+    raise _validate.error("env_id", config.env_id, expected)
+  return q_networks.QNetwork(
+    config.network, spec, config.dueling, config.support
+  )
 
 
 def start(
@@ -256,9 +291,7 @@ def start(
   world = rollout.begin(players, key_world, config.num_envs)
   observation = jax.tree.map(lambda x: x[:, None], world.observation)
   variables = {**players.network.init(key_network, observation), **beside}
-  memory = players.network.initial_state(
-    (config.num_envs,), variables=variables
-  )
+  memory = players.network.initial_state(world.reset.shape, variables=variables)
   return world._replace(memory=memory), variables, key_run
 
 
@@ -300,11 +333,13 @@ def override(config: C, overrides: Mapping[str, Any] | None) -> C:
   return changed
 
 
-def return_statistics(config: Config) -> return_scale.Statistics | None:
+def return_statistics(
+  config: Config, num_agents: int = 1
+) -> return_scale.Statistics | None:
   """Returns the statistics of returns before the first update, or None."""
   if config.reward_normalization == "none":
     return None
-  return return_scale.initial(config.num_envs)
+  return return_scale.initial(config.num_envs * num_agents)
 
 
 def scale_rewards(
@@ -337,18 +372,19 @@ def scale_rewards(
 def make_train(
   update: Callable[..., tuple[Any, dict[str, Array]]],
 ) -> Callable[..., tuple[Any, dict[str, Array]]]:
-  """Returns `train(config, runner, num_updates, overrides=None)`.
-
-  It makes so many updates of an agent, and returns the state of the run after
-  them, and the metrics of `update` stacked along a leading axis. Numbers of the
-  configuration that other ones are to stand for are its `overrides`, see
-  `override`. A program that has no more use for the old state should give its
-  buffers to the new one, or there are two replays:
-  `jax.jit(r2d2.train, static_argnums=(0, 2), donate_argnums=1)`.
-  """
+  """Returns `train(config, runner, num_updates, overrides=None)`."""
 
   @functools.partial(jax.jit, static_argnums=(0, 2))
   def train(config, runner, num_updates, overrides=None):
+    """Makes so many updates of an agent.
+
+    Returns the state of the run after them, and the metrics of `update` stacked
+    along a leading axis. Numbers of the configuration that other ones are to
+    stand for are the `overrides`, see `common.override`. A program that has no
+    more use for the old state should give its buffers to the new one, or there
+    are two replays:
+    `jax.jit(r2d2.train, static_argnums=(0, 2), donate_argnums=1)`.
+    """
     return jax.lax.scan(
       lambda runner, _: update(config, runner, overrides),
       runner,

@@ -141,6 +141,7 @@ def optimizer(config: Config) -> optax.GradientTransformation:
 
 def learner(config: Config, player: rollout.Player) -> rollout.Player:
   """Returns the player that learns: it sees where an episode was cut off."""
+  player = common.training_player(config, player)
   if not common.bootstraps(config, player):
     return player
   env = mixtures.wrap(player.env, _last_observation.LastObservation)

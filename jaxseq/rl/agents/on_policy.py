@@ -1,15 +1,8 @@
 """The base of agents that learn from what they have just played.
 
 An update plays a rollout, makes its advantages and returns, and goes over it in
-epochs of minibatches, each of whole environments. An algorithm adds its player
-and the loss of a minibatch:
-
-    @functools.partial(jax.jit, static_argnums=0)
-    def update(config, runner, overrides=None):
-      config = common.override(config, overrides)
-      return on_policy.update(config, player(config), runner, loss)
-
-as `ppo` and `pqn` do.
+epochs of minibatches, each of whole environments. An algorithm adds its network
+and the loss of a minibatch, of which `on_policy_agent` makes its functions.
 """
 
 from collections.abc import Callable
@@ -98,6 +91,11 @@ class Config(common.Config):
     self._check_total_steps("rollout_length")
 
   @property
+  def agents(self) -> rollout.Agents:
+    """How a game of several agents is seen: by each on its own."""
+    return "apart"
+
+  @property
   def steps_per_update(self) -> int:
     """Environment steps between updates."""
     return self.num_envs * self.rollout_length
@@ -180,9 +178,11 @@ def init(
       the network: under one learning rate and one gradient norm. The others
       stay as they are.
   """
+  player = common.training_player(config, player)
   world, variables, key_run = common.start(config, player, key, beside)
   opt_state = _optimizer(config).init(variables)
-  returns = common.return_statistics(config)
+  num_agents = getattr(player.env, "num_agents", 1)
+  returns = common.return_statistics(config, num_agents)
   return RunnerState(
     variables, opt_state, world, key_run, jnp.int32(0), returns
   )
@@ -204,12 +204,14 @@ def update(
     are means over the `episodes` episodes that ended in the rollout, NaN if
     there were none; those of the loss are means over minibatches; `grad_norm`
     is that before clipping; `explained_variance` is that of the returns by the
-    values; `env_steps` counts all steps so far.
+    values; `target_rms` and `value_rms` are the root mean squares of both;
+    `env_steps` counts all steps so far.
 
   Raises:
     UserError: (a ValueError) the devices of a mesh do not divide the number
       of the environments of a minibatch.
   """
+  player = common.training_player(config, player)
   runner = runner._replace(world=device_mesh.spread_evenly(runner.world))
   key, key_rollout, key_learn = jax.random.split(runner.key, 3)
   world, batch, returns, scaled = _play(config, player, runner, key_rollout)
@@ -225,9 +227,13 @@ def update(
     variables = {**variables, name: seen}
   num_updates = runner.num_updates + 1
   metrics |= common.episode_metrics(taken) | scaled
+  # All agents of a game end an episode together.
+  metrics["episodes"] //= getattr(player.env, "num_agents", 1)
   metrics["explained_variance"] = policy.explained_variance(
     taken.value, batch.returns
   )
+  metrics["value_rms"] = jnp.sqrt(jnp.square(taken.value).mean())
+  metrics["target_rms"] = jnp.sqrt(jnp.square(batch.returns).mean())
   metrics["env_steps"] = num_updates * config.steps_per_update
   world = device_mesh.spread_evenly(world)
   runner = RunnerState(variables, opt_state, world, key, num_updates, returns)
@@ -279,8 +285,9 @@ def _learn(config, network, runner, batch, loss, key):
   """Runs all epochs over one batch: a single loop over its minibatches."""
   optimizer = _optimizer(config)
   keys = jax.random.split(key, config.num_epochs)
-  order = functools.partial(jax.random.permutation, x=config.num_envs)
-  orders = jax.vmap(order)(keys).reshape(-1, config.minibatch_size)
+  rows = runner.world.reset.shape[0]
+  order = functools.partial(jax.random.permutation, x=rows)
+  orders = jax.vmap(order)(keys).reshape(-1, rows // config.num_minibatches)
   # A minibatch has environments of all devices. A rollout is small beside what
   # the gradient keeps, so that each device gets all of it, once.
   batch = device_mesh.replicate(batch)
@@ -326,10 +333,10 @@ def replay(
     variables: of the network.
     batch: of whole environments.
     read: from the policy, its values and the actions taken, all with the axes
-      (num_envs, time), to numbers of each step.
+      (num_envs, time), to a tree of arrays with these axes first.
 
   Returns:
-    What `read` returns, (num_envs, time).
+    What `read` returns, axes (num_envs, time, ...).
   """
 
   def run(memory, segment):
@@ -352,7 +359,7 @@ def replay(
     return jnp.moveaxis(x.reshape(len(x), -1, length, *x.shape[2:]), 1, 0)
 
   def join(x):
-    return jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1)
+    return jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, *x.shape[3:])
 
   segments = jax.tree.map(cut, sequence)
   _, outputs = jax.lax.scan(jax.checkpoint(step), memory, segments)

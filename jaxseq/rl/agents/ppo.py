@@ -17,16 +17,18 @@ value of its last observation. PPO is from Schulman et al., arXiv:1707.06347.
 
 from collections.abc import Mapping
 import dataclasses
-import functools
+import types
+from typing import Any
 from typing import ClassVar
+from typing import Literal
 
 import jax
 
 from jaxseq import _validate
 from jaxseq.rl import networks
 from jaxseq.rl import rollout
-from jaxseq.rl.agents import common
 from jaxseq.rl.agents import on_policy
+from jaxseq.rl.agents import on_policy_agent
 from jaxseq.rl.losses import policy
 
 Array = jax.Array
@@ -37,6 +39,12 @@ RunnerState = on_policy.RunnerState
 class Config(on_policy.Config):
   """Everything that a training run depends on, except its key.
 
+  The defaults learn from rewards of any size, with or without need of a
+  memory, on a laptop: see docs/results/in_context_rl.md. `published` has those
+  of Lu et al.:
+
+      ppo.Config(**{**ppo.Config.published, "env_id": "CountRecallEasy"})
+
   Attributes, beside those of `on_policy.Config`:
     clip: range of the probability ratio, and of the value if `clip_value`.
     clip_value: whether the value loss is clipped.
@@ -44,7 +52,8 @@ class Config(on_policy.Config):
     value_coef: weight of the value loss.
     entropy_coef: weight of the entropy bonus.
     critic: whether the values share the policy's memory, see
-      `networks.ActorCritic`.
+      `networks.ActorCritic`. Where several agents play, "central" is MAPPO, and
+      any other one is IPPO, see `envs.teams`.
   """
 
   traced: ClassVar[tuple[str, ...]] = (
@@ -54,12 +63,39 @@ class Config(on_policy.Config):
     "entropy_coef",
   )
 
+  published: ClassVar[Mapping[str, Any]] = types.MappingProxyType(
+    {
+      "network": networks.Config(),
+      "num_envs": 64,
+      "total_steps": 15_000_000,
+      "learning_rate": 5e-5,
+      "learning_rate_schedule": "constant",
+      "reward_normalization": "none",
+      "rollout_length": 1024,
+      "num_epochs": 30,
+      "num_minibatches": 8,
+      "gae_lambda": 1.0,
+      "entropy_coef": 0.0,
+      "critic": "shared",
+    }
+  )
+
+  network: networks.Config = networks.GENERAL
+  num_envs: int = 16
+  total_steps: int = 1_000_000
+  learning_rate: float = 2e-3
+  learning_rate_schedule: Literal["constant", "linear"] = "linear"
+  reward_normalization: Literal["none", "returns"] = "returns"
+  rollout_length: int = 128
+  num_epochs: int = 4
+  num_minibatches: int = 4
+  gae_lambda: float = 0.95
   clip: float = 0.2
   clip_value: bool = True
   normalize_advantage: bool = True
   value_coef: float = 1.0
-  entropy_coef: float = 0.0
-  critic: networks.Critic = "shared"
+  entropy_coef: float = 0.01
+  critic: networks.Critic = "separate"
 
   def __post_init__(self):
     super().__post_init__()
@@ -69,57 +105,15 @@ class Config(on_policy.Config):
       not_negative=("value_coef", "entropy_coef"),
     )
 
-
-def player(config: Config) -> rollout.Player:
-  """Returns the environment of a configuration and the network to play it.
-
-  Raises:
-    ValueError: if the environment or an option is unknown, if the policy has
-      no head for its action space, or if trials are asked for where episodes
-      have none.
-  """
-  network = functools.partial(
-    networks.ActorCritic, config.network, critic=config.critic
-  )
-  return on_policy.check_trials(config, common.player(config, network))
+  @property
+  def agents(self) -> rollout.Agents:
+    """How a game of several agents is seen: with its state for the critic."""
+    return "central" if self.critic == "central" else super().agents
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def init(config: Config, key: Array) -> RunnerState:
-  """Returns the state before the first update; raises what `player` raises.
-
-  Compiled on its own: jit it apart from `train`.
-  """
-  return on_policy.init(config, player(config), key)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def update(
-  config: Config,
-  runner: RunnerState,
-  overrides: Mapping[str, Array] | None = None,
-) -> tuple[RunnerState, dict[str, Array]]:
-  """Plays one rollout and learns from it.
-
-  Args:
-    config: the configuration.
-    runner: the state before the update.
-    overrides: numbers in place of those of the configuration, see
-      `common.override`.
-
-  Returns:
-    The new state and a dict of scalars, see `on_policy.update`, with those of
-    `losses.policy.ppo` and the `loss`.
-
-  Raises:
-    UserError: (a ValueError) the devices of a mesh do not divide the number
-      of the environments of a minibatch.
-  """
-  config = common.override(config, overrides)
-  return on_policy.update(config, player(config), runner, loss)
-
-
-train = common.make_train(update)
+def _network(config, spec):
+  """The network for actions of this kind."""
+  return networks.ActorCritic(config.network, spec, critic=config.critic)
 
 
 def loss(
@@ -147,3 +141,10 @@ def loss(
     normalize_advantage=config.normalize_advantage,
   )
   return total, metrics | {"loss": total}
+
+
+_agent = on_policy_agent.make(_network, loss)
+player = _agent.player
+init = _agent.init
+update = _agent.update
+train = _agent.train

@@ -30,18 +30,20 @@ from jaxseq.rl.agents import _r2d2_loss
 from jaxseq.rl.agents import _sequence_rollout
 from jaxseq.rl.agents import common
 from jaxseq.rl.agents import off_policy
+from jaxseq.rl.agents import value_losses
 from jaxseq.rl.replay import sequences
 
 Array = jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(off_policy.Config, common.Exploration):
+class Config(off_policy.Config, common.Exploration, value_losses.Options):
   """Everything that a training run depends on, except its key.
 
   The environment must have a `Discrete` action space.
 
-  Attributes, beside those of `off_policy.Config` and `common.Exploration`:
+  Attributes, beside those of `off_policy.Config`, `common.Exploration` and
+  `value_losses.Options`:
     dueling: whether values and advantages have a head each.
     targets: "n_step", or "lambda" for Peng's Q(lambda).
     num_steps: n of the n-step targets.
@@ -52,7 +54,8 @@ class Config(off_policy.Config, common.Exploration):
     importance_exponent: how much of that bias the loss takes back.
     priority_max_share: weight of a sequence's greatest error against the mean.
     rescale_values: whether the network's values are on the scale of
-      `losses.td.rescale`, which fits rewards of any size.
+      `losses.td.rescale`, which fits rewards of any size; `value_range` is then
+      on that scale, too.
   """
 
   dueling: bool = True
@@ -72,6 +75,10 @@ class Config(off_policy.Config, common.Exploration):
   def __post_init__(self):
     off_policy.Config.__post_init__(self)
     common.Exploration.__post_init__(self)
+    value_losses.Options.__post_init__(self)
+    if self.value_loss == "c51" and self.targets == "lambda":
+      expected = "'squared' or 'hl_gauss' with targets='lambda'"
+      raise _validate.error("value_loss", self.value_loss, expected)
     _validate.fields(
       self,
       positive=("num_steps", "target_period"),
@@ -118,7 +125,8 @@ def player(config: Config) -> rollout.Player:
     ValueError: if the environment or an option is unknown, or if its action is
       not one choice.
   """
-  return common.q_player(config, config.dueling)
+  network = functools.partial(common.q_network, config)
+  return common.player(config, network)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -170,8 +178,9 @@ def update(
     are means over the `episodes` episodes that ended, NaN if there were none;
     `loss`, `td_error` (mean size), `q_value` (of what was done, on the
     network's scale) and `grad_norm` (before clipping) are means over
-    minibatches, NaN before the first optimizer step; `epsilon` is that of this
-    update; `env_steps` counts all steps so far.
+    minibatches, NaN before the first optimizer step, and so is `value_clipped`
+    of `value_losses.Options`; `epsilon` is that of this update; `env_steps`
+    counts all steps so far.
   """
   config = common.override(config, overrides)
   key, key_play, key_learn = jax.random.split(runner.key, 3)

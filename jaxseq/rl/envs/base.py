@@ -291,8 +291,18 @@ class Environment(Jitted):
       )
     return space.n
 
+  def _check_action(self, action, params):
+    """Checks the shape of an action, or of the actions of all agents."""
+    space, count = self.action_space(params), getattr(self, "num_agents", None)
+    if count is None:
+      return spaces.check("action", space, action)
+    if jnp.shape(action)[:1] != (count,):
+      expected = f"an action of each of {count} agents"
+      raise _validate.error("action", f"shape {jnp.shape(action)}", expected)
+    return spaces.check("action of an agent", space, action[0])
+
   def _advance(self, words, state, action, params):
-    spaces.check("action", self.action_space(params), action)
+    self._check_action(action, params)
     state, reward = self.advance(words, state, action, params)
     # As everywhere in gymnax, gradients do not flow through the dynamics.
     state = jax.lax.stop_gradient(state)

@@ -107,7 +107,7 @@ class Foreign(base.Environment):
     self, key: jax.Array, state: State, action: PyTree, params: PyTree
   ) -> tuple[PyTree, State, jax.Array, jax.Array, dict[str, PyTree]]:
     """Plays one step without time limit and reset, as gymnax names it."""
-    spaces.check("action", self.action_space(params), action)
+    self._check_action(action, params)
     played = self.play(key, state.task_state, action)
     # As everywhere in gymnax, gradients do not flow through the dynamics.
     observation, after = jax.lax.stop_gradient(

@@ -25,6 +25,7 @@ class Env(Protocol):
       num_trials      trials of an episode
       num_steps       most steps of an episode that no time limit cuts off
       check_params    a function that raises if it cannot be played with some
+      num_agents      agents of a game that several play, see `envs.teams`
 
   and `info` of a step may have
 

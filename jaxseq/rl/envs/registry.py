@@ -121,6 +121,9 @@ LIBRARIES = _registry.Registry(
 )
 
 
+# What the id of a policy's environment begins with when it acts elsewhere.
+OUTSIDE = "outside/"
+
 # Those among them that are none: what is behind their slash is no name there.
 _NO_LIBRARIES = ("outside", "view")
 

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
+  from jaxseq.rl.wrappers import agents as agents
   from jaxseq.rl.wrappers import base as base
   from jaxseq.rl.wrappers import checked as checked
   from jaxseq.rl.wrappers import history as history
   from jaxseq.rl.wrappers import statistics as statistics
   from jaxseq.rl.wrappers import views as views
+  from jaxseq.rl.wrappers.agents import AgentHistory as AgentHistory
   from jaxseq.rl.wrappers.base import Physics as Physics
   from jaxseq.rl.wrappers.base import Wrapper as Wrapper
   from jaxseq.rl.wrappers.base import innermost as innermost
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
   from jaxseq.rl.wrappers.statistics import StatisticsState as StatisticsState
   from jaxseq.rl.wrappers.views import Delay as Delay
   from jaxseq.rl.wrappers.views import DelayState as DelayState
+  from jaxseq.rl.wrappers.views import Dropped as Dropped
   from jaxseq.rl.wrappers.views import Flicker as Flicker
   from jaxseq.rl.wrappers.views import Noise as Noise
   from jaxseq.rl.wrappers.views import Shown as Shown

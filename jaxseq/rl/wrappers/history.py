@@ -63,7 +63,7 @@ class FlattenHistory(base.Wrapper):
       key, state, action, params
     )
     done = terminated | truncated
-    action = spaces.flatten(self.env.action_space(params), action)
+    action = self._flat_action(action, params)
     before = jnp.where(done, self._no_action(params), action)
     last = info["final_observation"], action, jnp.bool_(False)
     info = {**info, "final_observation": self._flatten(*last, params)}
@@ -88,6 +88,9 @@ class FlattenHistory(base.Wrapper):
     if self.previous_action != "first":
       return jnp.zeros((spaces.flat_size(space),), jnp.float32)
     return spaces.flatten(space, spaces.zeros(space))
+
+  def _flat_action(self, action: PyTree, params: PyTree) -> jax.Array:
+    return spaces.flatten(self.env.action_space(params), action)
 
   def _history_size(self, params: PyTree) -> int:
     """The number of entries behind the environment's own observation."""

@@ -138,6 +138,9 @@ def finish(
   # Before the table is shown: nobody may be there to see it.
   write(directory, written, failed)
   show()
+  for name, result in results.items():
+    if "kept" in result:
+      print(f"{name}: {result['kept']}.")
   arm = next(iter(made.values()))
   metric = arm.metric if isinstance(arm.metric, str) else arm.metric[0]
   if arm.part == "test":

@@ -137,7 +137,8 @@ def train_program(
     NotFinite: numbers of all seeds of all arms have become NaN or infinite.
   """
   keep = config.keep_checkpoints
-  rows = {"tensorboard": config.tensorboard, "hooks": arms.hooks(config)}
+  hooks = [*arms.hooks(config), *program.hooks]
+  rows = {"tensorboard": config.tensorboard, "hooks": hooks}
   if len(directories) == 1:
     place = directories[0]
     checkpoints = checkpoint.Checkpointer(

@@ -11,6 +11,7 @@ import jax
 from jaxseq._types import PyTree
 from jaxseq.training import _early_stopping
 from jaxseq.training import finite
+from jaxseq.training import scalars
 from jaxseq.training.comparison import arms
 from jaxseq.training.devices import placement
 
@@ -36,6 +37,7 @@ class SeedProgram:
   evaluate_every: int | None = None
   # A loss or gradient that is not finite makes parameters so in the same chunk.
   losses: Sequence[str] = ()
+  hooks: Sequence[scalars.Hook] = ()
   rule: _early_stopping.Rule | None = None
 
   def __init__(

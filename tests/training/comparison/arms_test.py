@@ -57,6 +57,32 @@ def test_merging():
 
 
 @pytest.mark.parametrize(
+  ("override", "message"),
+  [
+    ("arms=ffm", "config.arms: got 'ffm' (str), expected a mapping. "),
+    (
+      "arms.gru=ffm",
+      "config: arms.gru: got 'ffm', expected a mapping of the fields in which "
+      "it differs. ",
+    ),
+  ],
+)
+def test_the_name_of_a_mixer_for_arms_shows_how_to_set_it(
+  tmp_path, override, message
+):
+  (tmp_path / "file.py").write_text(
+    "get_config = lambda: {'arms': "
+    "{'gru': {'network': {'d': [1], 'stack': {'mixer': 'gru'}}}}}"
+  )
+  with pytest.raises(errors.UserError) as caught:
+    configuration.load(str(tmp_path / "file.py"), [override], arms.Arms)
+  field = "--config.arms.gru.network.stack.mixer=gru"
+  assert (
+    str(caught.value) == f"{message}Set what is in it one by one, as {field}"
+  )
+
+
+@pytest.mark.parametrize(
   ("fields", "message"),
   [
     ({"rtae": 1}, "config.agent has no field 'rtae' (did you mean"),
@@ -142,8 +168,10 @@ def test_train_and_restore(tmp_path, monkeypatch):
     tensorboard=False,
   )
 
+  watched = []
+
   def program(num_updates):
-    return seed_program.SeedProgram(
+    made = seed_program.SeedProgram(
       config,
       _init,
       _train,
@@ -151,6 +179,8 @@ def test_train_and_restore(tmp_path, monkeypatch):
       examples="",
       num_updates=num_updates,
     )
+    made.hooks = (lambda directory, step, row: watched.append(step),)
+    return made
 
   with pytest.raises(
     errors.UserError, match="holds no checkpoint: train first"
@@ -175,6 +205,7 @@ def test_train_and_restore(tmp_path, monkeypatch):
   assert [row[:3] for row in logged] == [
     ("a", step, "size") for step in (3, 6, 7)
   ]
+  assert watched == [3, 6, 7]
   # A longer run goes on from there.
   state = train(9)
   np.testing.assert_array_equal(state.n, [9, 9])

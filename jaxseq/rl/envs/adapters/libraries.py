@@ -16,6 +16,7 @@ from jaxseq import _validate
 from jaxseq.rl.envs import foreign
 from jaxseq.rl.envs import registry
 from jaxseq.rl.envs import spaces
+from jaxseq.rl.envs.adapters import jaxmarl_teams
 
 # Beyond the end of any episode.
 _NEVER = 2**30
@@ -296,30 +297,51 @@ def xminigrid(name: str, **options: Any) -> foreign.Foreign:
 
 @functools.cache
 def jaxmarl(
-  name: str, *, agent: str | None = None, **options: Any
+  name: str,
+  *,
+  agent: str | None = None,
+  players: str = "one",
+  team_reward: bool = False,
+  **options: Any,
 ) -> foreign.Foreign:
-  """Returns a view of an environment of JaxMARL for a single player.
+  """Returns a view of an environment of JaxMARL for one player, or for a team.
 
   Either one agent is played and the others choose uniformly at random, or one
   player plays all of them and earns the mean of what they earn: observations
   are then dictionaries by agent, and an action is a choice for each, in the
-  order of the library's `agents`. Rutherford et al., "JaxMARL",
+  order of the library's `agents`. Or each agent is a player, all of which share
+  a network, see `jaxmarl_teams`. Rutherford et al., "JaxMARL",
   arXiv:2311.10090.
 
   Args:
     name: one that `jaxmarl.make` knows, such as "MPE_simple_spread_v3".
     agent: which agent is played; None for all of them as one player.
-    **options: of the library's `make`.
+    players: "one", or "team" where each agent is a player.
+    team_reward: whether each player of a team earns the mean of what all earn.
+    **options: of the library's `make`; a `scenario` of SMAX by its name.
 
   Raises:
-    ValueError: there is no such environment or agent.
+    ValueError: there is no such environment or agent, or the agents of a team
+      have different spaces.
     ModuleNotFoundError: the package is not installed.
   """
+  _validate.choice("players", players, ("one", "team"))
   library = foreign.needs("JaxMARL", "jaxmarl")
+  if isinstance(options.get("scenario"), str):
+    smax = foreign.needs("JaxMARL", "jaxmarl.environments.smax.smax_env")
+    known = smax.MAP_NAME_TO_SCENARIO
+    _validate.choice("scenario", options["scenario"], tuple(known))
+    options["scenario"] = known[options["scenario"]]
   with jax.ensure_compile_time_eval():
     team = library.make(name, **options)
   limit = int(getattr(team, "max_steps", _NEVER))
   names = tuple(team.agents)
+  if players == "team":
+    if agent is not None:
+      raise _validate.error("agent", agent, "None: all agents of a team play")
+    return jaxmarl_teams.of_team(team, limit, team_reward)
+  if team_reward:
+    raise _validate.error("team_reward", True, "False without players='team'")
   if agent is not None:
     _validate.choice("agent", agent, names)
   played = names if agent is None else (agent,)
