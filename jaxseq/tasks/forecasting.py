@@ -190,11 +190,8 @@ class Forecaster(linen.Module):
     return jnp.concatenate(parts, axis=-1) if parts else None
 
   def _ahead(self, summary, along, count):
-    """Returns what the known values of each step add, (*batch, horizon, count).
-
-    It is a network of one hidden layer that all steps share. It reads a
-    summary of the window and the known values of the step.
-    """
+    """Returns the share of each step's known values, (*batch, horizon, count)."""
+    # One hidden layer that all steps share.
     width = self.config.stack.d_model
     hidden = linen.Dense(width, name="ahead_step")(along)
     hidden += linen.Dense(width, name="ahead_window")(summary)[..., None, :]

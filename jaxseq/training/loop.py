@@ -148,8 +148,8 @@ def run(
       _act(guard.failed, guard, None, None, None)
     if evaluate is not None and not done and rule and rule.automatic:
       # Of the beginning no row tells, which would have a step of its own.
-      told = jax.device_get(evaluate(state, step))
-      state = rule.keep(state, scalars.flatten(told))
+      metrics = jax.device_get(evaluate(state, step))
+      state = rule.keep(state, scalars.flatten(metrics))
     stopped = stop.requested()
     over = done and rule is not None and rule.stopped(state).all()
     while done < num_updates and not stopped and not over:

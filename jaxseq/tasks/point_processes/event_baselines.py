@@ -73,7 +73,7 @@ def _arrays(part: data.ArrayDataset) -> _Arrays:
 
 
 def _ends(arrays, horizon):
-  """When the observation of each sequence ended, not before its last event."""
+  """The end of each sequence's observation, not before its last event."""
   until = arrays.until
   until = np.full(len(arrays.lengths), horizon) if until is None else until
   return np.maximum(until, arrays.times.max(axis=1, initial=0))
