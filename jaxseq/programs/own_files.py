@@ -43,12 +43,14 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
     options = own_data.of_loader(data, **_OPTIONS.get(data, {}))
   if task == "forecast":
     fields = {
-      "input_length": 48,
+      "input_length": None,
+      "period": None,
+      "from_season": True,
       "horizons": (24,),
       "batch_size": 32,
       "chunks_per_evaluation": 1,
     }
-    stack |= {"norm": "layer", "dropout": 0.1}
+    stack = {"d_model": 32, "num_layers": 1, "norm": "layer", "dropout": 0.1}
   elif task == "language_model":
     # Its validation part is long.
     fields = {"num_seeds": 1, "length": 128, "chunks_per_evaluation": 5}
