@@ -217,7 +217,7 @@ class Forecaster(linen.Module):
     return jnp.concatenate(parts, axis=-1) if parts else None
 
   def _ahead(self, summary, along, count):
-    """Returns the share of each step's known values, (*batch, horizon, count)."""
+    """Returns what known values add to each step, (*batch, horizon, count)."""
     # One hidden layer that all steps share.
     width = self.config.stack.d_model
     hidden = linen.Dense(width, name="ahead_step")(along)
