@@ -288,7 +288,7 @@ class Entries:
 
   @property
   def has_context(self) -> bool:
-    """Whether full attention has asked for the context."""
+    """True once full attention has asked for the context."""
     return _CONTEXT in self.contents.names
 
   @property
