@@ -36,7 +36,7 @@ WITH_CODE = [
   if blocks(text) and not has_own_test(name)
 ]
 # Their code trains, decodes or compiles for more than five seconds.
-LONG = {
+LONG = {"README.md"} | {
   f"docs/{name}.md"
   for name in (
     "actions",
@@ -46,9 +46,11 @@ LONG = {
     "document_leaks",
     "estimators",
     "generation",
+    "flat_returns",
     "guides/newcomer",
     "guides/rl_engineer",
     "guides/ssm_researcher",
+    "index",
     "sparse_attention",
     "speculative",
     "structure",
