@@ -36,7 +36,7 @@ WITH_CODE = [
   if blocks(text) and not has_own_test(name)
 ]
 # Their code trains, decodes or compiles for more than five seconds.
-LONG = {"README.md"} | {
+LONG = {
   f"docs/{name}.md"
   for name in (
     "actions",
@@ -45,6 +45,7 @@ LONG = {"README.md"} | {
     "decoding",
     "document_leaks",
     "estimators",
+    "flat_returns",
     "generation",
     "flat_returns",
     "guides/newcomer",
@@ -55,7 +56,7 @@ LONG = {"README.md"} | {
     "speculative",
     "structure",
   )
-}
+} | {"README.md"}
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,10 @@ UPDATES = 100
 
 
 def _ppo(**fields):
-  fields = {"num_envs": 16, "rollout_length": 128} | fields
-  return ppo.Config(total_steps=UPDATES * 16 * 128, **fields)
+  fields = {"reward_normalization": "none", "critic": "shared"} | fields
+  config = ppo.Config(**fields)
+  steps = UPDATES * config.steps_per_update
+  return dataclasses.replace(config, total_steps=steps)
 
 
 def _learning(seeds=2):
@@ -53,7 +55,7 @@ def test_large_rewards_are_to_be_normalized_and_exploding_values_slowed(name):
   (text,) = health.warnings(_ppo(), metrics).values()
   assert "got 50 (seeds 1), expected at most 10: rewards are large" in text
   assert "Set reward_normalization='returns'" in text
-  assert "learning_rate = 5e-05" in text
+  assert "learning_rate = 0.002" in text
   normalized = _ppo(reward_normalization="returns")
   assert health.warnings(normalized, metrics) == {}
   metrics[name][1] = np.geomspace(1, 5000, UPDATES)
@@ -62,7 +64,7 @@ def test_large_rewards_are_to_be_normalized_and_exploding_values_slowed(name):
   assert "critic='separate'" in text
   separate = dataclasses.replace(normalized, critic="separate")
   (text,) = health.warnings(separate, metrics).values()
-  assert "Lower learning_rate = 5e-05; see" in text
+  assert "Lower learning_rate = 0.002; see" in text
 
 
 def test_one_large_update_is_no_reason_to_warn():
@@ -96,7 +98,7 @@ def test_a_critic_that_explains_nothing_is_told_after_half_of_the_run():
   metrics["explained_variance"][[0, 2], 20:] = -0.5
   (text,) = health.warnings(_ppo(), metrics).values()
   assert "got -0.5, the median of the last 25 updates (seeds 0, 2)" in text
-  assert "Lower learning_rate = 5e-05, or set critic='separate'" in text
+  assert "Lower learning_rate = 0.002, or set critic='separate'" in text
   first = {name: x[:, :49] for name, x in metrics.items()}
   assert health.warnings(_ppo(), first) == {}
   (text,) = health.warnings(pqn.Config(total_steps=10**7), metrics).values()
