@@ -29,6 +29,7 @@ FULL = configuration.updated(
   batch_size=16,
   early_stopping=None,
   chunks_per_evaluation=1,
+  from_shares=True,
 )
 get_config = variants.Variants(
   full=FULL,
@@ -40,6 +41,7 @@ get_config = variants.Variants(
     batch_size=16,
     early_stopping=None,
     chunks_per_evaluation=1,
+    from_shares=True,
   ),
   tiny=supervised.tiny(FULL, components=2),
 )

@@ -31,7 +31,7 @@ class EventModel(base.SequenceEstimator):
   """Marked temporal point processes: when is the next event, and which?
 
     model = EventModel().fit(times, marks)
-    model.predict(times_new, marks_new)["gap_expected"]
+    model.predict(times_new, marks_new)["gap_50%"]
 
   Args:
     OPTIONS
@@ -164,6 +164,7 @@ class EventModel(base.SequenceEstimator):
       self._recipe(),
       batch_size,
       components=self.components,
+      from_shares=True,
     )
 
 

@@ -237,14 +237,20 @@ class Forecaster(base.SequenceEstimator):
       self.model_.preparation.check_step("y: index", order.stamps)
     return base.Rows([values], ids=("0",), channels=names, ahead=ahead)
 
+  def _times(self, rows):
+    """The number of times of the series, or of the shortest one."""
+    if panel_rows.columns(self) is None:
+      return len(rows.values[0])
+    return min(len(member.values) for member in rows.values[0].members)
+
   def _held(self, rows):
     """The times of the part of validation, and of that of intervals."""
-    held = round(len(rows.values[0]) * self.validation_fraction)
+    held = round(self._times(rows) * self.validation_fraction)
     return max(held, self.horizon)
 
   def _held_back(self, rows: base.Rows) -> float:
     held = self._held(rows)
-    trained = len(rows.values[0]) - held * (1 + bool(self.intervals))
+    trained = self._times(rows) - held * (1 + bool(self.intervals))
     # A series is not to lose most of what it can teach.
     return held if trained >= 4 * held + self.input_length else 0
 
@@ -256,7 +262,8 @@ class Forecaster(base.SequenceEstimator):
   ) -> base.Material:
     """Returns the spans of the series: training, validation, calibration."""
     if (columns := panel_rows.columns(self)) is not None:
-      return panel_rows.material(self, columns, rows.values[0])
+      stops = self._patience(rows) != 0
+      return panel_rows.material(self, columns, rows.values[0], stops)
     values, length = rows.values[0], self.input_length
     total, stops = length + self.horizon, self._patience(rows) != 0
     held = self._held(rows)

@@ -84,20 +84,19 @@ def _frame(y):
 
 
 def material(
-  forecaster: Any, named: panels.Columns, panel: panels.Panel
+  forecaster: Any, named: panels.Columns, panel: panels.Panel, stops: bool
 ) -> base.Material:
-  """Returns the spans of all series: training, validation, calibration."""
+  """Returns the spans of all series: training, validation, calibration.
+
+  There is a validation span if training `stops` early.
+  """
   horizon, share = forecaster.horizon, forecaster.validation_fraction
 
   def ends(member):
     count = len(member.values)
     held = max(round(count * share), horizon)
     calibrated = count - held * bool(forecaster.intervals)
-    return (
-      calibrated - held * bool(forecaster.early_stopping),
-      calibrated,
-      count,
-    )
+    return calibrated - held * stops, calibrated, count
 
   splits = panel_windows.make_splits(
     panel,

@@ -136,7 +136,7 @@ def parse(
     tokens = streaming.encoded(prompt, codec)
     if not 0 < len(tokens) <= limits.prompt_tokens:
       got = f"{len(tokens)} tokens"
-      expected = f"from 1 to {limits.prompt_tokens}"
+      expected = f"from 1 to {limits.prompt_tokens}, which the model reads"
       raise _validate.error("prompt", got, expected)
     options = {"count": count, "pattern": pattern, "seed": seed + i}
     options["adapter"] = name if name in adapters else None

@@ -287,6 +287,11 @@ class Entries:
     return base, inner.epsilon("partial_rotary_factor", fraction)
 
   @property
+  def has_context(self) -> bool:
+    """True once full attention has asked for the context."""
+    return _CONTEXT in self.contents.names
+
+  @property
   def context(self) -> int:
     """Numbers of earlier elements that full attention looks back at."""
     said = self.get(_CONTEXT, int, _MOST_CONTEXT)

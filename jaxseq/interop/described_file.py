@@ -29,6 +29,7 @@ from jaxseq import _codec
 from jaxseq import _json
 from jaxseq import _registry
 from jaxseq import _validate
+from jaxseq import recurrence
 from jaxseq._types import PyTree
 from jaxseq.interop import safetensors_file
 from jaxseq.training import configuration
@@ -162,6 +163,29 @@ def save(
   write(path, header, variables)
 
 
+def check_arrays(flat: Mapping[str, Any]) -> None:
+  """Checks that parameters to save are arrays.
+
+  Args:
+    flat: by path.
+
+  Raises:
+    ValueError: if one has adapters beside it, or is in 8 bits.
+  """
+  for path, leaf in flat.items():
+    if isinstance(leaf, recurrence.Weight):
+      adapted = isinstance(leaf, recurrence.LowRank | recurrence.LowRankRows)
+      remedy = (
+        "Merge adapters by adapt.lora.merge, or write them alone by "
+        "adapt.peft_file.write"
+        if adapted
+        else "Write weights in 8 bits by adapt.quantized.save"
+      )
+      got = type(leaf).__name__
+      wrong = _validate.error(f"variables: {path}", got, "an array")
+      raise ValueError(f"{wrong} {remedy}.")
+
+
 def write(
   path: str | os.PathLike, described: Mapping[str, Any], variables: PyTree
 ) -> None:
@@ -173,9 +197,11 @@ def write(
     variables: nested dictionaries of arrays.
 
   Raises:
+    ValueError: see `check_arrays`.
     OSError: if the file cannot be written.
   """
   flat = traverse_util.flatten_dict(variables, sep="/")
+  check_arrays(flat)
   tensors = {name: np.asarray(x) for name, x in flat.items()}
   described = {**described, DIGEST: digest(described, tensors)}
   # One entry: the package writes several in any order.

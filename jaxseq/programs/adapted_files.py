@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 import json
 import pathlib
-import shutil
 from typing import Any
 
 from jaxseq import _json
@@ -27,16 +26,6 @@ ADAPTER = "adapter"
 STATES = "states.safetensors"
 # And a pretrained model, all of whose weights are trained.
 PRETRAINED = "pretrained"
-# Of a pretrained model beside its weights: what texts are read and written by.
-_BESIDE = (
-  "tokenizer*",
-  "special_tokens_map.json",
-  "added_tokens.json",
-  "vocab.*",
-  "merges.txt",
-  "chat_template.*",
-  "generation_config.json",
-)
 
 
 def begin(
@@ -131,7 +120,3 @@ def write_pretrained(
   """
   directory = place / PRETRAINED
   huggingface.save(directory, config, variables, like=base, context=context)
-  for pattern in _BESIDE:
-    for path in pathlib.Path(base).glob(pattern):
-      if path.is_file():
-        shutil.copyfile(path, directory / path.name)

@@ -43,12 +43,14 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
     options = own_data.of_loader(data, **_OPTIONS.get(data, {}))
   if task == "forecast":
     fields = {
-      "input_length": 48,
+      "input_length": None,
+      "period": None,
+      "from_season": True,
       "horizons": (24,),
       "batch_size": 32,
       "chunks_per_evaluation": 1,
     }
-    stack |= {"norm": "layer", "dropout": 0.1}
+    stack = {"d_model": 32, "num_layers": 1, "norm": "layer", "dropout": 0.1}
   elif task == "language_model":
     # Its validation part is long.
     fields = {"num_seeds": 1, "length": 128, "chunks_per_evaluation": 5}
@@ -56,7 +58,8 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
       fields["jump_every"] = 8
     stack = {"d_model": 192, "num_layers": 3}
   elif task == "events":
-    fields = {"chunks_per_evaluation": 1}
+    fields = {"chunks_per_evaluation": 1, "from_shares": True}
+    stack = {"d_model": 32, "num_layers": 1, "dropout": 0.1}
   elif task == "segmentation":
     fields = {"batch_size": 2}
     stack = {"d_model": 32, "num_layers": 1, "dropout": 0.2}

@@ -1,9 +1,7 @@
 """A server of a language model's completions, or of recommendations."""
 
-from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
-import itertools
 import pathlib
 from typing import Any
 from typing import Literal
@@ -39,12 +37,15 @@ class Served(NamedTuple):
     variables: of the network.
     codec: of its texts.
     stop_tokens: tokens that end a text.
+    positions: number of tokens that full attention of a pretrained model sees;
+      None if there is no such limit.
   """
 
   network: Any
   variables: Any
   codec: generation.Codec
   stop_tokens: tuple[int, ...]
+  positions: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +107,7 @@ def of_model(
     OSError: as `load`.
   """
   if model is None:
-    return _pretrained(path, _described(path), loading)
+    return _pretrained(path, loading)
   if model.kind != "language":
     expected = "a model of language, or of recommendation"
     raise _validate.error("--checkpoint", model.kind, expected)
@@ -162,13 +163,15 @@ def read_pretrained(path: pathlib.Path, loading: Loading) -> tuple[Any, Any]:
   return interop.huggingface.make_network(config, variables), variables
 
 
-def _pretrained(path, contents, loading):
+def _pretrained(path, loading):
   """A model of the transformers library."""
   network, variables = read_pretrained(path, loading)
+  opened = interop.huggingface.open_model(path, loading.context, quiet=True)
+  positions = opened.positions
   file = path / "tokenizer.json"
   if not file.is_file():
     _check_bytes(network.vocab_size)
-    return Served(network, variables, generation.Codec(), ())
+    return Served(network, variables, generation.Codec(), (), positions)
   tokenizer = text_tokens.read_tokenizer(
     _limits.read_text(file, _limits.JSON), str(file)
   )
@@ -176,30 +179,9 @@ def _pretrained(path, contents, loading):
     network,
     variables,
     generation.Codec(tokenizer, start=None),
-    stop_tokens(path, contents),
+    interop.huggingface.stop_tokens(path),
+    positions,
   )
-
-
-def stop_tokens(
-  path: pathlib.Path, contents: Mapping[str, Any]
-) -> tuple[int, ...]:
-  """Returns what ends a text, by config.json and generation_config.json.
-
-  Models for chats often tell the end of a turn in the second one alone.
-
-  Args:
-    path: of the model's directory.
-    contents: of its config.json.
-
-  Raises:
-    ValueError: if an entry holds no tokens.
-  """
-  files = [contents]
-  generation_config = path / "generation_config.json"
-  if generation_config.is_file():
-    files.append(_model_files.read_json(generation_config))
-  ends = [server.stop_tokens(each.get("eos_token_id")) for each in files]
-  return tuple(dict.fromkeys(itertools.chain(*ends)))
 
 
 def _check_bytes(vocab_size):
@@ -305,6 +287,15 @@ def make_adapters(
   return adapters
 
 
+def make_limits(served: Served) -> server.Limits:
+  """Returns the limits of a request: prompts are at most what is seen."""
+  limits = server.Limits(max_tokens=flags.FLAGS.max_tokens)
+  if served.positions is None or flags.FLAGS.long_prompts:
+    return limits
+  most = min(limits.prompt_tokens, served.positions)
+  return dataclasses.replace(limits, prompt_tokens=most)
+
+
 def make_app(served: Served, name: str) -> Any:
   """Returns the application that the flags describe."""
   cache = None
@@ -326,7 +317,7 @@ def make_app(served: Served, name: str) -> Any:
   config = server.ServerConfig(
     model=name,
     timeout=flags.FLAGS.timeout,
-    limits=server.Limits(max_tokens=flags.FLAGS.max_tokens),
+    limits=make_limits(served),
     stop_tokens=served.stop_tokens,
   )
   worker = engine_thread.EngineThread(engine, flags.FLAGS.waiting)

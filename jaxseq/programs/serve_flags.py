@@ -12,7 +12,7 @@ OF_RECOMMENDATION = ("users", "name_length")
 OF_LANGUAGE = (
   *("name", "slots", "steps", "waiting", "timeout", "max_tokens", "drafts"),
   *("prefix_bytes", "pattern_bytes", "initial_states", "adapter"),
-  *("context", "param_dtype", "quantize"),
+  *("context", "param_dtype", "quantize", "long_prompts"),
 )
 
 
@@ -77,6 +77,12 @@ def define() -> None:
     "how many earlier elements full attention of a pretrained model looks back "
     "at; as many as it was made for, up to 4096",
     lower_bound=1,
+  )
+  flags.DEFINE_bool(
+    "long_prompts",
+    False,
+    "take prompts of more tokens than full attention of a pretrained model "
+    "sees, which forgets their beginnings; they are refused otherwise",
   )
   flags.DEFINE_enum(
     "param_dtype",

@@ -338,7 +338,7 @@ class ActorCritic(Recurrent):
 
   @property
   def is_apart(self) -> bool:
-    """Whether the critic has an encoder and a memory of its own."""
+    """True if the critic has an encoder and a memory of its own."""
     return self.critic in ("separate", "central")
 
   @linen.nowrap

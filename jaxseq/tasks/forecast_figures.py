@@ -57,7 +57,7 @@ def draw_horizons(
 
 
 class Shown(NamedTuple):
-  """What forecasts.png shows: windows of some series, a channel of each.
+  """The windows that forecasts.png shows: of some series, a channel of each.
 
   Attributes:
     rows: (n,) numbers of the windows in the test part.

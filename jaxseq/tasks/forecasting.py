@@ -20,9 +20,11 @@ from jaxseq import _validate
 from jaxseq import nn
 from jaxseq.tasks import base
 from jaxseq.tasks import conformal
+from jaxseq.tasks import forecast_baselines
 from jaxseq.tasks import losses
 from jaxseq.tasks import outputs
 from jaxseq.tasks import task
+from jaxseq.tasks.forecast_baselines import baselines as baselines
 from jaxseq.tasks.forecast_spans import Spans as Spans
 from jaxseq.tasks.forecast_spans import places
 from jaxseq.tasks.forecast_spans import spans as spans
@@ -32,6 +34,8 @@ from jaxseq.tasks.forecast_spans import windows as windows
 EPSILON = 1e-5
 # Share of a panel's windows that are trained on as if their series were new.
 UNSEEN = 0.1
+# Seasons that the linear map of a window reads, at most.
+LINEAR = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,12 +52,16 @@ class Options:
     affine: whether the normalised channels get a learnt scale and shift.
     series_width: width of the vector that is learnt for each series of a panel,
       and for those that are not in the training.
+    from_season: whether the network forecasts the difference to the seasonal
+      naive forecast, to which a linear map of the window is added; training
+      begins with a difference of 0.
   """
 
   channels: Literal["independent", "mixed"] = "independent"
   normalize: bool = True
   affine: bool = False
   series_width: int = 8
+  from_season: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,11 +72,13 @@ class ArmConfig(Options, base.ArmConfig):
     objective: what is minimized: "mse", "mae", or the "quantile_loss" of
       `quantile`, which makes forecasts of that quantile.
     quantile: above 0 and below 1.
+    period: steps of a season, by which errors are scaled; None for no season.
   """
 
   _: dataclasses.KW_ONLY
   objective: Literal["mse", "mae", "quantile_loss"] = "mse"
   quantile: float = 0.5
+  period: int | None = None
 
   def __post_init__(self):
     super().__post_init__()
@@ -100,6 +110,8 @@ class Forecaster(linen.Module):
     known: features of each time that are known ahead.
     series: of a panel, each of which has a learnt vector; 0 of one alone.
     series_width: see `Options`.
+    season: steps of the season that forecasts are differences to, see
+      `Options`; 0 if they are values.
   """
 
   config: nn.NetworkConfig
@@ -111,6 +123,7 @@ class Forecaster(linen.Module):
   known: int = 0
   series: int = 0
   series_width: int = 8
+  season: int = 0
 
   @linen.compact
   def __call__(
@@ -138,6 +151,7 @@ class Forecaster(linen.Module):
       variance = lax.stop_gradient(x.var(axis=-2, keepdims=True))
       deviation = jnp.sqrt(variance + EPSILON)
       x = (x - mean) / deviation
+    window = x
     if self.affine:
       scale = self.param("scale", linen.initializers.ones, (count,))
       shift = self.param("shift", linen.initializers.zeros, (count,))
@@ -174,7 +188,20 @@ class Forecaster(linen.Module):
     if self.affine:
       # As in the code of the paper: the scale may come close to 0.
       y = (y - shift) / (scale + EPSILON**2)
+    if self.season:
+      y += self._from_season(window)
     return y * deviation + mean if self.normalize else y
+
+  def _from_season(self, x):
+    """Returns the seasonal naive forecast, and what a linear map adds."""
+    last = x[..., -self.season :, :]
+    naive = jnp.tile(last, (-(-self.horizon // self.season), 1))
+    # Of a window that is longer than in training the end is read.
+    length = min(x.shape[-2], LINEAR * self.season)
+    shape = (length, self.horizon)
+    linear = self.param("linear", linen.initializers.zeros_init(), shape)
+    added = jnp.einsum("...tc,th->...hc", x[..., -length:, :], linear)
+    return naive[..., : self.horizon, :] + added
 
   def _along(self, known, series, x):
     """Known values and vectors (*batch, time + horizon, features), or None."""
@@ -190,11 +217,8 @@ class Forecaster(linen.Module):
     return jnp.concatenate(parts, axis=-1) if parts else None
 
   def _ahead(self, summary, along, count):
-    """Returns what the known values of each step add, (*batch, horizon, count).
-
-    It is a network of one hidden layer that all steps share. It reads a
-    summary of the window and the known values of the step.
-    """
+    """Returns what known values add to each step, (*batch, horizon, count)."""
+    # One hidden layer that all steps share.
     width = self.config.stack.d_model
     hidden = linen.Dense(width, name="ahead_step")(along)
     hidden += linen.Dense(width, name="ahead_window")(summary)[..., None, :]
@@ -215,6 +239,7 @@ def make_forecaster(
     known,
     series,
     arm.series_width,
+    (arm.period or 0) if arm.from_season else 0,
   )
 
 
@@ -243,6 +268,11 @@ class Problem(base.ArrayProblem):
     self.scored = (2 if series.observed else 1) * self.channels
     numbers = series.series.get("train", np.zeros(1, np.int32))
     known = series.known["train"].shape[1] if series.known else 0
+    # Plain numbers, as of all that a program depends on.
+    self.scale: tuple[float, ...] | None = None
+    if arm.period is not None:
+      found = forecast_baselines.scale(series, arm.period)
+      self.scale = tuple(found.tolist())
     spans = {x: series.whole(x) for x in ("train", "valid", "test")}
     super().__init__(
       arm,
@@ -256,7 +286,13 @@ class Problem(base.ArrayProblem):
     span, starts = places(self.data["train"], self.total)
     first = windows(jnp.asarray(span), jnp.asarray(starts[:1]), self.total)
     one = jax.tree.map(lambda x: x[0], self.inputs(first))
-    return self.network.init(key, *one)
+    variables = self.network.init(key, *one)
+    if not self.network.season:
+      return variables
+    params = dict(variables["params"])
+    for name in {"network", "ahead"} & set(params):
+      params[name] = _zero_last(params[name])
+    return {**variables, "params": params}
 
   def sample(
     self, key: jax.Array, update: jax.Array, data: base.PyTree
@@ -286,8 +322,9 @@ class Problem(base.ArrayProblem):
   ) -> tuple[dict[str, jax.Array], jax.Array | int]:
     """Returns "mse" and "mae" over windows, times and channels.
 
-    With them comes "quantile_loss" where a quantile is forecast. Values that
-    were filled do not count.
+    With them comes "mase", see `forecast_baselines.scale`, where there is a
+    season, and "quantile_loss" where a quantile is forecast. Values that were
+    filled do not count.
     """
     future = batch[:, self.input_length :, : self.scored]
     targets, known = jnp.split(future, [self.channels], axis=-1)
@@ -300,6 +337,8 @@ class Problem(base.ArrayProblem):
 
     error = outputs - targets
     metrics = {"mse": mean(error**2), "mae": mean(jnp.abs(error))}
+    if self.scale is not None:
+      metrics["mase"] = mean(jnp.abs(error) / jnp.asarray(self.scale))
     quantile = self.arm.forecast_quantile
     if quantile is not None:
       loss = losses.quantile_loss(outputs, targets, quantile)
@@ -317,54 +356,12 @@ class Problem(base.ArrayProblem):
     )
 
 
-def baselines(
-  series: Spans, period: int, part: Literal["test", "valid"] = "test"
-) -> dict[str, dict[str, float]]:
-  """Scores what needs no training, over all windows of a span.
-
-  Args:
-    series: the spans.
-    period: length of the season in steps, at most the input length.
-    part: which span; without a validation part there is nothing to score.
-
-  Returns:
-    "mse" and "mae" of "repeat last" (the last value of the window) and of
-    "seasonal naive" (the value a whole number of periods before), where values
-    were measured.
-
-  Raises:
-    ValueError: if the input does not hold a period.
-  """
-  length, horizon = series.input_length, series.horizon
-  _validate.integer("period", period, 1, length)
-  span, channels = series.with_flags(part), series.train.shape[1]
-  if span is None:
-    return {}
-  view = np.lib.stride_tricks.sliding_window_view(
-    span, length + horizon, axis=0
-  )
-  places = {
-    "repeat last": np.full(horizon, length - 1),
-    "seasonal naive": length - period + np.arange(horizon) % period,
-  }
-  totals, count = {name: np.zeros(2) for name in places}, 0
-  if part in series.starts:
-    view = view[series.starts[part]]
-  # In parts: all windows at once may not fit into memory.
-  for start in range(0, len(view), 256):
-    windows = np.asarray(view[start : start + 256], np.float64)
-    values, known = np.split(windows, [channels], axis=1)
-    known = (
-      known[..., length:] if known.size else np.ones_like(values[..., length:])
-    )
-    count += known.sum()
-    for name, place in places.items():
-      error = (values[..., length:] - values[..., place]) * known
-      totals[name] += np.square(error).sum(), np.abs(error).sum()
-  return {
-    name: {"mse": float(mse / count), "mae": float(mae / count)}
-    for name, (mse, mae) in totals.items()
-  }
+def _zero_last(tree):
+  """Parameters of a network whose outputs are 0: its last layer is."""
+  if "kernel" in tree:
+    return jax.tree.map(jnp.zeros_like, tree)
+  name = "head" if "head" in tree else max(tree)
+  return {**tree, name: _zero_last(tree[name])}
 
 
 def compute(
@@ -441,6 +438,7 @@ TASK = task.Task(
   columns={
     "mse": "MSE",
     "mae": "MAE",
+    "mase": "MASE",
     "quantile_loss": "quantile loss",
     "valid_mse": "validation MSE",
   },
@@ -460,5 +458,10 @@ TASK = task.Task(
   ),
   title="{subject}: errors on the test span",
   source=spans,
-  baselines=lambda series, config, part: baselines(series, config.period, part),
+  baselines=lambda series, config, part: baselines(
+    series,
+    config.period,
+    part,
+    smoothing=config.from_season and part == "test",
+  ),
 )

@@ -51,15 +51,16 @@ class Rule:
     higher: whether higher is better.
     patience: evaluations without improvement after which a seed stops, once one
       has told a finite number.
-    later: whether an evaluation as good as the best replaces what is kept; it
-      is no improvement. An accuracy on few examples is soon as good as it gets,
-      long before the network is.
+    automatic: whether nobody has asked for it. Then the variables before the
+      first update count, too, as some networks begin where counting ends; and
+      an evaluation as good as the best replaces what is kept, without being an
+      improvement: an accuracy on few examples is soon as good as it gets.
   """
 
   metric: str
   higher: bool
   patience: int
-  later: bool = False
+  automatic: bool = False
 
   def initial(self, state: Any) -> Any:
     """Returns the state before the first update with a `Best`."""
@@ -132,7 +133,7 @@ def _kept(rule, best, variables, update, scores):
   open_ = best.waited < rule.patience
   better &= open_
   taken = better
-  if rule.later:
+  if rule.automatic:
     taken |= open_ & (scores == best.score)
   # Before there is any there is nothing that it could be better than.
   waits = open_ & ~jnp.isnan(best.score)

@@ -221,7 +221,7 @@ def test_by_default_it_stops_where_validation_can_tell():
 
 
 def test_the_later_of_equals_is_kept_by_default_and_is_no_improvement():
-  rule = _early_stopping.Rule("score", True, 2, later=True)
+  rule = _early_stopping.Rule("score", True, 2, automatic=True)
   state = rule.initial(_state([0, 0]))
   for update, row in enumerate([[1, 1], [1, 0], [1, 0], [1, 1]], 1):
     state = rule.keep(
@@ -231,6 +231,13 @@ def test_the_later_of_equals_is_kept_by_default_and_is_no_improvement():
   # Both have stopped after the third.
   assert state.best.update.tolist() == [3, 1]
   assert rule.stopped(state).all()
+
+
+def test_the_beginning_counts_by_default(tmp_path):
+  # All walk away from the valley.
+  results = run.train(_config(patience=None), tmp_path, {"one": _arm(-1.0)})
+  assert results["one"]["best_update"] == [0, 0, 0]
+  assert scalars.read(tmp_path / "one")[-1]["step"] == _early_stopping.PATIENCE
 
 
 def test_results_say_in_a_line_what_was_kept(tmp_path):

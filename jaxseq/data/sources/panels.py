@@ -78,7 +78,7 @@ class PanelSource(windows.WindowSource):
     return {name: number for number, name in enumerate(self.names, 1)}
 
   @property
-  def along(self) -> known_columns.Features:
+  def features_along(self) -> known_columns.Features:
     """The features of the columns that go along."""
     return known_columns.Features(
       (*self.known, *self.static),
@@ -109,7 +109,7 @@ class PanelSource(windows.WindowSource):
       return self._read(values).dataset
     if self.features:
       expected = "a frame or file, as these columns go along: "
-      listed = ", ".join(self.along.columns)
+      listed = ", ".join(self.features_along.columns)
       raise _validate.error("values", type(values).__name__, expected + listed)
     names = None
     if isinstance(values, Mapping):
@@ -251,7 +251,7 @@ class PanelSource(windows.WindowSource):
     if not self.features:
       return None
     places = member.rows[rows]
-    return self.along.encode(
+    return self.features_along.encode(
       {name: entries[rows] for name, entries in member.words.items()},
       lambda row, column: table.place(int(places[row]), column),
     )

@@ -283,8 +283,9 @@ def read(
   def place(number):
     return table.place(int(order[number]), time)
 
-  found = Series(values, tuple(channels), times, date_format=date_format)
-  return spaced(found, steps, calendar, place)
+  found = Series(values, tuple(channels), times)
+  found = spaced(found, steps, calendar, place)
+  return found._replace(date_format=date_format)
 
 
 def spaced(
@@ -311,10 +312,7 @@ def spaced(
     found = calendar or _calendars.find(times)
     if found != "irregular" and _calendars.follows(times, found):
       return series._replace(calendar=found)
-  values, names, times = _on_steps(
-    series.values, times, steps, place, series.names
-  )
-  return series._replace(values=values, names=names, times=times)
+  return Series(*_on_steps(series.values, times, steps, place, series.names))
 
 
 def _on_steps(values, times, steps, place, channels):

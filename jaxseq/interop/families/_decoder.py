@@ -201,6 +201,7 @@ class Decoder:
   LAYERS: str = "model.layers"
   OLD_NAMES: Mapping[str, str] = dataclasses.field(default_factory=dict)
   IGNORED: re.Pattern[str] | None = None
+  DERIVED: re.Pattern[str] | None = None
   MODULES: tuple[tuple[str, str], ...] = ()
   norm: str = "model.norm.weight"
   norm_place: Callable[[str], _placement.Place] = _placement.same

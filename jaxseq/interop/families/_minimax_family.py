@@ -151,10 +151,13 @@ class _MiniMax(_decoder.Decoder):
     return super().places(config, entries) | first
 
 
+# What follows from config.json is there once more.
+_DERIVED = re.compile(r".*\.self_attn\.(slope_rate|(query|key|diagonal)_decay)")
+
 FAMILY = _MiniMax(
   _options,
   _layer,
-  # What follows from config.json is there once more.
-  IGNORED=re.compile(r".*\.self_attn\.(slope_rate|(query|key|diagonal)_decay)"),
+  IGNORED=_DERIVED,
+  DERIVED=_DERIVED,
   epsilon=("rms_norm_eps", 1e-5),
 )

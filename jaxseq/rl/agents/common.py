@@ -153,7 +153,7 @@ class Config:
 
   @property
   def agents(self) -> rollout.Agents:
-    """How a game of several agents is seen, see `rollout.environment`."""
+    """The view of games of several agents, see `rollout.environment`."""
     return "refused"
 
   @property

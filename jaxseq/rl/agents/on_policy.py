@@ -92,7 +92,7 @@ class Config(common.Config):
 
   @property
   def agents(self) -> rollout.Agents:
-    """How a game of several agents is seen: by each on its own."""
+    """The view of games of several agents: each sees its own part."""
     return "apart"
 
   @property

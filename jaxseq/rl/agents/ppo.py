@@ -107,7 +107,7 @@ class Config(on_policy.Config):
 
   @property
   def agents(self) -> rollout.Agents:
-    """How a game of several agents is seen: with its state for the critic."""
+    """The view of games of several agents; a central critic sees the state."""
     return "central" if self.critic == "central" else super().agents
 
 

@@ -19,6 +19,7 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import spaces
+from jaxseq.rl.envs import teams
 from jaxseq.rl.wrappers import base
 from jaxseq.rl.wrappers import history
 
@@ -179,10 +180,15 @@ class Dropped(Flicker):
 
   def show(self, key: jax.Array, observation: PyTree) -> PyTree:
     """Returns the observation, hidden or not, with what came before."""
-    hides = jax.random.bernoulli(key, self.probability)
+    if isinstance(observation, teams.Observation):
+      return observation._replace(own=self.show(key, observation.own))
     if isinstance(observation, history.ImageObservation):
+      hides = jax.random.bernoulli(key, self.probability)
       image = jnp.where(hides, 0, observation.image)
       return observation._replace(image=image)
+    # Where several agents have a vector each, so is each hidden by itself.
+    shape = (*observation.shape[:-1], 1)
+    hides = jax.random.bernoulli(key, self.probability, shape)
     size = spaces.flat_size(self.env.shown_space())
     hides &= jnp.arange(observation.shape[-1]) < size
     return jnp.where(hides, 0, observation)

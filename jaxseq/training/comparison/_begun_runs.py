@@ -11,7 +11,10 @@ from jaxseq import _limits
 from jaxseq.training import run_directory
 
 # Fields whose defaults for people's own files were other ones before.
-_CHANGED = ("early_stopping", "chunks_per_evaluation")
+_CHANGED = (
+  *("early_stopping", "chunks_per_evaluation", "network"),
+  *("from_shares", "from_season", "input_length", "period"),
+)
 
 
 def config_of(directory: pathlib.Path) -> Mapping[str, Any]:

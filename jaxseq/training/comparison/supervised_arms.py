@@ -271,7 +271,7 @@ class Arm:
       self.metric,
       self.better == "higher",
       _early_stopping.PATIENCE if patience is None else patience,
-      later=patience is None,
+      automatic=patience is None,
     )
 
   def program(
