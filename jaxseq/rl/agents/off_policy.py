@@ -36,7 +36,7 @@ from jaxseq.training import optimizers
 
 Array = jax.Array
 
-# Half as wide as that of agents without a replay, which learn less of a step.
+# Half as wide as without a replay, where a step is learned from less often.
 _NETWORK = dataclasses.replace(
   networks.GENERAL,
   stack=dataclasses.replace(networks.GENERAL.stack, d_model=64),
