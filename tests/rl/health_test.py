@@ -8,6 +8,7 @@ from absl import logging
 import numpy as np
 import pytest
 
+from jaxseq.rl import algorithms
 from jaxseq.rl import health
 from jaxseq.rl import rl_arms
 from jaxseq.rl.agents import ppo
@@ -78,19 +79,20 @@ def test_action_values_of_replay_count_in_units_of_the_rewards(agent):
   q_value = np.full((1, UPDATES), np.nan)
   q_value[:, 20:] = np.geomspace(1, 1000, UPDATES - 20)
   metrics = {"q_value": q_value}
-  (text,) = health.warnings(agent.Config(), metrics).values()
+  config = algorithms.published(agent.Config)
+  (text,) = health.warnings(config, metrics).values()
   assert text.startswith("q_value: got 1e+03, expected at most 100: rewards")
-  assert not health.warnings(agent.Config(reward_scale=200.0), metrics)
-  assert not health.warnings(agent.Config(), {"q_value": q_value / 20})
+  scaled = dataclasses.replace(config, reward_scale=200.0)
+  assert not health.warnings(scaled, metrics)
+  assert not health.warnings(config, {"q_value": q_value / 20})
 
 
 def test_the_entropy_in_soft_values_is_no_reason_to_warn():
   metrics = {name: np.ones(UPDATES) for name in ("alpha", "entropy")}
   metrics["q_value"] = np.full(UPDATES, 190.0)
-  assert not health.warnings(sac.Config(gamma=0.99), metrics)
-  assert health.warnings(
-    sac.Config(gamma=0.99), metrics | {"alpha": np.full(UPDATES, 0.1)}
-  )
+  config = algorithms.published(sac.Config)
+  assert not health.warnings(config, metrics)
+  assert health.warnings(config, metrics | {"alpha": np.full(UPDATES, 0.1)})
 
 
 def test_a_critic_that_explains_nothing_is_told_after_half_of_the_run():

@@ -1,8 +1,11 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq.rl import algorithms
 from jaxseq.rl import evaluate
 from jaxseq.rl import normalization
 from jaxseq.rl import rollout
@@ -198,7 +201,8 @@ def test_only_what_is_finite_and_not_skipped_is_applied():
 
 @pytest.mark.slow
 def test_r2d2_keeps_observations_and_normalizes_what_it_learns_from():
-  config = r2d2.Config(
+  config = dataclasses.replace(
+    algorithms.published(r2d2.Config),
     env_id="JaxseqTest-Walk",
     network=_NETWORK,
     normalize_observation=True,

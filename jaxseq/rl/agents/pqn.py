@@ -66,7 +66,7 @@ class Config(on_policy.Config, common.Exploration, value_losses.Options):
 
   network: networks.Config = _NETWORK
   num_envs: int = 16
-  total_steps: int = 1_000_000
+  total_steps: int = 200_000
   learning_rate: float = 1e-3
   reward_normalization: Literal["none", "returns"] = "returns"
   rollout_length: int = 128

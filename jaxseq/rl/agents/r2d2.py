@@ -13,6 +13,9 @@ actors with an epsilon each: epsilon falls along a line instead.
 from collections.abc import Mapping
 import dataclasses
 import functools
+import types
+from typing import Any
+from typing import ClassVar
 from typing import Literal
 from typing import NamedTuple
 
@@ -58,19 +61,28 @@ class Config(off_policy.Config, common.Exploration, value_losses.Options):
       on that scale, too.
   """
 
+  published: ClassVar[Mapping[str, Any]] = types.MappingProxyType(
+    {
+      **off_policy.Config.published,
+      "learning_rate": 1e-4,
+      "max_grad_norm": 40.0,
+      "adam_epsilon": 1e-3,
+      "gamma": 0.997,
+      "target_period": 400,
+      "rescale_values": True,
+    }
+  )
+
   dueling: bool = True
-  learning_rate: float = 1e-4
-  max_grad_norm: float = 40.0
-  adam_epsilon: float = 1e-3
-  gamma: float = 0.997
+  max_grad_norm: float = 10.0
   targets: Literal["n_step", "lambda"] = "n_step"
   num_steps: int = 5
   q_lambda: float = 0.8
-  target_period: int = 400
+  target_period: int = 200
   priority_exponent: float = 0.9
   importance_exponent: float = 0.6
   priority_max_share: float = 0.9
-  rescale_values: bool = True
+  rescale_values: bool = False
 
   def __post_init__(self):
     off_policy.Config.__post_init__(self)
