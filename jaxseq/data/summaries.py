@@ -189,7 +189,7 @@ def warn_of_revealing(
 
 
 def _revealed(whole, rows, targets, channel):
-  """How well the mean, first or last value of a channel predicts the label."""
+  """Returns the best score of a mean, first or last value for the label."""
   series = [whole.values[i][:, channel] for i in rows]
   if targets.kind == "step":
     values = np.concatenate(series)

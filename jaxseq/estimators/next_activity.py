@@ -133,7 +133,7 @@ def _over(prepared, rows):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _right(network, variables, arguments):
-  """How many activities of each case are the likeliest ones, and how many."""
+  """Returns the right predictions of each case, and the number of all."""
   logits, _ = network.apply(variables, arguments["tokens"])
   targets = arguments["targets"]
   right = (logits.argmax(axis=-1) == targets - 1) & (targets > 0)
