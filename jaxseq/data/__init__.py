@@ -63,6 +63,7 @@ if TYPE_CHECKING:
   from jaxseq.data import series_frames as series_frames
   from jaxseq.data import series_table as series_table
   from jaxseq.data import sources as sources
+  from jaxseq.data import summaries as summaries
   from jaxseq.data import table_layouts as table_layouts
   from jaxseq.data import text as text
   from jaxseq.data import text_prompts as text_prompts

@@ -201,6 +201,7 @@ class Info:
     manifest: name and sha256 of each file of a corpus.
     digest: one sha256 for the manifest.
     preparation: the `data.Source` that makes other inputs likewise.
+    summary: what was read of a file, as JSON, see `data.summaries`.
   """
 
   description: str
@@ -226,6 +227,7 @@ class Info:
   manifest: tuple[tuple[str, str], ...] | None = None
   digest: str | None = None
   preparation: Any = None
+  summary: Mapping[str, Any] | None = None
 
 
 class Splits(NamedTuple):

@@ -20,6 +20,7 @@ from jaxseq.data import datasets
 from jaxseq.data import forecast_windows
 from jaxseq.data import panel_windows
 from jaxseq.data import panels
+from jaxseq.data import summaries
 from jaxseq.data import table_layouts
 from jaxseq.data.files import table_files
 from jaxseq.data.files import text_forms
@@ -50,8 +51,8 @@ def load(
   """Loads one series, or many, and lays windows over the three spans of each.
 
   Args:
-    path: a file, or several whose rows follow each other, see
-      `table_files.find`.
+    path: a file, or a folder, a pattern such as "runs/*.csv", or several whose
+      rows follow each other.
     time: column of dates or numbers, by which the rows are put in order; None
       if there is none, and the rows are in order.
     channels: columns of values; all others if None.
@@ -122,6 +123,7 @@ def load(
       **words,
     )
     panel = panels.read(path, columns)
+    members = [(one.times, len(one.values), one.name) for one in panel.members]
     if time is not None:
       date_format = _time_stamps.date_format(
         panel.table.words[time], str, date_format
@@ -129,7 +131,7 @@ def load(
       form = dataclasses.replace(form, date_format=date_format)
       columns = dataclasses.replace(columns, form=form)
     _check_calendar(options, panel.members[0].times)
-    return panel_windows.make_splits(
+    splits = panel_windows.make_splits(
       panel,
       columns,
       lambda one: ends(one.times, len(one.values), one.name),
@@ -137,6 +139,7 @@ def load(
       **terms,
       **options,
     )
+    return _summarized(splits, [(x[0], ends(*x)) for x in members])
   single = window_sources.read(path, time, names, left_out, form, steps)
   count = len(single.values)
   _check_calendar(options, single.times)
@@ -146,7 +149,7 @@ def load(
     fields = {"dates": stamps.dtype.kind == "M", "calendar": single.calendar}
     if steps == "ignore":
       fields["calendar"] = _calendars.find(stamps)
-  return forecast_windows.make_splits(
+  splits = forecast_windows.make_splits(
     single._replace(times=stamps),
     ends(single.times, count),
     reader={
@@ -159,6 +162,14 @@ def load(
     **terms,
     **options,
   )
+  return _summarized(splits, [(single.times, ends(single.times, count))])
+
+
+def _summarized(splits, spans):
+  """Splits with a summary of the spans: times (n,) and ends of each series."""
+  step = splits.info.preparation.step
+  summary = summaries.of_spans(spans, step)
+  return splits._replace(info=dataclasses.replace(splits.info, summary=summary))
 
 
 def _check_calendar(options, times):

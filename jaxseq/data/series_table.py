@@ -54,7 +54,8 @@ def load(
   """Loads series with a class or numbers for each, or without.
 
   Args:
-    path: a file, a folder, a pattern, or several, see `table_files.find`.
+    path: a file, a folder of tables, a pattern such as "runs/*.csv", or several
+      of them.
     layout: "long" or "wide", see `table_layouts`.
     id: column that names the series of a row, see `table_layouts.Columns`.
     time: column of time stamps.

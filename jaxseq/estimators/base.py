@@ -169,6 +169,7 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
       "memory",
       "",
       num_classes=None if classes is None else len(classes),
+      vocab_size=getattr(prepared, "vocab_size", None),
       classes=classes,
       channels=prepared.channels,
       horizon=prepared.horizon,

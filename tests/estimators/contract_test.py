@@ -50,6 +50,11 @@ SALES = pd.concat(
     ("B", [3.0] * 20, 20),
   )
 )
+ACTIVITIES = [["open", "ask", "close"], ["open", "close"]] * 6
+DOCUMENTS = [
+  ["a day", "the day after", "an end"][: 2 + i % 2] for i in range(6)
+]
+STARTS = [[1, 0, 1][: 2 + i % 2] for i in range(6)]
 # float32, with sums over another number of elements.
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
@@ -84,12 +89,18 @@ CASES = {
   ),
   # Regular gaps.
   "events": (estimators.EventModel, {"components": 2}, (TIMES,)),
+  "next_activity": (estimators.NextActivity, {}, (ACTIVITIES,)),
+  "segmenter": (estimators.Segmenter, {"words": 4}, (DOCUMENTS, STARTS)),
   "encoder": (estimators.DisentangledEncoder, {"latent": 2}, (X,)),
 }
 SERIES = [
   name
   for name in CASES
-  if name not in ("forecaster", "panel", "events", "next_item")
+  if name
+  not in (
+    *("forecaster", "panel", "events", "next_item"),
+    *("next_activity", "segmenter"),
+  )
 ]
 OF_ANY_LENGTH = ["classifier", "regressor", "stepwise"]
 
@@ -126,6 +137,8 @@ def test_answers_are_finite_for_constant_and_regular_data(name):
     found = found["gap_expected"]
   if name == "next_item":
     found = found["score"]
+  if name == "segmenter":
+    found = np.concatenate(found)
   assert np.isfinite(found).all()
 
 

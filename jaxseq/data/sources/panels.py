@@ -169,6 +169,7 @@ class PanelSource(windows.WindowSource):
       part = missing_values.fill(
         datasets.ArrayDataset(scaled, np.zeros(1)),
         *(self.missing, fill, f"{name}: {title}", self.channels),
+        missing_values.OF_FORECASTS,
       )
       inputs.append(part.inputs[0, -self.length :])
       start = len(member.values) - self.length

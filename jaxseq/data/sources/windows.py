@@ -127,6 +127,7 @@ class WindowSource(base.TableSource):
         self.fill,
         name,
         self.channels,
+        missing_values.OF_FORECASTS,
       )
       windows.append(part.inputs[0, -self.length :])
     inputs = np.stack(windows)
