@@ -307,7 +307,11 @@ class Entries:
         f"a number, as {self.where} has {_CONTEXT} = {said}: how many earlier "
         f"elements are kept, {said - 1} for all of them"
       )
-      raise _validate.error("context", None, expected)
+      wrong = _validate.error("context", None, expected)
+      raise ValueError(
+        f"{wrong} Pass context=, --context of a server, or --config.context of "
+        "a run."
+      )
     return min(said, _MOST_CONTEXT)
 
   def _bound(self, name, most):

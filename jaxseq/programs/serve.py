@@ -17,6 +17,8 @@ from jaxseq import generation
 from jaxseq import interop
 from jaxseq import models
 from jaxseq.adapt import initial_states
+from jaxseq.data import chats
+from jaxseq.data import datasets
 from jaxseq.data import packages
 from jaxseq.data import text_tokens
 from jaxseq.generation import engine_thread
@@ -39,6 +41,7 @@ class Served(NamedTuple):
     stop_tokens: tokens that end a text.
     positions: number of tokens that full attention of a pretrained model sees;
       None if there is no such limit.
+    template: of chats; None if the model has none.
   """
 
   network: Any
@@ -46,6 +49,7 @@ class Served(NamedTuple):
   codec: generation.Codec
   stop_tokens: tuple[int, ...]
   positions: int | None = None
+  template: chats.Template | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,7 +185,17 @@ def _pretrained(path, loading):
     generation.Codec(tokenizer, start=None),
     interop.huggingface.stop_tokens(path),
     positions,
+    _template(path),
   )
+
+
+def _template(path):
+  """The template of chats of a model; None, with a warning, if none is read."""
+  try:
+    return chats.read_template(path)
+  except (ValueError, datasets.MissingData) as error:
+    logging.warning("Requests cannot be chats: %s", error)
+    return None
 
 
 def _check_bytes(vocab_size):
@@ -319,9 +333,10 @@ def make_app(served: Served, name: str) -> Any:
     timeout=flags.FLAGS.timeout,
     limits=make_limits(served),
     stop_tokens=served.stop_tokens,
+    api_keys=tuple(flags.FLAGS.api_key),
   )
   worker = engine_thread.EngineThread(engine, flags.FLAGS.waiting)
-  return server.make_app(worker, served.codec, config)
+  return server.make_app(worker, served.codec, config, served.template)
 
 
 def _check_flags(kind, names):

@@ -12,7 +12,7 @@ OF_RECOMMENDATION = ("users", "name_length")
 OF_LANGUAGE = (
   *("name", "slots", "steps", "waiting", "timeout", "max_tokens", "drafts"),
   *("prefix_bytes", "pattern_bytes", "initial_states", "adapter"),
-  *("context", "param_dtype", "quantize", "long_prompts"),
+  *("context", "param_dtype", "quantize", "long_prompts", "api_key"),
 )
 
 
@@ -83,6 +83,12 @@ def define() -> None:
     False,
     "take prompts of more tokens than full attention of a pretrained model "
     "sees, which forgets their beginnings; they are refused otherwise",
+  )
+  flags.DEFINE_multi_string(
+    "api_key",
+    [],
+    "a key of which each request must have one, as Authorization: Bearer KEY; "
+    "several are allowed, and without any nobody is asked",
   )
   flags.DEFINE_enum(
     "param_dtype",
