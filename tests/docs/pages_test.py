@@ -47,7 +47,6 @@ LONG = {
     "estimators",
     "flat_returns",
     "generation",
-    "flat_returns",
     "guides/newcomer",
     "guides/rl_engineer",
     "guides/ssm_researcher",
