@@ -177,7 +177,7 @@ CASES = {
     "next_element",
     tickets,
     _options(case="case", activity="activity"),
-    "nll",
+    "brier",
     False,
   ),
   "orders": Case("recommend", orders, (), "ndcg_10", True),

@@ -20,6 +20,7 @@ from jaxseq.estimators import base
 from jaxseq.estimators import panel_rows
 from jaxseq.estimators import series_input
 from jaxseq.tasks import conformal
+from jaxseq.tasks import forecast_season
 from jaxseq.tasks import forecasting
 
 
@@ -54,6 +55,9 @@ class Forecaster(base.SequenceEstimator):
       one network; "mixed": they are read together.
     normalize: whether each window is shifted and scaled to mean 0 and standard
       deviation 1, and its forecast put back.
+    period: steps of a season, to whose last one forecasts are differences, see
+      `tasks.forecast_season`; None for that of the dates or the values, 0 for
+      forecasts of the values themselves.
     intervals: whether the end of the series, `validation_fraction` of it, is
       held back for intervals alone: its errors tell how wide they are. Without
       it those of the validation part do, if there is one; they are a little
@@ -84,6 +88,7 @@ class Forecaster(base.SequenceEstimator):
   horizon: int = 24
   channels: str = "independent"
   normalize: bool = True
+  period: int | None = None
   intervals: bool = False
   learning_rate: float = 1e-3
   time: str | None = None
@@ -263,7 +268,9 @@ class Forecaster(base.SequenceEstimator):
     """Returns the spans of the series: training, validation, calibration."""
     if (columns := panel_rows.columns(self)) is not None:
       stops = self._patience(rows) != 0
-      return panel_rows.material(self, columns, rows.values[0], stops)
+      material = panel_rows.material(self, columns, rows.values[0], stops)
+      self._season = self._season_of(material)
+      return material
     values, length = rows.values[0], self.input_length
     total, stops = length + self.horizon, self._patience(rows) != 0
     held = self._held(rows)
@@ -293,7 +300,22 @@ class Forecaster(base.SequenceEstimator):
         material, 0, len(material), length, self.horizon
       )
     one = data.ArrayDataset(scaled[None, :length], scaled[None, length:total])
-    return base.Material(spans, end - total + 1, prepared, one, windows)
+    material = base.Material(spans, end - total + 1, prepared, one, windows)
+    self._season = self._season_of(material)
+    return material
+
+  def _season_of(self, material: base.Material) -> int:
+    """Returns the season of the training; 0 for none."""
+    if self.period is not None:
+      _validate.integer("period", self.period, 0, self.input_length)
+      return self.period
+    spans = material.source
+    first = spans.train
+    if spans.series:
+      numbers = spans.series["train"]
+      first = first[numbers == numbers[0]]
+    found = forecast_season.season(material.preparation, first)
+    return found if found <= self.input_length else 1
 
   def _variables(
     self, network: Any, variables: Any, material: base.Material
@@ -323,6 +345,8 @@ class Forecaster(base.SequenceEstimator):
       batch_size,
       channels=self.channels,
       normalize=self.normalize,
+      from_season=bool(self._season),
+      period=self._season or None,
     )
 
 

@@ -30,8 +30,16 @@ def period_of(splits: data.Splits) -> int:
   Args:
     splits: windows of a series or a panel, whose preparation has its steps.
   """
-  prepared = splits.info.preparation
-  values = _training(splits)
+  return season(splits.info.preparation, _training(splits))
+
+
+def season(prepared: Any, values: np.ndarray) -> int:
+  """Returns the steps of a season, see `period_of`.
+
+  Args:
+    prepared: a preparation, which may know its steps.
+    values: (time, channels) of a series of the training.
+  """
   period = _by_steps(prepared) or _by_values(values)
   # Of less than two seasons nothing can be learnt.
   return period if 2 * period <= len(values) else 1

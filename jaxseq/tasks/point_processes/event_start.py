@@ -17,7 +17,7 @@ from jaxseq.nn import masks
 from jaxseq.tasks.point_processes import event_network
 from jaxseq.tasks.point_processes import event_sequences
 
-_STEPS = 100
+_STEPS = 20
 # Standard deviations of a component, in those of all log gaps.
 _NARROW, _WIDE = 0.1, 1.0
 
