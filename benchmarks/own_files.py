@@ -210,9 +210,11 @@ def compared(
   case, pick = CASES[name], max if CASES[name].higher else min
   others = {
     label: float(np.mean(row[case.metric]))
-    for label, row in results["baselines"].items()
+    for label, row in results.get("baselines", {}).items()
     if case.metric in row
   }
+  # Some tables have no such row.
+  others = others or {"-": float("nan")}
   best = pick(others, key=lambda label: others[label])
   for arm, row in results.items():
     if "parameters" in row:

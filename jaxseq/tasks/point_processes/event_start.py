@@ -12,6 +12,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from scipy import special
 
 from jaxseq.nn import masks
 from jaxseq.tasks.point_processes import event_network
@@ -44,11 +45,13 @@ def shares(
     return None
   inside = masks.inside(train.gaps.shape[1], np.asarray(train.lengths))
   gaps = np.asarray(train.gaps, np.float64)[inside]
-  # A silence up to the end counts as a gap, which is at least as long.
+  # Of a silence up to the end it is known how long a gap is at least.
   last = np.where(inside, train.times, 0).max(axis=1, initial=0)
   until = known.horizon if train.until is None else np.asarray(train.until)
-  gaps = np.concatenate([gaps, until - last])
-  logs = (np.log(gaps[gaps > 0]) - known.log_mean) / known.log_deviation
+  logs, ends = (
+    (np.log(x[x > 0]) - known.log_mean) / known.log_deviation
+    for x in (gaps, np.float64(until) - last)
+  )
   marks = np.asarray(train.marks)[inside]
   counts = np.bincount(marks, minlength=known.num_marks)
   if known.columns:
@@ -56,7 +59,7 @@ def shares(
   # A mark that never came is taken for half an event.
   logits = np.log(np.maximum(counts, 0.5))
   logits -= logits.mean()
-  gap = _outputs(logs, config.components)
+  gap = _outputs(logs, ends, config.components)
   return tuple(gap.tolist()), tuple(logits.tolist())
 
 
@@ -93,26 +96,45 @@ def _last_changed(tree, change):
   return {**tree, name: _last_changed(tree[name], change)}
 
 
-def _outputs(logs, count):
-  """Outputs (3 count,) whose mixture is that of log gaps, by EM."""
+def _outputs(logs, ends, count):
+  """Outputs (3 count,) whose mixture is that of log gaps, by EM.
+
+  At `ends` gaps were cut off; of these EM has the moments of what is above.
+  """
   levels = (np.arange(count) + 0.5) / count
   mean = np.quantile(logs, levels)
   scale = np.full(count, np.clip(2.0 / count, _NARROW, _WIDE))
   weight = np.full(count, 1 / count)
+  # What is shorter than any gap says nothing, and rounding may make it of 0.
+  ends = ends[ends > logs.min()]
   for _ in range(_STEPS):
     z = (logs[:, None] - mean) / scale
-    part = np.log(weight) - 0.5 * z * z - np.log(scale)
-    part = np.exp(part - part.max(axis=1, keepdims=True))
-    part /= part.sum(axis=1, keepdims=True)
-    total = part.sum(axis=0) + 1e-6
-    mean = (part * logs[:, None]).sum(axis=0) / total
-    square = (part * (logs[:, None] - mean) ** 2).sum(axis=0) / total
+    part = _parts(np.log(weight) - 0.5 * z * z - np.log(scale))
+    z = (ends[:, None] - mean) / scale
+    above = special.log_ndtr(-z)
+    part_cut = _parts(np.log(weight) + above)
+    ratio = np.exp(-0.5 * z * z - above) / math.sqrt(2 * math.pi)
+    expected = mean + scale * ratio
+    spread = scale**2 * np.maximum(1 + z * ratio - ratio**2, 0)
+    total = part.sum(axis=0) + part_cut.sum(axis=0) + 1e-6
+    mean = (part * logs[:, None]).sum(axis=0) + (part_cut * expected).sum(
+      axis=0
+    )
+    mean /= total
+    square = (part * (logs[:, None] - mean) ** 2).sum(axis=0)
+    square += (part_cut * (spread + (expected - mean) ** 2)).sum(axis=0)
     # The fewer gaps there are, the less they tell of what else may come.
-    square += 0.25 * len(logs) ** -0.4
+    square = square / total + 0.25 * len(logs) ** -0.4
     scale = np.clip(np.sqrt(square), _NARROW, _WIDE)
     weight = total / total.sum()
   offsets = np.linspace(-2.0, 2.0, count) if count > 1 else np.zeros(1)
   low, high = event_network.LOG_SCALE
   share = (np.log(scale) - low) / (high - low)
-  bounded = np.array([math.log(x / (1 - x)) - 1.5 for x in share])
+  bounded = np.log(share / (1 - share)) - 1.5
   return np.concatenate([np.log(weight), mean - offsets, bounded])
+
+
+def _parts(logs):
+  """Shares (n, count) of components in each of n, from their logarithms."""
+  parts = np.exp(logs - logs.max(axis=1, keepdims=True))
+  return parts / parts.sum(axis=1, keepdims=True)
