@@ -45,6 +45,10 @@ ABSENT = {
   ("icrl/continuous_control", "inverted_pendulum_ppo"),
   ("icrl/continuous_control", "inverted_double_pendulum"),
   ("icrl/continuous_control", "inverted_double_pendulum_ppo"),
+  ("icrl/multi_agent", "full"),
+  ("icrl/multi_agent", "small"),
+  ("icrl/multi_agent", "smax"),
+  ("icrl/multi_agent", "tiny"),
   ("icrl/projected_control", "bodies"),
 }
 

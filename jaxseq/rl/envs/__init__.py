@@ -41,6 +41,7 @@ if TYPE_CHECKING:
   from jaxseq.rl.envs import randomness as randomness
   from jaxseq.rl.envs import registry as registry
   from jaxseq.rl.envs import spaces as spaces
+  from jaxseq.rl.envs import teams as teams
   from jaxseq.rl.envs.protocol import Env as Env
   from jaxseq.rl.envs.registry import POPGYM as POPGYM
   from jaxseq.rl.envs.registry import atari_id as atari_id

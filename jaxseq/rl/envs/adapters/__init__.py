@@ -18,6 +18,7 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.rl.envs.adapters import gymnasium_vectors as gymnasium_vectors
+  from jaxseq.rl.envs.adapters import jaxmarl_teams as jaxmarl_teams
   from jaxseq.rl.envs.adapters import libraries as libraries
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

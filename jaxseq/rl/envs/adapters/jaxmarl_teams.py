@@ -81,9 +81,10 @@ def of_team(game: Any, limit: int, team_reward: bool = False) -> Team:
     observations, after, rewards, dones, _ = game.step_env(
       key, state, dict(zip(names, actions))
     )
-    # As the library does it, an end at the time limit is not an end.
+    # The library ends the game at the time limit, for all agents; here that is
+    # a cut, after which they could go on.
     cut = time + 1 >= limit
-    out |= stack(dones).astype(bool)
+    out |= stack(dones).astype(bool) & ~cut
     reward = stack(rewards).astype(jnp.float32).reshape(len(names))
     if team_reward:
       reward = jnp.broadcast_to(reward.mean(), reward.shape)

@@ -12,9 +12,11 @@ import pytest
 
 from jaxseq.rl import envs
 from jaxseq.rl.agents import ppo
+from jaxseq.rl.envs import _described_spaces
 from jaxseq.rl.envs import foreign
 from jaxseq.rl.envs import registry
 from jaxseq.rl.envs import spaces
+from jaxseq.rl.envs import teams
 from tests.rl import toy
 
 # Of what the libraries import, some says that it is out of date.
@@ -154,6 +156,87 @@ def test_a_time_limit_of_a_team_is_no_end(monkeypatch):
     ends.append((bool(terminated), bool(truncated)))
   going, cut, over = (False, False), (False, True), (True, False)
   assert ends == [going, going, cut, going, over]
+
+
+class _Mortal(_Team):
+  """A team whose second agent is out of the game after a step."""
+
+  def get_avail_actions(self, state):
+    raise NotImplementedError
+
+  def step_env(self, key, state, actions):
+    *played, rewards, dones, info = super().step_env(key, state, actions)
+    rewards["other"] = jnp.float32(3)
+    return *played, rewards, dones | {"other": jnp.bool_(True)}, info
+
+  def _seen(self, time):
+    return super()._seen(time) | {"world_state": jnp.stack([time, 7.0])}
+
+
+class _Masked(_Mortal):
+  def get_avail_actions(self, state):
+    return {"one": jnp.array([0, 1]), "other": jnp.array([1, 1])}
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_each_agent_of_a_team_is_a_player(masked, monkeypatch):
+  game = _Masked if masked else _Mortal
+  jaxmarl = types.SimpleNamespace(make=lambda name: game())
+  monkeypatch.setitem(sys.modules, "jaxmarl", jaxmarl)
+  make = registry.LIBRARIES["jaxmarl"].__wrapped__
+  env = make("Team", players="team")
+  shared = make("Team", players="team", team_reward=True)
+  assert env.num_agents == 2
+  seen, state = env.reset(jax.random.key(0))
+  np.testing.assert_array_equal(seen.own["agent"], [0, 1])
+  np.testing.assert_array_equal(seen.state, [0, 7])
+  allowed = [[0, 1], [1, 1]] if masked else [[1, 1], [1, 1]]
+  np.testing.assert_array_equal(seen.own["action_mask"], allowed)
+  ends = []
+  for first in (1, 1, 1, 0):
+    _, _, mean, *_ = shared.step(jax.random.key(0), state, jnp.array([1, 1]))
+    np.testing.assert_array_equal(mean, [2, 2])
+    seen, state, reward, terminated, truncated, info = env.step(
+      jax.random.key(0), state, jnp.array([first, 1])
+    )
+    np.testing.assert_array_equal(reward, [1, 3])
+    ends.append((bool(terminated), bool(truncated)))
+    # An agent that is out has one action left; a new episode has it back.
+    last = info["final_observation"].own["action_mask"]
+    out = allowed if masked else [[1, int(not terminated)], [1, 0]]
+    np.testing.assert_array_equal(last, out)
+    over = terminated or truncated
+    now = seen.own["action_mask"]
+    np.testing.assert_array_equal(now, allowed if over else out)
+  assert ends == [(False, False), (False, False), (False, True), (True, False)]
+
+
+def test_agents_that_differ_are_no_team(monkeypatch):
+  class Differ(_Team):
+    def action_space(self, agent):
+      return spaces.Discrete(2 if agent == "one" else 3)
+
+  jaxmarl = types.SimpleNamespace(make=lambda name: Differ())
+  monkeypatch.setitem(sys.modules, "jaxmarl", jaxmarl)
+  make = registry.LIBRARIES["jaxmarl"].__wrapped__
+  with pytest.raises(ValueError, match="'team' where actions differ"):
+    make("Team", players="team")
+  with pytest.raises(ValueError, match="agent: .* all agents of a team play"):
+    make("Team", players="team", agent="one")
+
+
+@pytest.mark.parametrize(
+  ("env_id", "options", "size"),
+  [
+    ("jaxmarl/MPE_simple_spread_v3", {}, 3),
+    ("jaxmarl/HeuristicEnemySMAX", {"scenario": "3m"}, 3),
+  ],
+)
+def test_teams_of_jaxmarl(env_id, options, size):
+  pytest.importorskip("jaxmarl")
+  env, params = envs.make(env_id, players="team", **options)
+  assert env.num_agents == size
+  _described_spaces.check(env_id, teams.FirstAgent(env), params)
 
 
 def test_spaces_of_other_libraries():
