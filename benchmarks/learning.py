@@ -57,11 +57,9 @@ def _user() -> float:
   return os.times().user
 
 
-def register(task: str, pay: float) -> None:
-  """Registers the environment of a task as "Task", its rewards times `pay`."""
+def register(name: str, options: dict, params: dict, pay: float) -> None:
+  """Registers an environment as "Task", its rewards times `pay`."""
   from jaxseq.rl import envs
-
-  name, options, params, _ = TASKS[task]
 
   class Paid:
     def __init__(self, env):
@@ -261,7 +259,7 @@ def main():
   flags = parser.parse_args()
   if flags.serve:
     side, *run, pay, fields = json.loads(flags.serve)
-    register(run[0], pay)
+    register(*TASKS[run[0]][:3], pay)
     train = train_ours if side == OURS else train_peer
     print(json.dumps(train(*run, fields)))
     return

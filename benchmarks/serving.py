@@ -105,7 +105,7 @@ async def _ask(address, flags, prompts, lengths, clients):
 
 def _expected(flags, prompts, lengths):
   """Texts of whole batches."""
-  network, variables, codec, _ = serve.load(flags.checkpoint)
+  network, variables, codec, *_ = serve.load(flags.checkpoint)
   tokens, _ = generation.generate(
     network,
     variables,

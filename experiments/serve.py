@@ -12,13 +12,14 @@ or a directory of a pretrained language model with `config.json`, as
 `interop.huggingface` reads it; its tokenizer is `tokenizer.json` there, and
 bytes if there is none. GET / lists the routes, which are those of the model:
 
-    language        POST /v1/completions, GET /v1/models, GET /health and
-                    GET /metrics; clients of the interface find it at /v1
+    language        POST /v1/completions, POST /v1/chat/completions,
+                    GET /v1/models, GET /health and GET /metrics; clients of the
+                    interface find it at /v1
     recommendation  POST /v1/events, POST /v1/recommend and GET /health
 
 SIGTERM lets answers that have begun come to their ends; those that would take
 longer than `--grace` get an error. Nothing but this machine reaches the server
-unless `--host` says otherwise, and it asks nobody who they are.
+unless `--host` says otherwise; with `--api_key` each request needs a key.
 """
 
 from jaxseq.programs import command

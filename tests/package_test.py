@@ -21,7 +21,7 @@ ALLOWED_LAYERS = {
   "recurrence": set(),
   "mixers": {"recurrence"},
   "nn": {"recurrence", "mixers"},
-  "interop": {"mixers", "nn", "training"},
+  "interop": {"recurrence", "mixers", "nn", "training"},
   "adapt": {"recurrence", "mixers", "nn", "interop"},
   "planner": {"training"},
   "training": set(),

@@ -35,6 +35,8 @@ def own(data: str, **options: object) -> classify.Config:
     num_updates=2000,
     batch_size=16,
     optimizer={"learning_rate": 2e-3},
+    early_stopping=None,
+    chunks_per_evaluation=1,
   )
 
 

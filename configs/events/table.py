@@ -27,6 +27,9 @@ FULL = configuration.updated(
   data="event_table",
   data_options=own_data.of_loader("event_table", stream="stream", mark="mark"),
   batch_size=16,
+  early_stopping=None,
+  chunks_per_evaluation=1,
+  from_shares=True,
 )
 get_config = variants.Variants(
   full=FULL,
@@ -36,6 +39,9 @@ get_config = variants.Variants(
     data="event_lists",
     data_options=own_data.of_loader("event_lists", path="data.json"),
     batch_size=16,
+    early_stopping=None,
+    chunks_per_evaluation=1,
+    from_shares=True,
   ),
   tiny=supervised.tiny(FULL, components=2),
 )

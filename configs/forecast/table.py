@@ -8,8 +8,9 @@ A row is a time, `time` the column of its date or number (leave it out if there
 is none), and all other columns are channels. The first 70 % are for training,
 10 % for validation and the last 20 % for testing; other shares, times at which
 the parts begin, and what becomes of missing values and rows are further options
-(docs/own_data.md). 48 times are read and 24 forecast; `period` is the season of
-the forecast that the table compares with:
+(docs/own_data.md). 24 times are forecast, as differences to the value a season
+before. The season follows from the steps of the rows, and four of them are
+read; both can be given:
 
     --config.input_length=96 --config.horizons="(24, 48)" --config.period=7
 
@@ -27,8 +28,12 @@ FULL = configuration.updated(
   hourly.SEASONAL,
   data="forecast_table",
   data_options=own_data.of_loader("forecast_table", missing="refuse"),
-  input_length=48,
+  input_length=None,
+  period=None,
+  from_season=True,
   horizons=(24,),
+  early_stopping=None,
+  chunks_per_evaluation=1,
 )
 get_config = variants.Variants(
   full=FULL,

@@ -26,6 +26,7 @@ class Opened(NamedTuple):
   places: dict[str, _placement.Place]
   tensors: dict[str, safetensors_file.Stored]
   modules: tuple[tuple[str, str], ...] = ()
+  kind: str = ""
 
 
 def open_any(
@@ -36,7 +37,9 @@ def open_any(
   if path.is_dir() and not (path / "config.json").is_file():
     path /= _NAME
   if path.is_dir():
-    return huggingface.open_model(path, context)
+    # Places of weights are the same with any context.
+    context = 1 if context is None else context
+    return huggingface.open_model(path, context, quiet=True)
   places, tensors = {}, {}
   for name, stored in safetensors_file.stored(path).items():
     if name.startswith(_PARAMS) and len(stored.shape) > 1:

@@ -116,7 +116,7 @@ class Row(NamedTuple):
     scale: s above.
     parameters: how many numbers A and B have.
     layer: "0" and so on, "" outside of the layers or where they are scanned.
-    mixer: of the layer, or "".
+    mixer: that it belongs to, or the feed-forward; "" outside of the layers.
   """
 
   path: str
@@ -135,7 +135,8 @@ class Table:
 
   Attributes:
     rows: one for each weight.
-    layers: by a mixer, how many layers are hit, and how many there are.
+    layers: by a mixer or feed-forward, in how many layers it is hit, and how
+      many layers have it.
   """
 
   rows: tuple[Row, ...]
@@ -164,8 +165,8 @@ def match(
 ) -> Table:
   """Finds the weights that are adapted.
 
-  A warning is logged where layers of attention are hit, and none of a hybrid's
-  recurrent ones.
+  A warning is logged where attention is hit, and no recurrent mixer of a
+  hybrid, beside it or in other layers.
 
   Args:
     network: the network.
@@ -178,7 +179,7 @@ def match(
       (`recurrence.dense`) can be adapted.
   """
   table = _table(network, variables, config, names)
-  _warn(table)
+  _warn(table, len(network.config.stack.every_layer))
   return table
 
 
@@ -197,9 +198,12 @@ def _table(network, variables, config, names):
     alpha = peft_modules.pattern(dict(config.alpha_pattern), own, config.alpha)
     count = math.prod(shape[:-2]) * rank * sum(shape[-2:])
     scale = peft_modules.scale(rank, alpha, config.rslora)
-    layer = re.match(r"stack/layers_(\d+)/", path)
-    number = layer[1] if layer else ""
-    mixer = _mixer(network, int(number)) if layer else ""
+    layer = re.match(r"stack/layers(?:_(\d+))?/([^/]*)", path)
+    number, mixer = "", ""
+    if layer:
+      number = layer[1] or ""
+      parts = _parts(network.config.stack.every_layer[int(number or 0)])
+      mixer = parts.get(layer[2], next(iter(parts.values())))
     row = path, own[1:], shape, rank, scale, count, number, mixer
     rows.append(Row(*row))
   return Table(tuple(rows), _layers(network, rows))
@@ -231,27 +235,31 @@ def _hit(targets, labels):
   return paths
 
 
-def _mixer(network, number):
-  """Returns the name of a layer's mixer; of none, the feed-forward's."""
-  layer = network.config.stack.every_layer[number]
-  return layer.mixer if layer.mixes else layer.feedforward
+def _parts(layer):
+  """Returns the names of a layer's mixers and feed-forward, by their paths."""
+  parts = {"mixer": layer.mixer} if layer.mixes else {}
+  for i, (name, _) in enumerate(layer.parallel, 1):
+    parts[f"mixer_{i}"] = name
+  if layer.feedforward != "none":
+    parts["feedforward"] = layer.feedforward
+  return parts
 
 
 def _layers(network, rows):
   """Returns by a mixer how many layers are hit, and how many there are."""
-  layers = network.config.stack.every_layer
-  scanned = any(row.path.startswith("stack/layers/") for row in rows)
-  numbers = {int(row.layer) for row in rows if row.layer}
+  scanned = {row.mixer for row in rows if row.path.startswith("stack/layers/")}
+  hits = {(row.layer, row.mixer) for row in rows}
   counts: dict[str, tuple[int, int]] = {}
-  for number in range(len(layers)):
-    name = _mixer(network, number)
-    hit, total = counts.get(name, (0, 0))
-    counts[name] = hit + (scanned or number in numbers), total + 1
+  for number, layer in enumerate(network.config.stack.every_layer):
+    for name in dict.fromkeys(_parts(layer).values()):
+      hit, total = counts.get(name, (0, 0))
+      is_hit = name in scanned or (str(number), name) in hits
+      counts[name] = hit + is_hit, total + 1
   return counts
 
 
-def _warn(table):
-  """Warns where a hybrid's recurrent layers are missed."""
+def _warn(table, total):
+  """Warns where a hybrid's recurrent mixers are missed in `total` layers."""
   kinds = {
     name: ".keys_and_values." in mixers.get(name).__name__
     for name in table.layers
@@ -265,7 +273,7 @@ def _warn(table):
   attention = any(table.layers[name][0] for name in kinds if kinds[name])
   recurrent = any(table.layers[name][0] for name in kinds if not kinds[name])
   if attention and missed and not recurrent:
-    hit, total = map(sum, zip(*table.layers.values()))
+    hit = len({row.layer for row in table.rows if kinds.get(row.mixer)})
     logging.warning(
       "lora: %d of %d layers are adapted, none of %s.",
       hit,

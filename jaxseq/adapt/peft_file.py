@@ -10,10 +10,12 @@ a model that was trained here, a file of `jaxseq.models` or its directory, the
 modules have the names of the parameters, with dots, and only `read` knows them.
 """
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 import os
 import pathlib
 
+from absl import logging
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +26,12 @@ from jaxseq.adapt import lora
 from jaxseq.interop import _model_files
 from jaxseq.interop import peft_modules
 from jaxseq.interop import safetensors_file
+
+_UNREADABLE = (
+  "PEFT reads no file with adapters of %d modules like %s in models of type "
+  "%s. Such a file is read and served here; leave these modules out of the "
+  "targets for one that PEFT reads."
+)
 
 
 def names(
@@ -52,6 +60,23 @@ def _is_of_matrices(opened, place):
   """True for a parameter of tensors that may all be modules' weights."""
   tensors = map(opened.tensors.get, place.names)
   return all(each is not None and len(each.shape) == 2 for each in tensors)
+
+
+def check_readable(modules: Iterable[str], model: str | os.PathLike) -> None:
+  """Warns if PEFT does not read adapters of modules.
+
+  Args:
+    modules: PEFT's names of them, such as `names` returns.
+    model: the model's directory, or its own file.
+  """
+  _warn(modules, _own_models.open_any(model, None))
+
+
+def _warn(modules, opened):
+  """Warns about modules whose adapters PEFT refuses."""
+  lost = peft_modules.unreadable(modules, opened.kind)
+  if lost:
+    logging.warning(_UNREADABLE, len(lost), lost[0], opened.kind)
 
 
 def read(
@@ -150,7 +175,10 @@ def write(
 
   Every tensor that a parameter is made of gets its A, and its part of B. Those
   of a tensor that several parameters have rows of stand beside each other, and
-  the rank is their sum; parameters without an adapter have zeros there.
+  the rank is their sum; parameters without an adapter have zeros there. PEFT
+  reads no adapters of routers, of `out_proj` in Mamba, Mamba-2, Falcon-Mamba,
+  Falcon-H1 and Nemotron-H, and of feed-forwards in Qwen3-Next: a warning is
+  logged then, and `read` reads them.
 
   Args:
     directory: it is made if absent; files of the same names are replaced.
@@ -190,6 +218,7 @@ def write(
     raise ValueError(
       f"adapters: {plain[0]} has no magnitudes, expected them in all, or none."
     )
+  _warn(modules, opened)
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
   path = directory / peft_modules.WEIGHTS

@@ -140,10 +140,12 @@ def _int8_product(x, q, scale):
   size = jnp.max(jnp.abs(rows), axis=-1, keepdims=True, initial=0) / _MOST
   size = jnp.where(size == 0, 1, size)
   whole = jnp.clip(jnp.round(rows / size), -_MOST, _MOST).astype(jnp.int8)
-  whole = jnp.pad(whole, ((0, -len(rows) % _ROWS), (0, 0)))
+  count = rows.shape[0]
+  if isinstance(count, int):  # An exported program may take any number.
+    whole = jnp.pad(whole, ((0, -count % _ROWS), (0, 0)))
   axes = ((1,), (0,)), ((), ())
   y = lax.dot_general(whole, q, axes, preferred_element_type=jnp.int32)
-  y = y[: len(rows)].astype(wide) * size * scale.astype(wide)
+  y = y[:count].astype(wide) * size * scale.astype(wide)
   return y.reshape(*lead, q.shape[1])
 
 

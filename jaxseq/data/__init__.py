@@ -37,11 +37,13 @@ if TYPE_CHECKING:
   from jaxseq.data import factors as factors
   from jaxseq.data import files as files
   from jaxseq.data import fm_index as fm_index
+  from jaxseq.data import forecast_tables as forecast_tables
   from jaxseq.data import forecast_windows as forecast_windows
   from jaxseq.data import geometry as geometry
   from jaxseq.data import grammar as grammar
   from jaxseq.data import graphs as graphs
   from jaxseq.data import images as images
+  from jaxseq.data import known_columns as known_columns
   from jaxseq.data import listops as listops
   from jaxseq.data import missing as missing
   from jaxseq.data import mnist1d as mnist1d
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
   from jaxseq.data import npz_series as npz_series
   from jaxseq.data import packages as packages
   from jaxseq.data import padding as padding
+  from jaxseq.data import panel_windows as panel_windows
+  from jaxseq.data import panels as panels
   from jaxseq.data import pathfinder as pathfinder
   from jaxseq.data import pendulum_images as pendulum_images
   from jaxseq.data import point_processes as point_processes
@@ -59,6 +63,7 @@ if TYPE_CHECKING:
   from jaxseq.data import series_frames as series_frames
   from jaxseq.data import series_table as series_table
   from jaxseq.data import sources as sources
+  from jaxseq.data import summaries as summaries
   from jaxseq.data import table_layouts as table_layouts
   from jaxseq.data import text as text
   from jaxseq.data import text_prompts as text_prompts

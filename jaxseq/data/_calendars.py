@@ -9,16 +9,23 @@ from jaxseq.data import _time_stamps
 Calendar = Literal["steps", "weekdays", "months", "month ends", "irregular"]
 
 
-def find(times: np.ndarray) -> Calendar:
-  """Returns the calendar that all times (n,) follow.
+def find(*series: np.ndarray) -> Calendar:
+  """Returns the calendar that the times (n,) of all series follow.
 
   Returns:
     "steps" of one length; all "weekdays", without weekends and without a gap;
     the same day of "months" that are equally many apart, or "month ends"; and
     "irregular" if none of these fits, or several do.
   """
-  fitting = list(_continuations(times, 1))
+  # A single row follows any.
+  each = [_continuations(times, 1) for times in series if len(times) > 1]
+  fitting = [x for x in (*each, {})[0] if all(x in one for one in each)]
   return fitting[0] if len(fitting) == 1 else "irregular"
+
+
+def follows(times: np.ndarray, calendar: Calendar) -> bool:
+  """Returns whether all times (n,) follow a calendar."""
+  return calendar in _continuations(times, 1)
 
 
 def following(

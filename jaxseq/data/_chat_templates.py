@@ -62,6 +62,7 @@ def render(
   special: Mapping[str, str],
   prompts: bool,
   name: str,
+  tools: Sequence[Mapping[str, Any]] | None = None,
 ) -> tuple[str, list[tuple[int, int]]]:
   """Returns the text of a chat, and the characters that are answers.
 
@@ -71,6 +72,7 @@ def render(
     special: special tokens by their names, such as `eos_token`.
     prompts: whether the text ends where an answer is to begin.
     name: of the chat, for messages.
+    tools: that the template may describe.
 
   Returns:
     The text, and pairs of the first character of a `generation` block and the
@@ -85,14 +87,15 @@ def render(
   written = json.dumps([dict(message) for message in messages])
   mark = "\0" + hashlib.sha256(written.encode()).hexdigest()
   sandbox = _sandbox()
-  units = _FREE + _RATIO * _template_costs.of(list(messages))
+  read = [*messages, *(tools or ())]
+  units = _FREE + _RATIO * _template_costs.of(read)
   try:
     with sandbox.budget(units):
       text = program.render(
         **special,
         messages=messages,
         add_generation_prompt=prompts,
-        tools=None,
+        tools=tools,
         **{sandbox.MARK: mark},
       )
   except Exception as error:  # Whatever others' code raises.

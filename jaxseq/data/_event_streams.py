@@ -13,6 +13,7 @@ from jaxseq import _validate
 from jaxseq.data import _row_groups
 from jaxseq.data import _time_stamps
 from jaxseq.data.files import table_files
+from jaxseq.data.files import text_forms
 
 Ties = Literal["refuse", "spread"]
 Unit = Literal["second", "minute", "hour", "day"]
@@ -59,7 +60,7 @@ def read(
   time: str,
   stream: str | None = None,
   mark: str | None = None,
-  delimiter: str | None = None,
+  form: text_forms.Form = text_forms.OPEN,
   start: str | float | None = None,
   unit: Unit | None = None,
   ties: Ties = "refuse",
@@ -69,19 +70,19 @@ def read(
   _validate.choice("unit", unit, (*SECONDS, None))
   _validate.choice("ties", ties, get_args(Ties))
   files = table_files.find(path)
-  kinds = mark_columns(mark, table_files.header(files[0], delimiter))
+  kinds = mark_columns(mark, table_files.header(files[0], form))
   named = [name for name in (time, stream, *kinds) if name is not None]
   table = table_files.read(
     files,
     words=list(dict.fromkeys([*named, *words])),
     numbers=(),
-    delimiter=delimiter,
+    form=form,
   )
   if stream:
     table_files.check_named(table, stream, "a stream")
   names = table.words[stream] if stream else [_ONE_MARK] * len(table.line)
   stamps = _time_stamps.parse(
-    table.words[time], lambda row: table.place(row, time)
+    table.words[time], lambda row: table.place(row, time), form=form
   )
   ids, rows = _row_groups.group(names, stamps)
   _row_groups.tell_moved(table_files.describe(path), rows, stamps, "its stream")
@@ -257,3 +258,17 @@ def windows(
   numbers = np.repeat(np.arange(len(streams.ids)), count)
   begin = np.tile(np.arange(count) * float(window), len(streams.ids))
   return times, marks, numbers, begin
+
+
+def observed(streams: Streams, horizon: float | None, time: str) -> float:
+  """Returns the end of observation: the last event of all if not given."""
+  last = max(float(times[-1]) for times in streams.times)
+  if horizon is None:
+    return last
+  if last > _validate.above_zero("horizon", horizon):
+    number = int(np.argmax([times[-1] for times in streams.times]))
+    raise ValueError(
+      f"{streams.place(number, time, -1)}: got an event {last:g} after the "
+      f"start, expected all before the horizon of {horizon:g}."
+    )
+  return horizon

@@ -16,6 +16,7 @@ from jaxseq.data import datasets
 from jaxseq.data import missing as missing_values
 from jaxseq.data import recordings
 from jaxseq.data import scale
+from jaxseq.data import summaries
 from jaxseq.data.sources import series as series_sources
 
 _PARTS = ("train", "valid", "test")
@@ -134,7 +135,9 @@ def make(
     mean=prepared.mean and np.array(prepared.mean),
     deviation=prepared.deviation and np.array(prepared.deviation),
     preparation=prepared,
+    summary=summaries.of_series(whole, parts, targets, missing, prepared.step),
   )
+  summaries.warn_of_revealing(whole, parts.train, targets)
   return datasets.Splits(*sets, info)
 
 

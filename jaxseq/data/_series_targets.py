@@ -273,7 +273,7 @@ def _of_file(whole, columns, labels):
     table_files.find(labels),
     words=(columns.id, *columns.label),
     numbers=(),
-    delimiter=columns.delimiter,
+    form=columns.form,
   )
   rows = {}
   for row, word in enumerate(table.words[columns.id]):

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import datetime
+import functools
 import re
 from typing import Any
 
@@ -9,6 +11,7 @@ from absl import logging
 import numpy as np
 
 from jaxseq.data.files import _columns
+from jaxseq.data.files import text_forms
 
 # A year alone would be any number.
 _DATE = re.compile(
@@ -17,8 +20,15 @@ _DATE = re.compile(
 )
 # A date without signs, also of a column that became floats.
 _COMPACT = re.compile(r"((?:18|19|20|21)[0-9]{2})([0-9]{2})([0-9]{2})(?:\.0*)?")
+_QUARTER = re.compile(r"([0-9]{4})-?Q([1-4])")
 # A time zone behind the minutes or seconds.
 _ZONE = re.compile(r"(?:Z|([+-])([0-9]{2})(?::?([0-9]{2}))?)$")
+# Dates of other signs: day, month and year, or year, month and day.
+_SIGNED = re.compile(
+  r"([0-9]{1,2})([./-])([0-9]{1,2})\2([0-9]{4})(?![0-9])|"
+  r"[0-9]{4}([./])[0-9]{1,2}\5[0-9]{1,2}(?![0-9])"
+)
+_CLOCK = re.compile(r"[T ][0-9]{2}(?::[0-9]{2}.*)?$")
 # Steps in time that differ by less of the usual one count as equal.
 TOLERANCE = 1e-3
 # Times the usual step of the training that hardly any is in the same unit.
@@ -26,10 +36,15 @@ _FAR = 100
 
 
 def parse_date(word: str) -> np.datetime64:
-  """Reads a date and time such as 2024-01-31 23:59, in UTC if it has a zone."""
+  """Reads a date and time such as 2024-01-31 23:59, in UTC if it has a zone.
+
+  A month such as 2024-01, or a quarter such as 2024Q1, is its first day.
+  """
   text = word.strip().replace(" ", "T")
   compact = _COMPACT.fullmatch(text)
   text = "-".join(compact.groups()) if compact else text
+  if quarter := _QUARTER.fullmatch(text):
+    text = f"{quarter[1]}-{3 * int(quarter[2]) - 2:02d}"
   offset = np.timedelta64(0, "m")
   zone = _zone(text)
   if zone is not None:
@@ -68,20 +83,110 @@ def _zone(text):
   return _ZONE.search(text) if ":" in text else None
 
 
+def date_format(
+  words: Sequence[str],
+  place: Callable[[int], str],
+  given: str | None = None,
+  option: bool = True,
+) -> str | None:
+  """Returns the format of dates, such as "%d/%m/%Y"; None of other times.
+
+  The day stands before the month in 31.01.2024; with slashes or dashes a day
+  above 12 says where it stands.
+
+  Args:
+    words: the time stamps.
+    place: where each stands, for messages.
+    given: the format, if it is known.
+    option: whether there is an option to say it, for messages.
+
+  Raises:
+    ValueError: if days and months cannot be told from each other.
+  """
+  first = None if given or not len(words) else _SIGNED.match(words[0].strip())
+  if first is None:
+    return given
+  if first[5]:
+    return first[5].join(("%Y", "%m", "%d"))
+  sign = first[2]
+  by_day = sign.join(("%d", "%m", "%Y"))
+  by_month = sign.join(("%m", "%d", "%Y"))
+  if sign == ".":
+    return by_day
+  matches = [_SIGNED.match(word.strip()) for word in words]
+  days, months = (
+    max(int(match[group] or 0) for match in matches if match)
+    for group in (1, 3)
+  )
+  if (days > 12) == (months > 12):
+    remedy = (
+      f"Give the option date_format = {by_day!r} or {by_month!r}."
+      if option
+      else "Write dates as 2024-01-31."
+    )
+    raise ValueError(
+      f"{place(0)}: got {words[0][:40]!r}, expected dates whose day and month "
+      f"cannot be mistaken for each other. {remedy}"
+    )
+  return by_day if days > 12 else by_month
+
+
+@functools.lru_cache(2**16)
+def _of_format(word, date_format):
+  """A date of some format as ISO 8601 has it, with its time of day."""
+  text, clock = word.strip(), ""
+  if "%H" not in date_format and "%I" not in date_format:
+    match = _CLOCK.search(text)
+    if match is not None:
+      text, clock = text[: match.start()], match[0]
+  at = datetime.datetime.strptime(text, date_format)
+  if clock or at.time() == datetime.time():
+    return f"{at.date().isoformat()}{clock}"
+  return at.isoformat()
+
+
+def _formatted(words, place, form):
+  """Time stamps as numbers or as ISO 8601 has them."""
+  given = None if form is None else form.date_format
+  found = date_format(words, place, given, form is not None)
+  if found is None:
+    return words
+  if given is None:
+    remedy = "write dates as 2024-01-31"
+    if form is not None:
+      remedy = "give the option date_format"
+    logging.warning(
+      "%s: dates such as %s are read as %s; if they are others, %s.",
+      *(place(0), words[0], found, remedy),
+    )
+  written = []
+  for row, word in enumerate(words):
+    try:
+      written.append(_of_format(word, found))
+    except ValueError:
+      raise ValueError(
+        f"{place(row)}: got {word[:40]!r}, expected a date of the form "
+        f"{found!r}."
+      ) from None
+  return written
+
+
 def parse(
   words: Sequence[str],
   place: Callable[[int], str],
   dates: bool | None = None,
+  form: text_forms.Form | None = None,
 ) -> np.ndarray:
   """Reads time stamps, which are all dates or all numbers.
 
   Numbers of eight digits that are all dates of the calendar, such as 20240131,
-  are dates.
+  are dates, and so are 31.01.2024 and the like, see `date_format`.
 
   Args:
     words: the time stamps.
     place: where each stands, for messages.
     dates: whether they are dates, as in training; as the first is if None.
+    form: of a table, which has the format of dates; None of others.
 
   Returns:
     (n,) datetime64, or float64.
@@ -89,6 +194,7 @@ def parse(
   Raises:
     ValueError: naming the first that is not a time, or of another kind.
   """
+  words = _formatted(words, place, form)
   numeric = bool(len(words)) and _is_number(words[0])
   if numeric and dates is not False:
     numeric = not all(map(_is_compact_date, words))
@@ -104,7 +210,10 @@ def parse(
     try:
       stamps.append(_number(word) if numeric else parse_date(word))
     except ValueError as error:
-      raise ValueError(f"{place(row)}: {error}") from error
+      hint = ""
+      if not numeric and form is not None:
+        hint = " For another form give the option date_format, as '%d.%m.%y'."
+      raise ValueError(f"{place(row)}: {error}{hint}") from error
     if not numeric and zoned != has_zone(word):
       expected = "an offset from UTC" if zoned else "no offset from UTC"
       raise ValueError(

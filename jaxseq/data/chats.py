@@ -81,7 +81,11 @@ class Template:
   special: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
   def render(
-    self, messages: Sequence[Message], prompts: bool = False, name: str = "chat"
+    self,
+    messages: Sequence[Message],
+    prompts: bool = False,
+    name: str = "chat",
+    tools: Sequence[Mapping[str, Any]] | None = None,
   ) -> str:
     """Returns the text of messages.
 
@@ -89,20 +93,24 @@ class Template:
       messages: of a chat, each with a "role" and its "content".
       prompts: whether the text ends where an answer is to begin.
       name: of the chat, for messages.
+      tools: descriptions of tools, which most templates write at the start.
 
     Raises:
       ValueError: if the template refuses the chat, or fails with it.
       MissingData: if jinja2 is not installed.
     """
-    return self._render(messages, prompts, name)[0]
+    return self._render(messages, prompts, name, tools)[0]
 
   def encode(
-    self, messages: Sequence[Message], prompts: bool = False, name: str = "chat"
+    self,
+    messages: Sequence[Message],
+    prompts: bool = False,
+    name: str = "chat",
+    tools: Sequence[Mapping[str, Any]] | None = None,
   ) -> list[int]:
     """Returns the tokens of messages, see `render`."""
-    return text_tokens.token_ids(
-      self.tokenizer, self.render(messages, prompts, name), name
-    )
+    text = self.render(messages, prompts, name, tools)
+    return text_tokens.token_ids(self.tokenizer, text, name)
 
   def example(self, chat: Chat, answers: Answers = "all") -> Example:
     """Returns the tokens of a chat, and which are those of answers.
@@ -186,10 +194,10 @@ class Template:
     ]
     return text, [], bounds
 
-  def _render(self, messages, prompts, name):
+  def _render(self, messages, prompts, name, tools=None):
     """Text, and the characters of its blocks."""
     return _chat_templates.render(
-      self.template, messages, self.special, prompts, name
+      self.template, messages, self.special, prompts, name, tools
     )
 
 

@@ -15,7 +15,7 @@ from jaxseq.data import datasets
 # NumPy's letters for the kinds of dtype of `Extras`; integers elsewhere.
 _FLOATS = (
   *("gaps", "calendar", "times", "features", "log_density", "tail", "until"),
-  "phase",
+  *("phase", "known", "scale"),
 )
 _FLAGS = ("observed", "document_starts", "answers")
 _AXES = ("example", "element", "channel")

@@ -65,7 +65,13 @@ class Extras(NamedTuple):
     words: (n, time, words) int32, numbers of the words of paragraphs, 0 for
       none.
     calendar: (n, time of input and target, features) float32, time features.
-    times: (n, time) floats, when each event happens.
+    known: (n, time of input and target, features) float32, of forecasts the
+      columns known ahead.
+    series: (n,) int32, which series of a panel it is from, from 1 on; 0 for one
+      that was not in the training.
+    scale: (n, 2, channels) float64, mean and deviation of that series.
+    times: (n, time) floats, when each event happens; of forecasts of dates the
+      time of input and target, in seconds since 1970.
     features: (n, k) float32, numbers that an example has beside its inputs.
     log_density: (n, time) float32, the true log density of each event.
     tail: (n,) float32, the true log probability of no event after the last.
@@ -96,6 +102,9 @@ class Extras(NamedTuple):
   clusters: np.ndarray | None = None
   words: np.ndarray | None = None
   calendar: np.ndarray | None = None
+  known: np.ndarray | None = None
+  series: np.ndarray | None = None
+  scale: np.ndarray | None = None
   times: np.ndarray | None = None
   features: np.ndarray | None = None
   log_density: np.ndarray | None = None
@@ -192,6 +201,7 @@ class Info:
     manifest: name and sha256 of each file of a corpus.
     digest: one sha256 for the manifest.
     preparation: the `data.Source` that makes other inputs likewise.
+    summary: what was read of a file, as JSON, see `data.summaries`.
   """
 
   description: str
@@ -217,6 +227,7 @@ class Info:
   manifest: tuple[tuple[str, str], ...] | None = None
   digest: str | None = None
   preparation: Any = None
+  summary: Mapping[str, Any] | None = None
 
 
 class Splits(NamedTuple):

@@ -27,6 +27,7 @@ from jaxseq.data import _values
 from jaxseq.data import datasets
 from jaxseq.data.files import movielens
 from jaxseq.data.files import table_files
+from jaxseq.data.files import text_forms
 from jaxseq.data.sources import graphs
 from jaxseq.data.sources import interactions
 
@@ -47,6 +48,9 @@ def load(
   time: str = "time",
   features: tuple[str, ...] = (),
   delimiter: str | None = None,
+  encoding: str | None = None,
+  decimal: str | None = None,
+  date_format: str | None = None,
   bipartite: bool = False,
   valid_fraction: float = 0.15,
   test_fraction: float = 0.15,
@@ -62,6 +66,9 @@ def load(
     time: column of the times, dates or numbers.
     features: columns of numbers that an event has beside.
     delimiter: between columns; if None a comma, or a tab in a .tsv file.
+    encoding: of texts, such as "cp1252"; found in each file if None.
+    decimal: sign before decimals, "." or ","; found in each file if None.
+    date_format: of dates, such as "%d.%m.%Y"; found in the file if None.
     bipartite: whether sources and destinations are nodes of two kinds, so that
       equal names do not mean one node.
     valid_fraction: share of the events for validation, behind those of the
@@ -84,9 +91,13 @@ def load(
     destination=destination,
     time=time,
     features=tuple(features) or None,
-    delimiter=delimiter,
+    **text_forms.fields(delimiter, encoding, decimal, date_format),
   )
   table, stamps, values = prepared.table(path)
+  prepared = dataclasses.replace(
+    prepared,
+    date_format=_time_stamps.date_format(table.words[time], str, date_format),
+  )
   table_files.check_named(table, destination, "a node")
   where = table_files.describe(path)
   everything = [np.arange(len(stamps))]

@@ -6,7 +6,6 @@ not: the layout of Time-Series-Library (arXiv 2407.13278).
 """
 
 from collections.abc import Mapping
-from collections.abc import Sequence
 import os
 import pathlib
 import tempfile
@@ -22,16 +21,13 @@ import numpy as np
 
 from jaxseq import _limits
 from jaxseq import _validate
-from jaxseq.data import _calendars
 from jaxseq.data import _npy
-from jaxseq.data import _part_splits
 from jaxseq.data import _time_stamps
 from jaxseq.data import _values
 from jaxseq.data import datasets
 from jaxseq.data import missing as missing_values
 from jaxseq.data import packages
 from jaxseq.data import scale as scales
-from jaxseq.data import table_layouts
 from jaxseq.data.files import table_files
 from jaxseq.data.sources import windows as window_sources
 
@@ -39,10 +35,21 @@ Missing = Literal["refuse", "forward_fill", "mean"]
 _HOURLY_COLUMNS = ("clouds_all", "rain_1h", "temp", "traffic_volume")
 
 
-def _treat(
+def treat(
   series: window_sources.Series, missing: Missing, end: int, source: str
 ) -> np.ndarray:
-  """Returns the values of a series, missing ones treated as declared."""
+  """Returns the values of a series, missing ones treated as declared.
+
+  Args:
+    series: the series.
+    missing: see `make_splits`.
+    end: time behind the last of the training span.
+    source: of the series, for messages.
+
+  Raises:
+    ValueError: if a value is missing and to be refused, or a channel has none
+      in the training span.
+  """
   choices = get_args(Missing)
   _validate.choice("missing", missing, choices)
   values = series.values
@@ -73,13 +80,7 @@ def _observed(series, missing, ends, where):
   known = ~np.isnan(series.values)
   if missing == "refuse" or known.all():
     return None
-  shares = 100 * (1 - known.mean(axis=0))
-  worst = int(np.argmax(shares))
-  logging.warning(
-    "%s: %.1f %% of the values are missing and are filled (missing = %r), at"
-    " most %.1f %%, of %r: errors are measured without them.",
-    *(where, shares.mean(), missing, shares[worst], series.names[worst]),
-  )
+  tell_filled(where, missing, dict(zip(series.names, known.mean(axis=0))))
   for name, start, end in zip(("train", "valid", "test"), (0, *ends), ends):
     if start < end and not known[start:end].any():
       raise ValueError(
@@ -90,6 +91,26 @@ def _observed(series, missing, ends, where):
   return known
 
 
+def tell_filled(
+  where: str, missing: Missing, known: Mapping[str, float]
+) -> None:
+  """Warns of values that were filled, if some were.
+
+  Args:
+    where: they are from.
+    missing: what was filled in.
+    known: share of the values that are there, by channel or series.
+  """
+  shares = {name: 100 * (1 - share) for name, share in known.items()}
+  worst = max(shares, key=lambda name: shares[name])
+  if shares[worst] > 0:
+    logging.warning(
+      "%s: %.1f %% of the values are missing and are filled (missing = %r), at"
+      " most %.1f %%, of %r: errors are measured without them.",
+      *(where, np.mean(list(shares.values())), missing, shares[worst], worst),
+    )
+
+
 def _known_mean(series, end):
   """The number and mean of each channel's values up to a time."""
   present = ~np.isnan(series.values[:end])
@@ -98,7 +119,7 @@ def _known_mean(series, end):
   return counts, total / np.maximum(counts, 1)
 
 
-def _calendar(times: np.ndarray) -> np.ndarray:
+def calendar_of(times: np.ndarray) -> np.ndarray:
   """Returns where each time lies in its hour, day, week, month and year."""
   seconds = times.astype("datetime64[s]").astype(np.int64)
   days = times.astype("datetime64[D]")
@@ -124,6 +145,7 @@ def windows(
   horizon: int,
   stamps: np.ndarray | None = None,
   observed: np.ndarray | None = None,
+  times: np.ndarray | None = None,
 ) -> datasets.ArrayDataset:
   """Cuts all windows whose targets lie in a span.
 
@@ -135,12 +157,14 @@ def windows(
     horizon: times of a target, right behind the input.
     stamps: (time, features) that go along, or None.
     observed: (time, channels) bool, False where a value was filled, or None.
+    times: (time,) of the values, which go along if they are dates, or None.
 
   Returns:
     Inputs (n, input_length, channels) and targets (n, horizon, channels), as
     views of the values: nothing is copied. With stamps, extras.calendar is
     (n, input_length + horizon, features), and with observed so is
-    extras.observed, of channels.
+    extras.observed, of channels; with dates extras.times is (n, input_length +
+    horizon) seconds since 1970.
 
   Raises:
     ValueError: if the span has no room for a window.
@@ -156,11 +180,15 @@ def windows(
   inputs, targets = np.split(
     datasets.sliding_windows(values[first:end], total), [input_length], axis=1
   )
+  if times is not None:
+    times = _time_stamps.seconds(times) if times.dtype.kind == "M" else None
   along = (
     None if x is None else datasets.sliding_windows(x[first:end], total)
-    for x in (stamps, observed)
+    for x in (stamps, observed, times)
   )
-  extras = datasets.Extras(**dict(zip(("calendar", "observed"), along)))
+  extras = datasets.Extras(
+    **dict(zip(("calendar", "observed", "times"), along))
+  )
   return datasets.ArrayDataset(inputs, targets, None, extras)
 
 
@@ -237,7 +265,7 @@ def make_splits(
       f"{source}: got no time in the training span, expected at least "
       f"{input_length + horizon}."
     )
-  values = _treat(series, missing, ends[0], source)
+  values = treat(series, missing, ends[0], source)
   observed = _observed(series, missing, ends, source)
   constants = scales.Scale.of(values[: ends[0]])
   mean, deviation = constants if normalize else (None, None)
@@ -250,11 +278,15 @@ def make_splits(
     fill = tuple(map(float, fill))
   spread = values[: ends[0]].std(0)
   values = scales.apply(values, mean, deviation)
-  stamps = _calendar(series.times) if with_calendar else None
+  stamps = calendar_of(series.times) if with_calendar else None
   parts = [
     None
     if name == "valid" and start == end
-    else windows(values, start, end, input_length, horizon, stamps, observed)
+    else windows(
+      *(values, start, end, input_length, horizon, stamps, observed),
+      # They are drawn.
+      series.times if name == "test" else None,
+    )
     for name, start, end in zip(("train", "valid", "test"), (0, *ends), ends)
   ]
   fields: dict[str, Any] = {
@@ -382,113 +414,3 @@ def seasonal(
     license="none needed",
     **options,
   )
-
-
-def load(
-  path: table_files.Path,
-  *,
-  time: str | None = None,
-  channels: str | Sequence[str] | None = None,
-  ignore: str | Sequence[str] | None = None,
-  delimiter: str | None = None,
-  steps: window_sources.Steps = "refuse",
-  valid_fraction: float = 0.1,
-  test_fraction: float = 0.2,
-  valid_from: str | float | None = None,
-  test_from: str | float | None = None,
-  **options: Unpack[Options],
-) -> datasets.Splits:
-  """Loads a series and lays windows over its three spans.
-
-  Args:
-    path: a file, or several whose rows follow each other, see
-      `table_files.find`.
-    time: column of dates or numbers, by which the rows are put in order; None
-      if there is none, and the rows are in order.
-    channels: columns of values; all others if None.
-    ignore: columns that are left out.
-    delimiter: between columns; if None a comma, or a tab in a .tsv file.
-    steps: what becomes of times that are not one step apart: "refuse", "insert"
-      rows of missing values where whole steps are missing, or "ignore".
-    valid_fraction: share of the series that is for validation, behind the
-      training span; there is no such part at 0.
-    test_fraction: share of the series that is for testing, at its end.
-    valid_from: time of the first validation target, in place of shares.
-    test_from: time of the first test target, in place of shares.
-    **options: see `make_splits`: input_length and horizon,
-      normalize, with_calendar and missing.
-
-  Returns:
-    The splits, see `windows`.
-
-  Raises:
-    ValueError: naming the file, line and column that is not as expected, or the
-      option that is wrong.
-    MissingData: if a file, or for Parquet the package pyarrow, is not there.
-  """
-  names = table_layouts.as_names("channels", channels)
-  left_out = table_layouts.as_names("ignore", ignore)
-  series = window_sources.read(path, time, names, left_out, delimiter, steps)
-  count = len(series.values)
-  if valid_from is None and test_from is None:
-    _part_splits.check_shares(valid_fraction, test_fraction)
-    ends = _by_share(count, valid_fraction, test_fraction)
-  elif series.times is None or valid_from is None or test_from is None:
-    raise ValueError(
-      f"valid_from and test_from: got {valid_from!r} and {test_from!r}, "
-      f"expected both, and a column of time (got {time!r})."
-    )
-  else:
-    ends = _by_time(series.times, valid_from, test_from)
-  if options.get("with_calendar") and (
-    series.times is None or series.times.dtype.kind != "M"
-  ):
-    raise _validate.error("with_calendar", True, "False without dates")
-  stamps = series.times if series.times is not None else np.arange(count)
-  fields: dict[str, Any] = {"step": None}
-  if series.times is not None:
-    fields = {"dates": stamps.dtype.kind == "M"}
-    if steps == "ignore":
-      fields["calendar"] = _calendars.find(stamps)
-  return make_splits(
-    series._replace(times=stamps),
-    ends,
-    source=table_files.describe(path),
-    license="that of the files",
-    reader={
-      "time": time,
-      "delimiter": delimiter,
-      "steps": steps,
-      **fields,
-    },
-    **options,
-  )
-
-
-def _by_share(count, valid_fraction, test_fraction):
-  """Ends of the three spans of so many times."""
-  second = count - int(count * test_fraction)
-  if not valid_fraction:
-    return second, second, count
-  return int(count * (1 - valid_fraction - test_fraction) + 1e-9), second, count
-
-
-def _by_time(times, valid_from, test_from):
-  """Ends of the three spans, by the times at which the later ones begin."""
-  starts = []
-  for name, word in (("valid_from", valid_from), ("test_from", test_from)):
-    try:
-      if times.dtype.kind == "M":
-        start = _time_stamps.parse_date(str(word))
-      else:
-        start = float(word)
-    except ValueError as error:
-      raise ValueError(f"{name}: {str(error).rstrip('.')}.") from error
-    starts.append(int(np.searchsorted(times, start)))
-  first, second = starts
-  if not 0 < first < second < len(times):
-    raise ValueError(
-      f"valid_from and test_from: got {valid_from} and {test_from}, expected "
-      f"times in this order between {times[0]} and {times[-1]}."
-    )
-  return first, second, len(times)

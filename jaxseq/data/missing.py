@@ -25,11 +25,12 @@ from jaxseq.data import datasets
 Missing = Literal["refuse", "mask", "forward_fill", "mean"]
 
 _AXES = ("example", "element", "channel")
+CHOICES = get_args(Missing)
+# Those of forecasts, whose targets have no masks.
+OF_FORECASTS = ("refuse", "forward_fill", "mean")
 
 
-def expected(
-  choices: Sequence[str] = get_args(Missing), trained: bool = False
-) -> str:
+def expected(choices: Sequence[str] = CHOICES, trained: bool = False) -> str:
   """Says what may be done about a missing value, for messages.
 
   Args:
@@ -105,7 +106,7 @@ def fill_forward(
   return np.where(place < 0, start, last)
 
 
-def _refuse(name, inputs, channels, trained=False):
+def _refuse(name, inputs, channels, trained=False, choices=CHOICES):
   """Refuses NaN; an infinity is no missing value, and is refused elsewhere."""
   fits = channels is not None and len(channels) == inputs.shape[-1]
   _values.refuse(
@@ -114,7 +115,7 @@ def _refuse(name, inputs, channels, trained=False):
     np.isnan,
     _AXES,
     channels if fits else None,
-    expected(trained=trained),
+    expected(choices, trained),
   )
 
 
@@ -157,6 +158,7 @@ def fill(
   mean: Sequence[float] | np.ndarray | None,
   name: str = "inputs",
   channels: Sequence[str] | None = None,
+  choices: Sequence[str] = CHOICES,
 ) -> datasets.ArrayDataset:
   """Treats the missing values of data that are to be predicted, as in training.
 
@@ -166,6 +168,7 @@ def fill(
     mean: (channels,), that of the training part, see `training_mean`.
     name: what to call the inputs in messages.
     channels: their names, if they have any.
+    choices: what a training could have done about them, for messages.
 
   Returns:
     The part without NaN, as `treat` returns it.
@@ -174,7 +177,7 @@ def fill(
     ValueError: if values are missing and to be refused, or no mean is given.
   """
   if missing == "refuse":
-    _refuse(name, part.inputs, channels, trained=True)
+    _refuse(name, part.inputs, channels, True, choices)
     return part
   if mean is None:
     raise _validate.error("mean", mean, f"one, for missing = {missing!r}")

@@ -216,7 +216,9 @@ def load(
   """Loads series of an .npz archive.
 
   Args:
-    path: the file, see above for its arrays.
+    path: the archive, with series `X` or `inputs` (n, time, channels), labels
+      `y` or `targets`, and perhaps `lengths`; or these with `_train` and
+      `_test`.
     target: what `y` is: "class", "number", one or several for each series,
       "step", some at every element, or "auto": classes, if it holds names or
       whole numbers.

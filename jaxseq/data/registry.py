@@ -42,7 +42,7 @@ SETS = _registry.Registry(
     "event_table": "jaxseq.data.sources.events:load",
     "fashion": "jaxseq.data.images:fashion",
     "followers": "jaxseq.data.event_graphs:followers",
-    "forecast_table": "jaxseq.data.forecast_windows:load",
+    "forecast_table": "jaxseq.data.forecast_tables:load",
     "grammar": "jaxseq.data.grammar:load",
     "graph_table": "jaxseq.data.event_graphs:load",
     "graphs": "jaxseq.data.graphs:load",

@@ -15,8 +15,10 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq.data import _row_groups
 from jaxseq.data import _time_stamps
+from jaxseq.data import packages
 from jaxseq.data import padding
 
+_ARROW = "__arrow_c_stream__"
 # Names that times mostly have.
 TIMES = ("time", "timestamp", "date", "datetime")
 
@@ -40,7 +42,25 @@ class FrameSeries(NamedTuple):
 
 def is_frame(value: Any) -> bool:
   """Returns whether a value is a frame, as of pandas, which is not imported."""
-  return hasattr(value, "columns") and hasattr(value, "index")
+  return hasattr(value, "columns") and (
+    hasattr(value, "index") or hasattr(value, _ARROW)
+  )
+
+
+def of_pandas(value: Any) -> Any:
+  """Returns a frame that Arrow can read, as of polars, as one of pandas.
+
+  Anything else, such as a frame of pandas, comes back as it is.
+
+  Raises:
+    MissingData: if pyarrow is not installed.
+  """
+  if not is_frame(value) or hasattr(value, "index"):
+    return value
+  why = f"{type(value).__module__} frames are read by pyarrow and pandas"
+  packages.imported("pandas", "jaxseq[table] pandas", why)
+  arrow = packages.imported("pyarrow", "jaxseq[table] pandas", why)
+  return arrow.table(value).to_pandas()
 
 
 def stamps(index: Any) -> np.ndarray:
@@ -116,6 +136,7 @@ def series_of(collection: Any, *, channels_first: bool = False) -> FrameSeries:
   Raises:
     ValueError: naming what is not as expected.
   """
+  collection = of_pandas(collection)
   if is_frame(collection):
     if getattr(collection.index, "nlevels", 1) > 1:
       return _indexed(collection)
@@ -125,6 +146,7 @@ def series_of(collection: Any, *, channels_first: bool = False) -> FrameSeries:
   else:
     items = list(collection)
     names = tuple(map(str, range(len(items))))
+  items = list(map(of_pandas, items))
   if not items:
     raise ValueError("series: got none, expected at least one.")
   channels = None

@@ -12,6 +12,7 @@ from typing import get_args
 from jaxseq import _validate
 from jaxseq.data import _series_splits
 from jaxseq.data import _series_targets
+from jaxseq.data import _time_stamps
 from jaxseq.data import datasets
 from jaxseq.data import missing as missing_values
 from jaxseq.data import recordings
@@ -32,6 +33,9 @@ def load(
   channels: str | Sequence[str] | None = None,
   ignore: str | Sequence[str] | None = None,
   delimiter: str | None = None,
+  encoding: str | None = None,
+  decimal: str | None = None,
+  date_format: str | None = None,
   window: int | None = None,
   labels: str | os.PathLike | None = None,
   target: Target = "auto",
@@ -50,7 +54,8 @@ def load(
   """Loads series with a class or numbers for each, or without.
 
   Args:
-    path: a file, a folder, a pattern, or several, see `table_files.find`.
+    path: a file, a folder of tables, a pattern such as "runs/*.csv", or several
+      of them.
     layout: "long" or "wide", see `table_layouts`.
     id: column that names the series of a row, see `table_layouts.Columns`.
     time: column of time stamps.
@@ -58,7 +63,10 @@ def load(
       there are neither, and then all targets are 0.
     channels: columns of values; all others if None.
     ignore: columns that are left out.
-    delimiter: see `table_files.read`.
+    delimiter: see `table_layouts.Columns`, as the next three.
+    encoding: of texts, such as "cp1252"; found in a file if None.
+    decimal: sign before decimals, "." or ","; likewise.
+    date_format: of dates, such as "%d.%m.%Y"; likewise.
     window: elements of the pieces that series are cut into; pieces of one
       series are in one part, unless there is no other series.
     labels: a further table with a row for each series: its `id` and `label`.
@@ -98,6 +106,9 @@ def load(
     channels=table_layouts.as_names("channels", channels),
     ignore=table_layouts.as_names("ignore", ignore),
     delimiter=delimiter,
+    encoding=encoding,
+    decimal=decimal,
+    date_format=date_format,
     window=window,
   )
   _validate.choice("target", target, get_args(Target))
@@ -120,6 +131,10 @@ def load(
     step_numbers=columns.label if inside and target == "step" else (),
   )
   targets = _series_targets.find(whole, columns, target, labels)
+  if time is not None:
+    date_format = _time_stamps.date_format(
+      whole.table.words[time], str, date_format
+    )
   return _series_splits.make(
     whole,
     targets,
@@ -142,6 +157,7 @@ def load(
         whole.channels if columns.layout == "long" else columns.channels
       ),
       ignore=(*columns.ignore, *said),
+      date_format=date_format,
     ),
   )
 

@@ -28,6 +28,7 @@ from jaxseq.data import _time_stamps
 from jaxseq.data import recordings
 from jaxseq.data import series_frames
 from jaxseq.data.files import table_files
+from jaxseq.data.files import text_forms
 
 _NUMBERED = re.compile(r"(.*?)[ _.:/-]*([0-9]{1,9})")
 _ONE_CHANNEL = "value"
@@ -55,6 +56,9 @@ class Columns:
     channels: those to read, in order; all that are left if empty.
     ignore: those that are nothing of that kind.
     delimiter: between columns; if None a comma, or a tab in a .tsv file.
+    encoding: of texts, such as "cp1252"; found in each file if None.
+    decimal: sign before decimals, "." or ","; found in each file if None.
+    date_format: of dates, such as "%d.%m.%Y"; found in the file if None.
     window: elements of the pieces that series are cut into, one after the
       other; what is left at their end is left out. Whole series if None.
   """
@@ -67,6 +71,9 @@ class Columns:
   channels: tuple[str, ...] = ()
   ignore: tuple[str, ...] = ()
   delimiter: str | None = None
+  encoding: str | None = None
+  decimal: str | None = None
+  date_format: str | None = None
   window: int | None = None
 
   def __post_init__(self):
@@ -83,6 +90,13 @@ class Columns:
     if len(set(used)) < len(used):
       twice = next(name for name in used if used.count(name) > 1)
       raise ValueError(f"columns: got {twice!r} twice, expected one use of it.")
+
+  @property
+  def form(self) -> text_forms.Form:
+    """Form of the tables."""
+    return text_forms.Form(
+      self.delimiter, self.encoding, self.decimal, self.date_format
+    )
 
 
 def as_names(name: str, value: Any) -> tuple[str, ...]:
@@ -135,7 +149,7 @@ def read(
   path_files = [table_files.find(path) for path in paths]
   files = [file for some in path_files for file in some]
   parts = np.repeat(np.arange(len(path_files)), list(map(len, path_files)))
-  names = table_files.header(files[0], columns.delimiter)
+  names = table_files.header(files[0], columns.form)
   others = {columns.id, columns.time, *columns.label, *columns.ignore}
   others |= {*words, *step_numbers}
   channels = columns.channels
@@ -153,11 +167,11 @@ def read(
     words=list(dict.fromkeys([*wanted, *words])),
     numbers=list(dict.fromkeys([*channels, *step_numbers])),
     optional=optional,
-    delimiter=columns.delimiter,
+    form=columns.form,
   )
   # Only the first file's columns were looked at for channels.
   for file in files[1:] if not columns.channels else ():
-    more = set(table_files.header(file, columns.delimiter)) - set(names)
+    more = set(table_files.header(file, columns.form)) - set(names)
     if more:
       raise ValueError(
         f"{file}: got the column {min(more)!r}, which {files[0]} lacks, "
@@ -251,6 +265,7 @@ def _from_long(table, part, columns, channels, words, step_numbers, dates):
       table.words[columns.time],
       lambda row: table.place(row, columns.time),
       dates,
+      columns.form,
     )
   keys, cut = _row_groups.group(zip(part.tolist(), ids), stamps)
   ids = tuple(word for _, word in keys)

@@ -25,9 +25,12 @@ if TYPE_CHECKING:
   from jaxseq.estimators import item_histories as item_histories
   from jaxseq.estimators import item_rows as item_rows
   from jaxseq.estimators import letter_encoder as letter_encoder
+  from jaxseq.estimators import next_activity as next_activity
   from jaxseq.estimators import next_item as next_item
+  from jaxseq.estimators import panel_rows as panel_rows
   from jaxseq.estimators import programs as programs
   from jaxseq.estimators import regressor as regressor
+  from jaxseq.estimators import segmenter as segmenter
   from jaxseq.estimators import series_input as series_input
   from jaxseq.estimators import updating as updating
   from jaxseq.estimators.classifier import (
@@ -40,7 +43,9 @@ if TYPE_CHECKING:
   from jaxseq.estimators.forecaster import Forecaster as Forecaster
   from jaxseq.estimators.hawkes_model import HawkesModel as HawkesModel
   from jaxseq.estimators.letter_encoder import Encoder as Encoder
+  from jaxseq.estimators.next_activity import NextActivity as NextActivity
   from jaxseq.estimators.next_item import NextItem as NextItem
   from jaxseq.estimators.regressor import SequenceRegressor as SequenceRegressor
+  from jaxseq.estimators.segmenter import Segmenter as Segmenter
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -75,7 +75,8 @@ def refuse_several(name: str, item: Any) -> None:
   if levels > 1:
     raise ValueError(
       f"{name}: got an index of {levels} levels, expected one series. Take one "
-      f"by {name}.xs(NAME), or give each a column by {name}.unstack(0)."
+      f"by {name}.xs(NAME), give each a column by {name}.unstack(0), or name "
+      "the levels in the options series and time."
     )
 
 

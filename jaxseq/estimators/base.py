@@ -36,6 +36,8 @@ from jaxseq.training import recipes
 from jaxseq.training.comparison import supervised_arms
 
 _SEEDS = 2**31 - 1
+# Validation examples by which training is stopped unless someone says so.
+_ENOUGH = 20
 
 OPTIONS = """\
   mixer: name of the sequence mixer, one of `mixers.names()`.
@@ -48,7 +50,8 @@ OPTIONS = """\
   learning_rate: peak; it falls like a cosine.
   weight_decay: of AdamW.
   early_stopping: evaluations without improvement on validation examples after
-    which training ends, and the best variables are kept; 0 for none.
+    which training ends, and the best variables are kept; 0 for none. None is 5
+    where the share of validation is enough to tell by, and else 0.
   validation_fraction: share of the examples that these are.
   evaluations: evaluations of the whole training.
   random_state: seed, or a `numpy.random.RandomState`, of all random numbers.
@@ -68,7 +71,8 @@ class Rows(NamedTuple):
       elsewhere.
     until: when the observation of events ends, of all or of each; None where it
       is the last event of all.
-    ahead: (horizon,) when a forecast is for; None where nothing says so.
+    ahead: (horizon,) or (n, horizon), when a forecast is for; None where
+      nothing says so.
   """
 
   values: list[Any]
@@ -121,11 +125,15 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
   batch_size: int = 32
   learning_rate: float = 3e-3
   weight_decay: float = 0.01
-  early_stopping: int = 0
+  early_stopping: int | None = None
   validation_fraction: float = 0.1
   evaluations: int = 20
   random_state: Any = None
   verbose: int = 0
+
+  def _held_back(self, rows: Rows) -> float:
+    """Returns how many examples tell of when to stop, if they are held back."""
+    return len(rows.values) * self.validation_fraction
 
   def _read(self, *inputs: Any, reset: bool) -> Rows:
     """Returns the rows of the inputs; `reset` where they are for training."""
@@ -161,6 +169,7 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
       "memory",
       "",
       num_classes=None if classes is None else len(classes),
+      vocab_size=getattr(prepared, "vocab_size", None),
       classes=classes,
       channels=prepared.channels,
       horizon=prepared.horizon,
@@ -184,7 +193,7 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     fitted = fitting.train(
       functools.partial(self._arm, material),
       num_updates=self.num_updates,
-      early_stopping=self.early_stopping,
+      early_stopping=self._patience(rows),
       evaluations=self.evaluations,
       seed=seed,
       label=type(self).__name__,
@@ -217,13 +226,20 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     )
 
   @final
+  def _patience(self, rows: Rows) -> int | None:
+    """Returns what a comparison has as `early_stopping`: None is automatic."""
+    if self.early_stopping is None and self._held_back(rows) < _ENOUGH:
+      return 0
+    return self.early_stopping
+
+  @final
   def _divide(
     self, rows: Rows, seed: int | None
   ) -> tuple[np.ndarray, np.ndarray | None]:
     """Returns the rows to train on, and those of validation, if any."""
     count = len(rows.values)
     everything = np.arange(count)
-    if not self.early_stopping or seed is None:
+    if self._patience(rows) == 0 or seed is None:
       return everything, None
     if count < 2:
       raise ValueError(
@@ -268,7 +284,7 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     rows = self._read(*inputs, reset=False)
     prepared = self.model_.preparation
     part = self._prepare(prepared, rows)
-    ahead = None if rows.ahead is None else rows.ahead[None]
+    ahead = None if rows.ahead is None else np.atleast_2d(rows.ahead)
     return sources.Examples(rows.ids, part, times=ahead)
 
   @final

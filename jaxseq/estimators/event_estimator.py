@@ -31,7 +31,7 @@ class EventModel(base.SequenceEstimator):
   """Marked temporal point processes: when is the next event, and which?
 
     model = EventModel().fit(times, marks)
-    model.predict(times_new, marks_new)["gap_expected"]
+    model.predict(times_new, marks_new)["gap_50%"]
 
   Args:
     OPTIONS
@@ -139,6 +139,11 @@ class EventModel(base.SequenceEstimator):
       words, ids=names, times=stamps, until=since(until, self.start)
     )
 
+  def _held_back(self, rows: base.Rows) -> float:
+    if len(rows.values) < 2:
+      return 0
+    return sum(map(len, rows.values)) * self.validation_fraction
+
   def _preparation(self, rows: base.Rows, train: np.ndarray) -> sources.Source:
     del train
     return source_of(rows.times or (), self.classes_, rows.until, self.start)
@@ -159,6 +164,7 @@ class EventModel(base.SequenceEstimator):
       self._recipe(),
       batch_size,
       components=self.components,
+      from_shares=True,
     )
 
 

@@ -45,7 +45,7 @@ def train(
   make: Callable[[supervised_arms.Supervised], supervised_arms.Arm],
   *,
   num_updates: int,
-  early_stopping: int,
+  early_stopping: int | None,
   evaluations: int,
   seed: int,
   label: str,
@@ -57,7 +57,7 @@ def train(
     make: from the configuration of a comparison to its only arm.
     num_updates: updates, at most.
     early_stopping: evaluations without improvement on the validation examples
-      after which it ends; 0 for never.
+      after which it ends; 0 for never, see `supervised_arms.Supervised`.
     evaluations: number of evaluations of the whole training.
     seed: all random numbers come from it.
     label: what the progress bar calls it.
@@ -67,7 +67,7 @@ def train(
     NotFinite: (a ValueError) a loss or parameter is not finite.
     KeyboardInterrupt: it was interrupted.
   """
-  chunks = evaluations if early_stopping else _CHUNKS
+  chunks = _CHUNKS if early_stopping == 0 else evaluations
   config = supervised_arms.Supervised(
     arms={_NAME: {}},
     seed=seed,

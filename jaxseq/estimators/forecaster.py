@@ -17,8 +17,10 @@ from jaxseq.data import sources
 from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import _time_index
 from jaxseq.estimators import base
+from jaxseq.estimators import panel_rows
 from jaxseq.estimators import series_input
 from jaxseq.tasks import conformal
+from jaxseq.tasks import forecast_season
 from jaxseq.tasks import forecasting
 
 
@@ -37,6 +39,14 @@ class Forecaster(base.SequenceEstimator):
   steps have to be equal, or those of a calendar, such as months and working
   days. `predictions` tells the times of a forecast then.
 
+  Many series in one frame, a row for each series and time, are a panel: one
+  network learns from all of them, and also forecasts those that it has not
+  seen. Columns known ahead are read and not forecast, also of the rows at the
+  end of a series whose values are empty:
+
+    forecaster = Forecaster(time="date", series="shop", known="price")
+    forecaster.fit(frame).predictions(later)
+
   Args:
     OPTIONS
     input_length: times that a forecast is made from.
@@ -45,16 +55,28 @@ class Forecaster(base.SequenceEstimator):
       one network; "mixed": they are read together.
     normalize: whether each window is shifted and scaled to mean 0 and standard
       deviation 1, and its forecast put back.
+    period: steps of a season, to whose last one forecasts are differences, see
+      `tasks.forecast_season`; None for that of the dates or the values, 0 for
+      forecasts of the values themselves.
     intervals: whether the end of the series, `validation_fraction` of it, is
       held back for intervals alone: its errors tell how wide they are. Without
       it those of the validation part do, if there is one; they are a little
       small, as they have chosen when training stopped.
+    time: of a panel, or with columns known ahead: column, or level of the
+      index, of dates or numbers; rows are in order if None.
+    series: column that names the series of a row.
+    known: columns that are known ahead, such as a price; several with commas
+      between them, or a list.
+    static: columns with one entry for each series.
+    categories: those of both whose numbers are names.
+    steps: of such a frame, see `data.forecast_tables.load`.
 
   Attributes:
     model_: a `models.Model`.
     history_: lists by name: "update", metrics of training, and with early
       stopping "valid_mse" and "valid_mae", of standardized values.
     n_updates_: updates after which the variables were found.
+    series_: names of the series of a panel.
   """
 
   _task = forecasting.TASK
@@ -66,8 +88,15 @@ class Forecaster(base.SequenceEstimator):
   horizon: int = 24
   channels: str = "independent"
   normalize: bool = True
+  period: int | None = None
   intervals: bool = False
   learning_rate: float = 1e-3
+  time: str | None = None
+  series: str | None = None
+  known: Any = None
+  static: Any = None
+  categories: Any = None
+  steps: str = "refuse"
 
   @final
   def fit(self, y: Any) -> Self:
@@ -75,9 +104,10 @@ class Forecaster(base.SequenceEstimator):
 
     Args:
       y: (time,) or (time, channels) numbers, an array, a series or a frame,
-        see the class. With early stopping `validation_fraction` of it is not
-        trained on, and with intervals as much again at its end: the one tells
-        when to stop, the other how far forecasts are off.
+        see the class; of a panel a frame. With early stopping
+        `validation_fraction` of it is not trained on, and with intervals as
+        much again at its end: the one tells when to stop, the other how far
+        forecasts are off.
 
     Raises:
       ValueError: naming what is not as expected.
@@ -93,12 +123,14 @@ class Forecaster(base.SequenceEstimator):
         series if None.
 
     Returns:
-      (horizon,) or (horizon, channels), in the units of the series.
+      (horizon,) or (horizon, channels), in the units of the series; of a panel
+      with an axis of series in front, in the order of their first rows.
 
     Raises:
       ValueError: naming what is not as expected.
     """
-    return self._restored(self._outputs(y)["forecast"])
+    part = self._examples(y).dataset
+    return self._restored(self.model_.outputs(part)["forecast"], part)
 
   @final
   def predict_interval(self, y: Any = None, level: float = 80) -> np.ndarray:
@@ -115,7 +147,7 @@ class Forecaster(base.SequenceEstimator):
 
     Returns:
       (horizon, 2) or (horizon, channels, 2): lower and upper end, in the units
-      of the series.
+      of the series; of a panel with an axis of series in front.
 
     Raises:
       ValueError: naming what is not as expected; among it, that no part of the
@@ -128,8 +160,9 @@ class Forecaster(base.SequenceEstimator):
         "was fitted with intervals=True, or with early_stopping."
       )
     width = conformal.half_width(self._errors, level)
-    middle = self._outputs(y)["forecast"]
-    ends = [self._restored(middle + sign * width) for sign in (-1, 1)]
+    part = self._examples(y).dataset
+    middle = self.model_.outputs(part)["forecast"]
+    ends = [self._restored(middle + sign * width, part) for sign in (-1, 1)]
     return np.stack(ends, axis=-1)
 
   def score(self, y: Any) -> float:
@@ -141,32 +174,49 @@ class Forecaster(base.SequenceEstimator):
     Returns:
       The coefficient of determination R^2 of the forecasts: 1 is best, and 0 is
       that of the mean of the values to be forecast. Where these are all alike
-      it is 1 without any error, and else 0, as in scikit-learn.
+      it is 1 without any error, and else 0, as in scikit-learn. Of a panel all
+      values are on the scale of their series.
     """
     _scikit_learn.validation.check_is_fitted(self, "model_")
-    values = self._read(y, reset=False).values[0]
-    total = self.input_length + self.horizon
-    if len(values) < total:
-      raise ValueError(
-        f"y: got {len(values)} times, expected at least {total}."
-      )
     prepared = self.model_.preparation
-    windows = np.lib.stride_tricks.sliding_window_view(values, total, axis=0)
-    windows = np.moveaxis(windows, -1, 1)
-    inputs = prepared.standardize(windows[:, : self.input_length])
-    future = windows[:, self.input_length :]
-    part = data.ArrayDataset(inputs, np.zeros_like(future, np.float32))
-    error = prepared.restore(self.model_.outputs(part)["forecast"]) - future
+    if panel_rows.columns(self) is not None:
+      part = panel_rows.windows(prepared, y)
+      future = part.targets
+      error = self.model_.outputs(part)["forecast"] - future
+    else:
+      values = self._read(y, reset=False).values[0]
+      total = self.input_length + self.horizon
+      if len(values) < total:
+        raise ValueError(
+          f"y: got {len(values)} times, expected at least {total}."
+        )
+      windows = np.lib.stride_tricks.sliding_window_view(values, total, axis=0)
+      windows = np.moveaxis(windows, -1, 1)
+      inputs = prepared.standardize(windows[:, : self.input_length])
+      future = windows[:, self.input_length :]
+      part = data.ArrayDataset(inputs, np.zeros_like(future, np.float32))
+      error = prepared.restore(self.model_.outputs(part)["forecast"]) - future
     spread = future - future.mean((0, 1))
     wrong, total = np.square(error).sum(), np.square(spread).sum()
     return float(1 - wrong / total if total else wrong == 0)
 
-  def _restored(self, values):
-    """The first forecast in the units of the series."""
-    values = self.model_.preparation.restore(values)[0]
-    return values[:, 0] if self._flat else values
+  def _restored(self, values, part):
+    """Forecasts in the units of the series, the first if it is one alone."""
+    values = self.model_.preparation.restore(values, part)
+    values = values if self.series is not None else values[0]
+    return values[..., 0] if self._flat else values
+
+  def _prepare(self, prepared: sources.Source, rows: base.Rows) -> Any:
+    # Those of a panel are prepared as they are read.
+    one = rows.values[0]
+    if isinstance(one, data.ArrayDataset):
+      return one
+    return super()._prepare(prepared, rows)
 
   def _read(self, y: Any = None, *, reset: bool) -> base.Rows:
+    columns = panel_rows.columns(self)
+    if columns is not None:
+      return panel_rows.read(self, columns, y, reset=reset)
     if y is None and not reset:
       return base.Rows([self._end], ids=("0",), ahead=self._ahead)
     if reset:
@@ -192,6 +242,23 @@ class Forecaster(base.SequenceEstimator):
       self.model_.preparation.check_step("y: index", order.stamps)
     return base.Rows([values], ids=("0",), channels=names, ahead=ahead)
 
+  def _times(self, rows):
+    """The number of times of the series, or of the shortest one."""
+    if panel_rows.columns(self) is None:
+      return len(rows.values[0])
+    return min(len(member.values) for member in rows.values[0].members)
+
+  def _held(self, rows):
+    """The times of the part of validation, and of that of intervals."""
+    held = round(self._times(rows) * self.validation_fraction)
+    return max(held, self.horizon)
+
+  def _held_back(self, rows: base.Rows) -> float:
+    held = self._held(rows)
+    trained = self._times(rows) - held * (1 + bool(self.intervals))
+    # A series is not to lose most of what it can teach.
+    return held if trained >= 4 * held + self.input_length else 0
+
   def _material(
     self,
     rows: base.Rows,
@@ -199,11 +266,16 @@ class Forecaster(base.SequenceEstimator):
     prepared: sources.Source | None = None,
   ) -> base.Material:
     """Returns the spans of the series: training, validation, calibration."""
+    if (columns := panel_rows.columns(self)) is not None:
+      stops = self._patience(rows) != 0
+      material = panel_rows.material(self, columns, rows.values[0], stops)
+      self._season = self._season_of(material)
+      return material
     values, length = rows.values[0], self.input_length
-    total = length + self.horizon
-    held = max(round(len(values) * self.validation_fraction), self.horizon)
+    total, stops = length + self.horizon, self._patience(rows) != 0
+    held = self._held(rows)
     end = calibrated = len(values) - held * bool(self.intervals)
-    end -= held * bool(self.early_stopping)
+    end -= held * stops
     if self.intervals and held - self.horizon + 1 < conformal.FEWEST:
       raise ValueError(
         f"y: got {held - self.horizon + 1} windows to take intervals from, "
@@ -217,7 +289,7 @@ class Forecaster(base.SequenceEstimator):
       )
     prepared = self._preparation(rows, np.arange(end))
     scaled = prepared.standardize(values)
-    valid = scaled[end - length : calibrated] if self.early_stopping else None
+    valid = scaled[end - length : calibrated] if stops else None
     spans = forecasting.Spans(
       scaled[:end], valid, scaled[:total], length, self.horizon
     )
@@ -228,7 +300,22 @@ class Forecaster(base.SequenceEstimator):
         material, 0, len(material), length, self.horizon
       )
     one = data.ArrayDataset(scaled[None, :length], scaled[None, length:total])
-    return base.Material(spans, end - total + 1, prepared, one, windows)
+    material = base.Material(spans, end - total + 1, prepared, one, windows)
+    self._season = self._season_of(material)
+    return material
+
+  def _season_of(self, material: base.Material) -> int:
+    """Returns the season of the training; 0 for none."""
+    if self.period is not None:
+      _validate.integer("period", self.period, 0, self.input_length)
+      return self.period
+    spans = material.source
+    first = spans.train
+    if spans.series:
+      numbers = spans.series["train"]
+      first = first[numbers == numbers[0]]
+    found = forecast_season.season(material.preparation, first)
+    return found if found <= self.input_length else 1
 
   def _variables(
     self, network: Any, variables: Any, material: base.Material
@@ -258,6 +345,8 @@ class Forecaster(base.SequenceEstimator):
       batch_size,
       channels=self.channels,
       normalize=self.normalize,
+      from_season=bool(self._season),
+      period=self._season or None,
     )
 
 

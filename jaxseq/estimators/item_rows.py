@@ -30,6 +30,7 @@ def columns(X: Any, names: Sequence[str]) -> list[np.ndarray]:
   Raises:
     ValueError: naming what is not as expected.
   """
+  X = series_frames.of_pandas(X)
   if series_frames.is_frame(X):
     lacking = [name for name in names if name not in X.columns]
     if lacking:

@@ -406,6 +406,9 @@ class NextItem(updating.Updated):
     times = None if self.gap is None else rows.times
     return prepared.prepare(rows.values, times=times)
 
+  def _held_back(self, rows: base.Rows) -> float:
+    return sum(len(one) > 2 for one in rows.values)
+
   def _material(
     self,
     rows: base.Rows,
@@ -414,7 +417,7 @@ class NextItem(updating.Updated):
   ) -> base.Material:
     histories, gaps = self._numbers(rows)
     parts = [np.zeros(len(one), int) for one in histories]
-    if self.early_stopping and seed is not None:
+    if self._patience(rows) != 0 and seed is not None:
       for part in parts:
         # One to read and one to predict are left.
         part[-1:] = len(part) > 2

@@ -64,6 +64,7 @@ def read(estimator: Any, X: Any, *, reset: bool) -> Series:
 
 def _in_order(X, channels_first):
   """Series of any form, by the times of their indices where they have some."""
+  X = series_frames.of_pandas(X)
   series = series_frames.series_of(X, channels_first=channels_first)
   if series.times is not None or hasattr(X, "ndim") > hasattr(X, "columns"):
     return series

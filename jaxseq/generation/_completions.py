@@ -9,11 +9,13 @@ offered is refused, and not left out silently.
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
+import json
 import secrets
 import time
 from typing import Any
 
 from jaxseq import _validate
+from jaxseq.generation import _schemas
 from jaxseq.generation import streaming
 from jaxseq.generation import texts
 from jaxseq.generation import token_sampling
@@ -43,6 +45,7 @@ _LONGEST = 1000
 _OTHERS = (
   *("prompt", "max_tokens", "n", "stop", "stop_token_ids", "seed"),
   *("stream", "stream_options", "logprobs", "regex", "model"),
+  *("response_format", "max_completion_tokens"),
 )
 # Names in the engine's messages, and the fields that they are about.
 _FIELDS = {ours: name for name, ours in _SAMPLING.items()} | {
@@ -104,7 +107,7 @@ def parse(
   # A field without a value is one that is not there.
   body = {k: value for k, value in body.items() if value is not None}
   name = _check_model(body.get("model", ""), model, adapters)
-  length = body.get("max_tokens", 16)
+  length = body.get("max_completion_tokens", body.get("max_tokens", 16))
   _validate.integer("max_tokens", length, 1, limits.max_tokens)
   count = _validate.integer("n", body.get("n", 1), 1, limits.rows)
   seed = body.get("seed", secrets.randbits(32))
@@ -124,8 +127,7 @@ def parse(
     )
   except ValueError as wrong:
     raise ValueError(in_fields(wrong)) from wrong
-  pattern = body.get("regex")
-  _validate.instance("regex", pattern, str | None, "a text")
+  pattern = _pattern(body)
   prompts = _prompts(body.get("prompt"))
   rows = count * len(prompts)
   if rows > limits.rows:
@@ -136,7 +138,7 @@ def parse(
     tokens = streaming.encoded(prompt, codec)
     if not 0 < len(tokens) <= limits.prompt_tokens:
       got = f"{len(tokens)} tokens"
-      expected = f"from 1 to {limits.prompt_tokens}"
+      expected = f"from 1 to {limits.prompt_tokens}, which the model reads"
       raise _validate.error("prompt", got, expected)
     options = {"count": count, "pattern": pattern, "seed": seed + i}
     options["adapter"] = name if name in adapters else None
@@ -148,6 +150,17 @@ def parse(
   include_usage = _include_usage(body.get("stream_options"), stream)
   logged = logprobs is not None and logprobs is not False
   return Completion(tuple(requests), tuple(stop), stream, logged, include_usage)
+
+
+def _pattern(body):
+  """The regular expression of the answers, which the body may describe."""
+  pattern = body.get("regex")
+  _validate.instance("regex", pattern, str | None, "a text")
+  if "response_format" not in body:
+    return pattern
+  if pattern is not None:
+    raise _validate.error("regex", pattern, "none beside response_format")
+  return _schemas.pattern(body["response_format"])
 
 
 def in_fields(wrong: ValueError) -> str:
@@ -185,11 +198,12 @@ def answer(
   model: str,
   choices: Sequence[Mapping[str, Any]],
   usage: Mapping[str, int] | None = None,
+  kind: str = "text_completion",
 ) -> dict[str, Any]:
   """Returns an answer, or a piece of one, of what `choice` returns."""
   body = {
     "id": number,
-    "object": "text_completion",
+    "object": kind,
     "created": int(time.time()),
     "model": model,
     "choices": list(choices),
@@ -205,6 +219,11 @@ def usage(completion: Completion, drawn: int) -> dict[str, int]:
     "completion_tokens": drawn,
     "total_tokens": read + drawn,
   }
+
+
+def event(value: Any) -> str:
+  """Returns a value as a server-sent event."""
+  return f"data: {json.dumps(value)}\n\n"
 
 
 def error(message: str, kind: str, code: str | None = None) -> dict[str, Any]:

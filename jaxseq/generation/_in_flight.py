@@ -119,6 +119,12 @@ class Rows:
       self._worker.cancel(number)
 
 
+async def disconnect(request: Any) -> None:
+  """Returns when the client of a request has gone."""
+  while (await request.receive())["type"] != "http.disconnect":
+    pass
+
+
 class Flights:
   """Requests that are not answered yet, until the server gives them up."""
 

@@ -1,10 +1,11 @@
 """A server of the completions interface on an engine, by HTTP.
 
-    POST /v1/completions   continues prompts, at once or as server-sent events
-    GET  /v1/models        the model, and its adapters
-    GET  /health           whether the engine runs
-    GET  /metrics          numbers in the text format of Prometheus
-    GET  /                 these routes
+    POST /v1/completions       continues prompts, at once or in events
+    POST /v1/chat/completions  answers chats in the same ways
+    GET  /v1/models            the model, and its adapters
+    GET  /health               whether the engine runs
+    GET  /metrics              numbers in the text format of Prometheus
+    GET  /                     these routes
 
 Many clients share one engine: their rows go on together. What has no room is
 refused (429), what takes too long is given up (408), and so are what nobody
@@ -23,7 +24,10 @@ from typing import Any
 import uuid
 
 from jaxseq import _validate
+from jaxseq.data import chats
 from jaxseq.data import packages
+from jaxseq.generation import _api_keys
+from jaxseq.generation import _chats
 from jaxseq.generation import _completions
 from jaxseq.generation import _connections
 from jaxseq.generation import _in_flight
@@ -49,6 +53,8 @@ class ServerConfig:
     limits: what a request may ask for: `max_tokens` of a continuation,
       `prompt_tokens`, `rows` of all its prompts together, and `stops`, texts.
     stop_tokens: tokens that end every row.
+    api_keys: of which a request must have one, as "Authorization: Bearer KEY",
+      except for /health; none are asked for if there are none.
   """
 
   model: str = "jaxseq"
@@ -56,6 +62,7 @@ class ServerConfig:
   body_bytes: int = 2**20
   limits: Limits = Limits()
   stop_tokens: tuple[int, ...] = ()
+  api_keys: tuple[str, ...] = ()
 
   def __post_init__(self):
     _validate.fields(self, positive=("body_bytes",), above_zero=("timeout",))
@@ -70,6 +77,7 @@ def make_app(
   worker: engine_thread.EngineThread,
   codec: texts.Codec,
   config: ServerConfig = ServerConfig(),
+  template: chats.Template | None = None,
 ) -> Any:
   """Returns the server as an ASGI application.
 
@@ -80,6 +88,7 @@ def make_app(
     worker: of the engine; it runs while the application does.
     codec: of prompts and answers.
     config: options.
+    template: of chats; None refuses them.
 
   Raises:
     ValueError: if an adapter of the engine has the name of the model.
@@ -88,11 +97,12 @@ def make_app(
   if config.model in worker.engine.adapters:
     expected = "names of adapters beside that of the model"
     raise _validate.error("adapters", config.model, expected)
-  app = _App(worker, codec, config)
+  app = _App(worker, codec, config, template)
   applications, routing = map(_imported, ("applications", "routing"))
   routes = [
     routing.Route("/", app.index),
     routing.Route("/v1/completions", app.complete, methods=["POST"]),
+    routing.Route("/v1/chat/completions", app.chat, methods=["POST"]),
     routing.Route("/v1/models", app.models),
     routing.Route("/v1/models/{name}", app.model),
     routing.Route("/health", app.health),
@@ -104,6 +114,8 @@ def make_app(
     lifespan=app.lifespan,
     exception_handlers={404: app.misdirected, 405: app.misdirected},
   )
+  if config.api_keys:
+    application.add_middleware(_api_keys.Keys, keys=config.api_keys)
   # A redirection would be an answer without a sentence.
   application.router.redirect_slashes = False
   application.state.give_up = app.flights.give_up
@@ -122,10 +134,11 @@ def index(routes: Sequence[Any]) -> dict[str, Any]:
 class _App:
   """The answers of a server, as `make_app` routes them."""
 
-  def __init__(self, worker, codec, config):
+  def __init__(self, worker, codec, config, template):
     self.worker = worker
     self.codec = codec
     self.config = config
+    self._chats = _chats.make_form(template, config.limits.max_tokens)
     # Requests that are not answered yet.
     self.flights = _in_flight.Flights()
     self.numbers = _metrics.Metrics()
@@ -136,19 +149,28 @@ class _App:
 
   async def complete(self, request: Any) -> Any:
     """Continues prompts: POST /v1/completions."""
+    return await self._answer(request, _chats.COMPLETIONS)
+
+  async def chat(self, request: Any) -> Any:
+    """Answers messages: POST /v1/chat/completions."""
+    return await self._answer(request, self._chats)
+
+  async def _answer(self, request, form):
+    """The answer of a request, in the form of its route."""
     start = time.monotonic()
     self.numbers.requests += 1
-    number = f"cmpl-{uuid.uuid4().hex}"
+    number = f"{form.prefix}-{uuid.uuid4().hex}"
     try:
-      rows = self._begun(*await self.flights.unless_over(self._read(request)))
+      read = self._read(request, form)
+      rows = self._begun(*await self.flights.unless_over(read))
     except _in_flight.Refused as error:
       return self._refusal(error)
     except self._left:
       return self._gone()
     if rows.completion.stream:
-      return self._streamed(rows, number, start)
+      return self._streamed(rows, number, start, form)
     try:
-      return await self._whole(request, rows, number)
+      return await self._whole(request, rows, number, form)
     except _in_flight.Refused as error:
       return self._refusal(error)
     finally:
@@ -238,11 +260,14 @@ class _App:
     self.numbers.disconnected += 1
     return self._responses.Response(status_code=499)
 
-  async def _read(self, request):
+  async def _read(self, request, form):
     """A request of a body, and what the engine has prepared of it."""
     fields = await read_body(request, self.config.body_bytes)
     config, engine = self.config, self.worker.engine
     try:
+      # A template of a chat may take its time.
+      if form.body:
+        fields = await asyncio.to_thread(form.body, fields)
       completion = _completions.parse(
         *(fields, self.codec, config.limits, config.stop_tokens),
         *(config.model, engine.adapters),
@@ -257,7 +282,10 @@ class _App:
     except _completions.UnknownModel as error:
       raise _in_flight.Refused(404, str(error), "model_not_found") from error
     except ValueError as error:
-      raise _in_flight.Refused(400, _completions.in_fields(error)) from error
+      message = _completions.in_fields(error)
+      if message.startswith("prompt:"):
+        message = form.prompt + message.removeprefix("prompt")
+      raise _in_flight.Refused(400, message) from error
     return completion, tasks
 
   def _begun(self, completion, tasks):
@@ -280,10 +308,10 @@ class _App:
     self.flights.remove(rows)
     self.numbers.take(time.monotonic() - start)
 
-  async def _whole(self, request, rows, number):
+  async def _whole(self, request, rows, number, form):
     """The answer in one piece, unless the client goes away."""
     work = asyncio.ensure_future(self._gathered(rows))
-    gone = asyncio.ensure_future(_disconnect(request))
+    gone = asyncio.ensure_future(_in_flight.disconnect(request))
     try:
       await asyncio.wait({work, gone}, return_when="FIRST_COMPLETED")
       if not work.done():
@@ -294,13 +322,15 @@ class _App:
         task.cancel()
       await asyncio.gather(work, gone, return_exceptions=True)
     choices = [
-      _completions.choice(i, row, self.codec, rows.completion.logprobs)
+      form.choice(
+        _completions.choice(i, row, self.codec, rows.completion.logprobs)
+      )
       for i, row in sorted(pieces.items())
     ]
     drawn = sum(map(len, pieces.values()))
     used = _completions.usage(rows.completion, drawn)
     name = self._name_of(rows)
-    answer = _completions.answer(number, name, choices, used)
+    answer = _completions.answer(number, name, choices, used, form.whole)
     return self._responses.JSONResponse(answer)
 
   def _name_of(self, rows):
@@ -314,10 +344,10 @@ class _App:
       gathered.setdefault(rows.index(pieces[0]), []).extend(pieces)
     return gathered
 
-  def _streamed(self, rows, number, start):
+  def _streamed(self, rows, number, start, form):
     """The answer in pieces, as an application that sends them."""
     response = self._responses.StreamingResponse(
-      self._events(rows, number), media_type="text/event-stream"
+      self._events(rows, number, form), media_type="text/event-stream"
     )
 
     async def answer(scope, receive, send):
@@ -342,9 +372,9 @@ class _App:
 
     return answer
 
-  async def _events(self, rows, number):
+  async def _events(self, rows, number, form):
     """Server-sent events: a piece of the answer each."""
-    drawn, name = 0, self._name_of(rows)
+    drawn, name, begun = 0, self._name_of(rows), set()
     counted = rows.completion.include_usage
     # By the interface all pieces have the field if one has it.
     no_usage = {"usage": None} if counted else {}
@@ -355,14 +385,20 @@ class _App:
           rows.index(pieces[0]), pieces, self.codec, rows.completion.logprobs
         )
         if choice["text"] or choice["finish_reason"] or choice["logprobs"]:
-          yield _sent(_completions.answer(number, name, [choice]) | no_usage)
+          index = choice["index"]
+          choice = form.delta(choice, index not in begun)
+          begun.add(index)
+          body = _completions.answer(number, name, [choice], None, form.piece)
+          yield _completions.event(body | no_usage)
       if counted:
         used = _completions.usage(rows.completion, drawn)
-        yield _sent(_completions.answer(number, name, [], used))
+        yield _completions.event(
+          _completions.answer(number, name, [], used, form.piece)
+        )
       yield "data: [DONE]\n\n"
     except _in_flight.Refused as error:
       self.numbers.refuse(error.status)
-      yield _sent(_completions.error(str(error), "server_error"))
+      yield _completions.event(_completions.error(str(error), "server_error"))
 
 
 async def read_body(request: Any, most: int) -> Any:
@@ -391,17 +427,6 @@ async def read_body(request: Any, most: int) -> Any:
   except (ValueError, RecursionError):
     wrong = "body: got no JSON, expected an object."
   raise _in_flight.Refused(400, wrong)
-
-
-async def _disconnect(request):
-  """Returns when the client of a request has gone."""
-  while (await request.receive())["type"] != "http.disconnect":
-    pass
-
-
-def _sent(value):
-  """Returns a value as a server-sent event."""
-  return f"data: {json.dumps(value)}\n\n"
 
 
 def serve(

@@ -27,6 +27,24 @@ _FEWER = (
 _CONV = ("conv1d.weight", "conv_1d.weight", ".conv.weight")
 
 
+class _Noted(Mapping[str, Any]):
+  """Entries that note which of them are read."""
+
+  def __init__(self, contents: Mapping[str, Any], names: set[str]):
+    self.plain = contents
+    self.names = names
+
+  def __getitem__(self, name):
+    self.names.add(name)
+    return self.plain[name]
+
+  def __iter__(self):
+    return iter(self.plain)
+
+  def __len__(self):
+    return len(self.plain)
+
+
 class Entries:
   """Entries of a model's `config.json`, checked where they are read.
 
@@ -41,15 +59,18 @@ class Entries:
     where: str,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     context: int | None = None,
+    quiet: bool = False,
   ):
-    """Keeps the entries."""
-    self.contents = contents
+    """Keeps the entries; `quiet` logs no warning about the context."""
+    self.contents: Mapping[str, Any] = _Noted(contents, set())
+    # Those of the file, here and for entries that replace these.
+    self._file = dict(contents)
     self.where = where
     self._shapes = shapes
     self._context = context
     self._layers: int | None = None
-    # What was said already, here and by entries that replace these.
-    self._warned: list[int] = []
+    # The warnings so far, here and by entries that replace these.
+    self._warned: list[int] = [0] if quiet else []
 
   def check(self, embedding: str, layers: str) -> None:
     """Checks the numbers of tokens and layers."""
@@ -114,10 +135,28 @@ class Entries:
 
   def replaced(self, **contents: Any) -> "Entries":
     """Returns these entries with others in their place or beside them."""
-    contents = {**self.contents, **contents}
-    entries = Entries(contents, self.where, self._shapes, self._context)
+    plain = {**self.contents.plain, **contents}
+    entries = Entries(plain, self.where, self._shapes, self._context)
+    entries.contents.names = self.contents.names
+    entries._file = self._file
     entries._warned = self._warned
     return entries
+
+  def with_defaults(self, **contents: Any) -> "Entries":
+    """Returns these entries, and others where the file has none."""
+    return self.replaced(**{**contents, **self.contents.plain})
+
+  def opened(self, name: str) -> "Entries":
+    """Returns these entries with those of an object among them."""
+    inner = self.get(name, dict)
+    self._file.update(inner)
+    return self.replaced(**inner)
+
+  @property
+  def unread(self) -> dict[str, Any]:
+    """The entries of the file that nothing has read so far."""
+    names = self.contents.names
+    return {k: v for k, v in self._file.items() if k not in names}
 
   def named(self, names: Mapping[str, str]) -> "Entries":
     """Returns these entries with those under old names under their names."""
@@ -224,13 +263,18 @@ class Entries:
     self, fraction: float = 1.0, base: float = 10000.0
   ) -> tuple[float, float]:
     """Returns the base of rotary positions, and the part of heads they turn."""
-    name = "rope_parameters"
+    # The other library lets the older name win where both are there.
+    name = "rope_scaling"
     said = self.contents.get(name)
-    if said is None:
-      name = "rope_scaling"
-      said = self.contents.get(name) or {}
+    if not said:
+      name = "rope_parameters"
+      said = self.contents.get(name)
+    said = {} if said is None else said
     if not isinstance(said, dict):
       raise self.error(name, said, "an object")
+    nested = [key for key, value in said.items() if isinstance(value, dict)]
+    if nested:
+      raise self.error(name, nested, "the same positions in all layers")
     said = {
       key: self.contents[key]
       for key in ("rope_theta", "partial_rotary_factor")
@@ -241,6 +285,11 @@ class Entries:
     inner.choice(kind, ("default",), "default")
     base = inner.epsilon("rope_theta", base)
     return base, inner.epsilon("partial_rotary_factor", fraction)
+
+  @property
+  def has_context(self) -> bool:
+    """True once full attention has asked for the context."""
+    return _CONTEXT in self.contents.names
 
   @property
   def context(self) -> int:
@@ -258,7 +307,11 @@ class Entries:
         f"a number, as {self.where} has {_CONTEXT} = {said}: how many earlier "
         f"elements are kept, {said - 1} for all of them"
       )
-      raise _validate.error("context", None, expected)
+      wrong = _validate.error("context", None, expected)
+      raise ValueError(
+        f"{wrong} Pass context=, --context of a server, or --config.context of "
+        "a run."
+      )
     return min(said, _MOST_CONTEXT)
 
   def _bound(self, name, most):

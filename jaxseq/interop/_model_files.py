@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 from typing import Any
 
 from jaxseq import _json
@@ -13,6 +14,16 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _LONGEST_NAME = 255
+# Files of a model beside its weights by which texts are read and written.
+_BESIDE = (
+  "tokenizer*",
+  "special_tokens_map.json",
+  "added_tokens.json",
+  "vocab.*",
+  "merges.txt",
+  "chat_template.*",
+  "generation_config.json",
+)
 
 
 def read_json(path: pathlib.Path, *, constants: bool = True) -> dict[str, Any]:
@@ -45,6 +56,20 @@ def write_json(path: pathlib.Path, contents: dict[str, Any]) -> None:
   # With infinities as they are, which the other library reads.
   text = json.dumps(contents, indent=2, sort_keys=True)
   files.write_text(path, text + "\n")
+
+
+def copy_beside(source: pathlib.Path, directory: pathlib.Path) -> None:
+  """Copies the files by which a model's texts are read and written.
+
+  Args:
+    source: directory of the model.
+    directory: gets its tokenizer and generation_config.json.
+  """
+  for pattern in _BESIDE:
+    for path in source.glob(pattern):
+      place = directory / path.name
+      if path.is_file() and path.resolve() != place.resolve():
+        shutil.copyfile(_own(path), place)
 
 
 def _own(path):

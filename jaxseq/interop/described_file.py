@@ -29,6 +29,7 @@ from jaxseq import _codec
 from jaxseq import _json
 from jaxseq import _registry
 from jaxseq import _validate
+from jaxseq import recurrence
 from jaxseq._types import PyTree
 from jaxseq.interop import safetensors_file
 from jaxseq.training import configuration
@@ -162,6 +163,29 @@ def save(
   write(path, header, variables)
 
 
+def check_arrays(flat: Mapping[str, Any]) -> None:
+  """Checks that parameters to save are arrays.
+
+  Args:
+    flat: by path.
+
+  Raises:
+    ValueError: if one has adapters beside it, or is in 8 bits.
+  """
+  for path, leaf in flat.items():
+    if isinstance(leaf, recurrence.Weight):
+      adapted = isinstance(leaf, recurrence.LowRank | recurrence.LowRankRows)
+      remedy = (
+        "Merge adapters by adapt.lora.merge, or write them alone by "
+        "adapt.peft_file.write"
+        if adapted
+        else "Write weights in 8 bits by adapt.quantized.save"
+      )
+      got = type(leaf).__name__
+      wrong = _validate.error(f"variables: {path}", got, "an array")
+      raise ValueError(f"{wrong} {remedy}.")
+
+
 def write(
   path: str | os.PathLike, described: Mapping[str, Any], variables: PyTree
 ) -> None:
@@ -173,9 +197,11 @@ def write(
     variables: nested dictionaries of arrays.
 
   Raises:
+    ValueError: see `check_arrays`.
     OSError: if the file cannot be written.
   """
   flat = traverse_util.flatten_dict(variables, sep="/")
+  check_arrays(flat)
   tensors = {name: np.asarray(x) for name, x in flat.items()}
   described = {**described, DIGEST: digest(described, tensors)}
   # One entry: the package writes several in any order.
@@ -291,13 +317,14 @@ def check_names(
     )
 
 
-def build(cls: type[T], fields: Any, name: str) -> T:
+def build(cls: type[T], fields: Any, name: str, base: T | None = None) -> T:
   """Returns the dataclass or module of its JSON, see `_codec.encode`.
 
   Args:
     cls: the class, whose annotations say what the fields hold.
     fields: the JSON, from whoever wrote it.
     name: what it is called in messages.
+    base: has the fields that the JSON lacks, if not the defaults.
 
   Raises:
     ValueError: naming the field that is not as it should be.
@@ -306,7 +333,8 @@ def build(cls: type[T], fields: Any, name: str) -> T:
   for field in _codec.OF_MODULES:
     if field in fields and hasattr(cls, "parent"):
       raise _validate.error(name, field, "fields of a network")
-  return configuration.from_config_dict(cls, _codec.decode(fields), name=name)
+  fields = _codec.decode(fields)
+  return configuration.from_config_dict(cls, fields, name=name, base=base)
 
 
 def make_network(cls: type, fields: Any, contents: Contents, name: str) -> Any:

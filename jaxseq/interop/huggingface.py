@@ -35,6 +35,8 @@ from jaxseq._types import PyTree
 from jaxseq.interop import _entries
 from jaxseq.interop import _model_files
 from jaxseq.interop import _tensors
+from jaxseq.interop import _unread
+from jaxseq.interop import described_file
 from jaxseq.interop import families
 from jaxseq.interop import peft_modules
 from jaxseq.interop import safetensors_file
@@ -104,6 +106,30 @@ def load(
   return config, {"params": params}
 
 
+def stop_tokens(directory: str | os.PathLike) -> tuple[int, ...]:
+  """Returns the tokens that end a model's texts, for `generate(stop=...)`.
+
+  They are `eos_token_id` of config.json and of generation_config.json; models
+  for chats often have the end of a turn in the second one alone.
+
+  Args:
+    directory: of the model.
+
+  Raises:
+    ValueError: if there is no config.json, or an entry holds no tokens.
+  """
+  directory = pathlib.Path(directory)
+  paths = [directory / _model_files.CONFIG]
+  paths += [p for p in [directory / "generation_config.json"] if p.is_file()]
+  tokens = []
+  for path in paths:
+    entry = _model_files.read_json(path).get("eos_token_id")
+    entry = [] if entry is None else entry
+    for token in entry if isinstance(entry, list) else [entry]:
+      tokens.append(_validate.integer(f"{path}: eos_token_id", token, 0))
+  return tuple(dict.fromkeys(tokens))
+
+
 class OpenedModel(NamedTuple):
   """A model's directory, of which no tensor is read yet.
 
@@ -114,6 +140,8 @@ class OpenedModel(NamedTuple):
     tensors: by their names in the files.
     modules: the names of tensors' modules in the transformers library that
       differ from those in the files, as pairs of a pattern and a replacement.
+    kind: `model_type` of config.json.
+    positions: number of tokens that full attention sees; None without any.
   """
 
   config: nn.NetworkConfig
@@ -121,16 +149,22 @@ class OpenedModel(NamedTuple):
   places: _tensors.Places
   tensors: dict[str, safetensors_file.Stored]
   modules: tuple[tuple[str, str], ...]
+  kind: str
+  positions: int | None
 
 
 def open_model(
-  directory: str | os.PathLike, context: int | None = None
+  directory: str | os.PathLike,
+  context: int | None = None,
+  *,
+  quiet: bool = False,
 ) -> OpenedModel:
   """Opens a model's directory without reading its tensors.
 
   Args:
     directory: see `load`, as for `context` and errors.
     context: how many earlier elements full attention looks back at.
+    quiet: whether no warning about config.json or the context is logged.
   """
   directory = pathlib.Path(directory)
   path = directory / _model_files.CONFIG
@@ -148,7 +182,7 @@ def open_model(
     if ignored.fullmatch(name):
       del tensors[name]
   shapes = {name: tensor.shape for name, tensor in tensors.items()}
-  entries = _entries.Entries(contents, str(path), shapes, context)
+  entries = _entries.Entries(contents, str(path), shapes, context, quiet)
   entries.check_plain()
   entries.check(family.EMBEDDING, family.LAYERS)
   config, vocab_size = family.from_json(entries)
@@ -161,8 +195,13 @@ def open_model(
   for copy, name in copies.items():
     _drop_copy(tensors, copy, name, directory)
   places = family.places(config, entries)
+  if not quiet:
+    _unread.check(entries.unread, str(path))
   modules = getattr(family, "MODULES", ())
-  return OpenedModel(config, vocab_size, places, tensors, modules)
+  positions = entries.context + 1 if entries.has_context else None
+  return OpenedModel(
+    config, vocab_size, places, tensors, modules, kind, positions
+  )
 
 
 def save(
@@ -170,7 +209,7 @@ def save(
   config: nn.NetworkConfig,
   variables: Mapping[str, PyTree],
   *,
-  dtype: str = "float32",
+  dtype: str | None = None,
   entries: Mapping[str, Any] | None = None,
   like: str | os.PathLike | None = None,
   context: int | None = None,
@@ -186,11 +225,13 @@ def save(
       mixer "mamba" or "mamba2", RMS norms in front of the mixers and nothing
       behind them.
     variables: its variables.
-    dtype: dtype of the weights in the file: "float32", "bfloat16" or "float16".
+    dtype: dtype of the weights in the file: "float32", "bfloat16" or "float16";
+      None for that of the variables, float32 where these have several.
     entries: more entries of config.json, such as eos_token_id.
     like: the directory of a model that the network is one of, of any family,
-      such as that which it was loaded from; its config.json is written. Tensors
-      that are no parameters here, as those of further heads, are left out.
+      such as that which it was loaded from; its config.json is written, and its
+      tokenizer and generation_config.json are copied. Tensors that are no
+      parameters here, as those of further heads, are left out.
     context: see `load`, as it was there.
 
   Raises:
@@ -199,9 +240,14 @@ def save(
       such as tuned states, a tensor is not finite in this dtype, an entry is
       there already, or the model at `like` has another network.
   """
-  _validate.choice("dtype", dtype, _DTYPES)
   vocab_size = _vocab_size(variables)
   params = variables["params"]
+  described_file.check_arrays(traverse_util.flatten_dict(params, sep="/"))
+  dtypes = {str(leaf.dtype) for leaf in jax.tree.leaves(params)}
+  if dtype is None:
+    dtype = dtypes.pop() if len(dtypes) == 1 else _DTYPES[0]
+    dtype = dtype if dtype in _DTYPES else _DTYPES[0]
+  _validate.choice("dtype", dtype, _DTYPES)
   if others := sorted(variables.keys() - {"params"}):
     raise _validate.error(
       "variables",
@@ -210,8 +256,9 @@ def save(
       "network_file.save, or tuned states by adapt.initial_states.save and the "
       'rest here, {"params": variables["params"]}',
     )
+  derived = {}
   if like is not None:
-    contents, family_places = _alike(config, like, context)
+    contents, family_places, derived = _alike(config, like, context)
   else:
     contents, family_places = _alone(config, vocab_size)
   for name, value in (entries or {}).items():
@@ -227,7 +274,7 @@ def save(
     count = config.stack.num_layers
     params = {**params, "stack": _split_layers(params, count)}
   places = family_places(config, contents)
-  tensors = _tensors.to_torch(config, vocab_size, places, params)
+  tensors = _tensors.to_torch(config, vocab_size, places, params) | derived
   tensors = {
     name: _tensors.cast(x, dtype, name, "dtype") for name, x in tensors.items()
   }
@@ -237,6 +284,8 @@ def save(
   path = directory / _model_files.WEIGHTS
   safetensors_file.write(path, tensors, {"format": "pt"})
   _model_files.write_json(directory / _model_files.CONFIG, contents)
+  if like is not None:
+    _model_files.copy_beside(pathlib.Path(like), directory)
 
 
 def _alone(config, vocab_size):
@@ -253,8 +302,8 @@ def _alone(config, vocab_size):
 
 
 def _alike(config, like, context):
-  """Entries of the model of a directory, and what gives its places."""
-  opened = open_model(like, context)
+  """Entries of a directory's model, its places, and tensors that follow."""
+  opened = open_model(like, context, quiet=True)
   other = opened.config
   # What changes neither parameters nor what is computed.
   fields = {
@@ -268,7 +317,10 @@ def _alike(config, like, context):
   contents = _model_files.read_json(pathlib.Path(like) / _model_files.CONFIG)
   # Another name of the dtype, in files of older releases.
   contents.pop("torch_dtype", None)
-  return contents, lambda config, contents: opened.places
+  derived = getattr(families.get(opened.kind), "DERIVED", None)
+  stored = _model_files.tensors(pathlib.Path(like)) if derived else {}
+  copies = {k: x.read() for k, x in stored.items() if derived.fullmatch(k)}
+  return contents, lambda config, contents: opened.places, copies
 
 
 def _check_alike(stack):

@@ -151,7 +151,11 @@ def _equation(graph, equation, arguments):
   fixed = all(
     isinstance(size, int) for x in equation.outvars for size in x.aval.shape
   )
-  if fixed and not any(isinstance(x, str | builder.Pair) for x in arguments):
+  constant = not any(isinstance(x, str | builder.Pair) for x in arguments)
+  # Weights in 8 bits are widened in the graph, not in its file.
+  if primitive.name == "convert_element_type" and constant:
+    fixed = fixed and not _is_widened(arguments[0], options["new_dtype"])
+  if fixed and constant:
     results = primitive.bind(*arguments, **primitive.get_bind_params(options))
     results = results if primitive.multiple_results else [results]
     return list(map(_constant, results))
@@ -160,6 +164,11 @@ def _equation(graph, equation, arguments):
   rule = operations.rule(primitive.name, arguments, complex_result)
   results = rule(graph, equation, *arguments)
   return results if isinstance(results, list) else [results]
+
+
+def _is_widened(x, dtype):
+  """True for an array that takes more memory in this dtype."""
+  return np.ndim(x) > 1 and np.dtype(dtype).itemsize > np.asarray(x).itemsize
 
 
 def _branch(graph, branches, index, *arguments):

@@ -7,6 +7,7 @@ W + s B A, and with DoRA its row i is multiplied by magnitude[i] and divided by
 the row's norm (arXiv:2106.09685, arXiv:2312.03732, arXiv:2402.09353).
 """
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
@@ -43,6 +44,16 @@ _REFUSED = (
 # seconds, and characters of a pattern.
 _MOST_TRIES, _LONGEST = 3 * 10**8, 1000
 _LARGEST = float(np.finfo(np.float32).max)
+# Modules that PEFT reads no adapters of: routers, which are no linear layers
+# there, and those of some model_types, which it refuses or takes for experts.
+_ROUTERS = r".*\.((mlp|block_sparse_moe|mixer)\.gate|feed_forward\.router)"
+_NOT_READ = {
+  **dict.fromkeys(
+    ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"),
+    r".*\.(out_proj|conv1d)",
+  ),
+  "qwen3_next": r".*\.(gate|up|down)_proj",
+}
 # Kinds of first values that leave the base model's weights as they are.
 _INITS = (True, False, "gaussian", "orthogonal", None)
 
@@ -211,6 +222,17 @@ def module_name(tensor: str, modules: Sequence[tuple[str, str]]) -> str:
   for old, new in modules:
     name = re.sub(old, new, name)
   return name
+
+
+def unreadable(names: Iterable[str], kind: str) -> tuple[str, ...]:
+  """Returns the names of modules whose adapters PEFT does not read.
+
+  Args:
+    names: of modules.
+    kind: `model_type` of the model.
+  """
+  pattern = f"{_ROUTERS}|{_NOT_READ.get(kind, _ROUTERS)}"
+  return tuple(name for name in names if re.fullmatch(pattern, name))
 
 
 def by_tensor(

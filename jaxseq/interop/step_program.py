@@ -36,6 +36,7 @@ from typing import Literal
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _json
@@ -99,6 +100,9 @@ def of_network(
   if network.config.pooling == "mean":
     expected = "'none' or 'last': a mean is not known from one step"
     raise _validate.error("pooling", "mean", expected)
+
+  # Arrays of NumPy would be widened at once, and not by the program.
+  variables = jax.tree.map(jnp.asarray, variables)
 
   def compute(arrays, states):
     outputs, after = network.apply(

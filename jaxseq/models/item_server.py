@@ -4,10 +4,11 @@ r"""A server that recommends, and follows what users take, by HTTP.
     curl localhost:8000/v1/events -d '{"user": "anna", "item": "Heat"}'
     curl localhost:8000/v1/recommend -d '{"user": "anna", "k": 5}'
 
-    POST /v1/events     one more item of a user, by the columns of the training;
+    POST /v1/events     one more item of a user: "user", "item" and "time", or
+                        the names of these columns in the training's table;
                         without gaps the time may be missing, or null
-    POST /v1/recommend  "user", and perhaps "k", "items" that may be
-                        recommended, and "repeats"
+    POST /v1/recommend  "user", or its column's name, and perhaps "k", "items"
+                        that may be recommended, and "repeats"
     GET  /health        whether the server runs
     GET  /              these routes
 
@@ -71,6 +72,10 @@ def make_app(
   prepared = model.preparation
   columns = (prepared.user, prepared.item)
   columns += (prepared.time,) if model.network.gaps else ()
+  # Names of the documentation, which requests may have in place of columns.
+  names_of_columns = {
+    name: getattr(prepared, name) for name in ("user", "item", "time")
+  }
 
   def failure(status, message):
     error = _completions.error(message, "invalid_request_error")
@@ -94,6 +99,7 @@ def make_app(
     return routing.Route(path, answer, methods=["POST"])
 
   def take(fields):
+    fields = _renamed(fields, names_of_columns)
     for name in columns:
       _require(fields, name)
     # A time is read, too, where it is not needed; null says that there is none.
@@ -110,6 +116,9 @@ def make_app(
     stream.update({name: str(fields[name]) for name in names})
     return {"user": str(fields[columns[0]])}
 
+  def recommend(fields):
+    return _list(stream, _renamed(fields, {prepared.user: "user"}))
+
   async def health(request):
     del request
     return responses.JSONResponse({"status": "ok"})
@@ -121,7 +130,7 @@ def make_app(
     routes=[
       routing.Route("/", index),
       route("/v1/events", take),
-      route("/v1/recommend", lambda fields: _list(stream, fields)),
+      route("/v1/recommend", recommend),
       routing.Route("/health", health),
     ],
     exception_handlers={
@@ -135,6 +144,15 @@ def make_app(
   # No answer takes longer than a list.
   application.state.give_up = lambda: None
   return application
+
+
+def _renamed(fields, names):
+  """Returns fields by their new names; those that have one keep it."""
+  names = {old: new for old, new in names.items() if old not in names.values()}
+  for old, new in names.items():
+    if {old, new} <= fields.keys():
+      raise _validate.error("body", sorted(fields), f"{old!r} or {new!r}")
+  return {names.get(name, name): value for name, value in fields.items()}
 
 
 def _list(stream, fields):

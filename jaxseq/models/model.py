@@ -88,6 +88,7 @@ class Model:
     """
     if isinstance(source, data.Examples):
       return source
+    source = series_frames.of_pandas(source)
     frame = series_frames.is_frame(source) and self.preparation.reads_frames
     if frame or isinstance(source, (str, os.PathLike)):
       return self.preparation.read(source)

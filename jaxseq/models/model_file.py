@@ -121,7 +121,7 @@ def _check_preparation(fields, tensors):
   width = len(channels) if isinstance(channels, list) and channels else 1
   largest = max(described_file.largest_size(tensors), 1024)
   bounds = {"length": _LARGEST_EXAMPLE // width, "vocab_size": largest}
-  if fields.get("kind") == "forecast":
+  if fields.get("kind") in ("forecast", "panel"):
     bounds["horizon"] = largest
   for name, most in bounds.items():
     value = fields.get(name)

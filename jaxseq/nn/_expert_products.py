@@ -30,8 +30,10 @@ def mix(
     *matrices: (experts, d, width), of the gate too if the kind is gated, and
       (experts, width, d).
   """
-  if chosen.size <= matrices[0].shape[0]:
-    # So few that not all experts are needed: only the chosen are read.
+  # Of so few rows, or of any number in an exported program, not all experts
+  # are needed: only the chosen are read.
+  count = chosen.shape[0] * chosen.shape[1]
+  if not isinstance(count, int) or count <= matrices[0].shape[0]:
     weights = [_picked(matrix, chosen) for matrix in matrices]
     over = jax.vmap(jax.vmap(_expert, (None, None, 0)), (None, 0, 0))
     y = over(kind, x, weights)

@@ -230,8 +230,8 @@ class Experts(linen.Module):
     y = _expert_products.mix(
       routing.kind,
       flat,
-      chosen.reshape(len(flat), -1),
-      shares.reshape(len(flat), -1),
+      chosen.reshape(flat.shape[0], -1),
+      shares.reshape(flat.shape[0], -1),
       *matrices,
     )
     y = y.reshape(seen.shape)

@@ -5,6 +5,7 @@ import functools
 import inspect
 import pathlib
 from typing import Any
+from typing import Literal
 from typing import NamedTuple
 
 import jax
@@ -19,6 +20,7 @@ from jaxseq import nn
 from jaxseq.adapt import initial_states
 from jaxseq.adapt import lora
 from jaxseq.adapt import peft_file
+from jaxseq.adapt import products
 from jaxseq.data import chat_sets
 from jaxseq.data import text_tokens
 from jaxseq.models import model as models
@@ -55,6 +57,10 @@ class Config(base.DataComparison):
       `tasks.adaptation.TextProblem`; they have to be where states are tuned.
     jump_every: of texts, see `tasks.language`.
     valid_tokens: of texts, see `tasks.language`.
+    context: see `serve.Loading`, as of the next two.
+    param_dtype: dtype of the base's parameters.
+    quantize: whether the base's weights are rounded to 8 bits, which methods
+      beside "full" leave as they are.
   """
 
   _: dataclasses.KW_ONLY
@@ -65,6 +71,9 @@ class Config(base.DataComparison):
   jump_every: int | None = None
   valid_tokens: int = 65_536
   batch_size: int = 16
+  context: int | None = None
+  param_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+  quantize: bool = False
 
   def __post_init__(self):
     super().__post_init__()
@@ -74,6 +83,11 @@ class Config(base.DataComparison):
       raise _validate.error("network", dict(self.network), expected)
     if self.mesh != device_mesh.MeshConfig():
       raise _validate.error("mesh", self.mesh, "none: devices take seeds each")
+
+  @property
+  def loading(self) -> serve.Loading:
+    """Options of loading the base."""
+    return serve.Loading(self.context, self.param_dtype, self.quantize)
 
 
 class Source(NamedTuple):
@@ -107,7 +121,7 @@ def open_source(config: Config) -> Source:
       expected = "a file or directory that is there: that of a model or an arm"
       raise _validate.error("config.base", config.base, expected)
     try:
-      served = serve.load(path)
+      served = serve.load(path, config.loading)
     except ValueError as error:
       named = str(error).replace("--checkpoint", "config.base")
       raise ValueError(named) from error
@@ -195,8 +209,28 @@ def _check_tokens(splits, tokenizer, vocab_size):
 
 def _fit(arm, source, config):
   """Returns the arm with the network of the base."""
-  del config
-  return adaptation.fit(arm, source.adapted)
+  if config.quantize and arm.method == "full":
+    expected = (
+      "a method that leaves the weights as they are, with quantize=True: pass "
+      'method="lora", or quantize=False'
+    )
+    raise _validate.error("arms: method", arm.method, expected)
+  arm = adaptation.fit(arm, source.adapted)
+  default = adaptation.MethodConfig().adapters.targets
+  if not (source.pretrained and "lora" in arm.method):
+    return arm
+  if arm.adapters.targets != default:
+    return arm
+  # The files of adapters hold no weights that are not matrices there.
+  adapted = source.adapted
+  paths = products.weights(adapted.network, adapted.variables)
+  layers = [path for path in paths if path.startswith("stack/")]
+  held = [path for path in layers if path in adapted.names]
+  if held == layers:
+    return arm
+  targets = tuple(path.replace("/", ".") for path in held)
+  adapters = dataclasses.replace(arm.adapters, targets=targets)
+  return dataclasses.replace(arm, adapters=adapters)
 
 
 def _problem(arm, source, config):
@@ -249,6 +283,10 @@ def _more(config, arm, source):
     table = lora.match(
       adapted.network, adapted.variables, arm.adapters, adapted.names
     )
+    lost = [row.path for row in table.rows if not row.names]
+    if source.pretrained and lost:
+      expected = "targets that are matrices of the model's files"
+      raise _validate.error("adapters: targets", lost[0], expected)
   return Measures(config, arm, source, table)
 
 
@@ -366,6 +404,9 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
   for name, arm in made.arms.items():
     if arm.more.table is not None:
       print(f"--- {name} ---\n{arm.more.table}")
+      if source.pretrained:
+        modules = [each for row in arm.more.table.rows for each in row.names]
+        peft_file.check_readable(modules, config.base)
   problem = next(iter(made.arms.values())).problem
   options = dict(made.options)
   if program.mode != "predict":
@@ -405,7 +446,9 @@ def _save(config, source, arms, directory, name, variables, about):
     return
   network = adapted.network
   if source.pretrained:
-    adapted_files.write_pretrained(place, config.base, network.config, served)
+    adapted_files.write_pretrained(
+      place, config.base, network.config, served, config.context
+    )
     return
   model = models.make("language", network, served, source.splits, about)
   model_file.save(place / model_file.NAME, model)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 import json
 import pathlib
-import shutil
 from typing import Any
 
 from jaxseq import _json
@@ -27,16 +26,6 @@ ADAPTER = "adapter"
 STATES = "states.safetensors"
 # And a pretrained model, all of whose weights are trained.
 PRETRAINED = "pretrained"
-# Of a pretrained model beside its weights: what texts are read and written by.
-_BESIDE = (
-  "tokenizer*",
-  "special_tokens_map.json",
-  "added_tokens.json",
-  "vocab.*",
-  "merges.txt",
-  "chat_template.*",
-  "generation_config.json",
-)
 
 
 def begin(
@@ -118,6 +107,7 @@ def write_pretrained(
   base: str,
   config: nn.NetworkConfig,
   variables: Mapping[str, PyTree],
+  context: int | None = None,
 ) -> None:
   """Writes a pretrained model with other weights, for any reader of the base.
 
@@ -126,10 +116,7 @@ def write_pretrained(
     base: the directory of the model.
     config: of the network.
     variables: of the network.
+    context: of the network, see `huggingface.load`.
   """
   directory = place / PRETRAINED
-  huggingface.save(directory, config, variables, like=base)
-  for pattern in _BESIDE:
-    for path in pathlib.Path(base).glob(pattern):
-      if path.is_file():
-        shutil.copyfile(path, directory / path.name)
+  huggingface.save(directory, config, variables, like=base, context=context)

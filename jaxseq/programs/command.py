@@ -1,6 +1,7 @@
 r"""The command `jaxseq`, which comes with the package.
 
     jaxseq train classify --data=walks.csv --workdir=runs/walks
+    jaxseq train classify --data=walks.csv --workdir=runs/try --tiny
     jaxseq evaluate classify --data=walks.csv --workdir=runs/walks
     jaxseq predict classify --workdir=runs/walks --arm=gru \
       --data=new.csv --output=predictions.csv
@@ -9,7 +10,8 @@ r"""The command `jaxseq`, which comes with the package.
 
 With your own files: classify (series, arrays, pictures; numbers, too), events,
 forecast, language_model, masked_language, next_element, pictures, recommend,
-segmentation and temporal_graph. Where the columns have other names, or anything
+segmentation and temporal_graph. With --tiny nothing is learned, but seconds
+show whether a file can be used. Where the columns have other names, or anything
 else is to be another, `--config.FIELD=VALUE` says so, as
 --config.data_options.label=kind, or --config.data_options.time=date of series
 with a column of times; evaluate takes what train took. `--config=FILE.py` is a
@@ -122,15 +124,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
       "of file; give --config=FILE.py --config.data_options.path=PATH"
     )
   if has_config and _asks_for_help(rest):
-    # Slow to import, and not needed for anything else.
-    from jaxseq.programs import own_data
-
-    pages = [
-      f"Options of {name}'s data {kind!r}, as --config.data_options.NAME=VALUE:"
-      f"\n\n{own_data.described(kind)}\n"
-      for kind in lines.LINES[name].data.values()
-    ]
-    sys.modules["__main__"].__doc__ = "\n".join([__doc__, *pages])
+    page = _data_help(name, rest)
+    sys.modules["__main__"].__doc__ = f"{__doc__}\n{page}"
   run, _ = program(name)
   if has_config and not predicts:
     call = with_config(name, call)
@@ -144,21 +139,56 @@ def with_config(task: str, arguments: list[str]) -> list[str]:
     task: name of the task, which has a config for files of one's own.
     arguments: of the program, of which the first stays the first.
   """
-  out, ending = [], ""
+  out, ending, tiny = [], "", ""
   rest = iter(arguments)
   for argument in rest:
     name, equals, path = argument.partition("=")
+    if argument in ("--tiny", "-tiny"):
+      tiny = ".tiny"
+      continue
     if name not in ("--data", "-data"):
       out.append(argument)
       continue
     path = path if equals else next(rest, "")
-    ending = "/" if pathlib.Path(path).is_dir() else pathlib.Path(path).suffix
+    ending = _ending(path)
     out.append(f"--config.data_options.path={path}")
   if not any(re.match(r"--?config(=|$)", argument) for argument in out):
     data = lines.LINES[task].data
     kind = data.get(ending, data[""])
-    out.insert(1, f"--config={_CONFIGS}:{task}.{kind}")
+    out.insert(1, f"--config={_CONFIGS}:{task}.{kind}{tiny}")
+  elif tiny:
+    app.fail(
+      "--tiny: got --config, too, expected --data alone; a config of your own "
+      "has such a variant behind a colon, as in table.py:tiny"
+    )
   return out
+
+
+def _ending(path):
+  """The ending of a file's name, or "/" of a folder."""
+  place = pathlib.Path(path)
+  return "/" if place.is_dir() else place.suffix
+
+
+def _data_help(task, arguments):
+  """The options of the data that a command line names, else of tables."""
+  # Slow to import, and not needed for anything else.
+  from jaxseq.programs import own_data
+
+  kinds = lines.LINES[task].data
+  given = next((x for x in arguments if re.match(r"--?data=", x)), None)
+  ending = "" if given is None else _ending(given.partition("=")[2])
+  kind = kinds.get(ending, kinds[""])
+  text = (
+    f"Options of {task}'s data {kind!r}, as --config.data_options.NAME=VALUE:"
+    f"\n\n{own_data.described(kind)}\n\nNames such as `data.missing` are "
+    "modules, classes and functions of jaxseq; Python's help() explains them."
+  )
+  others = [x or "other files" for x in kinds if kinds[x] != kind]
+  if others:
+    listed = ", ".join("folders" if x == "/" else x for x in others)
+    text += f"\nThose of {listed}: jaxseq train {task} --data=PATH --help"
+  return f"{text}\n"
 
 
 def _asks_for_help(arguments):

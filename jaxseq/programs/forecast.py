@@ -6,6 +6,7 @@ import functools
 from jaxseq import _validate
 from jaxseq.tasks import base
 from jaxseq.tasks import forecast_figures
+from jaxseq.tasks import forecast_season
 from jaxseq.tasks import forecasting
 from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import work as works
@@ -16,19 +17,27 @@ class Config(forecasting.Options, base.DataComparison):
   """A comparison of networks on one series, with `forecasting.Options`.
 
   Attributes:
-    input_length: times of an input.
+    input_length: times of an input; None for four seasons, and no less than the
+      longest horizon.
     horizons: times to forecast; every arm is trained for each of them.
-    period: steps of a season, for the seasonal naive forecast.
+    period: steps of a season; None for that of the rows: 7 of days, 5 of
+      working days, 24 of hours, 12 of months, 4 of quarters, and else by the
+      values of the training part, see `forecast_season`.
+    shown: series and channels that forecasts.png shows, at most.
   """
 
   _: dataclasses.KW_ONLY
-  input_length: int = 96
+  input_length: int | None = 96
   horizons: tuple[int, ...] = (96, 192, 336, 720)
-  period: int = 24
+  period: int | None = 24
+  shown: int = 4
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.fields(self, positive=("input_length", "period"))
+    for name in ("input_length", "period"):
+      if getattr(self, name) is not None:
+        _validate.positive(name, getattr(self, name))
+    _validate.integer("shown", self.shown, 1, forecast_figures.MOST)
     if not self.horizons or min(self.horizons) < 1:
       raise _validate.error(
         "horizons", self.horizons, "at least one number, all of them 1 or more"
@@ -44,8 +53,25 @@ class Config(forecasting.Options, base.DataComparison):
 TASK = forecasting.TASK
 
 
+def _with_season(config: Config) -> Config:
+  """Returns the config with the season, and the input, that the data have."""
+  if None not in (config.period, config.input_length):
+    return config
+  horizon = max(config.horizons)
+  splits = config.load(input_length=config.input_length or 1, horizon=horizon)
+  period = config.period or forecast_season.period_of(splits)
+  length = config.input_length
+  if length is None:
+    length = forecast_season.input_length(splits, period, horizon)
+  elif config.period is None:
+    period = min(period, length)
+  print(f"A season is {period} steps; {length} are read.")
+  return dataclasses.replace(config, period=period, input_length=length)
+
+
 def work(config: Config, program: experiment.Experiment) -> works.Work:
   """Returns every arm for every horizon, and the pictures of forecasts."""
+  config = _with_season(config)
   by_horizon = {}
   for horizon in config.horizons:
     load = functools.partial(

@@ -5,6 +5,7 @@ import functools
 import jax
 import numpy as np
 
+from jaxseq.data import summaries
 from jaxseq.interop import network_file
 from jaxseq.models import model as models
 from jaxseq.models import model_file
@@ -38,6 +39,9 @@ def main(program: experiment.Experiment) -> None:
     work.main(directory, program.mode)
     return
   work.begin(directory, program.mode)
+  read = work.options.get("read")
+  if program.mode == "train" and read and processes.is_first():
+    print(summaries.text(read))
   results = {}
   if program.mode in ("train", "evaluate"):
     results = report.main(

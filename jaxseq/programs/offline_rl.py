@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jaxseq.data import trajectories
+from jaxseq.rl import algorithms
 from jaxseq.rl import conditioned_players
 from jaxseq.rl import recording
 from jaxseq.rl.agents import ppo
@@ -28,7 +29,10 @@ TASK = decision.TASK
 def work(config: Config, program: experiment.Experiment) -> works.Work:
   """Returns the arms that learn from a recording, which is made if need be."""
   agent = configuration.from_config_dict(
-    ppo.Config, config.ppo, name="config.ppo"
+    ppo.Config,
+    config.ppo,
+    name="config.ppo",
+    base=algorithms.published(ppo.Config),
   )
   player = ppo.player(agent)
   steps = int(player.env_params.max_steps_in_episode)

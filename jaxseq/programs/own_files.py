@@ -2,7 +2,8 @@
 
     jaxseq train classify --data=walks.csv --workdir=runs/walks
 
-is `--config=.../own_files.py:classify.table --config.data_options.path=...`.
+is `--config=.../own_files.py:classify.table --config.data_options.path=...`;
+with `--tiny` it is `classify.table.tiny`, which learns nothing.
 """
 
 import importlib
@@ -13,6 +14,7 @@ from jaxseq import mixers
 from jaxseq.programs import own_data
 from jaxseq.tasks import base
 from jaxseq.tasks import lines
+from jaxseq.training import configuration
 
 # Options of a kind of data that are not its loader's defaults.
 _OPTIONS: dict[str, dict[str, Any]] = {
@@ -27,10 +29,34 @@ VARIANTS = tuple(
   for task, line in lines.LINES.items()
   for data in line.data.values()
 )
+_TINY = ".tiny"
+
+
+def _tiny(config):
+  """Shrinks a config to seconds: it shows whether a file can be used."""
+  fields: dict[str, Any] = {}
+  if hasattr(config, "horizons"):
+    fields = {"horizons": (4,), "input_length": 24}
+  elif hasattr(config, "length"):
+    fields = {"length": 32}
+  name = "gru" if "gru" in config.arms else next(iter(config.arms))
+  return configuration.updated(
+    config,
+    num_updates=4,
+    updates_per_chunk=2,
+    chunks_per_evaluation=1,
+    num_seeds=1,
+    optimizer={"warmup_steps": 0},
+    network={"stack": {"d_model": 8, "num_layers": 1}},
+    arms={name: config.arms[name]},
+    **fields,
+  )
 
 
 def get_config(variant: str = "classify.table") -> base.DataComparison:
   """Returns the config of TASK.DATA: two small networks, or one for texts."""
+  if variant.endswith(_TINY):
+    return _tiny(get_config(variant.removesuffix(_TINY)))
   _validate.choice("variant", variant, VARIANTS)
   task, _, data = variant.partition(".")
   fields: dict[str, Any] = {}
@@ -42,13 +68,24 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
   else:
     options = own_data.of_loader(data, **_OPTIONS.get(data, {}))
   if task == "forecast":
-    fields = {"input_length": 48, "horizons": (24,), "batch_size": 32}
-    stack |= {"norm": "layer", "dropout": 0.1}
+    fields = {
+      "input_length": None,
+      "period": None,
+      "from_season": True,
+      "horizons": (24,),
+      "batch_size": 32,
+      "chunks_per_evaluation": 1,
+    }
+    stack = {"d_model": 32, "num_layers": 1, "norm": "layer", "dropout": 0.1}
   elif task == "language_model":
-    fields = {"num_seeds": 1, "length": 128}
+    # Its validation part is long.
+    fields = {"num_seeds": 1, "length": 128, "chunks_per_evaluation": 5}
     if data == "text_files":
       fields["jump_every"] = 8
     stack = {"d_model": 192, "num_layers": 3}
+  elif task == "events":
+    fields = {"chunks_per_evaluation": 1, "from_shares": True}
+    stack = {"d_model": 32, "num_layers": 1, "dropout": 0.1}
   elif task == "segmentation":
     fields = {"batch_size": 2}
     stack = {"d_model": 32, "num_layers": 1, "dropout": 0.2}
@@ -72,7 +109,7 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
     network={"stack": stack, **pooling},
     optimizer={"learning_rate": 2e-3, "warmup_steps": 50},
     num_updates=1500,
-    chunks_per_evaluation=5,
+    early_stopping=None,
     arms={
       name: {
         "network": {
@@ -81,5 +118,5 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
       }
       for name in names
     },
-    **{"batch_size": 16, **fields},
+    **{"batch_size": 16, "chunks_per_evaluation": 2, **fields},
   )

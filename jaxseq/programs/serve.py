@@ -1,10 +1,10 @@
 """A server of a language model's completions, or of recommendations."""
 
-from collections.abc import Mapping
 from collections.abc import Sequence
-import itertools
+import dataclasses
 import pathlib
 from typing import Any
+from typing import Literal
 from typing import NamedTuple
 
 from absl import flags
@@ -17,6 +17,8 @@ from jaxseq import generation
 from jaxseq import interop
 from jaxseq import models
 from jaxseq.adapt import initial_states
+from jaxseq.data import chats
+from jaxseq.data import datasets
 from jaxseq.data import packages
 from jaxseq.data import text_tokens
 from jaxseq.generation import engine_thread
@@ -37,26 +39,52 @@ class Served(NamedTuple):
     variables: of the network.
     codec: of its texts.
     stop_tokens: tokens that end a text.
+    positions: number of tokens that full attention of a pretrained model sees;
+      None if there is no such limit.
+    template: of chats; None if the model has none.
   """
 
   network: Any
   variables: Any
   codec: generation.Codec
   stop_tokens: tuple[int, ...]
+  positions: int | None = None
+  template: chats.Template | None = None
 
 
-def load(path: pathlib.Path) -> Served:
+@dataclasses.dataclass(frozen=True)
+class Loading:
+  """Options of loading a model.
+
+  Attributes:
+    context: how many earlier elements full attention looks back at, see
+      `huggingface.load`; of pretrained models alone.
+    param_dtype: dtype of the parameters; of pretrained models alone.
+    quantize: whether weights are rounded to 8 bits, see `adapt.quantized`.
+  """
+
+  context: int | None = None
+  param_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+  quantize: bool = False
+
+  def __post_init__(self):
+    _validate.literals(self)
+
+
+def load(path: pathlib.Path, loading: Loading = Loading()) -> Served:
   """Loads a checkpoint of a language model.
 
   Args:
     path: a file of `jaxseq.models`, a directory that holds it, or one of a
       pretrained model.
+    loading: options.
 
   Raises:
-    ValueError: if there is no model, or none of a text.
+    ValueError: if there is no model, it is not a language model, or an option
+      is not one of such a model.
     OSError: if a file cannot be read.
   """
-  return of_model(path, read(path))
+  return of_model(path, read(path), loading)
 
 
 def read(path: pathlib.Path) -> models.Model | None:
@@ -71,7 +99,11 @@ def read(path: pathlib.Path) -> models.Model | None:
   return models.load(_file(path))
 
 
-def of_model(path: pathlib.Path, model: models.Model | None) -> Served:
+def of_model(
+  path: pathlib.Path,
+  model: models.Model | None,
+  loading: Loading = Loading(),
+) -> Served:
   """Returns what `load` does, of a model that has been read.
 
   Raises:
@@ -79,14 +111,22 @@ def of_model(path: pathlib.Path, model: models.Model | None) -> Served:
     OSError: as `load`.
   """
   if model is None:
-    return _pretrained(path, _described(path))
+    return _pretrained(path, loading)
   if model.kind != "language":
     expected = "a model of language, or of recommendation"
     raise _validate.error("--checkpoint", model.kind, expected)
   codec = token_model.codec(model.preparation)
   if codec.tokenizer is None:
     _check_bytes(model.network.vocab_size)
-  return Served(model.network, model.variables, codec, ())
+  for name in ("context", "param_dtype"):
+    value = getattr(loading, name)
+    if value != getattr(Loading(), name):
+      expected = "no such option with a model that was trained here"
+      raise _validate.error(name, value, expected)
+  variables = model.variables
+  if loading.quantize:
+    variables = adapt.quantized.quantize(model.network, variables)
+  return Served(model.network, variables, codec, ())
 
 
 def _described(path):
@@ -116,14 +156,26 @@ def _file(path):
   return file
 
 
-def _pretrained(path, contents):
+def read_pretrained(path: pathlib.Path, loading: Loading) -> tuple[Any, Any]:
+  """Returns the network and variables of a model of transformers."""
+  config, variables = interop.huggingface.load(
+    path,
+    context=loading.context,
+    param_dtype=loading.param_dtype,
+    quantize=adapt.quantized.Config() if loading.quantize else None,
+  )
+  return interop.huggingface.make_network(config, variables), variables
+
+
+def _pretrained(path, loading):
   """A model of the transformers library."""
-  config, variables = interop.huggingface.load(path)
-  network = interop.huggingface.make_network(config, variables)
+  network, variables = read_pretrained(path, loading)
+  opened = interop.huggingface.open_model(path, loading.context, quiet=True)
+  positions = opened.positions
   file = path / "tokenizer.json"
   if not file.is_file():
     _check_bytes(network.vocab_size)
-    return Served(network, variables, generation.Codec(), ())
+    return Served(network, variables, generation.Codec(), (), positions)
   tokenizer = text_tokens.read_tokenizer(
     _limits.read_text(file, _limits.JSON), str(file)
   )
@@ -131,30 +183,19 @@ def _pretrained(path, contents):
     network,
     variables,
     generation.Codec(tokenizer, start=None),
-    stop_tokens(path, contents),
+    interop.huggingface.stop_tokens(path),
+    positions,
+    _template(path),
   )
 
 
-def stop_tokens(
-  path: pathlib.Path, contents: Mapping[str, Any]
-) -> tuple[int, ...]:
-  """Returns what ends a text, by config.json and generation_config.json.
-
-  Models for chats often tell the end of a turn in the second one alone.
-
-  Args:
-    path: of the model's directory.
-    contents: of its config.json.
-
-  Raises:
-    ValueError: if an entry holds no tokens.
-  """
-  files = [contents]
-  generation_config = path / "generation_config.json"
-  if generation_config.is_file():
-    files.append(_model_files.read_json(generation_config))
-  ends = [server.stop_tokens(each.get("eos_token_id")) for each in files]
-  return tuple(dict.fromkeys(itertools.chain(*ends)))
+def _template(path):
+  """The template of chats of a model; None, with a warning, if none is read."""
+  try:
+    return chats.read_template(path)
+  except (ValueError, datasets.MissingData) as error:
+    logging.warning("Requests cannot be chats: %s", error)
+    return None
 
 
 def _check_bytes(vocab_size):
@@ -260,6 +301,15 @@ def make_adapters(
   return adapters
 
 
+def make_limits(served: Served) -> server.Limits:
+  """Returns the limits of a request: prompts are at most what is seen."""
+  limits = server.Limits(max_tokens=flags.FLAGS.max_tokens)
+  if served.positions is None or flags.FLAGS.long_prompts:
+    return limits
+  most = min(limits.prompt_tokens, served.positions)
+  return dataclasses.replace(limits, prompt_tokens=most)
+
+
 def make_app(served: Served, name: str) -> Any:
   """Returns the application that the flags describe."""
   cache = None
@@ -281,11 +331,12 @@ def make_app(served: Served, name: str) -> Any:
   config = server.ServerConfig(
     model=name,
     timeout=flags.FLAGS.timeout,
-    limits=server.Limits(max_tokens=flags.FLAGS.max_tokens),
+    limits=make_limits(served),
     stop_tokens=served.stop_tokens,
+    api_keys=tuple(flags.FLAGS.api_key),
   )
   worker = engine_thread.EngineThread(engine, flags.FLAGS.waiting)
-  return server.make_app(worker, served.codec, config)
+  return server.make_app(worker, served.codec, config, served.template)
 
 
 def _check_flags(kind, names):
@@ -317,7 +368,11 @@ def main(argv: Sequence[str] = ()) -> None:
       )
     else:
       _check_flags("language", serve_flags.OF_RECOMMENDATION)
-      served = with_states(of_model(path, model), flags.FLAGS.initial_states)
+      loading = Loading(
+        flags.FLAGS.context, flags.FLAGS.param_dtype, flags.FLAGS.quantize
+      )
+      served = of_model(path, model, loading)
+      served = with_states(served, flags.FLAGS.initial_states)
       directory = path if path.is_dir() else path.parent
       name = flags.FLAGS.name or directory.resolve().name
       app_served = make_app(served, name)

@@ -12,6 +12,7 @@ OF_RECOMMENDATION = ("users", "name_length")
 OF_LANGUAGE = (
   *("name", "slots", "steps", "waiting", "timeout", "max_tokens", "drafts"),
   *("prefix_bytes", "pattern_bytes", "initial_states", "adapter"),
+  *("context", "param_dtype", "quantize", "long_prompts", "api_key"),
 )
 
 
@@ -69,6 +70,34 @@ def define() -> None:
     [],
     "NAME=DIRECTORY of an adapter, in the form of the PEFT library, of the "
     "model; requests that name it as their model get it; several are allowed",
+  )
+  flags.DEFINE_integer(
+    "context",
+    None,
+    "how many earlier elements full attention of a pretrained model looks back "
+    "at; as many as it was made for, up to 4096",
+    lower_bound=1,
+  )
+  flags.DEFINE_bool(
+    "long_prompts",
+    False,
+    "take prompts of more tokens than full attention of a pretrained model "
+    "sees, which forgets their beginnings; they are refused otherwise",
+  )
+  flags.DEFINE_multi_string(
+    "api_key",
+    [],
+    "a key of which each request must have one, as Authorization: Bearer KEY; "
+    "several are allowed, and without any nobody is asked",
+  )
+  flags.DEFINE_enum(
+    "param_dtype",
+    "float32",
+    ["float32", "bfloat16", "float16"],
+    "dtype of a pretrained model's parameters",
+  )
+  flags.DEFINE_bool(
+    "quantize", False, "round weights to 8 bits: a quarter of the memory"
   )
   flags.DEFINE_integer(
     "users",

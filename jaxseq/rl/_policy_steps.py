@@ -104,9 +104,9 @@ def _told(policy):
   if hasattr(policy, "parts"):
     parts = [part.logits for part in policy.parts]
     return {"logits": jnp.concatenate(parts, axis=-1)}
+  if isinstance(policy, q_networks.EpsilonGreedy):
+    return {"values": policy.values}
   numbers = policy._asdict()
-  for name in ("epsilon", "mask"):
-    numbers.pop(name, None)
   return {k: jnp.broadcast_to(x, policy[0].shape) for k, x in numbers.items()}
 
 

@@ -54,7 +54,8 @@ class Algorithm(Protocol):
       algorithms.register("dqn", "my_package.dqn")
 
   Attributes:
-    Config: frozen dataclass.
+    Config: frozen dataclass; it may have a class variable `published`, see
+      `published`.
   """
 
   Config: type
@@ -80,6 +81,18 @@ class Algorithm(Protocol):
 
     Arrays in `overrides` stand for the numbers in `config.traced`.
     """
+
+
+def published(cls: type) -> Any:
+  """Returns a configuration with the fields of the algorithm's paper.
+
+  They are those of `cls.published`, and the defaults beside. Files and runs
+  that lack a field, as it came after them, have its value here.
+
+  Args:
+    cls: an algorithm's `Config`.
+  """
+  return cls(**getattr(cls, "published", {}))
 
 
 def of(config: Any) -> Algorithm:

@@ -19,6 +19,7 @@ from jaxseq import _codec
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.interop import described_file
+from jaxseq.rl import algorithms
 from jaxseq.rl import evaluate
 from jaxseq.rl import mixtures
 from jaxseq.rl import recording
@@ -213,8 +214,9 @@ def _decode(contents):
   )
   scales = variables.pop(_SCALES, {})
   described_file.check_names(scales, decision.Scales._fields)
+  base = algorithms.published(ppo.Config)
   return Player(
-    described_file.build(ppo.Config, described["agent"], "agent"),
+    described_file.build(ppo.Config, described["agent"], "agent", base),
     conditions,
     model,
     variables,

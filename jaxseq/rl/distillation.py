@@ -37,6 +37,7 @@ def agent(
     network=networks.Config(
       arm.network.stack, encoder_widths=(), head_widths=arm.network.head_widths
     ),
+    critic="shared",
   )
 
 

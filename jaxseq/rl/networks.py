@@ -120,6 +120,21 @@ class Config:
     )
 
 
+# A GRU of 128 numbers, for agents that nobody has tuned.
+GENERAL = Config(
+  nn.StackConfig(
+    mixer="gru",
+    d_model=128,
+    num_layers=1,
+    norm="none",
+    activation="none",
+    residual=False,
+    final_norm=False,
+  ),
+  head_widths=(128,),
+)
+
+
 class Recurrent(linen.Module):
   """A network with a memory: `heads` are what a subclass adds.
 
@@ -323,7 +338,7 @@ class ActorCritic(Recurrent):
 
   @property
   def is_apart(self) -> bool:
-    """Whether the critic has an encoder and a memory of its own."""
+    """True if the critic has an encoder and a memory of its own."""
     return self.critic in ("separate", "central")
 
   @linen.nowrap

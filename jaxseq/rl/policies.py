@@ -300,7 +300,10 @@ def _decode(contents):
   config = described["config"]
   if isinstance(config, dict):
     described_file.check_sizes(config.get("network"), contents.tensors)
-  config = described_file.build(algorithms.get(name).Config, config, "config")
+  cls = algorithms.get(name).Config
+  # Files lack the fields that came after them.
+  base = algorithms.published(cls)
+  config = described_file.build(cls, config, "config", base)
   if normalization.COLLECTION in variables:
     statistics = variables[normalization.COLLECTION]
     described_file.check_names(statistics, normalization.Statistics._fields)

@@ -14,6 +14,7 @@ from jaxseq import nn
 from jaxseq.nn import distributions
 from jaxseq.rl import networks
 from jaxseq.rl.losses import exploration
+from jaxseq.rl.losses import histogram
 from jaxseq.rl.losses import td
 
 Array = jax.Array
@@ -32,11 +33,14 @@ class EpsilonGreedy(NamedTuple):
     values: (..., n) action values, -inf where an action is forbidden.
     epsilon: probability of a uniform draw, of a shape that broadcasts to (...).
     mask: (..., n) bool, the actions that are allowed; all if None.
+    logits: (..., n, bins), of the histograms whose means are the values of
+      allowed actions; None where values are predicted as numbers.
   """
 
   values: Array
   epsilon: Array
   mask: Array | None = None
+  logits: Array | None = None
 
   def masked(self, mask: Array) -> "EpsilonGreedy":
     """Returns the policy over the actions that a mask (..., n) allows.
@@ -44,7 +48,7 @@ class EpsilonGreedy(NamedTuple):
     Where it allows none, all are.
     """
     values = distributions.allowed(mask, self.values)
-    return EpsilonGreedy(values, self.epsilon, ~jnp.isneginf(values))
+    return self._replace(values=values, mask=~jnp.isneginf(values))
 
   def sample(self, key: Array) -> Array:
     """Draws actions: (...) int32."""
@@ -79,9 +83,12 @@ class QNetwork(networks.Recurrent):
   Attributes:
     dueling: whether the values are those of a state plus the advantages of
       the actions over their mean (Wang et al., arXiv:1511.06581, equation 9).
+    support: bins of a histogram of each value, whose logits are predicted in
+      place of the value; None for values as numbers.
   """
 
   dueling: bool = True
+  support: histogram.Support | None = None
 
   @linen.nowrap
   def heads(self, x: Array) -> tuple[EpsilonGreedy, Array]:
@@ -92,13 +99,18 @@ class QNetwork(networks.Recurrent):
       "out_gain": _OUT_GAIN,
       "dtype": self.config.stack.dtype,
     }
-    head = nn.CategoricalHead(num_actions=n, **options, name="advantage")
-    values = head(x).logits
+    # One number, or the logits of one histogram, for each action.
+    size = 1 if self.support is None else self.support.bins
+    head = nn.CategoricalHead(num_actions=n * size, **options, name="advantage")
+    outputs = head(x).logits.reshape(*x.shape[:-1], n, size)
     if self.dueling:
-      base = nn.ValueHead(**options, name="value")(x)
-      values = td.dueling(base[..., None], values)
+      head = nn.CategoricalHead(num_actions=size, **options, name="value")
+      outputs = td.dueling(head(x).logits[..., None, :], outputs, axis=-2)
+    values, logits = outputs[..., 0], None
+    if self.support is not None:
+      values, logits = histogram.mean(self.support, outputs), outputs
     epsilon = self.get_variable(EXPLORATION, "epsilon", jnp.float32(0))
-    return EpsilonGreedy(values, epsilon), _best(values)
+    return EpsilonGreedy(values, epsilon, logits=logits), _best(values)
 
   @linen.nowrap
   def masked(

@@ -7,6 +7,7 @@ import functools
 import pathlib
 from typing import Any
 from typing import ClassVar
+from typing import Literal
 
 import jax
 
@@ -36,6 +37,9 @@ class Config(arms.Arms):
     algorithm: name of the algorithm in `jaxseq.rl.algorithms`; an arm with a
       field `algorithm` has one of its own.
     agent: fields of the algorithm's `Config` that all arms share.
+    agent_defaults: the fields that neither the arms nor `agent` set: "general"
+      are the defaults of the algorithm's `Config`, "published" are those of the
+      experiments in its paper, `Config.published`.
     evaluation_episodes: episodes per seed in an evaluation.
     evaluation_greedy: whether evaluations take the most probable action.
     evaluations: further environments to evaluate the trained policies on, such
@@ -48,6 +52,7 @@ class Config(arms.Arms):
   _: dataclasses.KW_ONLY
   algorithm: str = "ppo"
   agent: arms.Fields = arms.EMPTY
+  agent_defaults: Literal["general", "published"] = "published"
   evaluation_episodes: int = arms.free(128)
   evaluation_greedy: bool = arms.free(False)
   evaluations: Mapping[str, Mapping[str, Any]] = arms.free(arms.EMPTY)
@@ -193,7 +198,11 @@ def agent_config(config: Config, arm: str) -> algorithms.Config:
   only = dataclasses.replace(config, arms={arm: fields})
   for place, held in (("agent", config.agent), (f"arms.{arm}", fields)):
     _check_fields(f"config.{place}", held, name)
-  agent = arms.merge(only, arm, algorithms.get(name).Config, "agent")
+  cls = algorithms.get(name).Config
+  base = None
+  if config.agent_defaults == "published":
+    base = algorithms.published(cls)
+  agent = arms.merge(only, arm, cls, "agent", base)
   skip = agent.skip_nonfinite or config.on_nonfinite == "skip"
   return dataclasses.replace(agent, skip_nonfinite=skip)
 

@@ -150,7 +150,7 @@ def _environment(
 
 
 def _show_agents(env_id, as_images, agents):
-  """What makes vectors of a game's observations."""
+  """The wrapper that makes vectors of a game's observations."""
   if agents == "refused":
     expected = "an environment of one player: PPO and PQN play several agents"
     raise _validate.error("env_id", env_id, expected)

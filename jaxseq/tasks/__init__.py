@@ -20,7 +20,10 @@ if TYPE_CHECKING:
   from jaxseq.tasks import documents as documents
   from jaxseq.tasks import dynamic_evaluation as dynamic_evaluation
   from jaxseq.tasks import events as events
+  from jaxseq.tasks import forecast_baselines as forecast_baselines
   from jaxseq.tasks import forecast_figures as forecast_figures
+  from jaxseq.tasks import forecast_season as forecast_season
+  from jaxseq.tasks import forecast_spans as forecast_spans
   from jaxseq.tasks import forecasting as forecasting
   from jaxseq.tasks import group_policy as group_policy
   from jaxseq.tasks import instruction as instruction

@@ -107,8 +107,8 @@ class DataComparison(Comparison):
     return self.data
 
   def load(self, **options: Any) -> datasets.Splits:
-    """Loads the data set, with more options of its loader if there are any."""
-    return registry.load(self.data, **options, **self.data_options)
+    """Loads the data set; `options` of its loader replace `data_options`."""
+    return registry.load(self.data, **{**self.data_options, **options})
 
 
 def make_optimizer(

@@ -135,9 +135,12 @@ def errors(
   for start in range(0, count, _BATCH):
     # The last batch is filled up, so that one program serves all.
     rows = places[np.minimum(np.arange(start, start + _BATCH), count - 1)]
-    forecast = np.asarray(_forecast(network, variables, windows.inputs[rows]))
+    extras = windows.extras
+    along = [x if x is None else x[rows] for x in (extras.known, extras.series)]
+    arguments = (windows.inputs[rows], *along)
+    forecast = np.asarray(_forecast(network, variables, *arguments))
     error = np.abs(forecast - targets[rows])
-    if (known := windows.extras.observed) is not None:
+    if (known := extras.observed) is not None:
       error[~known[rows, -targets.shape[1] :]] = np.nan
     parts.append(error[: count - start])
   return np.sort(np.concatenate(parts), axis=0)
@@ -160,5 +163,5 @@ def with_intervals(variables: Any, errors: np.ndarray) -> Any:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _forecast(network, variables, inputs):
-  return network.apply(variables, inputs)
+def _forecast(network, variables, *arguments):
+  return network.apply(variables, *arguments)

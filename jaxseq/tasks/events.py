@@ -20,10 +20,12 @@ from jaxseq.tasks import outputs
 from jaxseq.tasks import task
 from jaxseq.tasks.point_processes import event_answers
 from jaxseq.tasks.point_processes import event_arms
+from jaxseq.tasks.point_processes import event_baselines
 from jaxseq.tasks.point_processes import event_likelihood
 from jaxseq.tasks.point_processes import event_network
 from jaxseq.tasks.point_processes import event_rates
 from jaxseq.tasks.point_processes import event_sequences
+from jaxseq.tasks.point_processes import event_start
 from jaxseq.training import supervised
 
 
@@ -60,12 +62,14 @@ class Problem(base.ArrayProblem):
     measured = event_sequences.statistics(splits)
     network, parts = make_network(arm, measured), event_sequences.parts(splits)
     self.horizon = measured.horizon
+    self.shares = event_start.shares(network, parts["train"])
     super().__init__(arm, network, parts, len(parts["train"].gaps))
 
   def init(self, key: jax.Array) -> base.PyTree:
     """Returns the variables of the network."""
     one = base.first(self.data["train"])
-    return self.network.init(key, one, jnp.ones((1, one.gaps.shape[1] + 1)))
+    gaps = jnp.ones((1, one.gaps.shape[1] + 1))
+    return event_start.begun(self.network.init(key, one, gaps), self.shares)
 
   def inputs(
     self, batch: event_sequences.Sequences
@@ -91,13 +95,13 @@ class Problem(base.ArrayProblem):
 
     Returns:
       "nll" (nats per event, see `event_likelihood.per_event`), "event_nll"
-      (without the ends of sequences), "rmse" of the next gap's mean in units of
-      time, and "accuracy" of the mark, given its gap where `mark_sees_gap`;
+      (without the ends of sequences); of the next gap, in units of time, "rmse"
+      of its mean, "median_error", the mean absolute error of its median, and
+      "coverage", the share of gaps between its quantiles 0.05 and 0.95; and
+      "accuracy" of the mark, given its gap where `mark_sees_gap`;
       where the process is known also "nll_gap", how far "nll" is above its own.
     """
-    metrics = super().measure(variables, examples)
-    squares, timed = metrics.pop("squared_error"), metrics.pop("timed")
-    return metrics | {"rmse": jnp.sqrt(squares / jnp.maximum(timed, 1e-9))}
+    return event_likelihood.per_gap(super().measure(variables, examples))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,24 +120,46 @@ class Config(event_arms.Options, base.DataComparison):
 
 def _adapted(line, splits):
   """Returns the task with the columns that a set's sequences have."""
-  columns = {"nll": line.columns["nll"]}
+  columns, unit = {"nll": line.columns["nll"]}, time_unit(splits)
   if event_likelihood.baselines(splits):
     columns["nll_gap"] = "above the truth"
     columns["nll_gap_coarse"] = f"by {event_rates.COARSE} points"
     columns["standard_error"] = "standard error"
     columns["ks_p"] = "KS p-value"
-  columns["rmse"] = line.columns["rmse"]
+    columns["rmse"] = line.columns["rmse"]
+  else:
+    columns["median_error"] = f"error of the median ({unit})"
+    columns["coverage"] = "in the 90 % interval"
   if (splits.info.num_classes or 1) > 1:
     columns["accuracy"] = "mark accuracy"
   return dataclasses.replace(line, columns=columns)
+
+
+def time_unit(splits: data.Splits) -> str:
+  """Returns the unit of the times of a set, in the plural."""
+  unit = getattr(splits.info.preparation, "unit", None)
+  return f"{unit}s" if unit else "units of time"
+
+
+def _baselines(splits, config, part):
+  """Scores the process of a set where it is known, and else what it is not."""
+  known = event_likelihood.baselines(splits, part)
+  if known or event_likelihood.baselines(splits):
+    return known
+  # A stream in pieces is one, of which each would begin without a past.
+  whole = getattr(config, "carry", None) is None
+  hawkes = whole and part == "test"
+  return event_baselines.baselines(splits, part, hawkes=hawkes)
 
 
 def _more(config, arm, source):
   """Returns what measures how sure results are, where the process is known."""
   del config
   # Examples in memory come without what they were made of.
-  if source is None or not event_likelihood.baselines(source):
+  if source is None:
     return lambda *unused: {}
+  if not event_likelihood.baselines(source):
+    return lambda *unused: {"time_unit": time_unit(source)}
   network = make_network(arm, event_sequences.statistics(source))
   events = event_sequences.sequences(source.test)
 
@@ -185,7 +211,12 @@ TASK = task.Task(
   metric="nll",
   better="lower",
   unit="sequences",
-  columns={"nll": "NLL (nats/event)", "rmse": "RMSE of the gap"},
+  columns={
+    "nll": "NLL (nats/event)",
+    "rmse": "RMSE of the gap",
+    "median_error": "error of the median",
+    "coverage": "in the 90 % interval",
+  },
   kind="events",
   more=_more,
   outputs=outputs.Outputs(
@@ -195,7 +226,5 @@ TASK = task.Task(
     predict=event_answers.predict,
   ),
   adapt=_adapted,
-  baselines=lambda splits, config, part: event_likelihood.baselines(
-    splits, part
-  ),
+  baselines=_baselines,
 )

@@ -6,12 +6,9 @@ were missing, and were filled, are read as inputs and are not scored.
 """
 
 from collections.abc import Callable
-from collections.abc import Mapping
 import dataclasses
-from types import MappingProxyType
 from typing import Any
 from typing import Literal
-from typing import NamedTuple
 
 from flax import linen
 import jax
@@ -20,16 +17,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _validate
-from jaxseq import data
 from jaxseq import nn
 from jaxseq.tasks import base
 from jaxseq.tasks import conformal
+from jaxseq.tasks import forecast_baselines
 from jaxseq.tasks import losses
 from jaxseq.tasks import outputs
 from jaxseq.tasks import task
+from jaxseq.tasks.forecast_baselines import baselines as baselines
+from jaxseq.tasks.forecast_spans import Spans as Spans
+from jaxseq.tasks.forecast_spans import places
+from jaxseq.tasks.forecast_spans import spans as spans
+from jaxseq.tasks.forecast_spans import windows as windows
 
 # Added to a window's variance, as in the code of arXiv:2205.14415.
 EPSILON = 1e-5
+# Share of a panel's windows that are trained on as if their series were new.
+UNSEEN = 0.1
+# Seasons that the linear map of a window reads, at most.
+LINEAR = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,11 +50,18 @@ class Options:
       and standard deviation 1, and the forecast is put back (Kim et al., ICLR
       2022, "RevIN"; Liu et al., arXiv:2205.14415).
     affine: whether the normalised channels get a learnt scale and shift.
+    series_width: width of the vector that is learnt for each series of a panel,
+      and for those that are not in the training.
+    from_season: whether the network forecasts the difference to the seasonal
+      naive forecast, to which a linear map of the window is added; training
+      begins with a difference of 0.
   """
 
   channels: Literal["independent", "mixed"] = "independent"
   normalize: bool = True
   affine: bool = False
+  series_width: int = 8
+  from_season: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,14 +72,17 @@ class ArmConfig(Options, base.ArmConfig):
     objective: what is minimized: "mse", "mae", or the "quantile_loss" of
       `quantile`, which makes forecasts of that quantile.
     quantile: above 0 and below 1.
+    period: steps of a season, by which errors are scaled; None for no season.
   """
 
   _: dataclasses.KW_ONLY
   objective: Literal["mse", "mae", "quantile_loss"] = "mse"
   quantile: float = 0.5
+  period: int | None = None
 
   def __post_init__(self):
     super().__post_init__()
+    _validate.integer("series_width", self.series_width, 1)
     _validate.number("quantile", self.quantile)
     if not 0 < self.quantile < 1:
       expected = "a number above 0 and below 1"
@@ -76,87 +92,6 @@ class ArmConfig(Options, base.ArmConfig):
   def forecast_quantile(self) -> float | None:
     """The quantile that is forecast; None for a mean or a median."""
     return self.quantile if self.objective == "quantile_loss" else None
-
-
-class Spans(NamedTuple):
-  """The three spans of a series; the windows lie at every step.
-
-  Attributes:
-    train: (time, channels) float32.
-    valid: (time, channels) float32, from the first validation input on; None
-      without a validation part.
-    test: (time, channels) float32, from the first test input on.
-    input_length: times of an input.
-    horizon: times of a target.
-    observed: by part, (time, channels) bool, False where a value was filled;
-      empty if none was.
-  """
-
-  train: np.ndarray
-  valid: np.ndarray | None
-  test: np.ndarray
-  input_length: int
-  horizon: int
-  observed: Mapping[str, np.ndarray] = MappingProxyType({})
-
-  def with_flags(self, part: str) -> np.ndarray | None:
-    """Returns the span of a part, with flags as further channels if there are.
-
-    Returns:
-      (time, channels) float32, or (time, 2 channels) with 1.0 behind the values
-      where they were measured, and 0.0 where they were filled.
-    """
-    span = getattr(self, part)
-    if span is None or part not in self.observed:
-      return span
-    flags = self.observed[part].astype(np.float32)
-    return np.concatenate([span, flags], axis=1)
-
-
-def spans(splits: data.Splits) -> Spans:
-  """Returns what the windows of `jaxseq.data` were cut from.
-
-  Args:
-    splits: windows at every step, as from `data.forecasting.make_splits`.
-
-  Raises:
-    ValueError: if the parts are no such windows.
-  """
-
-  def joined(windows, last):
-    return np.concatenate([windows[:-1, 0], windows[-1], last])
-
-  def join(name, part):
-    inputs, targets = part.inputs, part.targets
-    if (
-      inputs.ndim != 3
-      or targets.ndim != 3
-      or targets.shape[::2] != inputs.shape[::2]
-    ):
-      raise ValueError(
-        f"{name}: targets: got shape {targets.shape} beside inputs of shape "
-        f"{inputs.shape}, expected values (windows, horizon, channels)."
-      )
-    span = joined(inputs, targets[-1])
-    length = inputs.shape[1]
-    if not np.array_equal(span[length : length + len(inputs)], targets[:, 0]):
-      raise ValueError(
-        f"{name}: got windows apart, expected one at every step of a span."
-      )
-    return np.asarray(span, np.float32)
-
-  parts = dict(zip(("train", "valid", "test"), splits[:3]))
-  observed = {
-    name: joined(part.extras.observed, part.extras.observed[-1, :0])
-    for name, part in parts.items()
-    if part is not None and part.extras.observed is not None
-  }
-  return Spans(
-    *(part and join(name, part) for name, part in parts.items()),
-    splits.train.inputs.shape[1],
-    splits.train.targets.shape[1],
-    observed,
-  )
 
 
 class Forecaster(linen.Module):
@@ -172,6 +107,11 @@ class Forecaster(linen.Module):
     normalize: see `Options`.
     affine: see `Options`.
     quantile: of the values to come, that forecasts are; None for their middle.
+    known: features of each time that are known ahead.
+    series: of a panel, each of which has a learnt vector; 0 of one alone.
+    series_width: see `Options`.
+    season: steps of the season that forecasts are differences to, see
+      `Options`; 0 if they are values.
   """
 
   config: nn.NetworkConfig
@@ -180,13 +120,26 @@ class Forecaster(linen.Module):
   normalize: bool = True
   affine: bool = False
   quantile: float | None = None
+  known: int = 0
+  series: int = 0
+  series_width: int = 8
+  season: int = 0
 
   @linen.compact
-  def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+  def __call__(
+    self,
+    x: jax.Array,
+    known: jax.Array | None = None,
+    series: jax.Array | None = None,
+    train: bool = False,
+  ) -> jax.Array:
     """Forecasts.
 
     Args:
       x: (*batch, time, channels).
+      known: (*batch, time + horizon, features), values known ahead, if any.
+      series: (*batch,) int32, the number of the series, 0 for one that was not
+        in the training; None of one alone.
       train: whether dropout is on, and batch norm uses batch statistics.
 
     Returns:
@@ -198,28 +151,84 @@ class Forecaster(linen.Module):
       variance = lax.stop_gradient(x.var(axis=-2, keepdims=True))
       deviation = jnp.sqrt(variance + EPSILON)
       x = (x - mean) / deviation
+    window = x
     if self.affine:
       scale = self.param("scale", linen.initializers.ones, (count,))
       shift = self.param("shift", linen.initializers.zeros, (count,))
       x = x * scale + shift
+    along, time = self._along(known, series, x), x.shape[-2]
+    # Of a summary of the window, read where columns are known ahead.
+    width = self.config.stack.d_model if self.known else 0
     if self.channels == "independent":
-      network = nn.SequenceNetwork(self.config, self.horizon, name="network")
-      y, _ = network(jnp.swapaxes(x, -1, -2)[..., None], train=train)
+      network = nn.SequenceNetwork(
+        self.config, self.horizon + width, name="network"
+      )
+      x = jnp.swapaxes(x, -1, -2)[..., None]
+      if along is not None:
+        along = along[..., None, :, :]
+        shape = (*x.shape[:-1], along.shape[-1])
+        read = jnp.broadcast_to(along[..., :time, :], shape)
+        x = jnp.concatenate([x, read], axis=-1)
+      y, _ = network(x, train=train)
+      y, summary = jnp.split(y, [self.horizon], axis=-1)
+      if self.known:
+        y += self._ahead(summary, along[..., time:, :], 1)[..., 0]
       y = jnp.swapaxes(y, -1, -2)
     else:
       network = nn.SequenceNetwork(
-        self.config, self.horizon * count, name="network"
+        self.config, self.horizon * count + width, name="network"
       )
+      if along is not None:
+        x = jnp.concatenate([x, along[..., :time, :]], axis=-1)
       y, _ = network(x, train=train)
+      y, summary = jnp.split(y, [self.horizon * count], axis=-1)
       y = y.reshape(*y.shape[:-1], self.horizon, count)
+      if self.known:
+        y += self._ahead(summary, along[..., time:, :], count)
     if self.affine:
       # As in the code of the paper: the scale may come close to 0.
       y = (y - shift) / (scale + EPSILON**2)
+    if self.season:
+      y += self._from_season(window)
     return y * deviation + mean if self.normalize else y
 
+  def _from_season(self, x):
+    """Returns the seasonal naive forecast, and what a linear map adds."""
+    last = x[..., -self.season :, :]
+    naive = jnp.tile(last, (-(-self.horizon // self.season), 1))
+    # Of a window that is longer than in training the end is read.
+    length = min(x.shape[-2], LINEAR * self.season)
+    shape = (length, self.horizon)
+    linear = self.param("linear", linen.initializers.zeros_init(), shape)
+    added = jnp.einsum("...tc,th->...hc", x[..., -length:, :], linear)
+    return naive[..., : self.horizon, :] + added
 
-def make_forecaster(arm: ArmConfig, horizon: int) -> Forecaster:
-  """Returns the model of an arm."""
+  def _along(self, known, series, x):
+    """Known values and vectors (*batch, time + horizon, features), or None."""
+    parts = [known] if self.known else []
+    if self.series:
+      table = linen.Embed(
+        self.series + 1, self.series_width, name="series_table"
+      )
+      vector = table(series)[..., None, :]
+      total = x.shape[-2] + self.horizon
+      shape = (*vector.shape[:-2], total, self.series_width)
+      parts.append(jnp.broadcast_to(vector, shape))
+    return jnp.concatenate(parts, axis=-1) if parts else None
+
+  def _ahead(self, summary, along, count):
+    """Returns what known values add to each step, (*batch, horizon, count)."""
+    # One hidden layer that all steps share.
+    width = self.config.stack.d_model
+    hidden = linen.Dense(width, name="ahead_step")(along)
+    hidden += linen.Dense(width, name="ahead_window")(summary)[..., None, :]
+    return linen.Dense(count, name="ahead")(jax.nn.gelu(hidden))
+
+
+def make_forecaster(
+  arm: ArmConfig, horizon: int, known: int = 0, series: int = 0
+) -> Forecaster:
+  """Returns the model of an arm, see `Forecaster`."""
   return Forecaster(
     arm.network,
     horizon,
@@ -227,14 +236,11 @@ def make_forecaster(arm: ArmConfig, horizon: int) -> Forecaster:
     arm.normalize,
     arm.affine,
     arm.forecast_quantile,
+    known,
+    series,
+    arm.series_width,
+    (arm.period or 0) if arm.from_season else 0,
   )
-
-
-def windows(span: jax.Array, starts: jax.Array, length: int) -> jax.Array:
-  """Cuts windows (n, length, channels) that begin at `starts` (n,)."""
-  return jax.vmap(
-    lambda start: lax.dynamic_slice_in_dim(span, start, length, axis=0)
-  )(starts)
 
 
 class Problem(base.ArrayProblem):
@@ -258,38 +264,69 @@ class Problem(base.ArrayProblem):
     self.input_length = series.input_length
     self.total = series.input_length + series.horizon
     self.channels = series.train.shape[1]
-    spans = {x: series.with_flags(x) for x in ("train", "valid", "test")}
+    # Values, and flags of those that were measured.
+    self.scored = (2 if series.observed else 1) * self.channels
+    numbers = series.series.get("train", np.zeros(1, np.int32))
+    known = series.known["train"].shape[1] if series.known else 0
+    # Plain numbers, as of all that a program depends on.
+    self.scale: tuple[float, ...] | None = None
+    if arm.period is not None:
+      found = forecast_baselines.scale(series, arm.period)
+      self.scale = tuple(found.tolist())
+    spans = {x: series.whole(x) for x in ("train", "valid", "test")}
     super().__init__(
       arm,
-      make_forecaster(arm, series.horizon),
+      make_forecaster(arm, series.horizon, known, int(numbers.max())),
       spans,
-      len(series.train) - self.total + 1,
+      len(places(spans["train"], self.total)[1]),
     )
 
   def init(self, key: jax.Array) -> base.PyTree:
     """Returns the variables of the network."""
-    window = self.data["train"][: self.input_length, : self.channels]
-    return self.network.init(key, jnp.asarray(window))
+    span, starts = places(self.data["train"], self.total)
+    first = windows(jnp.asarray(span), jnp.asarray(starts[:1]), self.total)
+    one = jax.tree.map(lambda x: x[0], self.inputs(first))
+    variables = self.network.init(key, *one)
+    if not self.network.season:
+      return variables
+    params = dict(variables["params"])
+    for name in {"network", "ahead"} & set(params):
+      params[name] = _zero_last(params[name])
+    return {**variables, "params": params}
 
   def sample(
     self, key: jax.Array, update: jax.Array, data: base.PyTree
   ) -> jax.Array:
     """Draws windows: each once before any comes again."""
-    return windows(data["train"], self.draw(key, update), self.total)
+    span, starts = places(data["train"], self.total)
+    index = self.draw(key, update)
+    batch = windows(span, jnp.asarray(starts)[index], self.total)
+    if self.network.series:
+      # The vector of series that were not in the training learns from all.
+      key = jax.random.fold_in(key, update)
+      unseen = jax.random.bernoulli(key, UNSEEN, (len(batch), 1))
+      batch = batch.at[..., -1].multiply(~unseen)
+    return batch
 
-  def inputs(self, batch: jax.Array) -> tuple[jax.Array]:
-    """Returns the first part of windows (n, time, channels)."""
-    return (batch[:, : self.input_length, : self.channels],)
+  def inputs(self, batch: jax.Array) -> tuple[jax.Array | None, ...]:
+    """Returns the network's arguments for windows (n, time, channels)."""
+    values = batch[:, : self.input_length, : self.channels]
+    if not (self.network.known or self.network.series):
+      return (values,)
+    known = batch[..., self.scored : self.scored + self.network.known]
+    number = batch[:, 0, -1].astype(jnp.int32) if self.network.series else None
+    return values, known if self.network.known else None, number
 
   def score(
     self, outputs: jax.Array, batch: jax.Array
   ) -> tuple[dict[str, jax.Array], jax.Array | int]:
     """Returns "mse" and "mae" over windows, times and channels.
 
-    With them comes "quantile_loss" where a quantile is forecast. Values that
-    were filled do not count.
+    With them comes "mase", see `forecast_baselines.scale`, where there is a
+    season, and "quantile_loss" where a quantile is forecast. Values that were
+    filled do not count.
     """
-    future = batch[:, self.input_length :]
+    future = batch[:, self.input_length :, : self.scored]
     targets, known = jnp.split(future, [self.channels], axis=-1)
     weight, mean = len(batch), jnp.mean
     if known.shape[-1]:
@@ -300,6 +337,8 @@ class Problem(base.ArrayProblem):
 
     error = outputs - targets
     metrics = {"mse": mean(error**2), "mae": mean(jnp.abs(error))}
+    if self.scale is not None:
+      metrics["mase"] = mean(jnp.abs(error) / jnp.asarray(self.scale))
     quantile = self.arm.forecast_quantile
     if quantile is not None:
       loss = losses.quantile_loss(outputs, targets, quantile)
@@ -310,59 +349,19 @@ class Problem(base.ArrayProblem):
     self, examples: jax.Array, function: Callable
   ) -> dict[str, jax.Array]:
     """Averages metrics over all windows of a span."""
-    starts = jnp.arange(examples.shape[0] - self.total + 1)
+    span, starts = places(examples, self.total)
     return super().average(
-      starts,
-      lambda starts, key: function(windows(examples, starts, self.total), key),
+      jnp.asarray(starts),
+      lambda starts, key: function(windows(span, starts, self.total), key),
     )
 
 
-def baselines(
-  series: Spans, period: int, part: Literal["test", "valid"] = "test"
-) -> dict[str, dict[str, float]]:
-  """Scores what needs no training, over all windows of a span.
-
-  Args:
-    series: the spans.
-    period: length of the season in steps, at most the input length.
-    part: which span; without a validation part there is nothing to score.
-
-  Returns:
-    "mse" and "mae" of "repeat last" (the last value of the window) and of
-    "seasonal naive" (the value a whole number of periods before), where values
-    were measured.
-
-  Raises:
-    ValueError: if the input does not hold a period.
-  """
-  length, horizon = series.input_length, series.horizon
-  _validate.integer("period", period, 1, length)
-  span, channels = series.with_flags(part), series.train.shape[1]
-  if span is None:
-    return {}
-  view = np.lib.stride_tricks.sliding_window_view(
-    span, length + horizon, axis=0
-  )
-  places = {
-    "repeat last": np.full(horizon, length - 1),
-    "seasonal naive": length - period + np.arange(horizon) % period,
-  }
-  totals, count = {name: np.zeros(2) for name in places}, 0
-  # In parts: all windows at once may not fit into memory.
-  for start in range(0, len(view), 256):
-    windows = np.asarray(view[start : start + 256], np.float64)
-    values, known = np.split(windows, [channels], axis=1)
-    known = (
-      known[..., length:] if known.size else np.ones_like(values[..., length:])
-    )
-    count += known.sum()
-    for name, place in places.items():
-      error = (values[..., length:] - values[..., place]) * known
-      totals[name] += np.square(error).sum(), np.abs(error).sum()
-  return {
-    name: {"mse": float(mse / count), "mae": float(mae / count)}
-    for name, (mse, mae) in totals.items()
-  }
+def _zero_last(tree):
+  """Parameters of a network whose outputs are 0: its last layer is."""
+  if "kernel" in tree:
+    return jax.tree.map(jnp.zeros_like, tree)
+  name = "head" if "head" in tree else max(tree)
+  return {**tree, name: _zero_last(tree[name])}
 
 
 def compute(
@@ -374,7 +373,8 @@ def compute(
   of the other levels that the variables have widths of; NaN where too few
   values were measured to know a width.
   """
-  forecast = network.apply(variables, arguments["inputs"])
+  along = (arguments.get("known"), arguments.get("series"))
+  forecast = network.apply(variables, arguments["inputs"], *along)
   arrays = {"forecast": forecast}
   for level, width in variables.get(conformal.COLLECTION, {}).items():
     width = jnp.where(width < 0, jnp.nan, width)
@@ -391,6 +391,9 @@ def _predict(model, examples):
   shown = np.ones((count, horizon), bool)
   columns = outputs.rows(examples.ids, shown, "step")
   columns["step"] += 1
+  if prepared.series is not None:
+    name = {prepared.series: _series_names(prepared, examples, columns["id"])}
+    columns = {"id": columns.pop("id"), **name, **columns}
   if examples.times is not None:
     columns["time"] = np.asarray(examples.times).reshape(-1)
   tables = {"": arrays["forecast"]}
@@ -401,9 +404,18 @@ def _predict(model, examples):
     tables["_target"] = examples.dataset.targets
   for ending, values in tables.items():
     # In the channels' own units.
-    values = prepared.restore(np.asarray(values)).reshape(-1, channels)
+    values = prepared.restore(np.asarray(values), examples.dataset)
+    values = values.reshape(-1, channels)
     columns |= {f"{x}{ending}": y for x, y in zip(names, values.T)}
   return columns, arrays
+
+
+def _series_names(prepared, examples, ids):
+  """The series of each row; its identifier if it was not in the training."""
+  numbers = np.repeat(
+    examples.dataset.extras.series, len(ids) // len(examples.ids)
+  )
+  return np.where(numbers > 0, np.array(prepared.names)[numbers - 1], ids)
 
 
 def _calibrate(network, variables, splits):
@@ -426,18 +438,30 @@ TASK = task.Task(
   columns={
     "mse": "MSE",
     "mae": "MAE",
+    "mase": "MASE",
     "quantile_loss": "quantile loss",
     "valid_mse": "validation MSE",
   },
   kind="forecasting",
   outputs=outputs.Outputs(
     network=Forecaster,
-    arguments=lambda network, dataset: outputs.present(inputs=dataset.inputs),
+    arguments=lambda network, dataset: outputs.present(
+      inputs=dataset.inputs,
+      known=dataset.extras.known,
+      series=dataset.extras.series,
+    ),
+    # Columns known ahead are as long as the training's windows.
+    time_axis=lambda network: None if network.known else 1,
     compute=compute,
     predict=_predict,
     calibrate=_calibrate,
   ),
   title="{subject}: errors on the test span",
   source=spans,
-  baselines=lambda series, config, part: baselines(series, config.period, part),
+  baselines=lambda series, config, part: baselines(
+    series,
+    config.period,
+    part,
+    smoothing=config.from_season and part == "test",
+  ),
 )

@@ -17,6 +17,7 @@ from typing import Literal
 import optax
 
 from jaxseq import _validate
+from jaxseq.data import summaries
 from jaxseq.tasks import base
 from jaxseq.tasks import outputs as model_outputs
 from jaxseq.training import supervised
@@ -156,8 +157,7 @@ class Task:
       figures=self.figures,
       **options,
     )
-    if config.early_stopping:
-      ready.rule(config.early_stopping)
+    ready.rule(config.early_stopping)
     return ready
 
   def arms(
@@ -199,6 +199,7 @@ class Task:
       "subject": config.subject,
       "columns": task.columns,
       "ylabel": task.ylabel,
+      "read": summaries.of_splits(splits),
       "baselines": task.baselines(source, config, "test"),
       "levels": {
         name: values[task.metric]

@@ -19,6 +19,9 @@ import numpy as np
 
 from jaxseq._types import PyTree
 
+# Evaluations without improvement that are waited for where nobody says so.
+PATIENCE = 5
+
 
 class Best(NamedTuple):
   """The best evaluation so far, of each seed.
@@ -48,11 +51,16 @@ class Rule:
     higher: whether higher is better.
     patience: evaluations without improvement after which a seed stops, once one
       has told a finite number.
+    automatic: whether nobody has asked for it. Then the variables before the
+      first update count, too, as some networks begin where counting ends; and
+      an evaluation as good as the best replaces what is kept, without being an
+      improvement: an accuracy on few examples is soon as good as it gets.
   """
 
   metric: str
   higher: bool
   patience: int
+  automatic: bool = False
 
   def initial(self, state: Any) -> Any:
     """Returns the state before the first update with a `Best`."""
@@ -124,10 +132,13 @@ def _kept(rule, best, variables, update, scores):
   better = jnp.isfinite(scores) & (better | jnp.isnan(best.score))
   open_ = best.waited < rule.patience
   better &= open_
+  taken = better
+  if rule.automatic:
+    taken |= open_ & (scores == best.score)
   # Before there is any there is nothing that it could be better than.
   waits = open_ & ~jnp.isnan(best.score)
   old = best.variables, best.score, best.update
-  variables, scores, update = _picked(better, (variables, scores, update), old)
+  variables, scores, update = _picked(taken, (variables, scores, update), old)
   return Best(
     variables, scores, update, jnp.where(better, 0, best.waited + waits)
   )

@@ -1,6 +1,7 @@
 """Single fields of a config that a command line sets, `FIELD=VALUE`."""
 
 import ast
+from collections.abc import Iterator
 from collections.abc import Mapping
 import dataclasses
 import re
@@ -96,7 +97,17 @@ def one_by_one(fields: Mapping[str, Any], path: str) -> str:
     inner = inner.get(name) if isinstance(inner, Mapping) else None
   if not inner or not isinstance(inner, Mapping):
     return ""
-  while inner and isinstance(inner, Mapping):
-    name, inner = next(iter(inner.items()))
-    path = f"{path}.{name}"
-  return f"Set what is in it one by one, as --config.{path}={inner}"
+  single = list(_single(inner, path))
+  # Most often it is another mixer that an arm is to have.
+  mixers = [field for field in single if field[0].endswith(".mixer")]
+  path, value = (mixers or single)[0]
+  return f"Set what is in it one by one, as --config.{path}={value}"
+
+
+def _single(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+  """Yields the fields that hold no others, with their paths."""
+  if not value or not isinstance(value, Mapping):
+    yield path, value
+    return
+  for name, inner in value.items():
+    yield from _single(inner, f"{path}.{name}")

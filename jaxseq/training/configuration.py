@@ -59,7 +59,9 @@ def options(of: str, annotations: Callable[[Any], Mapping[str, Any]]) -> Any:
   )
 
 
-def from_config_dict(cls: type[T], config: Any, *, name: str = "config") -> T:
+def from_config_dict(
+  cls: type[T], config: Any, *, name: str = "config", base: T | None = None
+) -> T:
   """Builds a (nested) dataclass from a config and checks every field.
 
   Fields that the config leaves out keep the dataclass's defaults; inside a
@@ -73,6 +75,7 @@ def from_config_dict(cls: type[T], config: Any, *, name: str = "config") -> T:
       tuples, `Literal`, `X | None`, other dataclasses, `Mapping`, `Any`.
     config: a `cls` or a mapping from field names to values.
     name: what the config is called in messages.
+    base: has the fields that the config leaves out, if not the defaults.
 
   Raises:
     UserError: (a ValueError) a field does not exist, is missing or has the
@@ -80,7 +83,7 @@ def from_config_dict(cls: type[T], config: Any, *, name: str = "config") -> T:
   """
   if not dataclasses.is_dataclass(cls):
     raise TypeError(f"cls must be a dataclass, got {cls!r}")
-  return _convert_dataclass(cls, _field_names.shallow(config), name, None)
+  return _convert_dataclass(cls, _field_names.shallow(config), name, base)
 
 
 def load(
@@ -130,7 +133,8 @@ def load(
     hint = _overrides.one_by_one(before, path) if whole else ""
     if not hint:
       raise
-    raise FieldError(f"{error}. {hint}", error.path) from error
+    said = str(error).rstrip(".")
+    raise FieldError(f"{said}. {hint}", error.path) from error
 
 
 def _getter(module: types.ModuleType) -> Callable[..., Any]:
@@ -379,7 +383,7 @@ def _convert_dataclass(cls, value, path, default):
     raise
   except ValueError as error:
     sentence = errors.one_sentence(error)
-    field = re.match(r"\w+(?=: got)", sentence)
+    field = re.match(r"[\w.-]+(?=: got)", sentence)
     raise FieldError(
       f"{path}: {sentence}", f"{path}.{field[0]}" if field else path
     ) from error

@@ -14,6 +14,10 @@ class UserError(ValueError):
   """
 
 
+# Packages that lie beside jaxseq and are not installed with it.
+_OF_THE_CLONE = ("configs", "experiments")
+
+
 @contextlib.contextmanager
 def setup():
   """Turns what goes wrong inside into a `UserError`.
@@ -33,6 +37,12 @@ def setup():
     text = one_sentence(error)
     if "pip install" not in text:
       text = f"the package {error.name!r} is needed here and is not installed"
+      if error.name in _OF_THE_CLONE:
+        text = (
+          f"the config imports {error.name!r}, a folder of the clone of jaxseq "
+          "that Python does not find: set PYTHONPATH to the clone, or leave "
+          "--config out and give --data=FILE, with --tiny for a quick check"
+        )
     raise UserError(text) from error
 
 

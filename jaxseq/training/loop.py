@@ -101,7 +101,8 @@ def run(
       saved; before one is saved in which some have failed, the newest
       checkpoint is kept for good.
     rule: keeps in the state what evaluations say is best; the run ends early
-      when it says that all seeds have stopped.
+      when it says that all seeds have stopped. An automatic one has an
+      evaluation before the first update, which no row tells of.
 
   Returns:
     The state after the last update.
@@ -145,6 +146,10 @@ def run(
     saved = step if done else None
     if guard is not None and done:
       _act(guard.failed, guard, None, None, None)
+    if evaluate is not None and not done and rule and rule.automatic:
+      # Of the beginning no row tells, which would have a step of its own.
+      metrics = jax.device_get(evaluate(state, step))
+      state = rule.keep(state, scalars.flatten(metrics))
     stopped = stop.requested()
     over = done and rule is not None and rule.stopped(state).all()
     while done < num_updates and not stopped and not over:

@@ -93,6 +93,33 @@ def test_missed_recurrent_layers_are_told(monkeypatch):
 
 
 @pytest.mark.slow
+def test_mixers_beside_each_other_have_names_of_their_own(monkeypatch):
+  said = []
+  monkeypatch.setattr(
+    logging, "warning", lambda text, *a: said.append(text % a)
+  )
+  stack = nn.StackConfig(
+    mixer="attention",
+    parallel={"mamba2": {"headdim": 4, "d_state": 4}},
+    d_model=8,
+    num_layers=2,
+    feedforward="swiglu",
+  )
+  network = nn.SequenceNetwork(nn.NetworkConfig(stack), 9, 9)
+  variables = network.init(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
+  table = lora.match(network, variables, lora.Config(r"stack\..*"))
+  kinds = {row.path.rsplit("layers_0/")[-1]: row.mixer for row in table.rows}
+  assert kinds["mixer/W_q"] == "attention"
+  assert kinds["mixer_1/in_proj"] == "mamba2"
+  assert kinds["feedforward/gate/kernel"] == "swiglu"
+  every = ("attention", "mamba2", "swiglu")
+  assert table.layers == dict.fromkeys(every, (2, 2))
+  assert not said
+  table = lora.match(network, variables, lora.Config(("W_q", "W_v")))
+  assert table.layers["mamba2"] == (0, 2)
+  assert said == ["lora: 2 of 2 layers are adapted, none of the 2 mamba2."]
+
+
 def test_ranks_and_scales_by_patterns():
   network, variables, _ = _own()
   config = lora.Config(

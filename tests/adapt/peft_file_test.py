@@ -3,6 +3,7 @@
 import functools
 import pathlib
 
+from absl import logging
 from flax import traverse_util
 import jax
 import jax.numpy as jnp
@@ -247,3 +248,29 @@ def test_adapters_of_a_model_of_here_are_written_and_read(
     name for name in peft_modules.read(tmp_path / "adapter") if "0" in name
   } & {"stack.layers_0.mixer.in_proj", "stack.layers.mixer.in_proj.0"}
   assert name
+
+
+@pytest.mark.parametrize(
+  ("name", "target", "is_read"),
+  [
+    ("falcon_h1", "out_proj", False),
+    ("falcon_h1", "in_proj", True),
+    ("jamba", "out_proj", True),
+    ("jamba", "router", False),
+    ("qwen3_next", "up_proj", False),
+  ],
+)
+def test_a_file_that_peft_does_not_read_is_warned_about(
+  name, target, is_read, tmp_path, monkeypatch
+):
+  said = []
+  monkeypatch.setattr(logging, "warning", lambda *words: said.append(words))
+  config, variables = _base(name)
+  network = huggingface.make_network(config, variables)
+  names = peft_file.names(BASES / name)
+  options = lora.Config((target,), rank=2)
+  adapters = lora.init(jax.random.key(0), network, variables, options, names)
+  peft_file.write(tmp_path, adapters, BASES / name)
+  assert bool(said) != is_read
+  assert is_read or target in said[0][2]
+  assert peft_file.read(tmp_path, BASES / name).keys() == adapters.keys()

@@ -71,7 +71,8 @@ def test_what_follows_no_calendar_or_several_has_no_times(times):
 
 
 def table(folder, times):
-  rows = [f"{time},{i % 5}" for i, time in enumerate(said(times))]
+  words = times if isinstance(times, list) else said(times)
+  rows = [f"{time},{i % 5}" for i, time in enumerate(words)]
   writing.write(folder, {"y.csv": "\n".join(["date,y", *rows]) + "\n"})
   return folder / "y.csv"
 
@@ -94,6 +95,46 @@ def test_forecasts_of_working_days_skip_the_weekend(tmp_path):
   table(tmp_path, weekdays("2024-01-01", 5))
   found = source.read(tmp_path / "y.csv")
   assert said(found.times[0])[0] == "2024-01-08"
+
+
+@pytest.mark.parametrize(
+  ("times", "expected"),
+  [
+    (weekdays("2022-12-01", 62), ("2023-02-27", "2023-02-28")),
+    (month_ends("2020-01", 21), ("2021-10-31", "2021-11-30")),
+    (month_ends("2020-01", 62)[1::3], ("2025-05-31", "2025-08-31")),
+    ([f"{2010 + i // 4}Q{i % 4 + 1}" for i in range(21)], ("2015-04-01",)),
+    (
+      [f"{2010 + i // 12}-{i % 12 + 1:02d}" for i in range(21)],
+      ("2011-10-01",),
+    ),
+  ],
+)
+def test_a_clear_calendar_needs_no_option(tmp_path, times, expected):
+  source = learn(tmp_path, times, steps="refuse")
+  found = source.read(tmp_path / "y.csv").times
+  assert said(found[0])[: len(expected)].tolist() == list(expected)
+
+
+def test_later_rows_follow_the_calendar_of_the_training(tmp_path):
+  source = learn(tmp_path, weekdays("2022-12-01", 62), steps="refuse")
+  # All of a week, which might be days.
+  table(tmp_path, weekdays("2024-01-01", 5))
+  found = source.read(tmp_path / "y.csv").times
+  assert said(found[0])[0] == "2024-01-08"
+  for times in (
+    np.delete(weekdays("2024-01-01", 62), 7),
+    month_ends("2020-01", 20),
+  ):
+    table(tmp_path, times)
+    with pytest.raises(ValueError, match="expected the usual step of"):
+      source.read(tmp_path / "y.csv")
+  # Those of days are no working days.
+  every = np.arange(40) * np.timedelta64(1, "D") + days("2024-01-01")
+  source = learn(tmp_path, every, steps="refuse")
+  table(tmp_path, weekdays("2024-01-01", 12))
+  with pytest.raises(ValueError, match="expected the usual step of"):
+    source.read(tmp_path / "y.csv")
 
 
 def test_rows_without_a_calendar_have_no_times_and_a_sentence(tmp_path, caplog):

@@ -183,3 +183,15 @@ def test_without_a_validation_part_no_time_is_lost(tmp_path, horizon):
   assert splits.valid is None
   assert splits.train.targets[-1, -1, 0] == 32
   assert splits.test.targets[0, 0, 0] == 33
+
+
+def test_missing_values_of_later_files_are_refused_with_choices_of_forecasts(
+  tmp_path,
+):
+  path = tmp_path / "a.csv"
+  path.write_text("\n".join(["y", *map(str, range(30))]))
+  options = {"input_length": 3, "horizon": 1}
+  source = data.load("forecast_table", path=path, **options).info.preparation
+  path.write_text("y\n1\n\n3\n4\n5\n")
+  with pytest.raises(ValueError, match="missing = 'forward_fill' or 'mean'"):
+    source.read(path)

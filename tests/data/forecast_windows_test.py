@@ -26,7 +26,7 @@ def test_missing_values_are_treated_as_declared():
   series = windows.Series(values, ("a", "b"), np.arange(5))
 
   def treat(missing, end=4):
-    return forecast_windows._treat(series, missing, end, "mine").tolist()
+    return forecast_windows.treat(series, missing, end, "mine").tolist()
 
   # What lacks a value before it takes the mean of the training span.
   assert treat("forward_fill") == [[3, 1], [2, 1], [2, 1], [4, 5], [4, 7]]
@@ -45,7 +45,7 @@ def test_the_calendar():
     ["2024-01-01T00:00", "2024-12-31T23:59", "2021-08-15T12:30"],
     "datetime64[m]",
   )
-  first, last, middle = forecast_windows._calendar(times)
+  first, last, middle = forecast_windows.calendar_of(times)
   np.testing.assert_allclose(first, [-0.5] * 5)
   # A Tuesday, the 366th day.
   np.testing.assert_allclose(last, [0.5, 0.5, 1 / 6 - 0.5, 0.5, 0.5], atol=1e-6)

@@ -278,7 +278,7 @@ def test_divisions(tmp_path):
     ("", {}, "long.csv, line 1: got no line, expected the names"),
     ("id,x,x\n", {}, "line 1: got the column 'x' twice"),
     ("id,,x\n", {}, "line 1: column 2 has no name, .* index=False"),
-    ("id;x;label\n", {}, "line 1: got 'id;x;label', .* delimiter = ';'"),
+    ("id;x;label\n", {}, "long.csv: got no rows"),
     ("id,x,label\n", {}, "long.csv: got no rows"),
     ("id,x,lable\na,1,p\n", {}, "no column 'label', .*did you mean lable"),
     ("id,x,label\na,1,p\na,1\n", {}, "line 3: got 2 of 3 entries"),
@@ -323,9 +323,9 @@ def test_divisions(tmp_path):
       "line 3: column 't': got 'soon', expected a finite number",
     ),
     (
-      "id,t,x,label\na,31.12.2024,1,p\n",
+      "id,t,x,label\na,31.12.24,1,p\n",
       {"time": "t"},
-      "line 2: column 't': got '31.12.2024', expected a date",
+      "line 2: column 't': got '31.12.24', expected a date",
     ),
     (
       "id,x,label\na,1,p\nb,1,p\n",
@@ -396,7 +396,7 @@ def test_absent_files_and_bytes_of_no_text_are_said(tmp_path):
   with pytest.raises(data.MissingData, match=r"there is no table .*no.csv: "):
     load(tmp_path / "no.csv")
   path = tmp_path / "latin.csv"
-  path.write_bytes("id,x,label\na,1,gr\xfcn\n".encode("latin-1"))
+  path.write_bytes("id,x,label\nä,1,gr".encode() + b"\xfcn\n")
   with pytest.raises(ValueError, match="line 2: got bytes that are no UTF-8"):
     load(path)
   path = tmp_path / "damaged.parquet"

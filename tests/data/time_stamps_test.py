@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxseq.data import _time_stamps
+from jaxseq.data.files import text_forms
 
 
 def parse(*words):
@@ -99,3 +100,48 @@ def test_local_times_that_come_twice_have_a_remedy():
   )
   for word in ("2024-10-27", "12", "2024-10-27 02:30+01:00"):
     assert not _time_stamps.repeated(word)
+
+
+@pytest.mark.parametrize(
+  ("words", "expected", "found"),
+  [
+    (("31.01.2024", "1.2.2024"), ("2024-01-31", "2024-02-01"), "%d.%m.%Y"),
+    (
+      ("01.02.2024 23:30:01.5", "02.02.2024T00:00"),
+      ("2024-02-01T23:30:01", "2024-02-02"),
+      "%d.%m.%Y",
+    ),
+    (
+      ("01/02/2024 12:00+02:00", "31/12/2024 12:00Z"),
+      ("2024-02-01T10:00", "2024-12-31T12:00"),
+      "%d/%m/%Y",
+    ),
+    (("01/02/2024", "12/31/2024"), ("2024-01-02", "2024-12-31"), "%m/%d/%Y"),
+    (("01-02-2024", "12-31-2024"), ("2024-01-02", "2024-12-31"), "%m-%d-%Y"),
+    (("2024/1/31", "2024/02/01"), ("2024-01-31", "2024-02-01"), "%Y/%m/%d"),
+    (("2024-01-31",), ("2024-01-31",), None),
+  ],
+)
+def test_dates_with_other_signs(words, expected, found, caplog):
+  assert parse(*words).tolist() == np.array(expected, "M8[s]").tolist()
+  assert _time_stamps.date_format(words, str) == found
+  assert len(caplog.messages) == (found is not None)
+
+
+def test_days_and_months_are_not_mistaken_for_each_other():
+  place, form = "row {}".format, text_forms.Form(date_format="%d/%m/%Y")
+  for words in (("01/02/2024", "03/04/2024"), ("13/02/2024", "02/13/2024")):
+    with pytest.raises(ValueError, match="row 0: .* date_format = '%d/%m/%Y'"):
+      _time_stamps.parse(words, place, None, text_forms.OPEN)
+    # Where there is no such option none is named.
+    with pytest.raises(ValueError, match="row 0: .*Write dates as 2024-01-31"):
+      _time_stamps.parse(words, place)
+  stamps = _time_stamps.parse(("01/02/2024",), place, None, form)
+  assert stamps.astype("M8[D]").astype(str).tolist() == ["2024-02-01"]
+  with pytest.raises(ValueError, match="row 1: got '01/13/2024', expected"):
+    _time_stamps.parse(("13/01/2024", "01/13/2024"), place, None, form)
+  form = text_forms.Form(date_format="%d.%m.%y %I:%M %p")
+  stamps = _time_stamps.parse(("31.01.24 01:30 PM",), place, True, form)
+  assert stamps.astype("M8[m]").astype(str).tolist() == ["2024-01-31T13:30"]
+  with pytest.raises(ValueError, match="'31.01.24', .*give the option date_"):
+    _time_stamps.parse(("31.01.24",), place, None, text_forms.OPEN)

@@ -31,7 +31,7 @@ def folder(tmp_path, monkeypatch):
   """A folder with files of the names and columns that the page shows."""
   monkeypatch.chdir(tmp_path)
   rng = np.random.default_rng(0)
-  walks, load, shop, ratings = (
+  walks, load, sales, shop, ratings = (
     block.splitlines()[0] for block in _blocks("csv")
   )
   names = [f"{i}" for i in range(40)]
@@ -48,6 +48,14 @@ def folder(tmp_path, monkeypatch):
   )
   rows = [f"{hour},{np.sin(i)},{np.cos(i)}" for i, hour in enumerate(hours)]
   pathlib.Path("load.csv").write_text(_table(load, rows))
+  days = np.datetime64("2024-01-01") + np.arange(230)
+  rows = [
+    f"{day},{shop},{2 + i % 3 / 2},{'fair' if i % 9 == 0 else ''},"
+    f"{20 + i % 7 if i < 216 else ''}"
+    for shop in ("Bonn,west", "Jena,east")
+    for i, day in enumerate(days)
+  ]
+  pathlib.Path("sales.csv").write_text(_table(sales, rows))
   rows = [
     f"user {i},{time:.3f},{'view' if time < 1 else 'buy'}"
     for i in range(30)
@@ -96,6 +104,8 @@ def test_the_calls_of_the_page_run(folder):
   assert len(names["series"].values) == 4
   assert len(names["examples"].ids) == 40
   assert names["dataset"].inputs.shape[1:] == (8, 2)
+  assert names["forecast"]["shop"].tolist() == ["Bonn"] * 14 + ["Jena"] * 14
+  assert names["forecast"]["time"][14] == np.datetime64("2024-08-04")
 
 
 def _config(command):

@@ -45,15 +45,17 @@ LONG = {
     "decoding",
     "document_leaks",
     "estimators",
+    "flat_returns",
     "generation",
     "guides/newcomer",
     "guides/rl_engineer",
     "guides/ssm_researcher",
+    "index",
     "sparse_attention",
     "speculative",
     "structure",
   )
-}
+} | {"README.md"}
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,27 @@ X = RNG.normal(size=(12, 10, 2))
 X[..., 1] = 3.0
 Y = np.arange(12) % 2
 TIMES = [np.arange(1.0, 7.0)] * 6
+# Two shops, of which the second never sells another number, and days to come.
+SALES = pd.concat(
+  pd.DataFrame(
+    {
+      "day": pd.date_range("2025-01-01", periods=count + 2),
+      "shop": shop,
+      "sales": [*values[:count], None, None],
+      "price": np.arange(count + 2.0) % 3,
+      "region": shop * 2,
+    }
+  )
+  for shop, values, count in (
+    ("A", RNG.normal(size=30), 30),
+    ("B", [3.0] * 20, 20),
+  )
+)
+ACTIVITIES = [["open", "ask", "close"], ["open", "close"]] * 6
+DOCUMENTS = [
+  ["a day", "the day after", "an end"][: 2 + i % 2] for i in range(6)
+]
+STARTS = [[1, 0, 1][: 2 + i % 2] for i in range(6)]
 # float32, with sums over another number of elements.
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
@@ -49,6 +70,18 @@ CASES = {
     {"input_length": 4, "horizon": 2, "normalize": False, "channels": "mixed"},
     (RNG.normal(size=(30, 2)),),
   ),
+  "panel": (
+    estimators.Forecaster,
+    {
+      "input_length": 4,
+      "horizon": 2,
+      "time": "day",
+      "series": "shop",
+      "known": "price",
+      "static": ["region"],
+    },
+    (SALES,),
+  ),
   "next_item": (
     estimators.NextItem,
     {"length": 4},
@@ -56,10 +89,18 @@ CASES = {
   ),
   # Regular gaps.
   "events": (estimators.EventModel, {"components": 2}, (TIMES,)),
+  "next_activity": (estimators.NextActivity, {}, (ACTIVITIES,)),
+  "segmenter": (estimators.Segmenter, {"words": 4}, (DOCUMENTS, STARTS)),
   "encoder": (estimators.DisentangledEncoder, {"latent": 2}, (X,)),
 }
 SERIES = [
-  name for name in CASES if name not in ("forecaster", "events", "next_item")
+  name
+  for name in CASES
+  if name
+  not in (
+    *("forecaster", "panel", "events", "next_item"),
+    *("next_activity", "segmenter"),
+  )
 ]
 OF_ANY_LENGTH = ["classifier", "regressor", "stepwise"]
 
@@ -96,6 +137,8 @@ def test_answers_are_finite_for_constant_and_regular_data(name):
     found = found["gap_expected"]
   if name == "next_item":
     found = found["score"]
+  if name == "segmenter":
+    found = np.concatenate(found)
   assert np.isfinite(found).all()
 
 
@@ -261,6 +304,22 @@ def test_fewer_validation_examples_than_classes():
   one = fresh("regressor", early_stopping=1)
   with pytest.raises(ValueError, match="early_stopping: got 1 example, exp"):
     one.fit(X[:1], [1.0])
+
+
+def test_by_default_the_best_variables_on_validation_are_kept():
+  """Labels that mean nothing cannot be learnt, only by heart."""
+  X, y = RNG.normal(size=(240, 6)), RNG.integers(0, 2, 240)
+  options = {"num_updates": 60, "evaluations": 30, "learning_rate": 0.03}
+  estimator = fresh("classifier", **options).fit(X, y)
+  scores = estimator.history_["valid_accuracy"]
+  best = np.flatnonzero(np.equal(scores, max(scores)))
+  updates = [estimator.history_["update"][i] for i in best]
+  assert estimator.n_updates_ in updates
+  assert estimator.history_["update"][-1] < 60
+  # 10 % of 40 series tell too little to do without them.
+  few = fresh("classifier", **options).fit(X[:40], y[:40])
+  assert few.n_updates_ == 60
+  assert "valid_accuracy" not in few.history_
 
 
 @pytest.mark.slow

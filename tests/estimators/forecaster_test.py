@@ -171,3 +171,80 @@ def test_what_is_not_one_series_of_equal_steps_is_refused(dated):
   # One row is one step.
   holes = estimators.Forecaster(**SMALL).fit(SERIES.drop(DAYS[50]).to_numpy())
   assert np.isfinite(holes.predict()).all()
+
+
+def shops(count=60, later=3):
+  """Two shops that sell by the day of the week, at twice the price a half."""
+  parts = []
+  for shop, level in (("A", 1.0), ("B", 50.0)):
+    days = pd.date_range("2024-01-01", periods=count + later)
+    price = 1.0 + (np.arange(count + later) * 7 % 5 == 0)
+    sales = level * (5 + np.arange(count + later) % 7) / price
+    sales[count:] = np.nan
+    columns = {"day": days, "shop": shop, "sales": sales, "price": price}
+    parts.append(pd.DataFrame(columns))
+  return pd.concat(parts)
+
+
+PANEL = {"time": "day", "series": "shop", "known": "price"}
+
+
+@pytest.fixture(scope="module")
+def panel():
+  return estimators.Forecaster(**SMALL, **PANEL).fit(shops())
+
+
+def test_a_panel_is_forecast_series_by_series(panel, tmp_path, caplog):
+  assert panel.series_ == ("A", "B")
+  assert panel.predict().shape == (2, 3)
+  found = panel.predictions()
+  assert found["shop"].tolist() == ["A"] * 3 + ["B"] * 3
+  np.testing.assert_array_equal(
+    found["time"][:3], pd.date_range("2024-03-01", periods=3)
+  )
+  np.testing.assert_array_equal(found["sales"][3:], panel.predict()[1])
+  # On the scale of each, by their names, in any order.
+  later = panel.predict(shops().sample(frac=1, random_state=1).iloc[::-1])
+  np.testing.assert_allclose(np.sort(later, 0), np.sort(panel.predict(), 0))
+  # A shop that was not in the training, in its own units.
+  other = shops().query("shop == 'B'").assign(shop="new")
+  new = panel.predict(other)
+  assert "were not in the training" in caplog.text
+  assert 100 < new.mean() < 900
+  panel.save(tmp_path / "model.safetensors")
+  model = jaxseq.load(tmp_path / "model.safetensors")
+  np.testing.assert_array_equal(model.predict(shops())["sales"], found["sales"])
+
+
+def test_a_panel_has_parts_and_sentences_of_its_own(panel):
+  with pytest.raises(ValueError, match="got 0 rows behind the last value, exp"):
+    panel.predict(shops(later=0))
+  without = estimators.Forecaster(**SMALL, **PANEL).fit(shops(later=0))
+  with pytest.raises(ValueError, match="y: series 'A': got 0 rows behind the"):
+    without.predict()
+  with pytest.raises(
+    ValueError, match="y: got 'ndarray', expected a frame with"
+  ):
+    panel.predict(np.ones((20, 1)))
+  with pytest.raises(ValueError, match="'A': got 9 times in the training span"):
+    panel.score(shops(count=9))
+  options = {**SMALL, **PANEL, "early_stopping": 1, "evaluations": 2}
+  model = estimators.Forecaster(**options, intervals=True).fit(shops())
+  assert model.predict_interval().shape == (2, 3, 2)
+  assert len(model.history_["valid_mse"]) == 2
+  # Of 60 times of each shop twice six are held back.
+  windows = shops(48).dropna()
+  assert model.model_.preparation.mean == pytest.approx(
+    windows.groupby("shop")["sales"].mean().tolist()
+  )
+
+
+@pytest.mark.slow
+def test_what_is_known_ahead_is_learnt():
+  options = {**SMALL, "num_updates": 600, "d_model": 16, "learning_rate": 1e-2}
+  forecaster = estimators.Forecaster(**options, **PANEL).fit(shops(120, 5))
+  assert forecaster.score(shops(120, 5)) > 0.8
+  truth = (5 + (120 + np.arange(3)) % 7) / (
+    1 + ((120 + np.arange(3)) * 7 % 5 == 0)
+  )
+  np.testing.assert_allclose(forecaster.predict()[0], truth, rtol=0.2)

@@ -11,6 +11,7 @@ import copy
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn import base
 from sklearn.utils import estimator_checks
@@ -20,6 +21,9 @@ from tests.estimators import cases
 
 _SHORT = {**cases.SMALL, "num_updates": 2}
 _Y = np.random.default_rng(0).normal(size=(40, 2))
+_SHOPS = pd.DataFrame(
+  {"t": np.arange(80) // 2, "shop": ["A", "B"] * 40, "sales": _Y.ravel()}
+)
 _TIMES = [np.arange(1.0, 6.0), np.arange(0.5, 4.0)]
 _MARKS = [["a", "b", "a", "b", "a"], ["b", "a", "b", "a"]]
 # Estimators, and what they are fitted to and predict from.
@@ -38,6 +42,12 @@ _CASES = {
       **_SHORT,
     ),
     (_Y,),
+  ),
+  "forecaster of a panel": (
+    estimators.Forecaster(
+      input_length=6, horizon=3, time="t", series="shop", **_SHORT
+    ),
+    (_SHOPS,),
   ),
   "events": (
     estimators.EventModel(components=2, **_SHORT),

@@ -1,7 +1,9 @@
 """The program of adapting: other networks, wrong ones, and what it leaves."""
 
 import functools
+import importlib
 import json
+import pathlib
 import shutil
 
 import jax
@@ -20,10 +22,14 @@ from jaxseq.interop import safetensors_file
 from jaxseq.programs import adapt
 from jaxseq.programs import adapted_files
 from jaxseq.programs import serve
+from jaxseq.tasks import adaptation
+from jaxseq.training import configuration
 from jaxseq.training import errors
 from jaxseq.training import scalars
 from tests.experiments import programs
 
+GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden"
+CHATS = GOLDEN / "adapt" / "chats"
 CONFIG = "configs/adapt/preferences.py:tiny"
 # On pieces of a text that begin afresh.
 STATES = """
@@ -35,17 +41,17 @@ def get_config():
 """
 
 
-def _network(mixer="gru", key=0, head_bias=True, **options):
+def _network(mixer="gru", key=0, head_bias=True, vocab_size=256, **options):
   """A network of bytes that nothing has trained, and its variables."""
   stack = nn.StackConfig(mixer, d_model=8, num_layers=1, **options)
   config = nn.NetworkConfig(stack, head_bias=head_bias)
-  network = nn.SequenceNetwork(config, 256, 256)
+  network = nn.SequenceNetwork(config, vocab_size, vocab_size)
   return network, jax.jit(network.init)(
     jax.random.key(key), np.zeros((1, 2), np.int32)
   )
 
 
-def _pretrained(path):
+def _pretrained(path, **options):
   """Writes one as the transformers library does; returns its variables."""
   network, variables = _network(
     "mamba2",
@@ -54,6 +60,7 @@ def _pretrained(path):
     norm="rms",
     norm_epsilon=1e-5,
     activation="none",
+    **options,
   )
   huggingface.save(path, network.config, variables)
   return variables
@@ -137,6 +144,112 @@ def test_a_pretrained_model_stays_one_for_its_readers(tmp_path):
     "config.json",
     "model.safetensors",
   }
+
+
+# The commands of docs/adapting.md, and a line of each one's file.
+DOCUMENTED = {
+  "preferences:chats": {"prompt": "a", "completion": "b"},
+  "preferences:pairs": {"prompt": "a", "chosen": "b", "rejected": "c"},
+  "texts:text": None,
+  "texts:text_states": None,
+}
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_documented_configs_take_the_tokenizer_of_the_base(name):
+  module, variant = name.split(":")
+  config = importlib.import_module(f"configs.adapt.{module}").get_config(
+    variant
+  )
+  options = {**config.data_options, "path": "absent.jsonl"}
+  config = configuration.updated(config, data_options=options)
+  with pytest.raises((ValueError, FileNotFoundError), match="absent"):
+    config.load(tokenizer="absent")
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_documented_commands_open_a_pretrained_model(name, tmp_path):
+  pytest.importorskip("tokenizers", reason="an extra is needed")
+  variables = _pretrained(tmp_path / "base", vocab_size=260)
+  for path in CHATS.glob("tokenizer*.json"):
+    shutil.copy(path, tmp_path / "base")
+  module, variant = name.split(":")
+  line, path = DOCUMENTED[name], tmp_path / "data.txt"
+  text = f"{json.dumps(line)}\n" * 20 if line else "a text of words. " * 400
+  path.write_text(text)
+  config = importlib.import_module(f"configs.adapt.{module}").get_config(
+    variant
+  )
+  config = configuration.updated(
+    config,
+    base=str(tmp_path / "base"),
+    data_options={**config.data_options, "path": str(path)},
+  )
+  source = adapt.open_source(config)
+  assert source.pretrained
+  assert source.splits.info.preparation.tokenizer is not None
+  jax.tree.map(
+    np.testing.assert_array_equal, source.adapted.variables, variables
+  )
+
+
+def test_a_base_is_loaded_as_the_config_says(tmp_path):
+  base = tmp_path / "base"
+  shutil.copytree(GOLDEN / "hybrids" / "jamba", base)
+  config = json.loads((base / "config.json").read_text())
+  config["max_position_embeddings"] = 262_144
+  (base / "config.json").write_text(json.dumps(config))
+  loading = serve.Loading
+  with pytest.raises(ValueError, match="context: got None, expected a number"):
+    serve.read_pretrained(base, loading())
+  network, variables = serve.read_pretrained(
+    base, loading(context=17, param_dtype="bfloat16")
+  )
+  layers = network.config.stack.every_layer
+  assert {x.mixer_config.window for x in layers if x.mixer == "attention"} == {
+    17
+  }
+  dtypes = {leaf.dtype for leaf in jax.tree.leaves(variables)}
+  assert dtypes == {np.dtype("bfloat16")}
+  # Adapters need no context.
+  assert peft_file.names(base)
+  _, small = serve.read_pretrained(base, loading(context=17, quantize=True))
+  kinds = {leaf.dtype for leaf in jax.tree.leaves(small)}
+  assert np.dtype("int8") in kinds
+  _saved(tmp_path / "own")
+  for name, value in (("context", 17), ("param_dtype", "bfloat16")):
+    with pytest.raises(ValueError, match=f"{name}: got .*, expected no such"):
+      adapt.open_source(_config(tmp_path / "own", **{name: value}))
+  source = adapt.open_source(_config(tmp_path / "own", quantize=True))
+  assert np.dtype("int8") in {
+    leaf.dtype for leaf in jax.tree.leaves(source.adapted.variables)
+  }
+  config = _config(tmp_path / "own", quantize=True, arms={"a": {}})
+  assert adapt.TASK.work(config).arms["a"]
+  config = _config(
+    tmp_path / "own", quantize=True, arms={"a": {"method": "full"}}
+  )
+  with pytest.raises(ValueError, match="method: got 'full', expected a method"):
+    adapt.TASK.work(config)
+
+
+def test_weights_that_a_file_of_adapters_cannot_hold(tmp_path):
+  base = GOLDEN / "hybrids" / "recurrent_gemma"
+  network, variables = serve.read_pretrained(base, serve.Loading())
+  adapted = adaptation.Base(network, variables, names=peft_file.names(base))
+  source = adapt.Source(None, adapted, True, None, False)
+  config = _config(base)
+  arm = adapt.TASK.fit(adaptation.ArmConfig(), source, config)
+  table = adapt.TASK.more(config, arm, source).table
+  adapters = lora.init(
+    jax.random.key(0), network, variables, arm.adapters, adapted.names
+  )
+  assert len(adapters) == len(table.rows)
+  peft_file.write(tmp_path, adapters, base)
+  arm = adaptation.ArmConfig(adapters=lora.Config(("W_i",)))
+  arm = adapt.TASK.fit(arm, source, config)
+  with pytest.raises(ValueError, match="targets: got .*W_i', expected targets"):
+    adapt.TASK.more(config, arm, source)
 
 
 @pytest.mark.slow

@@ -119,6 +119,30 @@ def test_values_of_flags_may_stand_behind_them():
     assert len(found) == (3 if "--config" in given else 4)
 
 
+def test_a_quick_check_needs_no_config(capsys):
+  arguments = ["jaxseq", "--data=a.npz", "--tiny"]
+  one = command.with_config("classify", arguments)
+  assert one[1].endswith("own_files.py:classify.npz.tiny")
+  assert "--tiny" not in one
+  with pytest.raises(SystemExit):
+    command.with_config("classify", [*arguments, "--config=mine.py"])
+  assert "--tiny: got --config, too" in capsys.readouterr().err
+
+
+def test_help_has_the_options_of_the_file_that_is_named(capsys):
+  for given, kind, others in (
+    ([], "table", ".npz, .ts, folders"),
+    (["--data=a.npz"], "npz", ".ts, folders, other files"),
+  ):
+    with pytest.raises(SystemExit):
+      command.main(["jaxseq", "train", "classify", *given, "--help"])
+    out = capsys.readouterr().out
+    assert out.count("Options of classify's data") == 1
+    assert f"Options of classify's data {kind!r}" in out
+    assert f"Those of {others}: jaxseq train classify" in out
+    assert "see above" not in out
+
+
 def test_the_version(capsys):
   with pytest.raises(SystemExit) as left:
     command.main(["jaxseq", "--version"])
@@ -175,13 +199,17 @@ def test_lengths_of_forecasts_are_those_of_the_config():
     dataclasses.replace(config, data_options=options)
 
 
+@pytest.mark.parametrize("tiny", ["", ".tiny"])
 @pytest.mark.parametrize("variant", own_files.VARIANTS)
-def test_every_config_is_one_of_its_task(variant):
+def test_every_config_is_one_of_its_task(variant, tiny):
+  variant += tiny
   task = variant.partition(".")[0]
   module = importlib.import_module(lines.LINES[task].body)
   config = configuration.from_config_dict(
     module.Config, own_files.get_config(variant)
   )
+  # What is kept of a run on people's own files is the best on validation.
+  assert config.early_stopping is None
   for arm in config.arms:
     module.TASK.arm_config(config, arm)
 

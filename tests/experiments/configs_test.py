@@ -25,6 +25,7 @@ EXAMPLES = {
   "icrl/ablation": ("RepeatFirstEasy,tiny",),
   "icrl/images": ("SpaceInvaders-MinAtar", "Breakout-MinAtar,tiny"),
   "icrl/memory_chain": ("100",),
+  "icrl/own_environment": ("Breakout-MinAtar",),
   "icrl/popgym_gru": ("RepeatPreviousHard",),
   "icrl/popgym_s5": ("RepeatPreviousHard",),
   "icrl/small": ("BattleshipEasy",),

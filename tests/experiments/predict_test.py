@@ -57,6 +57,15 @@ def load():
     yield f"{time}:00,{100 + 9 * np.sin(hour / 4):.3f},{15 + hour % 24}"
 
 
+def sales():
+  days = np.datetime64("2024-01-01") + np.arange(204)
+  yield "date,shop,sales,holiday"
+  for name in "ABCDE":
+    for number, day in enumerate(days):
+      sold = 10 + number % 7 if number < 200 else ""
+      yield f"{day},{name},{sold},{'fair' if number % 9 == 0 else ''}"
+
+
 def shop():
   rng = np.random.default_rng(0)
   yield "stream,time,mark"
@@ -117,6 +126,20 @@ _OWN = {
       *("id", "step", "time", "load", "temp"),
       *("load_lower_80%", "temp_lower_80%", "load_upper_80%"),
       "temp_upper_80%",
+    ),
+  ),
+  "panel": (
+    "forecast",
+    "table.py:tiny",
+    sales,
+    {
+      "data_options.time": "date",
+      "data_options.series": "shop",
+      "data_options.known": "holiday",
+    },
+    (
+      *("id", "shop", "step", "time", "sales"),
+      *(f"sales_{end}_{x}%" for x in (80, 95) for end in ("lower", "upper")),
     ),
   ),
   "events": (
@@ -208,7 +231,7 @@ def test_files_of_ones_own_from_training_to_table(monkeypatch, tmp_path, name):
   argv = [experiment, *predict, *flags, f"--output={again}"]
   programs.call_with(monkeypatch, experiment, argv)
   assert again.read_text() == output.read_text()
-  if name in ("classes", "forecasts", "events", "codes"):
+  if name in ("classes", "forecasts", "panel", "events", "codes"):
     # A column less than in training.
     other = tmp_path / "other.csv"
     kept = [line.split(",") for line in path.read_text().splitlines()]
@@ -271,7 +294,7 @@ def test_classes_of_a_file_from_training_to_table(
   workdir = tmp_path / "run"
   call(monkeypatch, files, workdir)
   results = json.loads((workdir / "results.json").read_text())
-  (arm,) = results
+  (arm,) = results.keys() - {"data"}
   model = jaxseq.load(workdir / arm / "model.safetensors")
   assert model.about["arm"] == arm
   assert model.about["experiment"] == "classify"

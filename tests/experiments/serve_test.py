@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 from absl import flags
+from absl.testing import flagsaver
 import jax
 import numpy as np
 import pytest
@@ -83,15 +84,34 @@ def test_a_pretrained_directory_needs_a_tokenizer(tmp_path):
 
 
 def test_what_ends_a_text_is_told_by_both_files(tmp_path):
-  assert serve.stop_tokens(tmp_path, {}) == ()
-  assert serve.stop_tokens(tmp_path, {"eos_token_id": 7}) == (7,)
+  config = tmp_path / "config.json"
   more = tmp_path / "generation_config.json"
+  config.write_text("{}")
+  assert huggingface.stop_tokens(tmp_path) == ()
+  config.write_text('{"eos_token_id": 7}')
+  assert huggingface.stop_tokens(tmp_path) == (7,)
   more.write_text('{"eos_token_id": [8, 7]}')
-  assert serve.stop_tokens(tmp_path, {"eos_token_id": 7}) == (7, 8)
-  assert serve.stop_tokens(tmp_path, {}) == (8, 7)
+  assert huggingface.stop_tokens(tmp_path) == (7, 8)
+  config.write_text('{"eos_token_id": null}')
+  assert huggingface.stop_tokens(tmp_path) == (8, 7)
   more.write_text('{"eos_token_id": "</s>"}')
   with pytest.raises(ValueError, match="eos_token_id: got '</s>', expected"):
-    serve.stop_tokens(tmp_path, {})
+    huggingface.stop_tokens(tmp_path)
+
+
+def test_prompts_are_not_longer_than_what_attention_sees(checkpoint):
+  jamba = huggingface.open_model(HYBRID.parent / "jamba", context=17)
+  assert jamba.positions == 18
+  assert huggingface.open_model(HYBRID).positions is None
+  served = serve.load(checkpoint)
+  with flagsaver.flagsaver():
+    if not flags.FLAGS.is_parsed():
+      flags.FLAGS(["serve"])
+    default = serve.make_limits(served).prompt_tokens
+    seen = served._replace(positions=jamba.positions)
+    assert serve.make_limits(seen).prompt_tokens == 18
+    flags.FLAGS.long_prompts = True
+    assert serve.make_limits(seen).prompt_tokens == default
 
 
 def test_states_of_a_server(checkpoint, tmp_path):

@@ -65,6 +65,18 @@ def table(rows: int = 40) -> bytes:
   return lines("date,a,b", *(f"{t},{i}.5,{-i}" for i, t in enumerate(times)))
 
 
+def panel(rows: int = 40) -> bytes:
+  """Two shops, whose last two rows are to come."""
+  return lines(
+    "day,shop,sales,price,holiday",
+    *(
+      f"{i},{shop},{i * 1.5 if i < rows - 2 else ''},{i % 3},{'h' * (i % 2)}"
+      for shop in "AB"
+      for i in range(rows)
+    ),
+  )
+
+
 def ts(*cases: str, stamps: str = "false") -> bytes:
   header = ("@problemName T", f"@timeStamps {stamps}", "@classLabel true a b")
   return lines("# comment", *header, "@data", *cases)

@@ -17,6 +17,7 @@ from jaxseq.data import _pickles
 from jaxseq.data import anomalies
 from jaxseq.data import arrays
 from jaxseq.data import fm_index
+from jaxseq.data import forecast_tables
 from jaxseq.data import forecast_windows
 from jaxseq.data import images
 from jaxseq.data import npz_series
@@ -208,9 +209,21 @@ READERS = {
   "forecast tables": Reader(
     {"a.csv": contents.table()},
     checked(
-      forecast_windows.load,
+      forecast_tables.load,
       time="date",
       steps="insert",
+      missing="mean",
+      input_length=3,
+      horizon=2,
+    ),
+  ),
+  "panel tables": Reader(
+    {"a.csv": contents.panel()},
+    checked(
+      forecast_tables.load,
+      time="day",
+      series="shop",
+      known="price,holiday",
       missing="mean",
       input_length=3,
       horizon=2,
@@ -350,6 +363,7 @@ READERS |= {
     ("wide tables", ""),
     ("parquet", ""),
     ("forecast tables", ""),
+    ("panel tables", ""),
     ("event tables", ""),
     ("series in archives", "file"),
     ("series in ts", "file"),

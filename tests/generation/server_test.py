@@ -32,7 +32,15 @@ CONFIG = generation.EngineConfig(slots=4, lines=2, chunk=8, steps=4)
 
 
 @contextlib.contextmanager
-def running(waiting=100, cache=None, grace=30.0, adapters=None, **options):
+def running(
+  waiting=100,
+  cache=None,
+  grace=30.0,
+  adapters=None,
+  template=None,
+  states=64,
+  **options,
+):
   """Runs a server in a thread; yields its worker and its address."""
   network, variables = networks.make("gru", vocab_size=256)
   engine = generation.Engine(
@@ -40,13 +48,13 @@ def running(waiting=100, cache=None, grace=30.0, adapters=None, **options):
     variables,
     CONFIG,
     cache=cache,
-    patterns=generation.PatternConfig(states=64),
+    patterns=generation.PatternConfig(states=states),
     adapters=adapters,
   )
   engine.run([generation.Request([0], 1)])  # Compiles.
   worker = engine_thread.EngineThread(engine, waiting)
   app = server.make_app(
-    worker, generation.Codec(), server.ServerConfig(**options)
+    worker, generation.Codec(), server.ServerConfig(**options), template
   )
   # What absl writes to is closed by uvicorn where it is not standard error.
   handler = absl_logging.get_absl_handler().python_handler

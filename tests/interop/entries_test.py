@@ -22,6 +22,15 @@ def test_rotary_positions():
     _entries_of(rope_parameters={"rope_type": "yarn"}).rotary()
   with pytest.raises(ValueError, match="rope_scaling: type: got 'linear', exp"):
     _entries_of(rope_scaling={"type": "linear", "factor": 2}).rotary()
+  # The older name wins, as it does in the other library.
+  both = {"rope_parameters": said, "rope_scaling": {"rope_theta": 7.0}}
+  assert _entries_of(**both).rotary() == (7.0, 1.0)
+  both["rope_scaling"] = {"rope_type": "yarn", "factor": 4.0}
+  with pytest.raises(ValueError, match="rope_scaling: rope_type: got 'yarn'"):
+    _entries_of(**both).rotary()
+  nested = {"full_attention": {"rope_theta": 5e5}}
+  with pytest.raises(ValueError, match=r"got \['full_attention'\], expected"):
+    _entries_of(rope_parameters=nested).rotary()
   with pytest.raises(ValueError, match=r"rope_parameters: got \[\], expected"):
     _entries_of(rope_parameters=[]).rotary()
 

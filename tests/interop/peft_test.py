@@ -1,7 +1,9 @@
 """Adapters against the PEFT library itself; run by `make test-interop`."""
 
+import json
 import pathlib
 
+from absl import logging
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from jaxseq.adapt import lora
 from jaxseq.adapt import peft_file
 from jaxseq.interop import huggingface
+from jaxseq.interop import peft_modules
 
 pytestmark = [
   pytest.mark.interop,
@@ -108,6 +111,63 @@ def test_trained_here_and_read_there(tmp_path):
   layer = "stack/layers_0/mixer/"
   assert not np.allclose(adapters[f"{layer}W_qkv"].a, adapters[f"{layer}W_g"].a)
   _assert_read_there("qwen3_next", adapters, tmp_path)
+
+
+EVERY = [
+  *sorted(BASES.iterdir()),
+  GOLDEN / "interop" / "mamba",
+  GOLDEN / "interop" / "mamba2",
+]
+
+
+@pytest.mark.parametrize("base", EVERY, ids=lambda path: path.name)
+def test_adapters_of_all_products_are_read_there_or_warned_about(
+  base, tmp_path, monkeypatch
+):
+  """The default of `experiments.adapt`, in every family."""
+  peft = pytest.importorskip("peft", reason="it is compared")
+  transformers = pytest.importorskip("transformers", reason="it is compared")
+  said = []
+  monkeypatch.setattr(logging, "warning", lambda *words: said.append(words))
+  config, variables = huggingface.load(base, context=127)
+  network = huggingface.make_network(config, variables)
+  options = lora.Config(r"stack\..*", rank=2)
+  names = peft_file.names(base)
+  adapters = lora.init(jax.random.key(0), network, variables, options, names)
+  adapters = {path: x for path, x in adapters.items() if path in names}
+  adapters = _moved(adapters, 0.02)
+  ids = jax.random.randint(jax.random.key(1), (2, 9), 3, network.vocab_size)
+
+  def there(directory):
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+      base, dtype="float32"
+    )
+    return peft.PeftModel.from_pretrained(model.eval(), directory).eval()
+
+  def written(adapters):
+    said.clear()
+    peft_file.write(tmp_path, adapters, base)
+    return [words for words in said if "PEFT reads no" in words[0]]
+
+  if written(adapters):
+    try:
+      got = _logits(there(tmp_path).merge_and_unload(), ids)
+    except (ValueError, RuntimeError):
+      got = None
+    want, _ = network.apply(lora.attach(variables, adapters), ids)
+    assert got is None or np.abs(got - want).max() > 1e-3
+    kind = json.loads((base / "config.json").read_text())["model_type"]
+    adapters = {
+      path: each
+      for path, each in adapters.items()
+      if not peft_modules.unreadable(names[path], kind)
+    }
+    assert not written(adapters)
+  want, _ = network.apply(lora.attach(variables, adapters), ids)
+  plain, _ = network.apply(variables, ids)
+  assert np.abs(want - plain).max() > 1e-4
+  got = _logits(there(tmp_path).merge_and_unload(), ids)
+  np.testing.assert_allclose(got, want, **_FLOAT32)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from jaxseq import mixers
+from jaxseq import nn
+from jaxseq.adapt import quantized
 from jaxseq.interop import step_program
 from tests.interop import step_cases
 from tests.models import cases
@@ -61,6 +63,59 @@ def _step(network):
   )
   element = step_cases.jax.ShapeDtypeStruct((3,), np.float32)
   return step_program.of_network(network, variables, element)
+
+
+def _weights(kind):
+  """A network of tokens with experts, its variables and an element."""
+  stack = nn.StackConfig(
+    "mingru",
+    d_model=64,
+    num_layers=1,
+    feedforward="experts",
+    feedforward_options={"experts": 4, "active": 2, "shared_width": 64},
+  )
+  network = nn.SequenceNetwork(nn.NetworkConfig(stack), 5, 5)
+  variables = network.init(step_cases.jax.random.key(0), np.zeros((1, 2), int))
+  if kind is not None:
+    config = quantized.Config(activations=kind, experts=True)
+    variables = quantized.quantize(network, variables, config)
+  # As a model keeps them.
+  variables = step_cases.jax.tree.map(np.asarray, variables)
+  return network, variables, step_cases.jax.ShapeDtypeStruct((), np.int32)
+
+
+@pytest.mark.parametrize("form", ["jax", "onnx"])
+def test_weights_in_8_bits_stay_so_with_experts_and_any_batch(tmp_path, form):
+  if form == "onnx":
+    pytest.importorskip("onnxruntime")
+  generator = np.random.default_rng(0)
+  tokens = generator.integers(0, 5, (9, 7), np.int32)
+  reset = generator.random((9, 7)) < 0.1
+  wanted, sizes = {}, {}
+  for kind in (None, "float", "int8"):
+    network, variables, element = _weights(kind)
+    step = step_program.of_network(network, variables, element)
+    path = tmp_path / f"{kind}.bin"
+    step_program.save(path, step, form)
+    sizes[kind] = path.stat().st_size
+    np.savez(tmp_path / f"{kind}-7.given.npz", inputs=tokens, reset=reset)
+    one = step_cases.jax.jit(
+      lambda *arrays, network=network, variables=variables: network.apply(
+        variables, *arrays, method="step"
+      )
+    )
+    states, wanted[kind] = network.initial_state((7,)), []
+    for t in range(len(tokens)):
+      output, states = one(tokens[t], states, reset[t])
+      wanted[kind].append(np.asarray(output))
+  step_cases.run(form, *(tmp_path / f"{kind}.bin" for kind in wanted))
+  for kind, outputs in wanted.items():
+    with np.load(tmp_path / f"{kind}-7.results.npz") as results:
+      # Rounded activations may fall to the other side of a half.
+      bound = 0.05 if kind == "int8" else _TOLERANCE
+      found = results["outputs"]
+      np.testing.assert_allclose(found, outputs, rtol=0, atol=bound)
+  assert max(sizes["float"], sizes["int8"]) < 0.45 * sizes[None]
 
 
 def test_initial_states_that_vary_have_a_file(tmp_path):

@@ -150,6 +150,7 @@ def test_agents_begin_with_it():
     ),
     num_envs=2,
     num_minibatches=1,
+    critic="shared",
   )
   player = ppo.player(config)
   world, variables, _ = common.start(config, player, jax.random.key(0))

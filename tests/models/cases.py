@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import pathlib
+import tempfile
 from typing import Any
 from typing import NamedTuple
 
@@ -132,6 +134,26 @@ def forecasts(channels="mixed", **options):
   splits = data.load(
     "seasonal", times=120, channels=2, input_length=8, horizon=3
   )
+  arm = forecasting.ArmConfig(
+    network("last", **options), batch_size=4, channels=channels
+  )
+  problem = forecasting.Problem(arm, forecasting.spans(splits))
+  return _case("forecasting", problem, splits)
+
+
+def panel(channels="independent", **options):
+  days = np.datetime64("2024-01-01") + np.arange(60)
+  lines = [
+    f"{day},{shop},{i % 7 * (1 + k)},{i % 3},{'h' * (i % 2)}"
+    for k, shop in enumerate("AB")
+    for i, day in enumerate(days)
+  ]
+  sizes = {"input_length": 8, "horizon": 3}
+  columns = {"time": "day", "series": "shop", "known": "price,holiday"}
+  with tempfile.TemporaryDirectory() as folder:
+    path = pathlib.Path(folder, "sales.csv")
+    path.write_text("\n".join(["day,shop,sales,price,holiday", *lines]))
+    splits = data.load("forecast_table", path=path, **columns, **sizes)
   arm = forecasting.ArmConfig(
     network("last", **options), batch_size=4, channels=channels
   )
@@ -294,6 +316,7 @@ CASES = {
   "classification": classes,
   "regression": numbers,
   "forecasting": forecasts,
+  "panel": panel,
   "language": texts,
   "masked_language": sequences,
   "pairs": structures,

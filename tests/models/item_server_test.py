@@ -1,6 +1,7 @@
 """The server of recommendations: what it lists, follows, and refuses."""
 
 import asyncio
+import dataclasses
 import json
 
 import pytest
@@ -42,6 +43,24 @@ def test_lists_are_those_of_the_whole_history():
   assert all(route in told for route in routes)
   assert "metrics" not in told
   _refusals(client)
+
+
+def test_fields_have_the_names_of_the_page_or_of_the_training():
+  model = cases.case("recommendation").model
+  columns = {"user": "customer", "item": "sku", "time": "at"}
+  prepared = dataclasses.replace(model.preparation, **columns)
+  model = dataclasses.replace(model, preparation=prepared)
+  client = testclient.TestClient(item_server.make_app(model))
+
+  def post(route, **fields):
+    return client.post(f"/v1/{route}", json=fields).json()
+
+  assert post("events", user="a", item="3", time=None) == {"user": "a"}
+  assert post("events", customer="b", sku="3", at=None) == {"user": "b"}
+  lists = [post("recommend", user="a"), post("recommend", customer="b")]
+  assert lists[0]["items"] == lists[1]["items"]
+  twice = post("events", user="a", customer="a", sku="3")
+  assert "expected 'user' or 'customer'" in twice["error"]["message"]
 
 
 def _refusals(client):

@@ -61,7 +61,7 @@ def _config(name, env_id="JaxseqTest-Some", **options):
   else:
     settings |= {"rollout_length": 8, "num_epochs": 1}
   config = sac.Config if name == "sac" else _CONFIGS[name]
-  return config(**(settings | options))
+  return config(**dict(config.published) | settings | options)
 
 
 def _untrained(config):

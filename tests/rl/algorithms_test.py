@@ -1,3 +1,4 @@
+import dataclasses
 import importlib
 
 import jax
@@ -30,11 +31,19 @@ def test_modules_and_their_configurations():
 
 def test_a_comparison_names_the_algorithm():
   config = parse(agent={"gamma": 0.9, "num_envs": 8})
+  published = dict(ppo.Config.published)
+  assert rl_arms.agent_config(config, "a") == ppo.Config(
+    **published | {"gamma": 0.9, "num_envs": 8}
+  )
+  config = parse(agent_defaults="general", agent={"gamma": 0.9, "num_envs": 8})
   assert rl_arms.agent_config(config, "a") == ppo.Config(gamma=0.9, num_envs=8)
   config = parse(algorithm="r2d2", agent={"num_steps": 2})
-  assert rl_arms.agent_config(config, "a") == r2d2.Config(num_steps=2)
-  assert rl_arms.agent_config(config, "b") == r2d2.Config(
-    num_steps=2, gamma=0.5
+  published = algorithms.published(r2d2.Config)
+  assert rl_arms.agent_config(config, "a") == dataclasses.replace(
+    published, num_steps=2
+  )
+  assert rl_arms.agent_config(config, "b") == dataclasses.replace(
+    published, num_steps=2, gamma=0.5
   )
   with pytest.raises(errors.UserError, match="algorithm: got 'dqn'"):
     parse(algorithm="dqn")
@@ -46,11 +55,12 @@ def test_an_arm_has_an_algorithm_of_its_own():
     "other": {"algorithm": "r2d2", "burn_in": 20},
   }
   config = parse(arms=arms, agent={"num_envs": 8})
+  changed = {"gamma": 0.8, "num_epochs": 2, "num_envs": 8}
   assert rl_arms.agent_config(config, "old") == ppo.Config(
-    gamma=0.8, num_epochs=2, num_envs=8
+    **dict(ppo.Config.published) | changed
   )
-  assert rl_arms.agent_config(config, "other") == r2d2.Config(
-    burn_in=20, num_envs=8
+  assert rl_arms.agent_config(config, "other") == dataclasses.replace(
+    algorithms.published(r2d2.Config), burn_in=20, num_envs=8
   )
   wrong = parse(arms={"x": {"algorithm": "dqn"}})
   with pytest.raises(errors.UserError, match="config.arms.x.algorithm: got"):

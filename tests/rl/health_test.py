@@ -8,6 +8,7 @@ from absl import logging
 import numpy as np
 import pytest
 
+from jaxseq.rl import algorithms
 from jaxseq.rl import health
 from jaxseq.rl import rl_arms
 from jaxseq.rl.agents import ppo
@@ -20,8 +21,10 @@ UPDATES = 100
 
 
 def _ppo(**fields):
-  fields = {"num_envs": 16, "rollout_length": 128} | fields
-  return ppo.Config(total_steps=UPDATES * 16 * 128, **fields)
+  fields = {"reward_normalization": "none", "critic": "shared"} | fields
+  config = ppo.Config(**fields)
+  steps = UPDATES * config.steps_per_update
+  return dataclasses.replace(config, total_steps=steps)
 
 
 def _learning(seeds=2):
@@ -53,7 +56,7 @@ def test_large_rewards_are_to_be_normalized_and_exploding_values_slowed(name):
   (text,) = health.warnings(_ppo(), metrics).values()
   assert "got 50 (seeds 1), expected at most 10: rewards are large" in text
   assert "Set reward_normalization='returns'" in text
-  assert "learning_rate = 5e-05" in text
+  assert "learning_rate = 0.002" in text
   normalized = _ppo(reward_normalization="returns")
   assert health.warnings(normalized, metrics) == {}
   metrics[name][1] = np.geomspace(1, 5000, UPDATES)
@@ -62,7 +65,7 @@ def test_large_rewards_are_to_be_normalized_and_exploding_values_slowed(name):
   assert "critic='separate'" in text
   separate = dataclasses.replace(normalized, critic="separate")
   (text,) = health.warnings(separate, metrics).values()
-  assert "Lower learning_rate = 5e-05; see" in text
+  assert "Lower learning_rate = 0.002; see" in text
 
 
 def test_one_large_update_is_no_reason_to_warn():
@@ -76,19 +79,20 @@ def test_action_values_of_replay_count_in_units_of_the_rewards(agent):
   q_value = np.full((1, UPDATES), np.nan)
   q_value[:, 20:] = np.geomspace(1, 1000, UPDATES - 20)
   metrics = {"q_value": q_value}
-  (text,) = health.warnings(agent.Config(), metrics).values()
+  config = algorithms.published(agent.Config)
+  (text,) = health.warnings(config, metrics).values()
   assert text.startswith("q_value: got 1e+03, expected at most 100: rewards")
-  assert not health.warnings(agent.Config(reward_scale=200.0), metrics)
-  assert not health.warnings(agent.Config(), {"q_value": q_value / 20})
+  scaled = dataclasses.replace(config, reward_scale=200.0)
+  assert not health.warnings(scaled, metrics)
+  assert not health.warnings(config, {"q_value": q_value / 20})
 
 
 def test_the_entropy_in_soft_values_is_no_reason_to_warn():
   metrics = {name: np.ones(UPDATES) for name in ("alpha", "entropy")}
   metrics["q_value"] = np.full(UPDATES, 190.0)
-  assert not health.warnings(sac.Config(gamma=0.99), metrics)
-  assert health.warnings(
-    sac.Config(gamma=0.99), metrics | {"alpha": np.full(UPDATES, 0.1)}
-  )
+  config = algorithms.published(sac.Config)
+  assert not health.warnings(config, metrics)
+  assert health.warnings(config, metrics | {"alpha": np.full(UPDATES, 0.1)})
 
 
 def test_a_critic_that_explains_nothing_is_told_after_half_of_the_run():
@@ -96,7 +100,7 @@ def test_a_critic_that_explains_nothing_is_told_after_half_of_the_run():
   metrics["explained_variance"][[0, 2], 20:] = -0.5
   (text,) = health.warnings(_ppo(), metrics).values()
   assert "got -0.5, the median of the last 25 updates (seeds 0, 2)" in text
-  assert "Lower learning_rate = 5e-05, or set critic='separate'" in text
+  assert "Lower learning_rate = 0.002, or set critic='separate'" in text
   first = {name: x[:, :49] for name, x in metrics.items()}
   assert health.warnings(_ppo(), first) == {}
   (text,) = health.warnings(pqn.Config(total_steps=10**7), metrics).values()

@@ -1,8 +1,11 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq.rl import algorithms
 from jaxseq.rl import evaluate
 from jaxseq.rl import normalization
 from jaxseq.rl import rollout
@@ -112,16 +115,19 @@ def test_only_what_is_a_number_is_normalized(env_id, numbers, size):
 def test_the_network_sees_numbers_normalized_and_the_rest_as_it_is():
   variables = ppo.init(_NORMALIZED, jax.random.key(1)).variables
   network = ppo.player(_NORMALIZED).network
+  memory = network.initial_state((1,))
   observation = jnp.float32([[3.0, 5.0, 0.0, 1.0, 1.0]])
   statistics = normalization.Statistics(
     jnp.float32(64), jnp.full((5,), 2.0), jnp.full((5,), 4.0)
   )
   variables[normalization.COLLECTION] = statistics
-  _, value, _ = network.apply(variables, observation, (), None, method="step")
+  _, value, _ = network.apply(
+    variables, observation, memory, None, method="step"
+  )
   _, expected, _ = network.network.apply(
     {"params": variables["params"]},
     jnp.float32([[0.5, 1.5, 0.0, 1.0, 1.0]]),
-    (),
+    memory,
     None,
     method="step",
   )
@@ -195,7 +201,8 @@ def test_only_what_is_finite_and_not_skipped_is_applied():
 
 @pytest.mark.slow
 def test_r2d2_keeps_observations_and_normalizes_what_it_learns_from():
-  config = r2d2.Config(
+  config = dataclasses.replace(
+    algorithms.published(r2d2.Config),
     env_id="JaxseqTest-Walk",
     network=_NETWORK,
     normalize_observation=True,

@@ -250,6 +250,31 @@ def test_files_of_before_act_where_the_environment_is_registered(tmp_path):
   assert action in (0, 1)
 
 
+@pytest.mark.parametrize("name", algorithms.names())
+def test_fields_that_files_of_before_lack_are_those_of_then(tmp_path, name):
+  path, algorithm = tmp_path / "agent.safetensors", algorithms.get(name)
+  published = algorithms.published(algorithm.Config)
+  # Defaults have changed, and what was the default is named.
+  named = dict(algorithm.Config.published)
+  assert {x for x in named if named[x] == getattr(algorithm.Config, x)} == set()
+  config = dataclasses.replace(
+    published, env_id="JaxseqTest-PaidAgain", network=toy.network("gru", 8)
+  )
+  player = algorithm.player(config)
+  shown = rollout.start(player, jax.random.key(0), 1).observation
+  variables = jax.jit(player.network.init)(
+    jax.random.key(1), jax.tree.map(lambda x: x[:, None], shown)
+  )
+  policies.save(path, config, variables)
+  contents = described_file.read(path)
+  described = dict(contents.described)
+  fields = dict(described["config"])
+  for lacking in {*named, "reward_scale"} - {"network"}:
+    del fields[lacking]
+  described_file.write(path, described | {"config": fields}, contents.tree)
+  assert policies.load(path).config == config
+
+
 @pytest.mark.parametrize(
   "space",
   [

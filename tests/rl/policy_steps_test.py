@@ -102,6 +102,16 @@ def _epsilon_greedy(values, noise):
       _epsilon_greedy,
       id="values",
     ),
+    pytest.param(
+      r2d2.Config(
+        env_id="CountRecallEasy",
+        network=toy.network("gru", 8),
+        value_loss="hl_gauss",
+      ),
+      "values",
+      _epsilon_greedy,
+      id="histograms",
+    ),
   ],
 )
 def test_a_step_acts_as_the_policy_does(tmp_path, config, told, drawn):
@@ -165,7 +175,7 @@ def test_numbers_within_bounds_are_drawn_by_normal_noise():
 
 
 def test_fresh_memories_are_those_that_were_tuned():
-  policy = _policy(_CONFIG)
+  policy = _policy(dataclasses.replace(_CONFIG, critic="shared"))
   tuned = np.linspace(-1, 1, 8, dtype=np.float32)
   policy.variables["initial_states"] = {"memory": {"0/h": tuned}}
   memory = policy.initial_memory()

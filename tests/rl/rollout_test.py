@@ -17,6 +17,7 @@ def test_a_rollout_begins_with_tuned_memories():
     network=toy.network(d_model=4),
     num_envs=2,
     num_minibatches=1,
+    critic="shared",
   )
   player = ppo.player(config)
   tuned = {sequence_model.TUNED: {"memory": {"0/h": jnp.arange(4.0)}}}

@@ -132,6 +132,40 @@ def test_first_and_last_observations_are_hidden_like_all_others():
   np.testing.assert_allclose(share, 0.4, atol=0.045)
 
 
+class _Pictured(_Numbered):
+  """Shows the number of the step as an image."""
+
+  def observe(self, state, params):
+    return jnp.full((2, 2, 1), state.time + 1, jnp.uint8)
+
+  def observation_space(self, params=None):
+    return spaces.Box(0, 255, (2, 2, 1), np.uint8)
+
+
+def test_what_is_dropped_leaves_mask_action_and_spaces():
+  plain = wrappers.flat(_Numbered(3))
+  env = wrappers.Dropped(plain, 0.4)
+  assert str(env.observation_space()) == str(plain.observation_space())
+  for seen, whole in zip(_played(env, 600)[1:3], _played(plain, 600)[1:3]):
+    np.testing.assert_array_equal(seen["action_mask"], whole["action_mask"])
+    seen, whole = seen["observation"], whole["observation"]
+    hides = (seen[:, :5] == 0).all(axis=1)
+    np.testing.assert_allclose(hides.mean(), 0.4, atol=0.08)
+    np.testing.assert_array_equal(seen[~hides], whole[~hides])
+    np.testing.assert_array_equal(seen[:, 5:], whole[:, 5:])
+
+
+def test_images_are_dropped_whole():
+  plain = wrappers.images(_Pictured(3))
+  env = wrappers.Dropped(plain, 0.4)
+  seen, whole = _played(env, 300)[1], _played(plain, 300)[1]
+  assert seen.image.dtype == np.uint8
+  hides = (seen.image == 0).all(axis=(1, 2, 3))
+  np.testing.assert_allclose(hides.mean(), 0.4, atol=0.11)
+  np.testing.assert_array_equal(seen.image[~hides], whole.image[~hides])
+  np.testing.assert_array_equal(seen.history, whole.history)
+
+
 def test_noise_on_arrays_of_numbers():
   bare = toy.Walk(limit=6, edge=99.0)
   env = wrappers.Noise(bare, 0.1)

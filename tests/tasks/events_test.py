@@ -79,6 +79,25 @@ def test_the_mixture_against_scipy():
   )
 
 
+@pytest.mark.usefixtures("x64")
+def test_the_mean_gap_ends_at_the_horizon_and_where_tails_are_too_heavy():
+  mixture = _mixture()
+  gap = np.exp(np.linspace(-12, 12, 20_001))
+  density = np.exp(jax.jit(jax.vmap(mixture.log_density))(gap))
+  np.testing.assert_allclose(
+    mixture.bounded_expectation(4.0),
+    np.trapezoid(density * np.minimum(gap, 4.0), gap),
+    rtol=1e-6,
+  )
+  # One gap in a hundred is said to take a thousand times the others.
+  weight, mean = jnp.log(jnp.array([0.99, 0.01])), jnp.array([4.5, 14.0])
+  heavy = gap_mixture.Mixture(weight, mean, jnp.zeros(2))
+  assert heavy.expectation() > 1e4
+  assert np.isnan(heavy.bounded_expectation(1e7))
+  # Nobody has seen more than 200: there the mean is one of usual gaps.
+  assert 80 < heavy.bounded_expectation(200.0) < 200
+
+
 def test_survival_is_finite_far_out():
   mixture = gap_mixture.Mixture(jnp.zeros(1), jnp.zeros(1), jnp.full(1, -3.0))
   value, slope = jax.value_and_grad(mixture.log_survival)(jnp.float32(1e4))

@@ -16,8 +16,10 @@ import optax
 import pytest
 
 from jaxseq.training import _early_stopping
+from jaxseq.training import run_directory
 from jaxseq.training import scalars
 from jaxseq.training import supervised
+from jaxseq.training.comparison import _begun_runs
 from jaxseq.training.comparison import run
 from jaxseq.training.comparison import supervised_arms
 
@@ -209,3 +211,56 @@ def test_what_cannot_tell_is_refused():
     _arm(1.0, better=None).rule(2)
   with pytest.raises(ValueError, match="early_stopping: got -1"):
     _config(patience=-1)
+
+
+def test_by_default_it_stops_where_validation_can_tell():
+  assert _arm(1.0).rule(0) is None
+  assert _arm(1.0, part="test").rule(None) is None
+  assert _arm(1.0, better=None).rule(None) is None
+  assert _arm(1.0).rule(None).patience == _early_stopping.PATIENCE
+
+
+def test_the_later_of_equals_is_kept_by_default_and_is_no_improvement():
+  rule = _early_stopping.Rule("score", True, 2, automatic=True)
+  state = rule.initial(_state([0, 0]))
+  for update, row in enumerate([[1, 1], [1, 0], [1, 0], [1, 1]], 1):
+    state = rule.keep(
+      state._replace(**_state([update] * 2)._asdict() | {"best": state.best}),
+      {"score": np.array(row, float)},
+    )
+  # Both have stopped after the third.
+  assert state.best.update.tolist() == [3, 1]
+  assert rule.stopped(state).all()
+
+
+def test_the_beginning_counts_by_default(tmp_path):
+  # All walk away from the valley.
+  results = run.train(_config(patience=None), tmp_path, {"one": _arm(-1.0)})
+  assert results["one"]["best_update"] == [0, 0, 0]
+  assert scalars.read(tmp_path / "one")[-1]["step"] == _early_stopping.PATIENCE
+
+
+def test_results_say_in_a_line_what_was_kept(tmp_path):
+  results = run.train(_config(), tmp_path, {"one": _arm(1.0)})
+  best = ", ".join(map(str, results["one"]["best_update"]))
+  last = max(results["one"]["best_update"]) + 3
+  assert results["one"]["kept"] == (
+    f"error was best, 0, 0, 0, after update {best}, and rose until update "
+    f"{last}: the best variables are kept"
+  )
+
+
+def test_runs_that_were_begun_with_other_defaults_go_on_with_them(tmp_path):
+  before = {"early_stopping": None, "chunks_per_evaluation": 1, "seed": 0}
+  continued = _begun_runs.continued
+  assert continued(before, before, tmp_path) == before
+  begun = {"early_stopping": 0, "chunks_per_evaluation": 5, "seed": 3}
+  file = tmp_path / run_directory.CONFIG_FILE
+  file.write_text(json.dumps({"config": begun}))
+  # A seed that the command line does not repeat is refused later.
+  assert continued(before, before, tmp_path) == {**begun, "seed": 0}
+  after = {**before, "chunks_per_evaluation": 2}
+  assert continued(before, after, tmp_path) == {**after, "early_stopping": 0}
+  # Configs that say themselves when to stop are left alone.
+  own = {**before, "early_stopping": 4}
+  assert continued(own, own, tmp_path) == own

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
   from jaxseq.data.files import movielens as movielens
   from jaxseq.data.files import speech_commands as speech_commands
   from jaxseq.data.files import table_files as table_files
+  from jaxseq.data.files import text_forms as text_forms
   from jaxseq.data.files import uci_har as uci_har
   from jaxseq.data.files import uea as uea
   from jaxseq.data.files import uwave as uwave

@@ -7,6 +7,7 @@ import contextlib
 import csv
 import io
 import os
+from typing import TextIO
 
 import numpy as np
 from numpy import typing as npt
@@ -41,12 +42,13 @@ def lines(
   source: str | os.PathLike,
   content: str | None = None,
   newline: str | None = None,
+  text: TextIO | None = None,
   blank: bool = False,
 ) -> Iterator[Lines]:
   """Opens a text for a block of which every ValueError names its line."""
   if content is not None:
     text = io.StringIO(content.removeprefix("\ufeff"))
-  else:
+  elif text is None:
     # Spreadsheet programs begin a file with a mark of its encoding.
     text = open(
       source,

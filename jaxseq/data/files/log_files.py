@@ -25,6 +25,8 @@ from jaxseq.data import _time_stamps
 from jaxseq.data import datasets
 from jaxseq.data import table_layouts
 from jaxseq.data.files import _columns
+from jaxseq.data.files import _compressed
+from jaxseq.data.files import text_forms
 
 _XES = (".xes", ".gz")
 _EVENT_KEYS = ("concept:name", "lifecycle:transition")
@@ -125,17 +127,19 @@ def _steps(stamps, rows, sign):
 
 def _read_csv(place, content, columns):
   """Names and cases of a table, in the order in which they first come."""
-  # Line by line: a text of its own may take four times the bytes.
-  text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")
-  rows = csv.DictReader(text)
-  try:
-    return _cases(place, rows, columns)
-  except UnicodeDecodeError:
-    _columns.decoded(content, place)  # It says where.
-    raise
-  except csv.Error as error:
-    said = f"{place}, line {rows.line_num}: {error}."
-    raise ValueError(said) from error
+  form = text_forms.of_file(place, text_forms.OPEN)
+  with _compressed.opened(place) as (stream, _):
+    # Line by line: a text of its own may take four times the bytes.
+    text = io.TextIOWrapper(stream, form.encoding, newline="")
+    rows = csv.DictReader(text, delimiter=form.delimiter)
+    try:
+      return _cases(place, rows, columns)
+    except UnicodeDecodeError:
+      _columns.decoded(content, place)  # It says where.
+      raise
+    except csv.Error as error:
+      said = f"{place}, line {rows.line_num}: {error}."
+      raise ValueError(said) from error
 
 
 def _cases(place, rows, columns):

@@ -22,6 +22,7 @@ from jaxseq.data import _row_groups
 from jaxseq.data import datasets
 from jaxseq.data import packages
 from jaxseq.data.files import table_files
+from jaxseq.data.files import text_forms
 from jaxseq.data.sources import interactions
 
 _FOLDER = "dataset_example/ml-100k"
@@ -66,7 +67,9 @@ def ratings() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     MissingData: if recbole is not installed.
   """
   names = _USER, _ITEM, _TIME
-  words = table_files.read((_file("inter"),), names, (), delimiter="\t").words
+  words = table_files.read(
+    (_file("inter"),), names, (), form=text_forms.Form("\t")
+  ).words
   users, items, times = (np.array(words[name]) for name in names)
   return users, items, times.astype(float)
 
@@ -77,7 +80,8 @@ def films() -> dict[str, str]:
   Raises:
     MissingData: if recbole is not installed.
   """
-  return interactions.read_texts(_file("item"), _ITEM, (_TITLE,), "\t")
+  form = text_forms.Form("\t")
+  return table_files.texts(_file("item"), _ITEM, (_TITLE,), form)
 
 
 def _file(kind):

@@ -1,16 +1,15 @@
 """Tables in CSV and Parquet files, one or several that belong together.
 
 A CSV file has a line of names, then a line for each row, with values between
-commas (tabs in a .tsv file), as UTF-8. A value is missing where there is
-nothing, or NA, N/A, NaN, nan, NULL or null; so it is in a blank line of a table
-with one column, and other blank lines are left out. Parquet files need the
-package pyarrow, the extra "table". A frame of pandas may stand in the place of
-a file; pandas is not imported.
+commas (tabs in a .tsv file), as UTF-8; other forms, and compressed files, see
+`text_forms`. A value is missing where there is nothing, or NA, N/A, NaN, nan,
+NULL or null; so it is in a blank line of a table with one column, and other
+blank lines are left out. Parquet files need the package pyarrow, the extra
+"table". A frame of pandas, or one that Arrow can read, as of polars, may stand
+in the place of a file; pandas is not imported for that.
 """
 
-from collections.abc import Iterator
 from collections.abc import Sequence
-import csv
 import difflib
 import glob
 import os
@@ -25,11 +24,12 @@ from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import series_frames
 from jaxseq.data.files import _columns
+from jaxseq.data.files import _compressed
 from jaxseq.data.files import _parquet_files
+from jaxseq.data.files import _text_rows
+from jaxseq.data.files import text_forms
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
-# Rows that are converted together.
-_CHUNK = 2**14
 # Names of columns in a message.
 _LISTED = 20
 
@@ -44,6 +44,7 @@ class Frame:
   suffix, stem = "", "frame"
 
   def __init__(self, frame: Any):
+    frame = series_frames.of_pandas(frame)
     names = [name for name in frame.index.names if name is not None]
     if names and not set(names) & set(frame.columns):
       frame = frame.reset_index()
@@ -143,7 +144,7 @@ def find(path: Path) -> tuple[pathlib.Path, ...]:
     files = sorted(
       file
       for file in place.iterdir()
-      if file.suffix in SUFFIXES and file.is_file()
+      if _suffix(file) in SUFFIXES and file.is_file()
     )
     for file in files:
       _limits.check_within(file, place)
@@ -160,6 +161,12 @@ def find(path: Path) -> tuple[pathlib.Path, ...]:
   return tuple(files)
 
 
+def _suffix(file):
+  """The ending of a file's name, without that of a compression."""
+  packed = file.suffix in _compressed.SUFFIXES
+  return pathlib.Path(file.stem).suffix if packed else file.suffix
+
+
 def describe(path: Path) -> str:
   """Returns a path, or the first of several, for messages."""
   if series_frames.is_frame(path):
@@ -170,13 +177,13 @@ def describe(path: Path) -> str:
 
 
 def header(
-  path: str | os.PathLike, delimiter: str | None = None
+  path: str | os.PathLike, form: text_forms.Form = text_forms.OPEN
 ) -> tuple[str, ...]:
   """Returns the names of a file's columns.
 
   Args:
     path: the file.
-    delimiter: see `read`.
+    form: see `read`.
 
   Raises:
     ValueError: if they are none.
@@ -187,9 +194,8 @@ def header(
   if path.suffix in _parquet_files.SUFFIXES:
     with _parquet_files.opened(path) as file:
       return _checked_names(path, file.schema_arrow.names)
-  with _columns.lines(path, newline="", blank=True) as lines:
-    rows = csv.reader(lines, delimiter=_delimiter(path, delimiter))
-    return _names(_first(rows), delimiter)
+  names = _text_rows.names(path, form)
+  return _checked_names(f"{path}, line 1", names)
 
 
 def read(
@@ -197,7 +203,7 @@ def read(
   words: Sequence[str] = (),
   numbers: Sequence[str] | None = None,
   optional: Sequence[str] = (),
-  delimiter: str | None = None,
+  form: text_forms.Form = text_forms.OPEN,
 ) -> Table:
   """Reads columns of tables with the same columns.
 
@@ -206,8 +212,7 @@ def read(
     words: columns that are kept as they are written.
     numbers: columns of numbers; all others if None.
     optional: those among them that may be absent, from all files.
-    delimiter: what stands between values; a comma if None, in a .tsv file a
-      tab.
+    form: how texts are written; what is None is found in their content.
 
   Returns:
     The rows of all files.
@@ -216,7 +221,7 @@ def read(
     ValueError: naming the line and column that is not as it should be.
     MissingData: if pyarrow is not installed, and there are Parquet files.
   """
-  first = header(paths[0], delimiter)
+  first = header(paths[0], form)
   names = set(first)
   if numbers is None:
     numbers = [name for name in first if name not in set(words)]
@@ -228,9 +233,9 @@ def read(
   values = {name: [] for name in numbers}
   file, line = [], []
   for index, path in enumerate(paths):
-    header_row = header(path, delimiter)
+    header_row = header(path, form)
     _check_columns(path, (*words, *numbers), header_row)
-    for lines, entries in _chunks(path, header_row, words, numbers, delimiter):
+    for lines, entries in _chunks(path, header_row, words, numbers, form):
       for name in words:
         word_entries[name] += entries[name]
       for name in numbers:
@@ -248,6 +253,29 @@ def read(
     np.concatenate(file),
     np.concatenate(line),
   )
+
+
+def texts(
+  path: Path,
+  item: str,
+  text: Sequence[str],
+  form: text_forms.Form = text_forms.OPEN,
+  between: str = " ",
+) -> dict[str, str]:
+  """Returns the texts of items by their names.
+
+  Args:
+    path: of the table.
+    item: column of the items.
+    text: columns with words.
+    form: how the table is written.
+    between: the columns of a text; lines of the table's own become spaces.
+  """
+  table = read(find(path), (item, *text), (), form=form)
+  columns = (
+    [word.replace("\n", " ") for word in table.words[name]] for name in text
+  )
+  return dict(zip(table.words[item], map(between.join, zip(*columns))))
 
 
 def constant(
@@ -277,35 +305,6 @@ def constant(
         )
     values.append(first)
   return values
-
-
-def _delimiter(path, delimiter):
-  """The character between the values of a text."""
-  if delimiter is None:
-    return "\t" if path.suffix == ".tsv" else ","
-  if len(delimiter) != 1 or delimiter in '"\r\n':
-    raise _validate.error("delimiter", delimiter, "one character, such as ';'")
-  return delimiter
-
-
-def _names(row, delimiter):
-  """The names in the first line of a text."""
-  names = [name.strip() for name in row]
-  _check_utf8(names)
-  if len(names) == 1 and delimiter is None:
-    for sign, said in ((";", "';'"), ("\t", "a tab"), ("|", "'|'")):
-      if sign in names[0]:
-        raise ValueError(
-          f"got {names[0][:60]!r}, expected names between commas, or the "
-          f"option delimiter = {said}."
-        )
-  return _check_names(names)
-
-
-def _check_utf8(words):
-  """Refuses entries of another encoding."""
-  if any("\ufffd" in word for word in words):
-    raise ValueError("got bytes that are no UTF-8, expected such a text.")
 
 
 def _check_names(names):
@@ -340,24 +339,31 @@ def _check_columns(path, wanted, names):
   )
 
 
-def _chunks(path, names, words, numbers, delimiter):
+def _chunks(path, names, words, numbers, form):
   """Yields line numbers, and the entries of each column as they are kept."""
   if isinstance(path, Frame):
     if len(path):
       yield _frame_chunk(path, words, numbers)
     return
   if path.suffix in _parquet_files.SUFFIXES:
-    yield from _parquet_files.chunks(path, words, numbers, _CHUNK)
+    yield from _parquet_files.chunks(path, words, numbers, _text_rows.CHUNK)
     return
   places = {name: place for place, name in enumerate(names)}
-  for lines, rows in _text_chunks(path, len(names), delimiter):
+  commas = text_forms.of_file(path, form).decimal == ","
+  for lines, rows in _text_rows.chunks(path, len(names), form):
     cells = list(zip(*rows))
     entries: dict[str, Any] = {
       name: [word.strip() for word in cells[places[name]]] for name in words
     }
-    _refuse_words(path, [(n, cells[places[n]]) for n in numbers])
+    values = {name: cells[places[name]] for name in numbers}
+    if commas:
+      values = {
+        name: text_forms.with_points(path, lines, entries, name)
+        for name, entries in values.items()
+      }
+    _refuse_words(path, list(values.items()))
     for name in numbers:
-      entries[name] = _floats(path, lines, cells[places[name]], name)
+      entries[name] = _floats(path, lines, values[name], name)
     yield lines, entries
 
 
@@ -385,9 +391,11 @@ def _refuse_words(path, entries):
   ]
   # Of one alone an entry is told, where the column is read.
   if len(names) > 1:
+    first = next(word for word in dict(entries)[names[0]] if word.strip())
+    hint = text_forms.hint(first).strip() or _no_channel(names)
     raise ValueError(
       f"{path}: got words in the columns {_some(names)}, expected numbers. "
-      f"{_no_channel(names)}"
+      f"{hint}"
     )
 
 
@@ -395,8 +403,9 @@ def _no_channel(names):
   """Says what to do about columns of words."""
   return (
     "A column of words is no channel: give the option ignore = "
-    f"{','.join(names[:_LISTED])!r}, or id or label; or make columns of 0 and "
-    "1 of its words first, as pandas.get_dummies does."
+    f"{','.join(names[:_LISTED])!r}, or an option that says what it holds "
+    "(id, label, series or known); or make columns of 0 and 1 of its words "
+    "first, as pandas.get_dummies does."
   )
 
 
@@ -406,45 +415,6 @@ def _some(names):
   if len(names) > _LISTED:
     listed += f" and {len(names) - _LISTED} more"
   return listed
-
-
-def _text_chunks(
-  path: pathlib.Path, width: int, delimiter: str | None
-) -> Iterator[tuple[list[int], list[list[str]]]]:
-  """Yields some rows at a time with their lines."""
-  numbers, rows, blank = [], [], []
-  with _columns.lines(path, newline="", blank=True) as lines:
-    reader = csv.reader(lines, delimiter=_delimiter(path, delimiter))
-    _first(reader)
-    for row in reader:
-      if _is_blank(row):
-        blank.append(lines.number)
-        continue
-      if width == 1:
-        # A row whose only value is missing, unless it is the end of the file.
-        numbers += blank
-        rows += [[""]] * len(blank)
-      blank = []
-      if len(row) != width:
-        raise ValueError(f"got {len(row)} of {width} entries.")
-      _check_utf8(row)
-      numbers.append(lines.number)
-      rows.append(row)
-      if len(rows) >= _CHUNK:
-        yield numbers, rows
-        numbers, rows = [], []
-  if rows:
-    yield numbers, rows
-
-
-def _first(reader):
-  """The first row that is not blank, of no entry if there is none."""
-  return next((row for row in reader if not _is_blank(row)), [])
-
-
-def _is_blank(row):
-  """True of a line with nothing in it; a quoted nothing is an entry."""
-  return not row or (len(row) == 1 and row[0].isspace())
 
 
 def _floats(path, lines, numbers, name):
@@ -467,7 +437,9 @@ def _floats(path, lines, numbers, name):
     try:
       values.append(_columns.number(word, name))
     except ValueError as error:
-      hint = "" if any(map(_is_number, numbers)) else f" {_no_channel([name])}"
+      hint = text_forms.hint(word)
+      if not hint and not any(map(_is_number, numbers)):
+        hint = f" {_no_channel([name])}"
       word = "row" if isinstance(path, Frame) else "line"
       where = f"{path}, {word} {lines[place]}"
       raise ValueError(f"{where}: {error}{hint}") from error

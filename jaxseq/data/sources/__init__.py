@@ -23,6 +23,7 @@ if TYPE_CHECKING:
   from jaxseq.data.sources import interactions as interactions
   from jaxseq.data.sources import letters as letters
   from jaxseq.data.sources import logs as logs
+  from jaxseq.data.sources import panels as panels
   from jaxseq.data.sources import paragraphs as paragraphs
   from jaxseq.data.sources import registry as registry
   from jaxseq.data.sources import series as series
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
   from jaxseq.data.sources.base import Source as Source
   from jaxseq.data.sources.events import EventSource as EventSource
   from jaxseq.data.sources.images import ImageSource as ImageSource
+  from jaxseq.data.sources.panels import PanelSource as PanelSource
   from jaxseq.data.sources.registry import KINDS as KINDS
   from jaxseq.data.sources.registry import derive as derive
   from jaxseq.data.sources.registry import from_json as from_json

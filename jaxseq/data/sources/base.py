@@ -18,6 +18,7 @@ from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import _fields
 from jaxseq.data import datasets
+from jaxseq.data.files import text_forms
 
 # Types of fields with bounds: a number of things, from 1 on; a number above 0.
 Count = Annotated[int, "count"]
@@ -61,7 +62,7 @@ class Source:
   # Forms of files, of which `read` reads the first unless told otherwise.
   forms: ClassVar[tuple[str, ...]] = ()
   # Fields that some kinds have.
-  channels = classes = targets = horizon = None
+  channels = classes = targets = horizon = series = None
 
   _: dataclasses.KW_ONLY
   reader: str | None = None
@@ -160,3 +161,29 @@ class Source:
       ValueError: naming the field that is not as it should be.
     """
     return _fields.make(cls, fields, "preparation")
+
+
+@dataclasses.dataclass(frozen=True)
+class TableSource(Source):
+  """A kind of data that tables have, with how these are written.
+
+  Attributes:
+    delimiter: between columns; if None a comma, or a tab in a .tsv file, or
+      what the first line has.
+    encoding: of texts, such as "cp1252"; found in each file if None.
+    decimal: sign before decimals, "." or ","; found in each file if None.
+    date_format: of dates, such as "%d.%m.%Y"; found in the file if None.
+  """
+
+  _: dataclasses.KW_ONLY
+  delimiter: str | None = None
+  encoding: str | None = None
+  decimal: str | None = None
+  date_format: str | None = None
+
+  @property
+  def form(self) -> text_forms.Form:
+    """Form of the tables."""
+    return text_forms.Form(
+      self.delimiter, self.encoding, self.decimal, self.date_format
+    )

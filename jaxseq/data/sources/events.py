@@ -31,6 +31,7 @@ from jaxseq.data import _time_stamps
 from jaxseq.data import datasets
 from jaxseq.data import padding
 from jaxseq.data.files import table_files
+from jaxseq.data.files import text_forms
 from jaxseq.data.sources import base
 
 # Combinations of the words of several columns.
@@ -38,7 +39,7 @@ _MOST = 4096
 
 
 @dataclasses.dataclass(frozen=True)
-class EventSource(base.Source):
+class EventSource(base.TableSource):
   """Streams of events, padded at their ends.
 
   `prepare` takes the marks of each stream, by name or number, and `times`: of
@@ -60,7 +61,6 @@ class EventSource(base.Source):
       mark has a word of each.
     sizes: how many words each of several columns has, the last of which changes
       fastest in `classes`.
-    delimiter: between columns; if None a comma, or a tab in a .tsv file.
     ties: what becomes of events at the same time.
     ends: whether streams were observed until the horizon, or each until its
       last event, of which then nothing but the events themselves is scored.
@@ -79,7 +79,6 @@ class EventSource(base.Source):
   time: str = "time"
   mark: str | None = None
   sizes: tuple[int, ...] | None = None
-  delimiter: str | None = None
   ties: _event_streams.Ties = "refuse"
   ends: Literal["horizon", "last"] = "horizon"
 
@@ -224,7 +223,7 @@ class EventSource(base.Source):
     if self.reader == "event_lists":
       streams = _event_lists.read(path, **columns).streams
     else:
-      others = ("delimiter", "start", "unit")
+      others = ("form", "start", "unit")
       columns |= {name: getattr(self, name) for name in others}
       streams = _event_streams.read(path, **columns)
     if streams.unit is not None and self.unit is None:
@@ -249,6 +248,9 @@ def load(
   stream: str | None = None,
   mark: str | None = None,
   delimiter: str | None = None,
+  encoding: str | None = None,
+  decimal: str | None = None,
+  date_format: str | None = None,
   start: str | float | None = None,
   unit: _event_streams.Unit | None = None,
   ties: _event_streams.Ties = "refuse",
@@ -270,6 +272,9 @@ def load(
       columns, with commas between them, each has a head of its own: given the
       past and the time they are independent.
     delimiter: between columns; if None a comma, or a tab in a .tsv file.
+    encoding: of texts, such as "cp1252"; found in each file if None.
+    decimal: sign before decimals, "." or ","; found in each file if None.
+    date_format: of dates, such as "%d.%m.%Y"; found in the file if None.
     start: time at which all streams begin to be observed. If None it is 0, or
       of dates the last whole unit before the first event of the file.
     unit: in which dates become numbers; if None the largest that the usual gap
@@ -302,21 +307,22 @@ def load(
     "time": time,
     "stream": stream,
     "mark": mark,
-    "delimiter": delimiter,
     "ties": ties,
   }
+  form = text_forms.fields(delimiter, encoding, decimal, date_format)
   streams = _event_streams.read(
     path,
     start=start,
     unit=unit,
     words=() if split is None else (split,),
+    form=text_forms.Form(**form),
     **options,
   )
   if unit is not None and streams.unit is None:
     where = streams.place(0, time)
     expected = f"None: times are numbers in {where}, and stay as they are"
     raise _validate.error("unit", unit, expected)
-  horizon = _observed(streams, horizon, time)
+  horizon = _event_streams.observed(streams, horizon, time)
   source = table_files.describe(path)
   times, marks = streams.times, streams.marks
   numbers, begin, until = np.arange(len(times)), None, None
@@ -328,6 +334,9 @@ def load(
     # Nobody has seen what comes after the end in the last pieces.
     until = np.minimum(horizon - begin, window).astype(np.float32)
     horizon = window
+  form["date_format"] = _time_stamps.date_format(
+    streams.table.words[time], str, date_format
+  )
   if split is not None:
     parts = _part_splits.by_words(
       streams.words[split], lambda number: streams.place(number, split)
@@ -356,6 +365,7 @@ def load(
     unit=streams.unit,
     sizes=sizes,
     reader="event_table",
+    **form,
     **options,
   )
   return _prepared(prepared, parts, times, marks, source, until)
@@ -413,7 +423,7 @@ def load_lists(
     )
   prepared = EventSource(
     classes=tuple(map(str, range(num_marks))),
-    horizon=_observed(streams, horizon, time),
+    horizon=_event_streams.observed(streams, horizon, time),
     length=max(map(len, streams.times)),
     stream=stream,
     time=time,
@@ -463,20 +473,6 @@ def _classes(trained, mark):
     raise _validate.error("mark", f"{mark}: {sizes} words", expected)
   joined = map(_event_streams.BETWEEN.join, itertools.product(*words))
   return tuple(joined), sizes
-
-
-def _observed(streams, horizon, time):
-  """Until when streams were observed: the last event of all if not given."""
-  last = max(float(times[-1]) for times in streams.times)
-  if horizon is None:
-    return last
-  if last > _validate.above_zero("horizon", horizon):
-    number = int(np.argmax([times[-1] for times in streams.times]))
-    raise ValueError(
-      f"{streams.place(number, time, -1)}: got an event {last:g} after the "
-      f"start, expected all before the horizon of {horizon:g}."
-    )
-  return horizon
 
 
 def _check_known(streams, parts, marks, classes, mark):

@@ -27,7 +27,7 @@ _FAR = 100
 
 
 @dataclasses.dataclass(frozen=True)
-class GraphSource(base.Source):
+class GraphSource(base.TableSource):
   """Events (source, destination) after those of the training, by their times.
 
   `prepare` takes rows (source, destination, *features), nodes by name or, where
@@ -44,7 +44,6 @@ class GraphSource(base.Source):
     destination: column of the node it goes to, which a file may lack.
     time: column of the times, dates or numbers.
     features: columns of numbers that an event has beside.
-    delimiter: between columns; if None a comma, or a tab in a .tsv file.
     first: time of the first event of the training, from which all are counted.
     last: time of the last one, before which none can be read.
   """
@@ -59,7 +58,6 @@ class GraphSource(base.Source):
   destination: str = "destination"
   time: str = "time"
   features: tuple[str, ...] | None = None
-  delimiter: str | None = None
   first: str | None = None
   last: str | None = None
 
@@ -94,7 +92,7 @@ class GraphSource(base.Source):
       list(dict.fromkeys((self.source, self.destination, self.time))),
       self.features or (),
       optional,
-      self.delimiter,
+      self.form,
     )
     table_files.check_named(table, self.source, "a node")
     for name in self.features or ():
@@ -106,6 +104,7 @@ class GraphSource(base.Source):
       table.words[self.time],
       lambda row: table.place(row, self.time),
       self._dates,
+      self.form,
     )
     if not self.features:
       return table, stamps, None

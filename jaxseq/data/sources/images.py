@@ -27,6 +27,7 @@ from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import _part_splits
 from jaxseq.data import _raw_arrays
+from jaxseq.data import _series_targets
 from jaxseq.data import datasets
 from jaxseq.data import packages
 from jaxseq.data import scale
@@ -112,9 +113,14 @@ class ImageSource(base.Source):
   def _read(self, path: Any) -> base.Examples:
     pictures = _find(path)
     pixels = _read(pictures.files, self.color, self.image_size or (None, None))
-    labels = pictures.labels
-    labeled = "" not in labels and set(labels) <= set(self.classes or ())
-    dataset = self.prepare(pixels, targets=list(labels) if labeled else None)
+    labels, files = pictures.labels, pictures.files
+    known = _series_targets.none(len(labels))
+    if any(labels):
+      known = _series_targets.of_known_classes(
+        labels, lambda row: str(files[row]), self.classes or (), "class"
+      )
+    labeled = known.kind != "none"
+    dataset = self.prepare(pixels, targets=known.values if labeled else None)
     return base.Examples(pictures.names, dataset, labeled)
 
 

@@ -27,6 +27,7 @@ from jaxseq.data import _time_stamps
 from jaxseq.data import datasets
 from jaxseq.data import padding
 from jaxseq.data.files import table_files
+from jaxseq.data.files import text_forms
 from jaxseq.data.sources import base
 
 Split = Literal["leave_one_out", "time"]
@@ -54,7 +55,7 @@ class Options(TypedDict, total=False):
 
 
 @dataclasses.dataclass(frozen=True)
-class InteractionSource(base.Source):
+class InteractionSource(base.TableSource):
   """Histories of users, whose items are tokens from 1 on, padded with 0.
 
   `prepare` takes of each user the items in the order of time, by name or by
@@ -65,7 +66,6 @@ class InteractionSource(base.Source):
     user: column of a table that names the user of a row.
     item: column of the items.
     time: column of the times, dates or numbers.
-    delimiter: between columns; if None a comma, or a tab in a .tsv file.
     gap: the time, of dates in seconds, that the gaps between items are counted
       in; without it a network does not see them. See `gaps`.
     dates: whether times are dates; None if that is unknown.
@@ -83,7 +83,6 @@ class InteractionSource(base.Source):
   user: str = "user"
   item: str = "item"
   time: str = "time"
-  delimiter: str | None = None
   gap: base.Positive | None = None
   dates: bool | None = None
   step: base.Positive | None = None
@@ -158,6 +157,9 @@ def load(
   item: str = "item",
   time: str = "time",
   delimiter: str | None = None,
+  encoding: str | None = None,
+  decimal: str | None = None,
+  date_format: str | None = None,
   texts: table_files.Path | None = None,
   text: tuple[str, ...] = ("text",),
   **options: Unpack[Options],
@@ -169,7 +171,10 @@ def load(
     user: see `InteractionSource`, as the columns `item` and `time`.
     item: likewise.
     time: likewise.
-    delimiter: likewise.
+    delimiter: between columns; if None a comma, or a tab in a .tsv file.
+    encoding: of texts, such as "cp1252"; found in each file if None.
+    decimal: sign before decimals, "." or ","; found in each file if None.
+    date_format: of dates, such as "%d.%m.%Y"; found in the file if None.
     texts: a table with a row for each item, named in the column of items, for
       networks that read what items are called; None for none.
     text: its columns with words, which are put together.
@@ -188,7 +193,7 @@ def load(
     user=user,
     item=item,
     time=time,
-    delimiter=delimiter,
+    **text_forms.fields(delimiter, encoding, decimal, date_format),
     gap=options.get("gap"),
     # Columns of RecBole's files have their types behind a colon.
     keys=tuple(name.split(":")[0] for name in text) if texts else None,
@@ -196,38 +201,19 @@ def load(
   table, _, rows, stamps = _rows(path, source)
   step = _time_stamps.usual_gap([stamps[one] for one in rows]) or None
   dates = stamps.dtype.kind == "M"
-  source = dataclasses.replace(source, dates=dates, step=step)
+  source = dataclasses.replace(
+    source,
+    dates=dates,
+    step=step,
+    date_format=_time_stamps.date_format(table.words[time], str, date_format),
+  )
   words = None
   if texts is not None:
-    words = read_texts(texts, item, text, delimiter, "\n")
+    words = table_files.texts(texts, item, text, source.form, "\n")
   where = table_files.describe(path)
   return of_rows(
     rows, table.words[item], stamps, source, where, texts=words, **options
   )
-
-
-def read_texts(
-  path: table_files.Path,
-  item: str,
-  text: Sequence[str],
-  delimiter: str | None = None,
-  between: str = " ",
-) -> dict[str, str]:
-  """Returns the texts of items by their names, see `load`.
-
-  Args:
-    path: of the table.
-    item: column of the items.
-    text: columns with words.
-    delimiter: between columns; if None a comma, or a tab in a .tsv file.
-    between: the columns of a text; lines of the table's own become spaces.
-  """
-  files = table_files.find(path)
-  table = table_files.read(files, (item, *text), (), delimiter=delimiter)
-  columns = (
-    [word.replace("\n", " ") for word in table.words[name]] for name in text
-  )
-  return dict(zip(table.words[item], map(between.join, zip(*columns))))
 
 
 def of_rows(
@@ -485,13 +471,13 @@ def _rows(path, source):
     table_files.find(path),
     words=list(dict.fromkeys(columns)),
     numbers=(),
-    delimiter=source.delimiter,
+    form=source.form,
   )
   for name, what in ((source.user, "a user"), (source.item, "an item")):
     table_files.check_named(table, name, what)
   words = table.words[source.time]
   stamps = _time_stamps.parse(
-    words, lambda row: table.place(row, source.time), source.dates
+    words, lambda row: table.place(row, source.time), source.dates, source.form
   )
   ids, rows = _row_groups.group(table.words[source.user], stamps)
   where = table_files.describe(path)

@@ -60,6 +60,11 @@ class LogSource(base.Source):
   time: str | None = None
   transitions: bool = False
 
+  @property
+  def vocab_size(self) -> int:
+    """Number of symbols: 0, the activities, and the end."""
+    return len(self.activities) + 2
+
   def log(
     self, path: str | os.PathLike, digest: str | None = None
   ) -> tuple[list[str], list[list[str]], str]:

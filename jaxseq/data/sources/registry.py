@@ -19,6 +19,7 @@ KINDS = _registry.Registry(
     "interactions": "jaxseq.data.sources.interactions:InteractionSource",
     "letters": "jaxseq.data.sources.letters:LetterSource",
     "log": "jaxseq.data.sources.logs:LogSource",
+    "panel": "jaxseq.data.sources.panels:PanelSource",
     "paragraphs": "jaxseq.data.sources.paragraphs:ParagraphSource",
     "series": "jaxseq.data.sources.series:SeriesSource",
     "text": "jaxseq.data.sources.text:TextSource",

@@ -1,5 +1,6 @@
 """Windows of one long series: an input, and what comes next, to forecast."""
 
+from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
 from typing import Any
@@ -22,11 +23,12 @@ from jaxseq.data import scale
 from jaxseq.data import series_frames
 from jaxseq.data import table_layouts
 from jaxseq.data.files import table_files
+from jaxseq.data.files import text_forms
 from jaxseq.data.sources import base
 
 Steps = Literal["refuse", "insert", "ignore"]
 # A number of the row is a time, too.
-_ROLES = {**table_layouts.TIMES, "id": "time", "index": "time"}
+ROLES = {**table_layouts.TIMES, "id": "time", "index": "time"}
 
 
 class Series(NamedTuple):
@@ -36,15 +38,20 @@ class Series(NamedTuple):
     values: (time, channels) float64, NaN where a value is missing.
     names: name of each channel.
     times: (time,) float64 or datetime64, increasing; None if there are none.
+    calendar: of the times, where they are not all one step apart and follow
+      one; None elsewhere.
+    date_format: of a table's dates, see `text_forms.Form`.
   """
 
   values: np.ndarray
   names: tuple[str, ...]
   times: np.ndarray | None
+  calendar: _calendars.Calendar | None = None
+  date_format: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
-class WindowSource(base.Source):
+class WindowSource(base.TableSource):
   """One long series; a forecast goes on from the end of what is prepared.
 
   `prepare` takes one series (time, channels), or several, of as many times as
@@ -62,12 +69,11 @@ class WindowSource(base.Source):
     step: the usual time from one row to the next, in seconds if the times are
       dates, which another series has to have, too.
     time: column of a table's times.
-    delimiter: between columns; if None a comma, or a tab in a .tsv file.
     steps: what becomes of rows that are not one step apart, see
       `read`.
     dates: whether times are dates; None if that is unknown.
-    calendar: that the rows follow where `steps` is "ignore"; None if that is
-      unknown.
+    calendar: that the rows follow where they are not all one step apart; None
+      of equal steps, or if that is unknown.
   """
 
   kind: ClassVar[str] = "forecast"
@@ -83,7 +89,6 @@ class WindowSource(base.Source):
   horizon: base.Count = 1
   step: base.Positive | None = None
   time: str | None = None
-  delimiter: str | None = None
   steps: Steps = "refuse"
   dates: bool | None = None
   calendar: _calendars.Calendar | None = None
@@ -122,6 +127,7 @@ class WindowSource(base.Source):
         self.fill,
         name,
         self.channels,
+        missing_values.OF_FORECASTS,
       )
       windows.append(part.inputs[0, -self.length :])
     inputs = np.stack(windows)
@@ -136,7 +142,8 @@ class WindowSource(base.Source):
     """
     if self.step is not None and len(times) > 1:
       # Working days, or months, are not all equally long.
-      loose = 0.25 if self.steps == "ignore" else _time_stamps.TOLERANCE
+      uneven = self.steps == "ignore" or self.calendar is not None
+      loose = 0.25 if uneven else _time_stamps.TOLERANCE
       _time_stamps.check_step(name, times, self.step, usual=True, within=loose)
 
   def _read(self, path: Any) -> base.Examples:
@@ -144,9 +151,10 @@ class WindowSource(base.Source):
       path,
       self.time,
       self.channels or (),
-      delimiter=self.delimiter,
+      form=self.form,
       steps=self.steps,
       dates=self.dates,
+      calendar=self.calendar or "steps",
     )
     name = table_files.describe(path)
     least = max(self.length, 2)
@@ -159,27 +167,47 @@ class WindowSource(base.Source):
     if series.times is None:
       return base.Examples((str(len(series.values) - 1),), dataset)
     self.check_step(f"{name}: column {self.time!r}", series.times)
-    calendar = self.calendar if self.steps == "ignore" else "steps"
-    times = _calendars.following(series.times, self.horizon, calendar)
-    if times is None:
+    ahead = self.ahead(name, [series.times])
+    return base.Examples((str(series.times[-1]),), dataset, times=ahead)
+
+  def ahead(self, name: str, series: Sequence[np.ndarray]) -> np.ndarray | None:
+    """Returns the times (n, horizon) after series; None if one is unknown.
+
+    Args:
+      name: of the file, for a warning where a calendar is unknown.
+      series: times (time_i,) of each, at least two.
+    """
+    calendar = self.calendar
+    if self.steps != "ignore":
+      calendar = calendar or "steps"
+    found = []
+    for times in series:
+      later = _calendars.following(times, self.horizon, calendar)
+      found += [] if later is None else [later]
+    if len(found) < len(series):
       logging.warning(
         "%s: the times follow no calendar that is known (equal steps, all"
         " weekdays, days or ends of months), so that predictions have no column"
         " of times; join them with others by the number of their step.",
         name,
       )
-    return base.Examples(
-      (str(series.times[-1]),),
-      dataset,
-      times=None if times is None else times[None],
-    )
+      return None
+    return np.stack(found)
 
   def standardize(self, values: np.ndarray) -> np.ndarray:
     """Subtracts the mean and divides by the deviation; float32."""
     return scale.apply(values, self.mean, self.deviation)
 
-  def restore(self, values: np.ndarray) -> np.ndarray:
-    """Returns standardized values (..., channels) in the file's units."""
+  def restore(
+    self, values: np.ndarray, dataset: datasets.ArrayDataset | None = None
+  ) -> np.ndarray:
+    """Returns standardized values (..., channels) in the file's units.
+
+    Args:
+      values: of the examples.
+      dataset: the examples, where each has a scale of its own.
+    """
+    del dataset
     return scale.undo(values, self.mean, self.deviation)
 
 
@@ -188,9 +216,10 @@ def read(
   time: str | None = None,
   channels: Sequence[str] = (),
   ignore: Sequence[str] = (),
-  delimiter: str | None = None,
+  form: text_forms.Form = text_forms.OPEN,
   steps: Steps = "refuse",
   dates: bool | None = None,
+  calendar: _calendars.Calendar | None = None,
 ) -> Series:
   """Reads a series.
 
@@ -201,10 +230,13 @@ def read(
       if there is none, and the rows are in order.
     channels: columns of values; all others if empty.
     ignore: columns that are left out.
-    delimiter: between columns; if None a comma, or a tab in a .tsv file.
+    form: how texts are written.
     steps: what becomes of times that are not one step apart: "refuse", "insert"
-      rows of missing values where whole steps are missing, or "ignore".
+      rows of missing values where whole steps are missing, or "ignore". Those
+      of a calendar, such as working days or months, are not refused.
     dates: whether times have to be dates, or numbers; either if None.
+    calendar: that times have to follow which are not one step apart; any that
+      is clear if None.
 
   Returns:
     The series.
@@ -217,22 +249,25 @@ def read(
   files = table_files.find(path)
   others = {time, *ignore}
   if not channels:
-    names = table_files.header(files[0], delimiter)
+    names = table_files.header(files[0], form)
     channels = tuple(name for name in names if name not in others)
-    table_layouts.check_roles(files[0], channels, _ROLES)
+    table_layouts.check_roles(files[0], channels, ROLES)
   if not channels:
     raise ValueError(f"{files[0]}: got no column of values, expected some.")
   table = table_files.read(
     files,
     words=() if time is None else (time,),
     numbers=channels,
-    delimiter=delimiter,
+    form=form,
   )
   values = np.stack([table.numbers[name] for name in channels], axis=1)
   if time is None:
     return Series(values, tuple(channels), None)
   times = _time_stamps.parse(
-    table.words[time], lambda row: table.place(row, time), dates
+    table.words[time], lambda row: table.place(row, time), dates, form
+  )
+  date_format = _time_stamps.date_format(
+    table.words[time], str, form.date_format
   )
   order = np.argsort(times, kind="stable")
   values, times = values[order], times[order]
@@ -241,16 +276,44 @@ def read(
     row = int(order[1:][np.argmax(twice)])
     raise ValueError(
       f"{table.place(row, time)}: got {times[1:][np.argmax(twice)]} twice, "
-      "expected one row for each time. Several series in one table are one "
-      f"column each.{_time_stamps.repeated(table.words[time][row])}"
+      "expected one row for each time. Of several series in one table, name "
+      "their column in the option series."
+      f"{_time_stamps.repeated(table.words[time][row])}"
     )
-  if steps == "ignore" or _time_stamps.is_regular(times):
-    return Series(values, tuple(channels), times)
 
   def place(number):
     return table.place(int(order[number]), time)
 
-  return Series(*_on_steps(values, times, steps, place, channels))
+  found = Series(values, tuple(channels), times)
+  found = spaced(found, steps, calendar, place)
+  return found._replace(date_format=date_format)
+
+
+def spaced(
+  series: Series,
+  steps: Steps,
+  calendar: _calendars.Calendar | None,
+  place: Callable[[int], str],
+) -> Series:
+  """Returns a series whose rows follow each other as they should.
+
+  Args:
+    series: with increasing times.
+    steps: see `read`.
+    calendar: see `read`.
+    place: of a row, for messages.
+
+  Raises:
+    ValueError: naming the row that does not follow the one before.
+  """
+  times = series.times
+  if steps == "ignore" or _time_stamps.is_regular(times):
+    return series
+  if steps == "refuse":
+    found = calendar or _calendars.find(times)
+    if found != "irregular" and _calendars.follows(times, found):
+      return series._replace(calendar=found)
+  return Series(*_on_steps(series.values, times, steps, place, series.names))
 
 
 def _on_steps(values, times, steps, place, channels):

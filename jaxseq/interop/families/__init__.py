@@ -16,6 +16,8 @@ and may have
 
     OLD_NAMES: Mapping[str, str]  # From names in old files to those of today.
     IGNORED: re.Pattern  # Names of tensors that are no parameters.
+    # And of those of them that follow from config.json, which are saved, too.
+    DERIVED: re.Pattern
     # Where modules of the library have other names than their tensors: pairs
     # of a pattern of these and its replacement. Adapters have the modules'.
     MODULES: tuple[tuple[str, str], ...]

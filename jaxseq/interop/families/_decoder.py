@@ -201,6 +201,7 @@ class Decoder:
   LAYERS: str = "model.layers"
   OLD_NAMES: Mapping[str, str] = dataclasses.field(default_factory=dict)
   IGNORED: re.Pattern[str] | None = None
+  DERIVED: re.Pattern[str] | None = None
   MODULES: tuple[tuple[str, str], ...] = ()
   norm: str = "model.norm.weight"
   norm_place: Callable[[str], _placement.Place] = _placement.same
@@ -219,6 +220,7 @@ class Decoder:
     entries = self.prepare(entries)
     if self.activation is not None:
       entries.choice(self.activation, ("silu", "swish"), "silu")
+    entries.choice("sliding_window", (None,), None)
     epsilon = entries.epsilon(*self.epsilon)
     options = {
       "d_model": entries.count("hidden_size", self.width),
@@ -300,6 +302,7 @@ def attends(
   kv_heads: int | None = None,
   *,
   rotary: float | None = None,
+  base: float = 10000.0,
   bias: str | None = None,
   **options: Any,
 ) -> dict[str, Any]:
@@ -311,6 +314,7 @@ def attends(
     kv_heads: of keys and values; as many as `heads` if None.
     rotary: the part of a head that positions turn by default; None for no
       positions.
+    base: of rotary positions by default.
     bias: name of the entry whether projections have biases.
     **options: others of the mixer.
   """
@@ -330,7 +334,7 @@ def attends(
   }
   if rotary is not None:
     result["positions"] = "rotary"
-    base, fraction = entries.rotary(rotary)
+    base, fraction = entries.rotary(rotary, base)
     result |= {"rotary_base": base, "rotary_fraction": fraction}
   if bias is not None:
     said = entries.flag(bias, False)

@@ -206,7 +206,10 @@ def _layer(layer):
 FAMILY = _decoder.Decoder(
   _options,
   _layer,
-  MODULES=((r"\.self_attn\.(f_[ab]_proj)$", r".self_attn.forget_gate.\1"),),
+  MODULES=(
+    (r"\.self_attn\.(f_[ab]_proj)$", r".self_attn.forget_gate.\1"),
+    (r"\.block_sparse_moe\.(?!experts)", ".mlp."),
+  ),
   epsilon=("rms_norm_eps", 1e-5),
   width=2304,
   # The library never ties the head, whatever `tie_word_embeddings` says.

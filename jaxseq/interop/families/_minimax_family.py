@@ -27,11 +27,10 @@ _EPSILON = 1e-6
 
 def _options(entries, epsilon):
   del epsilon
-  entries.choice("sliding_window", (None,), None)
   kinds = _kinds(entries)
   attends = {}
   if "attention" in kinds:
-    attends = _decoder.attends(entries, 32, 8, rotary=1.0)
+    attends = _decoder.attends(entries, 32, 8, rotary=1.0, base=1e6)
   return {
     "mixer": "linear_attention",
     "prenorm": False,
@@ -152,10 +151,13 @@ class _MiniMax(_decoder.Decoder):
     return super().places(config, entries) | first
 
 
+# What follows from config.json is there once more.
+_DERIVED = re.compile(r".*\.self_attn\.(slope_rate|(query|key|diagonal)_decay)")
+
 FAMILY = _MiniMax(
   _options,
   _layer,
-  # What follows from config.json is there once more.
-  IGNORED=re.compile(r".*\.self_attn\.(slope_rate|(query|key|diagonal)_decay)"),
+  IGNORED=_DERIVED,
+  DERIVED=_DERIVED,
   epsilon=("rms_norm_eps", 1e-5),
 )

@@ -70,7 +70,8 @@ def _delta_options(entries, width):
 
 def _positions(entries):
   """Options of rotary positions; a base of null stands for none."""
-  said = entries.contents.get("rope_parameters") or {}
+  read = entries.contents.get
+  said = read("rope_scaling") or read("rope_parameters") or {}
   if not isinstance(said, dict):
     raise entries.error("rope_parameters", said, "an object")
   for place in (said, entries.contents):

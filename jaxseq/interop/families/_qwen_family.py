@@ -181,16 +181,15 @@ def _packed(config, theirs):
 
 def _with_defaults(entries):
   """The entries of Qwen3.5, with its own numbers where nothing is said."""
-  return entries.replaced(**_DEFAULTS | dict(entries.contents))
+  return entries.with_defaults(**_DEFAULTS)
 
 
 def _text(entries):
   """The entries of the model of text beside what reads images."""
-  text = entries.get("text_config", dict)
   tie = entries.contents.get("tie_word_embeddings")
+  entries = entries.opened("text_config")
   if tie is not None:
-    text = {**text, "tie_word_embeddings": tie}
-  entries = entries.replaced(**text)
+    entries = entries.replaced(tie_word_embeddings=tie)
   entries.check(WITH_IMAGES.EMBEDDING, WITH_IMAGES.LAYERS)
   return _with_defaults(entries)
 

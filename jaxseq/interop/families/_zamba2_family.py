@@ -43,6 +43,7 @@ _ADAPTERS = {
 
 
 def _options(entries, epsilon):
+  entries.choice("use_long_context", (False,), False)
   kinds = entries.kinds(_NAME, _KINDS)
   d_model = entries.size("hidden_size", 2560)
   options = {

@@ -13,5 +13,6 @@ if TYPE_CHECKING:
   from jaxseq.rl.agents import pqn as pqn
   from jaxseq.rl.agents import r2d2 as r2d2
   from jaxseq.rl.agents import sac as sac
+  from jaxseq.rl.agents import value_losses as value_losses
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

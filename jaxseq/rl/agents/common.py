@@ -19,11 +19,13 @@ import optax
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import actions
+from jaxseq.rl import mixtures
 from jaxseq.rl import networks
 from jaxseq.rl import normalization
 from jaxseq.rl import q_networks
 from jaxseq.rl import return_scale
 from jaxseq.rl import rollout
+from jaxseq.rl import wrappers
 from jaxseq.training import optimizers
 from jaxseq.training import recipes
 
@@ -45,6 +47,9 @@ class Config:
     normalize_observation: whether the network sees the numbers of observations
       less their mean, in standard deviations; see `normalization`. A replay
       keeps them as they are.
+    drop_observation: probability that an observation is hidden from the network
+      in training, see `wrappers.Dropped`; an evaluation shows all of them.
+      Statistics of observations take hidden numbers for 0.
     shows_action: whether the network sees the previous action beside each
       observation. An environment that tells it by itself still does.
     num_envs: environments played side by side; games, if several agents play.
@@ -85,6 +90,7 @@ class Config:
   env_params: tuple[tuple[str, Any], ...] = ()
   network: networks.Config = networks.Config()
   normalize_observation: bool = False
+  drop_observation: float = 0.0
   shows_action: bool = True
   num_envs: int = 64
   total_steps: int = 15_000_000
@@ -109,7 +115,7 @@ class Config:
       self,
       positive=("num_envs", "total_steps"),
       above_zero=(*rates, "max_grad_norm", "adam_epsilon", "reward_scale"),
-      shares=("gamma",),
+      shares=("gamma", "drop_observation"),
     )
     _validate.literals(self)
     factor, stack = self.ssm_learning_rate_factor, self.network.stack
@@ -147,7 +153,7 @@ class Config:
 
   @property
   def agents(self) -> rollout.Agents:
-    """How a game of several agents is seen, see `rollout.environment`."""
+    """The view of games of several agents, see `rollout.environment`."""
     return "refused"
 
   @property
@@ -241,8 +247,23 @@ def player(
   return rollout.Player(env, env_params, network)
 
 
+def training_player(config: Config, player: rollout.Player) -> rollout.Player:
+  """Returns the player of training, of that of evaluation and policy files.
+
+  All agents learn from what it plays: `on_policy` and `off_policy` ask for it.
+  Its spaces are those of the other one, so that it has the same network.
+  """
+  chance = config.drop_observation
+  if not chance:
+    return player
+  env = mixtures.wrap(player.env, lambda env: wrappers.Dropped(env, chance))
+  return player._replace(env=env)
+
+
 def q_network(config: Any, spec: actions.Spec) -> q_networks.QNetwork:
   """Returns a Q-network to play the environment of a configuration.
+
+  The configuration has the fields of `value_losses.Options`, and `dueling`.
 
   Raises:
     ValueError: if the action is not one choice.
@@ -251,7 +272,9 @@ def q_network(config: Any, spec: actions.Spec) -> q_networks.QNetwork:
     why = f"not {spec.kind} ones: a Q-network has one value for each"
     expected = f"an environment with Discrete actions, {why}"
     raise _validate.error("env_id", config.env_id, expected)
-  return q_networks.QNetwork(config.network, spec, config.dueling)
+  return q_networks.QNetwork(
+    config.network, spec, config.dueling, config.support
+  )
 
 
 def start(

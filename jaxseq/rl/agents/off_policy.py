@@ -7,8 +7,12 @@ follows, as `r2d2` and `sac` do.
 """
 
 from collections.abc import Callable
+from collections.abc import Mapping
 import dataclasses
+import types
 from typing import Any
+from typing import ClassVar
+from typing import Literal
 from typing import NamedTuple
 
 import jax
@@ -19,6 +23,7 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import _last_observation
 from jaxseq.rl import mixtures
+from jaxseq.rl import networks
 from jaxseq.rl import normalization
 from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
@@ -31,10 +36,20 @@ from jaxseq.training import optimizers
 
 Array = jax.Array
 
+# Half as wide as without a replay, where a step is learned from less often.
+_NETWORK = dataclasses.replace(
+  networks.GENERAL,
+  stack=dataclasses.replace(networks.GENERAL.stack, d_model=64),
+  head_widths=(64,),
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Config(common.Config):
   """The configuration that all agents with a replay have in common.
+
+  The defaults learn from rewards of any size on a laptop; comparisons have
+  those of `published` unless they say otherwise.
 
   Where a time limit is bootstrapped, seeing the last observation of an episode
   counts as a step.
@@ -49,12 +64,31 @@ class Config(common.Config):
     batch_size: sequences in a minibatch.
   """
 
-  sequence_length: int = 80
-  burn_in: int = 40
+  published: ClassVar[Mapping[str, Any]] = types.MappingProxyType(
+    {
+      "network": networks.Config(),
+      "num_envs": 64,
+      "total_steps": 15_000_000,
+      "reward_normalization": "none",
+      "sequence_length": 80,
+      "burn_in": 40,
+      "learning_starts": 512,
+      "num_minibatches": 4,
+      "batch_size": 64,
+    }
+  )
+
+  network: networks.Config = _NETWORK
+  num_envs: int = 16
+  total_steps: int = 200_000
+  learning_rate: float = 1e-3
+  reward_normalization: Literal["none", "returns"] = "returns"
+  sequence_length: int = 40
+  burn_in: int = 8
   replay_sequences: int = 4096
-  learning_starts: int = 512
-  num_minibatches: int = 4
-  batch_size: int = 64
+  learning_starts: int = 64
+  num_minibatches: int = 16
+  batch_size: int = 32
 
   def __post_init__(self):
     super().__post_init__()
@@ -141,6 +175,7 @@ def optimizer(config: Config) -> optax.GradientTransformation:
 
 def learner(config: Config, player: rollout.Player) -> rollout.Player:
   """Returns the player that learns: it sees where an episode was cut off."""
+  player = common.training_player(config, player)
   if not common.bootstraps(config, player):
     return player
   env = mixtures.wrap(player.env, _last_observation.LastObservation)

@@ -92,7 +92,7 @@ class Config(common.Config):
 
   @property
   def agents(self) -> rollout.Agents:
-    """How a game of several agents is seen: by each on its own."""
+    """The view of games of several agents: each sees its own part."""
     return "apart"
 
   @property
@@ -178,6 +178,7 @@ def init(
       the network: under one learning rate and one gradient norm. The others
       stay as they are.
   """
+  player = common.training_player(config, player)
   world, variables, key_run = common.start(config, player, key, beside)
   opt_state = _optimizer(config).init(variables)
   num_agents = getattr(player.env, "num_agents", 1)
@@ -210,6 +211,7 @@ def update(
     UserError: (a ValueError) the devices of a mesh do not divide the number
       of the environments of a minibatch.
   """
+  player = common.training_player(config, player)
   runner = runner._replace(world=device_mesh.spread_evenly(runner.world))
   key, key_rollout, key_learn = jax.random.split(runner.key, 3)
   world, batch, returns, scaled = _play(config, player, runner, key_rollout)
@@ -331,10 +333,10 @@ def replay(
     variables: of the network.
     batch: of whole environments.
     read: from the policy, its values and the actions taken, all with the axes
-      (num_envs, time), to numbers of each step.
+      (num_envs, time), to a tree of arrays with these axes first.
 
   Returns:
-    What `read` returns, (num_envs, time).
+    What `read` returns, axes (num_envs, time, ...).
   """
 
   def run(memory, segment):
@@ -357,7 +359,7 @@ def replay(
     return jnp.moveaxis(x.reshape(len(x), -1, length, *x.shape[2:]), 1, 0)
 
   def join(x):
-    return jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1)
+    return jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, *x.shape[3:])
 
   segments = jax.tree.map(cut, sequence)
   _, outputs = jax.lax.scan(jax.checkpoint(step), memory, segments)

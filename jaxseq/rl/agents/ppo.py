@@ -15,8 +15,12 @@ addition: an episode that is cut off by a time limit is bootstrapped from the
 value of its last observation. PPO is from Schulman et al., arXiv:1707.06347.
 """
 
+from collections.abc import Mapping
 import dataclasses
+import types
+from typing import Any
 from typing import ClassVar
+from typing import Literal
 
 import jax
 
@@ -34,6 +38,12 @@ RunnerState = on_policy.RunnerState
 @dataclasses.dataclass(frozen=True)
 class Config(on_policy.Config):
   """Everything that a training run depends on, except its key.
+
+  The defaults learn from rewards of any size, with or without need of a
+  memory, on a laptop: see docs/results/in_context_rl.md. `published` has those
+  of Lu et al.:
+
+      ppo.Config(**{**ppo.Config.published, "env_id": "CountRecallEasy"})
 
   Attributes, beside those of `on_policy.Config`:
     clip: range of the probability ratio, and of the value if `clip_value`.
@@ -53,12 +63,39 @@ class Config(on_policy.Config):
     "entropy_coef",
   )
 
+  published: ClassVar[Mapping[str, Any]] = types.MappingProxyType(
+    {
+      "network": networks.Config(),
+      "num_envs": 64,
+      "total_steps": 15_000_000,
+      "learning_rate": 5e-5,
+      "learning_rate_schedule": "constant",
+      "reward_normalization": "none",
+      "rollout_length": 1024,
+      "num_epochs": 30,
+      "num_minibatches": 8,
+      "gae_lambda": 1.0,
+      "entropy_coef": 0.0,
+      "critic": "shared",
+    }
+  )
+
+  network: networks.Config = networks.GENERAL
+  num_envs: int = 16
+  total_steps: int = 1_000_000
+  learning_rate: float = 2e-3
+  learning_rate_schedule: Literal["constant", "linear"] = "linear"
+  reward_normalization: Literal["none", "returns"] = "returns"
+  rollout_length: int = 128
+  num_epochs: int = 4
+  num_minibatches: int = 4
+  gae_lambda: float = 0.95
   clip: float = 0.2
   clip_value: bool = True
   normalize_advantage: bool = True
   value_coef: float = 1.0
-  entropy_coef: float = 0.0
-  critic: networks.Critic = "shared"
+  entropy_coef: float = 0.01
+  critic: networks.Critic = "separate"
 
   def __post_init__(self):
     super().__post_init__()
@@ -70,7 +107,7 @@ class Config(on_policy.Config):
 
   @property
   def agents(self) -> rollout.Agents:
-    """How a game of several agents is seen: with its state for the critic."""
+    """The view of games of several agents; a central critic sees the state."""
     return "central" if self.critic == "central" else super().agents
 
 

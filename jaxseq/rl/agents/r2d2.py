@@ -13,6 +13,9 @@ actors with an epsilon each: epsilon falls along a line instead.
 from collections.abc import Mapping
 import dataclasses
 import functools
+import types
+from typing import Any
+from typing import ClassVar
 from typing import Literal
 from typing import NamedTuple
 
@@ -30,18 +33,20 @@ from jaxseq.rl.agents import _r2d2_loss
 from jaxseq.rl.agents import _sequence_rollout
 from jaxseq.rl.agents import common
 from jaxseq.rl.agents import off_policy
+from jaxseq.rl.agents import value_losses
 from jaxseq.rl.replay import sequences
 
 Array = jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(off_policy.Config, common.Exploration):
+class Config(off_policy.Config, common.Exploration, value_losses.Options):
   """Everything that a training run depends on, except its key.
 
   The environment must have a `Discrete` action space.
 
-  Attributes, beside those of `off_policy.Config` and `common.Exploration`:
+  Attributes, beside those of `off_policy.Config`, `common.Exploration` and
+  `value_losses.Options`:
     dueling: whether values and advantages have a head each.
     targets: "n_step", or "lambda" for Peng's Q(lambda).
     num_steps: n of the n-step targets.
@@ -52,26 +57,40 @@ class Config(off_policy.Config, common.Exploration):
     importance_exponent: how much of that bias the loss takes back.
     priority_max_share: weight of a sequence's greatest error against the mean.
     rescale_values: whether the network's values are on the scale of
-      `losses.td.rescale`, which fits rewards of any size.
+      `losses.td.rescale`, which fits rewards of any size; `value_range` is then
+      on that scale, too.
   """
 
+  published: ClassVar[Mapping[str, Any]] = types.MappingProxyType(
+    {
+      **off_policy.Config.published,
+      "learning_rate": 1e-4,
+      "max_grad_norm": 40.0,
+      "adam_epsilon": 1e-3,
+      "gamma": 0.997,
+      "target_period": 400,
+      "rescale_values": True,
+    }
+  )
+
   dueling: bool = True
-  learning_rate: float = 1e-4
-  max_grad_norm: float = 40.0
-  adam_epsilon: float = 1e-3
-  gamma: float = 0.997
+  max_grad_norm: float = 10.0
   targets: Literal["n_step", "lambda"] = "n_step"
   num_steps: int = 5
   q_lambda: float = 0.8
-  target_period: int = 400
+  target_period: int = 200
   priority_exponent: float = 0.9
   importance_exponent: float = 0.6
   priority_max_share: float = 0.9
-  rescale_values: bool = True
+  rescale_values: bool = False
 
   def __post_init__(self):
     off_policy.Config.__post_init__(self)
     common.Exploration.__post_init__(self)
+    value_losses.Options.__post_init__(self)
+    if self.value_loss == "c51" and self.targets == "lambda":
+      expected = "'squared' or 'hl_gauss' with targets='lambda'"
+      raise _validate.error("value_loss", self.value_loss, expected)
     _validate.fields(
       self,
       positive=("num_steps", "target_period"),
@@ -171,8 +190,9 @@ def update(
     are means over the `episodes` episodes that ended, NaN if there were none;
     `loss`, `td_error` (mean size), `q_value` (of what was done, on the
     network's scale) and `grad_norm` (before clipping) are means over
-    minibatches, NaN before the first optimizer step; `epsilon` is that of this
-    update; `env_steps` counts all steps so far.
+    minibatches, NaN before the first optimizer step, and so is `value_clipped`
+    of `value_losses.Options`; `epsilon` is that of this update; `env_steps`
+    counts all steps so far.
   """
   config = common.override(config, overrides)
   key, key_play, key_learn = jax.random.split(runner.key, 3)

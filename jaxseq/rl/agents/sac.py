@@ -12,6 +12,8 @@ from collections.abc import Mapping
 import dataclasses
 import functools
 import math
+import types
+from typing import Any
 from typing import ClassVar
 from typing import Literal
 from typing import NamedTuple
@@ -40,7 +42,9 @@ Array = jax.Array
 class Config(off_policy.Config):
   """Everything that a training run depends on, except its key.
 
-  The actions of the environment must be one choice, or numbers with bounds.
+  The actions of the environment must be one choice, or numbers with bounds. The
+  defaults are for normalized rewards: without, `reward_scale` times a return
+  should be about 30.
 
   Attributes, beside those of `off_policy.Config`:
     start: memory that a sequence starts from: "stored", as it was when the
@@ -64,14 +68,24 @@ class Config(off_policy.Config):
 
   traced: ClassVar[tuple[str, ...]] = (*off_policy.Config.traced, "tau")
 
-  learning_rate: float = 3e-4
+  published: ClassVar[Mapping[str, Any]] = types.MappingProxyType(
+    {
+      **off_policy.Config.published,
+      "learning_rate": 3e-4,
+      "reward_scale": 1.0,
+      "tau": 0.005,
+      "initial_alpha": 1.0,
+    }
+  )
+
+  reward_scale: float = 30.0
   max_grad_norm: float = 40.0
   adam_epsilon: float = 1e-8
   start: Literal["stored", "episode"] = "stored"
   shared_encoder: bool = False
   shortcut_width: int = 32
-  tau: float = 0.005
-  initial_alpha: float = 1.0
+  tau: float = 0.01
+  initial_alpha: float = 0.1
   temperature: Literal["alpha", "log_alpha", "fixed"] = "alpha"
   target_entropy: float | None = None
   entropy_share: float = 0.7

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
   from jaxseq.rl.losses import advantages as advantages
   from jaxseq.rl.losses import categorical as categorical
   from jaxseq.rl.losses import exploration as exploration
+  from jaxseq.rl.losses import histogram as histogram
   from jaxseq.rl.losses import policy as policy
   from jaxseq.rl.losses import priorities as priorities
   from jaxseq.rl.losses import soft as soft

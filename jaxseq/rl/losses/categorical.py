@@ -42,9 +42,24 @@ def project(
   """
   chex.assert_rank(probs, 2)
   chex.assert_shape([r_t, discount_t], probs.shape[:1])
+  z = jnp.linspace(v_min, v_max, probs.shape[-1], dtype=probs.dtype)
+  return spread(probs, r_t[:, None] + discount_t[:, None] * z, v_min, v_max)
+
+
+def spread(probs: Array, moved: Array, v_min: float, v_max: float) -> Array:
+  """Distributes probabilities of any returns onto evenly spaced atoms.
+
+  Args:
+    probs: (batch, atoms).
+    moved: (batch, atoms), the returns that they belong to.
+    v_min: return of the first atom.
+    v_max: return of the last atom.
+
+  Returns:
+    Probabilities (batch, atoms), see `project`.
+  """
+  chex.assert_equal_shape([probs, moved])
   atoms = probs.shape[-1]
-  z = jnp.linspace(v_min, v_max, atoms, dtype=probs.dtype)
-  moved = r_t[:, None] + discount_t[:, None] * z
   place = (jnp.clip(moved, v_min, v_max) - v_min) * (
     (atoms - 1) / (v_max - v_min)
   )
@@ -53,11 +68,11 @@ def project(
   lower = jnp.clip(jnp.floor(place), 0, atoms - 2)
   share = jnp.clip(place - lower, 0, 1)
 
-  def spread(lower, below, above):
+  def add(lower, below, above):
     out = jnp.zeros(atoms, probs.dtype)
     return out.at[lower].add(below).at[lower + 1].add(above)
 
-  return jax.vmap(spread)(
+  return jax.vmap(add)(
     lower.astype(jnp.int32), probs * (1 - share), probs * share
   )
 

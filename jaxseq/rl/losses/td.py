@@ -228,17 +228,22 @@ def td_errors(
 
 
 def squared_loss(td_error: Array, weight: Array, mask_t: Array) -> Array:
-  """Returns half the weighted mean squared error over the mask.
+  """Returns half the weighted mean squared error, see `weighted_mean`."""
+  return weighted_mean(0.5 * jnp.square(td_error), weight, mask_t)
+
+
+def weighted_mean(losses: Array, weight: Array, mask_t: Array) -> Array:
+  """Returns the sum of weighted losses over the size of the mask.
 
   Args:
-    td_error: (batch, time), 0 outside the mask.
+    losses: (batch, time).
     weight: (batch,), of the sequences.
-    mask_t: (batch, time) bool.
+    mask_t: (batch, time) bool, which steps count.
 
   Returns:
     A scalar; 0 if the mask is empty.
   """
-  chex.assert_equal_shape([td_error, mask_t])
-  chex.assert_shape(weight, td_error.shape[:1])
-  total = (weight[:, None] * jnp.square(td_error)).sum()
-  return 0.5 * total / jnp.maximum(mask_t.sum(), 1)
+  chex.assert_equal_shape([losses, mask_t])
+  chex.assert_shape(weight, losses.shape[:1])
+  total = jnp.where(mask_t, weight[:, None] * losses, 0).sum()
+  return total / jnp.maximum(mask_t.sum(), 1)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
   from jaxseq.rl.wrappers.statistics import StatisticsState as StatisticsState
   from jaxseq.rl.wrappers.views import Delay as Delay
   from jaxseq.rl.wrappers.views import DelayState as DelayState
+  from jaxseq.rl.wrappers.views import Dropped as Dropped
   from jaxseq.rl.wrappers.views import Flicker as Flicker
   from jaxseq.rl.wrappers.views import Noise as Noise
   from jaxseq.rl.wrappers.views import Shown as Shown

@@ -19,7 +19,9 @@ from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import spaces
+from jaxseq.rl.envs import teams
 from jaxseq.rl.wrappers import base
+from jaxseq.rl.wrappers import history
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +161,37 @@ class Flicker(View):
     """Returns the observation, or what stands for a hidden one."""
     hides = jax.random.bernoulli(key, self.probability)
     return base.select(hides, hidden(self._inner_space()), observation)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dropped(Flicker):
+  """Hides what an agent is shown, but not its own actions beside it.
+
+  A hidden observation is 0, also where it is a choice: no option is added, so
+  that the same network plays without this wrapper.
+
+  Attributes:
+    env: the environment, as `rollout.environment` returns it, but no mixture.
+    probability: of being hidden, at each step by itself.
+  """
+
+  def _shown_space(self, space):
+    return space
+
+  def show(self, key: jax.Array, observation: PyTree) -> PyTree:
+    """Returns the observation, hidden or not, with what came before."""
+    if isinstance(observation, teams.Observation):
+      return observation._replace(own=self.show(key, observation.own))
+    if isinstance(observation, history.ImageObservation):
+      hides = jax.random.bernoulli(key, self.probability)
+      image = jnp.where(hides, 0, observation.image)
+      return observation._replace(image=image)
+    # Where several agents have a vector each, so is each hidden by itself.
+    shape = (*observation.shape[:-1], 1)
+    hides = jax.random.bernoulli(key, self.probability, shape)
+    size = spaces.flat_size(self.env.shown_space())
+    hides &= jnp.arange(observation.shape[-1]) < size
+    return jnp.where(hides, 0, observation)
 
 
 @struct.dataclass

@@ -163,7 +163,10 @@ class Stream:
     """The time (1,) of a row."""
     column = self._prepared.time
     word = _entry(row[column], column)
-    return _time_stamps.parse([word], lambda _: column, self._prepared.dates)
+    prepared = self._prepared
+    return _time_stamps.parse(
+      [word], lambda _: column, prepared.dates, prepared.form
+    )
 
   def _place(self, name):
     """The number of an item, from 0 on."""

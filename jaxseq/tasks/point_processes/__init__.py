@@ -7,6 +7,7 @@ from jaxseq import _lazy
 if TYPE_CHECKING:
   from jaxseq.tasks.point_processes import event_answers as event_answers
   from jaxseq.tasks.point_processes import event_arms as event_arms
+  from jaxseq.tasks.point_processes import event_baselines as event_baselines
   from jaxseq.tasks.point_processes import (
     event_calibration as event_calibration,
   )
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks.point_processes import event_next_k as event_next_k
   from jaxseq.tasks.point_processes import event_rates as event_rates
   from jaxseq.tasks.point_processes import event_sequences as event_sequences
+  from jaxseq.tasks.point_processes import event_start as event_start
   from jaxseq.tasks.point_processes import event_windows as event_windows
   from jaxseq.tasks.point_processes import gap_mixture as gap_mixture
   from jaxseq.tasks.point_processes import hawkes_fit as hawkes_fit

@@ -36,7 +36,8 @@ def compute(
 
   Returns:
     Arrays (n, events + 1, ...), of which those of an example's events and the
-    one behind count: "expected_gap", "quantiles" (.., `QUANTILES`), "mark"
+    one behind count: "expected_gap" (at most the horizon, and NaN where the
+    tail is too heavy for a mean), "quantiles" (.., `QUANTILES`), "mark"
     and "probability" (.., marks), given the true gap where there is one and the
     median elsewhere if the network's marks depend on it; and the mixture of the
     gap, "log_weight", "mean" and "log_scale" (.., components).
@@ -52,7 +53,7 @@ def compute(
   gaps = jnp.concatenate([true, median[:, -1:]], axis=1)
   logits = network.apply(variables, events, gaps).mark_logits
   return {
-    "expected_gap": gap.expectation(),
+    "expected_gap": gap.bounded_expectation(network.statistics.horizon),
     "quantiles": jnp.stack(levels, axis=-1),
     "mark": jnp.argmax(logits, axis=-1).astype(jnp.int32),
     "probability": jax.nn.softmax(logits),

@@ -36,6 +36,8 @@ class Options:
       independent, given the events before.
     time_frequencies: pairs of a sine and a cosine that tell the time of the
       last event; their periods are 2, 1, 1/2, ... horizons.
+    from_shares: whether training begins with gaps and marks as often as they
+      came in training, see `event_start`; of "density" alone.
   """
 
   head: Head = "density"
@@ -45,6 +47,7 @@ class Options:
   mark_width: int = 32
   mark_sees_gap: bool = True
   time_frequencies: int = 0
+  from_shares: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +67,9 @@ class ArmConfig(Options, base.ArmConfig):
     _validate.at_least(self, points=1, nodes=1)
     options = tuple(sorted(dict(self.head_options).items()))
     object.__setattr__(self, "head_options", options)
+    if self.from_shares and self.head != "density":
+      expected = f"False with head {self.head!r}: 'density' alone begins so"
+      raise _validate.error("from_shares", True, expected)
     if self.head in MODELS:
       self.model(1)
     elif options:

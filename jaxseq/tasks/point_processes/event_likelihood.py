@@ -24,6 +24,8 @@ from jaxseq.tasks.point_processes import event_sequences
 Array = jax.Array
 # The shortest time of an observation.
 _LEAST = 1e-24
+# Of the interval whose coverage is measured, that predictions have.
+_ENDS = (0.05, 0.95)
 Terms = point_processes.LogDensity
 
 
@@ -105,8 +107,8 @@ def score(
 ) -> dict[str, Array]:
   """Returns means over the events of a batch, see `events.Problem.measure`.
 
-  "squared_error" is 0 where an event has no gap; "timed" is the share of those
-  that have one.
+  "squared_error", "absolute_error" and "covered" are 0 where an event has no
+  gap; "timed" is the share of those that have one.
 
   Args:
     prediction: (n, events + 1, ...).
@@ -130,14 +132,48 @@ def score(
   inside = masks.inside(events.gaps.shape[1], events.lengths)
   count = jnp.maximum(events.lengths.sum(), 1)
   before = jax.tree.map(lambda x: x[:, :-1], prediction)
-  error = before.gap.expectation() - events.gaps
   right = jnp.argmax(before.mark_logits, axis=-1) == events.marks
   timed = inside & (events.gaps > 0)
-  # Both by the number of events, which batches are weighted by.
-  metrics["squared_error"] = jnp.where(timed, error**2, 0).sum() / count
+  # All by the number of events, which batches are weighted by.
+  for name, value in of_times(prediction.gap, _asked(events, horizon)).items():
+    value = jnp.where(timed, value[:, :-1], 0)
+    metrics[name] = value.sum() / count
   metrics["timed"] = timed.sum() / count
   metrics["accuracy"] = jnp.where(inside, right, False).sum() / count
   return metrics
+
+
+def of_times(gap: event_network.Gap, asked: Array) -> dict[str, Array]:
+  """Returns scores (...) of predicted times, of the gaps that were asked for.
+
+  They are "squared_error" of the mean, "absolute_error" of the median, and
+  "covered", 1 where the gap lies between the quantiles 0.05 and 0.95.
+  """
+  later = jnp.exp(gap.log_survival(asked))
+  low, high = _ENDS
+  return {
+    "squared_error": (gap.expectation() - asked) ** 2,
+    "absolute_error": jnp.abs(gap.quantile(0.5) - asked),
+    "covered": ((later >= 1 - high) & (later <= 1 - low)).astype(jnp.float32),
+  }
+
+
+def per_gap(metrics: dict[str, Array]) -> dict[str, Array]:
+  """Returns metrics in which scores of times are means over gaps.
+
+  Args:
+    metrics: with the sums, or means over events, of `of_times`, and "timed".
+
+  Returns:
+    Without these, and with "rmse", "median_error" and "coverage".
+  """
+  rest = dict(metrics)
+  timed = jnp.maximum(rest.pop("timed"), 1e-9)
+  return rest | {
+    "rmse": jnp.sqrt(rest.pop("squared_error") / timed),
+    "median_error": rest.pop("absolute_error") / timed,
+    "coverage": rest.pop("covered") / timed,
+  }
 
 
 def baselines(
@@ -195,6 +231,11 @@ def calibration(
     "standard_error": spread,
     "ks_p": event_calibration.exponential_p(gaps),
   }
+
+
+def _asked(events, horizon):
+  """The gaps that predictions were asked for."""
+  return network_inputs(events, horizon)[1]
 
 
 def _positive_gaps(events, horizon):

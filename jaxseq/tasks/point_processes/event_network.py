@@ -27,7 +27,10 @@ Array = jax.Array
 
 # Bounds of the logarithm of a component's scale, in units of the deviation of
 # log gaps: a wide log-normal distribution has a mean beyond all bounds.
-_LOG_SCALE = (-5.0, 0.5)
+LOG_SCALE = (-5.0, 0.5)
+
+
+Gap = gap_mixture.Mixture | event_rates.Hazard
 
 
 class Prediction(NamedTuple):
@@ -38,7 +41,7 @@ class Prediction(NamedTuple):
     mark_logits: (..., marks), given that gap where they depend on it.
   """
 
-  gap: gap_mixture.Mixture | event_rates.Hazard
+  gap: Gap
   mark_logits: Array
 
 
@@ -363,5 +366,5 @@ def mixture(
 
 def _bounded(scale):
   """Maps real numbers to the bounds of log scales, 0 to about -0.5."""
-  low, high = _LOG_SCALE
+  low, high = LOG_SCALE
   return low + (high - low) * jax.nn.sigmoid(scale + 1.5)

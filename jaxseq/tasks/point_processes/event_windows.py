@@ -28,6 +28,7 @@ from jaxseq.tasks.point_processes import event_arms
 from jaxseq.tasks.point_processes import event_likelihood
 from jaxseq.tasks.point_processes import event_network
 from jaxseq.tasks.point_processes import event_sequences
+from jaxseq.tasks.point_processes import event_start
 from jaxseq.training import supervised
 
 # Events of a piece in evaluations, at least.
@@ -153,6 +154,8 @@ class Problem(base.ArrayProblem):
     starts = np.arange(count)[:, None] * (total // count)
     index = starts + np.arange(self.pieces * length + 1)
     streams["train"] = Rows(*(x[0, index] for x in rows))
+    train = event_sequences.parts(splits)["train"]
+    self.shares = event_start.shares(network, train)
     super().__init__(arm, network, streams, total)
 
     def fresh(key):
@@ -168,7 +171,8 @@ class Problem(base.ArrayProblem):
     first = event_sequences.Sequences(
       none, none, none.astype(jnp.int32), jnp.ones(1, jnp.int32)
     )
-    return self.network.init(key, first, jnp.ones((1, 2)))
+    variables = self.network.init(key, first, jnp.ones((1, 2)))
+    return event_start.begun(variables, self.shares)
 
   def sample(
     self, key: jax.Array, update: jax.Array, data: base.PyTree
@@ -216,17 +220,19 @@ class Problem(base.ArrayProblem):
 
     Returns:
       "nll" in nats per event, with the silence after the last event, where the
-      stream ends there, and "event_nll", without it; "rmse" of the next gap's
-      mean, and "accuracy" of the mark.
+      stream ends there, and "event_nll", without it; "rmse", "median_error" and
+      "coverage" of the next gap, and "accuracy" of the mark.
     """
     length = max(self.length, _PIECE)
     sums = totals(self.network, variables, stream, length)
     count = jnp.maximum(sums["events"], 1)
-    return {
-      "nll": -(sums["log_density"] + sums["log_tail"]) / count,
-      "event_nll": -sums["log_density"] / count,
-      "rmse": jnp.sqrt(sums["squared_error"] / count),
-      "accuracy": sums["right"] / count,
+    tail, density = sums.pop("log_tail"), sums.pop("log_density")
+    right = sums.pop("right")
+    del sums["events"]
+    return event_likelihood.per_gap(sums) | {
+      "nll": -(density + tail) / count,
+      "event_nll": -density / count,
+      "accuracy": right / count,
     }
 
 
@@ -245,7 +251,8 @@ def totals(
     length: events of a piece; it changes nothing but memory and speed.
 
   Returns:
-    The sums "log_density", "log_tail", "squared_error", "right" and "events".
+    The sums "log_density", "log_tail", "right", "events", "timed" and those of
+    `event_likelihood.of_times`.
   """
   total = stream.rows.gaps.shape[1] - 1
   length = min(length, total)
@@ -304,13 +311,15 @@ def _positive(gaps):
 
 def _scores(prediction, target):
   """Scores (batch, length) of each event, by name."""
-  error = prediction.gap.expectation() - target.gaps
+  timed = target.gaps > 0
+  times = event_likelihood.of_times(prediction.gap, _positive(target.gaps))
   right = jnp.argmax(prediction.mark_logits, axis=-1) == target.marks
   return {
     "log_density": event_likelihood.of_events(
       prediction, target.gaps, target.marks
     ),
-    "squared_error": jnp.where(target.gaps > 0, error**2, 0.0),
+    **{name: jnp.where(timed, x, 0.0) for name, x in times.items()},
+    "timed": timed.astype(jnp.float32),
     "right": right.astype(jnp.float32),
   }
 

@@ -48,6 +48,25 @@ class Mixture(NamedTuple):
     log_means = self.mean + 0.5 * jnp.exp(2 * self.log_scale)
     return jnp.exp(jax.nn.logsumexp(self.log_weight + log_means, axis=-1))
 
+  def bounded_expectation(self, limit: float) -> Array:
+    """Returns the mean (...) of the gap or `limit`, whichever comes first.
+
+    It is NaN where the longest hundredth of the gaps makes more than half of
+    it: such a mean is that of a guess about the tail, far from any usual gap.
+    """
+    usual = jnp.minimum(self.quantile(0.99), limit)
+    mean, within = self._mean_until(limit), self._mean_until(usual)
+    return jnp.where(mean <= 2 * within, mean, jnp.nan)
+
+  def _mean_until(self, limit):
+    """The mean of the lesser of the gap and a limit (...)."""
+    scale = jnp.exp(self.log_scale)
+    z = (jnp.log(limit)[..., None] - self.mean) / scale
+    below = self.mean + 0.5 * scale**2 + jax.scipy.special.log_ndtr(z - scale)
+    above = jnp.log(limit)[..., None] + jax.scipy.special.log_ndtr(-z)
+    each = self.log_weight + jnp.logaddexp(below, above)
+    return jnp.exp(jax.nn.logsumexp(each, axis=-1))
+
   def quantile(self, level: float) -> Array:
     """Returns gaps (...) that come with a probability of at most `level`."""
     # Each component is below its own quantile with that probability, so that

@@ -7,9 +7,7 @@ from typing import Any
 
 from absl import logging
 
-from jaxseq import _json
-from jaxseq import _limits
-from jaxseq.training import run_directory
+from jaxseq.training.comparison import _begun_runs
 
 
 def renamed(
@@ -29,7 +27,7 @@ def renamed(
   old, new = before.get("arms"), after.get("arms")
   if not isinstance(old, Mapping) or not isinstance(new, Mapping):
     return after
-  begun, arms = _arms_of_run(directory), {}
+  begun, arms = _begun_runs.config_of(directory).get("arms", {}), {}
   for name, fields in new.items():
     mixers = set(_mixers(old.get(name))), set(_mixers(fields))
     label = _label(name, *mixers)
@@ -62,13 +60,3 @@ def _mixers(fields: Any) -> Iterator[str]:
   elif isinstance(fields, list | tuple):
     for value in fields:
       yield from _mixers(value)
-
-
-def _arms_of_run(directory):
-  """Names of the arms of the run in a directory, if there is one."""
-  file = directory / run_directory.CONFIG_FILE
-  try:
-    config = _json.loads(_limits.read_text(file, _limits.JSON))["config"]
-    return set(config["arms"])
-  except (OSError, ValueError, KeyError, TypeError):
-    return set()

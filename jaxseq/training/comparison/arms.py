@@ -81,11 +81,14 @@ class Arms:
       object.__setattr__(self, name, configuration.freeze(value))
     if not self.arms:
       raise _validate.error("arms", {}, "at least one arm")
-    for name in self.arms:
+    for name, fields in self.arms.items():
       if not re.fullmatch(r"\w[\w.-]*", name):
         raise _validate.error(
           "arms", name, "names that can be those of directories"
         )
+      if not isinstance(fields, Mapping):
+        expected = "a mapping of the fields in which it differs"
+        raise _validate.error(f"arms.{name}", fields, expected)
     _validate.literals(self)
     _validate.integer("seed", self.seed, 0, 2**31 - 1)
     _validate.fields(
@@ -269,7 +272,9 @@ def open_directory(
   return find(workdir, config, experiment=experiment, may_change=free_fields)
 
 
-def merge(config: Arms, arm: str, cls: type, shared: str = "") -> Any:
+def merge(
+  config: Arms, arm: str, cls: type, shared: str = "", base: Any = None
+) -> Any:
   """Builds the whole configuration of one arm.
 
   Args:
@@ -278,6 +283,7 @@ def merge(config: Arms, arm: str, cls: type, shared: str = "") -> Any:
     cls: dataclass of an arm's configuration.
     shared: name of the comparison's field with those that all arms have in
       common; "" where these are fields of the comparison itself.
+    base: a `cls` with the fields that neither sets; the defaults if None.
 
   Returns:
     A `cls` of the shared fields, overridden by those of the arm, whose mixers
@@ -294,11 +300,13 @@ def merge(config: Arms, arm: str, cls: type, shared: str = "") -> Any:
   fields, name = config.arms[arm], f"config.arms.{arm}"
   merged = configuration.merged(common, fields)
   try:
-    config_of_arm = configuration.from_config_dict(cls, merged, name=name)
+    config_of_arm = configuration.from_config_dict(
+      cls, merged, name=name, base=base
+    )
   except configuration.FieldError as error:
     if not _has(fields, error.path.removeprefix(f"{name}.")):
       # It is told where it was written: in what all arms share.
-      configuration.from_config_dict(cls, merged, name=place)
+      configuration.from_config_dict(cls, merged, name=place, base=base)
     raise
   return device_mesh.split_time(config.mesh, config_of_arm)
 

@@ -79,18 +79,21 @@ class Experiment:
     from jaxseq.training import compile_cache
     from jaxseq.training import configuration
     from jaxseq.training.comparison import _arm_names
+    from jaxseq.training.comparison import _begun_runs
     from jaxseq.training.comparison import arms
     from jaxseq.training.devices import seeds
 
     self._opened = None
     seeds.split_cpu()
     compile_cache.enable()
+
+    def changed(before, after):
+      fields = _arm_names.renamed(before, after, self.directory)
+      return _begun_runs.continued(before, fields, self.directory)
+
     with errors.setup():
       config = configuration.load(
-        self._config.value,
-        app.overrides(),
-        self.body.Config,
-        functools.partial(_arm_names.renamed, directory=self.directory),
+        self._config.value, app.overrides(), self.body.Config, changed
       )
       yield arms.chosen(
         config,

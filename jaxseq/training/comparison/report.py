@@ -77,6 +77,7 @@ def finish(
   ylabel: str | None = None,
   smooth: int = 1,
   policies: str = "",
+  read: Mapping[str, Any] | None = None,
   failed: finite.Failed = types.MappingProxyType({}),
 ) -> None:
   """Shows the results; after a training, writes them and draws the curve too.
@@ -108,6 +109,7 @@ def finish(
     smooth: see `plots.learning_curve`.
     policies: title of the table of every policy, which an evaluation of agents
       shows in the place of that of the arms.
+    read: summary of the data, for results.json under "data".
     failed: by arm and seed, what has failed, for results.json under
       "not_finite".
   """
@@ -135,9 +137,14 @@ def finish(
   }
   if baselines:
     written["baselines"] = {k: dict(v) for k, v in baselines.items()}
+  if read:
+    written["data"] = dict(read)
   # Before the table is shown: nobody may be there to see it.
   write(directory, written, failed)
   show()
+  for name, result in results.items():
+    if "kept" in result:
+      print(f"{name}: {result['kept']}.")
   arm = next(iter(made.values()))
   metric = arm.metric if isinstance(arm.metric, str) else arm.metric[0]
   if arm.part == "test":

@@ -39,19 +39,21 @@ class Supervised(arms.Arms):
     chunks_per_evaluation: chunks between two evaluations.
     early_stopping: evaluations without improvement on the validation part after
       which a seed stops, and what is measured are its variables that were best
-      there; 0 trains to the end, and measures the last.
+      there; 0 trains to the end, and measures the last. None is a few
+      evaluations where there is a validation part that can tell, and else 0.
   """
 
   _: dataclasses.KW_ONLY
   num_updates: int = 1000
   updates_per_chunk: int = 50
   chunks_per_evaluation: int = 2
-  early_stopping: int = 0
+  early_stopping: int | None = 0
 
   def __post_init__(self):
     super().__post_init__()
     _validate.fields(self, positive=("num_updates", "chunks_per_evaluation"))
-    _validate.integer("early_stopping", self.early_stopping, 0)
+    if self.early_stopping is not None:
+      _validate.integer("early_stopping", self.early_stopping, 0)
 
 
 def _train(arm, skip_nonfinite, state, data, *rest):
@@ -90,8 +92,7 @@ class Program(seed_program.SeedProgram):
       copies=len(group),
     )
     self.evaluate_every = config.chunks_per_evaluation
-    if config.early_stopping:
-      self.rule = first.rule(config.early_stopping)
+    self.rule = first.rule(config.early_stopping)
     self._feed: feeding.Feed | None = None
     source = getattr(first.problem, "source", None)
     if source is not None:
@@ -248,8 +249,11 @@ class Arm:
     rate = np.asarray(self.rate, jax.dtypes.canonicalize_dtype(float))
     return self.problem.data, rate
 
-  def rule(self, patience: int) -> _early_stopping.Rule:
+  def rule(self, patience: int | None) -> _early_stopping.Rule | None:
     """Returns the rule of early stopping after so many evaluations.
+
+    Args:
+      patience: see `Supervised`; without any there is no rule.
 
     Raises:
       ValueError: the arm has no validation part, or its metric no direction.
@@ -259,9 +263,16 @@ class Arm:
       wrong = "there is no validation part that could tell"
     elif self.better is None:
       wrong = f"neither a higher nor a lower {self.metric} is better"
+    if patience == 0 or (wrong and patience is None):
+      return None
     if wrong:
       raise _validate.error("early_stopping", patience, f"0, as {wrong}")
-    return _early_stopping.Rule(self.metric, self.better == "higher", patience)
+    return _early_stopping.Rule(
+      self.metric,
+      self.better == "higher",
+      _early_stopping.PATIENCE if patience is None else patience,
+      automatic=patience is None,
+    )
 
   def program(
     self, config: Supervised, beside: Sequence["Arm"] = ()
@@ -299,16 +310,27 @@ class Arm:
       "updates_per_second": curves.speed(directory),
       **per_seed.of(tested),
       **more,
-      **_measured(state),
+      **_measured(program.rule, state),
     }
 
 
-def _measured(state):
-  """Says which variables of a state are measured."""
+def _measured(rule, state):
+  """Says which variables of a state are measured, and why."""
   if state.best is None:
     return {"variables": "last"}
-  update = jax.device_get(state.best.update)
-  return {"variables": "best on validation", "best_update": per_seed.of(update)}
+  best = jax.device_get(state.best)
+  made = int(jax.device_get(state.update).max())
+  updates = ", ".join(f"{x:,}" for x in best.update.tolist())
+  scores = ", ".join(f"{x:.4g}" for x in best.score.tolist())
+  said = f"{rule.metric} was best, {scores}, after update {updates}"
+  if best.update.min() < made:
+    word = "fell" if rule.higher else "rose"
+    said += f", and {word} until update {made:,}"
+  return {
+    "variables": "best on validation",
+    "best_update": per_seed.of(best.update),
+    "kept": f"{said}: the best variables are kept",
+  }
 
 
 def num_parameters(parameters: PyTree) -> int:

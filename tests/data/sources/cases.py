@@ -110,6 +110,21 @@ def _forecast():
   return Case("forecast_table", options, train, later, None, values)
 
 
+def _panel():
+  def line(name, day, month=1):
+    values = f"{RNG.normal():.3f},7,{RNG.normal():.3f}"
+    return f"{name},2024-{month:02}-{day:02},{values},{name * 2}"
+
+  options = {"series": "shop", "time": "day", "static": "region"}
+  options |= {"input_length": 4, "horizon": 2}
+  rows = [line(name, day) for day in range(1, 32) for name in "ab"]
+  train = ["shop,day,load,still,wind,region", *rows]
+  later = [line("a", day, 2) for day in range(1, 9)]
+  later += [line("b", day, 2) for day in range(3, 9)]
+  values = ("load", "still", "wind")
+  return Case("forecast_table", options, train, later, "shop", values)
+
+
 def _interactions():
   rows = [
     f"{name},{step},i{step * 3 % 5}" for name in "abcd" for step in range(5)
@@ -152,6 +167,7 @@ TABLES = {
   "interactions": _interactions(),
   "graph": _graph(),
   "log": _log(),
+  "panel": _panel(),
 }
 
 
@@ -223,6 +239,9 @@ ARRAYS = {
     [["a", "b"], ["b"], ["a", "a", "b"]],
     [],
     ["c"],
+  ),
+  "panel": Arrays(
+    data.sources.PanelSource(channels=("x",), length=2), SERIES, SERIES[0][:0]
   ),
   "paragraphs": Arrays(
     paragraphs.ParagraphSource(words=3),

@@ -3,6 +3,7 @@
 The kinds of data are those of `cases.py`; `odd_forms_test.py` has odd forms.
 """
 
+import gzip
 import re
 
 import numpy as np
@@ -48,6 +49,22 @@ def test_a_spreadsheet_may_have_written_the_file(tmp_path, kind):
   same(source.read(path), wanted)
 
 
+@tables
+def test_a_german_spreadsheet_may_have_written_the_file(tmp_path, kind):
+  case = TABLES[kind]
+  source = learn(tmp_path, case)
+  wanted = later(tmp_path, case, source)
+  numbers = [case.column(name) for name in case.values]
+  rows = [line.split(",") for line in (case.train[0], *case.later)]
+  for row in rows[1:]:
+    for place in numbers:
+      row[place] = row[place].replace(".", ",")
+  lines = [";".join([*row, "schön"]) for row in rows]
+  path = write(tmp_path / "other.csv", lines, encoding="cp1252")
+  path.write_bytes(gzip.compress(path.read_bytes()))
+  same(source.read(path), wanted)
+
+
 @pytest.mark.parametrize("kind", sorted({*TABLES} - {"log"}))
 def test_a_frame_is_read_as_the_file_is(tmp_path, kind):
   pandas = pytest.importorskip("pandas")
@@ -71,7 +88,7 @@ def test_what_never_changes_is_zero(tmp_path, kind):
   source = learn(tmp_path, case)
   found = later(tmp_path, case, source).dataset
   assert np.isfinite(found.inputs).all()
-  if kind in ("series", "forecast"):
+  if kind in ("series", "forecast", "panel"):
     assert np.all(found.inputs[..., 1] == 0)
 
 
@@ -80,7 +97,7 @@ def test_rounding_is_no_deviation():
   assert scale.deviation == (0.1,)
 
 
-@pytest.mark.parametrize("kind", ["series", "forecast"])
+@pytest.mark.parametrize("kind", ["series", "forecast", "panel"])
 def test_another_step_in_time_is_refused(tmp_path, kind):
   case = TABLES[kind]
   source = learn(tmp_path, case)
@@ -125,13 +142,14 @@ EMPTY = {
   "interactions": "refused: user 3: got shape .0,., expected a history",
   "letters": "refused: sequence 3: got .*, expected letters",
   "log": "refused: case 3: got 'no event', expected one or more",
+  "panel": "refused: series 3: got shape .0, 1., .* at least one element",
   "paragraphs": "refused: document 3: got .*, expected a sequence of para",
   "series": "refused: series 3: got shape .0, 1., .* at least one element",
   "text": "refused: text 3: got shape .0,., .* with at least one element",
   "tokens": "refused: sequence 3",
 }
 UNKNOWN = {
-  **dict.fromkeys(("forecast", "series"), "absent: numbers"),
+  **dict.fromkeys(("forecast", "series", "panel"), "absent: numbers"),
   "events": "refused: marks of sequence 3: got 'c', expected one of 'a', 'b'",
   "graph": "warned: row 3: got a node that no event of the training has",
   "images": "refused: images: got 'several shapes', expected pictures of one",

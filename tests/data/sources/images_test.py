@@ -47,6 +47,22 @@ def test_folders_are_classes(tmp_path):
   assert found.dataset.targets.tolist() == [-1]
 
 
+def test_pictures_of_unknown_classes_have_no_target(tmp_path, caplog):
+  leaves(tmp_path / "old")
+  splits = data.load("image_folders", path=tmp_path / "old", **HALF)
+  for kind in ("ash", "elm"):
+    write(tmp_path / f"new/{kind}", "0.png", 0)
+  write(tmp_path / "new", "beside.png", 0)
+  found = splits.info.preparation.read(tmp_path / "new")
+  assert found.labeled
+  assert dict(zip(found.ids, found.dataset.targets.tolist())) == {
+    "ash/0.png": -1,
+    "elm/0.png": 0,
+    "beside.png": -1,
+  }
+  assert "the target of 2 of 3 series is unknown" in caplog.text
+
+
 def test_folders_of_parts_color_and_pixels(tmp_path):
   for part in ("train", "test"):
     leaves(tmp_path / part, mode="RGB")

@@ -26,7 +26,8 @@ NO_NUMBERS = {
   **NO_TABLE,
   **dict.fromkeys(cases.TABLES, "absent: no column of numbers"),
 }
-SCALED = {**NO_NUMBERS, "series": "same", "forecast": "same"}
+VALUES = ("series", "forecast", "panel")
+SCALED = {**NO_NUMBERS, **dict.fromkeys(VALUES, "same")}
 OTHER_KIND = "refused: got a (number|date), .*, as in training. Write times in"
 FAR = (
   "warned: channel .* most values are more than 100 standard deviations away"
@@ -34,6 +35,7 @@ FAR = (
 NEW_NODE = (
   "warned: got a node that no event of the training has .in 7 of 7 rows"
 )
+NEW_SERIES = "warned: 2 series, such as .*, were not in the training: they are"
 ODD = {
   "reversed": SAME,
   "shuffled": SAME,
@@ -42,6 +44,7 @@ ODD = {
     "series": "refused: got the time .* twice in series 'p', expected each",
     "forecast": "refused: got .* twice, expected one row for each time",
     "events": "refused: got the time of another event .* ties = 'spread'",
+    "panel": "refused: got .* twice in series 'a', expected one row for",
   },
   "a hole": {
     **SAME,
@@ -50,6 +53,7 @@ ODD = {
     ),
     "series": "refused: got a step in time of 20, expected 10",
     "forecast": "refused: expected the usual step of .* steps = 'insert'",
+    "panel": "refused: expected the usual step of .* steps = 'insert'",
   },
   "seconds since 1970": SAME,
   "milliseconds since 1970": SAME,
@@ -60,25 +64,32 @@ ODD = {
     "events": "absent: events may be at any time after the start",
     "interactions": "warned: times: the usual step is 1000 times that of the",
     "graph": "warned: times as long after the beginning of the training as",
+    "panel": "refused: got a step in time of 1000, expected 1, as in train",
   },
   "dates without signs": SAME,
-  "milliseconds for dates": {
+  "dates with points": {**SAME, "log": "warned: dates such as .* are read as"},
+  "dates with slashes": {
     **SAME,
     **dict.fromkeys(
-      ("series", "forecast", "interactions", "graph"), OTHER_KIND
+      ("events", "interactions"),
+      "refused: expected dates whose day and month .* option date_format = ",
     ),
+    "log": "refused: expected dates whose day and month .* Write dates as 2024",
+  },
+  "milliseconds for dates": {
+    **SAME,
+    **dict.fromkeys((*VALUES, "interactions", "graph"), OTHER_KIND),
     "events": "refused: start: got '1999.*', expected a number, as the times",
   },
   "dates for numbers": {
     **SAME,
-    **dict.fromkeys(
-      ("series", "forecast", "interactions", "graph"), OTHER_KIND
-    ),
+    **dict.fromkeys((*VALUES, "interactions", "graph"), OTHER_KIND),
     "events": "refused: start: got '0', expected a date, as the times",
   },
   "years between seconds": {
     **SAME,
     "forecast": "refused: got .* after the time before, expected the us",
+    "panel": "refused: got .* after the time before, expected the us",
   },
   "numbers with a point": SAME,
   "names with a point": {
@@ -88,6 +99,7 @@ ODD = {
     "interactions": r"refused: got '.\.0', expected an item of the training",
     "graph": NEW_NODE,
     "log": r"refused: activity: got '1\.0', expected one of '1', '2', '3'",
+    "panel": NEW_SERIES,
   },
   "a new name": {
     **SAME,
@@ -97,6 +109,7 @@ ODD = {
     "interactions": "refused: got 'new', expected an item of the training file",
     "graph": NEW_NODE,
     "log": "refused: activity: got 'new', expected one of 'in', 'out', 'pack'",
+    "panel": "refused: got .* twice in series 'new', expected one row for",
   },
   "no names": {
     **SAME,
@@ -105,14 +118,16 @@ ODD = {
     "interactions": "refused: got nothing, expected the name of an item",
     "graph": "absent: a row without a destination is a question",
     "log": "refused: line 2: got .*'step': ''.*, expected values",
+    "panel": "refused: got nothing, expected the name of a series",
   },
   "a constant channel": SCALED,
   "a scale of 1e-6": SCALED,
   "a scale of 1e12": SCALED,
-  "values of another unit": {**NO_NUMBERS, "series": FAR, "forecast": FAR},
+  "values of another unit": {**NO_NUMBERS, **dict.fromkeys(VALUES, FAR)},
   "one row": {
     **SAME,
     "forecast": "refused: later.csv: got 1 times, expected at least 4",
+    "panel": "refused: series 'a': got 1 times, expected at least 4",
   },
   "no row": {
     **NO_TABLE,
@@ -163,6 +178,8 @@ def timed(case: Case, form: str) -> Case:
       "milliseconds": 1000 * (epoch + step),
       "dates": date,
       "compact": str(date).replace("-", ""),
+      "points": "{2}.{1}.{0}".format(*str(date).split("-")),
+      "slashes": "{1}/{2}/{0}".format(*str(date).split("-")),
     }[form]
 
   found = case.changed(case.time, lambda word: str(written(word)))
@@ -171,8 +188,8 @@ def timed(case: Case, form: str) -> Case:
     starts = {"seconds": epoch, "milliseconds": 1000 * epoch, "numbers": 0}
     options["start"] = starts.get(form, "1999-12-31")
   if "gap" in options:
-    units = {"dates": 86400.0, "compact": 86400.0, "milliseconds": 1000.0}
-    options["gap"] = units.get(form, 1.0)
+    units = {"numbers": 1.0, "seconds": 1.0, "milliseconds": 1000.0}
+    options["gap"] = units.get(form, 86400.0)
   return found._replace(options=options)
 
 
@@ -182,7 +199,8 @@ def entry(case, line, name):
 
 def stream(case, line):
   """The name of the series or stream of a line; "" if a file is one."""
-  return "" if case.name in ONE_STREAM else line.split(",")[0]
+  one = case.name in ONE_STREAM and "series" not in case.options
+  return "" if one else line.split(",")[0]
 
 
 def rows(change: Callable[[list[str]], list[str]]):
@@ -303,6 +321,8 @@ FORMS = {
   "milliseconds since 1970": kinds_of_time("numbers", "milliseconds", 1000.0),
   "milliseconds for seconds": other_time("seconds", "milliseconds"),
   "dates without signs": kinds_of_time("dates", "compact"),
+  "dates with points": kinds_of_time("dates", "points"),
+  "dates with slashes": kinds_of_time("dates", "slashes"),
   "milliseconds for dates": other_time("dates", "milliseconds"),
   "dates for numbers": other_time("numbers", "dates"),
   "years between seconds": years,
@@ -333,7 +353,7 @@ def examples(read: data.Examples, forms: Forms, unit: float):
   if read.labeled:
     arrays.append(dataset.targets)
   names = read.ids
-  if forms.ordinary.name in ONE_STREAM:
+  if stream(forms.ordinary, "x") == "":
     names = [*map(str, range(len(inputs)))]
   sizes = (
     dataset.lengths if dataset.lengths is not None else [None] * len(names)

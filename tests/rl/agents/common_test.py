@@ -26,13 +26,16 @@ _CONFIGS = {
     **_SHARED, rollout_length=8, total_steps=64, num_epochs=2, gamma=0.9
   ),
   r2d2: r2d2.Config(
-    **_SHARED,
-    sequence_length=8,
-    burn_in=4,
-    total_steps=64,
-    batch_size=2,
-    learning_starts=2,
-    replay_sequences=8,
+    **dict(r2d2.Config.published)
+    | _SHARED
+    | {
+      "sequence_length": 8,
+      "burn_in": 4,
+      "total_steps": 64,
+      "batch_size": 2,
+      "learning_starts": 2,
+      "replay_sequences": 8,
+    }
   ),
 }
 # Of each algorithm, values of two runs.

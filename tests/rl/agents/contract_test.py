@@ -17,6 +17,7 @@ import pytest
 from jaxseq.rl import algorithms
 from jaxseq.rl import encoders
 from jaxseq.rl import rollout
+from jaxseq.rl.agents import common
 from jaxseq.rl.envs import action_masks
 from jaxseq.training import optimizers
 from tests.rl import toy
@@ -185,6 +186,29 @@ def test_images_and_vectors_are_played(name, env_id):
     lambda runner: algorithm.train(config, runner, 2), runner
   )
   chex.assert_trees_all_equal_shapes_and_dtypes(after, runner)
+
+
+@every
+def test_observations_are_dropped_in_training_alone(name):
+  algorithm, config = case(name)
+  _, whole, _ = trained(name)
+  assert whole.variables["statistics"].mean[0] != 0
+  player = algorithm.player(config)
+  assert common.training_player(config, player) is player
+  config = dataclasses.replace(config, drop_observation=1.0)
+  runner = algorithm.init(config, jax.random.key(0))
+  runner, _ = algorithm.train(config, runner, 4)
+  assert runner.variables["statistics"].mean[0] == 0
+  # One number is hidden; the action before and the flag stay.
+  assert (runner.world.observation[:, 0] == 0).all()
+  assert runner.world.observation[:, 1:].any()
+  player = algorithm.player(config)
+  assert player.env == algorithm.player(case(name)[1]).env
+  world = rollout.start(player, jax.random.key(1), 4, runner.variables)
+  world, _ = jax.jit(functools.partial(rollout.step, player))(
+    runner.variables, world, jax.random.key(2)
+  )
+  np.testing.assert_allclose(world.observation[:, 0], np.sin(1), rtol=1e-6)
 
 
 def _masked(name, **options):

@@ -27,6 +27,7 @@ def small(mixer="gru", **options):
     "num_epochs": 2,
     "num_minibatches": 2,
     "learning_rate": 1e-3,
+    "reward_normalization": "none",
   }
   return pqn.Config(**(settings | options))
 
@@ -98,6 +99,7 @@ def test_memory_is_what_solves_a_memory_task(num_layers):
     learning_rate=3e-3,
     learning_rate_schedule="linear",
     gamma=0.5,
+    reward_normalization="none",
     gae_lambda=0.65,
     epsilon_end=0.02,
     exploration_fraction=0.4,

@@ -32,6 +32,7 @@ SLOW = pytest.mark.slow
 def small(mixer="gru", **options):
   """A configuration that compiles and runs in moments."""
   settings = {
+    **r2d2.Config.published,
     "env_id": "JaxseqTest-PaidEnding",
     "network": toy.network(mixer, 16, heads=(16,)),
     "num_envs": 4,
@@ -412,6 +413,7 @@ def memory_task(num_layers):
     adam_epsilon=1e-8,
     max_grad_norm=10.0,
     gamma=0.5,
+    reward_normalization="none",
     reward_scale=25.0,
     num_steps=2,
     target_period=50,

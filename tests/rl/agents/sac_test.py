@@ -36,6 +36,7 @@ NUMBERS = {
 def small(mixer="gru", **options):
   """A configuration that compiles and runs in moments."""
   settings = {
+    **sac.Config.published,
     "env_id": "JaxseqTest-PaidSoftly",
     "network": toy.network(mixer, 8, heads=(8,)),
     "num_envs": 4,
@@ -366,6 +367,7 @@ def test_memory_is_what_solves_a_memory_task(num_layers):
     learning_rate=3e-3,
     gamma=0.5,
     tau=0.05,
+    reward_normalization="none",
     reward_scale=25.0,
     initial_alpha=0.2,
     entropy_share=0.1,

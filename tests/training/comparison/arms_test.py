@@ -57,6 +57,32 @@ def test_merging():
 
 
 @pytest.mark.parametrize(
+  ("override", "message"),
+  [
+    ("arms=ffm", "config.arms: got 'ffm' (str), expected a mapping. "),
+    (
+      "arms.gru=ffm",
+      "config: arms.gru: got 'ffm', expected a mapping of the fields in which "
+      "it differs. ",
+    ),
+  ],
+)
+def test_the_name_of_a_mixer_for_arms_shows_how_to_set_it(
+  tmp_path, override, message
+):
+  (tmp_path / "file.py").write_text(
+    "get_config = lambda: {'arms': "
+    "{'gru': {'network': {'d': [1], 'stack': {'mixer': 'gru'}}}}}"
+  )
+  with pytest.raises(errors.UserError) as caught:
+    configuration.load(str(tmp_path / "file.py"), [override], arms.Arms)
+  field = "--config.arms.gru.network.stack.mixer=gru"
+  assert (
+    str(caught.value) == f"{message}Set what is in it one by one, as {field}"
+  )
+
+
+@pytest.mark.parametrize(
   ("fields", "message"),
   [
     ({"rtae": 1}, "config.agent has no field 'rtae' (did you mean"),

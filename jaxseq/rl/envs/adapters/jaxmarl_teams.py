@@ -97,7 +97,7 @@ def of_team(game: Any, limit: int, team_reward: bool = False) -> Team:
 
 
 def _mask(game, stack, state, out, size):
-  """Which actions the agents may choose, (num_agents, size) bool."""
+  """The actions that the agents may choose, (num_agents, size) bool."""
   try:
     return stack(game.get_avail_actions(state)).astype(bool)
   except NotImplementedError:

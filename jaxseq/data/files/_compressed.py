@@ -1,0 +1,126 @@
+"""Compressed files, found by their first bytes and read within bounds."""
+
+import bz2
+from collections.abc import Iterator
+import contextlib
+import gzip
+import io
+import lzma
+import os
+import pathlib
+from typing import IO
+import zipfile
+import zlib
+
+from jaxseq import _limits
+from jaxseq.data import packages
+
+# Endings of names that are no part of a table's own name.
+SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip")
+_KINDS = {
+  b"\x1f\x8b": "gzip",
+  b"BZh": "bzip2",
+  b"\xfd7zXZ\x00": "xz",
+  b"\x28\xb5\x2f\xfd": "zstd",
+  b"PK\x03\x04": "zip",
+}
+# Workbooks of Excel before 2007; later ones are zip files.
+_OLD_WORKBOOK = b"\xd0\xcf\x11\xe0"
+# What damaged files raise, beside the errors of pyarrow, which are OSErrors.
+_ERRORS = (
+  EOFError,
+  NotImplementedError,
+  OSError,
+  RuntimeError,
+  lzma.LZMAError,
+  zipfile.BadZipFile,
+  zlib.error,
+)
+
+
+class _Bounded(io.RawIOBase):
+  """A stream that refuses to become out of proportion to its file."""
+
+  def __init__(self, stream, path, size, kind):
+    self._stream, self._path, self._size = stream, path, size
+    self._kind, self._count = kind, 0
+
+  def readable(self) -> bool:
+    return True
+
+  def readinto(self, buffer) -> int:
+    try:
+      piece = self._stream.read(len(buffer))
+    except _ERRORS as error:
+      raise _damaged(self._path, self._kind, error) from error
+    self._count += len(piece)
+    _limits.check_growth(self._path, self._count, self._size)
+    buffer[: len(piece)] = piece
+    return len(piece)
+
+
+def _damaged(path, kind, error):
+  said = " ".join(str(error).split()).rstrip(".")
+  return ValueError(f"{path} is no whole {kind} file: {said}.")
+
+
+@contextlib.contextmanager
+def opened(path: pathlib.Path) -> Iterator[tuple[IO[bytes], str | None]]:
+  """Opens the content of a file, and says how it is compressed, if it is.
+
+  Raises:
+    ValueError: if it is a workbook, a damaged file, or a zip file of several;
+      in reading, if it is damaged or becomes out of proportion.
+    MissingData: if it needs pyarrow, which is not installed.
+    OSError: if it cannot be opened.
+  """
+  with open(path, "rb", opener=_limits.regular) as file:
+    head = file.read(8)
+    file.seek(0)
+    if head.startswith(_OLD_WORKBOOK):
+      raise _workbook(path)
+    matches = [x for sign, x in _KINDS.items() if head.startswith(sign)]
+    if not matches:
+      yield file, None
+      return
+    (kind,) = matches
+    try:
+      stream = _decompressed(path, file, kind)
+    except _ERRORS as error:
+      raise _damaged(path, kind, error) from error
+    size = os.fstat(file.fileno()).st_size
+    with stream:
+      bounded = _Bounded(stream, path, size, kind)
+      yield io.BufferedReader(bounded, 2**20), kind
+
+
+def _decompressed(path, file, kind):
+  """A stream of the content of an open file."""
+  if kind == "gzip":
+    return gzip.open(file)
+  if kind == "bzip2":
+    return bz2.open(file)
+  if kind == "xz":
+    return lzma.open(file)
+  if kind == "zstd":
+    arrow = packages.imported(
+      "pyarrow", "jaxseq[table]", f"{path} is compressed by zstd"
+    )
+    return arrow.CompressedInputStream(arrow.PythonFile(file), "zstd")
+  whole = zipfile.ZipFile(file)
+  names = whole.namelist()
+  if "[Content_Types].xml" in names:
+    raise _workbook(path)
+  names = [x for x in names if not x.endswith("/") and "__MACOSX" not in x]
+  if len(names) != 1:
+    raise ValueError(
+      f"{path}: got {len(names)} files in a zip file, expected one table. "
+      "Unpack it, and give the folder."
+    )
+  return whole.open(names[0])
+
+
+def _workbook(path):
+  return ValueError(
+    f"{path}: got a workbook of Excel, expected a text. Save its sheet as CSV."
+  )

@@ -1,0 +1,68 @@
+"""Rows of tables in texts: names in the first line, then values."""
+
+from collections.abc import Iterator
+import csv
+import pathlib
+
+from jaxseq.data.files import text_forms
+
+# Rows that are converted together.
+CHUNK = 2**14
+
+
+def names(path: pathlib.Path, form: text_forms.Form) -> list[str]:
+  """Returns the names in the first line."""
+  delimiter = text_forms.of_file(path, form).delimiter
+  with text_forms.opened(path, form) as lines:
+    found = [x.strip() for x in _first(csv.reader(lines, delimiter=delimiter))]
+    _check_letters(found)
+    return found
+
+
+def chunks(
+  path: pathlib.Path, width: int, form: text_forms.Form
+) -> Iterator[tuple[list[int], list[list[str]]]]:
+  """Yields some rows at a time with their lines."""
+  delimiter = text_forms.of_file(path, form).delimiter
+  numbers, rows, blank = [], [], []
+  with text_forms.opened(path, form) as lines:
+    reader = csv.reader(lines, delimiter=delimiter)
+    _first(reader)
+    for row in reader:
+      if _is_blank(row):
+        blank.append(lines.number)
+        continue
+      if width == 1:
+        # A row whose only value is missing, unless it is the end of the file.
+        numbers += blank
+        rows += [[""]] * len(blank)
+      blank = []
+      if len(row) != width:
+        raise ValueError(f"got {len(row)} of {width} entries.")
+      _check_letters(row)
+      numbers.append(lines.number)
+      rows.append(row)
+      if len(rows) >= CHUNK:
+        yield numbers, rows
+        numbers, rows = [], []
+  if rows:
+    yield numbers, rows
+
+
+def _first(reader):
+  """The first row that is not blank, of no entry if there is none."""
+  return next((row for row in reader if not _is_blank(row)), [])
+
+
+def _is_blank(row):
+  """True of a line with nothing in it; a quoted nothing is an entry."""
+  return not row or (len(row) == 1 and row[0].isspace())
+
+
+def _check_letters(words):
+  """Refuses entries of another encoding."""
+  if any("\ufffd" in word for word in words):
+    raise ValueError(
+      "got bytes that are no UTF-8, expected such a text. Give the option "
+      "encoding, such as 'cp1252'."
+    )

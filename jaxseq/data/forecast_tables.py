@@ -1,0 +1,210 @@
+"""Tables of series to forecast: one long series, or a panel of many.
+
+splits = data.load(
+  "forecast_table", path="sales.csv", time="date", series="shop"
+)
+"""
+
+from collections.abc import Sequence
+import dataclasses
+from typing import Any
+from typing import Unpack
+
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.data import _calendars
+from jaxseq.data import _part_splits
+from jaxseq.data import _time_stamps
+from jaxseq.data import datasets
+from jaxseq.data import forecast_windows
+from jaxseq.data import panel_windows
+from jaxseq.data import panels
+from jaxseq.data import summaries
+from jaxseq.data import table_layouts
+from jaxseq.data.files import table_files
+from jaxseq.data.files import text_forms
+from jaxseq.data.sources import windows as window_sources
+
+
+def load(
+  path: table_files.Path,
+  *,
+  time: str | None = None,
+  channels: str | Sequence[str] | None = None,
+  ignore: str | Sequence[str] | None = None,
+  series: str | None = None,
+  known: str | Sequence[str] | None = None,
+  static: str | Sequence[str] | None = None,
+  categories: str | Sequence[str] | None = None,
+  delimiter: str | None = None,
+  encoding: str | None = None,
+  decimal: str | None = None,
+  date_format: str | None = None,
+  steps: window_sources.Steps = "refuse",
+  valid_fraction: float = 0.1,
+  test_fraction: float = 0.2,
+  valid_from: str | float | None = None,
+  test_from: str | float | None = None,
+  **options: Unpack[forecast_windows.Options],
+) -> datasets.Splits:
+  """Loads one series, or many, and lays windows over the three spans of each.
+
+  Args:
+    path: a file, or a folder, a pattern such as "runs/*.csv", or several whose
+      rows follow each other.
+    time: column of dates or numbers, by which the rows are put in order; None
+      if there is none, and the rows are in order.
+    channels: columns of values; all others if None.
+    ignore: columns that are left out.
+    series: column that names the series of a row, where there are several, one
+      below the other; each has its own spans and scale.
+    known: columns that are known ahead, such as a price or a holiday: they are
+      read of the times to forecast, too, and are not forecast. Rows at the end
+      of a series without any value are times to forecast.
+    static: columns with one entry for each series, such as a region.
+    categories: those of `known` and `static` whose numbers are names, such as
+      that of a weekday; columns of words are so anyway.
+    delimiter: between columns; if None a comma, or a tab in a .tsv file.
+    encoding: of texts, such as "cp1252"; found in each file if None.
+    decimal: sign before decimals, "." or ","; found in each file if None.
+    date_format: of dates, such as "%d.%m.%Y"; found in the file if None.
+    steps: what becomes of times that are not one step apart: "refuse", "insert"
+      rows of missing values where whole steps are missing, or "ignore". Those
+      of a calendar, such as working days or months, are not refused.
+    valid_fraction: share of the series that is for validation, behind the
+      training span; there is no such part at 0.
+    test_fraction: share of the series that is for testing, at its end.
+    valid_from: time of the first validation target, in place of shares.
+    test_from: time of the first test target, in place of shares.
+    **options: see `forecast_windows.make_splits`: input_length and horizon,
+      normalize, with_calendar and missing.
+
+  Returns:
+    The splits, see `forecast_windows.windows`.
+
+  Raises:
+    ValueError: naming the file, line and column that is not as expected, or the
+      option that is wrong.
+    MissingData: if a file, or for Parquet the package pyarrow, is not there.
+  """
+  form = text_forms.Form(delimiter, encoding, decimal, date_format)
+  several = {"known": known, "static": static, "categories": categories}
+  words = {key: table_layouts.as_names(key, x) for key, x in several.items()}
+  names = table_layouts.as_names("channels", channels)
+  left_out = table_layouts.as_names("ignore", ignore)
+  form = text_forms.Form(delimiter, encoding, decimal, date_format)
+  if valid_from is None and test_from is None:
+    _part_splits.check_shares(valid_fraction, test_fraction)
+  elif time is None or valid_from is None or test_from is None:
+    raise ValueError(
+      f"valid_from and test_from: got {valid_from!r} and {test_from!r}, "
+      f"expected both, and a column of time (got {time!r})."
+    )
+
+  def ends(times, count, name=""):
+    if valid_from is None:
+      return _by_share(count, valid_fraction, test_fraction)
+    return _by_time(times[:count], valid_from, test_from, name)
+
+  terms = {
+    "source": table_files.describe(path),
+    "license": "that of the files",
+  }
+  if series is not None or any(words.values()):
+    chosen = words.pop("categories")
+    columns = panels.Columns(
+      series=series,
+      time=time,
+      channels=names,
+      ignore=left_out,
+      form=form,
+      steps=steps,
+      **words,
+    )
+    panel = panels.read(path, columns)
+    members = [(one.times, len(one.values), one.name) for one in panel.members]
+    if time is not None:
+      date_format = _time_stamps.date_format(
+        panel.table.words[time], str, date_format
+      )
+      form = dataclasses.replace(form, date_format=date_format)
+      columns = dataclasses.replace(columns, form=form)
+    _check_calendar(options, panel.members[0].times)
+    splits = panel_windows.make_splits(
+      panel,
+      columns,
+      lambda one: ends(one.times, len(one.values), one.name),
+      categories=chosen,
+      **terms,
+      **options,
+    )
+    return _summarized(splits, [(x[0], ends(*x)) for x in members])
+  single = window_sources.read(path, time, names, left_out, form, steps)
+  count = len(single.values)
+  _check_calendar(options, single.times)
+  stamps = single.times if single.times is not None else np.arange(count)
+  fields: dict[str, Any] = {"step": None}
+  if single.times is not None:
+    fields = {"dates": stamps.dtype.kind == "M", "calendar": single.calendar}
+    if steps == "ignore":
+      fields["calendar"] = _calendars.find(stamps)
+  splits = forecast_windows.make_splits(
+    single._replace(times=stamps),
+    ends(single.times, count),
+    reader={
+      "time": time,
+      **dataclasses.asdict(form),
+      "date_format": single.date_format,
+      "steps": steps,
+      **fields,
+    },
+    **terms,
+    **options,
+  )
+  return _summarized(splits, [(single.times, ends(single.times, count))])
+
+
+def _summarized(splits, spans):
+  """Splits with a summary of the spans: times (n,) and ends of each series."""
+  step = splits.info.preparation.step
+  summary = summaries.of_spans(spans, step)
+  return splits._replace(info=dataclasses.replace(splits.info, summary=summary))
+
+
+def _check_calendar(options, times):
+  """Refuses a calendar of times that are no dates."""
+  if options.get("with_calendar") and (
+    times is None or times.dtype.kind != "M"
+  ):
+    raise _validate.error("with_calendar", True, "False without dates")
+
+
+def _by_share(count, valid_fraction, test_fraction):
+  """Ends of the three spans of so many times."""
+  second = count - int(count * test_fraction)
+  if not valid_fraction:
+    return second, second, count
+  return int(count * (1 - valid_fraction - test_fraction) + 1e-9), second, count
+
+
+def _by_time(times, valid_from, test_from, series):
+  """Ends of the three spans, by the times at which the later ones begin."""
+  starts = []
+  for name, word in (("valid_from", valid_from), ("test_from", test_from)):
+    try:
+      if times.dtype.kind == "M":
+        start = _time_stamps.parse_date(str(word))
+      else:
+        start = float(word)
+    except ValueError as error:
+      raise ValueError(f"{name}: {str(error).rstrip('.')}.") from error
+    starts.append(int(np.searchsorted(times, start)))
+  first, second = starts
+  if not 0 < first < second < len(times):
+    raise ValueError(
+      f"valid_from and test_from: got {valid_from} and {test_from}, expected "
+      f"times in this order between {times[0]} and {times[-1]}"
+      f"{f', those of series {series!r}' if series else ''}."
+    )
+  return first, second, len(times)

@@ -1,0 +1,278 @@
+"""Windows of the series of a panel, each series on a scale of its own.
+
+Each series is divided by time: its training span, then its validation and test
+spans, as `forecast_windows` divides one long series.
+"""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.data import _time_stamps
+from jaxseq.data import datasets
+from jaxseq.data import forecast_windows
+from jaxseq.data import known_columns
+from jaxseq.data import panels
+from jaxseq.data import scale as scales
+from jaxseq.data.sources import panels as panel_sources
+from jaxseq.data.sources import windows as window_sources
+
+_PARTS = ("training", "validation", "test")
+Ends = tuple[int, int, int]
+
+
+def make_splits(
+  panel: panels.Panel,
+  columns: panels.Columns,
+  ends: Callable[[panels.Member], Ends],
+  input_length: int = 96,
+  horizon: int = 96,
+  *,
+  normalize: bool = True,
+  with_calendar: bool = False,
+  missing: forecast_windows.Missing = "refuse",
+  categories: Sequence[str] = (),
+  source: str,
+  license: str,
+) -> datasets.Splits:
+  """Makes the windows of the three spans of all series.
+
+  Args:
+    panel: the series.
+    columns: of the table.
+    ends: times behind the last of the training, validation and test spans of a
+      series.
+    input_length: times of an input.
+    horizon: times of a target.
+    normalize: whether each channel of each series is shifted and scaled to mean
+      0 and deviation 1 over its training span.
+    with_calendar: see `forecast_windows.make_splits`.
+    missing: see `forecast_windows.make_splits`; of each series by itself.
+    categories: columns known ahead, or static ones, that hold words even if all
+      of them are numbers.
+    source: where the series come from.
+    license: its terms.
+
+  Returns:
+    The splits: extras.series numbers the series of each window, extras.known
+    has the columns known ahead at the times of its input and target, and
+    extras.scale its mean and deviation.
+
+  Raises:
+    ValueError: if a series is too short, a number is out of range, or a value
+      is missing and to be refused.
+  """
+  _validate.all_positive(input_length=input_length, horizon=horizon)
+  members = panel.members
+  spans = [ends(member) for member in members]
+  _check_room(source, members, spans, input_length, horizon)
+  _check_steps(source, panel, columns)
+  titles = [
+    f"{source}: series {m.name!r}" if m.name else source for m in members
+  ]
+  filled = [
+    forecast_windows.treat(
+      window_sources.Series(member.values, panel.channels, None),
+      *(missing, cut[0], title),
+    )
+    for member, cut, title in zip(members, spans, titles)
+  ]
+  prepared = _source(
+    panel,
+    columns,
+    spans,
+    _learn(panel, columns, spans, categories),
+    normalize,
+    length=input_length,
+    horizon=horizon,
+    missing=missing,
+  )
+  pieces: tuple[list, list, list] = ([], [], [])
+  lacks = any(np.isnan(member.values).any() for member in members)
+  for number, (member, cut) in enumerate(zip(members, spans), 1):
+    values, title = filled[number - 1], titles[number - 1]
+    stamps = None
+    if with_calendar and member.times is not None:
+      stamps = forecast_windows.calendar_of(member.times[: len(values)])
+    whole = _Whole(
+      *(number, member, prepared.scale_of(title, number, values)),
+      *(values, stamps, ~np.isnan(member.values) if lacks else None),
+      prepared.along(member, panel.table, slice(0, len(values))),
+    )
+    for part, start, end in zip(pieces, (0, *cut), cut):
+      if start < end:
+        dated = part is pieces[2]
+        part.append(_cut(prepared, whole, start, end, dated))
+  measured = {m.name: (~np.isnan(m.values)).mean() for m in members}
+  forecast_windows.tell_filled(source, missing, measured)
+  info = datasets.Info(
+    description=f"{input_length} times of a series; the next {horizon}?",
+    source=source,
+    license=license,
+    channels=panel.channels,
+    preparation=prepared,
+  )
+  return datasets.Splits(*map(_joined, pieces), info)
+
+
+def windows_of(
+  prepared: panel_sources.PanelSource, panel: panels.Panel, source: str
+) -> datasets.ArrayDataset:
+  """Returns all windows of series that were read, on the scales of training.
+
+  Args:
+    prepared: of the training.
+    panel: the series, see `panels.read`.
+    source: where they come from.
+
+  Raises:
+    ValueError: if a series is too short, or lacks a value.
+  """
+  parts = []
+  spans = [(len(member.values),) * 3 for member in panel.members]
+  _check_room(source, panel.members, spans, prepared.length, prepared.horizon)
+  for member in panel.members:
+    title = f"{source}: series {member.name!r}"
+    series = window_sources.Series(member.values, panel.channels, None)
+    values = forecast_windows.treat(series, "refuse", 0, title)
+    number = prepared.number_of(member.name)
+    whole = _Whole(
+      *(number, member, prepared.scale_of(title, number, values), values),
+      *(None, None),
+      prepared.along(member, panel.table, slice(0, len(values))),
+    )
+    parts.append(_cut(prepared, whole, 0, len(values), False))
+  return _joined(parts)
+
+
+class _Whole(NamedTuple):
+  """A series with all that goes along, as `make_splits` has it."""
+
+  number: int
+  member: panels.Member
+  scale: tuple[np.ndarray, np.ndarray]
+  values: np.ndarray
+  stamps: np.ndarray | None
+  observed: np.ndarray | None
+  known: np.ndarray | None
+
+
+def _cut(prepared, whole, start, end, dated):
+  """The windows of a series whose targets lie in a span."""
+  length, horizon = prepared.length, prepared.horizon
+  windows = forecast_windows.windows(
+    scales.apply(whole.values, *whole.scale),
+    *(start, end, length, horizon, whole.stamps, whole.observed),
+    whole.member.times if dated else None,
+  )
+  count, known = len(windows.inputs), whole.known
+  if known is not None:
+    first = max(start - length, 0)
+    known = datasets.sliding_windows(known[first:end], length + horizon)
+  numbers = np.full(count, whole.number, np.int32)
+  extras = windows.extras._replace(
+    known=known,
+    series=None if prepared.series is None else numbers,
+    scale=np.broadcast_to(whole.scale, (count, *np.shape(whole.scale))),
+  )
+  return windows._replace(extras=extras)
+
+
+def _source(panel, columns, spans, encoding, normalize, **sizes):
+  """The preparation, with the scale of each series' training span."""
+  mean, deviation = [], []
+  for member, (end, *_) in zip(panel.members, spans):
+    own = scales.Scale.of(member.values[:end])
+    mean += own.mean
+    deviation += own.deviation
+  times = [m.times for m in panel.members if m.times is not None]
+  return panel_sources.PanelSource(
+    reader="forecast_table",
+    channels=panel.channels,
+    mean=tuple(mean) if normalize else None,
+    deviation=tuple(deviation) if normalize else None,
+    step=_time_stamps.usual_gap(times) if times else None,
+    time=columns.time,
+    **dataclasses.asdict(columns.form) | {"date_format": panel.date_format},
+    steps=columns.steps,
+    dates=times[0].dtype.kind == "M" if times else None,
+    calendar=panel.calendar,
+    series=columns.series,
+    names=tuple(member.name for member in panel.members),
+    known=columns.known,
+    static=columns.static,
+    words=encoding.words,
+    features=encoding.names,
+    feature_mean=encoding.mean,
+    feature_deviation=encoding.deviation,
+    **sizes,
+  )
+
+
+def _joined(parts):
+  """The windows of all series, one behind the other; None without any."""
+  if not parts:
+    return None
+  return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+
+
+def _check_room(source, members, spans, input_length, horizon):
+  """Refuses series with a part that has no room for a window."""
+  wrong = {}
+  for member, (train, valid, test) in zip(members, spans):
+    counts = (train, valid - train, test - valid)
+    needs = [horizon if count else 0 for count in counts]
+    needs[0] = input_length + horizon
+    for part, count, need in zip(_PARTS, counts, needs):
+      if count < need:
+        wrong.setdefault(member.name, (part, count, need))
+  if wrong:
+    name, (part, count, need) = next(iter(wrong.items()))
+    title = f"series {name!r}: " if name else ""
+    more = f" As short: {len(wrong) - 1} more series." if len(wrong) > 1 else ""
+    raise ValueError(
+      f"{source}: {title}got {count} times in the {part} span, expected at "
+      f"least {need} for input_length {input_length} and horizon {horizon}. "
+      f"Lower them, choose other parts, or leave the series out.{more}"
+    )
+
+
+def _check_steps(source, panel, columns):
+  """Refuses series of different steps in time."""
+  if columns.time is None or columns.steps == "ignore" or panel.calendar:
+    return
+  times = [member.times for member in panel.members]
+  step = _time_stamps.usual_gap(times)
+  for member in panel.members:
+    if not _time_stamps.is_regular(member.times, step):
+      got = _time_stamps.usual_gap([member.times])
+      raise ValueError(
+        f"{source}: series {member.name!r}: got a step in time of {got:g}, "
+        f"expected {step:g}, as in the other series (of dates in seconds). "
+        "Resample it, or forecast it by itself."
+      )
+
+
+def _learn(panel, columns, spans, categories):
+  """The features of the columns that go along, from training rows."""
+  names = (*columns.known, *columns.static)
+  for name in categories:
+    _validate.choice("categories", name, names)
+  if not names:
+    return known_columns.Features()
+  words, rows = {}, []
+  for member, (end, *_) in zip(panel.members, spans):
+    rows.append(member.rows[:end])
+    for name in names:
+      words.setdefault(name, []).append(member.words[name][:end])
+  together = np.concatenate(rows)
+  return known_columns.learn(
+    {name: np.concatenate(entries) for name, entries in words.items()},
+    categories,
+    lambda row, name: panel.table.place(int(together[row]), name),
+  )

@@ -1,0 +1,126 @@
+"""The rows of a panel, or of a series with columns that are known ahead."""
+
+from typing import Any
+
+from jaxseq import _validate
+from jaxseq import data
+from jaxseq.data import panel_windows
+from jaxseq.data import panels
+from jaxseq.data import series_frames
+from jaxseq.data import table_layouts
+from jaxseq.estimators import base
+from jaxseq.tasks import conformal
+from jaxseq.tasks import forecasting
+
+
+def columns(forecaster: Any) -> panels.Columns | None:
+  """Returns the columns that an estimator names; None if it names none."""
+  several = {
+    name: table_layouts.as_names(name, getattr(forecaster, name))
+    for name in ("known", "static")
+  }
+  if forecaster.series is None and not any(several.values()):
+    return None
+  return panels.Columns(
+    series=forecaster.series,
+    time=forecaster.time,
+    steps=forecaster.steps,
+    **several,
+  )
+
+
+def read(
+  forecaster: Any, named: panels.Columns, y: Any, *, reset: bool
+) -> base.Rows:
+  """Returns the series of a frame: to train on, or their ends.
+
+  Args:
+    forecaster: the estimator.
+    named: the columns.
+    y: the frame; the end of the training's if None.
+    reset: whether it is for training.
+
+  Raises:
+    ValueError: naming what is not as expected.
+  """
+  if y is None and not reset:
+    if isinstance(forecaster._end, str):
+      raise ValueError(forecaster._end)
+    ends = forecaster._end
+    return base.Rows([ends.dataset], ids=ends.ids, ahead=ends.times)
+  if not reset:
+    ends = forecaster.model_.preparation.read(_frame(y))
+    return base.Rows([ends.dataset], ids=ends.ids, ahead=ends.times)
+  sizes = {x: getattr(forecaster, x) for x in ("input_length", "horizon")}
+  _validate.all_positive(**sizes)
+  panel = panels.read(_frame(y), named)
+  forecaster.n_features_in_ = len(panel.channels)
+  forecaster._flat = len(panel.channels) == 1
+  forecaster.series_ = tuple(member.name for member in panel.members)
+  return base.Rows([panel], ids=forecaster.series_, channels=panel.channels)
+
+
+def windows(prepared: Any, y: Any) -> data.ArrayDataset:
+  """Returns all windows of the series of a frame, as in training.
+
+  Args:
+    prepared: a `sources.PanelSource`.
+    y: the frame.
+
+  Raises:
+    ValueError: naming what is not as expected.
+  """
+  calendar = prepared.calendar or "steps"
+  panel = panels.read(_frame(y), prepared.columns, prepared.dates, calendar)
+  return panel_windows.windows_of(prepared, panel, "y")
+
+
+def _frame(y):
+  """The frame; refuses all else."""
+  if not series_frames.is_frame(y):
+    expected = "a frame with the columns of the options"
+    raise _validate.error("y", type(y).__name__, expected)
+  return y
+
+
+def material(
+  forecaster: Any, named: panels.Columns, panel: panels.Panel, stops: bool
+) -> base.Material:
+  """Returns the spans of all series: training, validation, calibration.
+
+  There is a validation span if training `stops` early.
+  """
+  horizon, share = forecaster.horizon, forecaster.validation_fraction
+
+  def ends(member):
+    count = len(member.values)
+    held = max(round(count * share), horizon)
+    calibrated = count - held * bool(forecaster.intervals)
+    return calibrated - held * stops, calibrated, count
+
+  splits = panel_windows.make_splits(
+    panel,
+    named,
+    ends,
+    forecaster.input_length,
+    horizon,
+    categories=table_layouts.as_names("categories", forecaster.categories),
+    source="y",
+    license="",
+  )
+  prepared = splits.info.preparation
+  windows = splits.test if forecaster.intervals else splits.valid
+  if forecaster.intervals and len(windows.inputs) < conformal.FEWEST:
+    raise ValueError(
+      f"y: got {len(windows.inputs)} windows to take intervals from, expected "
+      f"at least {conformal.FEWEST}: raise validation_fraction."
+    )
+  try:
+    forecaster._end = prepared.ends("y", panel)
+  except ValueError as error:
+    # Raised where a forecast of the training's end is asked for.
+    forecaster._end = str(error)
+  one = data.take(splits.train, slice(0, 1))
+  # There is no test set; what stands for it is never looked at.
+  spans = forecasting.spans(splits._replace(test=one))
+  return base.Material(spans, len(splits.train.inputs), prepared, one, windows)

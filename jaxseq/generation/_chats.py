@@ -1,0 +1,179 @@
+"""The chat interface: messages as prompts, and answers as messages.
+
+A body becomes one of the completions interface, whose prompt is what the
+model's own template writes of the messages.
+"""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
+from typing import NamedTuple
+
+from jaxseq import _validate
+from jaxseq.data import chats
+
+_TOOL_CHOICES = ("none", "auto", None)
+_NO_TEMPLATE = (
+  "messages: the model has no chat template. Send a prompt to /v1/completions, "
+  "or put the model's chat_template.jinja or tokenizer_config.json beside it."
+)
+
+
+class Form(NamedTuple):
+  """The bodies of a route's requests and answers.
+
+  Attributes:
+    prefix: of the names of answers.
+    whole: "object" of an answer.
+    piece: "object" of a piece of a stream.
+    body: makes the body of a completion of that of a request; None if it is
+      one.
+    choice: makes a choice of an answer of that of a completion.
+    delta: the same of a piece, and of whether it is the first of its choice.
+    prompt: the field that the prompt is of, for messages.
+  """
+
+  prefix: str
+  whole: str
+  piece: str
+  body: Callable[[Any], Any] | None
+  choice: Callable[[dict[str, Any]], dict[str, Any]]
+  delta: Callable[[dict[str, Any], bool], dict[str, Any]]
+  prompt: str
+
+
+COMPLETIONS = Form(
+  "cmpl",
+  "text_completion",
+  "text_completion",
+  None,
+  lambda choice: choice,
+  lambda choice, is_first: choice,
+  "prompt",
+)
+
+
+def make_form(template: chats.Template | None, max_tokens: int) -> Form:
+  """Returns the form of chats.
+
+  Args:
+    template: of the model; without one each request is refused.
+    max_tokens: of an answer where a request does not say.
+  """
+  return Form(
+    "chatcmpl",
+    "chat.completion",
+    "chat.completion.chunk",
+    lambda body: _body(body, template, max_tokens),
+    _choice,
+    _delta,
+    "messages",
+  )
+
+
+def _body(body, template, max_tokens):
+  """The body of a completion."""
+  _validate.instance("body", body, Mapping, "a JSON object")
+  if template is None:
+    raise ValueError(_NO_TEMPLATE)
+  body = {k: value for k, value in body.items() if value is not None}
+  if "prompt" in body:
+    raise _validate.error("field", "prompt", "messages in a chat")
+  messages = _messages(body.pop("messages", None))
+  tools = _tools(body.pop("tools", None))
+  choice = body.pop("tool_choice", None)
+  _validate.choice("tool_choice", choice, _TOOL_CHOICES)
+  # The first interface of clients has two words for the same.
+  length = body.pop("max_tokens", max_tokens)
+  logprobs = body.pop("logprobs", False)
+  _validate.instance("logprobs", logprobs, bool, "true or false")
+  most = body.pop("top_logprobs", 0)
+  _validate.integer("top_logprobs", most, 0, 0)
+  tokens = template.encode(
+    messages, True, "messages", None if choice == "none" else tools
+  )
+  return {
+    "max_completion_tokens": length,
+    **body,
+    "prompt": tokens or [[]],
+    "logprobs": logprobs,
+  }
+
+
+def _messages(value):
+  """Messages whose contents are texts."""
+  _validate.instance("messages", value, list, "a list of messages")
+  if not value:
+    raise _validate.error("messages", value, "at least one message")
+  messages = []
+  for number, message in enumerate(value):
+    name = f"messages[{number}]"
+    _validate.instance(name, message, Mapping, "an object")
+    role, content = message.get("role"), message.get("content")
+    _validate.instance(f"{name}: role", role, str, "a text")
+    if content is None and message.get("tool_calls"):
+      content = ""
+    if isinstance(content, list):
+      content = "\n".join(
+        _text(part, f"{name}: content[{i}]") for i, part in enumerate(content)
+      )
+    _validate.instance(f"{name}: content", content, str, "a text")
+    messages.append({**message, "content": content})
+  return messages
+
+
+def _text(part, name):
+  """The text of a part of a content."""
+  _validate.instance(name, part, Mapping, "an object")
+  _validate.choice(f"{name}: type", part.get("type"), ("text",))
+  return _validate.instance(f"{name}: text", part.get("text"), str, "a text")
+
+
+def _tools(value):
+  """Descriptions of tools, which the template writes as it likes."""
+  if value is None or value == []:
+    return None
+  _validate.instance("tools", value, list, "a list of tools")
+  for number, tool in enumerate(value):
+    _validate.instance(f"tools[{number}]", tool, Mapping, "an object")
+  return value
+
+
+def _choice(choice):
+  """A choice of an answer, with its message."""
+  return {
+    "index": choice["index"],
+    "message": {"role": "assistant", "content": choice["text"]},
+    "logprobs": _logs(choice["logprobs"]),
+    "finish_reason": choice["finish_reason"],
+  }
+
+
+def _delta(choice, is_first):
+  """A piece of a choice; the first one has the role."""
+  role = {"role": "assistant"} if is_first else {}
+  return {
+    "index": choice["index"],
+    "delta": {**role, "content": choice["text"]},
+    "logprobs": _logs(choice["logprobs"]),
+    "finish_reason": choice["finish_reason"],
+  }
+
+
+def _logs(logs):
+  """Log-probabilities as chats have them."""
+  if logs is None:
+    return None
+  pairs = zip(logs["tokens"], logs["token_logprobs"])
+  return {
+    "content": [
+      {
+        "token": token,
+        "logprob": log_prob,
+        "bytes": list(token.encode()),
+        "top_logprobs": [],
+      }
+      for token, log_prob in pairs
+    ],
+    "refusal": None,
+  }

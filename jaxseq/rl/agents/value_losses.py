@@ -1,0 +1,79 @@
+"""The loss of the values, as an option of the agents that have values."""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxseq import _validate
+from jaxseq.rl.losses import histogram
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """Fields of agents whose values may be learned as histograms.
+
+  Attributes:
+    value_loss: "squared", half the squared error of the values. "hl_gauss": the
+      network predicts a histogram of each value, and learns the cross-entropy
+      to a Gaussian around the target, see `losses.histogram`; the value is the
+      mean. "c51": the target is the distribution of returns that the target
+      network predicts, see `losses.categorical`; R2D2 alone has it.
+    value_bins: bins of a histogram.
+    value_range: centers of the first and the last bin, in the units of the
+      network's values: returns times `reward_scale`. Normalized returns have
+      the size 1, and those of rare rewards are larger. Targets outside are
+      clipped; the metric `value_clipped` is their share.
+  """
+
+  value_loss: Literal["squared", "hl_gauss", "c51"] = "squared"
+  value_bins: int = 101
+  value_range: tuple[float, float] = (-10.0, 10.0)
+
+  def __post_init__(self):
+    pair = self.value_range
+    if not isinstance(pair, list | tuple) or len(pair) != 2:
+      raise _validate.error("value_range", pair, "two numbers: (low, high)")
+    low, high = (_validate.number("value_range", x) for x in pair)
+    object.__setattr__(self, "value_range", (low, high))
+    if not low < high:
+      raise _validate.error("value_range", (low, high), "low < high")
+    _validate.integer("value_bins", self.value_bins, 2)
+
+  @property
+  def support(self) -> histogram.Support | None:
+    """The bins of the values; None if the loss is the squared error."""
+    if self.value_loss == "squared":
+      return None
+    return histogram.Support(*self.value_range, self.value_bins)
+
+
+def step_losses(
+  support: histogram.Support | None,
+  error: Array,
+  logits: Array | None,
+  target: Array,
+  distribution: Array | None = None,
+) -> tuple[Array, dict[str, Array]]:
+  """Returns the loss of each step, and metrics of each step.
+
+  Args:
+    support: of the histograms; None for the squared error.
+    error: (...), targets less values.
+    logits: (..., bins) of the histograms, None without.
+    target: (...), of the values.
+    distribution: (..., bins), of the targets; HL-Gauss if None.
+
+  Returns:
+    Losses (...), and metrics (...) by name.
+  """
+  if support is None:
+    return 0.5 * jnp.square(error), {}
+  if distribution is None:
+    distribution = histogram.hl_gauss(support, target)
+  losses = optax.losses.softmax_cross_entropy(logits, distribution)
+  return losses, {"value_clipped": histogram.outside(support, target)}

@@ -1,0 +1,57 @@
+"""Runs that were begun with other defaults than those of today."""
+
+from collections.abc import Mapping
+import pathlib
+from typing import Any
+
+from absl import logging
+
+from jaxseq import _json
+from jaxseq import _limits
+from jaxseq.training import run_directory
+
+# Fields whose defaults for people's own files were other ones before.
+_CHANGED = (
+  *("early_stopping", "chunks_per_evaluation", "network"),
+  *("from_shares", "from_season", "input_length", "period"),
+)
+
+
+def config_of(directory: pathlib.Path) -> Mapping[str, Any]:
+  """Returns the fields of the run in a directory; none if there is no run."""
+  file = directory / run_directory.CONFIG_FILE
+  try:
+    config = _json.loads(_limits.read_text(file, _limits.JSON))["config"]
+  except (OSError, ValueError, KeyError, TypeError):
+    return {}
+  return config if isinstance(config, Mapping) else {}
+
+
+def continued(
+  before: Mapping[str, Any], after: Mapping[str, Any], directory: pathlib.Path
+) -> Mapping[str, Any]:
+  """Returns a config that goes on with the run that is there.
+
+  Fields that the command line leaves alone, and whose defaults have changed
+  since, are those of the run.
+
+  Args:
+    before: fields of the config file.
+    after: those with what the command line changes.
+    directory: of the run, which may not be there.
+  """
+  begun = config_of(directory)
+  if not begun or before.get("early_stopping", 0) is not None:
+    return after
+  fields = dict(after)
+  for name in _CHANGED:
+    if name not in before or before[name] != after[name]:
+      continue
+    if name not in begun:
+      del fields[name]
+    elif begun[name] != after[name]:
+      fields[name] = begun[name]
+      logging.warning(
+        "The run goes on with %s=%r, as begun.", name, begun[name]
+      )
+  return fields
