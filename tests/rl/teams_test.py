@@ -12,6 +12,7 @@ from jaxseq.rl import encoders
 from jaxseq.rl import evaluate
 from jaxseq.rl import mixtures
 from jaxseq.rl import policies
+from jaxseq.rl import rendering
 from jaxseq.rl import rollout
 from jaxseq.rl.agents import ppo
 from jaxseq.rl.agents import pqn
@@ -286,6 +287,9 @@ def test_an_evaluation_has_the_mean_return_of_the_agents():
   )
   assert taken.reward.shape == (4,)
   assert states.bits.shape == (4, 2)
+  # A film shows what the first agent sees.
+  (film,) = rendering.film(config, runner.variables, key, limit=4)
+  assert film.seen(0).shape == (3,)
 
 
 def test_q_learning_plays_agents_in_rows():
