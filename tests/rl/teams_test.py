@@ -288,6 +288,7 @@ def test_an_evaluation_has_the_mean_return_of_the_agents():
   assert taken.reward.shape == (4,)
   assert states.bits.shape == (4, 2)
   # A film shows what the first agent sees.
+  key = jax.random.key(3)
   (film,) = rendering.film(config, runner.variables, key, limit=4)
   assert film.seen(0).shape == (3,)
 
