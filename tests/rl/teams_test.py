@@ -333,16 +333,18 @@ def test_what_does_not_fit_several_agents_is_refused():
 def test_memory_is_what_two_agents_solve_the_game_with(critic, num_layers):
   config = small(
     critic=critic,
+    env_options=(("opposite", False),),
     network=toy.network("gru", 16, num_layers, widths=(16,), heads=(16,)),
     num_envs=32,
     rollout_length=16,
     num_epochs=4,
     num_minibatches=4,
-    total_steps=61_440,
+    total_steps=30_720,
     learning_rate=5e-3,
     learning_rate_schedule="linear",
     normalize_observation=False,
     gae_lambda=0.95,
+    entropy_coef=0.03,
   )
   runner = ppo.init(config, jax.random.key(0))
   runner, _ = ppo.train(config, runner, config.num_updates)
