@@ -24,8 +24,9 @@ class Recall(base.Environment):
   """Shows each agent a bit of its own at first, and asks for it at last.
 
   The first agent earns 1 for its bit, and the second one 2 for the opposite of
-  its bit, or for its bit if not `opposite`. Until the last step the mask allows option 0 alone. An episode ends
-  by itself after `length` steps, or is cut off after `limit`.
+  its bit, or for its bit if not `opposite`. Until the last step the mask allows
+  option 0 alone. An episode ends by itself after `length` steps, or is cut off
+  after `limit`.
   """
 
   length: int = 3
