@@ -9,6 +9,7 @@ from jaxseq.rl import wrappers
 from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import card_games
 from jaxseq.rl.envs import spaces
+from jaxseq.rl.envs import teams
 
 # Wrappers that show an observation as it is; others show other cards, or make
 # one episode of several games.
@@ -53,6 +54,8 @@ def flat(observation: Any) -> np.ndarray:
   observation, _ = action_masks.split(observation)
   if isinstance(observation, wrappers.ImageObservation):
     observation = observation.image
+  elif isinstance(observation, teams.Observation):
+    observation = observation.own
   return np.asarray(observation).reshape(len(observation), -1)
 
 

@@ -24,13 +24,15 @@ class Recall(base.Environment):
   """Shows each agent a bit of its own at first, and asks for it at last.
 
   The first agent earns 1 for its bit, and the second one 2 for the opposite of
-  its bit. Until the last step the mask allows option 0 alone. An episode ends
-  by itself after `length` steps, or is cut off after `limit`.
+  its bit, or for its bit if not `opposite`. Until the last step the mask allows
+  option 0 alone. An episode ends by itself after `length` steps, or is cut off
+  after `limit`.
   """
 
   length: int = 3
   limit: int = 99
   shows_state: bool = True
+  opposite: bool = True
 
   num_agents = 2
   reset_words = 2
@@ -43,7 +45,8 @@ class Recall(base.Environment):
     return State(jnp.int32(0), (words >> 31).astype(jnp.int32))
 
   def advance(self, words, state, action, params):
-    right = action == jnp.stack([state.bits[0], 1 - state.bits[1]])
+    asked_for = state.bits ^ jnp.array([0, int(self.opposite)])
+    right = action == asked_for
     asked = state.time == self.length - 1
     pay = jnp.where(asked, right * jnp.array([1.0, 2.0]), 0.0)
     return state.replace(time=state.time + 1), pay

@@ -12,6 +12,7 @@ from jaxseq.rl import encoders
 from jaxseq.rl import evaluate
 from jaxseq.rl import mixtures
 from jaxseq.rl import policies
+from jaxseq.rl import rendering
 from jaxseq.rl import rollout
 from jaxseq.rl.agents import ppo
 from jaxseq.rl.agents import pqn
@@ -286,6 +287,10 @@ def test_an_evaluation_has_the_mean_return_of_the_agents():
   )
   assert taken.reward.shape == (4,)
   assert states.bits.shape == (4, 2)
+  # A film shows what the first agent sees.
+  key = jax.random.key(3)
+  (film,) = rendering.film(config, runner.variables, key, limit=4)
+  assert film.seen(0).shape == (3,)
 
 
 def test_q_learning_plays_agents_in_rows():
@@ -328,16 +333,18 @@ def test_what_does_not_fit_several_agents_is_refused():
 def test_memory_is_what_two_agents_solve_the_game_with(critic, num_layers):
   config = small(
     critic=critic,
+    env_options=(("opposite", False),),
     network=toy.network("gru", 16, num_layers, widths=(16,), heads=(16,)),
     num_envs=32,
     rollout_length=16,
     num_epochs=4,
     num_minibatches=4,
-    total_steps=61_440,
+    total_steps=30_720,
     learning_rate=5e-3,
     learning_rate_schedule="linear",
     normalize_observation=False,
     gae_lambda=0.95,
+    entropy_coef=0.03,
   )
   runner = ppo.init(config, jax.random.key(0))
   runner, _ = ppo.train(config, runner, config.num_updates)
