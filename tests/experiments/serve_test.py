@@ -106,7 +106,7 @@ def test_prompts_are_not_longer_than_what_attention_sees(checkpoint):
   served = serve.load(checkpoint)
   with flagsaver.flagsaver():
     if not flags.FLAGS.is_parsed():
-      flags.FLAGS(["serve"])
+      flags.FLAGS.mark_as_parsed()
     default = serve.make_limits(served).prompt_tokens
     seen = served._replace(positions=jamba.positions)
     assert serve.make_limits(seen).prompt_tokens == 18

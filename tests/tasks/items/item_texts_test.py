@@ -10,6 +10,7 @@ import pytest
 
 from jaxseq import data
 from jaxseq import nn
+from jaxseq.data.files import table_files
 from jaxseq.data.sources import interactions
 from jaxseq.tasks import recommendation
 from jaxseq.tasks.items import item_metrics
@@ -129,5 +130,5 @@ def test_texts_are_asked_for_and_read_from_a_table(tmp_path):
     recommendation.Problem(arm, splits)
   table = tmp_path / "films.csv"
   table.write_text("item,title,kind\n7,Heat,Crime\n3,Ran,War\n")
-  found = interactions.read_texts(table, "item", ("title", "kind"))
+  found = table_files.texts(table, "item", ("title", "kind"))
   assert found == {"7": "Heat Crime", "3": "Ran War"}
