@@ -5,6 +5,7 @@ import importlib
 import inspect
 import re
 
+from absl.testing import flagsaver
 import pytest
 
 from jaxseq import data
@@ -134,7 +135,7 @@ def test_help_has_the_options_of_the_file_that_is_named(capsys):
     ([], "table", ".npz, .ts, folders"),
     (["--data=a.npz"], "npz", ".ts, folders, other files"),
   ):
-    with pytest.raises(SystemExit):
+    with flagsaver.flagsaver(), pytest.raises(SystemExit):
       command.main(["jaxseq", "train", "classify", *given, "--help"])
     out = capsys.readouterr().out
     assert out.count("Options of classify's data") == 1

@@ -97,10 +97,8 @@ def _last_changed(tree, change):
 
 
 def _outputs(logs, ends, count):
-  """Outputs (3 count,) whose mixture is that of log gaps, by EM.
-
-  At `ends` gaps were cut off; of these EM has the moments of what is above.
-  """
+  """Outputs (3 count,) whose mixture is that of log gaps, cut at `ends`."""
+  # EM has the moments of what is above of the gaps that were cut off.
   levels = (np.arange(count) + 0.5) / count
   mean = np.quantile(logs, levels)
   scale = np.full(count, np.clip(2.0 / count, _NARROW, _WIDE))
