@@ -12,10 +12,8 @@ Rows are kept in `--out`, so that a run that was interrupted goes on.
 import argparse
 import dataclasses
 import json
-import os
 import pathlib
 
-import jax
 import numpy as np
 
 from benchmarks import learning
@@ -41,17 +39,8 @@ def train(agent, task, pay, seed, fields):
   name, options, params, _ = TASKS[task]
   learning.register(name, options, params, pay)
   config = dataclasses.replace(algorithm.Config(env_id="Task"), **fields)
-  runner = algorithm.init(config, jax.random.key(seed))
-  updates = config.num_updates // FIFTHS
-  step = jax.jit(lambda runner: algorithm.train(config, runner, updates))
-  step, returns = step.lower(runner).compile(), []
-  begun = os.times().user
-  for _ in range(FIFTHS):
-    runner, metrics = jax.device_get(step(runner))
-    ended = metrics["episodes"].sum()
-    total = np.nansum(metrics["episode_return"] * metrics["episodes"])
-    returns.append(float(total / ended / pay) if ended else None)
-  return returns, os.times().user - begun
+  returns, seconds = learning.trained(algorithm, config, seed, FIFTHS)
+  return [x if x is None else x / pay for x in returns], seconds
 
 
 def main():

@@ -83,8 +83,6 @@ def register(name: str, options: dict, params: dict, pay: float) -> None:
 
 def train_ours(task, mixer, rate, seed, fields):
   """Returns the mean return of each tenth, and seconds of user time."""
-  import jax
-
   from jaxseq import nn
   from jaxseq.rl import networks
   from jaxseq.rl.agents import ppo
@@ -110,12 +108,26 @@ def train_ours(task, mixer, rate, seed, fields):
   config = ppo.Config(
     env_id="Task", total_steps=TASKS[task][-1], **(settings | fields)
   )
-  runner = ppo.init(config, jax.random.key(seed))
-  updates = config.num_updates // TENTHS
-  train = jax.jit(lambda runner: ppo.train(config, runner, updates))
+  return trained(ppo, config, seed, TENTHS)
+
+
+def trained(algorithm, config, seed, parts):
+  """Returns the mean return of each part of a training, and its user time.
+
+  Args:
+    algorithm: such as `ppo`.
+    config: of it.
+    seed: of the key.
+    parts: number of parts, of as many updates each.
+  """
+  import jax
+
+  runner = algorithm.init(config, jax.random.key(seed))
+  updates = config.num_updates // parts
+  train = jax.jit(lambda runner: algorithm.train(config, runner, updates))
   train, returns = train.lower(runner).compile(), []
   begun = _user()
-  for _ in range(TENTHS):
+  for _ in range(parts):
     runner, metrics = jax.device_get(train(runner))
     ended = metrics["episodes"].sum()
     total = np.nansum(metrics["episode_return"] * metrics["episodes"])

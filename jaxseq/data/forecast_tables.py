@@ -88,7 +88,6 @@ def load(
       option that is wrong.
     MissingData: if a file, or for Parquet the package pyarrow, is not there.
   """
-  form = text_forms.Form(delimiter, encoding, decimal, date_format)
   several = {"known": known, "static": static, "categories": categories}
   words = {key: table_layouts.as_names(key, x) for key, x in several.items()}
   names = table_layouts.as_names("channels", channels)
@@ -124,12 +123,6 @@ def load(
     )
     panel = panels.read(path, columns)
     members = [(one.times, len(one.values), one.name) for one in panel.members]
-    if time is not None:
-      date_format = _time_stamps.date_format(
-        panel.table.words[time], str, date_format
-      )
-      form = dataclasses.replace(form, date_format=date_format)
-      columns = dataclasses.replace(columns, form=form)
     _check_calendar(options, panel.members[0].times)
     splits = panel_windows.make_splits(
       panel,

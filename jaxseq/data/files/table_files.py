@@ -6,7 +6,7 @@ commas (tabs in a .tsv file), as UTF-8; other forms, and compressed files, see
 NULL or null; so it is in a blank line of a table with one column, and other
 blank lines are left out. Parquet files need the package pyarrow, the extra
 "table". A frame of pandas, or one that Arrow can read, as of polars, may stand
-in the place of a file; pandas is not imported for that.
+instead of a file; pandas is not imported for that.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ Path = str | os.PathLike | Sequence[str | os.PathLike]
 
 
 class Frame:
-  """A frame in the place of a file; named levels of its index are columns."""
+  """A frame instead of a file; named levels of its index are columns."""
 
   suffix, stem = "", "frame"
 
@@ -212,7 +212,7 @@ def read(
     words: columns that are kept as they are written.
     numbers: columns of numbers; all others if None.
     optional: those among them that may be absent, from all files.
-    form: how texts are written; what is None is found in their content.
+    form: of texts; fields that are None are found in their content.
 
   Returns:
     The rows of all files.

@@ -117,7 +117,7 @@ def of_file(path: pathlib.Path, form: Form) -> Text:
 
 @contextlib.contextmanager
 def opened(path: pathlib.Path, form: Form) -> Iterator[_columns.Lines]:
-  """Opens a table for a block of which every ValueError names its line."""
+  """Opens a table for a block whose ValueErrors name its lines."""
   text = of_file(path, form)
   with _compressed.opened(path) as (content, _):
     wrapped = io.TextIOWrapper(

@@ -2,7 +2,7 @@
 
 An update plays a rollout, makes its advantages and returns, and goes over it in
 epochs of minibatches, each of whole environments. An algorithm adds its network
-and the loss of a minibatch, of which `on_policy_agent` makes its functions.
+and the loss of a minibatch: `on_policy_agent` makes its functions of both.
 """
 
 from collections.abc import Callable

@@ -34,7 +34,7 @@ def baselines(
 
   Returns:
     "nll" and the scores of times, see `events.Problem.measure`, of a "Poisson"
-    process, of which each mark has a constant rate; "accuracy" of the "most
+    process, in which each mark has a constant rate; "accuracy" of the "most
     frequent" mark; and "nll" and "accuracy" of a "Hawkes" process with
     exponential decay.
   """
