@@ -52,7 +52,8 @@ def configuration(mixer, **options):
     head_widths=(128, 128),
   )
   return ppo.Config(
-    **{
+    **dict(ppo.Config.published)
+    | {
       "network": network,
       "num_envs": 16,
       "rollout_length": 256,

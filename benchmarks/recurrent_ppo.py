@@ -93,18 +93,18 @@ def compile_ours(settings, steps, points, shows_action=False, wide=False):
   if wide:
     widths = {"encoder_widths": (2 * WIDTH,), "head_widths": (2 * WIDTH,)}
     network = networks.Config(stack, **widths)
-  config = ppo.Config(
-    env_id="view/CartPole-v1",
-    env_options=(("shown", (0, 2)),),
-    network=network,
-    shows_action=shows_action,
-    total_steps=steps,
-    learning_rate=RATE,
-    learning_rate_schedule="linear",
-    value_coef=VALUE_COEF,
-    clip_value=wide,
-    **dict(zip(_NAMES, SETTINGS[settings])),
-  )
+  fields = dict(ppo.Config.published) | {
+    "env_id": "view/CartPole-v1",
+    "env_options": (("shown", (0, 2)),),
+    "network": network,
+    "shows_action": shows_action,
+    "total_steps": steps,
+    "learning_rate": RATE,
+    "learning_rate_schedule": "linear",
+    "value_coef": VALUE_COEF,
+    "clip_value": wide,
+  }
+  config = ppo.Config(**fields | dict(zip(_NAMES, SETTINGS[settings])))
   updates, start = config.num_updates // points, _user()
   train = jax.jit(lambda runner: ppo.train(config, runner, updates))
   train = train.lower(ppo.init(config, jax.random.key(0))).compile()

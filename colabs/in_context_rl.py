@@ -173,6 +173,8 @@ keeps = ppo.Config(
   gamma=0.98,
   gae_lambda=0.95,
   entropy_coef=0.02,
+  reward_normalization="none",
+  critic="shared",
 )
 forgets = dataclasses.replace(keeps, env_options=(("keep_memory", False),))
 
