@@ -36,7 +36,7 @@ def test_the_agent_of_the_page_remembers_and_its_config_is_one():
   assert names["scores"]["mean_return"] > 0.8
   assert names["again"]["mean_return"] == names["scores"]["mean_return"]
   assert names["metrics"]["loss"].shape == (3, 2)
-  assert [step for step, _ in names["returns"]] == [1024, 2048, 3072, 4096]
+  assert [step for step, _ in names["returns"]] == [2048, 4096, 6144, 8192]
   assert pathlib.Path(names["film"]).stat().st_size > 1000
   assert names["saved"].directory.is_dir()
   assert names["seeds"].num_updates.tolist() == [4, 4]

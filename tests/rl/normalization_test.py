@@ -20,15 +20,16 @@ _NETWORK = toy.network(num_layers=0)
 
 
 def _ppo(**options):
-  return ppo.Config(
-    env_id="JaxseqTest-Walk",
-    network=_NETWORK,
-    rollout_length=16,
-    total_steps=192,
-    learning_rate=1e-2,
+  settings = {
+    **ppo.Config.published,
+    "env_id": "JaxseqTest-Walk",
+    "network": _NETWORK,
+    "rollout_length": 16,
+    "total_steps": 192,
+    "learning_rate": 1e-2,
     **toy.QUICK,
-    **options,
-  )
+  }
+  return ppo.Config(**settings | options)
 
 
 _NORMALIZED = _ppo(normalize_observation=True)

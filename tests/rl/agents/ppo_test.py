@@ -23,6 +23,7 @@ toy.register(
 def small(mixer="gru", **options):
   """A configuration that compiles and runs in moments."""
   settings = {
+    **ppo.Config.published,
     "network": toy.network(mixer, 16, widths=(16,), heads=(16,)),
     "num_envs": 4,
     "rollout_length": 32,
