@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq.rl import algorithms
 from jaxseq.rl import evaluate
 from jaxseq.rl import meta
 from jaxseq.rl import rollout
@@ -218,7 +219,8 @@ def test_types_do_not_follow_the_default_width():
 
 @pytest.fixture(scope="module")
 def config():
-  return ppo.Config(
+  return dataclasses.replace(
+    algorithms.published(ppo.Config),
     env_id="ProjectedCartPole",
     env_options=(("num_trials", 2), ("max_steps", 12)),
     network=toy.network(widths=(8,), heads=(8,)),

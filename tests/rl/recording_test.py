@@ -10,6 +10,7 @@ import pytest
 
 from jaxseq import nn
 from jaxseq.data import trajectories
+from jaxseq.rl import algorithms
 from jaxseq.rl import conditioned_players
 from jaxseq.rl import recording
 from jaxseq.rl.agents import ppo
@@ -17,7 +18,8 @@ from jaxseq.tasks import decision
 from jaxseq.training import finite
 from tests.rl import toy
 
-CONFIG = ppo.Config(
+CONFIG = dataclasses.replace(
+  algorithms.published(ppo.Config),
   env_id="CartPole-v1",
   env_params=(("max_steps_in_episode", 12),),
   network=toy.network(d_model=4, num_layers=0),

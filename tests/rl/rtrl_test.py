@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxseq import nn
+from jaxseq.rl import algorithms
 from jaxseq.rl import networks
 from jaxseq.rl import rollout
 from jaxseq.rl.agents import ppo
@@ -33,7 +34,8 @@ def _mixer_gradient(stack, variables, taken, memory, last):
   return gradient["params"]["memory"]["layers_0"]["mixer"]
 
 
-_CONFIG = ppo.Config(
+_CONFIG = dataclasses.replace(
+  algorithms.published(ppo.Config),
   env_id="JaxseqTest-PaidInStreams",
   env_params=(("max_steps_in_episode", 7),),
   network=networks.Config(
