@@ -193,7 +193,10 @@ def _signature(words):
 
 def _check_fit(model):
   """Checks that the variables are those of the network."""
-  size = {"batch": 1, "time": 2}
+  # Some variables of forecasters have a row for each time of the window.
+  forecasts = model.kind == "forecasting"
+  time = getattr(model.preparation, "length", 2) if forecasts else 2
+  size = {"batch": 1, "time": time}
   shapes = {
     name: jax.ShapeDtypeStruct([size.get(a, a) for a in axes], dtype)
     for name, (dtype, axes) in model.signature.items()

@@ -134,8 +134,10 @@ def forecasts(channels="mixed", **options):
   splits = data.load(
     "seasonal", times=120, channels=2, input_length=8, horizon=3
   )
+  # The map of the last season has a row for each time of the window.
+  season = {"period": 2, "from_season": True}
   arm = forecasting.ArmConfig(
-    network("last", **options), batch_size=4, channels=channels
+    network("last", **options), batch_size=4, channels=channels, **season
   )
   problem = forecasting.Problem(arm, forecasting.spans(splits))
   return _case("forecasting", problem, splits)
