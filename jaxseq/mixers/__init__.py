@@ -44,6 +44,7 @@ if TYPE_CHECKING:
   from jaxseq.mixers.matrix_states import mlstm_large as mlstm_large
   from jaxseq.mixers.matrix_states import mom as mom
   from jaxseq.mixers.matrix_states import rwkv7 as rwkv7
+  from jaxseq.mixers.matrix_states import shm as shm
   from jaxseq.mixers.registry import current_options as current_options
   from jaxseq.mixers.registry import fresh_state as fresh_state
   from jaxseq.mixers.registry import get as get
@@ -53,12 +54,14 @@ if TYPE_CHECKING:
   from jaxseq.mixers.registry import register as register
   from jaxseq.mixers.registry import traits as traits
   from jaxseq.mixers.state_space import discretize as discretize
+  from jaxseq.mixers.state_space import ffm as ffm
   from jaxseq.mixers.state_space import hippo as hippo
   from jaxseq.mixers.state_space import lru as lru
   from jaxseq.mixers.state_space import mamba as mamba
   from jaxseq.mixers.state_space import mamba2 as mamba2
   from jaxseq.mixers.state_space import mamba3 as mamba3
   from jaxseq.mixers.state_space import rglru as rglru
+  from jaxseq.mixers.state_space import rtu as rtu
   from jaxseq.mixers.state_space import s4 as s4
   from jaxseq.mixers.state_space import s4d as s4d
   from jaxseq.mixers.state_space import s5 as s5

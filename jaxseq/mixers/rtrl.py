@@ -57,10 +57,10 @@ class Config:
   Attributes:
     mixer: Config of a diagonal recurrence: of a mixer that says by
       `contract.Traits.traced` which parameters reach its state, as lru, s5,
-      mingru, minlstm and rglru do. Traces of the first four are as large as
-      parameters, once for each row of a batch. Those of the matrices in front
-      of the gates of rglru are larger by the number of states, since its gates
-      join channels.
+      rtu, mingru, minlstm and rglru do. Traces of the first five are as large
+      as parameters, once for each row of a batch. Those of the matrices in
+      front of the gates of rglru are larger by the number of states, since its
+      gates join channels.
 
   Raises:
     ValueError: if the mixer is another one, or sees the future.

@@ -94,6 +94,8 @@ def test_golden(x64, golden):
   [
     ("lru", {"d_state": 5}),
     ("s5", {"ssm_size": 4, "blocks": 1}),
+    ("rtu", {"units": 3}),
+    ("rtu", {"linear": False, "activation": "tanh"}),
     ("mingru", {"d_hidden": 3}),
     ("minlstm", {}),
     ("rglru", {"d_hidden": 4, "heads": 2, "d_conv": 2}),

@@ -63,12 +63,13 @@ def _by_batch(run, params, state, x, reset, axis):
 
 def _by_heads(run, params, state, x, reset, axis):
   heads, features, gates, _ = params.kernel.shape
-  inputs, input_gates, width = params.input_kernel.shape
-  time, batch, _ = x.shape
-  # All heads use the same inputs: exchanged is what each makes of them.
-  kernel = params.input_kernel.reshape(inputs, input_gates * width)
-  # In float32 even of a narrow x: what gates are made of is not rounded.
-  x = _contractions.dense(x.reshape(-1, inputs), kernel, wide=True)
+  input_gates = params.input_bias.shape[0]
+  time, batch, inputs = x.shape
+  if params.input_kernel is not None:
+    # All heads use the same inputs: exchanged is what each makes of them.
+    kernel = params.input_kernel.reshape(inputs, -1)
+    # In float32 even of a narrow x: what gates are made of is not rounded.
+    x = _contractions.dense(x.reshape(-1, inputs), kernel, wide=True)
   x = x.reshape(time, batch, input_gates, heads, features)
   x = lax.all_to_all(x, axis, 3, 0, tiled=True)
   if reset is not None:
