@@ -116,6 +116,7 @@ _MIXERS = _registry.Registry(
     "mamba": "jaxseq.mixers.state_space.mamba",
     "mamba2": "jaxseq.mixers.state_space.mamba2",
     "mamba3": "jaxseq.mixers.state_space.mamba3",
+    "mesa": "jaxseq.mixers.matrix_states.mesa",
     "mingru": "jaxseq.mixers.gated.mingru",
     "minlstm": "jaxseq.mixers.gated.minlstm",
     "mlstm": "jaxseq.mixers.matrix_states.mlstm",

@@ -42,6 +42,7 @@ class Checks:
     bfloat16_error: what bfloat16 inputs may cost: the root mean square of the
       errors of y, and of those of all gradients together, over that of the
       numbers themselves.
+    bfloat16_largest: the same of the largest error of y over the largest y.
     wide_products: why products of weights and activations are in float32.
     sharded_bfloat16: how far bfloat16 inputs may take "states", "outputs" and
       "gradients" from those without split time, of the largest value.
@@ -60,6 +61,7 @@ class Checks:
     default_factory=dict
   )
   bfloat16_error: tuple[float, float] = (0.01, 0.02)
+  bfloat16_largest: float = 0.02
   wide_products: str | None = None
   sharded_bfloat16: Mapping[str, float] = dataclasses.field(
     default_factory=dict

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
   from jaxseq.mixers.matrix_states import hgrn2 as hgrn2
   from jaxseq.mixers.matrix_states import jrt as jrt
   from jaxseq.mixers.matrix_states import linear_attention as linear_attention
+  from jaxseq.mixers.matrix_states import mesa as mesa
   from jaxseq.mixers.matrix_states import mlstm as mlstm
   from jaxseq.mixers.matrix_states import mlstm_large as mlstm_large
   from jaxseq.mixers.matrix_states import mom as mom
