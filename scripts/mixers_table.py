@@ -18,8 +18,10 @@ _HEAD = (
 def row(name: str) -> str:
   """Returns a mixer's line of the table, for d_model = 64 and its defaults."""
   module, config = mixers.get(name), mixers.make_config(name, d_model=64)
-  state = jax.eval_shape(lambda: module.initial_state(config))
   params = jax.eval_shape(lambda: module.init(jax.random.key(0), config))
+  state = jax.eval_shape(
+    lambda params: mixers.fresh_state(config, params=params), params
+  )
   size = sum(
     math.prod(leaf.shape) * leaf.dtype.itemsize
     for leaf in jax.tree.leaves(state)

@@ -34,18 +34,21 @@ if TYPE_CHECKING:
   from jaxseq.mixers.keys_and_values import attention as attention
   from jaxseq.mixers.keys_and_values import block_float as block_float
   from jaxseq.mixers.keys_and_values import latent_attention as latent_attention
+  from jaxseq.mixers.keys_and_values import path_attention as path_attention
   from jaxseq.mixers.keys_and_values import routing as routing
   from jaxseq.mixers.matrix_states import gated_deltanet as gated_deltanet
   from jaxseq.mixers.matrix_states import gla as gla
   from jaxseq.mixers.matrix_states import hgrn2 as hgrn2
   from jaxseq.mixers.matrix_states import jrt as jrt
   from jaxseq.mixers.matrix_states import linear_attention as linear_attention
+  from jaxseq.mixers.matrix_states import log_linear as log_linear
   from jaxseq.mixers.matrix_states import mesa as mesa
   from jaxseq.mixers.matrix_states import mlstm as mlstm
   from jaxseq.mixers.matrix_states import mlstm_large as mlstm_large
   from jaxseq.mixers.matrix_states import mom as mom
   from jaxseq.mixers.matrix_states import rwkv7 as rwkv7
   from jaxseq.mixers.matrix_states import shm as shm
+  from jaxseq.mixers.matrix_states import ttt as ttt
   from jaxseq.mixers.registry import current_options as current_options
   from jaxseq.mixers.registry import fresh_state as fresh_state
   from jaxseq.mixers.registry import get as get

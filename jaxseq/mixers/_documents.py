@@ -34,7 +34,7 @@ Args:
   batch_shape: leading axes.
   dtype: real dtype of the state, float32 if it is narrower; complex states take
     the complex dtype of the same precision.
-
+{options}
 Returns:
   The state.
 
@@ -76,6 +76,10 @@ Returns:
 Raises:
   ValueError: if an argument does not fit the above.
 """
+
+
+# Of an `initial_state` whose fresh states are learned.
+LEARNED = "Options:\n  params: from `init`; needed, as the state is of them.\n"
 
 
 def complete(function: Callable[..., Any], common: str) -> None:

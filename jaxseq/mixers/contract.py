@@ -194,6 +194,8 @@ def initial_state(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
       raise error("params", None, "those of the mixer, as its state is learned")
     return function(*arguments, params)
 
+  if learned:
+    run.__doc__ = f"{inspect.getdoc(run)}\n\n{_documents.LEARNED}"
   _documents.complete(run, _documents.INITIAL_STATE)
   return run
 

@@ -112,6 +112,7 @@ _MIXERS = _registry.Registry(
     "lightnet": "jaxseq.mixers.averages.lightnet",
     "linear_attention": "jaxseq.mixers.matrix_states.linear_attention",
     "lstm": "jaxseq.mixers.gated.lstm",
+    "log_linear": "jaxseq.mixers.matrix_states.log_linear",
     "lru": "jaxseq.mixers.state_space.lru",
     "mamba": "jaxseq.mixers.state_space.mamba",
     "mamba2": "jaxseq.mixers.state_space.mamba2",
@@ -122,6 +123,7 @@ _MIXERS = _registry.Registry(
     "mlstm": "jaxseq.mixers.matrix_states.mlstm",
     "mlstm_large": "jaxseq.mixers.matrix_states.mlstm_large",
     "mom": "jaxseq.mixers.matrix_states.mom",
+    "path_attention": "jaxseq.mixers.keys_and_values.path_attention",
     "rglru": "jaxseq.mixers.state_space.rglru",
     "routing": "jaxseq.mixers.keys_and_values.routing",
     "rtu": "jaxseq.mixers.state_space.rtu",
@@ -133,6 +135,7 @@ _MIXERS = _registry.Registry(
     "shm": "jaxseq.mixers.matrix_states.shm",
     "short_conv": "jaxseq.mixers.state_space.short_conv",
     "slstm": "jaxseq.mixers.gated.slstm",
+    "ttt": "jaxseq.mixers.matrix_states.ttt",
   },
 )
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.attention import clusters as clusters
   from jaxseq.recurrence.attention import exact_attention as exact_attention
   from jaxseq.recurrence.attention import hip as hip
+  from jaxseq.recurrence.attention import path as path
   from jaxseq.recurrence.attention import window as window
   from jaxseq.recurrence.attention._schemes.layout import (
     from_zigzag as from_zigzag,
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.attention.exact_attention import (
     softmax_attention as softmax_attention,
   )
+  from jaxseq.recurrence.attention.path import PathState as PathState
+  from jaxseq.recurrence.attention.path import path_initial as path_initial
+  from jaxseq.recurrence.attention.path import path_scan as path_scan
   from jaxseq.recurrence.attention.window import WindowState as WindowState
   from jaxseq.recurrence.attention.window import (
     window_attention as window_attention,
@@ -128,6 +132,18 @@ if TYPE_CHECKING:
     mlstm_scan_heads as mlstm_scan_heads,
   )
   from jaxseq.recurrence.mlstm.matrix_lstm import mlstm_step as mlstm_step
+  from jaxseq.recurrence.outer.log_linear import (
+    LogLinearState as LogLinearState,
+  )
+  from jaxseq.recurrence.outer.log_linear import (
+    log_linear_initial as log_linear_initial,
+  )
+  from jaxseq.recurrence.outer.log_linear import (
+    log_linear_scan as log_linear_scan,
+  )
+  from jaxseq.recurrence.outer.log_linear import (
+    log_linear_step as log_linear_step,
+  )
   from jaxseq.recurrence.outer.outer import outer_scan as outer_scan
   from jaxseq.recurrence.outer.outer import outer_scan_heads as outer_scan_heads
   from jaxseq.recurrence.outer.outer import outer_step as outer_step

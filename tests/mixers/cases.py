@@ -103,7 +103,8 @@ def _check_width(module, config, params):
   """Runs a mixer's defaults once, without numbers: do they take the width?"""
 
   def run(params, x):
-    return module.step(config, params, x, module.initial_state(config))
+    state = mixers.fresh_state(config, params=params)
+    return module.step(config, params, x, state)
 
   try:
     jax.eval_shape(run, params, jnp.zeros((D_MODEL,)))
@@ -125,6 +126,11 @@ def _perturbed(params):
   )
 
 
+def fresh(mixer, batch, dtype=jnp.float32):
+  """Returns the state of fresh sequences."""
+  return mixers.fresh_state(mixer.config, batch, dtype, mixer.params)
+
+
 def sequence(*shape, dtype=jnp.float64, seed=0):
   """Returns inputs (*shape, D_MODEL)."""
   rng = np.random.default_rng(seed)
@@ -133,7 +139,7 @@ def sequence(*shape, dtype=jnp.float64, seed=0):
 
 def used_state(mixer, params, batch, dtype=jnp.float64):
   """Returns a state that some sequence has left behind."""
-  state = mixer.module.initial_state(mixer.config, batch, dtype)
+  state = mixers.fresh_state(mixer.config, batch, dtype, params)
   x, reset = sequence(*batch, dtype=dtype, seed=9), np.zeros(batch, bool)
   for _ in range(2):
     _, state = mixer.step(params, x, state, reset)

@@ -134,7 +134,7 @@ _RESETS = {
 
 def test_resets_equal_episodes_alone(x64, mixer):
   params, x, used = _problem(mixer, 2)
-  fresh = mixer.module.initial_state(mixer.config, (2,), jnp.float64)
+  fresh = cases.fresh(mixer, (2,), jnp.float64)
   fresh, used = jax.device_get((fresh, used))
   never = np.zeros(2, bool)
   for kind, places in _RESETS.items():
@@ -179,7 +179,7 @@ def test_packed_documents_do_not_touch_each_other(x64, mixer):
 
 def test_nothing_undefined_passes_a_reset(x64, mixer):
   params, x, used = _problem(mixer, 2)
-  fresh = mixer.module.initial_state(mixer.config, (2,), jnp.float64)
+  fresh = cases.fresh(mixer, (2,), jnp.float64)
   undefined = jax.tree.map(lambda leaf: np.full_like(leaf, np.inf), fresh)
   reset = np.zeros((2, _TIME), bool)
   reset[:, 3] = True
@@ -205,7 +205,7 @@ def test_nothing_undefined_passes_a_reset_backwards(x64, mixer, gradients):
   (params, x, _), apply = gradients
   reset = np.zeros((2, 4), bool)
   reset[:, 0] = True
-  fresh = mixer.module.initial_state(mixer.config, (2,), jnp.float64)
+  fresh = cases.fresh(mixer, (2,), jnp.float64)
 
   def slopes(state):
     return apply(params, x, jax.device_get(_as_real(state)), reset)[1][:2]
@@ -229,7 +229,7 @@ def test_undefined_numbers_stay_in_their_episode(mixer, dtype):
   """Of inputs and of cotangents: to other episodes they make no difference."""
   params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), mixer.params)
   x, weights = (cases.sequence(2, 6, dtype=dtype, seed=seed) for seed in (0, 1))
-  fresh = mixer.module.initial_state(mixer.config, (2,), jnp.float32)
+  fresh = cases.fresh(mixer, (2,), jnp.float32)
   reset = jnp.zeros((2, 6), bool).at[:, np.array([2, 4])].set(True)
 
   @jax.jit
@@ -405,7 +405,7 @@ def test_gradients_equal_those_of_steps(x64, common_mixer):
 )
 def test_states_keep_shapes_and_dtypes(x64, mixer, dtype):
   state_dtype = jnp.promote_types(dtype, jnp.float32)
-  fresh = mixer.module.initial_state(mixer.config, (2, 3), state_dtype)
+  fresh = cases.fresh(mixer, (2, 3), state_dtype)
   for leaf in jax.tree.leaves(fresh):
     assert leaf.real.dtype == state_dtype
     assert leaf.shape[:2] == (2, 3)
@@ -418,7 +418,7 @@ def test_states_keep_shapes_and_dtypes(x64, mixer, dtype):
     chex.assert_trees_all_equal_shapes_and_dtypes(state, fresh)
   asked = jax.tree.map(jnp.zeros_like, fresh)
   if dtype == jnp.bfloat16:
-    asked = mixer.module.initial_state(mixer.config, (2, 3), dtype)
+    asked = cases.fresh(mixer, (2, 3), dtype)
   chex.assert_trees_all_equal_shapes_and_dtypes(asked, fresh)
   y, state = jax.eval_shape(mixer.step, mixer.params, x[..., 0, :], fresh)
   assert (y.shape, y.dtype) == (x[..., 0, :].shape, x.dtype)

@@ -55,7 +55,7 @@ def test_init_is_deterministic(common_mixer):
 def _replaced(mixer, **changes):
   arguments = {
     "x": jnp.zeros((2, 5, cases.D_MODEL)),
-    "state": mixer.module.initial_state(mixer.config, (2,)),
+    "state": cases.fresh(mixer, (2,)),
     "reset": jnp.zeros((2, 5), bool),
   }
   return arguments | changes
@@ -96,7 +96,7 @@ def test_initial_state_names_the_bad_argument(mixer):
 
 
 def test_state_of_another_batch(mixer):
-  state = mixer.module.initial_state(mixer.config, (3,))
+  state = cases.fresh(mixer, (3,))
   with pytest.raises(ValueError, match="state: got"):
     mixer.module.apply(
       mixer.config, mixer.params, **_replaced(mixer, state=state)
@@ -125,7 +125,7 @@ def test_step_names_the_bad_argument(mixer, changes, message):
 
 def test_step_of_a_sequence_says_that_it_is_one(mixer):
   """Not that the state is wrong, which is that of the sequence's batch."""
-  state = mixer.module.initial_state(mixer.config, (2,))
+  state = cases.fresh(mixer, (2,))
   x = jnp.zeros((2, 5, cases.D_MODEL))
   message = r"x: got shape \(2, 5, 6\), expected \(2, 6\), .* are for apply"
   with pytest.raises(ValueError, match=message):
@@ -137,11 +137,14 @@ def test_parameters_of_another_configuration(name):
   module = mixers.get(name)
   config = module.Config(d_model=4)
   other = module.Config(d_model=8)
-  params = jax.tree.map(
-    lambda leaf: np.zeros(leaf.shape, leaf.dtype),
-    jax.eval_shape(lambda key: module.init(key, config), jax.random.key(0)),
-  )
-  x, state = jnp.zeros((2, 5, 8)), module.initial_state(other, (2,))
+
+  def zeros(config):
+    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), config))
+    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+
+  params = zeros(config)
+  state = mixers.fresh_state(other, (2,), params=zeros(other))
+  x = jnp.zeros((2, 5, 8))
   message = r"params\['\w+'\]: got shape .*, expected .*d_model=8"
   with pytest.raises(ValueError, match=message):
     module.apply(other, params, x)

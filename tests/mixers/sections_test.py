@@ -75,7 +75,7 @@ def test_states_of_another_dtype(x64, monkeypatch, name):
   del x64
   mixer = cases.bind((name, ()))
   x = np.asarray(cases.sequence(2, 37))
-  state = mixer.module.initial_state(mixer.config, (2,))
+  state = cases.fresh(mixer, (2,))
   whole = jax.jit(lambda *a: mixer.apply(*a))(mixer.params, x, state)
   monkeypatch.setattr(contract, "_SECTION", 16)
   monkeypatch.setattr(contract, "_CHUNKS", 8)

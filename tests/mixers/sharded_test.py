@@ -71,7 +71,7 @@ def _some_state(mixer, batch, dtype):
     lambda leaf: (
       jnp.where(jnp.real(leaf) < -1e29, 0, leaf) + rng.random(leaf.shape)
     ).astype(leaf.dtype),
-    mixer.module.initial_state(mixer.config, batch, dtype),
+    cases.fresh(mixer, batch, dtype),
   )
 
 

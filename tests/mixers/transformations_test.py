@@ -56,7 +56,7 @@ def test_numpy_arrays_and_no_state(common_mixer):
 def test_no_state_means_a_fresh_one(common_mixer):
   mixer = common_mixer
   x = cases.sequence(2, 37, dtype=jnp.float32)
-  fresh = mixer.module.initial_state(mixer.config, (2,))
+  fresh = cases.fresh(mixer, (2,))
   chex.assert_trees_all_close(
     mixer.apply(mixer.params, x),
     mixer.apply(mixer.params, x, fresh),
@@ -76,7 +76,7 @@ def test_exported_for_any_batch(common_mixer):
 
   x = cases.sequence(3, 37, dtype=jnp.float32)
   reset = jnp.zeros((3, 37), bool).at[1, 20].set(True)
-  state = mixer.module.initial_state(mixer.config, (3,))
+  state = cases.fresh(mixer, (3,))
   arguments = mixer.params, x, state, reset
   exported = export.export(
     jax.jit(functools.partial(mixer.module.apply, mixer.config))
@@ -172,7 +172,7 @@ def test_second_call_does_not_trace_again(mixer):
 
   step, apply = counted(mixer.module.step), counted(mixer.module.apply)
   x = cases.sequence(2, 5, dtype=jnp.float32)
-  state = mixer.module.initial_state(mixer.config, (2,))
+  state = cases.fresh(mixer, (2,))
   for _ in range(2):
     _, state = step(mixer.params, x[:, 0], state)
     _, state = apply(mixer.params, x, state)

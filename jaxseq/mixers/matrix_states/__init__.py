@@ -10,11 +10,13 @@ if TYPE_CHECKING:
   from jaxseq.mixers.matrix_states import hgrn2 as hgrn2
   from jaxseq.mixers.matrix_states import jrt as jrt
   from jaxseq.mixers.matrix_states import linear_attention as linear_attention
+  from jaxseq.mixers.matrix_states import log_linear as log_linear
   from jaxseq.mixers.matrix_states import mesa as mesa
   from jaxseq.mixers.matrix_states import mlstm as mlstm
   from jaxseq.mixers.matrix_states import mlstm_large as mlstm_large
   from jaxseq.mixers.matrix_states import mom as mom
   from jaxseq.mixers.matrix_states import rwkv7 as rwkv7
   from jaxseq.mixers.matrix_states import shm as shm
+  from jaxseq.mixers.matrix_states import ttt as ttt
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -156,7 +156,7 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   )
 
 
-def _run(over, config, params, x, state, reset):
+def run(over, config, params, x, state, reset):
   """Runs over a sequence; a reset empties the convolution's window too."""
   z, xBC, dt = _project(config, params, x)
   xBC, window = passes.convolved(over, params, xBC, state.conv, reset)
@@ -222,5 +222,5 @@ def _normalized(config, x, scale):
   return groups.reshape(x.shape) * scale
 
 
-apply, step = passes.make(Config, init, initial_state, _run, sections=True)
-tree, commit = passes.trees(Config, _run)
+apply, step = passes.make(Config, init, initial_state, run, sections=True)
+tree, commit = passes.trees(Config, run)

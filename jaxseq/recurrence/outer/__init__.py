@@ -5,7 +5,20 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
+  from jaxseq.recurrence.outer import log_linear as log_linear
   from jaxseq.recurrence.outer import outer as outer
+  from jaxseq.recurrence.outer.log_linear import (
+    LogLinearState as LogLinearState,
+  )
+  from jaxseq.recurrence.outer.log_linear import (
+    log_linear_initial as log_linear_initial,
+  )
+  from jaxseq.recurrence.outer.log_linear import (
+    log_linear_scan as log_linear_scan,
+  )
+  from jaxseq.recurrence.outer.log_linear import (
+    log_linear_step as log_linear_step,
+  )
   from jaxseq.recurrence.outer.outer import outer_scan as outer_scan
   from jaxseq.recurrence.outer.outer import outer_scan_heads as outer_scan_heads
   from jaxseq.recurrence.outer.outer import outer_step as outer_step

@@ -17,7 +17,7 @@ from jaxseq.recurrence.shared import _cotangents
 from jaxseq.recurrence.shared import _resets
 from jaxseq.recurrence.shared import _varying
 
-Chunk = Callable[[PyTree, PyTree, jax.Array | None], tuple[PyTree, PyTree]]
+Chunk = Callable[..., tuple[PyTree, PyTree]]
 
 
 def chunked(
@@ -27,6 +27,7 @@ def chunked(
   reset: jax.Array | None = None,
   *,
   size: int = 64,
+  weights: PyTree = None,
 ) -> tuple[PyTree, PyTree]:
   """Runs a recurrence whose chunks of time are computed by a function.
 
@@ -45,13 +46,15 @@ def chunked(
     chunk: `chunk(state, x, reset) -> (state, y)` of one batch axis: the state
       before the chunk, (rows, ...), to that after it; x and y (rows, elements,
       ...), reset (rows, elements) or None, of at most `size` elements. It puts
-      the state back to zeros where a flag is true, before that element, and
-      closes over no traced arrays.
+      the state back to a fresh one where a flag is true, before that element,
+      and closes over no traced arrays.
     init: state before the first element, floating arrays (*batch, ...), of the
       dtypes that it has afterwards.
     x: floating arrays (*batch, time, ...).
     reset: (*batch, time) bool, or None.
     size: elements of a chunk.
+    weights: floating arrays that all rows and chunks share, a fourth argument
+      of `chunk`; None for none.
 
   Returns:
     y, arrays (*batch, time, ...), and the state after the last element.
@@ -93,7 +96,7 @@ def chunked(
     chunk = functools.partial(_guarded, chunk)
 
   def run(x, init):
-    final, y = _chunks.over_chunks(chunk, size, init, x, reset)
+    final, y = _chunks.over_chunks(chunk, size, init, x, reset, weights)
     return y, final
 
   y, final = _cotangents.of_episodes(run, x, init, apart)
@@ -103,7 +106,7 @@ def chunked(
   return back
 
 
-def _guarded(chunk, state, x, reset):
+def _guarded(chunk, state, x, reset, *weights):
   """The chunk of what is finite, and NaN where anything before was not."""
 
   def undefined(tree, axes):
@@ -122,7 +125,7 @@ def _guarded(chunk, state, x, reset):
   count = jnp.cumsum(bad, axis=1) + undefined(state, 1)[:, None]
   earlier = lax.cummax(jnp.where(reset, count - bad, 0), axis=1)
   ruined = count > earlier
-  state, y = chunk(finite(state), finite(x), reset)
+  state, y = chunk(finite(state), finite(x), reset, *weights)
 
   def mark(flags, tree):
     nothing = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), tree)
