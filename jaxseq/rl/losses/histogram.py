@@ -27,6 +27,20 @@ from jaxseq import _validate
 Array = jax.Array
 
 
+def symlog(x: Array) -> Array:
+  """Returns sign(x) log(1 + |x|), of any shape.
+
+  Hafner et al., "Mastering Diverse Domains through World Models",
+  arXiv:2301.04104, equation 9.
+  """
+  return jnp.sign(x) * jnp.log1p(jnp.abs(x))
+
+
+def symexp(x: Array) -> Array:
+  """Returns the inverse of `symlog`, of any shape."""
+  return jnp.sign(x) * jnp.expm1(jnp.abs(x))
+
+
 @dataclasses.dataclass(frozen=True)
 class Support:
   """Bins of one width, whose centers go from `low` to `high`.
@@ -36,12 +50,16 @@ class Support:
     high: center of the last bin.
     bins: number of bins, at least 2.
     sigma: standard deviation of the target's Gaussian, in widths of a bin.
+    symlog: whether `low`, `high` and the bins are of the `symlog` of values, so
+      that few bins hold values of any size. The value of a histogram is then
+      the `symexp` of its mean.
   """
 
   low: float = -10.0
   high: float = 10.0
   bins: int = 51
   sigma: float = 0.75
+  symlog: bool = False
 
   def __post_init__(self):
     _validate.integer("bins", self.bins, 2)
@@ -55,6 +73,14 @@ class Support:
   def width(self) -> float:
     """Width of a bin."""
     return (self.high - self.low) / (self.bins - 1)
+
+  def place(self, value: Array) -> Array:
+    """Returns the places of values on the scale of the bins."""
+    return symlog(value) if self.symlog else value
+
+  def value(self, place: Array) -> Array:
+    """Returns the values at places on the scale of the bins."""
+    return symexp(place) if self.symlog else place
 
 
 def hl_gauss(support: Support, target: Array) -> Array:
@@ -74,14 +100,13 @@ def hl_gauss(support: Support, target: Array) -> Array:
 
   Args:
     support: the bins.
-    target: (...), clipped to [low, high]; see `outside`.
+    target: (...), clipped to the bins; see `outside`.
 
   Returns:
     Probabilities (..., bins).
   """
-  place = (jnp.clip(target, support.low, support.high) - support.low) / (
-    support.width
-  )
+  place = jnp.clip(support.place(target), support.low, support.high)
+  place = (place - support.low) / support.width
   edges = jnp.arange(support.bins + 1, dtype=place.dtype) - 0.5
   below = jax.scipy.stats.norm.cdf((edges - place[..., None]) / support.sigma)
   return jnp.diff(below, axis=-1) / (below[..., -1:] - below[..., :1])
@@ -94,9 +119,10 @@ def mean(support: Support, logits: Array) -> Array:
   centers = jnp.linspace(
     support.low, support.high, support.bins, dtype=probs.dtype
   )
-  return (probs * centers).sum(axis=-1)
+  return support.value((probs * centers).sum(axis=-1))
 
 
 def outside(support: Support, target: Array) -> Array:
   """Returns whether targets (...) are outside the support: (...) bool."""
-  return (target < support.low) | (target > support.high)
+  place = support.place(target)
+  return (place < support.low) | (place > support.high)
