@@ -59,18 +59,13 @@ def update(variables: PyTree, target: Array) -> PyTree:
   params = variables["params"]
   layers = params["critic"]["mlp"]
   last = max(layers, key=lambda name: int(name.removeprefix("dense_")))
-  layer = {
-    "kernel": old["scale"] * layers[last]["kernel"] / _divisor(new),
-    "bias": (old["mean"] - new["mean"] + old["scale"] * layers[last]["bias"])
-    / _divisor(new),
-  }
+  kernel, bias = (old["scale"] * layers[last][x] for x in ("kernel", "bias"))
+  bias += old["mean"] - new["mean"]
+  layer = {"kernel": kernel / unit(new), "bias": bias / unit(new)}
   layer = optimizers.keep_if(new["scale"] > 0, layer, layers[last])
   critic = {**params["critic"], "mlp": {**layers, last: layer}}
-  return {
-    **variables,
-    "params": {**params, "critic": critic},
-    COLLECTION: new,
-  }
+  params = {**params, "critic": critic}
+  return {**variables, "params": params, COLLECTION: new}
 
 
 def normalize(variables: PyTree, values: T) -> T:
@@ -81,18 +76,11 @@ def normalize(variables: PyTree, values: T) -> T:
   """
   if COLLECTION not in variables:
     return values
-  statistics = jax.lax.stop_gradient(variables[COLLECTION])
-  return jax.tree.map(
-    lambda x: (x - statistics["mean"]) / _divisor(statistics), values
-  )
+  held = jax.lax.stop_gradient(variables[COLLECTION])
+  return jax.tree.map(lambda x: (x - held["mean"]) / unit(held), values)
 
 
-def normalize_advantages(variables: PyTree, advantages: Array) -> Array:
-  """Returns advantages in standard deviations of the targets."""
-  return advantages / _divisor(variables[COLLECTION])
-
-
-def _divisor(statistics):
-  """Returns the scale, and 1 where it is 0."""
+def unit(statistics: PyTree) -> Array:
+  """Returns the scale (), and 1 where it is 0."""
   scale = statistics["scale"]
   return jnp.where(scale > 0, scale, 1)

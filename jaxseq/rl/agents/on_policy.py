@@ -285,15 +285,15 @@ def _play(config, player, runner, key):
 def _in_units_of_targets(runner, batch):
   """The state with PopArt's new statistics, a batch in them, and metrics."""
   variables = popart.update(runner.variables, batch.returns)
+  known = variables[popart.COLLECTION]
   value, target = popart.normalize(
     variables, (batch.transition.value, batch.returns)
   )
   batch = batch._replace(
     transition=batch.transition._replace(value=value),
-    advantages=popart.normalize_advantages(variables, batch.advantages),
+    advantages=batch.advantages / popart.unit(known),
     returns=target,
   )
-  known = variables[popart.COLLECTION]
   metrics = {f"target_{name}": known[name] for name in ("mean", "scale")}
   return runner._replace(variables=variables), batch, metrics
 

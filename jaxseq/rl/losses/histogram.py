@@ -27,20 +27,6 @@ from jaxseq import _validate
 Array = jax.Array
 
 
-def symlog(x: Array) -> Array:
-  """Returns sign(x) log(1 + |x|), of any shape.
-
-  Hafner et al., "Mastering Diverse Domains through World Models",
-  arXiv:2301.04104, equation 9.
-  """
-  return jnp.sign(x) * jnp.log1p(jnp.abs(x))
-
-
-def symexp(x: Array) -> Array:
-  """Returns the inverse of `symlog`, of any shape."""
-  return jnp.sign(x) * jnp.expm1(jnp.abs(x))
-
-
 @dataclasses.dataclass(frozen=True)
 class Support:
   """Bins of one width, whose centers go from `low` to `high`.
@@ -50,9 +36,8 @@ class Support:
     high: center of the last bin.
     bins: number of bins, at least 2.
     sigma: standard deviation of the target's Gaussian, in widths of a bin.
-    symlog: whether `low`, `high` and the bins are of the `symlog` of values, so
-      that few bins hold values of any size. The value of a histogram is then
-      the `symexp` of its mean.
+    symlog: whether `low`, `high` and the bins are of sign(x) log(1 + |x|) of
+      values x, so that few bins hold values of any size (arXiv:2301.04104).
   """
 
   low: float = -10.0
@@ -76,11 +61,15 @@ class Support:
 
   def place(self, value: Array) -> Array:
     """Returns the places of values on the scale of the bins."""
-    return symlog(value) if self.symlog else value
+    if not self.symlog:
+      return value
+    return jnp.sign(value) * jnp.log1p(jnp.abs(value))
 
   def value(self, place: Array) -> Array:
     """Returns the values at places on the scale of the bins."""
-    return symexp(place) if self.symlog else place
+    if not self.symlog:
+      return place
+    return jnp.sign(place) * jnp.expm1(jnp.abs(place))
 
 
 def hl_gauss(support: Support, target: Array) -> Array:
