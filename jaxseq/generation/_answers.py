@@ -103,6 +103,6 @@ def _prompt_pieces(
     log_prob, best = None, ()
     if i:
       log_prob = float(scores.log_probs[i - 1])
-      best = streaming.pairs_of(scores.tops, i - 1)
+      best = streaming.pairs_of(scores.tops, i - 1)[: request.top_log_probs]
     pieces.append(streaming.Piece(0, 0, token, log_prob, written, None, best))
   return pieces

@@ -56,6 +56,7 @@ from jaxseq.generation import scoring
 from jaxseq.generation import token_sampling
 from jaxseq.generation._engine_rows import Row
 from jaxseq.generation._engine_rows import Task
+from jaxseq.generation.requests import MOST_TOPS
 from jaxseq.generation.requests import Event
 from jaxseq.generation.requests import Request
 from jaxseq.generation.requests import Result
@@ -119,6 +120,7 @@ class Engine:
     drafts: _drafts.Draft | None = None,
     memory: PyTree = None,
     adapters: Mapping[str, batch.Adapters] | None = None,
+    stop: Sequence[int] = (),
   ):
     """Returns an engine without requests.
 
@@ -136,6 +138,7 @@ class Engine:
       memory: what drafts remember, as in `speculative.generate`.
       adapters: by names, of which a request may have one. A network that drafts
         has none.
+      stop: tokens that end every row, beside those of its request.
 
     Raises:
       ValueError: if there are both `constraint` and `patterns`, or one of them
@@ -190,6 +193,7 @@ class Engine:
       logits = np.zeros((1, vocab_size), self._reading.logits.dtype)
       seen = np.zeros((1, vocab_size), bool)
       self._start = offline.Prefix(logits, states, seen)
+    self._stop = tuple(stop)
     self._scores = threading.Lock()
     self._numbers = itertools.count(1)
     self._queue: collections.deque[Task] = collections.deque()
@@ -241,6 +245,9 @@ class Engine:
         raise _validate.error("pattern", request.pattern, expected)
       self._pool.check(request.pattern)
     sampling = request.sampling
+    if self._stop:
+      stop = *sampling.stop, *self._stop
+      sampling = dataclasses.replace(sampling, stop=stop)
     _validate.integer(
       "entries of logit_bias", len(sampling.logit_bias), 0, _engine_rows.BIASES
     )
@@ -314,8 +321,7 @@ class Engine:
   def score(self, tasks: Sequence[Task]) -> list[scoring.Scores]:
     """Returns what the network says of prompts; from any thread.
 
-    The tasks are of one request of the server: with the same adapter, and as
-    many of the most probable tokens.
+    The tasks are of one request of the server, with the same adapter.
     """
     variables = self._variables
     if isinstance(self._reader, _draft_slots.Both):
@@ -323,7 +329,7 @@ class Engine:
     with self._scores:
       return scoring.score(
         *(self.network, variables, [task.prompt for task in tasks]),
-        tops=min(tasks[0].request.top_log_probs, self._vocab_size),
+        tops=min(MOST_TOPS, self._vocab_size),
         adapter=tasks[0].adapter,
         rows=self.config.lines,
         chunk=self.config.chunk,

@@ -5,7 +5,9 @@ import pytest
 
 from jaxseq import generation
 from jaxseq import nn
+from jaxseq.generation import _slots
 from jaxseq.generation import recycling
+from jaxseq.generation import scoring
 from tests.generation import networks
 
 SMALL = generation.EngineConfig(slots=3, lines=2, chunk=4, steps=5)
@@ -242,6 +244,33 @@ def test_a_warm_up_leaves_nothing():
   assert engine.cache is cache
   engine.run([generation.Request([0, 1], 2)])
   assert (cache.hits, cache.misses) == (0, 1)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_warm_up_compiles_all(cached):
+  network, variables = networks.make("gru")
+  # Sizes of no other test.
+  config = generation.EngineConfig(slots=3, lines=1, chunk=6, steps=2)
+  cache = generation.PrefixCache(10**6, least=3) if cached else None
+  engine = generation.Engine(network, variables, config, cache=cache)
+  engine.warm_up()
+  programs = (
+    *(_slots.advance, _slots.place, _slots.line, _slots.put_line),
+    *(_slots.read_on, scoring._read),
+  )
+  sizes = [each._cache_size() for each in programs]
+  biased = generation.Sampling(logit_bias={3: 2.0})
+  stem = [1, 2, 3, 4]
+  scored = generation.Request(stem, 1, top_log_probs=4)
+  engine.run(
+    [
+      *(scored, generation.Request([*stem, 5, 6], 3, count=3)),
+      generation.Request([*stem, *[6] * 20], 4, sampling=biased),
+      generation.Request([*stem, *[5] * 20], 4),
+    ]
+  )
+  engine.score([engine.prepare(scored)] * 2)
+  assert [each._cache_size() for each in programs] == sizes
 
 
 def test_an_array_may_hold_one_prompt_after_the_other():
