@@ -13,6 +13,7 @@ OF_LANGUAGE = (
   *("name", "slots", "steps", "waiting", "timeout", "max_tokens", "drafts"),
   *("prefix_bytes", "pattern_bytes", "initial_states", "adapter"),
   *("context", "param_dtype", "quantize", "long_prompts", "api_key"),
+  "warm",
 )
 
 
@@ -124,6 +125,12 @@ def define() -> None:
     60.0,
     "seconds in which a request has to come with its body",
     lower_bound=0.001,
+  )
+  flags.DEFINE_bool(
+    "warm",
+    True,
+    "compile all programs before the port opens; with --nowarm the first "
+    "requests wait for them",
   )
   flags.DEFINE_float(
     "grace", 30.0, "seconds for answers to end after SIGTERM", lower_bound=1.0

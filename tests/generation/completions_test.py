@@ -98,7 +98,7 @@ def test_a_name_may_be_that_of_an_adapter():
     ({"prompt": "a", "stop": [1]}, "stop: got .* a text, or a list of texts"),
     ({"prompt": "a", "stop_token_ids": 3}, "stop_token_ids: got 3, expected"),
     ({"prompt": "a", "stream": 1}, "stream: got 1, expected true or false"),
-    ({"prompt": "a", "logprobs": 5}, "logprobs: got 5, expected an integer"),
+    ({"prompt": "a", "logprobs": 21}, "logprobs: got 21, expected an integer"),
     ({"prompt": "a", "regex": ["b"]}, "regex: got 'list', expected a text"),
     ({"prompt": "a", "seed": 0.5}, "seed: got 0.5, expected an integer"),
     (
