@@ -10,8 +10,8 @@ from typing import Any
 
 from jaxseq import _validate
 from jaxseq.adapt import batch
-from jaxseq.generation import _bodies
 from jaxseq.generation import _in_flight
+from jaxseq.generation import _json_bodies
 from jaxseq.generation import engine as engines
 
 
@@ -76,7 +76,7 @@ class Changes:
 
   async def _fields(self, request, names):
     """The fields of a body, each of them a text."""
-    body = await _bodies.read_body(request, self._body_bytes)
+    body = await _json_bodies.read_body(request, self._body_bytes)
     try:
       _validate.instance("body", body, dict, "a JSON object")
       # A number that other servers have for it says nothing here.

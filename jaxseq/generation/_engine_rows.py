@@ -100,7 +100,7 @@ def extras(
 
 
 class Chunks(NamedTuple):
-  """What lines read in one call."""
+  """Tokens that lines read in one call."""
 
   tokens: np.ndarray  # (lines, chunk) int32
   reset: np.ndarray  # (lines, chunk) bool

@@ -32,18 +32,18 @@ from jaxseq.data import packages
 from jaxseq.generation import _adapter_routes
 from jaxseq.generation import _answers
 from jaxseq.generation import _api_keys
-from jaxseq.generation import _bodies
 from jaxseq.generation import _chats
 from jaxseq.generation import _completions
 from jaxseq.generation import _connections
 from jaxseq.generation import _in_flight
+from jaxseq.generation import _json_bodies
 from jaxseq.generation import _metrics
 from jaxseq.generation import engine_thread
 from jaxseq.generation import streaming
 from jaxseq.generation import texts
 
 Limits = _completions.Limits
-read_body = _bodies.read_body
+read_body = _json_bodies.read_body
 EXTRA, WHY = _connections.EXTRA, _connections.WHY
 # Connections at a time, and seconds for a request to come.
 CONNECTIONS, REQUEST_TIMEOUT = 512, 60.0
