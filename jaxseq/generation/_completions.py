@@ -167,7 +167,7 @@ def parse(
 
 
 def _biases(entries):
-  """What is added to logits, by tokens, which JSON has as texts."""
+  """Biases of logits by tokens, which JSON has as texts."""
   _validate.instance("logit_bias", entries, Mapping, "an object of tokens")
   biases = {}
   for token, bias in entries.items():

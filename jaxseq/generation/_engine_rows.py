@@ -1,5 +1,6 @@
 """Requests on their way through an engine, and the arrays of their rows."""
 
+from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
 from typing import NamedTuple
@@ -99,7 +100,7 @@ def extras(
 
 
 class Chunks(NamedTuple):
-  """What lines read in one call."""
+  """Tokens that lines read in one call."""
 
   tokens: np.ndarray  # (lines, chunk) int32
   reset: np.ndarray  # (lines, chunk) bool
@@ -180,3 +181,21 @@ def take(slots: list[Row | None], drawn: _slots.Drawn) -> list[Event]:
       slots[slot] = None
     events.append(event)
   return events
+
+
+def all_but(number: int, continuation: int | None) -> Callable[[Row], bool]:
+  """Returns what says of a row whether it is not of a request.
+
+  Or, with a continuation, whether it is not that one: what is read of the
+  prompt is for the other continuations, too.
+  """
+
+  def other(row):
+    if row.task.number != number:
+      return True
+    if continuation is None:
+      return False
+    begun = row.placed or row.continuation
+    return row.continuation != continuation or not begun
+
+  return other

@@ -50,12 +50,10 @@ def of_chat(
 
 
 def _by_text(piece, codec):
-  """The most probable tokens and the drawn one; None if not asked for.
-
-  Of tokens of one text, such as parts of characters, the first one counts.
-  """
+  """The most probable tokens and the drawn one; None if not asked for."""
   if not piece.tops:
     return None
+  # Of tokens of one text, such as parts of characters, the first one counts.
   named = {}
   for token, log_prob in (*piece.tops, (piece.token, piece.log_prob)):
     named.setdefault(codec.decode([token]), log_prob)

@@ -56,7 +56,7 @@ class Arrivals(NamedTuple):
 
 
 class Extras(NamedTuple):
-  """What few rows ask for; with it a call is another program."""
+  """Wishes of few rows, with which a call is another program."""
 
   # (slots, n), tokens with a bias and their biases; the vocabulary's size for
   # no token. Drawn tokens have the most probable ones beside them.

@@ -2,9 +2,38 @@
 
 from typing import Any
 
+import jax
+
+from jaxseq.adapt import batch
+from jaxseq.generation import _draft_slots
 from jaxseq.generation import prefix_cache
 from jaxseq.generation import token_sampling
 from jaxseq.generation.requests import Request
+
+
+def add_adapter(engine: Any, name: str, adapters: batch.Adapters) -> None:
+  """Does what the engine's method of this name says."""
+  named = engine._named
+  with named.changing:
+    number = named.free(name)
+    new = {number: adapters}
+    variables = named.attached(engine._reader, engine._base, new)
+    variables = jax.device_put(variables)
+    # Where the shapes are new, rows of others go on meanwhile.
+    base = engine._base
+    if isinstance(engine._reader, _draft_slots.Both):
+      base = base[0]
+    cache = engine.cache and prefix_cache.PrefixCache(engine.cache.max_bytes)
+    twin = type(engine)(
+      *(engine.network, base, engine.config),
+      cache=cache,
+      **engine._options,
+    )
+    twin._variables = variables
+    warm_up(twin)
+    # Those in other places have the same numbers as before.
+    engine._variables = variables
+    named.put(number, name, adapters)
 
 
 def warm_up(engine: Any) -> None:

@@ -54,6 +54,7 @@ from jaxseq.generation import pattern_pool
 from jaxseq.generation import prefix_cache
 from jaxseq.generation import scoring
 from jaxseq.generation import token_sampling
+from jaxseq.generation._engine_config import EngineConfig
 from jaxseq.generation._engine_rows import Row
 from jaxseq.generation._engine_rows import Task
 from jaxseq.generation.requests import MOST_TOPS
@@ -62,27 +63,7 @@ from jaxseq.generation.requests import Request
 from jaxseq.generation.requests import Result
 from jaxseq.generation.requests import join
 
-
-@dataclasses.dataclass(frozen=True)
-class EngineConfig:
-  """Sizes of the compiled program.
-
-  Attributes:
-    slots: rows that tokens are drawn for at a time.
-    lines: prompts that are read at a time.
-    chunk: tokens of each that are read in one call.
-    steps: tokens that one call draws for each row, at most; passes, each of
-      some tokens, with drafts.
-  """
-
-  slots: int = 16
-  lines: int = 4
-  chunk: int = 64
-  steps: int = 16
-
-  def __post_init__(self):
-    names = "slots", "lines", "chunk", "steps"
-    _validate.fields(self, positive=names)
+_SIZES = EngineConfig()
 
 
 class Engine:
@@ -111,7 +92,7 @@ class Engine:
     self,
     network: Any,
     variables: PyTree,
-    config: EngineConfig = EngineConfig(),
+    config: EngineConfig = _SIZES,
     *,
     key: jax.Array | None = None,
     constraint: constraints.Constraint | None = None,
@@ -121,6 +102,7 @@ class Engine:
     memory: PyTree = None,
     adapters: Mapping[str, batch.Adapters] | None = None,
     stop: Sequence[int] = (),
+    adapter_room: int = 0,
   ):
     """Returns an engine without requests.
 
@@ -139,6 +121,7 @@ class Engine:
       adapters: by names, of which a request may have one. A network that drafts
         has none.
       stop: tokens that end every row, beside those of its request.
+      adapter_room: how many adapters `add_adapter` may add to those.
 
     Raises:
       ValueError: if there are both `constraint` and `patterns`, or one of them
@@ -158,8 +141,12 @@ class Engine:
     if cache is not None:
       cache.claim(reader, reader_variables)
     # The cache is that of the network; what it keeps goes by adapters.
-    self._named = _engine_adapters.Named(adapters)
-    reader_variables = self._named.attached(reader, reader_variables)
+    _validate.integer("adapter_room", adapter_room, 0)
+    self._named = _engine_adapters.Named(adapters, adapter_room)
+    self._base = jax.device_put(reader_variables)
+    # Of an engine that compiles the same programs.
+    self._options = {"constraint": constraint, "patterns": patterns}
+    self._options |= {"drafts": drafts, "memory": memory}
     constraints.check(constraint, vocab_size)
     self._pool = None
     if patterns is not None:
@@ -178,7 +165,8 @@ class Engine:
       self._drawing = _draft_slots.Drawing(drafts)
       self._passes = slice(1, None, drafts.tree.paths.shape[1])
     self._reader = reader
-    self._variables = jax.device_put(reader_variables)
+    attached = self._named.attached(reader, self._base)
+    self._variables = jax.device_put(attached)
     self._key = jax.random.key(0) if key is None else key
     self._constraint = constraint
     sizes = config.slots, config.lines
@@ -256,7 +244,27 @@ class Engine:
     # A copy: the caller may put the next prompt into the same array.
     prompt = np.array(request.prompt, np.int32)
     number = next(self._numbers)
-    return Task(number, request, prompt, controls, *adapter)
+    task = Task(number, request, prompt, controls, *adapter)
+    self._named.hold(task)
+    return task
+
+  def add_adapter(self, name: str, adapters: batch.Adapters) -> None:
+    """Adds an adapter; from any thread, which compiles what it needs.
+
+    Raises:
+      ValueError: if there is one of the name, or no room, which those that
+        were removed give back when the last request that has them is over; or
+        it is of other weights.
+    """
+    _warming.add_adapter(self, name, adapters)
+
+  def remove_adapter(self, name: str) -> None:
+    """Lets no new request have an adapter; from any thread.
+
+    Raises:
+      ValueError: if there is none of the name.
+    """
+    self._named.remove(name)
 
   def submit(self, request: Request | Task) -> int:
     """Takes a request, or what `prepare` made of it, and returns its number.
@@ -273,16 +281,7 @@ class Engine:
 
     One that is not there, or has ended, is no error.
     """
-
-    def other(row):
-      if row.task.number != number:
-        return True
-      if continuation is None:
-        return False
-      # What is read of the prompt is for the other continuations, too.
-      begun = row.placed or row.continuation
-      return row.continuation != continuation or not begun
-
+    other = _engine_rows.all_but(number, continuation)
     if continuation is None:
       self._queue = collections.deque(
         task for task in self._queue if task.number != number
@@ -291,6 +290,7 @@ class Engine:
       (row, prefix) for row, prefix in self._ready if other(row)
     )
     self._rows = [row if row and other(row) else None for row in self._rows]
+    self._tidy()
 
   def advance(self) -> list[Event]:
     """Reads and draws what one call of the compiled program does.
@@ -316,6 +316,7 @@ class Engine:
     self.passes += int(np.sum(drawn.valid[self._passes]))
     events = _engine_rows.take(self._rows, drawn)
     self.drawn += sum(len(event.tokens) for event in events)
+    self._tidy()
     return events
 
   def score(self, tasks: Sequence[Task]) -> list[scoring.Scores]:
@@ -362,13 +363,16 @@ class Engine:
     """Slots that hold nothing."""
     return [i for i, row in enumerate(self._rows) if row is None]
 
-  def _fill(self):
-    """Gives free slots to what waits, and lines to prompts."""
+  def _tidy(self):
+    """Forgets what rows that have ended leave."""
     for i, row in enumerate(self._lines):
       if row is not None and row not in self._rows:
         self._lines[i] = None
     rows = (*self._rows, *(row for row, _ in self._ready))
     self._admission.release({row.task for row in rows if row})
+
+  def _fill(self):
+    """Gives free slots to what waits, and lines to prompts."""
     for slot in self._free():
       if self._ready:
         row, prefix = self._ready.popleft()

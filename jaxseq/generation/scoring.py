@@ -18,7 +18,7 @@ from jaxseq.generation.requests import Tops
 
 
 class Scores(NamedTuple):
-  """What a network says of the tokens of a text behind the first one.
+  """Log probabilities of the tokens of a text behind the first one.
 
   Attributes:
     log_probs: (time - 1,), of each after those in front of it.

@@ -2,6 +2,8 @@
 
     POST /v1/completions       continues prompts, at once or in events
     POST /v1/chat/completions  answers chats in the same ways
+    POST /v1/load_lora_adapter and
+    POST /v1/unload_lora_adapter, if adapters may come and go
     GET  /v1/models            the model, and its adapters
     GET  /health               whether the engine runs
     GET  /metrics              numbers in the text format of Prometheus
@@ -14,6 +16,7 @@ waits for any more and what a server that ends has no time for (503).
 
 import asyncio
 from collections.abc import AsyncIterator
+from collections.abc import Callable
 from collections.abc import Sequence
 import contextlib
 import dataclasses
@@ -23,22 +26,24 @@ from typing import Any
 import uuid
 
 from jaxseq import _validate
+from jaxseq.adapt import batch
 from jaxseq.data import chats
 from jaxseq.data import packages
+from jaxseq.generation import _adapter_routes
 from jaxseq.generation import _answers
 from jaxseq.generation import _api_keys
-from jaxseq.generation import _bodies
 from jaxseq.generation import _chats
 from jaxseq.generation import _completions
 from jaxseq.generation import _connections
 from jaxseq.generation import _in_flight
+from jaxseq.generation import _json_bodies
 from jaxseq.generation import _metrics
 from jaxseq.generation import engine_thread
 from jaxseq.generation import streaming
 from jaxseq.generation import texts
 
 Limits = _completions.Limits
-read_body = _bodies.read_body
+read_body = _json_bodies.read_body
 EXTRA, WHY = _connections.EXTRA, _connections.WHY
 # Connections at a time, and seconds for a request to come.
 CONNECTIONS, REQUEST_TIMEOUT = 512, 60.0
@@ -80,6 +85,7 @@ def make_app(
   codec: texts.Codec,
   config: ServerConfig = ServerConfig(),
   template: chats.Template | None = None,
+  read_adapter: Callable[[str], batch.Adapters] | None = None,
 ) -> Any:
   """Returns the server as an ASGI application.
 
@@ -91,6 +97,8 @@ def make_app(
     codec: of prompts and answers.
     config: options.
     template: of chats; None refuses them.
+    read_adapter: returns the adapters of a directory that a request names, for
+      an engine with `adapter_room`; None for no such requests.
 
   Raises:
     ValueError: if an adapter of the engine has the name of the model.
@@ -110,6 +118,15 @@ def make_app(
     routing.Route("/health", app.health),
     routing.Route("/metrics", app.metrics),
   ]
+  if read_adapter is not None:
+    rest = config.model, read_adapter, config.body_bytes
+    changes = _adapter_routes.Changes(worker.engine, *rest)
+    routes += [
+      routing.Route(
+        f"/v1/{verb}_lora_adapter", app.changing(change), methods=["POST"]
+      )
+      for verb, change in (("load", changes.load), ("unload", changes.unload))
+    ]
   app.paths = [route.path for route in routes]
   application = applications.Starlette(
     routes=routes,
@@ -177,6 +194,20 @@ class _App:
       return self._refusal(error)
     finally:
       self._end(rows, start)
+
+  def changing(self, change: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Returns the answer of a route that changes the adapters."""
+
+    async def answer(request):
+      try:
+        done = await self.flights.unless_over(change(request))
+      except _in_flight.Refused as error:
+        return self._refusal(error)
+      except self._left:
+        return self._gone()
+      return self._responses.PlainTextResponse(done)
+
+    return answer
 
   async def index(self, request: Any) -> Any:
     """Lists the routes: GET /."""
@@ -459,13 +490,3 @@ def make_server(
   return _connections.make_server(
     app, host, port, grace, connections, request_timeout
   )
-
-
-def stop_tokens(entry: int | Sequence[int] | None) -> tuple[int, ...]:
-  """Returns `eos_token_id` of a model's config.json as stop tokens."""
-  if entry is None:
-    return ()
-  tokens = entry if isinstance(entry, (list, tuple)) else (entry,)
-  for token in tokens:
-    _validate.integer("eos_token_id", token, 0)
-  return tuple(tokens)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import dataclasses
+import functools
 import pathlib
 import time
 from typing import Any
@@ -314,6 +315,7 @@ def make_app(served: Served, name: str) -> Any:
     adapters=make_adapters(
       flags.FLAGS.adapter, pathlib.Path(flags.FLAGS.checkpoint)
     ),
+    adapter_room=flags.FLAGS.adapters_at_run_time,
     **make_drafts(flags.FLAGS.drafts),
   )
   if flags.FLAGS.warm:
@@ -330,7 +332,13 @@ def make_app(served: Served, name: str) -> Any:
     api_keys=tuple(flags.FLAGS.api_key),
   )
   worker = engine_thread.EngineThread(engine, flags.FLAGS.waiting)
-  return server.make_app(worker, served.codec, config, served.template)
+  read_adapter = None
+  if flags.FLAGS.adapters_at_run_time:
+    read_adapter = functools.partial(
+      adapt.peft_file.read, model=pathlib.Path(flags.FLAGS.checkpoint)
+    )
+  rest = served.template, read_adapter
+  return server.make_app(worker, served.codec, config, *rest)
 
 
 def _check_flags(kind, names):

@@ -13,7 +13,7 @@ OF_LANGUAGE = (
   *("name", "slots", "steps", "waiting", "timeout", "max_tokens", "drafts"),
   *("prefix_bytes", "pattern_bytes", "initial_states", "adapter"),
   *("context", "param_dtype", "quantize", "long_prompts", "api_key"),
-  "warm",
+  *("warm", "adapters_at_run_time"),
 )
 
 
@@ -71,6 +71,13 @@ def define() -> None:
     [],
     "NAME=DIRECTORY of an adapter, in the form of the PEFT library, of the "
     "model; requests that name it as their model get it; several are allowed",
+  )
+  flags.DEFINE_integer(
+    "adapters_at_run_time",
+    0,
+    "room for so many more adapters, which requests to /v1/load_lora_adapter "
+    "load from any directory that they name; 0 for no such requests",
+    lower_bound=0,
   )
   flags.DEFINE_integer(
     "context",
