@@ -77,7 +77,7 @@ class Config:
 
   @property
   def has_reference(self) -> bool:
-    """Whether the loss reads log-probabilities of a reference network."""
+    """True if the loss reads log-probabilities of a reference network."""
     return self.kind not in _ALONE
 
 
