@@ -101,7 +101,7 @@ def from_torch(
 
 
 def _put(array):
-  """Copies an array, of any strides, to the device: no host copy, no program."""
+  """Copies an array of any strides to the device, without a program."""
   if array.ctypes.data % _ALIGNMENT == 0 and array.flags.c_contiguous:
     # Else the device of a CPU would keep the file's pages as they are.
     array = array.copy()
@@ -115,8 +115,8 @@ def cast(
   with np.errstate(over="ignore"):
     narrow = array.astype(jnp.dtype(dtype), copy=False)
   fits = jnp.finfo(narrow.dtype).max >= jnp.finfo(array.dtype).max
-  if not fits and safetensors_file.is_finite(array):
-    if not safetensors_file.is_finite(narrow):
+  if not fits and not safetensors_file.is_finite(narrow):
+    if safetensors_file.is_finite(array):
       raise ValueError(
         f"{name}: got numbers up to {np.abs(array).max():.3g}, expected those "
         f'of {narrow.dtype}: pass {option}="bfloat16" or "float32", which have '
