@@ -105,6 +105,7 @@ _MIXERS = _registry.Registry(
     "gated_deltanet": "jaxseq.mixers.matrix_states.gated_deltanet",
     "gla": "jaxseq.mixers.matrix_states.gla",
     "gru": "jaxseq.mixers.gated.gru",
+    "hgrn": "jaxseq.mixers.gated.hgrn",
     "hgrn2": "jaxseq.mixers.matrix_states.hgrn2",
     "jrt": "jaxseq.mixers.matrix_states.jrt",
     "latent_attention": "jaxseq.mixers.keys_and_values.latent_attention",

@@ -95,6 +95,10 @@ _REFUSED = {
     ({"expand_k": 0.0}, "expand_k: got 0.0, expected a finite number above 0"),
     ({"gate": "tanh"}, "gate: got 'tanh', expected one of"),
   ],
+  "hgrn": [
+    ({"d_hidden": 0}, "d_hidden: got 0, expected an integer of at least 1"),
+    ({"lower_bound": 1.0}, "lower_bound: got 1.0, expected a number from 0"),
+  ],
   "hgrn2": [
     ({"heads": 3}, "heads: got 3, expected a divisor of d_model = 4"),
     ({"lower_bound": 1.0}, "lower_bound: got 1.0, expected a number from 0"),
