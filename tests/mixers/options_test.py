@@ -113,6 +113,11 @@ _REFUSED = {
     ({"d_key": 0}, "d_key: got 0, expected an integer of at least 1"),
     ({"gate_cap": 0.0}, "gate_cap: got 0.0, expected a finite number above 0"),
   ],
+  "retention": [
+    ({"kv_heads": 3}, "kv_heads: got 3, expected a divisor of heads = 4"),
+    ({"d_key": 3}, "d_key: got 3, expected an even number under a rotation"),
+    ({"rotation": "xpos"}, "rotation: got 'xpos', expected one of"),
+  ],
   "rwkv4": [
     ({"d_hidden": 0}, "d_hidden: got 0, expected an integer of at least 1"),
     ({"num_layers": 0}, "num_layers: got 0, expected an integer of at least"),
