@@ -125,6 +125,7 @@ _MIXERS = _registry.Registry(
     "rglru": "jaxseq.mixers.state_space.rglru",
     "routing": "jaxseq.mixers.keys_and_values.routing",
     "rwkv4": "jaxseq.mixers.averages.rwkv4",
+    "rwkv6": "jaxseq.mixers.matrix_states.rwkv6",
     "rwkv7": "jaxseq.mixers.matrix_states.rwkv7",
     "s4": "jaxseq.mixers.state_space.s4",
     "s4d": "jaxseq.mixers.state_space.s4d",

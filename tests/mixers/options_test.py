@@ -123,6 +123,11 @@ _REFUSED = {
     ({"num_layers": 0}, "num_layers: got 0, expected an integer of at least"),
     ({"layer": -1}, "layer: got -1, expected an integer from 0 to 0"),
   ],
+  "rwkv6": [
+    ({"head_size": 3}, "head_size: got 3, expected a divisor of d_model = 4"),
+    ({"layer": 1}, "layer: got 1, expected an integer from 0 to 0"),
+    ({"mix_rank": 0}, "mix_rank: got 0, expected an integer of at least 1"),
+  ],
   "rwkv7": [
     ({"head_size": 3}, "head_size: got 3, expected a divisor of d_model = 4"),
     ({"layer": 1}, "layer: got 1, expected an integer from 0 to 0"),
