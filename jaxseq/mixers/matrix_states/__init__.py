@@ -13,6 +13,8 @@ if TYPE_CHECKING:
   from jaxseq.mixers.matrix_states import mlstm as mlstm
   from jaxseq.mixers.matrix_states import mlstm_large as mlstm_large
   from jaxseq.mixers.matrix_states import mom as mom
+  from jaxseq.mixers.matrix_states import retention as retention
+  from jaxseq.mixers.matrix_states import rwkv6 as rwkv6
   from jaxseq.mixers.matrix_states import rwkv7 as rwkv7
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)
