@@ -6,22 +6,27 @@ r"""What recurrent PPO learns here and in memorax, per step and per CPU second.
   taskset -c 1 python -m benchmarks.learning \
     --peer_python=/tmp/memorax/bin/python --out=runs/learning
 
-Both play the environments of `TASKS` as this package makes them, memorax
-through gymnax's `LegacyStepAPIWrapper`, without which it does not start. Both
-have 16 environments, rollouts of 128 steps, 4 epochs of 4 minibatches, clip
-0.2, GAE 0.95, an entropy bonus of 0.01, gradients of norm 0.5, a dense layer of
-`WIDTH` and relu, one memory of `WIDTH`, and linear heads. memorax's critic has
-a network and an optimizer of its own.
+All play the environments of `TASKS` as this package makes them, memorax
+through gymnax's `LegacyStepAPIWrapper`, without which it does not start. Side
+"defaults" is `ppo.Config` with the memory and the number of steps changed, and
+nothing else. "jaxseq" and "memorax" have 16 environments, rollouts of 128
+steps, 4 epochs of 4 minibatches, clip 0.2, GAE 0.95, an entropy bonus of 0.01,
+gradients of norm 0.5, a dense layer of `WIDTH` and relu, one memory of `WIDTH`,
+and linear heads; ours keeps the other defaults. memorax's critic has a network
+and an optimizer of its own, and its networks do not see the previous action.
 
-`--ours` changes fields of our configuration, `--rates` lists learning rates;
-`--pay` multiplies rewards. Each seed is trained by all sides in turn, each in a
-process of its own. A line is one run: the mean return of the episodes that
-ended in each tenth of the training, raw, and the seconds of user time of the
-training without compilation. `--out` keeps them as lines of JSON, which
-`--report` reads.
+`--ours` changes fields of our configurations, `--rates` lists learning rates of
+all sides but "defaults"; `--pay` multiplies rewards. Each seed is trained by
+all sides in turn, each in a process of its own, which is ended after
+`--timeout`. A line is one run: the mean return of the episodes that ended in
+each tenth of the training, raw, and the seconds of user time of the training
+without compilation. `--out` keeps them as lines of JSON, which `--report`
+reads; the table is of raw returns, divided by `--pay`, with the standard
+deviation over seeds, and `returns.png` beside it shows every tenth.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import pathlib
@@ -49,7 +54,7 @@ TASKS = {
   "breakout": ("Breakout-MinAtar", {}, {}, 204_800),
 }
 MIXERS = "gru", "s5", "mingru"
-OURS, PEER = "jaxseq", "memorax"
+SIDES = DEFAULTS, OURS, PEER = "defaults", "jaxseq", "memorax"
 
 
 def _user() -> float:
@@ -79,6 +84,22 @@ def register(name: str, options: dict, params: dict, pay: float) -> None:
       return observation, state, pay * reward, *rest
 
   envs.register("Task", lambda: Paid(envs.make(name, **options)[0]))
+
+
+def train_defaults(task, mixer, rate, seed, fields):
+  """Returns what `train_ours` returns, with the defaults of `ppo.Config`."""
+  del rate
+  from jaxseq.rl import networks
+  from jaxseq.rl.agents import ppo
+
+  stack = dataclasses.replace(networks.GENERAL.stack, mixer=mixer)
+  network = dataclasses.replace(networks.GENERAL, stack=stack)
+  config = ppo.Config(
+    env_id="Task",
+    total_steps=TASKS[task][-1],
+    **({"network": network} | fields),
+  )
+  return trained(ppo, config, seed, TENTHS)
 
 
 def train_ours(task, mixer, rate, seed, fields):
@@ -230,29 +251,37 @@ def train_peer(task, mixer, rate, seed, fields):
   return returns, _user() - begun
 
 
-def report(rows):
-  """Prints a table: a line each of task, memory, rate, pay and side."""
+def report(rows, out):
+  """Prints a line each of task, memory, pay, side and rate, and draws them."""
   groups = {}
   for row in rows:
     name = (row["task"], row["mixer"], row["pay"], row["side"], row["rate"])
     groups.setdefault((*name, row["fields"]), []).append(row)
-  print(
-    "| task | memory | pay | side | rate | seeds | last tenth | all | CPU s |"
-  )
+  print("| task | memory | pay | side | rate | seeds | last tenth | all | s |")
   print("|---|---|---|---|---|---|---|---|---|")
+  panels = {}
   for name, runs in sorted(groups.items()):
     task, mixer, pay, side, rate, fields = name
     returns = np.array([run["returns"] for run in runs], float) / pay
-    seconds = np.mean([run["seconds"] for run in runs])
+    rate = "its own" if side == DEFAULTS else f"{rate:g}"
     said = f"{side} {fields}" if fields != "{}" else side
-    cells = task, mixer, f"{pay:g}", said, f"{rate:g}", str(len(runs))
+    cells = task, mixer, f"{pay:g}", said, rate, str(len(runs))
     last, whole = _spread(returns[:, -1]), _spread(np.nanmean(returns, axis=1))
-    print("|", " | ".join((*cells, last, whole, f"{seconds:.1f}")), "|")
+    seconds = _spread([run["seconds"] for run in runs])
+    print("|", " | ".join((*cells, last, whole, seconds)), "|")
+    times = "" if pay == 1 else f", rewards x {pay:g}"
+    steps = TASKS[task][-1] * np.arange(1, TENTHS + 1) / TENTHS
+    label = said if side == DEFAULTS else f"{said}, {rate}"
+    panel = panels.setdefault(f"{task}, {mixer}{times}", {})
+    panel[label] = steps, returns
+  from jaxseq.training import plots
+
+  plots.learning_curves(out / "returns.png", panels, ylabel="return")
 
 
 def _spread(values):
-  """Mean and standard error over seeds."""
-  error = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0
+  """Mean and standard deviation over seeds."""
+  error = np.std(values, ddof=1) if len(values) > 1 else 0
   return f"{np.mean(values):.4g} ± {error:.2g}"
 
 
@@ -261,25 +290,28 @@ def main():
   parser.add_argument("--peer_python", help="interpreter that has memorax")
   parser.add_argument("--tasks", nargs="+", choices=TASKS, default=[*TASKS])
   parser.add_argument("--mixers", nargs="+", choices=MIXERS, default=MIXERS)
+  parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
   parser.add_argument("--rates", nargs="+", type=float, default=[1e-3])
   parser.add_argument("--pay", nargs="+", type=float, default=[1.0])
   parser.add_argument("--ours", default="{}", help="fields, as JSON")
   parser.add_argument("--seeds", type=int, default=5)
   parser.add_argument("--out", type=pathlib.Path, default="runs/learning")
+  parser.add_argument("--timeout", type=float, help="seconds of one run")
   parser.add_argument("--report", action="store_true", help="only the table")
   parser.add_argument("--serve", help=argparse.SUPPRESS)
   flags = parser.parse_args()
   if flags.serve:
     side, *run, pay, fields = json.loads(flags.serve)
     register(*TASKS[run[0]][:3], pay)
-    train = train_ours if side == OURS else train_peer
-    print(json.dumps(train(*run, fields)))
+    trains = {DEFAULTS: train_defaults, OURS: train_ours, PEER: train_peer}
+    print(json.dumps(trains[side](*run, fields)))
     return
   flags.out.mkdir(parents=True, exist_ok=True)
   file = flags.out / "runs.jsonl"
-  sides = {OURS: sys.executable}
+  pythons = {DEFAULTS: sys.executable, OURS: sys.executable}
   if flags.peer_python:
-    sides[PEER] = flags.peer_python
+    pythons[PEER] = flags.peer_python
+  sides = {side: pythons[side] for side in flags.sides if side in pythons}
   runs = [
     (task, mixer, rate, seed, pay)
     for task in flags.tasks
@@ -294,13 +326,19 @@ def main():
   held = {(r["side"], *(r[x] for x in _RUN), r["fields"]) for r in rows}
   for run in () if flags.report else runs:
     for side, python in sides.items():
-      fields = flags.ours if side == OURS else "{}"
+      if side == DEFAULTS and run[2] != flags.rates[0]:
+        continue
+      fields = "{}" if side == PEER else flags.ours
       if (side, *run, fields) in held:
         continue
       given = json.dumps([side, *run, json.loads(fields)])
       command = [python, "-m", "benchmarks.learning", f"--serve={given}"]
-      out = subprocess.check_output(command).splitlines()[-1]
-      returns, seconds = json.loads(out)
+      try:
+        out = subprocess.check_output(command, timeout=flags.timeout)
+      except subprocess.TimeoutExpired:
+        print(side, *run, fields, f"no end in {flags.timeout:g} s", flush=True)
+        continue
+      returns, seconds = json.loads(out.splitlines()[-1])
       row = {"side": side, **dict(zip(_RUN, run)), "fields": fields}
       row |= {"returns": returns, "seconds": seconds}
       with file.open("a") as lines:
@@ -308,7 +346,7 @@ def main():
       rows.append(row)
       shown = np.round(np.array(returns, float)[[1, 4, 7, 9]], 3).tolist()
       print(side, *run, fields, shown, f"{seconds:.1f} s", flush=True)
-  report(rows)
+  report(rows, flags.out)
 
 
 _RUN = "task", "mixer", "rate", "seed", "pay"

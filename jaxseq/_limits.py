@@ -68,7 +68,8 @@ def read_bytes(path: str | os.PathLike, most: int | None = None) -> bytes:
     size = os.fstat(file.fileno()).st_size
     if most is not None and size > most:
       raise ValueError(f"{path}: got {size} bytes, expected at most {most}.")
-    return file.read(-1 if most is None else most)
+    # A buffer of that size is allocated; some files of the system tell none.
+    return file.read(-1 if most is None else size or most)
 
 
 def read_text(path: str | os.PathLike, most: int | None = None) -> str:

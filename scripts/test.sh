@@ -34,13 +34,7 @@ run() {
   return $status
 }
 
-if [ "$kind" = slow ]; then
-  # They train: compiled as users do, they end sooner. Those on eight devices
-  # compile far more than they compute, and keep the flags of tests/conftest.py.
-  (export XLA_FLAGS="${XLA_FLAGS-}" && run "not devices" "$@")
-else
-  run "not devices" "$@"
-fi
+run "not devices" "$@"
 one=$?
 JAX_NUM_CPU_DEVICES=8 run devices "$@"
 eight=$?

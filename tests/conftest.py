@@ -14,13 +14,13 @@ os.environ.setdefault("NPROC", "8")
 # Compiling is most of what the tests do, and most of that goes into code that
 # runs once: optimizing it, lowering each fusion through MLIR instead of right
 # to LLVM, and splitting a program for threads that the tests beside it keep
-# busy. Slow tests on one device, which train, are compiled as users do.
-os.environ.setdefault(
-  "XLA_FLAGS",
+# busy. Slow tests on one device train: see `pytest_configure`.
+_QUICK_TO_COMPILE = (
   "--xla_backend_optimization_level=0"
   " --xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters"
-  " --xla_cpu_parallel_codegen_split_count=1",
+  " --xla_cpu_parallel_codegen_split_count=1"
 )
+os.environ.setdefault("XLA_FLAGS", _QUICK_TO_COMPILE)
 # No display, and no need for a writable home directory.
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault(
@@ -76,6 +76,20 @@ def pytest_ignore_collect(collection_path, config):
   if "devices" in chosen and collection_path.suffix == ".py":
     return "devices" not in collection_path.read_text("utf-8") or None
   return None
+
+
+def pytest_configure(config):
+  """Has slow tests on one device compiled as users do.
+
+  They train, ten times as long in programs that are quick to compile. Those on
+  eight devices compile far more than they compute. JAX reads the flags with
+  its first device, after this.
+  """
+  chosen = config.option.markexpr.split(" and ")
+  one_device = "JAX_NUM_CPU_DEVICES" not in os.environ
+  ours = os.environ["XLA_FLAGS"] == _QUICK_TO_COMPILE
+  if "slow" in chosen and one_device and ours:
+    os.environ["XLA_FLAGS"] = ""
 
 
 def pytest_collection_finish():

@@ -352,6 +352,7 @@ def of_events(
   bipartite: bool = False,
   valid_fraction: float = 0.15,
   test_fraction: float = 0.15,
+  parts: np.ndarray | None = None,
   candidates: int = 100,
   seed: int = 0,
 ) -> datasets.Splits:
@@ -367,6 +368,8 @@ def of_events(
     bipartite: see `load`.
     valid_fraction: see `load`, as the rest.
     test_fraction: likewise.
+    parts: (events,) the part of each in the order of time, 0 for training, 1
+      for validation and 2 for testing; by the shares if None.
     candidates: likewise.
     seed: likewise.
 
@@ -390,10 +393,12 @@ def of_events(
     nodes=tuple(map(str, names)),
     destinations=apart,
   )
+  if parts is None:
+    parts = interactions.by_time(stamps, valid_fraction, test_fraction)
   return make_splits(
     np.stack([tail, head], axis=1) + 1,
     stamps,
-    interactions.by_time(stamps, valid_fraction, test_fraction),
+    parts,
     where,
     len(names),
     None if features is None else features[order].astype(np.float32),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
   from jaxseq.estimators import event_estimator as event_estimator
   from jaxseq.estimators import fitting as fitting
   from jaxseq.estimators import forecaster as forecaster
+  from jaxseq.estimators import graph_estimator as graph_estimator
   from jaxseq.estimators import hawkes_model as hawkes_model
   from jaxseq.estimators import item_histories as item_histories
   from jaxseq.estimators import item_rows as item_rows
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
   from jaxseq.estimators import regressor as regressor
   from jaxseq.estimators import segmenter as segmenter
   from jaxseq.estimators import series_input as series_input
+  from jaxseq.estimators import text_generator as text_generator
   from jaxseq.estimators import updating as updating
   from jaxseq.estimators.classifier import (
     SequenceClassifier as SequenceClassifier,
@@ -41,11 +43,13 @@ if TYPE_CHECKING:
   )
   from jaxseq.estimators.event_estimator import EventModel as EventModel
   from jaxseq.estimators.forecaster import Forecaster as Forecaster
+  from jaxseq.estimators.graph_estimator import TemporalGraph as TemporalGraph
   from jaxseq.estimators.hawkes_model import HawkesModel as HawkesModel
   from jaxseq.estimators.letter_encoder import Encoder as Encoder
   from jaxseq.estimators.next_activity import NextActivity as NextActivity
   from jaxseq.estimators.next_item import NextItem as NextItem
   from jaxseq.estimators.regressor import SequenceRegressor as SequenceRegressor
   from jaxseq.estimators.segmenter import Segmenter as Segmenter
+  from jaxseq.estimators.text_generator import TextGenerator as TextGenerator
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

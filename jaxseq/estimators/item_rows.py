@@ -16,16 +16,22 @@ from jaxseq import _validate
 from jaxseq.data import _time_stamps
 from jaxseq.data import series_frames
 
-_FORM = "a frame, or the three columns user, item and time"
+# Lines of work of the estimators.
+_LINES = {"NextItem": "recommend", "TemporalGraph": "temporal_graph"}
 _NUMBER, _DATE = "a number", "a date such as 2024-01-31 23:59"
 
 
-def columns(X: Any, names: Sequence[str]) -> list[np.ndarray]:
-  """Returns the users, items and times (n,) of rows, of which none is missing.
+def columns(
+  X: Any, names: Sequence[str], owner: str = "NextItem"
+) -> list[np.ndarray]:
+  """Returns three columns (n,) of rows, such as users, items and times.
+
+  No entry is missing.
 
   Args:
     X: a frame of pandas, or three sequences of one length.
     names: of the columns of a frame, and in messages.
+    owner: the estimator, in messages.
 
   Raises:
     ValueError: naming what is not as expected.
@@ -36,11 +42,11 @@ def columns(X: Any, names: Sequence[str]) -> list[np.ndarray]:
     if lacking:
       expected = (
         f"one {lacking[0]!r} among them; other names are told by "
-        "NextItem(columns=(USER, ITEM, TIME))"
+        f"{owner}(columns=({', '.join(names).upper()}))"
       )
       raise _validate.error("X: columns", list(X.columns), expected)
     X = [X[name].to_numpy() for name in names]
-  _check_form(X)
+  _check_form(X, names, owner)
   arrays = list(map(column, X))
   for name, array in zip(names, arrays):
     for row, value in enumerate(array):
@@ -51,26 +57,27 @@ def columns(X: Any, names: Sequence[str]) -> list[np.ndarray]:
   return arrays
 
 
-def _check_form(X):
-  """Refuses what is no three columns."""
+def _check_form(X, names, owner):
+  """Refuses X that is not three columns."""
+  three = f"{names[0]}, {names[1]} and {names[2]}"
+  form = f"a frame, or the three columns {three}"
   if isinstance(X, str | os.PathLike):
     expected = (
-      f"{_FORM}, such as pandas.read_csv({str(X)!r}); files are read by "
-      f"`jaxseq train recommend --data={X}`"
+      f"{form}, such as pandas.read_csv({str(X)!r}); files are read by "
+      f"`jaxseq train {_LINES[owner]} --data={X}`"
     )
     raise _validate.error("X", X, expected)
   if isinstance(X, Mapping) or not hasattr(X, "__len__"):
     got = X if X is None else type(X).__name__
-    raise _validate.error("X", got, _FORM)
+    raise _validate.error("X", got, form)
   sizes = [np.size(x) if np.ndim(x) else None for x in X[:4]]
   if len(X) != 3 and len(X) and set(sizes) == {3}:
     expected = (
-      "three columns, user, item and time: rows came, whose columns are "
-      "list(zip(*X))"
+      f"three columns, {three}: rows came, whose columns are list(zip(*X))"
     )
     raise _validate.error("X", f"shape ({len(X)}, 3)", expected)
   if len(X) != 3 or None in sizes or len({len(x) for x in X}) != 1:
-    expected = "a frame, or three of one length: user, item and time"
+    expected = f"a frame, or three of one length: {three}"
     raise _validate.error("X: lengths of columns", sizes, expected)
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
   from jaxseq.generation import program_grammar as program_grammar
   from jaxseq.generation import recycling as recycling
   from jaxseq.generation import requests as requests
+  from jaxseq.generation import scoring as scoring
   from jaxseq.generation import server as server
   from jaxseq.generation import speculative as speculative
   from jaxseq.generation import streaming as streaming

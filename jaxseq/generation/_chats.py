@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from jaxseq import _validate
 from jaxseq.data import chats
+from jaxseq.generation import _log_probs
+from jaxseq.generation.requests import MOST_TOPS
 
 _TOOL_CHOICES = ("none", "auto", None)
 _NO_TEMPLATE = (
@@ -31,6 +33,8 @@ class Form(NamedTuple):
     choice: makes a choice of an answer of that of a completion.
     delta: the same of a piece, and of whether it is the first of its choice.
     prompt: the field that the prompt is of, for messages.
+    logs: makes the log probabilities of pieces, with a codec, and the offset of
+      their text.
   """
 
   prefix: str
@@ -40,6 +44,7 @@ class Form(NamedTuple):
   choice: Callable[[dict[str, Any]], dict[str, Any]]
   delta: Callable[[dict[str, Any], bool], dict[str, Any]]
   prompt: str
+  logs: Callable[..., dict[str, Any]]
 
 
 COMPLETIONS = Form(
@@ -50,6 +55,7 @@ COMPLETIONS = Form(
   lambda choice: choice,
   lambda choice, is_first: choice,
   "prompt",
+  _log_probs.of_completion,
 )
 
 
@@ -68,6 +74,7 @@ def make_form(template: chats.Template | None, max_tokens: int) -> Form:
     _choice,
     _delta,
     "messages",
+    _log_probs.of_chat,
   )
 
 
@@ -77,8 +84,9 @@ def _body(body, template, max_tokens):
   if template is None:
     raise ValueError(_NO_TEMPLATE)
   body = {k: value for k, value in body.items() if value is not None}
-  if "prompt" in body:
-    raise _validate.error("field", "prompt", "messages in a chat")
+  for name in ("prompt", "echo"):
+    if name in body:
+      raise _validate.error("field", name, "messages in a chat")
   messages = _messages(body.pop("messages", None))
   tools = _tools(body.pop("tools", None))
   choice = body.pop("tool_choice", None)
@@ -88,7 +96,11 @@ def _body(body, template, max_tokens):
   logprobs = body.pop("logprobs", False)
   _validate.instance("logprobs", logprobs, bool, "true or false")
   most = body.pop("top_logprobs", 0)
-  _validate.integer("top_logprobs", most, 0, 0)
+  _validate.integer("top_logprobs", most, 0, MOST_TOPS)
+  if most and not logprobs:
+    raise _validate.error(
+      "top_logprobs", most, "0, or logprobs: true beside it"
+    )
   tokens = template.encode(
     messages, True, "messages", None if choice == "none" else tools
   )
@@ -96,7 +108,7 @@ def _body(body, template, max_tokens):
     "max_completion_tokens": length,
     **body,
     "prompt": tokens or [[]],
-    "logprobs": logprobs,
+    "logprobs": most or logprobs,
   }
 
 
@@ -144,7 +156,7 @@ def _choice(choice):
   return {
     "index": choice["index"],
     "message": {"role": "assistant", "content": choice["text"]},
-    "logprobs": _logs(choice["logprobs"]),
+    "logprobs": choice["logprobs"],
     "finish_reason": choice["finish_reason"],
   }
 
@@ -155,25 +167,6 @@ def _delta(choice, is_first):
   return {
     "index": choice["index"],
     "delta": {**role, "content": choice["text"]},
-    "logprobs": _logs(choice["logprobs"]),
+    "logprobs": choice["logprobs"],
     "finish_reason": choice["finish_reason"],
-  }
-
-
-def _logs(logs):
-  """Log-probabilities as chats have them."""
-  if logs is None:
-    return None
-  pairs = zip(logs["tokens"], logs["token_logprobs"])
-  return {
-    "content": [
-      {
-        "token": token,
-        "logprob": log_prob,
-        "bytes": list(token.encode()),
-        "top_logprobs": [],
-      }
-      for token, log_prob in pairs
-    ],
-    "refusal": None,
   }

@@ -1,9 +1,9 @@
 """The completions interface: bodies of requests, and answers, as JSON.
 
 The fields are those of the interface that public client libraries speak, with
-`top_k`, `min_p`, `repetition_penalty`, `min_tokens`, `stop_token_ids` and
-`regex`, an expression that the whole answer matches, beside them. What is not
-offered is refused, and not left out silently.
+`top_k`, `min_p`, `repetition_penalty`, `min_tokens`, `stop_token_ids`,
+`ignore_eos` and `regex`, an expression that the whole answer matches, beside
+them. What is not offered is refused, and not left out silently.
 """
 
 from collections.abc import Mapping
@@ -19,13 +19,12 @@ from jaxseq.generation import _schemas
 from jaxseq.generation import streaming
 from jaxseq.generation import texts
 from jaxseq.generation import token_sampling
+from jaxseq.generation.requests import MOST_TOPS
 from jaxseq.generation.requests import Request
 
 # Fields of the interface that have no other value here.
 _FIXED = {
   "best_of": (None, 1),
-  "echo": (None, False),
-  "logit_bias": (None, {}),
   "suffix": (None, ""),
 }
 # Fields that change nothing.
@@ -46,6 +45,7 @@ _OTHERS = (
   *("prompt", "max_tokens", "n", "stop", "stop_token_ids", "seed"),
   *("stream", "stream_options", "logprobs", "regex", "model"),
   *("response_format", "max_completion_tokens"),
+  *("echo", "logit_bias", "ignore_eos"),
 )
 # Names in the engine's messages, and the fields that they are about.
 _FIELDS = {ours: name for name, ours in _SAMPLING.items()} | {
@@ -82,6 +82,9 @@ class Completion:
   stream: bool  # Whether the answer comes in pieces.
   logprobs: bool  # Whether it has log probabilities.
   include_usage: bool = False  # Whether the last piece has numbers of tokens.
+  # The text in front of the answers of each prompt; none if it is not echoed.
+  echo: tuple[str, ...] = ()
+  is_echo_alone: bool = False  # Whether nothing follows it.
 
 
 def parse(
@@ -107,8 +110,9 @@ def parse(
   # A field without a value is one that is not there.
   body = {k: value for k, value in body.items() if value is not None}
   name = _check_model(body.get("model", ""), model, adapters)
+  echo = _flag("echo", body.get("echo", False))
   length = body.get("max_completion_tokens", body.get("max_tokens", 16))
-  _validate.integer("max_tokens", length, 1, limits.max_tokens)
+  _validate.integer("max_tokens", length, 0 if echo else 1, limits.max_tokens)
   count = _validate.integer("n", body.get("n", 1), 1, limits.rows)
   seed = body.get("seed", secrets.randbits(32))
   # More bits than these would not count.
@@ -120,9 +124,12 @@ def parse(
   end_tokens = body.get("stop_token_ids", [])
   if not isinstance(end_tokens, list):
     raise _validate.error("stop_token_ids", end_tokens, "a list of tokens")
+  if _flag("ignore_eos", body.get("ignore_eos", False)):
+    stop_tokens = ()
   try:
     sampling = token_sampling.Sampling(
       stop=(*stop_tokens, *end_tokens),
+      logit_bias=_biases(body.get("logit_bias", {})),
       **{ours: body[name] for name, ours in _SAMPLING.items() if name in body},
     )
   except ValueError as wrong:
@@ -133,7 +140,11 @@ def parse(
   if rows > limits.rows:
     expected = f"at most {limits.rows}, prompts times n"
     raise _validate.error("rows", rows, expected)
-  requests = []
+  logprobs = body.get("logprobs")
+  tops = 0
+  if logprobs is not None and not isinstance(logprobs, bool):
+    tops = _validate.integer("logprobs", logprobs, 0, MOST_TOPS)
+  requests, echoes = [], []
   for i, prompt in enumerate(prompts):
     tokens = streaming.encoded(prompt, codec)
     if not 0 < len(tokens) <= limits.prompt_tokens:
@@ -142,14 +153,28 @@ def parse(
       raise _validate.error("prompt", got, expected)
     options = {"count": count, "pattern": pattern, "seed": seed + i}
     options["adapter"] = name if name in adapters else None
-    requests.append(Request(tokens, length, sampling=sampling, **options))
-  logprobs = body.get("logprobs")
-  if logprobs is not None and not isinstance(logprobs, bool):
-    _validate.integer("logprobs", logprobs, 0, 1)
+    options |= {"sampling": sampling, "top_log_probs": tops}
+    # A token that nobody gets to see, for an echo alone.
+    requests.append(Request(tokens, max(1, length), **options))
+    if echo:
+      is_text, begun = isinstance(prompt, str), tokens[0] == codec.start
+      echoes.append(prompt if is_text else codec.decode(tokens[int(begun) :]))
   stream = _flag("stream", body.get("stream", False))
   include_usage = _include_usage(body.get("stream_options"), stream)
   logged = logprobs is not None and logprobs is not False
-  return Completion(tuple(requests), tuple(stop), stream, logged, include_usage)
+  rest = logged, include_usage, tuple(echoes), length == 0
+  return Completion(tuple(requests), tuple(stop), stream, *rest)
+
+
+def _biases(entries):
+  """Biases of logits by tokens, which JSON has as texts."""
+  _validate.instance("logit_bias", entries, Mapping, "an object of tokens")
+  biases = {}
+  for token, bias in entries.items():
+    if not (token.isascii() and token.isdigit()):
+      raise _validate.error("logit_bias", _shown(token), "numbers of tokens")
+    biases[int(token)] = bias
+  return biases
 
 
 def _pattern(body):
@@ -171,23 +196,14 @@ def in_fields(wrong: ValueError) -> str:
 
 def choice(
   index: int,
-  pieces: Sequence[streaming.Piece],
-  codec: texts.Codec,
-  logprobs: bool,
+  text: str,
+  reason: str | None,
+  logs: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
   """Returns successive pieces of a row as a choice of an answer."""
-  reason = pieces[-1].reason
-  logs = None
-  if logprobs:
-    logs = {
-      "tokens": [codec.decode([piece.token]) for piece in pieces],
-      "token_logprobs": [piece.log_prob for piece in pieces],
-      "top_logprobs": None,
-      "text_offset": None,
-    }
   return {
     "index": index,
-    "text": "".join(piece.text for piece in pieces),
+    "text": text,
     "logprobs": logs,
     "finish_reason": "stop" if reason == "match" else reason,
   }
@@ -213,6 +229,7 @@ def answer(
 
 def usage(completion: Completion, drawn: int) -> dict[str, int]:
   """Returns the numbers of tokens of an answer, `drawn` of them generated."""
+  drawn = 0 if completion.is_echo_alone else drawn
   read = sum(len(request.prompt) for request in completion.requests)
   return {
     "prompt_tokens": read,

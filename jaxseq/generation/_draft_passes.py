@@ -84,7 +84,8 @@ def advance(
   controls: token_sampling.Controls,
   constraint: Any = None,
   scheme: str = "auto",
-) -> tuple[Progress, _drafts.Verdict, jax.Array]:
+  tops: int = 0,
+) -> tuple[Progress, _drafts.Verdict, Any]:
   """Makes one draft, and reads it.
 
   Rows that are done stay as they are.
@@ -92,7 +93,8 @@ def advance(
   Returns:
     The progress; what was accepted, nothing of rows that were done and no more
     than what was left to generate; and the log probabilities that the network
-    gives the verdict's tokens, (rows, depth).
+    gives the verdict's tokens, (rows, depth), in a pair with those of so many
+    most probable ones if `tops` is not 0.
   """
   rows = progress.rows
   recent = jnp.stack([progress.before, rows.token], axis=1)
@@ -134,7 +136,10 @@ def advance(
     ended=rows.ended | ended,
     past=_row_states.where(count > 0, past, rows.past),
   )
-  logs = jax.nn.log_softmax(logits)
-  logs = jax.vmap(lambda x, *at: x[at])(logs, verdict.nodes, verdict.tokens)
+  every = jax.nn.log_softmax(logits)
+  logs = jax.vmap(lambda x, *at: x[at])(every, verdict.nodes, verdict.tokens)
+  if tops:
+    places = jax.vmap(lambda x, at: x[at])(every, verdict.nodes)
+    logs = logs, _drawing.tops(places, tops)
   progress = Progress(rows, before, progress.limit, states, memory)
   return progress, verdict, logs

@@ -18,6 +18,7 @@ from jaxseq.generation import _row_states
 from jaxseq.generation import _slots
 from jaxseq.generation import draft_model
 from jaxseq.generation import recycling
+from jaxseq.generation import requests
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,20 +108,20 @@ class Drawing:
     fresh = slots.active & (slots.rows.length == 0) & (work.steps > 0)
 
     def step(done, slots, drawn):
-      slots, newest = self._passed(network, variables, slots, constraint)
+      slots, newest = self._passed(network, variables, slots, work, constraint)
       return slots, _put(drawn, newest, 1 + done * depth)
 
     begun = jnp.sum(slots.active)
-    drawn = _slots.nothing(1 + most * depth, slots)
+    drawn = _slots.nothing(1 + most * depth, slots, work)
     slots, drawn = lax.cond(
       jnp.any(fresh),
       _first,
       lambda *same: same[:2],
-      *(slots, drawn, fresh, constraint),
+      *(slots, drawn, fresh, work, constraint),
     )
     return _slots.repeated(step, slots, drawn, work, begun)
 
-  def _passed(self, network, variables, slots, constraint):
+  def _passed(self, network, variables, slots, work, constraint):
     """Slots after one pass, and the tokens that it has drawn."""
     large, weights = network, variables
     states, memory = slots.states, slots.memory
@@ -135,9 +136,14 @@ class Drawing:
       weights,
       _draft_passes.Progress(rows, slots.before, slots.limit, states, memory),
       draft=self.draft,
-      controls=_slots.awake(slots.controls, slots.active),
+      controls=_slots.awake(slots.controls, slots.active, work.extras),
       constraint=constraint,
+      tops=0 if work.extras is None else requests.MOST_TOPS,
     )
+    best = None
+    if work.extras is not None:
+      logs, best = logs
+      best = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), best)
     tokens = verdict.tokens.T
     valid = jnp.arange(len(tokens))[:, None] < verdict.count
     ended = jnp.broadcast_to(slots.active & progress.rows.ended, valid.shape)
@@ -151,7 +157,7 @@ class Drawing:
       rows=progress.rows,
       active=slots.active & ~progress.done,
     )
-    return slots, _slots.Drawn(tokens, logs.T, valid, ended)
+    return slots, _slots.Drawn(tokens, logs.T, valid, ended, best)
 
 
 def _put(drawn, newest, place):
@@ -163,13 +169,14 @@ def _put(drawn, newest, place):
   )
 
 
-def _first(slots, drawn, fresh, constraint):
+def _first(slots, drawn, fresh, work, constraint):
   """Draws the first tokens of rows."""
-  controls = _slots.awake(slots.controls, fresh)
+  controls = _slots.awake(slots.controls, fresh, work.extras)
   rows, log_prob = _drawing.next_token(
     constraint, controls, slots.rows, slots.logits
   )
-  newest = _slots.Drawn(rows.token, log_prob, fresh, rows.ended)
+  best = _slots.tops(jax.nn.log_softmax(slots.logits), work)
+  newest = _slots.Drawn(rows.token, log_prob, fresh, rows.ended, best)
   drawn = jax.tree.map(lambda leaf, new: leaf.at[0].set(new), drawn, newest)
   old = slots.rows
   rows = _row_states.where(

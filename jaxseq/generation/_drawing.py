@@ -4,10 +4,12 @@ from typing import Any
 from typing import NamedTuple
 
 import jax
+from jax import lax
 import jax.numpy as jnp
 
 from jaxseq._types import PyTree
 from jaxseq.generation import _pasts
+from jaxseq.generation import requests
 from jaxseq.generation import token_sampling
 
 
@@ -40,6 +42,12 @@ def start(
     past=past,
     allowed=_pasts.allowed(constraint, past),
   )
+
+
+def tops(log_probs: jax.Array, count: int) -> requests.Tops:
+  """Returns the most probable tokens by log-probabilities (*places, vocab)."""
+  values, tokens = lax.top_k(log_probs, min(count, log_probs.shape[-1]))
+  return requests.Tops(tokens.astype(jnp.int32), values)
 
 
 def next_token(

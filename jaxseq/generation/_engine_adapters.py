@@ -1,40 +1,122 @@
 """The adapters of an engine, by the names that requests have for them."""
 
 from collections.abc import Mapping
+import dataclasses
+import gc
+import threading
+from typing import Any
+import weakref
 
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.adapt import batch
 from jaxseq.generation import _draft_slots
+from jaxseq.generation._engine_rows import Task
+
+
+@dataclasses.dataclass
+class _Place:
+  """An adapter, or room for one."""
+
+  name: str | None = None  # None where no request can ask for it any more.
+  adapters: batch.Adapters = dataclasses.field(default_factory=dict)
+  digest: bytes = b""
+  # Requests that have it, for as long as somebody knows them.
+  users: weakref.WeakSet[Task] = dataclasses.field(
+    default_factory=weakref.WeakSet
+  )
 
 
 class Named:
-  """Numbers and digests of adapters; none, which is the first, is None."""
+  """Adapters by their numbers from 1 on, of which 0 is none.
 
-  def __init__(self, adapters: Mapping[str, batch.Adapters] | None):
-    self._adapters = dict(adapters or {})
-    self._known: dict[str | None, tuple[int, bytes]] = {None: (0, b"")}
-    for number, (name, each) in enumerate(self._adapters.items(), 1):
-      self._known[name] = number, batch.digest(each)
+  Numbers are those of places: an adapter keeps its own until the last request
+  that has it is over, also if it cannot be asked for any more.
+  """
+
+  def __init__(
+    self, adapters: Mapping[str, batch.Adapters] | None, room: int = 0
+  ):
+    """Returns adapters, and room for so many others."""
+    self._places = [
+      _Place(name, each, batch.digest(each))
+      for name, each in (adapters or {}).items()
+    ]
+    self._places += [_Place() for _ in range(room)]
+    self._lock = threading.RLock()
+    # Held by who puts an adapter into a place.
+    self.changing = threading.Lock()
 
   @property
   def names(self) -> tuple[str, ...]:
     """Names of all adapters."""
-    return tuple(self._adapters)
+    return tuple(place.name for place in self._places if place.name is not None)
 
   def find(self, name: str | None) -> tuple[int, bytes]:
     """Returns the number and digest of an adapter; refuses unknown names."""
-    if name not in self._known:
-      names = ", ".join(map(repr, self.names))
-      expected = f"None, or one of {names}" if names else "None: there is none"
-      raise _validate.error("adapter", name, expected)
-    return self._known[name]
+    if name is None:
+      return 0, b""
+    for number, place in enumerate(self._places, 1):
+      if place.name == name:
+        return number, place.digest
+    names = ", ".join(map(repr, self.names))
+    expected = f"None, or one of {names}" if names else "None: there is none"
+    raise _validate.error("adapter", name, expected)
 
-  def attached(self, reader: object, variables: PyTree) -> PyTree:
-    """Returns the variables of what reads prompts, with the adapters."""
-    if not self._adapters:
+  def hold(self, task: Task) -> None:
+    """Keeps the adapter of a request in its place; it may have gone."""
+    with self._lock:
+      if (task.adapter, task.digest) != self.find(task.request.adapter):
+        got = task.request.adapter
+        raise _validate.error("adapter", got, "one that is not exchanged")
+      if task.adapter:
+        self._places[task.adapter - 1].users.add(task)
+
+  def free(self, name: str) -> int:
+    """Returns the number of a place for a new adapter of this name.
+
+    Raises:
+      ValueError: if there is one of the name, or no place is free.
+    """
+    if name in self.names:
+      raise _validate.error("adapter", name, "a name that no other one has")
+    for attempt in range(2):
+      for number, place in enumerate(self._places, 1):
+        if place.name is None and not place.users:
+          return number
+      if not attempt:
+        gc.collect()
+    most = len(self._places)
+    expected = f"at most {most} at a time, with those that still answer"
+    raise _validate.error("adapters", most + 1, expected)
+
+  def put(self, number: int, name: str, adapters: batch.Adapters) -> None:
+    """Lets requests have an adapter in a place that is free."""
+    with self._lock:
+      digest = batch.digest(adapters)
+      self._places[number - 1] = _Place(name, adapters, digest)
+
+  def remove(self, name: str) -> None:
+    """Lets no new request have an adapter; those that have it go on."""
+    with self._lock:
+      number, _ = self.find(name)
+      self._places[number - 1].name = None
+
+  def attached(
+    self, reader: Any, variables: PyTree, new: Mapping[int, Any] | None = None
+  ) -> PyTree:
+    """Returns the variables of what reads prompts, with the adapters.
+
+    Args:
+      reader: the network, or a pair with one that drafts.
+      variables: without adapters.
+      new: adapters by the places that they take.
+    """
+    adapters = [place.adapters for place in self._places]
+    for number, each in (new or {}).items():
+      adapters[number - 1] = each
+    if not any(adapters):
       return variables
-    adapters = list(self._adapters.values())
     if isinstance(reader, _draft_slots.Both):
       large, small = variables
       return batch.attach(large, adapters), small

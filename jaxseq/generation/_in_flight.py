@@ -44,6 +44,7 @@ class Rows:
   ):
     """Raises the errors of `EngineThread.submit`."""
     self.completion = completion
+    self.tasks = tasks
     self._worker = worker
     self._given_up = False
     self._events: asyncio.Queue = asyncio.Queue()

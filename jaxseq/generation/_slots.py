@@ -16,6 +16,7 @@ from jaxseq.adapt import batch
 from jaxseq.generation import _drawing
 from jaxseq.generation import _row_states
 from jaxseq.generation import offline
+from jaxseq.generation import requests
 from jaxseq.generation import token_sampling
 
 
@@ -54,6 +55,15 @@ class Arrivals(NamedTuple):
   constraint: Any = None  # The state that each begins in; None for the first.
 
 
+class Extras(NamedTuple):
+  """Wishes of few rows, with which a call is another program."""
+
+  # (slots, n), tokens with a bias and their biases; the vocabulary's size for
+  # no token. Drawn tokens have the most probable ones beside them.
+  tokens: Any
+  biases: Any
+
+
 class Work(NamedTuple):
   """Work of one call."""
 
@@ -69,6 +79,7 @@ class Work(NamedTuple):
   # () int32, ended rows after which no more tokens are drawn, so that others
   # can take their slots.
   enough: Any
+  extras: Extras | None = None
 
 
 class Drawn(NamedTuple):
@@ -78,13 +89,27 @@ class Drawn(NamedTuple):
   log_probs: jax.Array  # By the network.
   valid: jax.Array  # bool, which of the tokens are there.
   ended: jax.Array  # bool, which of them end their row, whatever its limit.
+  # (steps, slots, k) each, of the places; None without extras.
+  tops: requests.Tops | None = None
 
 
-def nothing(count: int, slots: Slots) -> Drawn:
+def nothing(count: int, slots: Slots, work: Work) -> Drawn:
   """Returns places of so many tokens for each slot."""
   shape = count, len(slots.active)
   kinds = jnp.int32, slots.logits.dtype, bool, bool
-  return Drawn(*(jnp.zeros(shape, kind) for kind in kinds))
+  drawn = Drawn(*(jnp.zeros(shape, kind) for kind in kinds))
+  if work.extras is None:
+    return drawn
+  shape = *shape, min(requests.MOST_TOPS, slots.logits.shape[-1])
+  tops = (jnp.zeros(shape, kind) for kind in kinds[:2])
+  return drawn._replace(tops=requests.Tops(*tops))
+
+
+def tops(log_probs: jax.Array, work: Work) -> requests.Tops | None:
+  """Returns the most probable tokens of places, if a row asks for extras."""
+  if work.extras is None:
+    return None
+  return _drawing.tops(log_probs, requests.MOST_TOPS)
 
 
 def fresh(
@@ -208,11 +233,12 @@ def draw(
   """Draws up to `most` tokens of each row, one after the other."""
 
   def step(done, slots, drawn):
-    controls = awake(slots.controls, slots.active)
+    controls = awake(slots.controls, slots.active, work.extras)
     rows, log_prob = _drawing.next_token(
       constraint, controls, slots.rows, slots.logits
     )
-    newest = Drawn(rows.token, log_prob, slots.active, rows.ended)
+    best = tops(jax.nn.log_softmax(slots.logits), work)
+    newest = Drawn(rows.token, log_prob, slots.active, rows.ended, best)
     drawn = jax.tree.map(
       lambda leaf, new: leaf.at[done].set(new), drawn, newest
     )
@@ -226,7 +252,7 @@ def draw(
     return slots, drawn
 
   begun = jnp.sum(slots.active)
-  return repeated(step, slots, nothing(most, slots), work, begun)
+  return repeated(step, slots, nothing(most, slots, work), work, begun)
 
 
 @functools.partial(jax.jit, donate_argnums=0)
@@ -284,13 +310,24 @@ def read_on(
 
 
 def awake(
-  controls: token_sampling.Controls, active: jax.Array
+  controls: token_sampling.Controls,
+  active: jax.Array,
+  extras: Extras | None = None,
 ) -> token_sampling.Controls:
-  """Returns controls by which ended rows ask for nothing that takes time."""
+  """Returns controls by which ended rows ask for nothing that takes time.
+
+  Biases, which no slot holds, come to those that ask for them.
+  """
   greedy = token_sampling.Sampling(temperature=0)
   idle = token_sampling.make_controls(greedy, controls.stop.shape[-1])
   idle = idle._replace(stop=controls.stop)
-  return _row_states.where(active, controls, idle)
+  controls = _row_states.where(active, controls, idle)
+  if extras is None:
+    return controls
+  bias = jnp.zeros(controls.stop.shape, extras.biases.dtype)
+  rows = jnp.arange(len(bias))[:, None]
+  bias = bias.at[rows, extras.tokens].add(extras.biases, mode="drop")
+  return controls._replace(bias=bias)
 
 
 def _placed(slots, reading, arrivals, key, constraint):

@@ -27,8 +27,10 @@ a call, and waits for what it has drawn, since that decides what the next reads.
 import collections
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
 import itertools
+import threading
 from typing import Any
 
 import jax
@@ -45,39 +47,23 @@ from jaxseq.generation import _engine_rows
 from jaxseq.generation import _network_checks
 from jaxseq.generation import _prompts
 from jaxseq.generation import _slots
+from jaxseq.generation import _warming
 from jaxseq.generation import constraints
 from jaxseq.generation import offline
 from jaxseq.generation import pattern_pool
 from jaxseq.generation import prefix_cache
+from jaxseq.generation import scoring
 from jaxseq.generation import token_sampling
+from jaxseq.generation._engine_config import EngineConfig
 from jaxseq.generation._engine_rows import Row
 from jaxseq.generation._engine_rows import Task
+from jaxseq.generation.requests import MOST_TOPS
 from jaxseq.generation.requests import Event
 from jaxseq.generation.requests import Request
 from jaxseq.generation.requests import Result
 from jaxseq.generation.requests import join
 
-
-@dataclasses.dataclass(frozen=True)
-class EngineConfig:
-  """Sizes of the compiled program.
-
-  Attributes:
-    slots: rows that tokens are drawn for at a time.
-    lines: prompts that are read at a time.
-    chunk: tokens of each that are read in one call.
-    steps: tokens that one call draws for each row, at most; passes, each of
-      some tokens, with drafts.
-  """
-
-  slots: int = 16
-  lines: int = 4
-  chunk: int = 64
-  steps: int = 16
-
-  def __post_init__(self):
-    names = "slots", "lines", "chunk", "steps"
-    _validate.fields(self, positive=names)
+_SIZES = EngineConfig()
 
 
 class Engine:
@@ -106,7 +92,7 @@ class Engine:
     self,
     network: Any,
     variables: PyTree,
-    config: EngineConfig = EngineConfig(),
+    config: EngineConfig = _SIZES,
     *,
     key: jax.Array | None = None,
     constraint: constraints.Constraint | None = None,
@@ -115,6 +101,8 @@ class Engine:
     drafts: _drafts.Draft | None = None,
     memory: PyTree = None,
     adapters: Mapping[str, batch.Adapters] | None = None,
+    stop: Sequence[int] = (),
+    adapter_room: int = 0,
   ):
     """Returns an engine without requests.
 
@@ -132,6 +120,8 @@ class Engine:
       memory: what drafts remember, as in `speculative.generate`.
       adapters: by names, of which a request may have one. A network that drafts
         has none.
+      stop: tokens that end every row, beside those of its request.
+      adapter_room: how many adapters `add_adapter` may add to those.
 
     Raises:
       ValueError: if there are both `constraint` and `patterns`, or one of them
@@ -151,8 +141,12 @@ class Engine:
     if cache is not None:
       cache.claim(reader, reader_variables)
     # The cache is that of the network; what it keeps goes by adapters.
-    self._named = _engine_adapters.Named(adapters)
-    reader_variables = self._named.attached(reader, reader_variables)
+    _validate.integer("adapter_room", adapter_room, 0)
+    self._named = _engine_adapters.Named(adapters, adapter_room)
+    self._base = jax.device_put(reader_variables)
+    # Of an engine that compiles the same programs.
+    self._options = {"constraint": constraint, "patterns": patterns}
+    self._options |= {"drafts": drafts, "memory": memory}
     constraints.check(constraint, vocab_size)
     self._pool = None
     if patterns is not None:
@@ -171,7 +165,8 @@ class Engine:
       self._drawing = _draft_slots.Drawing(drafts)
       self._passes = slice(1, None, drafts.tree.paths.shape[1])
     self._reader = reader
-    self._variables = jax.device_put(reader_variables)
+    attached = self._named.attached(reader, self._base)
+    self._variables = jax.device_put(attached)
     self._key = jax.random.key(0) if key is None else key
     self._constraint = constraint
     sizes = config.slots, config.lines
@@ -186,6 +181,8 @@ class Engine:
       logits = np.zeros((1, vocab_size), self._reading.logits.dtype)
       seen = np.zeros((1, vocab_size), bool)
       self._start = offline.Prefix(logits, states, seen)
+    self._stop = tuple(stop)
+    self._scores = threading.Lock()
     self._numbers = itertools.count(1)
     self._queue: collections.deque[Task] = collections.deque()
     self._ready: collections.deque[tuple[Row, Any]] = collections.deque()
@@ -236,11 +233,38 @@ class Engine:
         raise _validate.error("pattern", request.pattern, expected)
       self._pool.check(request.pattern)
     sampling = request.sampling
+    if self._stop:
+      stop = *sampling.stop, *self._stop
+      sampling = dataclasses.replace(sampling, stop=stop)
+    _validate.integer(
+      "entries of logit_bias", len(sampling.logit_bias), 0, _engine_rows.BIASES
+    )
     controls, _ = _prompts.controls(self._vocab_size, {}, sampling, ())
+    controls = controls._replace(bias=None)
     # A copy: the caller may put the next prompt into the same array.
     prompt = np.array(request.prompt, np.int32)
     number = next(self._numbers)
-    return Task(number, request, prompt, controls, *adapter)
+    task = Task(number, request, prompt, controls, *adapter)
+    self._named.hold(task)
+    return task
+
+  def add_adapter(self, name: str, adapters: batch.Adapters) -> None:
+    """Adds an adapter; from any thread, which compiles what it needs.
+
+    Raises:
+      ValueError: if there is one of the name, or no room, which those that
+        were removed give back when the last request that has them is over; or
+        it is of other weights.
+    """
+    _warming.add_adapter(self, name, adapters)
+
+  def remove_adapter(self, name: str) -> None:
+    """Lets no new request have an adapter; from any thread.
+
+    Raises:
+      ValueError: if there is none of the name.
+    """
+    self._named.remove(name)
 
   def submit(self, request: Request | Task) -> int:
     """Takes a request, or what `prepare` made of it, and returns its number.
@@ -257,16 +281,7 @@ class Engine:
 
     One that is not there, or has ended, is no error.
     """
-
-    def other(row):
-      if row.task.number != number:
-        return True
-      if continuation is None:
-        return False
-      # What is read of the prompt is for the other continuations, too.
-      begun = row.placed or row.continuation
-      return row.continuation != continuation or not begun
-
+    other = _engine_rows.all_but(number, continuation)
     if continuation is None:
       self._queue = collections.deque(
         task for task in self._queue if task.number != number
@@ -275,6 +290,7 @@ class Engine:
       (row, prefix) for row, prefix in self._ready if other(row)
     )
     self._rows = [row if row and other(row) else None for row in self._rows]
+    self._tidy()
 
   def advance(self) -> list[Event]:
     """Reads and draws what one call of the compiled program does.
@@ -296,17 +312,33 @@ class Engine:
       self._constraint,
     )
     self._after_reading()
-    return self._events(jax.device_get(drawn))
+    drawn = jax.device_get(drawn)
+    self.passes += int(np.sum(drawn.valid[self._passes]))
+    events = _engine_rows.take(self._rows, drawn)
+    self.drawn += sum(len(event.tokens) for event in events)
+    self._tidy()
+    return events
+
+  def score(self, tasks: Sequence[Task]) -> list[scoring.Scores]:
+    """Returns what the network says of prompts; from any thread.
+
+    The tasks are of one request of the server, with the same adapter.
+    """
+    variables = self._variables
+    if isinstance(self._reader, _draft_slots.Both):
+      variables = variables[0]
+    with self._scores:
+      return scoring.score(
+        *(self.network, variables, [task.prompt for task in tasks]),
+        tops=min(MOST_TOPS, self._vocab_size),
+        adapter=tasks[0].adapter,
+        rows=self.config.lines,
+        chunk=self.config.chunk,
+      )
 
   def warm_up(self) -> None:
     """Compiles what requests need; nothing of it is counted or kept."""
-    cache, counts = self.cache, (self.drawn, self.read, self.passes)
-    if cache is not None:
-      self.cache = prefix_cache.PrefixCache(cache.max_bytes)
-    # The second goes on after the first, if that is kept.
-    for prompt in ([0], [0, 0]):
-      self.run([Request(prompt, 1)])
-    self.cache, (self.drawn, self.read, self.passes) = cache, counts
+    _warming.warm_up(self)
 
   def run(self, requests: Iterable[Request]) -> list[list[Result]]:
     """Continues prompts to their ends.
@@ -331,13 +363,16 @@ class Engine:
     """Slots that hold nothing."""
     return [i for i, row in enumerate(self._rows) if row is None]
 
-  def _fill(self):
-    """Gives free slots to what waits, and lines to prompts."""
+  def _tidy(self):
+    """Forgets what rows that have ended leave."""
     for i, row in enumerate(self._lines):
       if row is not None and row not in self._rows:
         self._lines[i] = None
     rows = (*self._rows, *(row for row, _ in self._ready))
     self._admission.release({row.task for row in rows if row})
+
+  def _fill(self):
+    """Gives free slots to what waits, and lines to prompts."""
     for slot in self._free():
       if self._ready:
         row, prefix = self._ready.popleft()
@@ -424,39 +459,26 @@ class Engine:
 
   def _work(self):
     """Arrays of the next call."""
-    lines, chunk = self.config.lines, self.config.chunk
-    tokens = np.zeros((lines, chunk), np.int32)
-    reset = np.zeros((lines, chunk), bool)
-    adapter = np.zeros(lines, np.int32)
-    arrivals: list[Row | None] = [None] * lines
+    lines = self.config.lines
     held = np.array([bool(row and row.placed) for row in self._rows])
-    for i, row in enumerate(self._lines):
-      if row is None:
-        continue
-      task = row.task
-      # Only the first chunk of all is not full.
-      count = (task.cut - task.position - 1) % chunk + 1
-      tokens[i, -count:] = task.prompt[task.position : task.position + count]
-      reset[i, -count] = task.position == 0
-      adapter[i] = task.adapter
-      task.position += count
-      self.read += count
-      if task.position == len(task.prompt):
-        arrivals[i] = row
+    chunks = _engine_rows.chunks(self._lines, self.config.chunk)
+    self.read += chunks.read
     reads = any(row is not None for row in self._lines)
     # Slots are filled before tokens are drawn, if all lines can be of use.
-    fills = all(arrivals) and len(self._queue) >= lines <= len(self._free())
+    fills = len(self._queue) >= lines <= len(self._free())
+    fills = fills and all(chunks.arrivals)
     waiting = len(self._queue) + len(self._ready)
     enough = min(waiting, lines) or len(self._rows) + 1
     return _slots.Work(
       reads=np.bool_(reads),
-      tokens=tokens,
-      reset=reset if self._start is None else None,
-      adapter=adapter,
-      arrivals=self._arrivals(arrivals),
+      tokens=chunks.tokens,
+      reset=chunks.reset if self._start is None else None,
+      adapter=chunks.adapter,
+      arrivals=self._arrivals(chunks.arrivals),
       held=held,
       steps=np.int32(0 if fills else self.config.steps),
       enough=np.int32(enough),
+      extras=_engine_rows.extras(self._rows, self._vocab_size),
     )
 
   def _after_reading(self):
@@ -476,22 +498,3 @@ class Engine:
         self._others(task, prefix)
       row.placed = True
       self._lines[i] = None
-
-  def _events(self, drawn):
-    """Events of rows, of which those that have ended leave their slots."""
-    events = []
-    self.passes += int(np.sum(drawn.valid[self._passes]))
-    for slot, row in enumerate(self._rows):
-      if row is None:
-        continue
-      valid = drawn.valid[:, slot]
-      tokens = drawn.tokens[valid, slot]
-      if not len(tokens):
-        continue
-      self.drawn += len(tokens)
-      matched = drawn.ended[valid, slot][-1]
-      event = row.take(tokens, drawn.log_probs[valid, slot], matched)
-      if event.reason:
-        self._rows[slot] = None
-      events.append(event)
-    return events

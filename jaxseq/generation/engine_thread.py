@@ -158,12 +158,18 @@ class EngineThread:
           return
         new, self._new = self._new, collections.deque()
         given_up, self._given_up = self._given_up, []
-      for task in new:
-        self.engine.submit(task)
-      for number, continuation in given_up:
-        self.engine.cancel(number, continuation)
-      if self.engine.busy:
-        self._deliver(self.engine.advance())
+      self._turn(new, given_up)
+      # While it waits, the thread knows no request.
+      del new
+
+  def _turn(self, new, given_up):
+    """Hands on what clients want, and lets the engine work."""
+    for task in new:
+      self.engine.submit(task)
+    for number, continuation in given_up:
+      self.engine.cancel(number, continuation)
+    if self.engine.busy:
+      self._deliver(self.engine.advance())
 
   def _deliver(self, events):
     """Hands events to those who wait for them."""

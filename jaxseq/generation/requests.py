@@ -12,6 +12,9 @@ from jaxseq import _validate
 from jaxseq.generation import _prompts
 from jaxseq.generation import token_sampling
 
+# The most probable tokens of a place that are told, at most.
+MOST_TOPS = 20
+
 
 @dataclasses.dataclass(frozen=True)
 class Request:
@@ -27,6 +30,8 @@ class Request:
       `automaton.compile_pattern` reads it; for engines with `patterns`.
     adapter: name of the engine's adapter that the network has for the request;
       None for the network as it is.
+    top_log_probs: of how many of the most probable tokens, up to 20, events
+      have log probabilities beside those of the drawn ones.
   """
 
   prompt: Any
@@ -37,12 +42,14 @@ class Request:
   count: int = 1
   pattern: str | bytes | None = None
   adapter: str | None = None
+  top_log_probs: int = 0
 
   def __post_init__(self):
     _validate.fields(self, positive=("length", "count"))
     # Lengths are counted in 32 bits.
     _validate.integer("length", self.length, high=2**31 - 1)
     _validate.integer("seed", self.seed)
+    _validate.integer("top_log_probs", self.top_log_probs, 0, MOST_TOPS)
     kinds = str | bytes | None
     _validate.instance("pattern", self.pattern, kinds, "str, bytes or None")
     _validate.instance("adapter", self.adapter, str | None, "a name, or None")
@@ -57,6 +64,18 @@ class Request:
       raise _validate.error("prompt", shape, "integer tokens")
 
 
+class Tops(NamedTuple):
+  """The most probable tokens of each place, most probable first.
+
+  Attributes:
+    tokens: (*places, k) int32, fewer than asked for if there are no more.
+    log_probs: (*places, k), which the network gives them, whatever the options.
+  """
+
+  tokens: Any
+  log_probs: Any
+
+
 class Event(NamedTuple):
   """Tokens of a row since the last event of it.
 
@@ -68,6 +87,7 @@ class Event(NamedTuple):
     reason: why the row has ended: "stop" for a stop token, which is the last of
       the tokens, "match" where the constraint allows nothing more, or "length";
       None if it goes on.
+    tops: of the places of the tokens; None if the request asks for none.
   """
 
   request: int
@@ -75,6 +95,7 @@ class Event(NamedTuple):
   tokens: np.ndarray
   log_probs: np.ndarray
   reason: Literal["stop", "match", "length"] | None
+  tops: Tops | None = None
 
 
 class Result(NamedTuple):
@@ -84,17 +105,24 @@ class Result(NamedTuple):
     tokens: (n,) int32.
     log_probs: (n,).
     reason: as in `Event`.
+    tops: as in `Event`.
   """
 
   tokens: np.ndarray
   log_probs: np.ndarray
   reason: str
+  tops: Tops | None = None
 
 
 def join(events: Sequence[Event]) -> Result:
   """Joins the events of one row."""
+  tops = None
+  if events[-1].tops is not None:
+    parts = zip(*(event.tops for event in events))
+    tops = Tops(*map(np.concatenate, parts))
   return Result(
     np.concatenate([event.tokens for event in events]),
     np.concatenate([event.log_probs for event in events]),
     events[-1].reason,
+    tops,
   )

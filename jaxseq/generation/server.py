@@ -2,6 +2,8 @@
 
     POST /v1/completions       continues prompts, at once or in events
     POST /v1/chat/completions  answers chats in the same ways
+    POST /v1/load_lora_adapter and
+    POST /v1/unload_lora_adapter, if adapters may come and go
     GET  /v1/models            the model, and its adapters
     GET  /health               whether the engine runs
     GET  /metrics              numbers in the text format of Prometheus
@@ -14,29 +16,34 @@ waits for any more and what a server that ends has no time for (503).
 
 import asyncio
 from collections.abc import AsyncIterator
+from collections.abc import Callable
 from collections.abc import Sequence
 import contextlib
 import dataclasses
-import json
 import signal
 import time
 from typing import Any
 import uuid
 
 from jaxseq import _validate
+from jaxseq.adapt import batch
 from jaxseq.data import chats
 from jaxseq.data import packages
+from jaxseq.generation import _adapter_routes
+from jaxseq.generation import _answers
 from jaxseq.generation import _api_keys
 from jaxseq.generation import _chats
 from jaxseq.generation import _completions
 from jaxseq.generation import _connections
 from jaxseq.generation import _in_flight
+from jaxseq.generation import _json_bodies
 from jaxseq.generation import _metrics
 from jaxseq.generation import engine_thread
 from jaxseq.generation import streaming
 from jaxseq.generation import texts
 
 Limits = _completions.Limits
+read_body = _json_bodies.read_body
 EXTRA, WHY = _connections.EXTRA, _connections.WHY
 # Connections at a time, and seconds for a request to come.
 CONNECTIONS, REQUEST_TIMEOUT = 512, 60.0
@@ -78,6 +85,7 @@ def make_app(
   codec: texts.Codec,
   config: ServerConfig = ServerConfig(),
   template: chats.Template | None = None,
+  read_adapter: Callable[[str], batch.Adapters] | None = None,
 ) -> Any:
   """Returns the server as an ASGI application.
 
@@ -89,6 +97,8 @@ def make_app(
     codec: of prompts and answers.
     config: options.
     template: of chats; None refuses them.
+    read_adapter: returns the adapters of a directory that a request names, for
+      an engine with `adapter_room`; None for no such requests.
 
   Raises:
     ValueError: if an adapter of the engine has the name of the model.
@@ -108,6 +118,15 @@ def make_app(
     routing.Route("/health", app.health),
     routing.Route("/metrics", app.metrics),
   ]
+  if read_adapter is not None:
+    rest = config.model, read_adapter, config.body_bytes
+    changes = _adapter_routes.Changes(worker.engine, *rest)
+    routes += [
+      routing.Route(
+        f"/v1/{verb}_lora_adapter", app.changing(change), methods=["POST"]
+      )
+      for verb, change in (("load", changes.load), ("unload", changes.unload))
+    ]
   app.paths = [route.path for route in routes]
   application = applications.Starlette(
     routes=routes,
@@ -175,6 +194,20 @@ class _App:
       return self._refusal(error)
     finally:
       self._end(rows, start)
+
+  def changing(self, change: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Returns the answer of a route that changes the adapters."""
+
+    async def answer(request):
+      try:
+        done = await self.flights.unless_over(change(request))
+      except _in_flight.Refused as error:
+        return self._refusal(error)
+      except self._left:
+        return self._gone()
+      return self._responses.PlainTextResponse(done)
+
+    return answer
 
   async def index(self, request: Any) -> Any:
     """Lists the routes: GET /."""
@@ -310,39 +343,42 @@ class _App:
 
   async def _whole(self, request, rows, number, form):
     """The answer in one piece, unless the client goes away."""
-    work = asyncio.ensure_future(self._gathered(rows))
+    work = asyncio.ensure_future(self._gathered(rows, form))
     gone = asyncio.ensure_future(_in_flight.disconnect(request))
     try:
       await asyncio.wait({work, gone}, return_when="FIRST_COMPLETED")
       if not work.done():
         return self._gone()
-      pieces = work.result()
+      answer, pieces = work.result()
     finally:
       for task in (work, gone):
         task.cancel()
       await asyncio.gather(work, gone, return_exceptions=True)
-    choices = [
-      form.choice(
-        _completions.choice(i, row, self.codec, rows.completion.logprobs)
-      )
-      for i, row in sorted(pieces.items())
-    ]
-    drawn = sum(map(len, pieces.values()))
-    used = _completions.usage(rows.completion, drawn)
-    name = self._name_of(rows)
-    answer = _completions.answer(number, name, choices, used, form.whole)
-    return self._responses.JSONResponse(answer)
+    choices = answer.whole(pieces)
+    name, used = self._name_of(rows), answer.usage()
+    body = _completions.answer(number, name, choices, used, form.whole)
+    return self._responses.JSONResponse(body)
 
   def _name_of(self, rows):
     """The name of what answers: of the model, or of an adapter."""
     return rows.completion.requests[0].adapter or self.config.model
 
-  async def _gathered(self, rows):
-    """The pieces of each row by its number, when all have ended."""
+  async def _answer_of(self, rows, form):
+    """The answer to rows, with the scores of prompts that it wants."""
+    scores, completion = (), rows.completion
+    if completion.echo and completion.logprobs:
+      score = self.worker.engine.score
+      work = asyncio.to_thread(score, rows.tasks)
+      scores = await self.flights.unless_over(work)
+    return _answers.Answer(completion, self.codec, form, scores)
+
+  async def _gathered(self, rows, form):
+    """The answer, and the pieces of each row, when all have ended."""
+    answer = await self._answer_of(rows, form)
     gathered: dict[int, list[streaming.Piece]] = {}
     async for pieces in rows.pieces(self.config.timeout):
       gathered.setdefault(rows.index(pieces[0]), []).extend(pieces)
-    return gathered
+    return answer, gathered
 
   def _streamed(self, rows, number, start, form):
     """The answer in pieces, as an application that sends them."""
@@ -374,24 +410,19 @@ class _App:
 
   async def _events(self, rows, number, form):
     """Server-sent events: a piece of the answer each."""
-    drawn, name, begun = 0, self._name_of(rows), set()
+    name = self._name_of(rows)
     counted = rows.completion.include_usage
     # By the interface all pieces have the field if one has it.
     no_usage = {"usage": None} if counted else {}
     try:
+      answer = await self._answer_of(rows, form)
       async for pieces in rows.pieces(self.config.timeout):
-        drawn += len(pieces)
-        choice = _completions.choice(
-          rows.index(pieces[0]), pieces, self.codec, rows.completion.logprobs
-        )
-        if choice["text"] or choice["finish_reason"] or choice["logprobs"]:
-          index = choice["index"]
-          choice = form.delta(choice, index not in begun)
-          begun.add(index)
+        choice = answer.piece(rows.index(pieces[0]), pieces)
+        if choice is not None:
           body = _completions.answer(number, name, [choice], None, form.piece)
           yield _completions.event(body | no_usage)
       if counted:
-        used = _completions.usage(rows.completion, drawn)
+        used = answer.usage()
         yield _completions.event(
           _completions.answer(number, name, [], used, form.piece)
         )
@@ -399,34 +430,6 @@ class _App:
     except _in_flight.Refused as error:
       self.numbers.refuse(error.status)
       yield _completions.event(_completions.error(str(error), "server_error"))
-
-
-async def read_body(request: Any, most: int) -> Any:
-  """Returns the JSON of a request's body.
-
-  Args:
-    request: of starlette.
-    most: bytes.
-
-  Raises:
-    Refused: if it is longer, no JSON in UTF-8, or has halves of characters.
-  """
-  size, body = 0, []
-  async for part in request.stream():
-    size += len(part)
-    if size > most:
-      raise _in_flight.Refused(413, f"body: got more than {most} bytes.")
-    body.append(part)
-  try:
-    fields = json.loads(b"".join(body).decode("utf-8-sig"))
-    # JSON may name a half of a character, which no answer can repeat.
-    json.dumps(fields, ensure_ascii=False).encode()
-    return fields
-  except UnicodeEncodeError:
-    wrong = "body: got half of a character, expected whole characters."
-  except (ValueError, RecursionError):
-    wrong = "body: got no JSON, expected an object."
-  raise _in_flight.Refused(400, wrong)
 
 
 def serve(
@@ -487,13 +490,3 @@ def make_server(
   return _connections.make_server(
     app, host, port, grace, connections, request_timeout
   )
-
-
-def stop_tokens(entry: int | Sequence[int] | None) -> tuple[int, ...]:
-  """Returns `eos_token_id` of a model's config.json as stop tokens."""
-  if entry is None:
-    return ()
-  tokens = entry if isinstance(entry, (list, tuple)) else (entry,)
-  for token in tokens:
-    _validate.integer("eos_token_id", token, 0)
-  return tuple(tokens)

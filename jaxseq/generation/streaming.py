@@ -19,6 +19,7 @@ from jaxseq.generation import texts
 from jaxseq.generation import token_sampling
 from jaxseq.generation.requests import Event
 from jaxseq.generation.requests import Request
+from jaxseq.generation.requests import Tops
 
 # Rows that `stream` continues at a time if there are more.
 _SLOTS = 16
@@ -37,14 +38,17 @@ class Piece(NamedTuple):
     reason: why the row ends with this token: "stop" for a stop token or text,
       "match" where the constraint allows nothing more, or "length"; None if it
       goes on.
+    tops: the most probable tokens there with their log probabilities, if they
+      are asked for.
   """
 
   row: int
   continuation: int
   token: int
-  log_prob: float
+  log_prob: float | None
   text: str
   reason: str | None
+  tops: tuple[tuple[int, float], ...] = ()
 
 
 class Completion(NamedTuple):
@@ -225,19 +229,20 @@ def pieces_of(
         written += text.finish()
       if text.stopped:
         reason = "stop"
-    pieces.append(
-      Piece(
-        row,
-        event.continuation,
-        int(token),
-        float(event.log_probs[i]),
-        written,
-        reason,
-      )
-    )
+    log_prob = float(event.log_probs[i])
+    drawn = int(token), log_prob, written, reason, pairs_of(event.tops, i)
+    pieces.append(Piece(row, event.continuation, *drawn))
     if reason:
       break
   return pieces
+
+
+def pairs_of(tops: Tops | None, place: int) -> tuple[tuple[int, float], ...]:
+  """Returns the most probable tokens of a place, with log probabilities."""
+  if tops is None:
+    return ()
+  tokens, log_probs = (leaf[place].tolist() for leaf in tops)
+  return tuple(zip(tokens, log_probs))
 
 
 def join(pieces: Sequence[Piece]) -> Completion:

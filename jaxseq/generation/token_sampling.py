@@ -1,6 +1,6 @@
 """Sampling of tokens from logits: temperature, truncations, penalties.
 
-The steps have the order of the transformers library: repetition penalty, the
+The steps have the order of the transformers library: biases, penalties, the
 least length, temperature, top-k, top-p and min-p. All values are arrays, one
 for each row if wished, so that rows with other options, and calls with other
 values, share one compiled program.
@@ -43,6 +43,8 @@ class Sampling:
       time that it was generated.
     min_length: a row holds at least so many tokens before one of `stop`.
     stop: tokens of which each ends a row; one number stands for one token.
+    logit_bias: by tokens, what is added to their logits, from -100 to 100; kept
+      as pairs.
   """
 
   _: dataclasses.KW_ONLY
@@ -55,6 +57,7 @@ class Sampling:
   frequency_penalty: float = 0.0
   min_length: int = 0
   stop: int | tuple[int, ...] | None = ()
+  logit_bias: Mapping[int, float] | tuple[tuple[int, float], ...] = ()
 
   def __post_init__(self):
     _validate.number("temperature", self.temperature, 0)
@@ -72,6 +75,12 @@ class Sampling:
     for token in stop:
       _validate.integer("stop", token, 0)
     object.__setattr__(self, "stop", tuple(map(int, stop)))
+    biases = dict(self.logit_bias)
+    for token, bias in biases.items():
+      _validate.integer("logit_bias", token, 0)
+      _validate.number(f"logit_bias of {token}", bias, -100, 100)
+    biases = {int(token): float(bias) for token, bias in biases.items()}
+    object.__setattr__(self, "logit_bias", tuple(sorted(biases.items())))
 
   @property
   def penalizes(self) -> bool:
@@ -94,6 +103,8 @@ class Controls(NamedTuple):
     frequency_penalty: see `Sampling`.
     min_length: see `Sampling`.
     stop: (vocab,) or (*batch, vocab) bool, the tokens that end a row.
+    bias: (vocab,) or (*batch, vocab), what is added to logits; None for
+      nothing.
   """
 
   temperature: jax.Array
@@ -105,6 +116,7 @@ class Controls(NamedTuple):
   frequency_penalty: jax.Array
   min_length: jax.Array
   stop: jax.Array
+  bias: jax.Array | None = None
 
 
 class History(NamedTuple):
@@ -141,16 +153,25 @@ def make_controls(
     vocab_size: number of tokens.
 
   Raises:
-    ValueError: if a stop token is none of the vocabulary.
+    ValueError: if a stop token, or one with a bias, is none of the vocabulary.
   """
   if not isinstance(options, Sampling):
     rows = [make_controls(each, vocab_size) for each in options]
+    if any(row.bias is not None for row in rows):
+      zeros = np.zeros(vocab_size, jnp.result_type(float))
+      rows = [
+        row._replace(bias=zeros) if row.bias is None else row for row in rows
+      ]
     return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
   for token in options.stop:
     _validate.integer("stop", token, 0, vocab_size - 1)
   stop = np.zeros(vocab_size, bool)
   stop[list(options.stop)] = True
   real = jnp.result_type(float).type
+  bias = np.zeros(vocab_size, real) if options.logit_bias else None
+  for token, value in options.logit_bias:
+    _validate.integer("logit_bias", token, 0, vocab_size - 1)
+    bias[token] = value
   top_p = options.top_p
   top_k = vocab_size if options.top_k is None else options.top_k
   return Controls(
@@ -164,6 +185,7 @@ def make_controls(
     frequency_penalty=real(options.frequency_penalty),
     min_length=np.int32(min(options.min_length, np.iinfo(np.int32).max)),
     stop=stop,
+    bias=bias,
   )
 
 
@@ -223,6 +245,8 @@ def process_logits(
   Returns:
     (*batch, vocab), unnormalized log probabilities.
   """
+  if controls.bias is not None:
+    logits = logits + jnp.asarray(controls.bias, logits.dtype)
   if allowed is not None:
     logits = jnp.where(allowed, logits, -jnp.inf)
   if history is not None:

@@ -36,12 +36,15 @@ class Place:
   def read(
     self, tensors: Sequence[np.ndarray], dtype: np.typing.DTypeLike
   ) -> np.ndarray:
-    """Returns the parameter, a copy of what the tensors hold."""
+    """Returns the parameter: computed in `dtype`, or laid out as a view."""
     parts = [self.rows.of(each) if self.rows else each for each in tensors]
-    array = np.array(self.from_torch(*parts), dtype, order="C")
+    array = self.from_torch(*parts)
+    scaled = np.any(np.asarray(self.scale) != 1)
+    if self.offset or scaled:
+      array = array.astype(dtype)
     if self.offset:
       array += np.asarray(self.offset, dtype)
-    if np.any(np.asarray(self.scale) != 1):
+    if scaled:
       array *= np.asarray(self.scale, dtype)
     return array
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from collections.abc import Mapping
+import dataclasses
 from typing import Any
 from typing import Protocol
 
@@ -19,6 +20,8 @@ from jaxseq.interop import safetensors_file
 # Places by the paths of parameters, as "stack/layers_0/norm/scale". There may
 # be more than a network has parameters.
 Places = Mapping[str, _placement.Place]
+# Bytes at whose multiples arrays lie that a CPU's device takes without a copy.
+_ALIGNMENT = 64
 
 
 class Quantizer(Protocol):
@@ -86,12 +89,23 @@ def from_torch(
         )
     array = place.read(arrays, want.dtype)
     del arrays
-    leaf = make(path, array) if make else None
+    leaf = None
+    if make:
+      array = np.array(array, want.dtype, order="C")
+      leaf = make(path, array)
     if leaf is None:
       name = f"{where}: {_some(place.names)}"
-      leaf = jnp.asarray(cast(array, dtype, name, "param_dtype"))
+      leaf = _put(cast(array, dtype, name, "param_dtype"))
     leaves[path] = leaf
   return traverse_util.unflatten_dict(leaves, sep="/")
+
+
+def _put(array):
+  """Copies an array of any strides to the device, without a program."""
+  if array.ctypes.data % _ALIGNMENT == 0 and array.flags.c_contiguous:
+    # Else the device of a CPU would keep the file's pages as they are.
+    array = array.copy()
+  return jax.block_until_ready(jax.device_put(array))
 
 
 def cast(
@@ -100,8 +114,9 @@ def cast(
   """Returns an array in a dtype, which must have its finite numbers."""
   with np.errstate(over="ignore"):
     narrow = array.astype(jnp.dtype(dtype), copy=False)
-  if narrow is not array and safetensors_file.is_finite(array):
-    if not safetensors_file.is_finite(narrow):
+  fits = jnp.finfo(narrow.dtype).max >= jnp.finfo(array.dtype).max
+  if not fits and not safetensors_file.is_finite(narrow):
+    if safetensors_file.is_finite(array):
       raise ValueError(
         f"{name}: got numbers up to {np.abs(array).max():.3g}, expected those "
         f'of {narrow.dtype}: pass {option}="bfloat16" or "float32", which have '
@@ -140,10 +155,33 @@ def to_torch(
 
 def _shapes(config, vocab_size):
   """Returns the parameters' shapes and dtypes, as `init` would make them."""
+  stack, traced_as = _distinct_layers(config.stack)
+  config = dataclasses.replace(config, stack=stack)
   network = nn.SequenceNetwork(config, vocab_size, vocab_size)
   tokens = jax.ShapeDtypeStruct((1, 1), jnp.int32)
   params = jax.eval_shape(network.init, jax.random.key(0), tokens)["params"]
+  if traced_as:
+    traced = dict(params["stack"])
+    layers = [traced.pop(f"layers_{i}") for i in range(stack.num_layers)]
+    traced |= {f"layers_{i}": layers[k] for i, k in enumerate(traced_as)}
+    params = {**params, "stack": traced}
   return traverse_util.flatten_dict(params, sep="/")
+
+
+def _distinct_layers(stack):
+  """Returns a stack without repeated layers, and which of its each layer is."""
+  every = stack.every_layer
+  first = [i for i, each in enumerate(every) if each not in every[:i]]
+  together = stack.shared_block or stack.hybrid or stack.scan_layers
+  if together or not (stack.layers or len(first) == 1):
+    return stack, ()
+  distinct = dataclasses.replace(
+    stack,
+    layers=tuple(stack.layers[i] for i in first) if stack.layers else (),
+    num_layers=len(first),
+    final_norm=stack.ends_in_norm,
+  )
+  return distinct, [first.index(every.index(each)) for each in every]
 
 
 def _some(names):

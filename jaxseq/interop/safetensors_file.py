@@ -8,6 +8,8 @@ from collections.abc import Callable
 from collections.abc import Mapping
 import errno
 import functools
+import math
+import mmap
 import os
 import pathlib
 import struct
@@ -32,6 +34,13 @@ except ImportError as error:
 
 # Bytes of a header that the package reads, too.
 _LONGEST = 100_000_000
+# Dtypes of weights, whose arrays are views of the mapped file.
+_MAPPED = {
+  "F64": np.float64,
+  "F32": np.float32,
+  "F16": np.float16,
+  "BF16": jnp.bfloat16,
+}
 # What the package raises besides its own error.
 _DAMAGE = (ValueError, TypeError, AttributeError, KeyError, OverflowError)
 
@@ -41,7 +50,7 @@ class Stored(NamedTuple):
 
   Attributes:
     shape: of the array.
-    read: returns it, a copy of what the file holds.
+    read: returns it; arrays of floats are read-only views of the mapped file.
   """
 
   shape: tuple[int, ...]
@@ -60,23 +69,31 @@ def stored(path: str | os.PathLike) -> dict[str, Stored]:
   """
 
   def opened():
-    _read_header(path)
+    header, start = _read_header(path)
     file = safetensors.safe_open(path, framework="np")
     arrays = {}
     for name in file.keys():
       shape = tuple(file.get_slice(name).get_shape())
-      one = functools.partial(_tensor, path, name)
+      one = functools.partial(_tensor, path, name, start, header[name])
       arrays[name] = Stored(shape, functools.partial(_whole, path, one))
     return arrays
 
   return _whole(path, opened)
 
 
-def _tensor(path, name):
-  """Reads an array of a file, which is opened for it alone."""
+def _tensor(path, name, start, entry):
+  """Maps an array of a file, which is opened for it alone."""
   # Of a file that stays open all pages that were read count as memory.
-  with safetensors.safe_open(path, framework="np") as file:
-    return file.get_tensor(name)
+  begin, shape = start + entry["data_offsets"][0], tuple(entry["shape"])
+  dtype = np.dtype(_MAPPED.get(entry["dtype"], np.void))
+  size = math.prod(shape)
+  if not size or not dtype.itemsize or begin % dtype.itemsize:
+    with safetensors.safe_open(path, framework="np") as file:
+      return file.get_tensor(name)
+  with open(path, "rb", opener=_limits.regular) as file:
+    memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+  array = np.frombuffer(memory, dtype.newbyteorder("<"), size, begin)
+  return array.reshape(shape)
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -113,7 +130,7 @@ def read_all(
   """
 
   def loaded():
-    header = _read_header(path)
+    header, _ = _read_header(path)
     # The package has checked that they are strings.
     return safetensors_numpy.load_file(path), header.get("__metadata__") or {}
 
@@ -141,7 +158,7 @@ def _whole(path, run):
 
 
 def _read_header(path):
-  """Reads a header that the package and JSON understand in one way."""
+  """Reads a header that the package and JSON understand, and where it ends."""
   with open(path, "rb", opener=_limits.regular) as file:
     size = os.fstat(file.fileno()).st_size
     if size < 8:
@@ -161,7 +178,7 @@ def _read_header(path):
     raise ValueError(f"invalid JSON in header: {error}") from error
   if not isinstance(header, dict):
     raise ValueError("invalid JSON in header: it is no object")
-  return header
+  return header, 8 + length
 
 
 def is_finite(tensor: np.ndarray) -> bool:
@@ -170,8 +187,13 @@ def is_finite(tensor: np.ndarray) -> bool:
     return True
   if tensor.dtype.kind == "c":
     return is_finite(tensor.real) and is_finite(tensor.imag)
+  if tensor.dtype.itemsize == 2:
+    # By their bits, which are compared faster; bfloat16 has no minimum.
+    infinity = np.asarray(np.inf, tensor.dtype).view(np.uint16)
+    bits = tensor.view(np.uint16) & np.uint16(0x7FFF)
+    return not tensor.size or bool(bits.max() < infinity)
   if tensor.dtype.kind != "f":
-    # bfloat16 and its like.
+    # Narrower floats.
     tensor = tensor.astype(np.float32)
   # Of two numbers alone there is no array as large as the tensor.
   with np.errstate(invalid="ignore", over="ignore"):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
   from jaxseq.mixers.contract import Mixer as Mixer
   from jaxseq.mixers.gated import elman as elman
   from jaxseq.mixers.gated import gru as gru
+  from jaxseq.mixers.gated import hgrn as hgrn
   from jaxseq.mixers.gated import lstm as lstm
   from jaxseq.mixers.gated import mingru as mingru
   from jaxseq.mixers.gated import minlstm as minlstm
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
   from jaxseq.mixers.matrix_states import mlstm as mlstm
   from jaxseq.mixers.matrix_states import mlstm_large as mlstm_large
   from jaxseq.mixers.matrix_states import mom as mom
+  from jaxseq.mixers.matrix_states import retention as retention
+  from jaxseq.mixers.matrix_states import rwkv6 as rwkv6
   from jaxseq.mixers.matrix_states import rwkv7 as rwkv7
   from jaxseq.mixers.matrix_states import shm as shm
   from jaxseq.mixers.matrix_states import ttt as ttt

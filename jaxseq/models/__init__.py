@@ -22,6 +22,7 @@ if TYPE_CHECKING:
   from jaxseq.models import pointed_sets as pointed_sets
   from jaxseq.models import predict_mode as predict_mode
   from jaxseq.models import predictions as predictions
+  from jaxseq.models import pretrained as pretrained
   from jaxseq.models import run_models as run_models
   from jaxseq.models import semantic_beam as semantic_beam
   from jaxseq.models import stream_mode as stream_mode

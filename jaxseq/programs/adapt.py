@@ -1,5 +1,6 @@
 """Adapting a trained network to texts, chats or preferences."""
 
+from collections.abc import Mapping
 import dataclasses
 import functools
 import inspect
@@ -57,6 +58,7 @@ class Config(base.DataComparison):
       `tasks.adaptation.TextProblem`; they have to be where states are tuned.
     jump_every: of texts, see `tasks.language`.
     valid_tokens: of texts, see `tasks.language`.
+    pairs: fields of `tasks.preference.Config`, of all arms.
     context: see `serve.Loading`, as of the next two.
     param_dtype: dtype of the base's parameters.
     quantize: whether the base's weights are rounded to 8 bits, which methods
@@ -71,6 +73,7 @@ class Config(base.DataComparison):
   jump_every: int | None = None
   valid_tokens: int = 65_536
   batch_size: int = 16
+  pairs: Mapping[str, Any] = configuration.EMPTY
   context: int | None = None
   param_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
   quantize: bool = False

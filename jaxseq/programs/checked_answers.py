@@ -29,6 +29,7 @@ from jaxseq.tasks import adaptation
 from jaxseq.tasks import base
 from jaxseq.tasks import group_policy
 from jaxseq.tasks import losses
+from jaxseq.tasks import named_rewards
 from jaxseq.tasks import task as lines
 from jaxseq.training import _batching
 from jaxseq.training import supervised
@@ -124,6 +125,7 @@ class Problem:
     arm: the network, which does not pool, and the loss.
     sums: the prompts.
     draws: answers to each prompt in evaluations.
+    reward: of the answers; 1 for right sums if None.
 
   Raises:
     ValueError: if the network pools.
@@ -134,10 +136,17 @@ class Problem:
   carry: Answered | None = None
   part: arms.Part = "test"
 
-  def __init__(self, arm: ArmConfig, sums: digit_sums.Sums, draws: int = 4):
+  def __init__(
+    self,
+    arm: ArmConfig,
+    sums: digit_sums.Sums,
+    draws: int = 4,
+    reward: named_rewards.Reward | None = None,
+  ):
     base.check_pooling(arm.network, False, "every element has an output")
     vocab = digit_sums.VOCAB_SIZE
     self.arm, self.sums, self.draws = arm, sums, draws
+    self.reward = reward
     self.network = nn.SequenceNetwork(arm.network, vocab, vocab)
     if arm.rollout_updates > 1:
       rows = arm.batch_size * arm.group
@@ -208,7 +217,8 @@ class Problem:
     key_rows, key_shuffle = jax.random.split(key)
     prompts = jnp.repeat(prompts, arm.group, axis=0)
     rows = self.answer(variables, prompts, key_rows)
-    rewards = self.sums.reward(prompts, rows.tokens, rows.mask)
+    reward = self.reward or self.sums.reward
+    rewards = reward(prompts, rows.tokens, rows.mask)
     mean = rewards.mean()
     flat = group_policy.flat_groups(rewards, arm.group) / arm.batch_size
     if arm.rewards == "shuffled":
@@ -241,8 +251,9 @@ class Problem:
     """Answers all prompts.
 
     Returns:
-      "success", the share of right answers among those that are drawn, and
-      "greedy", among the likeliest ones.
+      "success", the share of right answers among those that are drawn,
+      "greedy", among the likeliest ones, and "test_reward", the mean `reward`
+      of those that are drawn, if there is one.
     """
     prompts = self.sums.every()
     drawn = jnp.repeat(prompts, self.draws, axis=0)
@@ -258,7 +269,11 @@ class Problem:
     right, mask = self.sums.answers(prompts)
     greedy = jnp.all((likeliest == right) | ~mask, axis=1)
     success = self.sums.reward(drawn, rows.tokens, rows.mask)
-    return {"success": success.mean(), "greedy": greedy.mean()}
+    result = {"success": success.mean(), "greedy": greedy.mean()}
+    if self.reward is not None:
+      rewards = self.reward(drawn, rows.tokens, rows.mask)
+      result["test_reward"] = rewards.mean()
+    return result
 
   # Every prompt may come again in training: there is no validation part.
   def validate(self, variables: PyTree, data: PyTree) -> supervised.Metrics:
@@ -274,6 +289,7 @@ class AdaptedProblem(adaptation.Adapted, Problem):
     sums: the prompts.
     draws: answers to each prompt in evaluations.
     adapted: the network.
+    reward: see `Problem`.
   """
 
   def __init__(
@@ -282,8 +298,9 @@ class AdaptedProblem(adaptation.Adapted, Problem):
     sums: digit_sums.Sums,
     draws: int,
     adapted: adaptation.Base,
+    reward: named_rewards.Reward | None = None,
   ):
-    Problem.__init__(self, arm, sums, draws)
+    Problem.__init__(self, arm, sums, draws, reward)
     self.data = self.adapt(arm, adapted)
 
   def sample(self, key: jax.Array, update: jax.Array, data: PyTree) -> Any:
@@ -312,6 +329,8 @@ class Config(base.Comparison):
       arms go on from; "" for fresh networks.
     digits: of each number.
     draws: answers to each prompt in evaluations.
+    reward: "package.module:name" of a function that rewards answers in the
+      place of the check of sums, see `tasks.named_rewards`.
     group: as in `ArmConfig`, of all arms, like those that follow.
     rollout_updates: see `ArmConfig`.
     policy: fields of `group_policy.Config`.
@@ -322,6 +341,7 @@ class Config(base.Comparison):
   base: str = ""
   digits: int = 1
   draws: int = 4
+  reward: str = ""
   group: int = 8
   rollout_updates: int = 1
   policy: Mapping[str, Any] = arms.EMPTY
@@ -343,29 +363,36 @@ class Config(base.Comparison):
 
 
 class Source(NamedTuple):
-  """Prompts, and the network that all arms go on from, if there is one."""
+  """Prompts, the network that all arms go on from, and a reward, if any."""
 
   sums: digit_sums.Sums
   adapted: adaptation.Base | None
+  reward: named_rewards.Reward | None = None
 
 
 def open_source(config: Config) -> Source:
-  """Loads the network.
+  """Loads the network and the reward, which is tried on two right answers.
 
   Raises:
-    ValueError: if there is no such file, or it holds none of bytes.
+    ValueError: if there is no such file or reward, the file holds no network of
+      bytes, or the reward returns no finite number for each answer.
     OSError: if the file cannot be read.
   """
-  sums = digit_sums.Sums(config.digits)
+  sums, reward = digit_sums.Sums(config.digits), None
+  if config.reward:
+    reward = named_rewards.load(config.reward)
+    prompts = sums.every()[:2]
+    reward.score(prompts, *sums.answers(prompts))
   if not config.base:
-    return Source(sums, None)
+    return Source(sums, None, reward)
   network, variables = network_file.load(config.base)
   size = getattr(network, "vocab_size", None)
   if size != digit_sums.VOCAB_SIZE:
     expected = f"one of {digit_sums.VOCAB_SIZE} tokens"
     raise _validate.error("base", f"a network of {size}", expected)
   digest = initial_states.digest(variables)
-  return Source(sums, adaptation.Base(network, variables, digest=digest))
+  adapted = adaptation.Base(network, variables, digest=digest)
+  return Source(sums, adapted, reward)
 
 
 def _fit(arm, source, config):
@@ -381,8 +408,17 @@ def _fit(arm, source, config):
 def _problem(arm, source, config):
   """Returns the problem of an arm."""
   if source.adapted is None:
-    return Problem(arm, source.sums, config.draws)
-  return AdaptedProblem(arm, source.sums, config.draws, source.adapted)
+    return Problem(arm, source.sums, config.draws, source.reward)
+  arguments = source.sums, config.draws, source.adapted, source.reward
+  return AdaptedProblem(arm, *arguments)
+
+
+def _of(task, source):
+  """Returns the line of work as it is with a reward of one's own."""
+  if source.reward is None:
+    return task
+  columns = {"test_reward": "reward", **task.columns}
+  return dataclasses.replace(task, metric="test_reward", columns=columns)
 
 
 TASK = lines.Task(
@@ -395,6 +431,7 @@ TASK = lines.Task(
   columns={"success": "right answers", "greedy": "right likeliest answers"},
   kind="",
   load=open_source,
+  adapt=_of,
   fit=_fit,
   optimizer=adaptation.make_optimizer,
   examples=lambda arm, problem: arm.batch_size * arm.group,

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 import dataclasses
+import functools
 import pathlib
+import time
 from typing import Any
 from typing import Literal
 from typing import NamedTuple
@@ -10,15 +12,12 @@ from typing import NamedTuple
 from absl import flags
 from absl import logging
 
-from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq import adapt
 from jaxseq import generation
-from jaxseq import interop
 from jaxseq import models
 from jaxseq.adapt import initial_states
 from jaxseq.data import chats
-from jaxseq.data import datasets
 from jaxseq.data import packages
 from jaxseq.data import text_tokens
 from jaxseq.generation import engine_thread
@@ -26,8 +25,10 @@ from jaxseq.generation import pattern_pool
 from jaxseq.generation import server
 from jaxseq.interop import _model_files
 from jaxseq.models import item_server
+from jaxseq.models import pretrained
 from jaxseq.models import token_model
 from jaxseq.programs import serve_flags
+from jaxseq.training import compile_cache
 from jaxseq.training import errors
 
 
@@ -158,44 +159,34 @@ def _file(path):
 
 def read_pretrained(path: pathlib.Path, loading: Loading) -> tuple[Any, Any]:
   """Returns the network and variables of a model of transformers."""
-  config, variables = interop.huggingface.load(
+  model = _read(path, loading)
+  return model.network, model.variables
+
+
+def _read(path, loading):
+  """A model of transformers."""
+  return pretrained.load(
     path,
     context=loading.context,
     param_dtype=loading.param_dtype,
     quantize=adapt.quantized.Config() if loading.quantize else None,
   )
-  return interop.huggingface.make_network(config, variables), variables
 
 
 def _pretrained(path, loading):
-  """A model of the transformers library."""
-  network, variables = read_pretrained(path, loading)
-  opened = interop.huggingface.open_model(path, loading.context, quiet=True)
-  positions = opened.positions
-  file = path / "tokenizer.json"
-  if not file.is_file():
-    _check_bytes(network.vocab_size)
-    return Served(network, variables, generation.Codec(), (), positions)
-  tokenizer = text_tokens.read_tokenizer(
-    _limits.read_text(file, _limits.JSON), str(file)
-  )
+  """A model of the transformers library, which has texts."""
+  model = _read(path, loading)
+  if model.codec is None:
+    _check_bytes(model.network.vocab_size)
+  is_of_bytes = model.codec.tokenizer is None
   return Served(
-    network,
-    variables,
-    generation.Codec(tokenizer, start=None),
-    interop.huggingface.stop_tokens(path),
-    positions,
-    _template(path),
+    model.network,
+    model.variables,
+    model.codec,
+    () if is_of_bytes else model.stop_tokens,
+    model.positions,
+    model.template,
   )
-
-
-def _template(path):
-  """The template of chats of a model; None, with a warning, if none is read."""
-  try:
-    return chats.read_template(path)
-  except (ValueError, datasets.MissingData) as error:
-    logging.warning("Requests cannot be chats: %s", error)
-    return None
 
 
 def _check_bytes(vocab_size):
@@ -324,10 +315,15 @@ def make_app(served: Served, name: str) -> Any:
     adapters=make_adapters(
       flags.FLAGS.adapter, pathlib.Path(flags.FLAGS.checkpoint)
     ),
+    adapter_room=flags.FLAGS.adapters_at_run_time,
     **make_drafts(flags.FLAGS.drafts),
   )
-  # No client should wait for what is compiled.
-  engine.warm_up()
+  if flags.FLAGS.warm:
+    # No client should wait for what is compiled.
+    start = time.monotonic()
+    engine.warm_up()
+    seconds = time.monotonic() - start
+    print(f"The programs were compiled in {seconds:.1f} seconds.", flush=True)
   config = server.ServerConfig(
     model=name,
     timeout=flags.FLAGS.timeout,
@@ -336,7 +332,13 @@ def make_app(served: Served, name: str) -> Any:
     api_keys=tuple(flags.FLAGS.api_key),
   )
   worker = engine_thread.EngineThread(engine, flags.FLAGS.waiting)
-  return server.make_app(worker, served.codec, config, served.template)
+  read_adapter = None
+  if flags.FLAGS.adapters_at_run_time:
+    read_adapter = functools.partial(
+      adapt.peft_file.read, model=pathlib.Path(flags.FLAGS.checkpoint)
+    )
+  rest = served.template, read_adapter
+  return server.make_app(worker, served.codec, config, *rest)
 
 
 def _check_flags(kind, names):
@@ -357,6 +359,7 @@ def main(argv: Sequence[str] = ()) -> None:
       raise _validate.error(
         "--checkpoint", None, "a trained model, or a directory of one"
       )
+    compile_cache.enable()
     path = pathlib.Path(flags.FLAGS.checkpoint)
     model = read(path)
     if model is not None and model.parts.stream is not None:

@@ -13,6 +13,7 @@ OF_LANGUAGE = (
   *("name", "slots", "steps", "waiting", "timeout", "max_tokens", "drafts"),
   *("prefix_bytes", "pattern_bytes", "initial_states", "adapter"),
   *("context", "param_dtype", "quantize", "long_prompts", "api_key"),
+  *("warm", "adapters_at_run_time"),
 )
 
 
@@ -72,6 +73,13 @@ def define() -> None:
     "model; requests that name it as their model get it; several are allowed",
   )
   flags.DEFINE_integer(
+    "adapters_at_run_time",
+    0,
+    "room for so many more adapters, which requests to /v1/load_lora_adapter "
+    "load from any directory that they name; 0 for no such requests",
+    lower_bound=0,
+  )
+  flags.DEFINE_integer(
     "context",
     None,
     "how many earlier elements full attention of a pretrained model looks back "
@@ -124,6 +132,12 @@ def define() -> None:
     60.0,
     "seconds in which a request has to come with its body",
     lower_bound=0.001,
+  )
+  flags.DEFINE_bool(
+    "warm",
+    True,
+    "compile all programs before the port opens; with --nowarm the first "
+    "requests wait for them",
   )
   flags.DEFINE_float(
     "grace", 30.0, "seconds for answers to end after SIGTERM", lower_bound=1.0

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
   from jaxseq.rl import networks as networks
   from jaxseq.rl import normalization as normalization
   from jaxseq.rl import policies as policies
+  from jaxseq.rl import popart as popart
   from jaxseq.rl import projections as projections
   from jaxseq.rl import q_networks as q_networks
   from jaxseq.rl import recording as recording

@@ -104,8 +104,10 @@ class Watch:
 
 def _values(config, histories):
   """Returns a warning of values that are large or explode, or ""."""
-  normalized = config.reward_normalization == "returns"
-  limit = _EXPLODED * config.reward_scale
+  normalized = config.reward_normalization != "none"
+  # PopArt's values are in units of their targets.
+  in_rewards = config.reward_normalization != "popart"
+  limit = _EXPLODED * (config.reward_scale if in_rewards else 1)
   held = [name for name in _SIZES if name in histories]
   if held:
     size = np.max([histories[name] for name in held], axis=0)

@@ -29,6 +29,9 @@ Array = jax.Array
 # What a critic has of its own, see `ActorCritic`.
 Critic = Literal["shared", "stopped", "separate", "central"]
 
+# Variables that are no parameters, see `popart`: (), "mean" and "scale".
+POPART = "popart"
+
 # The layers of the paper with S5.
 _PAPER = nn.StackConfig(
   d_model=256,
@@ -383,7 +386,11 @@ class ActorCritic(Recurrent):
   @linen.nowrap
   def value(self, x: Array) -> Array:
     """Returns the critic's value (*batch, time) of features."""
-    return nn.ValueHead(**self.head_options, name="critic")(x)
+    value = nn.ValueHead(**self.head_options, name="critic")(x)
+    if not self.has_variable(POPART, "scale"):
+      return value
+    mean, scale = (self.get_variable(POPART, x) for x in ("mean", "scale"))
+    return jax.lax.stop_gradient(mean) + jax.lax.stop_gradient(scale) * value
 
   @property
   def head_options(self) -> dict[str, Any]:

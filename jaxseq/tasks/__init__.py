@@ -34,6 +34,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks import masked_language as masked_language
   from jaxseq.tasks import masked_network as masked_network
   from jaxseq.tasks import masking as masking
+  from jaxseq.tasks import named_rewards as named_rewards
   from jaxseq.tasks import next_element as next_element
   from jaxseq.tasks import node_streams as node_streams
   from jaxseq.tasks import outputs as outputs
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks import streamed_language as streamed_language
   from jaxseq.tasks import structure_figures as structure_figures
   from jaxseq.tasks import suffix_models as suffix_models
+  from jaxseq.tasks import summary_baselines as summary_baselines
   from jaxseq.tasks import synthetic as synthetic
   from jaxseq.tasks import task as task
   from jaxseq.tasks import temporal_graph as temporal_graph

@@ -216,6 +216,8 @@ class PreferenceProblem(_RowsProblem):
     self.options = arm.pairs
     tokens = sum(min(len(x.tokens), length) for x in parts["train"])
     super().__init__(arm, adapted, pairs, tokens)
+    if not arm.pairs.has_reference:
+      return
     for name, part in pairs.items():
       reference = self._reference(adapted.variables, part)
       self.data[name] = part._replace(reference=reference)

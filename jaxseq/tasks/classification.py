@@ -19,6 +19,7 @@ from jaxseq import nn
 from jaxseq.tasks import base
 from jaxseq.tasks import confusion
 from jaxseq.tasks import outputs
+from jaxseq.tasks import summary_baselines
 from jaxseq.tasks import task
 from jaxseq.training import supervised
 
@@ -242,4 +243,7 @@ TASK = task.Task(
     time_axis=lambda network: 2 if network.pairs else 1,
   ),
   adapt=_adapted,
+  baselines=lambda splits, config, part: summary_baselines.of_classes(
+    splits, part
+  ),
 )

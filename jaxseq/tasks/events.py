@@ -96,9 +96,10 @@ class Problem(base.ArrayProblem):
     Returns:
       "nll" (nats per event, see `event_likelihood.per_event`), "event_nll"
       (without the ends of sequences); of the next gap, in units of time, "rmse"
-      of its mean, "median_error", the mean absolute error of its median, and
-      "coverage", the share of gaps between its quantiles 0.05 and 0.95; and
-      "accuracy" of the mark, given its gap where `mark_sees_gap`;
+      of its mean (at most the horizon), "median_error", the mean absolute error
+      of its median, and "coverage", the share of gaps between its quantiles
+      0.05 and 0.95; and "accuracy" of the mark, given its gap where
+      `mark_sees_gap`;
       where the process is known also "nll_gap", how far "nll" is above its own.
     """
     return event_likelihood.per_gap(super().measure(variables, examples))

@@ -7,7 +7,10 @@
 
 Rafailov et al., "Direct Preference Optimization", arXiv:2305.18290; `robust`:
 arXiv:2403.00409; `hinge`: arXiv:2305.10425; `ipo`: arXiv:2310.12036;
-`sigmoid_norm`: arXiv:2411.15124. All are as the library TRL computes them.
+`sigmoid_norm`: arXiv:2411.15124; `cdpo`: Mitchell, "A note on DPO with noisy
+preferences". Without a reference are `simpo`: arXiv:2405.14734; `cpo`:
+arXiv:2401.08417; `orpo`: arXiv:2403.07691. All are as the library TRL computes
+them.
 """
 
 import dataclasses
@@ -18,34 +21,64 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 
+Kind = Literal[
+  "sigmoid",
+  "robust",
+  "cdpo",
+  "hinge",
+  "ipo",
+  "sigmoid_norm",
+  "simpo",
+  "cpo",
+  "orpo",
+]
+# Kinds that compare the network with no reference.
+_ALONE = ("simpo", "cpo", "orpo")
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
   """The loss of pairs.
 
   Let d be how far the network's log-probability of the preferred answer has
-  risen above that of the reference, less the same of the other answer.
+  risen above that of the reference, less the same of the other answer; without
+  a reference the difference of the log-probabilities themselves.
 
   Attributes:
     kind: "sigmoid": -log sigmoid(beta d); "robust": the same made unbiased for
-      pairs of which a share is the wrong way round; "hinge": max(0, 1 - beta
-      d); "ipo": (d - 1 / (2 beta))^2 and "sigmoid_norm": as "sigmoid", both
-      with the log-probabilities divided by the answers' numbers of tokens.
-    beta: how dear it is to leave the reference.
+      pairs of which a share is the wrong way round; "cdpo": the same as its
+      mean over both ways; "hinge": max(0, 1 - beta d); "ipo": (d - 1 / (2
+      beta))^2 and "sigmoid_norm": as "sigmoid", both with the log-probabilities
+      divided by the answers' numbers of tokens. Without a reference, "simpo":
+      -log sigmoid(beta d - gamma), divided so, too; "cpo": "sigmoid" and `sft`
+      times the mean loss of the preferred answers' tokens; "orpo": the latter
+      and beta times -log sigmoid of the log odds ratio of answers, whose
+      probabilities are the geometric means of their tokens'.
+    beta: how dear it is to leave the reference; some 2 for "simpo".
     smoothing: share of the pairs that are the wrong way round, below one half;
-      "robust" alone reads it.
+      "robust" and "cdpo" alone read it.
+    gamma: margin of "simpo".
+    sft: weight of the preferred answers' loss, of "cpo" and "orpo".
   """
 
-  kind: Literal["sigmoid", "robust", "hinge", "ipo", "sigmoid_norm"] = "sigmoid"
+  kind: Kind = "sigmoid"
   beta: float = 0.1
   smoothing: float = 0.1
+  gamma: float = 0.5
+  sft: float = 1.0
 
   def __post_init__(self):
     _validate.literals(self)
-    _validate.fields(self, above_zero=("beta",), not_negative=("smoothing",))
+    not_negative = "smoothing", "gamma", "sft"
+    _validate.fields(self, above_zero=("beta",), not_negative=not_negative)
     if self.smoothing >= 0.5:
       expected = "less than 0.5, with which pairs say nothing"
       raise _validate.error("smoothing", self.smoothing, expected)
+
+  @property
+  def has_reference(self) -> bool:
+    """True if the loss reads log-probabilities of a reference network."""
+    return self.kind not in _ALONE
 
 
 def loss(
@@ -65,13 +98,15 @@ def loss(
 
   Args:
     log_probs: (2 pairs,) of the whole answers, by the network.
-    ref_log_probs: (2 pairs,), by the network before it was trained.
+    ref_log_probs: (2 pairs,), by the network before it was trained; kinds
+      without a reference do not read it.
     counts: (2 pairs,) tokens of each answer.
     config: the loss.
 
   Returns:
     The loss, and a dict of scalars: `accuracy`, the share of the pairs whose
-    preferred answer has risen more, and `margin`, the mean of beta d.
+    preferred answer has risen more, and `margin`, the mean of beta d; of
+    "simpo" and "orpo" d is divided by the numbers of tokens.
   """
   (rows,) = _validate.shape("log_probs", log_probs, ("rows",))
   _validate.shape("ref_log_probs", ref_log_probs, (rows,))
@@ -83,25 +118,44 @@ def loss(
   def ahead(x):
     return x[: rows // 2] - x[rows // 2 :]
 
-  rise = log_probs - ref_log_probs
+  kind, beta, wrong = config.kind, config.beta, config.smoothing
+  rise = log_probs - ref_log_probs if config.has_reference else log_probs
   d = ahead(rise)
   mean_d = ahead(rise / jnp.maximum(counts, 1))
-  beta, wrong = config.beta, config.smoothing
-  match config.kind:
-    case "sigmoid":
+  match kind:
+    case "sigmoid" | "cpo":
       values = -jax.nn.log_sigmoid(beta * d)
-    case "robust":
-      right = (1 - wrong) * jax.nn.log_sigmoid(beta * d)
-      values = wrong * jax.nn.log_sigmoid(-beta * d) - right
-      values = values / (1 - 2 * wrong)
+    case "robust" | "cdpo":
+      right = -(1 - wrong) * jax.nn.log_sigmoid(beta * d)
+      other = -wrong * jax.nn.log_sigmoid(-beta * d)
+      values = right + other
+      if kind == "robust":
+        values = (right - other) / (1 - 2 * wrong)
     case "hinge":
       values = jax.nn.relu(1 - beta * d)
     case "ipo":
       values = jnp.square(mean_d - 1 / (2 * beta))
     case "sigmoid_norm":
       values = -jax.nn.log_sigmoid(beta * mean_d)
+    case "simpo":
+      values = -jax.nn.log_sigmoid(beta * mean_d - config.gamma)
+    case "orpo":
+      values = -beta * jax.nn.log_sigmoid(ahead(_log_odds(log_probs, counts)))
+  value = values.mean()
+  if kind in ("cpo", "orpo"):
+    tokens = jnp.maximum(counts[: rows // 2].sum(), 1)
+    value -= config.sft * log_probs[: rows // 2].sum() / tokens
+  measured = mean_d if kind in ("simpo", "orpo") else d
   metrics = {
-    "accuracy": (d > 0).mean(dtype=d.dtype),
-    "margin": jax.lax.stop_gradient(beta * d).mean(),
+    "accuracy": (measured > 0).mean(dtype=d.dtype),
+    "margin": jax.lax.stop_gradient(beta * measured).mean(),
   }
-  return values.mean(), metrics
+  return value, metrics
+
+
+def _log_odds(log_probs, counts):
+  """Log odds of answers, of the geometric means of their tokens."""
+  mean = log_probs / jnp.maximum(counts, 1)
+  # An answer that is certain has odds without a bound.
+  mean = jnp.minimum(mean, -jnp.finfo(mean.dtype).eps)
+  return mean - jax.nn.log1mexp(-mean)

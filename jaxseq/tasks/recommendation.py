@@ -25,6 +25,7 @@ from jaxseq.tasks import losses
 from jaxseq.tasks import masking
 from jaxseq.tasks import outputs
 from jaxseq.tasks import task
+from jaxseq.tasks.items import item_floors
 from jaxseq.tasks.items import item_metrics
 from jaxseq.tasks.items import item_network
 from jaxseq.tasks.items import item_wishes
@@ -256,7 +257,13 @@ def _baselines(splits, config, part):
     return {}
   if part == "test" and not config.repeats:
     item_metrics.tell_taken(splits.test)
-  return item_metrics.floors(splits, part, config.repeats)
+  rows = item_metrics.floors(splits, part, config.repeats)
+  # On the validation part rows are wanted in moments.
+  if part == "test":
+    scorer = item_floors.factors(item_floors.histories(splits, part))
+    if scorer is not None:
+      rows["ALS"] = item_metrics.floor(scorer, splits, part, config.repeats)
+  return rows
 
 
 def second_stage(

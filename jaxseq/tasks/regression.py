@@ -27,6 +27,7 @@ from jaxseq.nn import heads
 from jaxseq.tasks import base
 from jaxseq.tasks import losses
 from jaxseq.tasks import outputs
+from jaxseq.tasks import summary_baselines
 from jaxseq.tasks import task
 
 # The smallest variance, as in the paper's code.
@@ -300,5 +301,8 @@ TASK = task.Task(
     arguments=_arguments,
     compute=compute,
     predict=_predict,
+  ),
+  baselines=lambda splits, config, part: summary_baselines.of_numbers(
+    splits, part
   ),
 )

@@ -182,6 +182,11 @@ def run_main(
       return code
     except errors.UserError as error:
       fail(error)
+    except RuntimeError as error:
+      message = errors.of_callback(error)
+      if message is None:
+        raise
+      fail(message)
     except OSError as error:
       if error.errno not in _FULL:
         raise

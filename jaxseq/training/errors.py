@@ -1,6 +1,7 @@
 """Errors that are the user's to mend, told in one sentence."""
 
 import contextlib
+import re
 from typing import Literal
 
 # What is done where numbers are not finite, see `finite`.
@@ -52,3 +53,18 @@ def one_sentence(error: BaseException) -> str:
     place = f"{error.filename}: " if error.filename else ""
     return f"{place}{error.strerror}"
   return " ".join(str(error).split()) or type(error).__name__
+
+
+def of_callback(error: BaseException) -> str | None:
+  """Returns the message of a `UserError` that compiled code's callback raised.
+
+  JAX raises an error of its own, whose text ends with the traceback.
+
+  Args:
+    error: any error.
+
+  Returns:
+    The message; None if the error is of anything else.
+  """
+  found = re.findall(r"^(?:[\w.]+\.)?UserError: (.+)", str(error), re.M)
+  return found[-1] if found else None

@@ -22,11 +22,13 @@ from scripts import mixers_table
 _TEXT = (
   pathlib.Path(__file__).resolve().parents[2] / "docs" / "mixers.md"
 ).read_text()
-_FIRST, _LEAKY, _REGISTER = re.findall(r"```python\n(.*?)```", _TEXT, re.DOTALL)
+_FIRST, _NAMED, _LEAKY, _REGISTER = re.findall(
+  r"```python\n(.*?)```", _TEXT, re.DOTALL
+)
 
 
-def test_the_first_example_runs():
-  exec(compile(_FIRST, "mixers.md", "exec"), {})
+def test_the_first_examples_run():
+  exec(compile(_FIRST + _NAMED, "mixers.md", "exec"), {})
 
 
 def test_the_table_is_what_the_mixers_declare():

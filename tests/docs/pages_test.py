@@ -1,6 +1,7 @@
 """What the pages say can be typed, works."""
 
 import importlib.util
+import os
 import pathlib
 import re
 
@@ -69,6 +70,11 @@ def test_the_code_of_the_page_runs(name, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   code = "\n".join(blocks(PAGES[name]))
   exec(compile(code, name, "exec"), {"__name__": "__main__"})
+
+
+@pytest.mark.slow
+def test_slow_tests_are_compiled_as_users_do():
+  assert "optimization_level" not in os.environ["XLA_FLAGS"]
 
 
 def test_tests_of_single_pages_run_their_code():

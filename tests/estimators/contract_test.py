@@ -91,6 +91,12 @@ CASES = {
   "events": (estimators.EventModel, {"components": 2}, (TIMES,)),
   "next_activity": (estimators.NextActivity, {}, (ACTIVITIES,)),
   "segmenter": (estimators.Segmenter, {"words": 4}, (DOCUMENTS, STARTS)),
+  "texts": (estimators.TextGenerator, {"length": 4}, (["aaaaaa"] * 6,)),
+  "graph": (
+    estimators.TemporalGraph,
+    {},
+    ((np.arange(24) % 6, np.arange(24) * 3 % 7, np.arange(24)),),
+  ),
   "encoder": (estimators.DisentangledEncoder, {"latent": 2}, (X,)),
 }
 SERIES = [
@@ -99,7 +105,7 @@ SERIES = [
   if name
   not in (
     *("forecaster", "panel", "events", "next_item"),
-    *("next_activity", "segmenter"),
+    *("next_activity", "segmenter", "texts", "graph"),
   )
 ]
 OF_ANY_LENGTH = ["classifier", "regressor", "stepwise"]
@@ -132,7 +138,11 @@ def answers(estimator, *given):
 )
 def test_answers_are_finite_for_constant_and_regular_data(name):
   given = CASES[name][2][:1]
+  if name == "graph":
+    given = ([0, 1],)
   found = answers(fitted(name), *given)
+  if name == "graph":
+    found = fitted(name).predictions(*given)["score"]
   if name == "events":
     found = found["gap_expected"]
   if name == "next_item":

@@ -57,6 +57,10 @@ _CASES = {
     estimators.NextItem(length=4, **_SHORT),
     ((np.arange(24) % 6, np.arange(24) * 3 % 7, np.arange(24)),),
   ),
+  "texts": (
+    estimators.TextGenerator(length=4, new_tokens=3, **_SHORT),
+    (["one two", "three four five"],),
+  ),
 }
 _CHECKS = (
   "do_not_raise_errors_in_init_or_set_params",
@@ -73,10 +77,17 @@ _CHECKS = (
 )
 
 
-@pytest.mark.parametrize("name", ["forecaster", "events", "next item"])
+_UNFITTED = {
+  **{name: _CASES[name][0] for name in ("forecaster", "events", "next item")},
+  "texts": _CASES["texts"][0],
+  "graph": estimators.TemporalGraph(**_SHORT),
+}
+
+
+@pytest.mark.parametrize("name", _UNFITTED)
 @pytest.mark.parametrize("check", _CHECKS)
 def test_checks_that_fit_nothing(check, name):
-  estimator, _ = _CASES[name]
+  estimator = _UNFITTED[name]
   run = getattr(estimator_checks, f"check_{check}")
   run(type(estimator).__name__, estimator)
 
@@ -84,6 +95,8 @@ def test_checks_that_fit_nothing(check, name):
 def numbers(estimator, given):
   """All that an estimator says of its input, as arrays."""
   found = estimator.predict(*given)
+  if isinstance(found, list):
+    return {"texts": found, "next": estimator.predict_proba(*given)}
   if isinstance(found, np.ndarray):
     return {"forecast": found}
   return dict(found)

@@ -378,3 +378,13 @@ def test_a_run_that_goes_on_leaves_the_same_files(
     if names >= ADAPTER:
       adapters = peft_file.read(part / arm / "adapter", base)
       assert any(np.any(each.b) for each in adapters.values())
+
+
+def test_the_loss_of_pairs_is_one_option_of_all_arms():
+  overrides = ["pairs.kind=simpo", "pairs.beta=2.0", "arms.full.pairs.beta=1.0"]
+  config = configuration.load(CONFIG, overrides, adapt.Config)
+  full, lora_arm = (
+    adapt.TASK.arm_config(config, name).pairs for name in ("full", "lora")
+  )
+  assert (full.kind, full.beta) == ("simpo", 1.0)
+  assert (lora_arm.kind, lora_arm.beta) == ("simpo", 2.0)

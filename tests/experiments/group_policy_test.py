@@ -2,6 +2,10 @@
 
 import dataclasses
 import functools
+import json
+import pathlib
+import re
+import sys
 
 import chex
 import jax
@@ -154,6 +158,53 @@ def test_a_run_goes_on_from_the_network_of_another(monkeypatch, tmp_path):
   chex.assert_trees_all_close(
     merged, lora.merge(variables, adapters), rtol=1e-5, atol=1e-6
   )
+
+
+@pytest.fixture
+def brief(tmp_path, monkeypatch):
+  """The file with a reward that the page on adapting shows."""
+  page = (pathlib.Path(__file__).parents[2] / "docs/adapting.md").read_text()
+  blocks = re.findall(r"```python\n(def score.*?)```", page, re.DOTALL)
+  (tmp_path / "brief.py").write_text("\n".join(blocks))
+  monkeypatch.syspath_prepend(tmp_path)
+  yield "brief:score"
+  sys.modules.pop("brief", None)
+
+
+def test_the_reward_of_the_page_scores_right_sums(brief):
+  config = dataclasses.replace(sums.get_config(), reward=brief)
+  source = checked_answers.TASK.load(config)
+  prompts = source.sums.every()[:2]
+  right = source.sums.answers(prompts)
+  np.testing.assert_allclose(source.reward(prompts, *right), [0.8, 0.8])
+  task = checked_answers.TASK.of(source)
+  assert task.metric == next(iter(task.columns)) == "test_reward"
+
+
+@pytest.mark.slow
+def test_a_run_with_a_reward_of_ones_own(brief, monkeypatch, tmp_path):
+  workdir = tmp_path / "run"
+  programs.call(
+    monkeypatch,
+    "group_policy",
+    "configs/group_policy/sums.py:tiny",
+    workdir,
+    *("--arms=gru", "--config.tensorboard=False", f"--config.reward={brief}"),
+  )
+  lines = (workdir / "gru/metrics.jsonl").read_text().splitlines()
+  seen = {}
+  for line in lines:
+    seen |= json.loads(line)
+  means = [x for key, x in seen.items() if key.split("/")[-1] == "test_reward"]
+  # Wrong answers lose 0.1 for each of their bytes.
+  assert means, seen
+  assert -0.3 <= np.mean(means) < 0
+
+
+def test_a_reward_that_is_not_there_is_refused():
+  config = dataclasses.replace(sums.get_config(), reward="no_rewards:score")
+  with pytest.raises(ValueError, match="reward: got 'no_rewards:score', expec"):
+    checked_answers.TASK.load(config)
 
 
 def test_what_needs_a_base_is_refused():

@@ -86,6 +86,7 @@ def test_messages_become_a_prompt():
     ({"messages": MESSAGES, "prompt": "a"}, "field: got 'prompt', expected m"),
     ({"messages": MESSAGES, "logprobs": 1}, "logprobs: got 'int', expected t"),
     ({"messages": MESSAGES, "top_logprobs": 5}, "top_logprobs: got 5"),
+    ({"messages": MESSAGES, "echo": True}, "field: got 'echo', expected mess"),
     ({"messages": MESSAGES, "tool_choice": "required"}, "tool_choice: got"),
     ({"messages": MESSAGES, "message": 1}, "field: got 'message'"),
   ],

@@ -48,6 +48,29 @@ def test_prompts_may_be_tokens():
   assert len(seeds) == 4
 
 
+def test_end_tokens_of_the_model_may_be_ignored():
+  def stops(**options):
+    body = {"prompt": "a", "stop_token_ids": [4]} | options
+    found = _completions.parse(body, CODEC, stop_tokens=(9,))
+    return found.requests[0].sampling.stop
+
+  assert stops() == stops(ignore_eos=False) == (9, 4)
+  assert stops(ignore_eos=True) == (4,)
+  with pytest.raises(ValueError, match="ignore_eos: got 1, expected true or"):
+    stops(ignore_eos=1)
+
+
+def test_an_echo_alone_counts_no_tokens():
+  found = _parse(prompt=["ab", [0, 99]], echo=True, max_tokens=0)
+  assert found.echo == ("ab", "c")
+  assert found.is_echo_alone
+  assert _completions.usage(found, 2)["completion_tokens"] == 0
+  with pytest.raises(
+    ValueError, match="max_tokens: got 0, expected an integer"
+  ):
+    _parse(prompt="ab", max_tokens=0)
+
+
 def test_a_stream_may_have_its_usage():
   def asked(**options):
     return _parse(prompt="a", stream=True, **options).include_usage
@@ -98,7 +121,7 @@ def test_a_name_may_be_that_of_an_adapter():
     ({"prompt": "a", "stop": [1]}, "stop: got .* a text, or a list of texts"),
     ({"prompt": "a", "stop_token_ids": 3}, "stop_token_ids: got 3, expected"),
     ({"prompt": "a", "stream": 1}, "stream: got 1, expected true or false"),
-    ({"prompt": "a", "logprobs": 5}, "logprobs: got 5, expected an integer"),
+    ({"prompt": "a", "logprobs": 21}, "logprobs: got 21, expected an integer"),
     ({"prompt": "a", "regex": ["b"]}, "regex: got 'list', expected a text"),
     ({"prompt": "a", "seed": 0.5}, "seed: got 0.5, expected an integer"),
     (

@@ -5,6 +5,9 @@ import pytest
 
 from jaxseq import generation
 from jaxseq import nn
+from jaxseq.generation import _slots
+from jaxseq.generation import recycling
+from jaxseq.generation import scoring
 from tests.generation import networks
 
 SMALL = generation.EngineConfig(slots=3, lines=2, chunk=4, steps=5)
@@ -243,6 +246,33 @@ def test_a_warm_up_leaves_nothing():
   assert (cache.hits, cache.misses) == (0, 1)
 
 
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_warm_up_compiles_all(cached):
+  network, variables = networks.make("gru")
+  # Sizes of no other test.
+  config = generation.EngineConfig(slots=3, lines=1, chunk=6, steps=2)
+  cache = generation.PrefixCache(10**6, least=3) if cached else None
+  engine = generation.Engine(network, variables, config, cache=cache)
+  engine.warm_up()
+  programs = (
+    *(_slots.advance, _slots.place, _slots.line, _slots.put_line),
+    *(_slots.read_on, scoring._read),
+  )
+  sizes = [each._cache_size() for each in programs]
+  biased = generation.Sampling(logit_bias={3: 2.0})
+  stem = [1, 2, 3, 4]
+  scored = generation.Request(stem, 1, top_log_probs=4)
+  engine.run(
+    [
+      *(scored, generation.Request([*stem, 5, 6], 3, count=3)),
+      generation.Request([*stem, *[6] * 20], 4, sampling=biased),
+      generation.Request([*stem, *[5] * 20], 4),
+    ]
+  )
+  engine.score([engine.prepare(scored)] * 2)
+  assert [each._cache_size() for each in programs] == sizes
+
+
 def test_an_array_may_hold_one_prompt_after_the_other():
   network, variables = networks.make("gru")
   engine = generation.Engine(network, variables, SMALL)
@@ -298,3 +328,55 @@ def test_bad_requests(arguments, options, message):
   with pytest.raises(ValueError, match=message):
     engine.submit(generation.Request(*arguments, **options))
   assert not engine.busy
+
+
+@pytest.mark.parametrize("drafts", [False, True])
+def test_extras_of_some_rows_change_no_other(drafts):
+  """The most probable tokens, and biases, in a program of their own."""
+  network, variables = networks.make("gru", vocab_size=9)
+  options = {}
+  if drafts:
+    options["drafts"] = recycling.Recycling(recycling.SMALL_TREE)
+  config = generation.EngineConfig(slots=3, lines=2, chunk=4, steps=4)
+  engine = generation.Engine(network, variables, config, **options)
+  biased = generation.Sampling(logit_bias={5: -100.0, 6: 2.0})
+  requests = [
+    generation.Request([1, 2], 8, seed=4, top_log_probs=3),
+    generation.Request([1, 2], 8, seed=4),
+    generation.Request([1, 2], 8, seed=5, sampling=biased),
+  ]
+  results = [rows[0] for rows in engine.run(requests)]
+  plain = generation.Engine(network, variables, config, **options)
+  (alone,) = plain.run([requests[1]])[0]
+  for row in results[:2]:
+    np.testing.assert_array_equal(row.tokens, alone.tokens)
+    np.testing.assert_allclose(row.log_probs, alone.log_probs, rtol=1e-5)
+  assert results[1].tops is None
+  sequence = np.array([1, 2, *alone.tokens[:-1]])[None]
+  logits, _ = network.apply(variables, sequence)
+  logs = np.asarray(jax.nn.log_softmax(logits[0, 1:]))
+  best = np.argsort(-logs, axis=-1)[:, :3]
+  np.testing.assert_array_equal(results[0].tops.tokens, best)
+  expected = np.take_along_axis(logs, best, axis=-1)
+  np.testing.assert_allclose(results[0].tops.log_probs, expected, atol=1e-5)
+  tokens, _ = generation.generate(
+    network,
+    variables,
+    np.array([1, 2]),
+    8,
+    jax.random.key(0),
+    seeds=5,
+    sampling=biased,
+  )
+  assert 5 not in np.asarray(tokens)
+  if not drafts:
+    np.testing.assert_array_equal(results[2].tokens, tokens)
+  assert 5 not in results[2].tokens
+
+
+def test_extras_are_compiled_only_where_they_are_asked_for():
+  network, variables = networks.make("gru")
+  engine = generation.Engine(network, variables, SMALL)
+  engine.submit(generation.Request([1], 3))
+  engine._fill()
+  assert engine._work().extras is None

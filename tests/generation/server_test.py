@@ -39,6 +39,8 @@ def running(
   adapters=None,
   template=None,
   states=64,
+  room=0,
+  read_adapter=None,
   **options,
 ):
   """Runs a server in a thread; yields its worker and its address."""
@@ -50,12 +52,13 @@ def running(
     cache=cache,
     patterns=generation.PatternConfig(states=states),
     adapters=adapters,
+    adapter_room=room,
   )
   engine.run([generation.Request([0], 1)])  # Compiles.
   worker = engine_thread.EngineThread(engine, waiting)
-  app = server.make_app(
-    worker, generation.Codec(), server.ServerConfig(**options), template
-  )
+  config = server.ServerConfig(**options)
+  rest = config, template, read_adapter
+  app = server.make_app(worker, generation.Codec(), *rest)
   # What absl writes to is closed by uvicorn where it is not standard error.
   handler = absl_logging.get_absl_handler().python_handler
   with mock.patch.object(handler, "stream", sys.stderr):

@@ -9,6 +9,7 @@ import json
 import math
 import pathlib
 import shutil
+import tracemalloc
 import weakref
 
 import chex
@@ -22,6 +23,7 @@ from jaxseq import nn
 from jaxseq.interop import families
 from jaxseq.interop import huggingface
 from jaxseq.interop import safetensors_file
+from jaxseq.mixers.state_space import mamba2
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "interop"
 MODELS = ("mamba", "mamba2")
@@ -436,6 +438,36 @@ def test_tensors_are_read_one_after_the_other(monkeypatch):
   huggingface.load(GOLDEN / "mamba2", param_dtype="bfloat16")
   assert len(most) > 10
   assert max(most) <= 2
+
+
+def test_weights_have_no_second_copy_on_the_host(tmp_path):
+  config, variables = _loaded("mamba2")
+  params = dict(variables["params"])
+  wide = {"embedding": np.ones((2**17, 32), np.float32)}
+  read_out = {"kernel": np.ones((32, 2**17), np.float32)}
+  params |= {"embed": wide, "head": {"mlp": {"dense_0": read_out}}}
+  huggingface.save(tmp_path, config, {"params": params})
+  tracemalloc.start()
+  try:
+    huggingface.load(tmp_path)
+    _, most = tracemalloc.get_traced_memory()
+  finally:
+    tracemalloc.stop()
+  assert most < 2**17 * 32 * 4 / 2
+
+
+def test_layers_that_are_alike_are_traced_once(monkeypatch):
+  calls, init = [], mamba2.init
+
+  def counted(key, config):
+    calls.append(config)
+    return init(key, config)
+
+  monkeypatch.setattr(mamba2, "init", counted)
+  config, variables = huggingface.load(GOLDEN / "mamba2")
+  assert config.stack.num_layers == 2
+  assert {"layers_0", "layers_1"} <= variables["params"]["stack"].keys()
+  assert len(calls) == 1
 
 
 def test_a_context_that_is_too_short_is_said(tmp_path, caplog):

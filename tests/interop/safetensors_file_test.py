@@ -57,6 +57,27 @@ def test_round_trip(tmp_path):
   assert safetensors_file.read(path).keys() == {"one"}
 
 
+def test_stored_arrays_are_those_of_the_file(tmp_path):
+  arrays = _arrays()
+  safetensors_file.write(tmp_path / "file", arrays)
+  found = safetensors_file.stored(tmp_path / "file")
+  assert found.keys() == arrays.keys()
+  for name, array in arrays.items():
+    read = found[name].read()
+    assert found[name].shape == read.shape == np.shape(array)
+    assert read.dtype == array.dtype.newbyteorder("=")
+    np.testing.assert_array_equal(read, array)
+
+
+@pytest.mark.parametrize("dtype", ["f2", jnp.bfloat16, "f4", "f8"])
+def test_numbers_that_are_not_finite_are_found(dtype):
+  most = jnp.finfo(dtype).max
+  for value in (0.0, -0.0, most, -most, np.inf, -np.inf, np.nan, -np.nan):
+    array = np.array([[1.0, value], [0.5, 2.0]]).astype(dtype)
+    assert safetensors_file.is_finite(array.T) == bool(np.isfinite(value))
+  assert safetensors_file.is_finite(np.zeros((0, 2), dtype))
+
+
 def test_bytes_are_those_of_the_format(tmp_path):
   path = tmp_path / "file"
   safetensors_file.write(path, {"x": np.array([[1.0], [-2.0]], np.float32)})

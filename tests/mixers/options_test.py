@@ -95,6 +95,10 @@ _REFUSED = {
     ({"expand_k": 0.0}, "expand_k: got 0.0, expected a finite number above 0"),
     ({"gate": "tanh"}, "gate: got 'tanh', expected one of"),
   ],
+  "hgrn": [
+    ({"d_hidden": 0}, "d_hidden: got 0, expected an integer of at least 1"),
+    ({"lower_bound": 1.0}, "lower_bound: got 1.0, expected a number from 0"),
+  ],
   "hgrn2": [
     ({"heads": 3}, "heads: got 3, expected a divisor of d_model = 4"),
     ({"lower_bound": 1.0}, "lower_bound: got 1.0, expected a number from 0"),
@@ -109,10 +113,20 @@ _REFUSED = {
     ({"d_key": 0}, "d_key: got 0, expected an integer of at least 1"),
     ({"gate_cap": 0.0}, "gate_cap: got 0.0, expected a finite number above 0"),
   ],
+  "retention": [
+    ({"kv_heads": 3}, "kv_heads: got 3, expected a divisor of heads = 4"),
+    ({"d_key": 3}, "d_key: got 3, expected an even number under a rotation"),
+    ({"rotation": "xpos"}, "rotation: got 'xpos', expected one of"),
+  ],
   "rwkv4": [
     ({"d_hidden": 0}, "d_hidden: got 0, expected an integer of at least 1"),
     ({"num_layers": 0}, "num_layers: got 0, expected an integer of at least"),
     ({"layer": -1}, "layer: got -1, expected an integer from 0 to 0"),
+  ],
+  "rwkv6": [
+    ({"head_size": 3}, "head_size: got 3, expected a divisor of d_model = 4"),
+    ({"layer": 1}, "layer: got 1, expected an integer from 0 to 0"),
+    ({"mix_rank": 0}, "mix_rank: got 0, expected an integer of at least 1"),
   ],
   "rwkv7": [
     ({"head_size": 3}, "head_size: got 3, expected a divisor of d_model = 4"),

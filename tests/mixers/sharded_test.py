@@ -260,7 +260,13 @@ def test_bfloat16_inputs_keep_states_in_float32(name):
     for name in checks.names()
     for scan_layers in (False, True)
     # Layers that share values are not alike.
-    if not (scan_layers and hasattr(mixers.get(name), "apply_shared"))
+    if not (
+      scan_layers
+      and any(
+        hasattr(mixers.get(name), shared)
+        for shared in ("apply_shared", "init_layers")
+      )
+    )
   ],
 )
 def test_models_of_all_mixers(x64, name, scan_layers, remat):

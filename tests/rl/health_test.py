@@ -59,6 +59,9 @@ def test_large_rewards_are_to_be_normalized_and_exploding_values_slowed(name):
   assert "learning_rate = 0.002" in text
   normalized = _ppo(reward_normalization="returns")
   assert health.warnings(normalized, metrics) == {}
+  # In units of the targets, whatever rewards are multiplied by.
+  popart = _ppo(reward_normalization="popart", reward_scale=0.01)
+  assert health.warnings(popart, metrics) == {}
   metrics[name][1] = np.geomspace(1, 5000, UPDATES)
   (text,) = health.warnings(normalized, metrics).values()
   assert "expected at most 100: values explode. Lower learning_rate" in text

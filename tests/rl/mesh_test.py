@@ -35,10 +35,10 @@ FIELDS = {
 }
 
 
-def comparison_of(num_seeds=2, **mesh):
+def comparison_of(num_seeds=2, fields=FIELDS, **mesh):
   return rl_arms.Config(
     arms={"gru": {}},
-    agent=FIELDS,
+    agent=fields,
     num_seeds=num_seeds,
     updates_per_chunk=2,
     chunks_per_checkpoint=1,
@@ -79,16 +79,18 @@ def check(actual, expected):
 @pytest.mark.slow
 @pytest.mark.devices
 @pytest.mark.parametrize(
-  "mesh",
+  ("normalization", "mesh"),
   [
-    {"data": 2, "parameters": 2},
-    pytest.param({"data": 8}, marks=pytest.mark.slow),
+    ("returns", {"data": 2, "parameters": 2}),
+    ("returns", {"data": 8}),
+    ("popart", {"data": 4}),
   ],
   ids=str,
 )
-def test_the_same_updates_on_one_and_on_several_devices(mesh):
-  alone, expected, work = two_updates(comparison_of(1))
-  config = comparison_of(1, **mesh)
+def test_the_same_updates_on_one_and_on_several_devices(normalization, mesh):
+  fields = FIELDS | {"reward_normalization": normalization}
+  alone, expected, work = two_updates(comparison_of(1, fields))
+  config = comparison_of(1, fields, **mesh)
   shared, found, shared_work = two_updates(config)
   check(found, expected)
   check(shared.variables, alone.variables)

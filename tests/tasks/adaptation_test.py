@@ -16,6 +16,7 @@ from jaxseq.data import chat_sets
 from jaxseq.tasks import adaptation
 from jaxseq.tasks import chat_adaptation
 from jaxseq.tasks import language
+from jaxseq.tasks import preference
 from jaxseq.training import recipes
 from jaxseq.training import supervised
 from jaxseq.training.comparison import supervised_arms
@@ -169,6 +170,15 @@ def test_preferences_begin_at_the_reference_and_rise():
   assert last["margin"] > 0.05
   assert last["accuracy"] > 0.9
   assert last["valid_loss"] < np.log(2) - 0.02
+
+
+def test_losses_without_a_reference_compute_none(monkeypatch):
+  arm, adapted = _arm(pairs=preference.Config("simpo", beta=2.0)), _base()
+  monkeypatch.setattr(nn.SequenceNetwork, "apply", None)
+  problem = chat_adaptation.PreferenceProblem(
+    arm, adapted, _parts("sum_preferences"), length=16
+  )
+  assert not problem.data["test"].reference.any()
 
 
 @pytest.mark.slow

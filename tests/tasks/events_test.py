@@ -96,6 +96,10 @@ def test_the_mean_gap_ends_at_the_horizon_and_where_tails_are_too_heavy():
   assert np.isnan(heavy.bounded_expectation(1e7))
   # Nobody has seen more than 200: there the mean is one of usual gaps.
   assert 80 < heavy.bounded_expectation(200.0) < 200
+  # The evaluation scores the mean that predictions have.
+  error = event_likelihood.of_times(heavy, jnp.array(100.0), 200.0)
+  mean = heavy.bounded_expectation(200.0)
+  np.testing.assert_allclose(error["squared_error"], (mean - 100) ** 2)
 
 
 def test_survival_is_finite_far_out():

@@ -78,10 +78,51 @@ def test_losses_and_gradients(golden):
     np.testing.assert_allclose(metrics["accuracy"], (d > 0).mean(), rtol=1e-9)
 
 
+def test_losses_of_log_probabilities(golden):
+  arrays = golden("adapt/preferences/pairs")
+  names = [name[5:] for name in arrays if name.startswith("loss/")]
+  assert len(names) == 8
+
+  def objective(log_probs, name):
+    kind, beta = name.split("_beta")
+    config = preference.Config(kind, float(beta), smoothing=0.1, gamma=0.5)
+    # Kinds without a reference do not read it.
+    other = arrays["ref_log_probs"] if kind == "cdpo" else np.nan * log_probs
+    return preference.loss(log_probs, other, arrays["counts"], config)
+
+  @jax.jit
+  def all_of_them(log_probs):
+    graded = jax.value_and_grad(objective, has_aux=True)
+    return {name: graded(log_probs, name) for name in names}
+
+  results = all_of_them(jnp.asarray(arrays["log_probs"]))
+  for name, ((value, metrics), gradient) in results.items():
+    # The other library computes odds ratios in float32.
+    rtol = 1e-6 if name.startswith("orpo") else 1e-12
+    for got, kind in ((value, "loss"), (gradient, "grad")):
+      expected = arrays[f"{kind}/{name}"]
+      np.testing.assert_allclose(got, expected, rtol, 1e-8 * rtol, err_msg=name)
+    assert np.isfinite(metrics["margin"]), name
+
+
+@pytest.mark.parametrize("values", [(0.0, 0.0), (0.0, -1.0), (-1e4, 0.0)])
+def test_odds_of_certain_answers_are_finite(values):
+  config = preference.Config("orpo")
+
+  def objective(log_probs):
+    return preference.loss(log_probs, log_probs, jnp.ones(2), config)[0]
+
+  value, gradient = jax.value_and_grad(objective)(jnp.array(values))
+  assert np.isfinite(value)
+  assert np.isfinite(gradient).all()
+
+
 def test_what_is_refused():
   with pytest.raises(ValueError, match="an even number of rows"):
     preference.loss(jnp.zeros(3), jnp.zeros(3), jnp.ones(3))
   with pytest.raises(ValueError, match="less than 0.5"):
     preference.Config("robust", smoothing=0.5)
+  with pytest.raises(ValueError, match="gamma: got -1"):
+    preference.Config("simpo", gamma=-1)
   with pytest.raises(ValueError, match="'sigmoid', 'robust'"):
     preference.Config("kto")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
   from jaxseq.mixers.matrix_states import mlstm as mlstm
   from jaxseq.mixers.matrix_states import mlstm_large as mlstm_large
   from jaxseq.mixers.matrix_states import mom as mom
+  from jaxseq.mixers.matrix_states import retention as retention
+  from jaxseq.mixers.matrix_states import rwkv6 as rwkv6
   from jaxseq.mixers.matrix_states import rwkv7 as rwkv7
   from jaxseq.mixers.matrix_states import shm as shm
   from jaxseq.mixers.matrix_states import ttt as ttt

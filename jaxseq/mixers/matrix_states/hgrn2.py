@@ -23,8 +23,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
 from jaxseq import recurrence
+from jaxseq.mixers import _lower_bounds
 from jaxseq.mixers import contract
 from jaxseq.mixers import head_parts
 from jaxseq.mixers.matrix_states import _outer
@@ -62,9 +62,7 @@ class Config(contract.Options):
   def __post_init__(self):
     super().__post_init__()
     contract.divisor("heads", self.num_heads, d_model=self.d_model)
-    if not 0 <= self.lower_bound < 1:
-      expected = "a number from 0 to below 1"
-      raise contract.error("lower_bound", self.lower_bound, expected)
+    _lower_bounds.check(self.lower_bound)
 
   @property
   def num_heads(self) -> int:
@@ -131,7 +129,8 @@ def apply(
     lower_bound: (heads * d_key,) of the forget gate, from 0 to below 1, see
       `lower_bounds`; the configuration's if None.
   """
-  bound = _bound(config, lower_bound, x, axis)
+  channels = config.num_heads * config.key_width
+  bound = _lower_bounds.given(config, channels, lower_bound, x, axis)
   params = contract.cast(params, contract.wide_dtype(x))
   q, f, i, window = _inputs(config, params, x, state.conv, reset, axis)
   q = contract.pointwise(jax.nn.silu, q)
@@ -186,19 +185,7 @@ def lower_bounds(gamma: jax.Array) -> jax.Array:
   Returns:
     Array like gamma.
   """
-  _validate.shape("gamma", gamma, ("layers", "channels"))
-  parts = jax.nn.softmax(gamma, axis=0)
-  return jnp.cumsum(parts, axis=0) - parts[0]
-
-
-def _bound(config, lower_bound, x, axis):
-  """The lower bound, a number or one for each channel."""
-  if lower_bound is None:
-    return config.lower_bound
-  channels = config.num_heads * config.key_width
-  _validate.shape("lower_bound", lower_bound, (channels,))
-  lower_bound = jnp.asarray(lower_bound, contract.wide_dtype(x))
-  return contract.varying_as(x, lower_bound) if axis is None else lower_bound
+  return _lower_bounds.of_layers(gamma)
 
 
 def _inputs(config, params, x, window, reset, axis):

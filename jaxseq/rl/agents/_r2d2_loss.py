@@ -79,9 +79,11 @@ def distributions(config, q, logits_target, batch):
   step = look(nothing, jnp.arange(length + 1.0), never, 1.0)
   probs = jnp.take_along_axis(probs, step.astype(jnp.int32)[..., None], axis=1)
   z = jnp.linspace(support.low, support.high, support.bins, dtype=probs.dtype)
+  z = support.value(z)
   z = td.unrescale(z) if config.rescale_values else z
   moved = returns[..., None] + discount[..., None] * z
   moved = td.rescale(moved) if config.rescale_values else moved
+  moved = support.place(moved)
   flat = probs.reshape(-1, support.bins), moved.reshape(-1, support.bins)
   target = categorical.spread(*flat, support.low, support.high)
   return jax.lax.stop_gradient(target.reshape(probs.shape))

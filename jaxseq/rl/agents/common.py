@@ -337,7 +337,7 @@ def return_statistics(
   config: Config, num_agents: int = 1
 ) -> return_scale.Statistics | None:
   """Returns the statistics of returns before the first update, or None."""
-  if config.reward_normalization == "none":
+  if config.reward_normalization != "returns":
     return None
   return return_scale.initial(config.num_envs * num_agents)
 

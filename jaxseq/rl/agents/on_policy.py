@@ -22,6 +22,7 @@ import optax
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import normalization
+from jaxseq.rl import popart
 from jaxseq.rl import return_scale
 from jaxseq.rl import rollout
 from jaxseq.rl.agents import common
@@ -129,6 +130,8 @@ class RunnerState(NamedTuple):
 class Batch(NamedTuple):
   """A rollout as a loss uses it, axes (num_envs, time).
 
+  Values, advantages and returns are in units of `popart` if that is on.
+
   Attributes:
     memory: of the network at the start of the rollout, without an axis of time.
     transition: what was played.
@@ -205,7 +208,9 @@ def update(
     there were none; those of the loss are means over minibatches; `grad_norm`
     is that before clipping; `explained_variance` is that of the returns by the
     values; `target_rms` and `value_rms` are the root mean squares of both;
-    `env_steps` counts all steps so far.
+    `reward_scale` is the factor of normalized rewards, and `target_mean` and
+    `target_scale` are the statistics of `popart`; `env_steps` counts all steps
+    so far.
 
   Raises:
     UserError: (a ValueError) the devices of a mesh do not divide the number
@@ -215,6 +220,8 @@ def update(
   runner = runner._replace(world=device_mesh.spread_evenly(runner.world))
   key, key_rollout, key_learn = jax.random.split(runner.key, 3)
   world, batch, returns, scaled = _play(config, player, runner, key_rollout)
+  if popart.COLLECTION in runner.variables:
+    runner, batch, scaled = _in_units_of_targets(runner, batch)
   taken = batch.transition
   variables, opt_state, metrics = _learn(
     config, player.network, runner, batch, loss, key_learn
@@ -273,6 +280,22 @@ def _play(config, player, runner, key):
   )
   batch = Batch(runner.world.memory, taken, advantage, target)
   return world, batch, returns, scaled
+
+
+def _in_units_of_targets(runner, batch):
+  """The state with PopArt's new statistics, a batch in them, and metrics."""
+  variables = popart.update(runner.variables, batch.returns)
+  known = variables[popart.COLLECTION]
+  value, target = popart.normalize(
+    variables, (batch.transition.value, batch.returns)
+  )
+  batch = batch._replace(
+    transition=batch.transition._replace(value=value),
+    advantages=batch.advantages / popart.unit(known),
+    returns=target,
+  )
+  metrics = {f"target_{name}": known[name] for name in ("mean", "scale")}
+  return runner._replace(variables=variables), batch, metrics
 
 
 def _optimizer(config: Config) -> optax.GradientTransformation:

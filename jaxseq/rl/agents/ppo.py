@@ -26,6 +26,7 @@ import jax
 
 from jaxseq import _validate
 from jaxseq.rl import networks
+from jaxseq.rl import popart
 from jaxseq.rl import rollout
 from jaxseq.rl.agents import on_policy
 from jaxseq.rl.agents import on_policy_agent
@@ -46,6 +47,9 @@ class Config(on_policy.Config):
       ppo.Config(**{**ppo.Config.published, "env_id": "CountRecallEasy"})
 
   Attributes, beside those of `on_policy.Config`:
+    reward_normalization: "popart" leaves rewards as they are, and the critic
+      learns in units of its targets, see `popart`; so do `value_rms` and
+      `target_rms`, and advantages are divided by their scale.
     clip: range of the probability ratio, and of the value if `clip_value`.
     clip_value: whether the value loss is clipped.
     normalize_advantage: whether advantages are normalized in each minibatch.
@@ -85,7 +89,7 @@ class Config(on_policy.Config):
   total_steps: int = 1_000_000
   learning_rate: float = 2e-3
   learning_rate_schedule: Literal["constant", "linear"] = "linear"
-  reward_normalization: Literal["none", "returns"] = "returns"
+  reward_normalization: Literal["none", "returns", "popart"] = "returns"
   rollout_length: int = 128
   num_epochs: int = 4
   num_minibatches: int = 4
@@ -116,6 +120,12 @@ def _network(config, spec):
   return networks.ActorCritic(config.network, spec, critic=config.critic)
 
 
+def _beside(config):
+  """The variables beside those of the network."""
+  on = config.reward_normalization == "popart"
+  return {popart.COLLECTION: popart.initial()} if on else {}
+
+
 def loss(
   config: Config,
   network: networks.Policy,
@@ -125,6 +135,7 @@ def loss(
   """Returns the loss of a minibatch and its parts, see `losses.policy.ppo`."""
 
   def read(actor, value, action):
+    value = popart.normalize(variables, value)
     return actor.log_prob(action), actor.entropy(), value
 
   taken = batch.transition
@@ -143,7 +154,7 @@ def loss(
   return total, metrics | {"loss": total}
 
 
-_agent = on_policy_agent.make(_network, loss)
+_agent = on_policy_agent.make(_network, loss, _beside)
 player = _agent.player
 init = _agent.init
 update = _agent.update

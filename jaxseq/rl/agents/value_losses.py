@@ -28,11 +28,15 @@ class Options:
       network's values: returns times `reward_scale`. Normalized returns have
       the size 1, and those of rare rewards are larger. Targets outside are
       clipped; the metric `value_clipped` is their share.
+    value_symlog: whether the bins and `value_range` are of sign(x) log(1 + |x|)
+      of values, which fits rewards of any size: the range of 10 is that of
+      values up to 22,025.
   """
 
   value_loss: Literal["squared", "hl_gauss", "c51"] = "squared"
   value_bins: int = 101
   value_range: tuple[float, float] = (-10.0, 10.0)
+  value_symlog: bool = False
 
   def __post_init__(self):
     pair = self.value_range
@@ -43,13 +47,18 @@ class Options:
     if not low < high:
       raise _validate.error("value_range", (low, high), "low < high")
     _validate.integer("value_bins", self.value_bins, 2)
+    if self.value_symlog and self.value_loss == "squared":
+      expected = "False with value_loss='squared', which has no bins"
+      raise _validate.error("value_symlog", True, expected)
 
   @property
   def support(self) -> histogram.Support | None:
     """The bins of the values; None if the loss is the squared error."""
     if self.value_loss == "squared":
       return None
-    return histogram.Support(*self.value_range, self.value_bins)
+    return histogram.Support(
+      *self.value_range, self.value_bins, symlog=self.value_symlog
+    )
 
 
 def step_losses(

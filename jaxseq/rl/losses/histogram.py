@@ -36,12 +36,15 @@ class Support:
     high: center of the last bin.
     bins: number of bins, at least 2.
     sigma: standard deviation of the target's Gaussian, in widths of a bin.
+    symlog: whether `low`, `high` and the bins are of sign(x) log(1 + |x|) of
+      values x, so that few bins hold values of any size (arXiv:2301.04104).
   """
 
   low: float = -10.0
   high: float = 10.0
   bins: int = 51
   sigma: float = 0.75
+  symlog: bool = False
 
   def __post_init__(self):
     _validate.integer("bins", self.bins, 2)
@@ -55,6 +58,18 @@ class Support:
   def width(self) -> float:
     """Width of a bin."""
     return (self.high - self.low) / (self.bins - 1)
+
+  def place(self, value: Array) -> Array:
+    """Returns the places of values on the scale of the bins."""
+    if not self.symlog:
+      return value
+    return jnp.sign(value) * jnp.log1p(jnp.abs(value))
+
+  def value(self, place: Array) -> Array:
+    """Returns the values at places on the scale of the bins."""
+    if not self.symlog:
+      return place
+    return jnp.sign(place) * jnp.expm1(jnp.abs(place))
 
 
 def hl_gauss(support: Support, target: Array) -> Array:
@@ -74,14 +89,13 @@ def hl_gauss(support: Support, target: Array) -> Array:
 
   Args:
     support: the bins.
-    target: (...), clipped to [low, high]; see `outside`.
+    target: (...), clipped to the bins; see `outside`.
 
   Returns:
     Probabilities (..., bins).
   """
-  place = (jnp.clip(target, support.low, support.high) - support.low) / (
-    support.width
-  )
+  place = jnp.clip(support.place(target), support.low, support.high)
+  place = (place - support.low) / support.width
   edges = jnp.arange(support.bins + 1, dtype=place.dtype) - 0.5
   below = jax.scipy.stats.norm.cdf((edges - place[..., None]) / support.sigma)
   return jnp.diff(below, axis=-1) / (below[..., -1:] - below[..., :1])
@@ -94,9 +108,10 @@ def mean(support: Support, logits: Array) -> Array:
   centers = jnp.linspace(
     support.low, support.high, support.bins, dtype=probs.dtype
   )
-  return (probs * centers).sum(axis=-1)
+  return support.value((probs * centers).sum(axis=-1))
 
 
 def outside(support: Support, target: Array) -> Array:
   """Returns whether targets (...) are outside the support: (...) bool."""
-  return (target < support.low) | (target > support.high)
+  place = support.place(target)
+  return (place < support.low) | (place > support.high)

@@ -134,8 +134,9 @@ def score(
   before = jax.tree.map(lambda x: x[:, :-1], prediction)
   right = jnp.argmax(before.mark_logits, axis=-1) == events.marks
   timed = inside & (events.gaps > 0)
+  scored = of_times(prediction.gap, _asked(events, horizon), horizon)
   # All by the number of events, which batches are weighted by.
-  for name, value in of_times(prediction.gap, _asked(events, horizon)).items():
+  for name, value in scored.items():
     value = jnp.where(timed, value[:, :-1], 0)
     metrics[name] = value.sum() / count
   metrics["timed"] = timed.sum() / count
@@ -143,16 +144,19 @@ def score(
   return metrics
 
 
-def of_times(gap: event_network.Gap, asked: Array) -> dict[str, Array]:
+def of_times(
+  gap: event_network.Gap, asked: Array, horizon: float
+) -> dict[str, Array]:
   """Returns scores (...) of predicted times, of the gaps that were asked for.
 
-  They are "squared_error" of the mean, "absolute_error" of the median, and
+  They are "squared_error" of the mean of the gap or the horizon, whichever
+  comes first, as predictions have it; "absolute_error" of the median, and
   "covered", 1 where the gap lies between the quantiles 0.05 and 0.95.
   """
   later = jnp.exp(gap.log_survival(asked))
   low, high = _ENDS
   return {
-    "squared_error": (gap.expectation() - asked) ** 2,
+    "squared_error": (gap.expectation_until(horizon) - asked) ** 2,
     "absolute_error": jnp.abs(gap.quantile(0.5) - asked),
     "covered": ((later >= 1 - high) & (later <= 1 - low)).astype(jnp.float32),
   }

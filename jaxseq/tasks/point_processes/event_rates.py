@@ -66,6 +66,11 @@ class Hazard(NamedTuple):
     cells = jnp.exp(-self.table[..., :-1]) * jnp.diff(self.times) * share
     return cells.sum(axis=-1)
 
+  def expectation_until(self, limit: float) -> Array:
+    """Returns `expectation`, whose table ends at such a limit."""
+    del limit
+    return self.expectation()
+
   def bounded_expectation(self, limit: float) -> Array:
     """Returns `expectation`, whose table ends at such a limit."""
     del limit

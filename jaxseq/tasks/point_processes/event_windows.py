@@ -207,7 +207,7 @@ class Problem(base.ArrayProblem):
       batch.reset,
       method="go_on",
     )
-    scores = _scores(prediction, target)
+    scores = _scores(self.network, prediction, target)
     value = -scores["log_density"].mean()
     carry = jax.tree.map(lax.stop_gradient, carry)
     metrics = {"train_event_nll": value}
@@ -274,7 +274,8 @@ def totals(
       method="go_on",
     )
     scored = number >= stream.first
-    scores = _scores(prediction, target) | {"events": jnp.ones((1, size))}
+    scores = _scores(network, prediction, target)
+    scores["events"] = jnp.ones((1, size))
     sums = {
       name: jnp.where(scored, value, 0).sum() for name, value in scores.items()
     }
@@ -309,10 +310,12 @@ def _positive(gaps):
   return jnp.where(gaps > 0, gaps, 1.0)
 
 
-def _scores(prediction, target):
+def _scores(network, prediction, target):
   """Scores (batch, length) of each event, by name."""
   timed = target.gaps > 0
-  times = event_likelihood.of_times(prediction.gap, _positive(target.gaps))
+  times = event_likelihood.of_times(
+    prediction.gap, _positive(target.gaps), network.statistics.horizon
+  )
   right = jnp.argmax(prediction.mark_logits, axis=-1) == target.marks
   return {
     "log_density": event_likelihood.of_events(

@@ -49,17 +49,17 @@ class Mixture(NamedTuple):
     return jnp.exp(jax.nn.logsumexp(self.log_weight + log_means, axis=-1))
 
   def bounded_expectation(self, limit: float) -> Array:
-    """Returns the mean (...) of the gap or `limit`, whichever comes first.
+    """Returns `expectation_until`, for people to read.
 
     It is NaN where the longest hundredth of the gaps makes more than half of
     it: such a mean is that of a guess about the tail, far from any usual gap.
     """
     usual = jnp.minimum(self.quantile(0.99), limit)
-    mean, within = self._mean_until(limit), self._mean_until(usual)
+    mean, within = self.expectation_until(limit), self.expectation_until(usual)
     return jnp.where(mean <= 2 * within, mean, jnp.nan)
 
-  def _mean_until(self, limit):
-    """The mean of the lesser of the gap and a limit (...)."""
+  def expectation_until(self, limit: Array | float) -> Array:
+    """Returns the mean (...) of the gap or `limit`, whichever comes first."""
     scale = jnp.exp(self.log_scale)
     z = (jnp.log(limit)[..., None] - self.mean) / scale
     below = self.mean + 0.5 * scale**2 + jax.scipy.special.log_ndtr(z - scale)

@@ -4,6 +4,7 @@ An experiment compares arms, which differ in some fields of the configuration.
 Each arm is trained in a sub-directory of its own, all its seeds as one program.
 """
 
+from collections.abc import Callable
 from collections.abc import Hashable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -109,17 +110,27 @@ def hooks(config: Arms) -> list[scalars.Hook]:
   Raises:
     ValueError: there is none of a name.
   """
-  functions = []
-  for path in config.hooks:
-    try:
-      hook = pkgutil.resolve_name(path)
-    except (ImportError, AttributeError, ValueError) as error:
-      expected = f'"package.module:name" of a function ({error})'
-      raise _validate.error("hooks", path, expected) from error
-    if not callable(hook):
-      raise _validate.error("hooks", path, "the name of a function")
-    functions.append(hook)
-  return functions
+  return [named_function("hooks", path) for path in config.hooks]
+
+
+def named_function(field: str, path: str) -> Callable[..., Any]:
+  """Returns the function that a field of a configuration names.
+
+  Args:
+    field: name of the field, for messages.
+    path: "package.module:name".
+
+  Raises:
+    ValueError: there is no such module or function.
+  """
+  try:
+    function = pkgutil.resolve_name(path)
+  except (ImportError, AttributeError, ValueError) as error:
+    expected = f'"package.module:name" of a function ({error})'
+    raise _validate.error(field, path, expected) from error
+  if not callable(function):
+    raise _validate.error(field, path, "the name of a function")
+  return function
 
 
 class Program(Protocol):

@@ -62,6 +62,13 @@ def play_and_replay(config, key):
   was played, and those that it gives if resets come one step late.
   """
   runner = r2d2.init(config, key)
+  # Some mixers begin with an output of zeros, behind which nothing would show.
+  rng, params = np.random.default_rng(0), runner.learned.params
+  memory = jax.tree.map(
+    lambda x: x + 0.05 * rng.normal(size=x.shape), params["memory"]
+  )
+  params = {**params, "memory": memory}
+  runner = runner._replace(learned=runner.learned._replace(params=params))
   network = r2d2.player(config).network
 
   def play(carry, key):

@@ -102,11 +102,14 @@ def test_rewards_of_any_size_are_learned_from_alike(name, value_loss):
     toy.equal(other, learned[0], rtol=1e-4, atol=1e-5)
 
 
-def _rescaled(x):
-  return np.sign(x) * (np.sqrt(abs(x) + 1) - 1) + 1e-3 * x
+_SCALES = {
+  "none": lambda x: x,
+  "rescale": lambda x: np.sign(x) * (np.sqrt(abs(x) + 1) - 1) + 1e-3 * x,
+  "symlog": lambda x: np.sign(x) * np.log(1 + abs(x)),
+}
 
 
-def _distributions(config, probs, batch):
+def _distributions(config, probs, batch, rescaled):
   """Targets of one sequence, atom by atom, as C51's paper has them."""
   z = np.linspace(config.value_range[0], config.value_range[1], 9)
   width, length = z[1] - z[0], len(batch.reward[0])
@@ -120,19 +123,15 @@ def _distributions(config, probs, batch):
       if not discount:
         break
     for atom, chance in zip(z, probs[min(i, length)]):
-      moved = total + discount * atom
-      if config.rescale_values:
-        value = optimize.brentq(
-          lambda x, atom: _rescaled(x) - atom, -99, 99, atom
-        )
-        moved = _rescaled(total + discount * value)
+      value = optimize.brentq(lambda x, atom: rescaled(x) - atom, -99, 99, atom)
+      moved = rescaled(total + discount * value)
       near = np.clip(1 - abs(np.clip(moved, z[0], z[-1]) - z) / width, 0, 1)
       out[t] += chance * near
   return out
 
 
-@pytest.mark.parametrize("rescale_values", [False, True])
-def test_targets_of_c51_are_those_of_its_paper(x64, rescale_values):
+@pytest.mark.parametrize("scale", _SCALES)
+def test_targets_of_c51_are_those_of_its_paper(x64, scale):
   config = small(
     "r2d2",
     value_loss="c51",
@@ -141,7 +140,8 @@ def test_targets_of_c51_are_those_of_its_paper(x64, rescale_values):
     num_steps=3,
     gamma=0.8,
     reward_scale=2.0,
-    rescale_values=rescale_values,
+    rescale_values=scale == "rescale",
+    value_symlog=scale == "symlog",
   )
   rng = np.random.default_rng(0)
   terminated, cut = rng.random((2, 1, 12)) < 0.25
@@ -156,7 +156,8 @@ def test_targets_of_c51_are_those_of_its_paper(x64, rescale_values):
     config, jnp.asarray(q), jnp.asarray(logits), batch
   )
   best = logits[0, np.arange(13), q[0].argmax(axis=-1)]
-  want = _distributions(config, np.asarray(jax.nn.softmax(best)), batch)
+  probs = np.asarray(jax.nn.softmax(best))
+  want = _distributions(config, probs, batch, _SCALES[scale])
   np.testing.assert_allclose(got[0], want, atol=1e-9)
 
 
@@ -193,8 +194,9 @@ def test_the_loss_of_pqn_is_the_cross_entropy_of_the_actions_taken():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("value_symlog", [False, True])
 @pytest.mark.parametrize("value_loss", ["hl_gauss", "c51"])
-def test_values_of_reward_for_ever(value_loss):
+def test_values_of_reward_for_ever(value_loss, value_symlog):
   config = small(
     "r2d2",
     env_id="JaxseqTest-PaidByValues",
@@ -209,6 +211,8 @@ def test_values_of_reward_for_ever(value_loss):
     rescale_values=False,
     value_loss=value_loss,
     value_bins=21,
+    value_symlog=value_symlog,
+    value_range=(-2.5, 2.5) if value_symlog else (-10, 10),
   )
   algorithm = algorithms.get("r2d2")
   runner = algorithm.init(config, jax.random.key(0))
@@ -222,6 +226,7 @@ def test_values_of_reward_for_ever(value_loss):
   [
     ("pqn", {"value_loss": "c51"}, "'c51', expected 'squared' or 'hl_gauss'"),
     ("pqn", {"value_loss": "huber"}, "value_loss: got 'huber', expected one"),
+    ("pqn", {"value_symlog": True}, "value_symlog: got True, expected False"),
     ("r2d2", {"value_bins": 1}, "value_bins: got 1, expected an integer"),
     ("r2d2", {"value_range": (1, 1)}, r"value_range: got \(1, 1\), expected"),
     ("r2d2", {"value_range": 10.0}, "value_range: got 10.0, expected two num"),

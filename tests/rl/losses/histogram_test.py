@@ -49,6 +49,22 @@ def test_the_mean_of_a_target_is_the_target(x64):
   assert np.all(np.diff(got) > 0)
 
 
+def test_bins_of_the_symlog_hold_values_of_any_size(x64):
+  support = histogram.Support(-10, 10, bins=101, symlog=True)
+  target = np.array([-2e4, -7.0, -1e-3, 0, 0.5, 3.0, 1e3, 2e4])
+  probs = histogram.hl_gauss(support, jnp.asarray(target))
+  place = np.sign(target) * np.log1p(abs(target))
+  plain = histogram.Support(-10, 10, bins=101)
+  np.testing.assert_allclose(
+    probs, histogram.hl_gauss(plain, jnp.asarray(place)), atol=1e-14
+  )
+  got = histogram.mean(support, jnp.log(probs))
+  # At the ends there is no room for the whole Gaussian.
+  np.testing.assert_allclose(got[1:-1], target[1:-1], rtol=1e-4, atol=1e-9)
+  outside = histogram.outside(support, jnp.array([-23e3, -22e3, 22e3, 23e3]))
+  assert outside.tolist() == [True, False, False, True]
+
+
 def test_targets_outside_of_the_support_are_clipped():
   target = jnp.array([-1e30, -3.1, -3, 5, 5.1, jnp.inf])
   probs = histogram.hl_gauss(SUPPORT, target)

@@ -107,3 +107,22 @@ def test_popular_items_are_ranked_among_what_is_new():
     equal = sum(counts[i] == counts[target] for i in others)
     ranks.append(1 + higher + equal / 2)
   assert found["mrr"] == pytest.approx(np.mean(1 / np.array(ranks)), rel=1e-6)
+
+
+def test_without_its_package_a_line_says_how_als_is_a_row(monkeypatch, caplog):
+  splits = data.load("item_chains", users=60, items=15, events=6)
+  known = item_floors.histories(splits, "test")
+  monkeypatch.setattr(item_floors.importlib.util, "find_spec", lambda _: None)
+  assert item_floors.factors(known) is None
+  assert "Install it with pip install implicit." in caplog.text
+
+
+def test_factors_by_als_know_more_than_what_is_popular():
+  pytest.importorskip("implicit")
+  splits = data.load("item_chains", users=60, items=15, events=6)
+  known = item_floors.histories(splits, "test")
+  scorer = item_floors.factors(known)
+  found = item_metrics.floor(scorer, splits, "test", False)
+  popular = item_floors.popular(known)
+  popular = item_metrics.floor(popular, splits, "test", False)
+  assert found["ndcg_10"] > popular["ndcg_10"]

@@ -1,0 +1,54 @@
+"""Programs of an engine that are compiled before anybody waits for them."""
+
+from typing import Any
+
+import jax
+
+from jaxseq.adapt import batch
+from jaxseq.generation import _draft_slots
+from jaxseq.generation import prefix_cache
+from jaxseq.generation import token_sampling
+from jaxseq.generation.requests import Request
+
+
+def add_adapter(engine: Any, name: str, adapters: batch.Adapters) -> None:
+  """Does what the engine's method of this name says."""
+  named = engine._named
+  with named.changing:
+    number = named.free(name)
+    new = {number: adapters}
+    variables = named.attached(engine._reader, engine._base, new)
+    variables = jax.device_put(variables)
+    # Where the shapes are new, rows of others go on meanwhile.
+    base = engine._base
+    if isinstance(engine._reader, _draft_slots.Both):
+      base = base[0]
+    cache = engine.cache and prefix_cache.PrefixCache(engine.cache.max_bytes)
+    twin = type(engine)(
+      *(engine.network, base, engine.config),
+      cache=cache,
+      **engine._options,
+    )
+    twin._variables = variables
+    warm_up(twin)
+    # Those in other places have the same numbers as before.
+    engine._variables = variables
+    named.put(number, name, adapters)
+
+
+def warm_up(engine: Any) -> None:
+  """Compiles what requests need; nothing of it is counted or kept."""
+  cache, counts = engine.cache, (engine.drawn, engine.read, engine.passes)
+  if cache is not None:
+    engine.cache = prefix_cache.PrefixCache(cache.max_bytes, least=1)
+  # The second goes on after the first, if that is kept, and the third has more
+  # than a chunk left then.
+  longer = [0] * (2 * engine.config.chunk + 3)
+  for prompt in ([0], [0, 0], longer):
+    engine.run([Request(prompt, 1, count=2)])
+  # What few rows ask for is a program of its own.
+  biased = token_sampling.Sampling(logit_bias={0: 1.0})
+  engine.run([Request([0], 1, sampling=biased, top_log_probs=1)])
+  engine.score([engine.prepare(Request([0, 0], 1, top_log_probs=1))])
+  engine.cache = cache
+  engine.drawn, engine.read, engine.passes = counts

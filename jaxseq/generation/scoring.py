@@ -1,0 +1,98 @@
+"""Log probabilities of texts that are there, as a network reads them."""
+
+from collections.abc import Sequence
+import functools
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseq._types import PyTree
+from jaxseq.adapt import batch
+from jaxseq.generation import _drawing
+from jaxseq.generation import _prompts
+from jaxseq.generation import _row_states
+from jaxseq.generation.requests import Tops
+
+
+class Scores(NamedTuple):
+  """Log probabilities of the tokens of a text behind the first one.
+
+  Attributes:
+    log_probs: (time - 1,), of each after those in front of it.
+    tops: (time - 1, k), the most probable tokens there; None if not asked for.
+  """
+
+  log_probs: np.ndarray
+  tops: Tops | None
+
+
+def score(
+  network: Any,
+  variables: PyTree,
+  prompts: Sequence[Any],
+  *,
+  tops: int = 0,
+  adapter: int = 0,
+  rows: int = 4,
+  chunk: int = 64,
+) -> list[Scores]:
+  """Reads texts, so many rows and tokens in one call of one program.
+
+  Args:
+    network: as in `generate`.
+    variables: of the network, with or without `adapt.batch.attach`.
+    prompts: int tokens (time,) each, of any lengths.
+    tops: how many of the most probable tokens.
+    adapter: number of the adapter that rows have; 0 for none.
+    rows: texts that are read at a time.
+    chunk: tokens of each.
+
+  Returns:
+    Scores of each text.
+
+  Raises:
+    ValueError: if a text has tokens that the network does not know.
+  """
+  scores = []
+  variables = batch.at_rows(variables, np.full(rows, adapter, np.int32))
+  for first in range(0, len(prompts), rows):
+    texts = [np.asarray(each) for each in prompts[first : first + rows]]
+    for text in texts:
+      _prompts.check_tokens(network, text)
+    count = max(map(len, texts)) - 1
+    # What is behind a text changes nothing of it.
+    tokens = np.zeros((rows, -(-count // chunk) * chunk + 1), np.int32)
+    for i, text in enumerate(texts):
+      tokens[i, : len(text)] = text
+    states = _row_states.fresh_states(network, variables, rows)
+    parts = []
+    for place in range(0, count, chunk):
+      piece = tokens[:, place : place + chunk + 1]
+      found, states = _read(network, tops, variables, piece, states)
+      parts.append(jax.device_get(found))
+    for i, text in enumerate(texts):
+      row = [jax.tree.map(lambda leaf, i=i: leaf[i], part) for part in parts]
+      scores.append(_joined(row, len(text) - 1, tops))
+  return scores
+
+
+def _joined(parts, count, tops):
+  """The scores of one text; it may be a token alone."""
+  none = np.zeros(0, np.float32), Tops(*(np.zeros((0, tops), int),) * 2)
+  parts = parts or [none if tops else (none[0], None)]
+  return Scores(
+    *jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)
+  )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _read(network, tops, variables, tokens, states):
+  """Log probabilities of all tokens but the first, and the next states."""
+  logits, states = network.apply(variables, tokens[:, :-1], states)
+  logs = jax.nn.log_softmax(logits, axis=-1)
+  chosen = jnp.take_along_axis(logs, tokens[:, 1:, None], axis=-1)[..., 0]
+  best = _drawing.tops(logs, tops) if tops else None
+  return (chosen, best), states

@@ -1,0 +1,206 @@
+"""Language models of the transformers library, with texts and their ends.
+
+    model = pretrained.load("path/to/model")
+    answers = model.generate(["Where is Oslo?"], 200, temperature=0.7)
+    print(answers.texts[0], answers.lengths[0])
+
+Rows end at the end tokens that the model's own files name.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import functools
+import os
+import pathlib
+from typing import Any
+from typing import NamedTuple
+
+from absl import logging
+import numpy as np
+
+from jaxseq import _limits
+from jaxseq import generation
+from jaxseq import nn
+from jaxseq._types import PyTree
+from jaxseq.data import chats
+from jaxseq.data import datasets
+from jaxseq.data import text_tokens
+from jaxseq.generation import streaming
+from jaxseq.interop import huggingface
+
+
+class Generated(NamedTuple):
+  """Continuations of prompts.
+
+  Attributes:
+    tokens: (prompts, length) int32; behind the end of a row its last token
+      comes again and again.
+    lengths: (prompts,) integers, how many are of the row, its end token among
+      them.
+    log_probs: (prompts, length), which the network gives the tokens; 0 behind
+      the end.
+    reasons: of each row, why it has ended: "stop" or "length".
+    texts: of each row, without the end; empty if there is no tokenizer.
+  """
+
+  tokens: np.ndarray
+  lengths: np.ndarray
+  log_probs: np.ndarray
+  reasons: tuple[str, ...]
+  texts: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pretrained:
+  """A language model that was read from its directory.
+
+  Attributes:
+    network: of tokens.
+    variables: of the network.
+    codec: of its texts; None if there is no tokenizer, and tokens are no bytes.
+    stop_tokens: tokens that end a text, as the model's files name them.
+    positions: number of tokens that full attention sees; None for no limit.
+    template: of chats; None if the model has none.
+  """
+
+  network: nn.SequenceNetwork
+  variables: PyTree
+  codec: generation.Codec | None
+  stop_tokens: tuple[int, ...]
+  positions: int | None = None
+  template: chats.Template | None = None
+
+  def engine(
+    self, config: generation.EngineConfig | None = None, **options: Any
+  ) -> generation.Engine:
+    """Returns an engine whose rows end at the model's end tokens.
+
+    Args:
+      config: its sizes.
+      **options: of `generation.Engine`.
+    """
+    config = generation.EngineConfig() if config is None else config
+    options = {"stop": self.stop_tokens} | options
+    return generation.Engine(self.network, self.variables, config, **options)
+
+  def generate(
+    self, prompts: Sequence[Any], length: int, *, seed: int = 0, **options: Any
+  ) -> Generated:
+    """Continues prompts up to the model's end tokens.
+
+    Programs are compiled once, whatever prompts and lengths are. A row's tokens
+    depend on its prompt, the seed and its place among the prompts.
+
+    Args:
+      prompts: texts, if there is a codec, or int tokens (time,), of any
+        lengths.
+      length: the most tokens of a continuation.
+      seed: of the drawing; that of row i is `seed + i`.
+      **options: fields of `generation.Sampling`; `stop` has tokens that end a
+        row beside the model's own.
+
+    Raises:
+      ValueError: if a prompt or an option is wrong.
+    """
+    sampling = generation.token_sampling.from_options(options)
+    rows = self._engine.run(
+      generation.Request(
+        streaming.encoded(prompt, self.codec),
+        length,
+        sampling=sampling,
+        seed=seed + i,
+      )
+      for i, prompt in enumerate(_listed(prompts))
+    )
+    tokens = np.zeros((len(rows), length), np.int32)
+    log_probs = np.zeros((len(rows), length), np.float32)
+    for i, (row,) in enumerate(rows):
+      tokens[i] = row.tokens[-1]
+      tokens[i, : len(row.tokens)] = row.tokens
+      log_probs[i, : len(row.tokens)] = row.log_probs
+    results = [row for (row,) in rows]
+    texts = ()
+    if self.codec is not None:
+      pairs = zip(results, prompts)
+      texts = tuple(self._text(*pair) for pair in pairs)
+    return Generated(
+      tokens,
+      np.array([len(row.tokens) for row in results]),
+      log_probs,
+      tuple(row.reason for row in results),
+      texts,
+    )
+
+  @functools.cached_property
+  def _engine(self):
+    """The engine of `generate`."""
+    return self.engine()
+
+  def _text(self, row, prompt):
+    """The text of a row."""
+    tokens = row.tokens[: -1 if row.reason == "stop" else None]
+    return self.codec.decode(tokens, streaming.encoded(prompt, self.codec))
+
+
+def load(
+  directory: str | os.PathLike,
+  *,
+  context: int | None = None,
+  param_dtype: str = "float32",
+  adapter: str | os.PathLike | None = None,
+  quantize: Any = None,
+) -> Pretrained:
+  """Loads a directory with its tokenizer and template, if they are there.
+
+  Args:
+    directory: of the model.
+    context: see `huggingface.load`, as of the next three.
+    param_dtype: dtype of the parameters.
+    adapter: a directory of an adapter, which is merged.
+    quantize: whether weights are rounded to 8 bits, and how.
+
+  Raises:
+    ValueError: as `huggingface.load`, or if the tokenizer cannot be read.
+    OSError: if a file cannot be read.
+    MissingData: if the package tokenizers is not installed.
+  """
+  directory = pathlib.Path(directory)
+  options = {"context": context, "adapter": adapter, "quantize": quantize}
+  config, variables = huggingface.load(
+    directory, param_dtype=param_dtype, **options
+  )
+  network = huggingface.make_network(config, variables)
+  file, codec, template = directory / "tokenizer.json", None, None
+  if file.is_file():
+    text = _limits.read_text(file, _limits.JSON)
+    tokenizer = text_tokens.read_tokenizer(text, str(file))
+    codec = generation.Codec(tokenizer, start=None)
+    template = _template(directory)
+  elif network.vocab_size == 256:
+    codec = generation.Codec()
+  return Pretrained(
+    network,
+    variables,
+    codec,
+    huggingface.stop_tokens(directory),
+    huggingface.open_model(directory, context, quiet=True).positions,
+    template,
+  )
+
+
+def _listed(prompts):
+  """Refuses one prompt for many."""
+  if isinstance(prompts, str | bytes):
+    raise ValueError(
+      f"prompts: got {prompts!r}, expected a list of them. Put it into one."
+    )
+  return prompts
+
+
+def _template(directory):
+  """The template of chats of a model; None, with a warning, if none is read."""
+  try:
+    return chats.read_template(directory)
+  except (ValueError, datasets.MissingData) as error:
+    logging.warning("Requests cannot be chats: %s", error)
+    return None
