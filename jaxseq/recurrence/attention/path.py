@@ -151,7 +151,7 @@ def _chunk(state, x, reset):
 
   pairs = jnp.tril(episode[:, :, None] == episode[:, None, :])
   place = jnp.arange(window)
-  held = place >= window - count  # (rows, window)
+  held = place >= window - _whole(count)  # (rows, window)
   near = place >= jnp.arange(time)[:, None]
   reach = (episode == 0)[:, :, None] & held[:, None] & near
   visible = jnp.concatenate([reach, pairs], axis=-1)[:, None, None]
@@ -164,22 +164,22 @@ def _chunk(state, x, reset):
 
   old -= product(old, w) @ (jnp.swapaxes(T, -1, -2) @ w)
   k -= jnp.swapaxes(T @ by_k, -1, -2) @ w
-  keys = _newest(window, jnp.concatenate([old, k], axis=2), 2)
-  values = _newest(window, every, 2)
   faded = jnp.concatenate([faded + through[..., -1:], fade[..., -1, :]], -1)
-  fades = jnp.moveaxis(_newest(window, faded, 3), 3, 1)
   own = jnp.sum(episode == episode[:, -1:], axis=1, keepdims=True)
   carried = jnp.where(episode[:, -1:] == 0, count, 0)
   count = jnp.minimum(window, carried + own).astype(count.dtype)
-  state = (
-    jnp.moveaxis(keys, 2, 1),
-    jnp.moveaxis(values, 2, 1),
-    fades.reshape(rows, window, -1),
-    count,
-  )
-  return state, o
+  held = place >= window - _whole(count)
+
+  def newest(x, axis):
+    """The last elements of this episode, with time after the rows."""
+    x = jnp.moveaxis(x, axis, 1)[:, -window:]
+    return jnp.where(held.reshape(*held.shape, *[1] * (x.ndim - 2)), x, 0)
+
+  fades = newest(faded, 3).reshape(rows, window, -1)
+  keys = newest(jnp.concatenate([old, k], axis=2), 2)
+  return (keys, newest(every, 2), fades, count), o
 
 
-def _newest(window, x, axis):
-  """The last elements along an axis."""
-  return jax.lax.slice_in_dim(x, x.shape[axis] - window, None, axis=axis)
+def _whole(count):
+  """A count without the rounding of its arithmetic."""
+  return jnp.round(jax.lax.stop_gradient(count))
