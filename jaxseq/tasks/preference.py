@@ -9,8 +9,10 @@ Rafailov et al., "Direct Preference Optimization", arXiv:2305.18290; `robust`:
 arXiv:2403.00409; `hinge`: arXiv:2305.10425; `ipo`: arXiv:2310.12036;
 `sigmoid_norm`: arXiv:2411.15124; `cdpo`: Mitchell, "A note on DPO with noisy
 preferences". Without a reference are `simpo`: arXiv:2405.14734; `cpo`:
-arXiv:2401.08417; `orpo`: arXiv:2403.07691. All are as the library TRL computes
-them.
+arXiv:2401.08417; `orpo`: arXiv:2403.07691. The terms of pairs are those of the
+library TRL. In `cpo` and `orpo` the term of the preferred answer counts tokens
+of answers alone, and `simpo` has none, where TRL counts prompts in `orpo` and
+adds the term to `simpo` by default.
 """
 
 import dataclasses
