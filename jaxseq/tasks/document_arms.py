@@ -36,6 +36,7 @@ class Program:
   steps_per_update = 1
   update_axis = 0
   losses = ("train_bits_per_token", "grad_norm")
+  hooks = ()
   rule = None
 
   def __init__(self, config: supervised_arms.Supervised, arm: "Arm"):
@@ -111,6 +112,7 @@ class Arm:
 
   metric: ClassVar[str] = METRIC
   part: ClassVar[arms.Part] = "validation"
+  better: ClassVar[str] = "lower"
   unit: ClassVar[str] = "bytes"
   stack: ClassVar[None] = None
 

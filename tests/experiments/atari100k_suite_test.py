@@ -16,6 +16,7 @@ from jaxseq.spr import published
 from jaxseq.spr import spr_arms
 from jaxseq.spr import variants
 from jaxseq.training import configuration
+from jaxseq.training.comparison import suite as comparison
 
 pytestmark = pytest.mark.usefixtures("atari_stand_in")
 _CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs" / "spr"
@@ -183,9 +184,10 @@ def test_an_unknown_agent_is_refused():
 @pytest.mark.slow
 @pytest.mark.usefixtures("playable")
 def test_a_suite_its_continuation_and_its_evaluation(tmp_path, capsys):
-  def run(mode="train", **changes):
-    config = suite("tiny", keep_checkpoints=9, **changes)
-    results, failed = atari100k_suite.run_all(config, tmp_path, mode)
+  def run(mode="train", games=("boxing", "pong")):
+    config = suite("tiny", keep_checkpoints=9, games=games)
+    runs = atari100k_suite.make_runs(config)
+    results, failed = comparison.run_all(tmp_path, runs, mode, experiment="spr")
     assert not failed
     return config, results, capsys.readouterr().out
 

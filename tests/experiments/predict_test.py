@@ -294,7 +294,7 @@ def test_classes_of_a_file_from_training_to_table(
   workdir = tmp_path / "run"
   call(monkeypatch, files, workdir)
   results = json.loads((workdir / "results.json").read_text())
-  (arm,) = results.keys() - {"data"}
+  (arm,) = results.keys() - {"data", "baselines"}
   model = jaxseq.load(workdir / arm / "model.safetensors")
   assert model.about["arm"] == arm
   assert model.about["experiment"] == "classify"
