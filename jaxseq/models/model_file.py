@@ -193,7 +193,7 @@ def _signature(words):
 
 def _check_fit(model):
   """Checks that the variables are those of the network."""
-  # Some variables of forecasters have a row for each time of the window.
+  # In files of before, time of seasonal forecasters is said to be free.
   forecasts = model.kind == "forecasting"
   time = getattr(model.preparation, "length", 2) if forecasts else 2
   size = {"batch": 1, "time": time}

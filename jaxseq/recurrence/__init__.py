@@ -132,16 +132,16 @@ if TYPE_CHECKING:
     mlstm_scan_heads as mlstm_scan_heads,
   )
   from jaxseq.recurrence.mlstm.matrix_lstm import mlstm_step as mlstm_step
-  from jaxseq.recurrence.outer.log_linear import (
+  from jaxseq.recurrence.outer.log_linear_attention import (
     LogLinearState as LogLinearState,
   )
-  from jaxseq.recurrence.outer.log_linear import (
+  from jaxseq.recurrence.outer.log_linear_attention import (
     log_linear_initial as log_linear_initial,
   )
-  from jaxseq.recurrence.outer.log_linear import (
+  from jaxseq.recurrence.outer.log_linear_attention import (
     log_linear_scan as log_linear_scan,
   )
-  from jaxseq.recurrence.outer.log_linear import (
+  from jaxseq.recurrence.outer.log_linear_attention import (
     log_linear_step as log_linear_step,
   )
   from jaxseq.recurrence.outer.outer import outer_scan as outer_scan

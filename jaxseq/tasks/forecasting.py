@@ -451,7 +451,8 @@ TASK = task.Task(
       series=dataset.extras.series,
     ),
     # Columns known ahead are as long as the training's windows.
-    time_axis=lambda network: None if network.known else 1,
+    # A seasonal map has weights for each time of the window.
+    time_axis=lambda network: None if network.known or network.season else 1,
     compute=compute,
     predict=_predict,
     calibrate=_calibrate,

@@ -168,6 +168,7 @@ def test_items_that_a_user_has_taken_are_recommended_on_demand_alone():
 
 def test_targets_that_were_taken_before_are_told(caplog, monkeypatch):
   monkeypatch.setattr(item_metrics, "floors", lambda *arguments: {})
+  monkeypatch.setattr(item_floors, "factors", lambda known: None)
   histories = [np.arange(1, 5, dtype=np.int32)] * 40
   histories[:5] = [np.array([1, 2, 3, 1], np.int32)] * 5
   source = data.sources.interactions.InteractionSource(items=tuple("abcd"))

@@ -98,7 +98,7 @@ def chunk(state: Carried, x, reset, shared: Shared):
   q, k, v = (jnp.moveaxis(part, 2, 1) for part in (q, k, v))
   rate = jnp.moveaxis(rate, 2, 1)[..., None]
   target = v - k
-  now = shared.rates[place][:, None, :, None]
+  factor = shared.rates[place][:, None, :, None]
   ended = shared.rates[-1]
   fresh = jax.tree.map(
     lambda leaf: jnp.broadcast_to(leaf, (rows, *leaf.shape)), shared.layers
@@ -122,7 +122,7 @@ def chunk(state: Carried, x, reset, shared: Shared):
     moved = scores @ (rate * g)
     carried = _affine(state.sums[place_of], y)
     moved += jnp.where((kind == 0)[:, None, :, None], carried, 0)
-    y = _of_kind(kind, outputs) - now * moved
+    y = _of_kind(kind, outputs) - factor * moved
   o = q + _normed(y, shared)
 
   last = kind[:, -1]
@@ -157,7 +157,7 @@ def _wide(flags):
 
 
 def _of_kind(kind, three):
-  """Of three arrays that of each element (rows, heads, time, n), or row."""
+  """Chooses one of three arrays for each element, or row."""
   if kind.ndim == 2:
     kind = kind[:, None, :, None]
   else:
@@ -182,7 +182,7 @@ def _affine(layer, x):
 
 
 def _gradients(layers, k, target, shared):
-  """Of each layer the inputs and the cotangents of the outputs."""
+  """Returns inputs and cotangents of outputs of each layer."""
   inputs, hidden = [k], []
   for layer in layers[:-1]:
     hidden.append(_affine(layer, inputs[-1]))

@@ -20,7 +20,7 @@ from jaxseq.mixers import contract
 from jaxseq.mixers import head_parts
 from jaxseq.mixers import passes
 from jaxseq.mixers.state_space import mamba2
-from jaxseq.recurrence.outer import log_linear
+from jaxseq.recurrence.outer import log_linear_attention
 
 TRAITS = dataclasses.replace(
   mamba2.TRAITS,
@@ -44,8 +44,8 @@ class Config(mamba2.Config):
 
   def __post_init__(self):
     super().__post_init__()
-    if not 2 <= self.levels <= log_linear.LARGEST:
-      expected = f"2 to {log_linear.LARGEST}"
+    if not 2 <= self.levels <= log_linear_attention.LARGEST:
+      expected = f"2 to {log_linear_attention.LARGEST}"
       raise contract.error("levels", self.levels, expected)
 
 

@@ -216,7 +216,7 @@ def _solve(H, ridge, q):
 def _conjugate_gradients(product, q, steps):
   """Solutions of product(x) = q along the last axis, from zeros."""
 
-  def step(carry, _):
+  def step(_, carry):
     x, r, p, square = carry
     turned = product(p)
     divisor = jnp.sum(p * turned, axis=-1, keepdims=True)
@@ -224,11 +224,11 @@ def _conjugate_gradients(product, q, steps):
     x, r = x + alpha * p, r - alpha * turned
     after = jnp.sum(r * r, axis=-1, keepdims=True)
     p = r + after / (square + _CG_EPS) * p
-    return (x, r, p, after), None
+    return x, r, p, after
 
   square = jnp.sum(q * q, axis=-1, keepdims=True)
   carry = jnp.zeros_like(q), q, q, square
-  (x, *_), _ = jax.lax.scan(step, carry, None, length=steps)
+  x, *_ = jax.lax.fori_loop(0, steps, step, carry)
   return x
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxseq import recurrence
-from jaxseq.recurrence.outer import log_linear
+from jaxseq.recurrence.outer import log_linear_attention
 
 EXACT = {"rtol": 1e-11, "atol": 1e-12}
 _NAMES = "q", "k", "v", "decay", "level_scales"
@@ -106,7 +106,7 @@ def test_a_count_that_begins_again_keeps_the_past_in_the_last_level(x64):
   """At the largest count all of the past is there, in chunks as in steps."""
   del x64
   arrays = _problem(12)
-  most = log_linear._MOST
+  most = log_linear_attention._MOST
   S = np.zeros((3, 5, 4, 2))
   S[:, 4] = np.random.default_rng(2).normal(size=(3, 4, 2))
   counts = jnp.array([most - 3, most - 8, 0], jnp.float64)
