@@ -9,7 +9,8 @@ inputs. The usual form (`benchmarks/naive.py`) is the same mixer with one
 scores of all pairs (attention); a test checks that both agree. The two take
 turns; the best of the runs is printed. Where the usual form would need more
 temporary memory than --memory_limit, it is compiled and not run; where it takes
-longer than --time_limit, it is run once.
+longer than --time_limit, it is run once. With `--beside steps` the other form is
+one `step` after the other, in a `lax.scan`, which every mixer has.
 """
 
 import argparse
@@ -25,12 +26,31 @@ from jaxseq import mixers
 
 def problem(name, time, rows, d_model):
   """Returns a mixer's `apply`, and parameters and inputs for it."""
-  module = mixers.get(name)
-  options = {"window": time} if name == "attention" else {}
-  config = mixers.make_config(name, d_model=d_model, **options)
+  module, config = mixers.get(name), _config(name, time, d_model)
   params = jax.jit(module.init, static_argnums=1)(jax.random.key(0), config)
   x = jax.random.normal(jax.random.key(1), (rows, time, d_model))
   return functools.partial(module.apply, config), (params, x)
+
+
+def _config(name, time, d_model):
+  options = {"window": time} if name == "attention" else {}
+  return mixers.make_config(name, d_model=d_model, **options)
+
+
+def by_steps(name, time, d_model):
+  """Returns a function like a mixer's `apply` of one `step` after the other."""
+  module, config = mixers.get(name), _config(name, time, d_model)
+
+  def run(params, x):
+    def one(state, x):
+      y, state = module.step(config, params, x, state)
+      return state, y
+
+    state = mixers.fresh_state(config, x.shape[:1], params=params)
+    state, y = jax.lax.scan(one, state, jnp.moveaxis(x, 1, 0))
+    return jnp.moveaxis(y, 0, 1), state
+
+  return run
 
 
 def forward(apply):
@@ -61,6 +81,7 @@ def main():
   parser.add_argument(
     "--times", type=int, nargs="+", default=[1024, 4096, 16384]
   )
+  parser.add_argument("--beside", choices=["usual", "steps"], default="usual")
   parser.add_argument("--rows", type=int, default=2)
   parser.add_argument("--d_model", type=int, default=64)
   parser.add_argument("--repeats", type=int, default=3)
@@ -79,11 +100,12 @@ def main():
   for name in flags.mixers:
     for time in flags.times:
       apply, arguments = problem(name, time, flags.rows, flags.d_model)
+      steps = by_steps(name, time, flags.d_model)
       for label, wrap in (("forward", forward), ("gradient", gradient)):
-        pair = [
-          (wrap(apply), arguments),
-          (usual(wrap(apply)), arguments),
-        ]
+        other = wrap(steps)
+        if flags.beside == "usual":
+          other = usual(wrap(apply))
+        pair = [(wrap(apply), arguments), (other, arguments)]
         new, old = timing.interleaved(
           pair,
           flags.repeats,
@@ -91,7 +113,8 @@ def main():
           time_limit=flags.time_limit,
         )
         print(f"{name:>16} {time:>6} {label:>8} {_row(new, old)}", flush=True)
-  print("in each pair: the usual form, then jaxseq")
+  forms = {"usual": "the usual form", "steps": "plain steps"}
+  print(f"in each pair: {forms[flags.beside]}, then jaxseq")
 
 
 def _row(new, old):
