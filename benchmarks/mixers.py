@@ -8,9 +8,9 @@ inputs. The usual form (`benchmarks/naive.py`) is the same mixer with one
 `associative_scan` over all states, a plain `lax.scan` (gated networks) or the
 scores of all pairs (attention); a test checks that both agree. The two take
 turns; the best of the runs is printed. Where the usual form would need more
-temporary memory than --memory_limit, it is compiled and not run; where it takes
-longer than --time_limit, it is run once. With `--beside steps` the other form is
-one `step` after the other, in a `lax.scan`, which every mixer has.
+temporary memory than --memory_limit, it is compiled and not run; where it
+takes longer than --time_limit, it is run once. With `--beside steps` the other
+form is one `step` after the other, in a `lax.scan`, which every mixer has.
 """
 
 import argparse
