@@ -130,14 +130,14 @@ def numbers():
   return _case("regression", regression.Problem(arm, splits), splits)
 
 
-def forecasts(channels="mixed", **options):
+def forecasts(channels="mixed", season=None, **options):
   splits = data.load(
     "seasonal", times=120, channels=2, input_length=8, horizon=3
   )
-  # The map of the last season has a row for each time of the window.
-  season = {"period": 2, "from_season": True}
+  # The map of a season has a row for each time of the window.
+  fields = {"period": season, "from_season": season is not None}
   arm = forecasting.ArmConfig(
-    network("last", **options), batch_size=4, channels=channels, **season
+    network("last", **options), batch_size=4, channels=channels, **fields
   )
   problem = forecasting.Problem(arm, forecasting.spans(splits))
   return _case("forecasting", problem, splits)
@@ -318,6 +318,7 @@ CASES = {
   "classification": classes,
   "regression": numbers,
   "forecasting": forecasts,
+  "seasonal": lambda: forecasts(season=2),
   "panel": panel,
   "language": texts,
   "masked_language": sequences,
