@@ -37,8 +37,12 @@ if TYPE_CHECKING:
   from jaxseq.mixers.keys_and_values import latent_attention as latent_attention
   from jaxseq.mixers.keys_and_values import path_attention as path_attention
   from jaxseq.mixers.keys_and_values import routing as routing
+  from jaxseq.mixers.matrix_states import based as based
+  from jaxseq.mixers.matrix_states import comba as comba
   from jaxseq.mixers.matrix_states import gated_deltanet as gated_deltanet
+  from jaxseq.mixers.matrix_states import gdn2 as gdn2
   from jaxseq.mixers.matrix_states import gla as gla
+  from jaxseq.mixers.matrix_states import gsa as gsa
   from jaxseq.mixers.matrix_states import hgrn2 as hgrn2
   from jaxseq.mixers.matrix_states import jrt as jrt
   from jaxseq.mixers.matrix_states import linear_attention as linear_attention

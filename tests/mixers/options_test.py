@@ -28,6 +28,14 @@ _REFUSED = {
       "rotary_base: got 1.0, expected a number greater than 1",
     ),
   ],
+  "comba": [
+    ({"heads": 0}, "heads: got 0, expected an integer of at least 1"),
+    ({"gate": "silu"}, "gate: got 'silu', expected one of"),
+    ({"dt_min": 0.2}, "dt_min: got 0.2, expected 0 < dt_min <= dt_max = 0.1"),
+  ],
+  "based": [
+    ({"d_feature": 0}, "d_feature: got 0, expected an integer of at least 1"),
+  ],
   "elman": _GATED,
   "gru": _GATED,
   "lightnet": [
@@ -91,9 +99,18 @@ _REFUSED = {
     ({"writes": 0}, "writes: got 0, expected an integer of at least 1"),
     ({"dt_min": 0.2}, "dt_min: got 0.2, expected 0 < dt_min <= dt_max = 0.1"),
   ],
+  "gdn2": [
+    ({"key_heads": 3}, "key_heads: got 3, expected a divisor of heads = 4"),
+    ({"dt_min": 0.2}, "dt_min: got 0.2, expected 0 < dt_min <= dt_max = 0.1"),
+  ],
   "gla": [
     ({"expand_k": 0.0}, "expand_k: got 0.0, expected a finite number above 0"),
     ({"gate": "tanh"}, "gate: got 'tanh', expected one of"),
+  ],
+  "gsa": [
+    ({"kv_heads": 3}, "kv_heads: got 3, expected a divisor of heads = 4"),
+    ({"slots": 0}, "slots: got 0, expected an integer of at least 1"),
+    ({"feature_map": "elu"}, "feature_map: got 'elu', expected one of"),
   ],
   "hgrn": [
     ({"d_hidden": 0}, "d_hidden: got 0, expected an integer of at least 1"),

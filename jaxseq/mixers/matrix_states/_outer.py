@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import contract
+from jaxseq.mixers import head_parts
 from jaxseq.mixers.state_space import discretize
 
 
@@ -105,3 +106,14 @@ def scan(
   return recurrence.outer_scan_heads(
     q, k, v, decay, state, reset=reset, axis=axis
   )
+
+
+def dplr_scan(
+  *arguments: jax.Array, reset: jax.Array | None, axis: str | None
+) -> tuple[jax.Array, jax.Array]:
+  """Result of `recurrence.dplr_scan` of arrays with time before heads."""
+  *elements, state = arguments
+  elements = [jnp.moveaxis(x, -2, -3) for x in elements]
+  reset = head_parts.resets(reset, elements[0].shape[:-1])
+  o, state = recurrence.dplr_scan(*elements, state, reset=reset, axis=axis)
+  return jnp.moveaxis(o, -3, -2), state

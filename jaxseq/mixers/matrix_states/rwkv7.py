@@ -30,6 +30,7 @@ from jaxseq.mixers import _rwkv
 from jaxseq.mixers import contract
 from jaxseq.mixers import head_parts
 from jaxseq.mixers import passes
+from jaxseq.mixers.matrix_states import _outer
 
 # Key of the first layer's values among what layers share.
 SHARED = "v_first"
@@ -243,7 +244,7 @@ def _run(over, config, params, x, state, reset, shared):
   b = contract.pointwise(jnp.multiply, z, rate)
   elements = r, k, v, -z, b, decay, state.S
   step = passes.of_heads(recurrence.dplr_step)
-  o, S = over(_scan, *elements, reset=reset, step=step)
+  o, S = over(_outer.dplr_scan, *elements, reset=reset, step=step)
 
   def read_out(o, r, k, v, gate, scale, bias, r_k):
     o = head_parts.standardized(o, config.eps) * scale + bias
@@ -270,15 +271,6 @@ def _unit(x):
   """Returns x at length 1 along the last axis, or 0."""
   square = jnp.sum(x * x, axis=-1, keepdims=True)
   return x * jax.lax.rsqrt(jnp.maximum(square, _SMALLEST_LENGTH**2))
-
-
-def _scan(*arguments, reset, axis):
-  """Result of `recurrence.dplr_scan` of arrays with time before heads."""
-  *elements, state = arguments
-  elements = [jnp.moveaxis(x, -2, -3) for x in elements]
-  reset = head_parts.resets(reset, elements[0].shape[:-1])
-  o, state = recurrence.dplr_scan(*elements, state, reset=reset, axis=axis)
-  return jnp.moveaxis(o, -3, -2), state
 
 
 def _alone(over, config, params, x, state, reset):
