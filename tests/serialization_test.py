@@ -20,6 +20,7 @@ NAMES = {
   "jaxseq.mixers.elman.State",
   "jaxseq.mixers.ffm.State",
   "jaxseq.mixers.gru.State",
+  "jaxseq.mixers.gsa.State",
   "jaxseq.mixers.hgrn.State",
   "jaxseq.mixers.jrt.State",
   "jaxseq.mixers.latent_attention.State",
