@@ -33,10 +33,13 @@ def count_parameters(
   inputs = jax.ShapeDtypeStruct((*batch, 2), jnp.int32)
   if vocab_size is None:
     inputs = jax.ShapeDtypeStruct((*batch, 2, width), jnp.float32)
-  variables = jax.eval_shape(
-    network.init, jax.eval_shape(lambda: jax.random.key(0)), inputs
-  )
+  variables = jax.eval_shape(network.init, _key(), inputs)
   return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+
+
+def _key() -> PyTree:
+  """The shape of a key, so that none is made on a device."""
+  return jax.eval_shape(lambda: jax.random.key(0))
 
 
 def fit_width(
@@ -94,7 +97,13 @@ def fit_width(
 def state_bytes(config: nn.NetworkConfig) -> int:
   """Returns the size of the carried states of one sequence, in bytes."""
   network = nn.SequenceNetwork(config, 1)
-  states: PyTree = jax.eval_shape(network.initial_state)
+
+  def fresh(key):
+    # A mixer may learn its fresh state, which is among the parameters then.
+    inputs = jnp.zeros((1, 2, config.stack.d_model))
+    return network.initial_state(variables=network.init(key, inputs))
+
+  states: PyTree = jax.eval_shape(fresh, _key())
   return sum(
     leaf.size * np.dtype(leaf.dtype).itemsize
     for leaf in jax.tree.leaves(states)

@@ -43,3 +43,15 @@ def test_the_size_of_the_states():
   assert budget.state_bytes(GRU) == 8 * 4
   lstm = nn.NetworkConfig(nn.StackConfig("lstm", num_layers=3, d_model=8))
   assert budget.state_bytes(lstm) == 3 * 2 * 8 * 4
+
+
+def test_a_fresh_state_that_is_learned_has_its_size():
+  options = {"heads": 2}
+  ttt = nn.StackConfig("ttt", options, num_layers=2, d_model=8)
+  config = nn.NetworkConfig(ttt)
+  network = nn.SequenceNetwork(config, 1)
+  variables = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 2, 8)))
+  states = network.initial_state(variables=variables)
+  assert budget.state_bytes(config) == sum(
+    leaf.nbytes for leaf in jax.tree.leaves(states)
+  )
