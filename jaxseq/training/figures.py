@@ -1,4 +1,4 @@
-"""Pictures: empty figures, colours, PNG and GIF files."""
+"""Pictures: empty figures, colors, PNG and GIF files."""
 
 from collections.abc import Sequence
 import os
@@ -11,7 +11,7 @@ import numpy as np
 from jaxseq import _files
 from jaxseq import _validate
 
-# Okabe and Ito's colours, told apart with every kind of colour vision; without
+# Okabe and Ito's colors, told apart with every kind of color vision; without
 # the yellow, which is faint on white.
 COLORS = (
   "#0072B2",

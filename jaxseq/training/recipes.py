@@ -164,13 +164,13 @@ class Recipe(optimizers.AdamW):
 def make(
   recipe: Recipe, ssm_parameters: tuple[str, ...], total_steps: int
 ) -> optimizers.Config:
-  """Returns the optimiser's configuration for a recipe.
+  """Returns the optimizer's configuration for a recipe.
 
   Args:
     recipe: the recipe.
     ssm_parameters: names of the mixer's own parameters; with none, or those of
       a mixer that has not S4's or S5's, everything is trained alike.
-    total_steps: optimiser steps of the whole run.
+    total_steps: optimizer steps of the whole run.
   """
   options: dict[str, Any] = {"total_steps": total_steps} | {
     field.name: getattr(recipe, field.name)

@@ -100,7 +100,7 @@ class State(NamedTuple):
 
   Attributes:
     variables: of the model.
-    opt_state: of the optimiser.
+    opt_state: of the optimizer.
     carry: see `Problem`.
     key: key of the run; it does not change.
     update: number of updates made, int32.
@@ -126,7 +126,7 @@ def init(
 
   Args:
     problem: the problem.
-    optimizer: its optimiser.
+    optimizer: its optimizer.
     key: of the run.
     *data: the problem's, on the device, where it `starts_from_data`.
   """

@@ -214,7 +214,7 @@ def show_aggregates(
 ) -> dict[str, dict[str, tuple[float, float, float]]]:
   """Prints aggregates of arms, with the ends of their bootstrap intervals.
 
-  The scores are (seeds, tasks) of each arm, normalised.
+  The scores are (seeds, tasks) of each arm, normalized.
 
   Returns:
     By the names of aggregates and arms, as `aggregates.aggregates` has them;

@@ -1,7 +1,7 @@
 """One program on many devices: examples, parameters and time shared out.
 
 A mesh of devices has three axes. The examples of a batch are dealt out along
-"data" and "parameters"; every array of parameters (and of the optimiser) is cut
+"data" and "parameters"; every array of parameters (and of the optimizer) is cut
 along "parameters", and XLA puts it together where it is used (ZeRO, arXiv:
 1910.02054, stage 3); the mixers split time along "time", see `nn.StackConfig`.
 The program is that of one device: XLA cuts it into pieces, and random numbers
@@ -121,7 +121,7 @@ def make(config: MeshConfig) -> jax.sharding.Mesh | None:
     wrong = f"all {total} devices, as there are {jax.process_count()} processes"
   if wrong:
     raise errors.UserError(f"mesh: got {asked}, expected {wrong}")
-  # Neighbours on the last axis are close to each other.
+  # Neighbors on the last axis are close to each other.
   return jax.make_mesh(
     (data, config.parameters, config.time),
     (DATA, PARAMETERS, TIME),

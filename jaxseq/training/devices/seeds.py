@@ -101,7 +101,7 @@ def jit(
     shared: how many of the last arguments have no axis of seeds: all seeds get
       them whole. See `share`.
     one_by_one: whether a device takes its seeds one after the other; None:
-      as above. Initialisation needs it: on CPU, jax 0.10.2 waits for ever when
+      as above. Initialization needs it: on CPU, jax 0.10.2 waits for ever when
       there are as many batched QR decompositions at once as the pool has
       threads. False for what is changed in place, such as a replay, which
       would be copied in every call.
