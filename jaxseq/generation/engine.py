@@ -174,7 +174,7 @@ class Engine:
       reader, self._variables, *sizes, self._key, constraint, shared
     )
     self._vocab_size = vocab_size
-    # What a prompt goes on from as after a prefix of nothing, if it is tuned.
+    # What a prompt resumes from as after a prefix of nothing, if it is tuned.
     self._start = None
     states = _draft_slots.tuned_states(reader, self._variables)
     if states is not None:

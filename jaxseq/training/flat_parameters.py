@@ -13,9 +13,9 @@ Inside a loop over updates it trains vectors instead,
     ...
     params, opt_state = form.unpack(held), form.unpack_state(opt_state)
 
-and what is kept between loops, and in checkpoints, stays as it is. Parameters
-are in one vector if the optimizer does the same with them, so that all numbers
-are the same but for the order in which a global norm is summed up.
+States between loops and in checkpoints are not flat. Parameters are in one
+vector if the optimizer treats them alike, so that all numbers are the same but
+for the order in which a global norm is summed up.
 """
 
 import dataclasses
@@ -35,11 +35,10 @@ _MOST = 2**18
 
 
 class Elementwise(optax.GradientTransformation):
-  """An optimizer that does with each number what it does with its neighbors.
+  """An optimizer that treats each number of a parameter group alike.
 
-  Arrays of parameters then need not be arrays of their own: neither shapes nor
-  norms of single arrays matter to it, only paths, by which
-  `optimizers.path_labels` chooses what is done, and the norm of all gradients.
+  Neither shapes nor norms of single arrays matter to it, only the norm of all
+  gradients, and paths, by which `optimizers.path_labels` makes the groups.
   """
 
 
@@ -118,8 +117,8 @@ def choose(
 def make(params: PyTree, state: optax.OptState) -> Packed:
   """Returns the form in which arrays that are trained alike share a vector.
 
-  Large ones have one of their own. Which of the parameters each part of an
-  `Elementwise` optimizer trains is known by what is masked in the part's state.
+  Large arrays have a vector each. The masks in the state of each part of an
+  `Elementwise` optimizer say which parameters the part trains.
   """
   pairs, treedef = jax.tree_util.tree_flatten_with_path(params)
   masks = []

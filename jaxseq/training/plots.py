@@ -279,7 +279,7 @@ def _nan(function, values: np.ndarray, **options) -> np.ndarray:
 
 
 def _label_ends(axes: Any, ends: Sequence[tuple]) -> None:
-  """Writes labels right of the axes at the heights of the ends, apart."""
+  """Writes labels right of the axes at the line ends, without overlap."""
   low, high = axes.get_ylim()
   gap = 0.055 * (high - low) * 4.2 / axes.figure.get_figheight()
   ordered = sorted(ends, key=lambda end: end[0])

@@ -143,8 +143,8 @@ class Recipe(optimizers.AdamW):
     name: "plain": everything alike. "ssm": the mixer's own parameters (its
       `ssm_parameters`) have `ssm_learning_rate` and no weight decay. "s4",
       "s5": the groups of these functions.
-    schedule: see `optimizers.AdamW`, as for the fields that are not named here.
-    max_grad_norm: likewise.
+    schedule, max_grad_norm: see `optimizers.AdamW`, as for the fields that are
+      not named here.
     ssm_learning_rate: peak for the mixer's own parameters; the global one if
       None.
     s5_groups: which of the groups of `s5`.

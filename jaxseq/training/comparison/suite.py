@@ -164,7 +164,7 @@ def _evaluate(config, place, arms_by_name, show):
 
 
 def check(failed: finite.Failed) -> None:
-  """Ends a suite of which something has failed, once it has been shown.
+  """Ends a suite with failed runs, once its results are shown.
 
   Raises:
     NotFinite: something has failed.

@@ -38,9 +38,9 @@ class Supervised(arms.Arms):
     num_updates: of each run.
     chunks_per_evaluation: chunks between two evaluations.
     early_stopping: evaluations without improvement on the validation part after
-      which a seed stops, and what is measured are its variables that were best
-      there; 0 trains to the end, and measures the last. None is a few
-      evaluations where there is a validation part that can tell, and else 0.
+      which a seed stops; its best variables there are measured. 0 trains to the
+      end, and measures the last variables. None is a few evaluations if there
+      is a validation part that is large enough, and else 0.
   """
 
   _: dataclasses.KW_ONLY

@@ -30,7 +30,7 @@ PARAMETERS = "parameters"
 TIME = "time"
 
 _P = jax.sharding.PartitionSpec
-# Cutting what is smaller costs more messages than it saves memory.
+# Splitting smaller arrays costs more messages than it saves memory.
 _MIN_SIZE = 1024
 
 
@@ -68,7 +68,7 @@ def parse(pairs: Sequence[str], config: MeshConfig) -> MeshConfig:
   """Changes a configuration as the flag `--mesh` asks: ["data=4", "time=2"].
 
   Raises:
-    UserError: a pair is none, or a field or its value is wrong.
+    UserError: an item is not "FIELD=VALUE", or a field or its value is wrong.
   """
   types = {field.name: field.type for field in dataclasses.fields(MeshConfig)}
   changed = {}
@@ -148,7 +148,7 @@ def spread(tree: T, what: str = "examples of a batch") -> T:
   Args:
     tree: pytree of arrays with a leading axis of examples, and of scalars,
       inside `jit`.
-    what: for the message, what is dealt out.
+    what: name of the examples, for the message.
 
   Raises:
     UserError: (a ValueError) the examples do not come out even.
