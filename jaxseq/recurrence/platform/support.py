@@ -10,23 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.recurrence.platform import contexts
+from jaxseq.recurrence.platform import registry
 
 _T = TypeVar("_T")
 
-# The recurrences that have kernels, and for which kinds of chips.
-KERNELS: dict[str, tuple[str, ...]] = {
-  "delta": ("tpu", "gpu"),
-  "delta_per_channel": ("tpu", "gpu"),
-  "gated": ("gpu",),
-  "linear": ("tpu", "gpu"),
-  "lti": ("tpu", "gpu"),
-  "mlstm": ("gpu",),
-  "outer": ("tpu", "gpu"),
-  "outer_per_channel": ("tpu", "gpu"),
-  "selective": ("tpu", "gpu"),
-  "softmax_outer": ("gpu",),
-  "window": ("tpu",),
-}
 # What is called to reach them, for messages.
 _FUNCTIONS = {
   "delta_per_channel": "delta_scan with a decay per channel",
@@ -38,7 +25,7 @@ _FUNCTIONS = {
   op: f"{op}_scan"
   for op in ("delta", "gated", "linear", "lti", "mlstm", "selective")
 }
-# Methods that are for a chip that has no kernel.
+# Methods of other names, by which a chip's kernels are taken.
 _OTHERS = {("window", "gpu"): "; a GPU has method='tokamax' and 'cudnn'"}
 # GPUs that the kernels are written for: Hopper.
 _CAPABILITIES = ("sm_90",)
@@ -60,7 +47,7 @@ def form(op: str, dtype: jnp.dtype) -> Form:
   """The form in which `method="pallas"` runs here.
 
   Args:
-    op: a key of `KERNELS`.
+    op: a key of `registry.KERNELS`.
     dtype: of the inputs.
 
   Returns:
@@ -88,7 +75,7 @@ def why_not(
   """Reason why no kernel runs there: a sentence, or None if one does.
 
   Args:
-    op: a key of `KERNELS`.
+    op: a key of `registry.KERNELS`.
     platform: "cpu", "gpu", "tpu", ...
     chip: as `contexts.machine` gives it.
     dtype: of the inputs.
@@ -98,21 +85,25 @@ def why_not(
     return sentence(op, got, expected)
 
   dtype = jnp.dtype(dtype)
-  if op not in KERNELS:
-    return why("a recurrence without kernels", " or ".join(KERNELS))
+  if op not in registry.KERNELS:
+    return why("a recurrence without kernels", " or ".join(registry.KERNELS))
   if platform not in ("gpu", "tpu"):
     expected = "a TPU, a GPU of the kind H100, or a test's context "
     expected += "jaxseq.recurrence.kernels.interpret()"
     return why(f"platform {platform}", expected)
-  if platform not in KERNELS[op]:
+  chips = [each for each in registry.KERNELS[op] if (op, each) not in _OTHERS]
+  if platform not in chips:
     others = _OTHERS.get((op, platform), "")
-    return why(f"platform {platform}", " or ".join(KERNELS[op]) + others)
+    return why(f"platform {platform}", " or ".join(chips) + others)
   if jnp.finfo(dtype).bits > 32:
     return why(f"dtype {dtype}", "numbers of at most 32 bits a part")
   if platform == "gpu" and chip not in _CAPABILITIES:
     return why(f"GPU {chip}", " or ".join(_CAPABILITIES))
   if platform == "gpu" and jax.__version_info__ < (0, 11):
     return why(f"jax {jax.__version__} on a GPU", "0.11 or later")
+  if not registry.is_there(op, platform):
+    name = registry.module(op, platform)
+    return why(f"no module {name}", "an installation that has it")
   return None
 
 
