@@ -9,6 +9,7 @@ import jax
 from jax.experimental.pallas import mosaic_gpu as plgpu
 import jax.numpy as jnp
 
+from jaxseq.kernels import _calls
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.shared import _varying
 
@@ -21,7 +22,7 @@ APPROXIMATE = {
 }
 
 
-@support.in_32_bits
+@_calls.in_32_bits
 def call(
   name: str,
   form: support.Form,
@@ -41,7 +42,7 @@ def call(
     grid_names=tuple(grid),
     scratch_types=scratch,
     compiler_params=plgpu.CompilerParams(**params),
-    interpret=support.interpreter(form),
+    interpret=_calls.interpreter(form),
     kernel_name=name,
   )(*arguments)
   return tuple(_varying.vary_as(like, x) for x in results)

@@ -7,10 +7,11 @@ import jax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
+from jaxseq.kernels import _calls
 from jaxseq.recurrence.platform import support
 
 
-@support.in_32_bits
+@_calls.in_32_bits
 def call(
   name: str,
   form: support.Form,
@@ -30,7 +31,7 @@ def call(
   order = ("parallel", "parallel") + ("arbitrary",) * (len(grid) - 2)
   return pl.pallas_call(
     kernel,
-    out_shape=[support.varying(like, x.shape, x.dtype) for x in shapes],
+    out_shape=[_calls.varying(like, x.shape, x.dtype) for x in shapes],
     grid=grid,
     in_specs=in_specs,
     out_specs=out_specs,
@@ -38,6 +39,6 @@ def call(
     compiler_params=pltpu.CompilerParams(
       dimension_semantics=order, vmem_limit_bytes=vmem
     ),
-    interpret=support.interpreter(form),
+    interpret=_calls.interpreter(form),
     name=name,
   )(*arguments)

@@ -14,6 +14,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 import jax.numpy as jnp
 
+from jaxseq.kernels import _calls
 from jaxseq.kernels import _hopper
 from jaxseq.kernels.outer import _gpu as _outer_gpu
 from jaxseq.kernels.outer import _gpu_channels as blocks
@@ -106,7 +107,7 @@ def inverted(pairs, high, low, high_below, low_below) -> None:
   blocks.split(lax.fori_loop(1, _LEVELS, merge, inverse), high, low)
 
 
-@support.in_32_bits
+@_calls.in_32_bits
 def invert(form: support.Form, x: Blocks) -> jax.Array:
   """The inverse [rows, chunks, 2, C, C], two parts that add up."""
   rows, _, keys = x.k.shape
@@ -238,7 +239,7 @@ def _scan_kernel(keeps, channels, *refs):
   plgpu.wait_smem_to_gmem(0)
 
 
-@support.in_32_bits
+@_calls.in_32_bits
 def scan(
   form: support.Form,
   x: Blocks,

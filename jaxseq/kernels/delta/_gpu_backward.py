@@ -22,6 +22,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 import jax.numpy as jnp
 
+from jaxseq.kernels import _calls
 from jaxseq.kernels import _hopper
 from jaxseq.kernels.delta import _gpu
 from jaxseq.kernels.outer import _gpu as _outer_gpu
@@ -121,7 +122,7 @@ def _adjoint_kernel(channels, *refs):
   plgpu.wait_smem_to_gmem(0)
 
 
-@support.in_32_bits
+@_calls.in_32_bits
 def adjoint(
   form: support.Form,
   x: _gpu.Blocks,
@@ -269,7 +270,7 @@ def _gradients_kernel(*refs):
   plgpu.wait_smem_to_gmem(0)
 
 
-@support.in_32_bits
+@_calls.in_32_bits
 def gradients(
   form: support.Form,
   x: _gpu.Blocks,

@@ -9,6 +9,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 import jax.numpy as jnp
 
+from jaxseq.kernels import _calls
 from jaxseq.kernels import _hopper
 from jaxseq.kernels.delta import _gpu
 from jaxseq.kernels.outer import _gpu as _outer_gpu
@@ -114,7 +115,7 @@ def _kernel(plan, *refs):
   plgpu.wait_smem_to_gmem(0)
 
 
-@support.in_32_bits
+@_calls.in_32_bits
 def decayed(
   plan: Plan, x: _gpu.Blocks, a: jax.Array
 ) -> tuple[_gpu.Blocks, jax.Array]:

@@ -8,13 +8,13 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 import jax.numpy as jnp
 
+from jaxseq.kernels import _calls
 from jaxseq.kernels import _hopper
 from jaxseq.kernels.delta import _gpu
 from jaxseq.kernels.delta import _gpu_channels
 from jaxseq.kernels.outer import _gpu as _outer_gpu
 from jaxseq.kernels.outer import _gpu_channels as blocks
 from jaxseq.recurrence.outer import _outer_decays
-from jaxseq.recurrence.platform import support
 
 CHUNK, BLOCK = blocks.CHUNK, blocks.BLOCK
 Facts = _outer_gpu.Facts
@@ -153,7 +153,7 @@ def _kernel(plan, *refs):
   plgpu.wait_smem_to_gmem(0)
 
 
-@support.in_32_bits
+@_calls.in_32_bits
 def gradients(
   plan: _gpu_channels.Plan,
   x: _gpu.Blocks,

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq.kernels import _calls
 from jaxseq.kernels.delta import _gpu
 from jaxseq.kernels.delta import _gpu_backward
 from jaxseq.kernels.delta import _gpu_channels
@@ -56,7 +57,7 @@ def forward(
   else:
     inverse = _gpu.invert(form, inputs)
   o, final, *rest = _gpu.scan(form, inputs, inverse, _state(init), keeps)
-  o, final = support.cut(o, x.v.shape), support.cut(final, x.init.shape)
+  o, final = _calls.cut(o, x.v.shape), _calls.cut(final, x.init.shape)
   if undefined is not None:
     final = jnp.where(undefined, jnp.nan, final)
   return o, final, Kept(inputs, inverse, *rest, undefined) if keeps else None
@@ -83,14 +84,14 @@ def backward(
     dq, dk, d_read, d_decay = _gpu_channels_backward.gradients(
       _plan(form, x), arrays, _elements(x.decay), *of_pairs, *of_states
     )
-    d_decay = support.cut(d_decay, x.decay.shape)
+    d_decay = _calls.cut(d_decay, x.decay.shape)
   else:
     dq, dk, d_read, sums = _gpu_backward.gradients(
       form, arrays, *of_pairs, *of_states
     )
     d_decay = None if x.decay is None else _d_decay(x, sums)
-  d_inputs = (support.cut(d, y.shape) for d, y in zip((dq, dk, dv, d_read), x))
-  d_init = support.cut(d_init, x.init.shape)
+  d_inputs = (_calls.cut(d, y.shape) for d, y in zip((dq, dk, dv, d_read), x))
+  d_init = _calls.cut(d_init, x.init.shape)
   return _products.Inputs(*d_inputs, d_decay, d_init, None)
 
 
@@ -121,11 +122,11 @@ def _blocks(x, facts):
 
 def _elements(x):
   """Array [rows, time, n], padded."""
-  return support.padded(support.padded(x, 1, _gpu.CHUNK), 2, _TILE)
+  return _calls.padded(_calls.padded(x, 1, _gpu.CHUNK), 2, _TILE)
 
 
 def _state(x):
-  return support.padded(support.padded(x, 1, _TILE), 2, _TILE)
+  return _calls.padded(_calls.padded(x, 1, _TILE), 2, _TILE)
 
 
 def _d_decay(x, sums):

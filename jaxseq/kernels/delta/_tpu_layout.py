@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq.kernels import _calls
 from jaxseq.kernels.delta import _products
 from jaxseq.kernels.delta import _tpu
 from jaxseq.kernels.delta import _tpu_backward
@@ -27,7 +28,7 @@ def forward(
   o, final, *entering = _tpu.forward(
     layout.plan, layout.inputs(x), layout.state(x.init), keeps
   )
-  o, final = support.cut(o, x.v.shape), support.cut(final, x.init.shape)
+  o, final = _calls.cut(o, x.v.shape), _calls.cut(final, x.init.shape)
   return o, final, entering[0] if keeps else None
 
 
@@ -48,12 +49,12 @@ def backward(
     layout.elements(g),
     layout.state(d_final),
   )
-  d_inputs = (support.cut(d, y.shape) for d, y in zip(d_inputs, x))
+  d_inputs = (_calls.cut(d, y.shape) for d, y in zip(d_inputs, x))
   if layout.plan.channels:
-    d_decay = support.cut(d_decay, x.decay.shape)
+    d_decay = _calls.cut(d_decay, x.decay.shape)
   elif layout.plan.decay:
     d_decay = layout.d_decay(d_decay, x)
-  d_init = support.cut(d_init, x.init.shape)
+  d_init = _calls.cut(d_init, x.init.shape)
   return _products.Inputs(*d_inputs, d_decay, d_init, None)
 
 
@@ -74,13 +75,13 @@ class _Layout(NamedTuple):
 
   def elements(self, x):
     """Array [rows, time, n], padded."""
-    x = support.padded(x, 1, self.plan.chunk)
-    return support.padded(x, 2, _outer_tpu_layout.features(x.shape[2]))
+    x = _calls.padded(x, 1, self.plan.chunk)
+    return _calls.padded(x, 2, _outer_tpu_layout.features(x.shape[2]))
 
   def state(self, x):
     """[rows, K, V], padded."""
     for axis in (1, 2):
-      x = support.padded(x, axis, _outer_tpu_layout.features(x.shape[axis]))
+      x = _calls.padded(x, axis, _outer_tpu_layout.features(x.shape[axis]))
     return x
 
   def inputs(self, x):
@@ -90,7 +91,7 @@ class _Layout(NamedTuple):
 
   def chunks(self, x):
     """Array [rows, chunks, C] of [rows, time], padded."""
-    x = support.padded(x, 1, self.plan.chunk)
+    x = _calls.padded(x, 1, self.plan.chunk)
     return x.reshape(x.shape[0], -1, self.plan.chunk)
 
   def decays(self, x):

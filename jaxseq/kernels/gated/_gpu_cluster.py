@@ -14,10 +14,10 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 import jax.numpy as jnp
 
+from jaxseq.kernels import _calls
 from jaxseq.kernels.gated import _gpu_cluster_parts as clusters
 from jaxseq.kernels.gated import _gpu_parts as parts
 from jaxseq.recurrence.gated import _gated_chunk
-from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.shared import _varying
 
 Arrays = _gated_chunk.Arrays
@@ -29,7 +29,7 @@ _wide = functools.partial(parts.smem, features=clusters.TILE)
 _narrow = functools.partial(parts.smem, features=clusters.COLUMNS)
 
 
-@support.in_32_bits
+@_calls.in_32_bits
 def run(
   cell,
   slots: tuple[int, ...],
@@ -120,7 +120,7 @@ def run(
     # Nobody leaves before all have arrived at its barrier.
     pl.when(here.first)(lambda: plgpu.barrier_wait(everyone))
 
-  result = functools.partial(support.varying, inputs)
+  result = functools.partial(_calls.varying, inputs)
   out = [result(shape, jnp.bfloat16)]
   out += [result(shape, jnp.float32)] * len(more)
   out += [result(shape[1:], jnp.float32)] * len(state)
@@ -146,7 +146,7 @@ def run(
   return hidden, tuple(results[: len(more)]), tuple(results[len(more) :])
 
 
-@support.in_32_bits
+@_calls.in_32_bits
 def pull(
   cell,
   slots: tuple[int, ...],
@@ -259,7 +259,7 @@ def pull(
     for leaf, value in zip(d_first, last):
       here.place.write(leaf, value)
 
-  result = functools.partial(support.varying, sums)
+  result = functools.partial(_calls.varying, sums)
   out = [result(sums.shape, jnp.bfloat16)]
   out += [result(leaf.shape, jnp.float32) for leaf in d_state]
   scratch = (

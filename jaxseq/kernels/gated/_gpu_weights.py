@@ -10,8 +10,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq.kernels import _calls
 from jaxseq.recurrence.gated import _gated_chunk
-from jaxseq.recurrence.platform import support
 
 # Columns of ones. Two would do; with eight rows begin at multiples of 16 bytes.
 _ONES = 8
@@ -78,7 +78,7 @@ class Sizes(NamedTuple):
     """Array (..., width) of (..., heads * features)."""
     split = x.reshape(*x.shape[:-1], self.heads, self.features)
     columns = self.loops.width(self.features)
-    return support.padded(split, split.ndim - 1, columns).reshape(
+    return _calls.padded(split, split.ndim - 1, columns).reshape(
       *x.shape[:-1], self.width
     )
 
@@ -102,7 +102,7 @@ def aligned(sizes: Sizes, params) -> Weights:
   """Returns the weights of `gated.GatedParams`."""
   columns = sizes.loops.width(sizes.features)
   kernel = jnp.moveaxis(params.kernel.astype(jnp.bfloat16), 2, 1)
-  kernel = support.padded(support.padded(kernel, 2, columns), 3, columns)
+  kernel = _calls.padded(_calls.padded(kernel, 2, columns), 3, columns)
   rest = params.input_kernel, params.input_bias, params.bias
   return Weights(
     kernel, *(None if leaf is None else sizes.padded(leaf) for leaf in rest)
@@ -151,7 +151,7 @@ def stacked(sizes: Sizes, weights: Weights) -> jax.Array:
   most = bias.astype(jnp.bfloat16)
   least = (bias - most.astype(jnp.float32)).astype(jnp.bfloat16)
   rows = jnp.stack([most, least])
-  rows = support.padded(rows, 0, _ONES)
+  rows = _calls.padded(rows, 0, _ONES)
   return jnp.concatenate([matrix, rows]).reshape(-1, sizes.count * sizes.width)
 
 

@@ -14,10 +14,10 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq._types import PyTree
+from jaxseq.kernels import _calls
 from jaxseq.kernels import _kept_vjp
 from jaxseq.kernels.gated import _gpu_weights
 from jaxseq.recurrence.gated import _gated_chunk
-from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.shared import _resets
 from jaxseq.recurrence.shared import _varying
 
@@ -71,7 +71,7 @@ def _run(options, arrays, keep):
   (cell, form), (params, state, x, reset) = options, arrays
   sizes = _gpu_weights.Sizes.of(cell, params, state)
   weights = _gpu_weights.aligned(sizes, params)
-  interpret, loops = support.interpreter(form.kernel), sizes.loops
+  interpret, loops = _calls.interpreter(form.kernel), sizes.loops
   run = functools.partial(loops.run, cell, sizes.slots, keep)
 
   def chunk(state, element):
@@ -96,7 +96,7 @@ def _pull(options, arrays, saved, cotangents):
   sizes = _gpu_weights.Sizes.of(cell, params, state)
   weights = _gpu_weights.aligned(sizes, params)
   stacked = _gpu_weights.stacked(sizes, weights)
-  interpret, loops = support.interpreter(form.kernel), sizes.loops
+  interpret, loops = _calls.interpreter(form.kernel), sizes.loops
   pull = functools.partial(loops.pull, cell, sizes.slots, weights.kernel)
 
   def chunk(carry, element):
@@ -140,21 +140,21 @@ def _inputs(sizes, params, x):
   if params.input_kernel is None:
     split = x.reshape(*x.shape[:2], sizes.inputs, -1)
     x = sizes.padded(split).reshape(*x.shape[:2], -1)
-  return support.padded(x, 1, sizes.loops.ROWS)
+  return _calls.padded(x, 1, sizes.loops.ROWS)
 
 
 def _flags(sizes, reset):
   """Flags as the kernels take them."""
   if reset is None:
     return ()
-  return (support.padded(reset.astype(jnp.int32), 1, sizes.loops.ROWS),)
+  return (_calls.padded(reset.astype(jnp.int32), 1, sizes.loops.ROWS),)
 
 
 def _from_heads(sizes, leaf):
   """Array (..., rows, width) of blocks, of (..., heads, batch, features)."""
   leaf = jnp.moveaxis(leaf, -3, -2)
   leaf = sizes.padded(leaf.reshape(*leaf.shape[:-2], -1))
-  return support.padded(leaf, leaf.ndim - 2, sizes.loops.ROWS)
+  return _calls.padded(leaf, leaf.ndim - 2, sizes.loops.ROWS)
 
 
 def _to_heads(leaf, state):
@@ -169,7 +169,7 @@ def _before(sizes, first, hidden, reset):
   first = _from_heads(sizes, first).astype(hidden.dtype)
   before = jnp.concatenate([first[None], hidden[:-1]])
   if reset is not None:
-    reset = support.padded(reset, 1, sizes.loops.ROWS)
+    reset = _calls.padded(reset, 1, sizes.loops.ROWS)
     before = _resets.forget(reset, before)
   return before
 

@@ -8,9 +8,9 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 import jax.numpy as jnp
 
+from jaxseq.kernels import _calls
 from jaxseq.kernels import _hopper
 from jaxseq.kernels.linear import _parts
-from jaxseq.recurrence.platform import support
 
 CHANNELS = 128
 # Elements whose inputs are loaded at once: a tile is a multiple.
@@ -93,7 +93,7 @@ class _Element(NamedTuple):
     return _parts.select(self.flag, x, 0.0)
 
 
-@support.in_32_bits
+@_calls.in_32_bits
 def _along_time(step, walk, a, b, h, carry, init, keep, outputs, with_last):
   """Folds `step(element, carry) -> carry, outputs` over time."""
   rows, time, n = b[0].shape

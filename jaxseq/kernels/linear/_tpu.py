@@ -13,9 +13,9 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 import jax.numpy as jnp
 
+from jaxseq.kernels import _calls
 from jaxseq.kernels import _tpu
 from jaxseq.kernels.linear import _parts
-from jaxseq.recurrence.platform import support
 
 LANES, ROWS = 128, 8
 Parts = _parts.Parts
@@ -134,7 +134,7 @@ def _chain(alive, backwards):
   return _Chain(backwards, alive, tuple(passing), through)
 
 
-@support.in_32_bits
+@_calls.in_32_bits
 def _along_time(step, walk, a, b, h, carry, init, keep, outputs):
   """Folds `step(eight, carry) -> carry, outputs` over time."""
   rows, time, n = b[0].shape

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq.kernels import _calls
 from jaxseq.kernels.linear import _parts
 from jaxseq.recurrence.linear import _linear_methods
 from jaxseq.recurrence.platform import support
@@ -236,7 +237,7 @@ class _Layout(NamedTuple):
         for end, part in zip(ends, x)
       )
       x = (jnp.concatenate(each, axis=1) for each in zip(x, ends))
-    x = [support.padded(part, 2, LANES) for part in x]
+    x = [_calls.padded(part, 2, LANES) for part in x]
     rows = x[0].shape[0] * self.options.segments
     return tuple(part.reshape(rows, -1, part.shape[-1]) for part in x)
 
@@ -248,7 +249,7 @@ class _Layout(NamedTuple):
   def by_segment(self, x):
     """Array [B S, N] of [B, S, n] or [B, n]."""
     x = (part.reshape(-1, self.n) for part in x)
-    return tuple(support.padded(part, 1, LANES) for part in x)
+    return tuple(_calls.padded(part, 1, LANES) for part in x)
 
   def states(self, x):
     """Array [B, S, n] of [B S, N]."""
@@ -266,7 +267,7 @@ class _Layout(NamedTuple):
         one = one.at[..., self.n // 2 :].set(0)
       ends = (one, *map(jnp.zeros_like, (one,) * (len(a) - 1)))
       return self.along([jnp.broadcast_to(x, shape) for x in a], ends)
-    a = (support.padded(x, 2, LANES) for x in a)
+    a = (_calls.padded(x, 2, LANES) for x in a)
     return tuple(
       jnp.repeat(x, segments, axis=0) if x.shape[0] > 1 else x for x in a
     )

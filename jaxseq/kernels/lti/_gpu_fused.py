@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq.kernels import _calls
 from jaxseq.kernels import _kept_vjp
 from jaxseq.kernels.linear import _parts as _linear_parts
 from jaxseq.kernels.lti import _gpu_parts
@@ -142,7 +143,7 @@ class _Layout(NamedTuple):
 
   def along(self, x):
     """Array [B segments, T / segments, n] of [B, T, n]."""
-    x = support.padded(x, 1, _gpu_parts.TILE * self.segments)
+    x = _calls.padded(x, 1, _gpu_parts.TILE * self.segments)
     return x.reshape(self.rows * self.segments, -1, x.shape[-1])
 
   def whole(self, x):
@@ -157,7 +158,7 @@ class _Layout(NamedTuple):
       reset = jnp.zeros((self.rows, self.time), bool)
     flags = (~reset).astype(jnp.int32)
     # 2 lets the state through as it is.
-    flags = support.padded(flags, 1, _gpu_parts.TILE * self.segments, fill=2)
+    flags = _calls.padded(flags, 1, _gpu_parts.TILE * self.segments, fill=2)
     return flags.reshape(self.rows * self.segments, -1)
 
   def system(self, system):
@@ -196,7 +197,7 @@ class _Layout(NamedTuple):
     """The inverse of `unpadded`."""
     halves = jnp.split(x, self.parts, axis=-1)
     halves = [
-      support.padded(half, x.ndim - 1, _gpu_parts.CHANNELS) for half in halves
+      _calls.padded(half, x.ndim - 1, _gpu_parts.CHANNELS) for half in halves
     ]
     return jnp.concatenate(halves, axis=-1)
 

@@ -13,10 +13,10 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 import jax.numpy as jnp
 
+from jaxseq.kernels import _calls
 from jaxseq.kernels import _hopper
 from jaxseq.kernels.linear import _parts as _linear_parts
 from jaxseq.kernels.lti import _gpu_parts
-from jaxseq.recurrence.platform import support
 
 TILE, CHANNELS, DEPTH = _gpu_parts.TILE, _gpu_parts.CHANNELS, _gpu_parts.DEPTH
 _STAGES = 3
@@ -49,7 +49,7 @@ class Element(NamedTuple):
     return tuple(jnp.where(padding, *each) for each in zip(carry, x))
 
 
-@support.in_32_bits
+@_calls.in_32_bits
 def along_time(
   step: Callable,
   walk: _gpu_parts.Walk,

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq.kernels import _calls
 from jaxseq.kernels.outer import _gpu as _outer_gpu
 from jaxseq.kernels.outer import _gpu_backward as _outer_gpu_backward
 from jaxseq.kernels.outer import _gpu_layout as _outer_gpu_layout
@@ -68,11 +69,11 @@ def forward(
     _outer_gpu_layout.blocks(outer, facts),
     _outer_gpu_layout.padded_state(C),
     keeps=keeps,
-    ones=support.padded(n, 2, _outer_gpu_layout.TILE),
+    ones=_calls.padded(n, 2, _outer_gpu_layout.TILE),
   )
   o = _outer_gpu_layout.by_head(o, x.v.shape)
   total = _of_elements(ones.outputs, x.v.shape[1])
-  C = support.cut(C, x.C.shape)
+  C = _calls.cut(C, x.C.shape)
   n = ones.final[..., : x.n.shape[-1]]
   if lost is not None:
     total = jnp.where(lost, jnp.nan, total)
@@ -105,7 +106,7 @@ def backward(
     _outer_gpu_layout.padded_state(dC),
     keeps=True,
     reverse=True,
-    ones=support.padded(dn, 2, _outer_gpu_layout.TILE),
+    ones=_calls.padded(dn, 2, _outer_gpu_layout.TILE),
   )
   dq, dk, sums = _outer_gpu_backward.backward(
     *(form, heads, blocks, g, saved.outer.entering, after, True),
@@ -128,7 +129,7 @@ def backward(
     by_head(dv, x.v.shape),
     _of_elements(d_weight, x.v.shape[1]),
     _outer_gpu_layout.d_decay(outer, sums)[..., 0],
-    support.cut(dC, x.C.shape),
+    _calls.cut(dC, x.C.shape),
     ones.final[..., : x.n.shape[-1]],
     None,
   )

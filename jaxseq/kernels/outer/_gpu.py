@@ -22,6 +22,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 import jax.numpy as jnp
 
+from jaxseq.kernels import _calls
 from jaxseq.kernels import _hopper
 from jaxseq.kernels.outer import _products
 from jaxseq.recurrence.platform import support
@@ -277,7 +278,7 @@ def tile(*shape):
   return plgpu.SMEM(shape, jnp.bfloat16, transforms=transforms)
 
 
-@support.in_32_bits
+@_calls.in_32_bits
 def scan(
   form: support.Form,
   groups: int,

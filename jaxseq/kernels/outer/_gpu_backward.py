@@ -19,6 +19,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 import jax.numpy as jnp
 
+from jaxseq.kernels import _calls
 from jaxseq.kernels import _hopper
 from jaxseq.kernels.outer import _gpu
 from jaxseq.recurrence.platform import support
@@ -193,7 +194,7 @@ def _kernel(groups, decayed, weighted, *refs):
   plgpu.wait_smem_to_gmem(0)
 
 
-@support.in_32_bits
+@_calls.in_32_bits
 def backward(
   form: support.Form,
   groups: int,

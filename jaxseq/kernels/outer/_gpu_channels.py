@@ -17,6 +17,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 import jax.numpy as jnp
 
+from jaxseq.kernels import _calls
 from jaxseq.kernels import _hopper
 from jaxseq.kernels.outer import _products
 from jaxseq.recurrence.outer import _outer_decays
@@ -360,7 +361,7 @@ def call(plan: Plan, name: str, kernel, grid: dict, out, scratch, *arguments):
   return _hopper.call(*how, reduction_scratch_bytes=0, **_hopper.APPROXIMATE)
 
 
-@support.in_32_bits
+@_calls.in_32_bits
 def states(
   plan: Plan,
   k: jax.Array,
@@ -397,7 +398,7 @@ def states(
   return entering, final, broken[0] if broken else None
 
 
-@support.in_32_bits
+@_calls.in_32_bits
 def outputs(
   plan: Plan,
   q: jax.Array,

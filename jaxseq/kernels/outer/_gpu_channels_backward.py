@@ -12,10 +12,10 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 import jax.numpy as jnp
 
+from jaxseq.kernels import _calls
 from jaxseq.kernels import _hopper
 from jaxseq.kernels.outer import _gpu_channels
 from jaxseq.recurrence.outer import _outer_decays
-from jaxseq.recurrence.platform import support
 
 CHUNK, BLOCK = _gpu_channels.CHUNK, _gpu_channels.BLOCK
 Facts = _gpu_channels.Facts
@@ -147,7 +147,7 @@ def _kernel(plan, of_decays, *refs):
   plgpu.wait_smem_to_gmem(0)
 
 
-@support.in_32_bits
+@_calls.in_32_bits
 def backward(
   plan: _gpu_channels.Plan,
   q: jax.Array,

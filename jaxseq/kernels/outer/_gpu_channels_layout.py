@@ -7,6 +7,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq.kernels import _calls
 from jaxseq.kernels.outer import _gpu_channels
 from jaxseq.kernels.outer import _gpu_channels_backward
 from jaxseq.kernels.outer import _gpu_layout as layouts
@@ -38,7 +39,7 @@ def forward(
   entering, final, broken = _gpu_channels.states(plan, k, v, a, facts, init)
   lost, undefined = _undefined(x, broken)
   o = _gpu_channels.outputs(plan, q, k, v, a, facts, lost, entering)
-  o, final = layouts.by_head(o, x.v.shape), support.cut(final, x.init.shape)
+  o, final = layouts.by_head(o, x.v.shape), _calls.cut(final, x.init.shape)
   if undefined is not None:
     final = jnp.where(undefined, jnp.nan, final)
   return o, final, Kept(entering, facts, lost, undefined) if keeps else None
@@ -77,7 +78,7 @@ def backward(
     *(_of_groups(y, x.q.shape, x.v.shape[2]) for y in (dq, dk)),
     layouts.by_head(dv, x.v.shape),
     layouts.by_head(da[0], x.decay.shape) if da else None,
-    support.cut(d_init, x.init.shape),
+    _calls.cut(d_init, x.init.shape),
     None,
   )
 
@@ -133,7 +134,7 @@ def _undefined(x, broken):
   since = ((last >= 0) & (last >= begin)) | ((begin < 0) & before[..., None])
   of_q = ~_products.finite(x.q).all(axis=-1).swapaxes(1, 2)
   lost = since | jnp.repeat(of_q, heads // of_q.shape[1], axis=1)
-  lost = support.padded(lost, 2, _C).reshape(shape).astype(jnp.float32)
+  lost = _calls.padded(lost, 2, _C).reshape(shape).astype(jnp.float32)
   return lost, since[..., -1:, None]
 
 
@@ -144,7 +145,7 @@ def _facts(x):
   if x.reset is None:
     episode = jnp.zeros(shape, jnp.int32)
   else:
-    resets = support.padded(x.reset, 1, _C).reshape(rows, 1, *shape[2:])
+    resets = _calls.padded(x.reset, 1, _C).reshape(rows, 1, *shape[2:])
     episode = jnp.cumsum(resets, axis=-1, dtype=jnp.int32)
   facts = {
     Facts.EPISODE: episode,

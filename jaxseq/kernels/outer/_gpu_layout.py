@@ -7,6 +7,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from jaxseq.kernels import _calls
 from jaxseq.kernels.outer import _gpu
 from jaxseq.kernels.outer import _gpu_backward
 from jaxseq.kernels.outer import _products
@@ -42,7 +43,7 @@ def forward(
   o, final, entering, _ = _gpu.scan(
     form, groups, blocks(x, fact_rows), padded_state(init), keeps=keeps
   )
-  o, final = by_head(o, x.v.shape), support.cut(final, x.init.shape)
+  o, final = by_head(o, x.v.shape), _calls.cut(final, x.init.shape)
   if lost is not None:
     final = jnp.where(lost, jnp.nan, final)
   return o, final, Kept(entering, fact_rows, lost) if keeps else None
@@ -85,7 +86,7 @@ def backward(
     by_head(dk, x.k.shape),
     by_head(dv, x.v.shape),
     None if sums is None else d_decay(x, sums_of(sums, x.v.shape[2])),
-    support.cut(d_init, x.init.shape),
+    _calls.cut(d_init, x.init.shape),
     None,
   )
 
@@ -98,7 +99,7 @@ def blocks(x: _products.Inputs, facts: jax.Array) -> _gpu.Blocks:
 
 def flat(x: jax.Array, multiple: int) -> jax.Array:
   """Array [rows, time, heads * n] of [rows, time, heads, n], padded."""
-  x = support.padded(support.padded(x, 1, _gpu.CHUNK), 3, multiple)
+  x = _calls.padded(_calls.padded(x, 1, _gpu.CHUNK), 3, multiple)
   return x.reshape(*x.shape[:2], -1)
 
 
@@ -110,8 +111,8 @@ def by_head(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 def padded_state(x: jax.Array) -> jax.Array:
   """A state [rows, heads, K, V] as the kernels take it."""
-  x = support.padded(x, 2, TILE)
-  return support.padded(x, 3, _gpu.COLUMNS)
+  x = _calls.padded(x, 2, TILE)
+  return _calls.padded(x, 3, _gpu.COLUMNS)
 
 
 def undefined(x: _products.Inputs, *more: jax.Array) -> jax.Array | None:
@@ -140,7 +141,7 @@ def undefined(x: _products.Inputs, *more: jax.Array) -> jax.Array | None:
 
 def in_chunks(x: jax.Array) -> jax.Array:
   """Array [rows, heads, chunks, C] of [rows, time, heads], padded."""
-  x = support.padded(x, 1, _gpu.CHUNK)
+  x = _calls.padded(x, 1, _gpu.CHUNK)
   x = x.reshape(x.shape[0], -1, _gpu.CHUNK, x.shape[2])
   return x.transpose(0, 3, 1, 2)
 

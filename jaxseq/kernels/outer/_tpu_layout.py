@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq.kernels import _calls
 from jaxseq.kernels.outer import _products
 from jaxseq.kernels.outer import _tpu
 from jaxseq.kernels.outer import _tpu_backward
@@ -107,13 +108,13 @@ def _own_keys(x):
 def _flat(x, chunk, heads, features):
   """Array [rows, time, heads * n] of [rows, time, heads, n], padded."""
   for axis, multiple in enumerate((chunk, heads, features), 1):
-    x = support.padded(x, axis, multiple)
+    x = _calls.padded(x, axis, multiple)
   return x.reshape(*x.shape[:2], -1)
 
 
 def _heads(x, shape):
   """The other way, to that shape."""
-  return support.cut(x.reshape(*x.shape[:2], -1, features(shape[-1])), shape)
+  return _calls.cut(x.reshape(*x.shape[:2], -1, features(shape[-1])), shape)
 
 
 class _Channels(NamedTuple):
@@ -140,19 +141,19 @@ class _Channels(NamedTuple):
 
   def blocks(self, state):
     """Array [rows, heads, V, K] of [rows, heads, dk, dv], padded."""
-    state = support.padded(state.swapaxes(2, 3), 1, self.plan.heads)
-    state = support.padded(state, 2, self.plan.values)
-    return support.padded(state, 3, self.plan.keys)
+    state = _calls.padded(state.swapaxes(2, 3), 1, self.plan.heads)
+    state = _calls.padded(state, 2, self.plan.values)
+    return _calls.padded(state, 3, self.plan.keys)
 
   def states(self, state, shape):
     """The other way, to that shape."""
-    return support.cut(state.swapaxes(2, 3), shape)
+    return _calls.cut(state.swapaxes(2, 3), shape)
 
   def inputs(self, x):
     """Padded arrays of the kernel."""
     episode = None
     if x.reset is not None:
-      reset = support.padded(x.reset, 1, self.plan.chunk)
+      reset = _calls.padded(x.reset, 1, self.plan.chunk)
       episode = _episodes(reset.reshape(x.v.shape[0], -1, 1, self.plan.chunk))
     return _tpu_channels.Blocks(*map(self.flat, x[:4]), episode)
 
@@ -202,8 +203,8 @@ class _Layout(NamedTuple):
   def blocks(self, state):
     """Array [rows, blocks, blocks, K, W] of [rows, heads, dk, dv]."""
     plan = self.plan
-    state = support.padded(state, 1, plan.groups * self.per_group)
-    state = support.padded(support.padded(state, 2, plan.keys), 3, plan.values)
+    state = _calls.padded(state, 1, plan.groups * self.per_group)
+    state = _calls.padded(_calls.padded(state, 2, plan.keys), 3, plan.values)
     state = state.reshape(
       *(state.shape[0], self.groups // plan.groups, plan.groups),
       *(self.per_group // plan.heads, plan.heads, plan.keys, plan.values),
@@ -219,7 +220,7 @@ class _Layout(NamedTuple):
     )
     state = state.transpose(0, 1, 4, 2, 5, 3, 6)
     state = state.reshape(shape[0], -1, plan.keys, plan.values)
-    return support.cut(state, shape)
+    return _calls.cut(state, shape)
 
   def inputs(self, x):
     """Padded arrays of the kernel."""
@@ -234,8 +235,8 @@ class _Layout(NamedTuple):
     """[rows, blocks, blocks, chunks, heads of a program, C]; where bad."""
     plan = self.plan
     a = x.decay[..., 0].astype(jnp.float32)
-    a = support.padded(a, 1, plan.chunk)
-    a = support.padded(a, 2, plan.groups * self.per_group)
+    a = _calls.padded(a, 1, plan.chunk)
+    a = _calls.padded(a, 2, plan.groups * self.per_group)
     a = a.reshape(
       *(a.shape[0], self.time // plan.chunk, plan.chunk),
       *(self.groups // plan.groups, plan.groups),
@@ -263,7 +264,7 @@ class _Layout(NamedTuple):
 
   def resets(self, x):
     """[rows, 1, 1, chunks, 1, C]."""
-    reset = support.padded(x.reset, 1, self.plan.chunk)
+    reset = _calls.padded(x.reset, 1, self.plan.chunk)
     return reset.reshape(reset.shape[0], 1, 1, -1, 1, self.plan.chunk)
 
   def facts(self, x):
@@ -290,7 +291,7 @@ class _Layout(NamedTuple):
     if not parts:
       return None
     facts = jnp.concatenate(parts, axis=-2)
-    return support.padded(facts, facts.ndim - 2, 8)
+    return _calls.padded(facts, facts.ndim - 2, 8)
 
 
 def features(size: int) -> int:

@@ -9,6 +9,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 import jax.numpy as jnp
 
+from jaxseq.kernels import _calls
 from jaxseq.kernels import _hopper
 from jaxseq.kernels.selective import _inputs
 from jaxseq.recurrence.platform import support
@@ -48,7 +49,7 @@ def constants_of(inputs: _inputs.Inputs) -> dict[str, jax.Array]:
   return {"A": A, "D": inputs.D, "init": inputs.h}
 
 
-@support.in_32_bits
+@_calls.in_32_bits
 def call(
   body: Callable,
   name: str,

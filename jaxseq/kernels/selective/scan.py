@@ -6,6 +6,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from jaxseq.kernels import _calls
 from jaxseq.kernels import _kept_vjp
 from jaxseq.kernels.selective import _inputs
 from jaxseq.recurrence.linear import _linear_methods
@@ -92,7 +93,7 @@ def _gradient(options, inputs, states, cotangents):
   }
   d_h = cotangents.h.reshape(rows, -1, *cotangents.h.shape[1:])[:, 0]
   return jax.tree.map(
-    lambda leaf, like: support.cut(leaf, like.shape).astype(like.dtype),
+    lambda leaf, like: _calls.cut(leaf, like.shape).astype(like.dtype),
     cotangents._replace(h=d_h, keep=None, **whole),
     inputs._replace(keep=None),
   )
@@ -135,7 +136,7 @@ def _padded(options, inputs):
   n = -(-inputs.A.shape[0] // _STATES) * _STATES
   keep = inputs.keep
   if keep is not None:
-    keep = support.padded(keep, 1, tile, fill=1)
+    keep = _calls.padded(keep, 1, tile, fill=1)
   return _inputs.Inputs(
     _fill(inputs.x, (rows, time, d)),
     _fill(inputs.delta, (rows, time, d)),

@@ -15,6 +15,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 import jax.numpy as jnp
 
+from jaxseq.kernels import _calls
 from jaxseq.kernels import _hopper
 from jaxseq.recurrence.averages import _softmax_state
 from jaxseq.recurrence.platform import support
@@ -43,7 +44,7 @@ class Plan(NamedTuple):
   form: support.Form  # of the kernel
 
 
-@support.in_32_bits
+@_calls.in_32_bits
 def forward(
   plan: Plan,
   logits: jax.Array,
@@ -84,7 +85,7 @@ def forward(
   return a, k, m, u
 
 
-@support.in_32_bits
+@_calls.in_32_bits
 def backward(
   plan: Plan,
   q: jax.Array,

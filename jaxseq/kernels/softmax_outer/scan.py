@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxseq.kernels import _calls
 from jaxseq.kernels import _kept_vjp
 from jaxseq.kernels.outer import (
   _gpu_channels_layout as _outer_gpu_channels_layout,
@@ -118,9 +119,9 @@ def _plain(options, x):
 def _forward(options, x, _):
   """The results, and what the gradient needs: the kernels are the same."""
   plan, (_, logits, k, v) = _plan(options, x), x.inputs
-  logits = support.padded(logits, 1, _CHUNK, _softmax_state.NEG)
-  logits = support.padded(logits, 2, _CHANNELS, _softmax_state.NEG)
-  m, u = (support.padded(z, 1, _CHANNELS) for z in (x.m, x.u))
+  logits = _calls.padded(logits, 1, _CHUNK, _softmax_state.NEG)
+  logits = _calls.padded(logits, 2, _CHANNELS, _softmax_state.NEG)
+  m, u = (_calls.padded(z, 1, _CHANNELS) for z in (x.m, x.u))
   a, shared, m, u = _gpu_decay.forward(
     plan, logits, _padded(k), _keep(x), m, u, v.dtype
   )
@@ -155,7 +156,7 @@ def _backward(options, x, saved, cotangents):
     _plan(options, x),
     *(_padded(z) for z in (q, dq, k, d_shared, saved.a)),
     _keep(x),
-    support.padded(d_last, 1, _CHANNELS),
+    _calls.padded(d_last, 1, _CHANNELS),
     logits.dtype,
   )
   time, n = logits.shape[1:]
@@ -176,14 +177,14 @@ def _padded(x):
   """In whole chunks and blocks of channels."""
   if x is None:
     return None
-  return support.padded(support.padded(x, 1, _CHUNK), 2, _CHANNELS)
+  return _calls.padded(_calls.padded(x, 1, _CHUNK), 2, _CHANNELS)
 
 
 def _keep(x):
   """Flags as the kernels take them."""
   if x.reset is None:
     return None
-  return support.padded((~x.reset).astype(jnp.int32), 1, _CHUNK, 1)
+  return _calls.padded((~x.reset).astype(jnp.int32), 1, _CHUNK, 1)
 
 
 def _outer_inputs(x, a, shared):

@@ -7,6 +7,7 @@ each with the keys of a window before it.
 import jax
 import jax.numpy as jnp
 
+from jaxseq.kernels import _calls
 from jaxseq.recurrence.platform import support
 
 # Queries of a segment, at least: a segment's keys before it are read twice.
@@ -47,7 +48,7 @@ def attend(
   # Indices are now those of the segment's keys.
   first = earlier - before + size * jnp.arange(count)
   start = start.reshape(rows, count, size) - first[:, None]
-  q = support.padded(q, 1, size).reshape(rows, count, size, *q.shape[2:])
+  q = _calls.padded(q, 1, size).reshape(rows, count, size, *q.shape[2:])
   k, v = (_segments(x, earlier, before, size, count) for x in (k, v))
 
   one = rows * count

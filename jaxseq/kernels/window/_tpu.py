@@ -11,7 +11,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import (
 )
 import jax.numpy as jnp
 
-from jaxseq.recurrence.platform import support
+from jaxseq.kernels import _calls
 
 _LANES = 128
 # Queries and keys of a block: what is beyond the window is left out by blocks,
@@ -19,7 +19,7 @@ _LANES = 128
 _BLOCK = 512
 
 
-@support.in_32_bits
+@_calls.in_32_bits
 def attend(
   interpret: bool,
   differentiated: bool,
@@ -40,13 +40,13 @@ def attend(
   before = jnp.where(before, start[:, :1], -1)
   block = min(_BLOCK, -(-time // _LANES) * _LANES)
   # Behind the last query is an episode that sees itself.
-  q, start = support.padded(q, 1, block), support.padded(start, 1, block, -2)
+  q, start = _calls.padded(q, 1, block), _calls.padded(start, 1, block, -2)
   keys = earlier + start.shape[1]
   missing = keys - k.shape[1]
   k, v = (jnp.pad(x, _behind(missing, x)) for x in (k, v))
   episodes = jnp.concatenate([before, start], axis=1)
-  k, v = (support.padded(x, 1, block) for x in (k, v))
-  episodes = support.padded(episodes, 1, block, -2)
+  k, v = (_calls.padded(x, 1, block) for x in (k, v))
+  episodes = _calls.padded(episodes, 1, block, -2)
 
   shape = q.shape[1], k.shape[1]
   mask = masks.LocalMask(shape, (window, 0), earlier)

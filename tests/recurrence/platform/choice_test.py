@@ -360,11 +360,3 @@ def test_why_not_is_one_sentence():
     assert callable(getattr(recurrence, name))
   with kernels.interpret():
     assert support.form("linear", jnp.float32) == ("tpu", True)
-
-
-@pytest.mark.parametrize("size", [8, 9])
-def test_padded(size):
-  x = jnp.ones((2, size, 3))
-  expected = np.ones((2, 8 * -(-size // 8), 3))
-  expected[:, size:] = 5
-  np.testing.assert_array_equal(support.padded(x, 1, 8, 5), expected)
