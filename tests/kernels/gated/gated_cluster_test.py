@@ -37,14 +37,7 @@ def _clusters(monkeypatch):
   ],
 )
 def test_equals_steps(x64, name, sizes):
-  gated_kernels_test._check(
-    name,
-    chip="gpu",
-    dtype=jnp.bfloat16,
-    tolerance=gated_kernels_test.ON_HOPPER,
-    features=33,
-    **sizes,
-  )
+  gated_kernels_test._check(name, features=33, **sizes)
 
 
 def _arrays(*shape):
