@@ -95,7 +95,7 @@ test-compile: ## mixers, PPO and SPR by the compilers of a TPU and an H100
 	.venvs/compile/bin/python -m pytest -m compile --timeout=600 $(ARGS) \
 	  tests/compile
 	.venvs/compile/bin/python -m pytest -m "slow or not slow" -k tokamax \
-	  tests/recurrence/attention/window_kernels_test.py
+	  tests/kernels/window/window_kernels_test.py
 
 accelerator-venv:
 	@PYTHON= sh scripts/venv.sh .venvs/accelerator

@@ -195,10 +195,10 @@ assert splits.info.vocab_size == 2
   "tokamax": """
 import jax
 import jax.numpy as jnp
-from jaxseq.recurrence.kernels import window_tokamax
+from jaxseq.kernels.window import _gpu_tokamax
 q = jnp.ones((2, 8, 1, 16), jnp.bfloat16)
 start = jnp.zeros((2, 8), jnp.int32)
-made = window_tokamax.attend(True, False, 4, q, q, q, start)
+made = _gpu_tokamax.attend(True, False, 4, q, q, q, start)
 assert made.shape == q.shape
 """,
   "notebook": """

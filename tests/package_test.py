@@ -19,6 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # What each layer may import of jaxseq; each may import from itself.
 ALLOWED_LAYERS = {
   "recurrence": set(),
+  "kernels": {"recurrence"},
   "mixers": {"recurrence"},
   "nn": {"recurrence", "mixers"},
   "interop": {"recurrence", "mixers", "nn", "training"},
@@ -48,10 +49,11 @@ ALLOWED_LAYERS = {
 # The layers that people use without Flax, and what they may import.
 PLAIN_LIBRARIES = {
   "recurrence": {"jax", "numpy", "chex"},
+  "kernels": {"jax", "numpy", "chex"},
   "mixers": {"jax", "numpy", "chex"},
 }
 # Extras that a module calls, and which it loads where it calls them.
-OPTIONAL_LIBRARIES = {"_window_tokamax": {"tokamax"}}
+OPTIONAL_LIBRARIES = {"_gpu_tokamax": {"tokamax"}}
 # What every layer may import: these need Python and JAX alone.
 COMMON = {
   "_codec",
@@ -243,7 +245,8 @@ except RuntimeError:
   print("no device was touched", "gymnax" in sys.modules)
 """
   lines = import_lines(
-    "recurrence", "mixers", "nn", "interop", "training", "rl", "spr"
+    *("recurrence", "kernels", "mixers", "nn", "interop"),
+    *("training", "rl", "spr"),
   )
   result = run_python(
     "\n".join(["import jaxseq", *lines, code]),

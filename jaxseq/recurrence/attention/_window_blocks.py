@@ -11,6 +11,7 @@ from jaxseq.recurrence.attention import _distance_scores
 from jaxseq.recurrence.attention import hip
 from jaxseq.recurrence.platform import choice
 from jaxseq.recurrence.platform import contexts
+from jaxseq.recurrence.platform import registry
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.shared import _contractions
 from jaxseq.recurrence.shared import _cotangents
@@ -78,12 +79,10 @@ def attend(
   def run(q, k, v, table, begin, sight, *, method, block_size=None):
     if method == "chunked":
       return averages(q, k, v, sight, window, block_size, table, search)
-    from jaxseq.recurrence.attention import _window_vjp
-
-    library = _window_vjp.library(method, q, k, v, whole, averages)
+    kernel = registry.find("window", "tpu" if method == "pallas" else "gpu")
     alike = (x.astype(dtype) for x in (q, k, v))
-    o = _window_vjp.attend(library, window, *alike, begin)
-    return o.astype(q.dtype)
+    how = {"whole": whole, "plain": averages}
+    return kernel(method, window, *alike, begin, **how).astype(q.dtype)
 
   widths = f"values of width {v.shape[-1]}", f"{k.shape[-1]} as the keys"
   for unfit, got, want in (

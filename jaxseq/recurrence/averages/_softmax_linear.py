@@ -17,6 +17,7 @@ from jaxseq.recurrence.averages import _softmax_state
 from jaxseq.recurrence.linear import linear
 from jaxseq.recurrence.outer import outer
 from jaxseq.recurrence.platform import choice
+from jaxseq.recurrence.platform import registry
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.shared import _chunks
 from jaxseq.recurrence.shared import _contractions
@@ -113,11 +114,9 @@ def averages(
   q, logits, k, v = inputs
   out = _softmax_state.output_dtype(inputs)
   if method == "pallas":
-    from jaxseq.recurrence.averages import _softmax_outer_vjp
-
     form = support.form("softmax_outer", out)
-    how = {"sink": sink, "form": form, "plain": averages}
-    return _softmax_outer_vjp.scan(inputs, m, u, average, reset, **how)
+    kernel = registry.find("softmax_outer", form.chip)
+    return kernel(form, inputs, m, u, average, reset, sink=sink, plain=averages)
   logits = logits.astype(u.dtype)
   decay, share, m, u = log_decay(logits, m, u, reset, sink)
   decay, share = (_softmax_state.spread(x, q.shape[-1]) for x in (decay, share))

@@ -25,9 +25,9 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq.recurrence.delta import _delta_chunk
 from jaxseq.recurrence.delta import _delta_forms
-from jaxseq.recurrence.platform import _kept_vjp
 from jaxseq.recurrence.platform import choice
 from jaxseq.recurrence.platform import contexts
+from jaxseq.recurrence.platform import registry
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _chunks
@@ -312,14 +312,13 @@ def _over_devices(x, init, reset, axis, how):
 
 def _by_kernel(x, init, reset, chunk_size):
   """Outputs and the last state, by a kernel."""
-  from jaxseq.recurrence.delta import _delta_vjp
-
   if not isinstance(x, _delta_forms.Tied):
     message = support.sentence("delta", "dplr_scan", "delta_scan")
     raise NotImplementedError(message)
   form = support.form(_op(x), jnp.result_type(*x[:4], init))
-  options = _kept_vjp.Options(form, chunk_size, delta_scan)
-  return _delta_vjp.scan(options, *x, init, reset)
+  kernel = registry.find(_op(x), form.chip)
+  how = {"chunk_size": chunk_size, "plain": delta_scan}
+  return kernel(form, *x, init, reset, **how)
 
 
 def _op(x):

@@ -26,7 +26,7 @@ class Form(NamedTuple):
   operands: jnp.dtype  # dtype of the operands of products
   hidden: jnp.dtype  # dtype of the hidden states that are returned
   unrolled: bool = False  # whether loops are those of `_gated_unrolled`
-  # form of the kernels, of `_gated_gpu_scan`, or None
+  # form of the kernels, or None
   kernel: support.Form | None = None
 
 

@@ -16,6 +16,7 @@ from jaxseq.recurrence.gated import _gated_chunk
 from jaxseq.recurrence.gated import _gated_products
 from jaxseq.recurrence.gated import _gated_sharded
 from jaxseq.recurrence.platform import choice
+from jaxseq.recurrence.platform import registry
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _contractions
@@ -209,9 +210,8 @@ def gated_scan(
   def loop(*arguments, method, chunk_size):
     kernel, scan = None, _gated_chunk.scan
     if method == "pallas":
-      from jaxseq.recurrence.gated import _gated_gpu_scan
-
-      kernel, scan = _kernel(wide, operands), _gated_gpu_scan.scan
+      kernel = _kernel(wide, operands)
+      scan = registry.find("gated", kernel.chip)
     unrolled = method == "unrolled"
     form = _gated_chunk.Form(chunk_size, operands, hidden, unrolled, kernel)
     return scan(cell, form, *arguments)

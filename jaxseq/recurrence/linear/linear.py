@@ -10,6 +10,8 @@ from jaxseq import _validate
 from jaxseq.recurrence.linear import _linear_methods
 from jaxseq.recurrence.linear import _linear_sharded
 from jaxseq.recurrence.platform import choice
+from jaxseq.recurrence.platform import registry
+from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _resets
 from jaxseq.recurrence.shared import _varying
@@ -96,9 +98,9 @@ def linear_scan(
 
   def run(*arguments, method, **options):
     if method == "pallas":
-      from jaxseq.recurrence.linear import _linear_vjp
-
-      return _linear_vjp.scan(*arguments, reverse=bool(reverse), **options)
+      form = support.form("linear", dtype)
+      kernel = registry.find("linear", form.chip)
+      return kernel(form, *arguments, reverse=bool(reverse), **options)
     return _linear_methods.scan(*arguments, bool(reverse), method)
 
   h, final = choice.by_platform(

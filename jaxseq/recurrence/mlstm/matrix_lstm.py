@@ -21,6 +21,7 @@ from jaxseq.recurrence.mlstm import _mlstm_chunk
 from jaxseq.recurrence.mlstm import _mlstm_sharded
 from jaxseq.recurrence.platform import choice
 from jaxseq.recurrence.platform import contexts
+from jaxseq.recurrence.platform import registry
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _chunks
@@ -281,8 +282,6 @@ def _run(eps, x, state, reset, *, method, chunk_size):
 
 def _by_kernel(eps, x, state, reset):
   """The same by the kernels of `outer_scan`, with nothing cut into chunks."""
-  from jaxseq.recurrence.mlstm import _mlstm_vjp
-
   out, dtype = jnp.result_type(x.q, x.k, x.v), state.m.dtype
   rows, time, heads, _ = x.v.shape
   packed = _mlstm_chunk.pack(state)
@@ -296,12 +295,12 @@ def _by_kernel(eps, x, state, reset):
   Cn = _mlstm_chunk.rescaled(packed, before).Cn
   Cn = Cn.reshape(rows, heads, *Cn.shape[1:])
   form = support.form("mlstm", out if dtype == jnp.float32 else dtype)
+  kernel = registry.find("mlstm", form.chip)
   q, v = x.q.astype(out), x.v.astype(out)
   C, n = Cn[..., :-1], Cn[..., -1]
 
   def scan(elements, state):
-    inputs = _mlstm_vjp.Inputs(*elements, *state, reset)
-    o, total, *state = _mlstm_vjp.scan(form, inputs)
+    o, total, *state = kernel(form, *elements, *state, reset)
     return (o, total), tuple(state)
 
   elements = q, x.k.astype(out), v, log_weight, decay

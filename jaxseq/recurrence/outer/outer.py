@@ -22,9 +22,9 @@ from jaxseq.recurrence.linear import linear
 from jaxseq.recurrence.outer import _outer_chunk
 from jaxseq.recurrence.outer import _outer_forms
 from jaxseq.recurrence.outer import _outer_sharded
-from jaxseq.recurrence.platform import _kept_vjp
 from jaxseq.recurrence.platform import choice
 from jaxseq.recurrence.platform import contexts
+from jaxseq.recurrence.platform import registry
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _chunks
@@ -297,11 +297,10 @@ def _once(op, dtype, out, x, init, *, reset, method, chunk_size):
   """Result of `_run`."""
   q, k, v, decay = x
   if method == "pallas":
-    from jaxseq.recurrence.outer import _outer_vjp
-
     form = support.form(op, dtype)
-    options = _kept_vjp.Options(form, chunk_size, outer_scan_heads)
-    o, final = _outer_vjp.scan(options, q, k, v, decay, init, reset)
+    kernel = registry.find(op, form.chip)
+    how = {"chunk_size": chunk_size, "plain": outer_scan_heads}
+    o, final = kernel(form, q, k, v, decay, init, reset, **how)
     return o.astype(out), final
   rows, time, groups, dk = q.shape
   heads, dv = v.shape[2:]

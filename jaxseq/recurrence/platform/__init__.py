@@ -10,6 +10,7 @@ from jaxseq import _lazy
 if TYPE_CHECKING:
   from jaxseq.recurrence.platform import choice as choice
   from jaxseq.recurrence.platform import contexts as contexts
+  from jaxseq.recurrence.platform import registry as registry
   from jaxseq.recurrence.platform import support as support
   from jaxseq.recurrence.platform import table as table
 else:

@@ -1,32 +1,14 @@
-"""Chips that kernels run on, and helpers that kernels share."""
+"""Chips that kernels run on, and why they do not run elsewhere."""
 
-from collections.abc import Callable
-import functools
 from typing import NamedTuple
 from typing import NoReturn
-from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from jaxseq.recurrence.platform import contexts
+from jaxseq.recurrence.platform import registry
 
-_T = TypeVar("_T")
-
-# The recurrences that have kernels, and for which kinds of chips.
-KERNELS: dict[str, tuple[str, ...]] = {
-  "delta": ("tpu", "gpu"),
-  "delta_per_channel": ("tpu", "gpu"),
-  "gated": ("gpu",),
-  "linear": ("tpu", "gpu"),
-  "lti": ("tpu", "gpu"),
-  "mlstm": ("gpu",),
-  "outer": ("tpu", "gpu"),
-  "outer_per_channel": ("tpu", "gpu"),
-  "selective": ("tpu", "gpu"),
-  "softmax_outer": ("gpu",),
-  "window": ("tpu",),
-}
 # What is called to reach them, for messages.
 _FUNCTIONS = {
   "delta_per_channel": "delta_scan with a decay per channel",
@@ -38,7 +20,7 @@ _FUNCTIONS = {
   op: f"{op}_scan"
   for op in ("delta", "gated", "linear", "lti", "mlstm", "selective")
 }
-# Methods that are for a chip that has no kernel.
+# Methods of other names, by which a chip's kernels are taken.
 _OTHERS = {("window", "gpu"): "; a GPU has method='tokamax' and 'cudnn'"}
 # GPUs that the kernels are written for: Hopper.
 _CAPABILITIES = ("sm_90",)
@@ -60,7 +42,7 @@ def form(op: str, dtype: jnp.dtype) -> Form:
   """The form in which `method="pallas"` runs here.
 
   Args:
-    op: a key of `KERNELS`.
+    op: a key of `registry.KERNELS`.
     dtype: of the inputs.
 
   Returns:
@@ -88,7 +70,7 @@ def why_not(
   """Reason why no kernel runs there: a sentence, or None if one does.
 
   Args:
-    op: a key of `KERNELS`.
+    op: a key of `registry.KERNELS`.
     platform: "cpu", "gpu", "tpu", ...
     chip: as `contexts.machine` gives it.
     dtype: of the inputs.
@@ -98,21 +80,25 @@ def why_not(
     return sentence(op, got, expected)
 
   dtype = jnp.dtype(dtype)
-  if op not in KERNELS:
-    return why("a recurrence without kernels", " or ".join(KERNELS))
+  if op not in registry.KERNELS:
+    return why("a recurrence without kernels", " or ".join(registry.KERNELS))
   if platform not in ("gpu", "tpu"):
     expected = "a TPU, a GPU of the kind H100, or a test's context "
     expected += "jaxseq.recurrence.kernels.interpret()"
     return why(f"platform {platform}", expected)
-  if platform not in KERNELS[op]:
+  chips = [each for each in registry.KERNELS[op] if (op, each) not in _OTHERS]
+  if platform not in chips:
     others = _OTHERS.get((op, platform), "")
-    return why(f"platform {platform}", " or ".join(KERNELS[op]) + others)
+    return why(f"platform {platform}", " or ".join(chips) + others)
   if jnp.finfo(dtype).bits > 32:
     return why(f"dtype {dtype}", "numbers of at most 32 bits a part")
   if platform == "gpu" and chip not in _CAPABILITIES:
     return why(f"GPU {chip}", " or ".join(_CAPABILITIES))
   if platform == "gpu" and jax.__version_info__ < (0, 11):
     return why(f"jax {jax.__version__} on a GPU", "0.11 or later")
+  if not registry.is_there(op, platform):
+    name = registry.module(op, platform)
+    return why(f"no module {name}", "an installation that has it")
   return None
 
 
@@ -132,60 +118,3 @@ def sentence(op: str, got: str, expected: str, method: str = "pallas") -> str:
 def refuse(op: str, got: str, expected: str) -> NoReturn:
   """Raises NotImplementedError: no kernel of a GPU takes what came."""
   raise NotImplementedError(sentence(op, f"{got} on a GPU", expected))
-
-
-def in_32_bits(call: Callable[..., _T]) -> Callable[..., _T]:
-  """The function that calls a kernel, with integers of 32 bits inside.
-
-  Those of 64, which Python's numbers are with `jax_enable_x64`, are none that
-  Pallas lowers.
-  """
-
-  @functools.wraps(call)
-  def narrow(*arguments, **named):
-    with jax.enable_x64(False):
-      return call(*arguments, **named)
-
-  return narrow
-
-
-def interpreter(form: Form):
-  """Argument `interpret=` of `pl.pallas_call` or `plgpu.kernel`."""
-  if not form.interpret:
-    return False
-  if form.chip == "tpu":
-    return True
-  from jax.experimental.pallas import mosaic_gpu as plgpu
-
-  return plgpu.InterpretGPUParams()
-
-
-def varying(
-  like: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype
-) -> jax.ShapeDtypeStruct:
-  """A result of a kernel that varies over devices as an argument does.
-
-  Args:
-    like: the argument; of no consequence outside `jax.shard_map`.
-    shape: of the result.
-    dtype: of the result.
-  """
-  varies = jax.typeof(like).manual_axis_type
-  return jax.ShapeDtypeStruct(shape, dtype, manual_axis_type=varies)
-
-
-def padded(
-  x: jax.Array, axis: int, multiple: int, fill: float = 0
-) -> jax.Array:
-  """`x` with `fill` at the end of an axis, up to a multiple of a size."""
-  missing = -x.shape[axis] % multiple
-  if not missing:
-    return x
-  widths = [(0, 0)] * x.ndim
-  widths[axis] = (0, missing)
-  return jnp.pad(x, widths, constant_values=fill)
-
-
-def cut(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-  """The first entries of all axes, of an array that was padded."""
-  return x[tuple(map(slice, shape))]

@@ -22,9 +22,9 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq.recurrence.platform import choice
 from jaxseq.recurrence.platform import contexts
+from jaxseq.recurrence.platform import registry
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.selective import _selective_chunk
-from jaxseq.recurrence.selective import _selective_inputs
 from jaxseq.recurrence.selective import _selective_sharded
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _chunks
@@ -104,11 +104,9 @@ def selective_scan(
 
   def run(*arrays, method, chunk_size, **options):
     if method == "pallas" and batch_size:
-      from jaxseq.recurrence.selective import _selective_vjp
-
       form = support.form("selective", x.dtype)
-      options = _selective_inputs.Options(form, **options)
-      function = functools.partial(_selective_vjp.run, options)
+      kernel = registry.find("selective", form.chip)
+      function = functools.partial(kernel, form, **options)
     else:
       # Without rows there is nothing for a kernel to run on.
       plain = "sequential" if method == "pallas" else method

@@ -18,6 +18,8 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq.recurrence.linear import linear
 from jaxseq.recurrence.platform import choice
+from jaxseq.recurrence.platform import registry
+from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.systems import _lti_chunk
 from jaxseq.recurrence.systems import _lti_sharded
@@ -107,10 +109,9 @@ def lti_scan(
 
   def run(*arguments, method, chunk_size, **options):
     if method == "pallas":
-      from jaxseq.recurrence.systems import _lti_vjp
-
+      form = support.form("lti", real)
       options |= {"reverse": bool(reverse), "chunk_size": chunk_size}
-      return _lti_vjp.run(*arguments, **options)
+      return registry.find("lti", form.chip)(form, *arguments, **options)
     how = _lti_chunk.Options(bool(reverse), method, chunk_size)
     return _lti_chunk.run(*arguments, how)
 

@@ -10,6 +10,7 @@ from jaxseq.mixers.matrix_states import gated_deltanet
 from jaxseq.recurrence import kernels
 from jaxseq.recurrence.platform import choice
 from jaxseq.recurrence.platform import contexts
+from jaxseq.recurrence.platform import registry
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.platform import table
 
@@ -219,7 +220,7 @@ def test_what_the_caller_names_stays(platform):
   assert x == 1.0
 
 
-@pytest.mark.parametrize("op", support.KERNELS)
+@pytest.mark.parametrize("op", registry.KERNELS)
 def test_on_takes_a_kernel_wherever_there_is_one(op):
   """And "auto" none that has not been measured."""
   shape = {"lti": (2, 300, 4, 8), "linear": (2, 300, 8)}
@@ -338,9 +339,7 @@ def test_long_chunks_of_outer_products_on_gpus_alone():
     assert size(op, *where) == {"chunk_size": 128}
 
 
-def test_why_not_is_one_sentence(monkeypatch):
-  monkeypatch.setitem(support.KERNELS, "linear", ("tpu", "gpu"))
-
+def test_why_not_is_one_sentence():
   def why_not(op="linear", platform="gpu", chip="sm_90", dtype=jnp.float32):
     return support.why_not(op, platform, chip, dtype)
 
@@ -356,16 +355,8 @@ def test_why_not_is_one_sentence(monkeypatch):
     NotImplementedError, match="method='pallas' of linear_scan: "
   ):
     support.form("linear", jnp.float32)
-  for op in support.KERNELS:
+  for op in registry.KERNELS:
     name = support.sentence(op, "a", "b").split()[2].rstrip(":")
     assert callable(getattr(recurrence, name))
   with kernels.interpret():
     assert support.form("linear", jnp.float32) == ("tpu", True)
-
-
-@pytest.mark.parametrize("size", [8, 9])
-def test_padded(size):
-  x = jnp.ones((2, size, 3))
-  expected = np.ones((2, 8 * -(-size // 8), 3))
-  expected[:, size:] = 5
-  np.testing.assert_array_equal(support.padded(x, 1, 8, 5), expected)

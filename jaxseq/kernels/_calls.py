@@ -1,0 +1,69 @@
+"""Calls of kernels: numbers, types of results, padding, the interpreter."""
+
+from collections.abc import Callable
+import functools
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq.recurrence.platform import support
+
+_T = TypeVar("_T")
+
+
+def in_32_bits(call: Callable[..., _T]) -> Callable[..., _T]:
+  """The function that calls a kernel, with integers of 32 bits inside.
+
+  Those of 64, which Python's numbers are with `jax_enable_x64`, are none that
+  Pallas lowers.
+  """
+
+  @functools.wraps(call)
+  def narrow(*arguments, **named):
+    with jax.enable_x64(False):
+      return call(*arguments, **named)
+
+  return narrow
+
+
+def interpreter(form: support.Form):
+  """Argument `interpret=` of `pl.pallas_call` or `plgpu.kernel`."""
+  if not form.interpret:
+    return False
+  if form.chip == "tpu":
+    return True
+  from jax.experimental.pallas import mosaic_gpu as plgpu
+
+  return plgpu.InterpretGPUParams()
+
+
+def varying(
+  like: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype
+) -> jax.ShapeDtypeStruct:
+  """A result of a kernel that varies over devices as an argument does.
+
+  Args:
+    like: the argument; of no consequence outside `jax.shard_map`.
+    shape: of the result.
+    dtype: of the result.
+  """
+  varies = jax.typeof(like).manual_axis_type
+  return jax.ShapeDtypeStruct(shape, dtype, manual_axis_type=varies)
+
+
+def padded(
+  x: jax.Array, axis: int, multiple: int, fill: float = 0
+) -> jax.Array:
+  """`x` with `fill` at the end of an axis, up to a multiple of a size."""
+  missing = -x.shape[axis] % multiple
+  if not missing:
+    return x
+  widths = [(0, 0)] * x.ndim
+  widths[axis] = (0, missing)
+  return jnp.pad(x, widths, constant_values=fill)
+
+
+def cut(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+  """The first entries of all axes, of an array that was padded."""
+  return x[tuple(map(slice, shape))]
