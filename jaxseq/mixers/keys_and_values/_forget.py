@@ -107,6 +107,8 @@ def decays(
   else:
     decay = jax.nn.log_sigmoid(params["b_f"])
   decay = decay.astype(contract.wide_dtype(x, decay))
+  # Before they are as many as elements, whose gradients devices would exchange.
+  decay = contract.varying_as(x, decay)
   return jnp.broadcast_to(decay, (*x.shape[:-1], config.heads))
 
 

@@ -80,7 +80,7 @@ def attend(
   bad = ~(_finite(k) & _finite(v))
   undefined = (_last(bad)[:, earlier:] >= start) | ~_finite(q)
   if fading is not None:
-    wide = jnp.promote_types(q.dtype, jnp.float32)
+    wide = jnp.result_type(q, jnp.float32)
     fading = jax.tree.map(lambda x: x.astype(wide), fading)
     undefined |= _undefined_fades(fading, start)
 

@@ -348,7 +348,8 @@ def _attend(problem, q, k, v, begin, fading):
   whole = problem.init is None and problem.reset is None and total == time
   options = problem.block_size, problem.method, whole, problem.distances
   select = None if problem.search is None else (problem.search, anchor)
-  o = _window_blocks.attend(q, *seen, start, window, *options, select, fading)
+  more = *options, select
+  o = _window_blocks.attend(q, *seen, start, window, *more, fading=fading)
   if fading is None:
     return o, problem.kept(start[..., -1], k, v)
   return o, problem.kept(start[..., -1], k, v, _fades.kept(fading, window))
