@@ -91,8 +91,12 @@ def bias(fading: Fading, size: int) -> jax.Array:
   if fading.lost is not None:
     before += fading.lost.swapaxes(-1, -2)[..., :border]
   through = jnp.cumsum(decay[..., border:], axis=-1)
-  far = through[..., None] + before[..., None, :]
-  return jnp.concatenate([far, near], axis=-1)
+  # Selected: XLA on CPUs adds them as it reads the scores, where it would keep
+  # both side by side, and work out those of pairs at each reading.
+  lead = [(0, 0)] * (decay.ndim - 1)
+  near = jnp.pad(lax.optimization_barrier(near), [*lead, (0, 0), (border, 0)])
+  far = through[..., None] + jnp.pad(before, [*lead, (0, size)])[..., None, :]
+  return jnp.where(jnp.arange(border + size) < border, far, near)
 
 
 def after(decay: jax.Array) -> jax.Array:
