@@ -33,7 +33,7 @@ def problem(name, time, rows, d_model):
 
 
 def _config(name, time, d_model):
-  options = {"window": time} if name == "attention" else {}
+  options = {"window": time} if name in ("attention", "fox") else {}
   return mixers.make_config(name, d_model=d_model, **options)
 
 

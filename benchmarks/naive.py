@@ -284,10 +284,16 @@ def softmax_scan(
   )
 
 
-def attend_in_window(q, k, v, start, window, *options):
+def attend_in_window(q, k, v, start, window, *options, fading=None):
   """What is in `recurrence.window_attention`, with the scores of all pairs."""
   del options
-  return reference.window_attention(q, k, v, start, window)
+  decay = None
+  if fading is not None:
+    decay, lost = fading
+    if lost is not None:
+      # What a cached element lost more than the one behind it.
+      decay = decay - jnp.diff(lost, axis=-2, prepend=lost[..., :1, :])
+  return reference.window_attention(q, k, v, start, window, decay)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ import jaxseq
 NAMES = {
   "jaxseq.mixers._block_keys.BlockState",
   "jaxseq.mixers._outer.ConvState",
+  "jaxseq.mixers.attention.ShiftState",
   "jaxseq.mixers.elman.State",
   "jaxseq.mixers.ffm.State",
   "jaxseq.mixers.gru.State",
@@ -51,6 +52,7 @@ NAMES = {
   "jaxseq.mixers.ttt.State",
   "jaxseq.nn.layer.LayerState",
   "jaxseq.nn.zamba_block.LayerState",
+  "jaxseq.recurrence.FadingWindowState",
   "jaxseq.recurrence.LogLinearState",
   "jaxseq.recurrence.PathState",
   "jaxseq.recurrence._mlstm_chunk.MLSTMState",

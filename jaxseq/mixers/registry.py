@@ -105,6 +105,7 @@ _MIXERS = _registry.Registry(
     "comba": "jaxseq.mixers.matrix_states.comba",
     "elman": "jaxseq.mixers.gated.elman",
     "ffm": "jaxseq.mixers.state_space.ffm",
+    "fox": "jaxseq.mixers.keys_and_values.fox",
     "gated_deltanet": "jaxseq.mixers.matrix_states.gated_deltanet",
     "gdn2": "jaxseq.mixers.matrix_states.gdn2",
     "gla": "jaxseq.mixers.matrix_states.gla",

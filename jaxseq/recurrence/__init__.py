@@ -54,6 +54,9 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.attention.path import PathState as PathState
   from jaxseq.recurrence.attention.path import path_initial as path_initial
   from jaxseq.recurrence.attention.path import path_scan as path_scan
+  from jaxseq.recurrence.attention.window import (
+    FadingWindowState as FadingWindowState,
+  )
   from jaxseq.recurrence.attention.window import WindowState as WindowState
   from jaxseq.recurrence.attention.window import (
     window_attention as window_attention,

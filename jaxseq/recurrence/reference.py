@@ -279,12 +279,12 @@ def routed_conv(x, weight, window, routed, reset=None):
   return over_time(step, window, (x, routed), reset, axis=x.ndim - 2)
 
 
-def window_attention(q, k, v, start, window):
+def window_attention(q, k, v, start, window, decay=None):
   """Attention to at most `window` earlier elements, none before start[t].
 
   Of q (*batch, time, heads, d) on k and v (*batch, earlier + time, groups, d),
-  with `start` (*batch, time), indices of keys; no state. All scores are in
-  memory.
+  with `start` (*batch, time), indices of keys, and perhaps decays of all keys
+  (*batch, earlier + time, heads); no state. All scores are in memory.
   """
   time, keys = q.shape[-3], k.shape[-3]
   k, v = (jnp.repeat(x, q.shape[-2] // k.shape[-2], axis=-2) for x in (k, v))
@@ -293,6 +293,10 @@ def window_attention(q, k, v, start, window):
   visible = (index <= place) & (index >= place - window)
   visible = visible & (index >= start[..., None])
   scores = jnp.einsum("...thd,...shd->...hts", q, k) / math.sqrt(q.shape[-1])
+  if decay is not None:
+    later = jnp.tri(keys, k=-1, dtype=bool)  # decay[u] stands at u, s.
+    fades = jnp.where(later, jnp.swapaxes(decay, -1, -2)[..., None], 0)
+    scores = scores + jnp.cumsum(fades, axis=-2)[..., keys - time :, :]
   scores = jnp.where(visible[..., None, :, :], scores, -jnp.inf)
   return jnp.einsum("...hts,...shd->...thd", jax.nn.softmax(scores), v)
 

@@ -37,6 +37,10 @@ _REFUSED = {
     ({"d_feature": 0}, "d_feature: got 0, expected an integer of at least 1"),
   ],
   "elman": _GATED,
+  "fox": [
+    ({"kv_heads": 3}, "kv_heads: got 3, expected a divisor of heads = 4"),
+    ({"forget_gate": "half"}, "forget_gate: got 'half', expected one of"),
+  ],
   "gru": _GATED,
   "lightnet": [
     ({"heads": 3}, "heads: got 3, expected a divisor of d_model = 4"),

@@ -35,24 +35,40 @@ def turning(config, channels=None):
   return turn
 
 
-def project(config, params, x):
-  """Queries, keys and values (..., heads or groups, d_head), normed."""
+def project(params, x):
+  """Queries, keys and values (..., heads or groups times d_head), by name."""
+  return {name: contract.project(params, f"W_{name}", x) for name in "qkv"}
+
+
+def normed(config, params, projected):
+  """The same as heads (..., heads or groups, d_head), with their norms."""
 
   def one(name):
-    y = contract.project(params, f"W_{name}", x)
+    y = projected[name]
     if config.qk_norm == "width":
       y = norm(name, y)
-    y = y.reshape(*x.shape[:-1], -1, config.head_width)
-    if config.qk_norm == "head":
+    y = y.reshape(*y.shape[:-1], -1, config.head_width)
+    if config.qk_norm in ("head", "each_head"):
       y = norm(name, y)
     return y
 
   def norm(name, y):
     if f"{name}_norm" not in params:
       return y  # Values have none.
-    return head_parts.normed(y, params[f"{name}_norm"], config.eps)
+    return _rms_norm(y, params[f"{name}_norm"], config.eps)
 
   return map(one, "qkv")
+
+
+def _rms_norm(y, scale, eps):
+  """An RMS norm of (..., n), or of heads (..., heads, n) with own factors."""
+  if scale.shape[0] == y.shape[-1]:
+    return head_parts.normed(y, scale, eps)
+
+  def run(y, scale):
+    return positions.rms_norm(y, scale.reshape(y.shape[-2:]), eps)
+
+  return contract.pointwise(run, y, scale)
 
 
 def scaled(config, q):
@@ -66,8 +82,11 @@ def scaled(config, q):
 
 def gated(config, params, x, o):
   """Outputs of the heads (..., heads, d_head), side by side and gated."""
+  if "o_norm" in params:
+    o = _rms_norm(o, params["o_norm"], config.output_eps)
   o = o.reshape(*x.shape[:-1], -1)
   if config.gate == "none":
     return o
+  function = getattr(jax.nn, config.gate)
   logits = contract.project(params, "W_g", x)
-  return contract.pointwise(lambda o, x: o * jax.nn.sigmoid(x), o, logits)
+  return contract.pointwise(lambda o, x: o * function(x), o, logits)

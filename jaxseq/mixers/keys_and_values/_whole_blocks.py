@@ -20,6 +20,7 @@ def check(config, blocks, x, reset, axis, mask):
     ("bidirectional", config.bidirectional, not config.bidirectional, "False"),
     ("select", config.select, config.select == "all", "'all'"),
     ("positions", positions, positions != "relative", "'rotary' or 'none'"),
+    ("forget_gate", config.forget_gate, config.forget_gate == "none", "'none'"),
     ("reset", "some", reset is None, "None"),
     ("axis", axis, axis is None, "None"),
     ("mask", "some", mask is None, "None"),

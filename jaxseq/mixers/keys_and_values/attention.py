@@ -8,6 +8,8 @@ arXiv:2104.09864; heads that share keys and values: Ainslie et al., "GQA",
 arXiv:2305.13245; norms of queries and keys: Henry et al., "Query-key
 normalization for Transformers", arXiv:2010.04245; a gate on what the heads
 give: Qiu et al., "Gated attention for large language models", arXiv:2505.06708;
+a gate
+that forgets: Lin et al., "Forgetting Transformer", arXiv:2503.02130;
 positions by distance: Dai et al., "Transformer-XL", arXiv:1901.02860, whose
 memory of hidden states is a window of keys and values here. Both give the same
 numbers; but where parameters change between segments, as in training, these
@@ -33,6 +35,7 @@ from jaxseq.mixers import contract
 from jaxseq.mixers import passes
 from jaxseq.mixers import positions
 from jaxseq.mixers.keys_and_values import _block_keys
+from jaxseq.mixers.keys_and_values import _forget
 from jaxseq.mixers.keys_and_values import _heads
 from jaxseq.mixers.keys_and_values import _relative
 from jaxseq.mixers.keys_and_values import _tree_bias
@@ -42,6 +45,7 @@ from jaxseq.recurrence.attention import hip
 from jaxseq.recurrence.attention import window
 
 State = recurrence.WindowState
+ShiftState = _forget.ShiftState
 BlockFloat = block_float.BlockFloat
 
 TRAITS = contract.Traits(
@@ -74,11 +78,24 @@ class Config(contract.Options):
     output_bias: whether the output has one.
     qk_norm: an RMS norm of queries and of keys in front of the rotation, over
       each "head", which all have the same factors, over the whole "width" of
-      all heads, or "none".
+      all heads, or "none"; or over "each_head", of which all have factors of
+      their own.
     eps: added to the mean square in these norms.
     scale: factor on the products of queries and keys; 1 / sqrt(d_head) if None.
-    gate: what the heads' outputs are multiplied by, "none" (1) or "sigmoid" (of
-      W_g x).
+    gate: what the heads' outputs are multiplied by, "none" (1), or "sigmoid" or
+      "silu" of W_g x.
+    output_norm: whether each head has an RMS norm in front of this gate, with
+      factors of its own.
+    output_eps: added to the mean square in that norm.
+    forget_gate: what heads forget at each element, all before it: "none", or to
+      a share that is logsigmoid(W_f x + b_f) in logarithms, "full"; the same
+      without W_f, "bias_only"; or exp(-1 / T), which is not learned, "fixed".
+    decay_times: the shortest and the longest T of "fixed" heads, between which
+      the others lie at equal ratios; those that "bias_only" begins with, and
+      "full" where x is 0. For the latter None is the paper's: b_f = 0.
+    key_shift: whether keys are mixed with those of the element before, by a
+      share of sigmoid(W_s x) for each head, in front of their norm.
+    value_shift: the same of values.
     select: which of the elements in reach a query of a head sees: "all", or
       those that "hip" finds, by a search for keys of large products with it,
       and those that are near.
@@ -111,10 +128,16 @@ class Config(contract.Options):
   rotary_fraction: float = 1.0
   qkv_bias: bool = False
   output_bias: bool = False
-  qk_norm: Literal["none", "head", "width"] = "none"
+  qk_norm: Literal["none", "head", "width", "each_head"] = "none"
   eps: float = 1e-6
   scale: float | None = None
-  gate: Literal["none", "sigmoid"] = "none"
+  gate: Literal["none", "sigmoid", "silu"] = "none"
+  output_norm: bool = False
+  output_eps: float = 1e-6
+  forget_gate: Literal["none", "full", "bias_only", "fixed"] = "none"
+  decay_times: tuple[float, float] | None = None
+  key_shift: bool = False
+  value_shift: bool = False
   select: Literal["all", "hip"] = "all"
   hip_keys: int = 64
   hip_block: int = 2
@@ -150,6 +173,7 @@ class Config(contract.Options):
     if self.tree_levels and not self.bidirectional:
       expected = "0 without bidirectional"
       raise contract.error("tree_levels", self.tree_levels, expected)
+    _forget.check(self)
 
   @property
   def groups(self) -> int:
@@ -188,7 +212,9 @@ def init(key: jax.Array, config: Config) -> contract.Params:
       W_q_bias, W_k_bias, W_v_bias, W_g_bias: as many as the matrix has columns,
         if qkv_bias; W_o_bias likewise, if output_bias.
       q_norm, k_norm: (d_head,), or as many as the columns of W_q and W_k, ones,
-        if there is a qk_norm.
+        if there is a qk_norm; o_norm: (heads * d_head,), ones, if output_norm.
+      W_f: (d_model, heads), b_f: (heads,), with a forget_gate.
+      W_k_shift, W_v_shift: (d_model, kv_heads), with shifts.
       W_r: (d_model, heads * d_head), content_bias, distance_bias: (heads,
         d_head), normal, if positions are "relative".
       tree_bias: (heads, tree_levels + 1), zeros, if there are such levels.
@@ -204,7 +230,7 @@ def init(key: jax.Array, config: Config) -> contract.Params:
   }
   if config.qk_norm != "none":
     for name, width in (("q", inner), ("k", shared)):
-      width = width if config.qk_norm == "width" else config.head_width
+      width = config.head_width if config.qk_norm == "head" else width
       params[f"{name}_norm"] = contract.ones(width)
   if config.gate != "none":
     # Of no key above: without a gate these are what they are.
@@ -213,6 +239,9 @@ def init(key: jax.Array, config: Config) -> contract.Params:
     params["W_g"] = lecun(gate_key, (config.d_model, inner), jnp.float32)
   if config.positions == "relative":
     params |= _relative.init(jax.random.fold_in(key, 5), config)
+  if config.output_norm:
+    params["o_norm"] = contract.ones(inner)
+  params |= _forget.init(jax.random.fold_in(key, 6), config)
   if config.tree_levels:
     params["tree_bias"] = contract.zeros(config.heads, config.tree_levels + 1)
   names = [
@@ -226,13 +255,16 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
   """Returns the state of a fresh sequence: no elements.
 
   Keys and values (*batch, window, kv_heads, d_head), and how many they are;
-  with a `key_format` keys are mantissas and exponents, int8. Nothing is kept if
-  the elements see all of their episode.
+  with a `key_format` keys are mantissas and exponents, int8. With a forget gate
+  there are fades (*batch, window, heads), and with shifts it is a `ShiftState`.
+  Nothing is kept if the elements see all of their episode.
   """
   if config.key_format is not None:
-    return _block_keys.initial(config, batch_shape, dtype)
-  count = 0 if config.bidirectional else config.window
-  return _heads.window(config, config.groups, count, batch_shape, dtype)
+    window = _block_keys.initial(config, batch_shape, dtype)
+  else:
+    count = 0 if config.bidirectional else config.window
+    window = _heads.window(config, config.groups, count, batch_shape, dtype)
+  return _forget.initial(config, window, dtype)
 
 
 @contract.apply(Config, init, initial_state, fresh=False)
@@ -331,7 +363,7 @@ def weights(
 
 def _both_ways(config, params, x, reset, clusters, values=None):
   """Outputs of heads that see both sides, perhaps of other values."""
-  q, k, v = _heads.project(config, params, x)
+  q, k, v = _heads.normed(config, params, _heads.project(params, x))
   q = _heads.scaled(config, q)
   turn = _heads.turning(config, config.turned)
   if turn is not None:
@@ -371,13 +403,19 @@ def _one_way(
   **options,
 ):
   """Heads (..., heads, d_head) and the state, perhaps of other values."""
-  q, k, v = _heads.project(config, params, x)
+  projected, lasts = _heads.project(params, x), None
+  if config.key_shift or config.value_shift:
+    flags = (options.get(name) for name in ("reset", "axis"))
+    projected, lasts = _forget.shift(params, x, projected, state, *flags)
+    state = None if state is None else state.window
+  q, k, v = _heads.normed(config, params, projected)
   v = v if values is None else values
   keys = None
   if config.key_format is not None:
     keys = _block_keys.Format(config, params)
     k, state = keys.rounded(k), keys.decoded(state, k.dtype)
   options["search"] = config.search
+  options["decay"] = _forget.decays(config, params, x)
   if config.positions == "relative":
     q, p = _relative.queries(params, q)
     table = _relative.table(config, params, q.dtype)
@@ -388,6 +426,8 @@ def _one_way(
   state = contract.cast(state, contract.wide_dtype(x))
   if keys is not None:
     state = keys.encoded(state)
+  if lasts is not None:
+    state = ShiftState(state, *contract.cast(lasts, contract.wide_dtype(x)))
   return o, state
 
 
@@ -405,10 +445,12 @@ def tree(
 
   Returns:
     y of x's shape, and the nodes' keys and values, for `commit`; NotImplemented
-    with "relative" positions, a search for keys or keys in another format,
-    which go level by level.
+    with "relative" positions, a search for keys, keys in another format, a
+    forget gate or shifts, which go level by level.
   """
   whole = config.select == "all" and config.key_format is None
+  whole = whole and config.forget_gate == "none"
+  whole = whole and not (config.key_shift or config.value_shift)
   if config.positions == "relative" or not whole:
     return NotImplemented
 

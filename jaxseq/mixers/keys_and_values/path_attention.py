@@ -21,6 +21,7 @@ from jaxseq import recurrence
 from jaxseq.mixers import contract
 from jaxseq.mixers import head_parts
 from jaxseq.mixers import passes
+from jaxseq.mixers.keys_and_values import _forget
 from jaxseq.mixers.keys_and_values import _heads
 
 TRAITS = contract.Traits(
@@ -175,8 +176,7 @@ def apply(config, params, x, state=None, reset=None):
   beta = 2 * jax.nn.sigmoid(beta)
   decay = jnp.zeros((*x.shape[:-1], config.heads), beta.dtype)
   if config.forget_gate:
-    decay = recurrence.dense(x, params["W_f"], params["b_f"], wide=True)
-    decay = jax.nn.log_sigmoid(decay)
+    decay = _forget.gates(params, x)
   elements = q, k, v, w, beta, decay, state.window
   o, window = recurrence.path_scan(*elements, reset=reset)
   o = o.reshape(*x.shape[:-1], -1)

@@ -8,8 +8,12 @@ from jax import lax
 import jax.numpy as jnp
 
 # Keys (*batch, n, groups, D), values (*batch, n, groups, E), and which of them
-# each query sees, (*batch, queries, n) or what broadcasts to it.
-Part = tuple[jax.Array, jax.Array, jax.Array]
+# each query sees, (*batch, queries, n) or what broadcasts to it; perhaps what
+# all scores of a key have added, (*batch, n, heads).
+Part = (
+  tuple[jax.Array, jax.Array, jax.Array]
+  | tuple[jax.Array, jax.Array, jax.Array, jax.Array]
+)
 
 
 def attend(q: jax.Array, parts: list[Part]) -> jax.Array:
@@ -26,7 +30,7 @@ def attend(q: jax.Array, parts: list[Part]) -> jax.Array:
   shape = *batch, groups, heads // groups, queries
   q = jnp.moveaxis(q, -2, -3).reshape(*batch, groups, -1, width)
   scores, defined = [], []
-  for k, _, visible in parts:
+  for k, _, visible, *bias in parts:
     # XLA on CPUs would make keys anew for each query.
     k = lax.optimization_barrier(k)
     # XLA on CPUs transposes the second factor: keys, or one query of each head.
@@ -35,6 +39,9 @@ def attend(q: jax.Array, parts: list[Part]) -> jax.Array:
     else:
       logits = product("...gid,...jgd->...gij", q, k)
     logits = (logits / math.sqrt(width)).reshape(*shape, -1)
+    for added in bias:
+      added = added.swapaxes(-1, -2).reshape(*shape[:-1], 1, -1)
+      logits = logits + added.astype(wide)
     visible = visible[..., None, None, :, :]
     # A key that is not finite makes no finite score.
     finite = jnp.isfinite(logits) | ~visible
@@ -43,7 +50,7 @@ def attend(q: jax.Array, parts: list[Part]) -> jax.Array:
   tops = [jnp.max(logits, axis=-1, keepdims=True) for logits in scores]
   top = lax.stop_gradient(functools.reduce(jnp.maximum, tops))
   o, total = 0, 0
-  for logits, (_, v, _) in zip(scores, parts):
+  for logits, (_, v, *_) in zip(scores, parts):
     weights = jnp.exp(logits - top)
     total = total + jnp.sum(weights, axis=-1, keepdims=True)
     weights = weights.reshape(*batch, groups, -1, logits.shape[-1])

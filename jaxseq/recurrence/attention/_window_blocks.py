@@ -2,12 +2,14 @@
 
 import functools
 import math
+from typing import NamedTuple
 
 import jax
 from jax import lax
 import jax.numpy as jnp
 
 from jaxseq.recurrence.attention import _distance_scores
+from jaxseq.recurrence.attention import _fades
 from jaxseq.recurrence.attention import hip
 from jaxseq.recurrence.platform import choice
 from jaxseq.recurrence.platform import contexts
@@ -40,6 +42,7 @@ def attend(
   whole: bool = False,
   distances: tuple[jax.Array, jax.Array] | None = None,
   select: tuple[hip.Hip, jax.Array] | None = None,
+  fading: _fades.Fading | None = None,
 ) -> jax.Array:
   """Averages (*batch, time, heads, E) by a `method` of `window.METHODS`."""
   # Queries q (*batch, time, heads, D) are at the places of the last of k and v
@@ -51,8 +54,9 @@ def attend(
   # an element that sees undefined numbers gives NaN. `distances` are queries
   # like q and (window + 1, heads, D) vectors, whose products are added to those
   # of q and k. `select` is a search for visible keys, and where the episodes of
-  # queries begin (*batch, time), before all keys if negative. With either, or
-  # an E other than D, "auto" is "chunked".
+  # queries begin (*batch, time), before all keys if negative. `fading` are the
+  # decays of all keys. With one of these, or an E other than D, "auto" is
+  # "chunked".
   *batch, time = start.shape
   earlier = k.shape[-3] - time
   rows = math.prod(batch)
@@ -61,7 +65,9 @@ def attend(
     # Both kinds of queries side by side; the gradients of all devices meet.
     table = _varying.vary_as(q, distances[1])
     q = jnp.concatenate([q, distances[0].astype(q.dtype)], axis=-1)
-  q, k, v = (x.reshape(rows, *x.shape[len(batch) :]) for x in (q, k, v))
+  q, k, v, fading = jax.tree.map(
+    lambda x: x.reshape(rows, *x.shape[len(batch) :]), (q, k, v, fading)
+  )
   begin = start.reshape(rows, time)
   start = jnp.maximum(begin, earlier + jnp.arange(time) - window)
   search, sight = None, start
@@ -73,12 +79,16 @@ def attend(
   # All that is not finite is taken out, since zero times it is not zero, and
   # put back where it is visible: the visible elements are without gaps.
   bad = ~(_finite(k) & _finite(v))
-  last_bad = lax.cummax(jnp.where(bad, jnp.arange(bad.shape[1]), -1), axis=1)
-  undefined = (last_bad[:, earlier:] >= start) | ~_finite(q)
+  undefined = (_last(bad)[:, earlier:] >= start) | ~_finite(q)
+  if fading is not None:
+    wide = jnp.result_type(q, jnp.float32)
+    fading = jax.tree.map(lambda x: x.astype(wide), fading)
+    undefined |= _undefined_fades(fading, start)
 
-  def run(q, k, v, table, begin, sight, *, method, block_size=None):
+  def run(q, k, v, table, fading, begin, sight, *, method, block_size=None):
     if method == "chunked":
-      return averages(q, k, v, sight, window, block_size, table, search)
+      more = block_size, table, search, fading
+      return averages(q, k, v, sight, window, *more)
     kernel = registry.find("window", "tpu" if method == "pallas" else "gpu")
     alike = (x.astype(dtype) for x in (q, k, v))
     how = {"whole": whole, "plain": averages}
@@ -89,25 +99,28 @@ def attend(
     (v.shape[-1] != k.shape[-1], *widths),
     (table is not None, "products with distances", "none"),
     (search is not None, "a search for keys", "none"),
+    (fading is not None, "decays", "none"),
   ):
     if unfit and method not in ("auto", "chunked"):
       raise NotImplementedError(support.sentence("window", got, want, method))
     method = "chunked" if unfit else method
   dtype = jnp.result_type(q, k, v)
 
-  def of_finite(q, k, v, table):
+  def of_finite(q, k, v, table, fading):
     o = choice.by_platform(
       "window",
       dtype,
       (rows, *q.shape[1:], window),
       run,
-      *(*map(_clean, (q, k, v)), table, begin, sight),
+      *(*map(_clean, (q, k, v)), table),
+      *(jax.tree.map(_clean, fading), begin, sight),
       method=method,
       block_size=block_size,
     )
     return (jnp.where(undefined[..., None, None], jnp.nan, o),)
 
-  arguments, reach = (q, k, v, table), functools.partial(_seen, earlier)
+  arguments = q, k, v, table, fading
+  reach = functools.partial(_seen, earlier)
   if whole or not contexts.is_guarded():
     (o,) = of_finite(*arguments)
   else:
@@ -126,7 +139,23 @@ def _seen(earlier, start, undefined):
   before = jnp.repeat(first[:, :1], earlier, axis=1)
   first = jnp.concatenate([before, first], axis=1)
   keys = first <= jnp.arange(total)
-  return undefined, keys, keys, jnp.any(undefined)
+  return undefined, keys, keys, jnp.any(undefined), keys
+
+
+def _last(flags):
+  """Place of the last such key at or before each one, -1 for none."""
+  place = jnp.where(flags, jnp.arange(flags.shape[1]), -1)
+  return lax.cummax(place, axis=1)
+
+
+def _undefined_fades(fading, start):
+  """Flags of queries that see keys which lost an undefined number."""
+  earlier = fading.decay.shape[1] - start.shape[1]
+  # The decay of the first key that is seen fades what came before it.
+  undefined = _last(~_finite(fading.decay))[:, earlier:] > start
+  if fading.lost is None:
+    return undefined
+  return undefined | (_last(~_finite(fading.lost))[:, earlier:] >= start)
 
 
 def averages(
@@ -138,6 +167,7 @@ def averages(
   block_size: int | None = None,
   table: jax.Array | None = None,
   search: hip.Hip | None = None,
+  fading: _fades.Fading | None = None,
 ) -> jax.Array:
   """Averages of finite numbers, with one batch axis, in blocks of queries."""
   # The backward pass computes the weights of a block again. `start` leaves out
@@ -155,12 +185,23 @@ def averages(
   for first, last in _groups(count, size, earlier, window):
     begin, end = first * size, min(last * size, time)
     lowest = max(0, earlier + begin - window)
-    near = (x[:, lowest : earlier + end] for x in (k, v))
+    near = _Keys(k, v, fading).between(lowest, earlier + end)
     visible = start[:, begin:end] - lowest
-    block = q[:, begin:end], *near, visible
+    block = q[:, begin:end], near, visible
     group = _group(*block, table, window, size, search)
     outputs.append(group)
   return jnp.concatenate(outputs, axis=1)
+
+
+class _Keys(NamedTuple):
+  """What queries read of keys; time is axis 1."""
+
+  k: jax.Array
+  v: jax.Array
+  fading: _fades.Fading | None
+
+  def between(self, first, last):
+    return jax.tree.map(lambda x: x[:, first:last], self)
 
 
 def default_size(q: jax.Array, window: int) -> int:
@@ -187,22 +228,24 @@ def _groups(count, size, earlier, window):
   return split if keys(split) < _WORTH * keys(whole) else whole
 
 
-def _group(q, k, v, start, table, window, size, search):
-  """One loop: q [B, T, ...] are the last T elements of k and v."""
+def _group(q, near, start, table, window, size, search):
+  """One loop: q [B, T, ...] are the last T elements of the keys."""
   time = q.shape[1]
-  earlier = k.shape[1] - time
+  earlier = near.k.shape[1] - time
   count = -(-time // size)
   reach = min(window, earlier + (count - 1) * size)
   front, back = max(0, reach - earlier), count * size - time
-  k, v = (_pad(x[:, max(0, earlier - reach) :], front, back) for x in (k, v))
+  near = jax.tree.map(
+    lambda x: _pad(x[:, max(0, earlier - reach) :], front, back), near
+  )
   # Indices are now those of the padded keys.
   start = _pad(start - earlier + reach, 0, back)
-  return _blocks(_pad(q, 0, back), k, v, start, table, size, search)[:, :time]
+  return _blocks(_pad(q, 0, back), near, start, table, size, search)[:, :time]
 
 
 def _finite(x):
-  """Flags [B, T] of elements [B, T, heads, D] that are finite throughout."""
-  return jnp.all(jnp.isfinite(x), axis=(2, 3))
+  """Flags [B, T] of elements [B, T, ...] that are finite throughout."""
+  return jnp.all(jnp.isfinite(x), axis=tuple(range(2, x.ndim)))
 
 
 @jax.custom_vjp
@@ -221,8 +264,9 @@ def _pad(x, front, back):
   return jnp.pad(x, ((0, 0), (front, back)) + ((0, 0),) * (x.ndim - 2))
 
 
-def _attend(q, k, v, table, start, first, search):
+def _attend(q, near, table, start, first, search):
   """One block: q [B, Q, heads, D] on k, v [B, reach + Q, groups, D]."""
+  k, v, fading = near
   size, keys = q.shape[1], k.shape[1]
   index = jnp.arange(keys)
   place = keys - size + jnp.arange(size)
@@ -237,13 +281,17 @@ def _attend(q, k, v, table, start, first, search):
   wide = jnp.promote_types(q.dtype, jnp.float32)
   operands = _contractions.operand_dtype(jnp.result_type(q, k, v), wide)
   plain = functools.partial(
-    _softmax_attention, table=table, operands=operands, select=select
+    _softmax_attention,
+    table=table,
+    operands=operands,
+    select=select,
+    fading=fading,
   )
   # The library takes its softmax of float64 in float32, and in its gradient
   # products of bfloat16 and float32; its values are as wide as its keys, and it
   # keeps all scores that are added.
   alike = k.shape[-1] == v.shape[-1] and table is None and search is None
-  if operands != jnp.float32 or not alike:
+  if operands != jnp.float32 or not alike or fading is not None:
     return plain(q, k, v, visible)
   return lax.platform_dependent(
     q, k, v, visible, cpu=plain, default=_library_attention
@@ -254,7 +302,7 @@ def _library_attention(q, k, v, visible):
   return jax.nn.dot_product_attention(q, k, v, mask=visible[:, None])
 
 
-def _softmax_attention(q, k, v, visible, table, operands, select):
+def _softmax_attention(q, k, v, visible, table, operands, select, fading):
   """The same, several times as fast on a CPU: plain products."""
   rows, size, heads, _ = q.shape
   groups, width, out = *k.shape[2:], q.dtype
@@ -272,6 +320,8 @@ def _softmax_attention(q, k, v, visible, table, operands, select):
     scores = scores + far.reshape(scores.shape)
   if narrow:
     scores = scores / scale  # Before the product q would be rounded again.
+  if fading is not None:
+    scores = scores + _fades.bias(fading, size).reshape(scores.shape)
   scores = scores.reshape(rows, groups, heads // groups, size, -1)
   visible = visible[:, None, None] if select is None else select(scores)
   scores = jnp.where(visible, scores, -jnp.inf)
@@ -290,75 +340,75 @@ def _softmax_attention(q, k, v, visible, table, operands, select):
   return o.reshape(rows, size, heads, -1).astype(out)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
-def _blocks(q, k, v, start, table, size, search):
-  """Q, start [B, n * size, ...] on k, v [B, reach + n * size, ...]."""
-  time, keys = q.shape[1], k.shape[1]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _blocks(q, near, start, table, size, search):
+  """Q, start [B, n * size, ...] on keys [B, reach + n * size, ...]."""
+  time, keys = q.shape[1], near.k.shape[1]
   if time == size:
-    return _attend(q, k, v, table, start, 0, search)
+    return _attend(q, near, table, start, 0, search)
 
   def body(out, first):
     block = _slice((q, start), first, size)
-    near = _slice((k, v), first, keys - time + size)
-    o = _attend(block[0], *near, table, block[1], first, search)
+    seen = _slice(near, first, keys - time + size)
+    o = _attend(block[0], seen, table, block[1], first, search)
     return lax.dynamic_update_slice_in_dim(out, o, first, axis=1), None
 
   firsts = jnp.arange(0, time, size)
-  out = jnp.zeros_like(q, shape=(*q.shape[:-1], v.shape[-1]))
+  out = jnp.zeros_like(q, shape=(*q.shape[:-1], near.v.shape[-1]))
   return lax.scan(body, out, firsts)[0]
 
 
-def _blocks_forward(q, k, v, start, table, size, search):
-  return _blocks(q, k, v, start, table, size, search), (q, k, v, start, table)
+def _blocks_forward(q, near, start, table, size, search):
+  return _blocks(q, near, start, table, size, search), (q, near, start, table)
 
 
 def _blocks_backward(size, search, residuals, d_o):
   """Cotangents; a carry from the last block on holds what keys collect."""
-  q, k, v, start, table = residuals
-  time, keys = q.shape[1], k.shape[1]
+  q, near, start, table = residuals
+  time, keys = q.shape[1], near.k.shape[1]
   reach = keys - time
 
   def body(carry, first):
-    late, d_table, dq, dk, dv = carry
+    late, d_table, dq, d_near = carry
     block = _slice((q, start), first, size)
-    near = _slice((k, v), first, reach + size)
+    seen = _slice(near, first, reach + size)
     _, pull = jax.vjp(
       lambda *args: _attend(*args, block[1], first, search),
-      *(block[0], *near, table),
+      *(block[0], seen, table),
     )
-    new, *collected, more = pull(
+    new, collected, more = pull(
       lax.dynamic_slice_in_dim(d_o, first, size, axis=1)
     )
     d_table = jax.tree.map(lambda x, y: x + y.astype(x.dtype), d_table, more)
     # In the wide dtype: what many blocks add is rounded at the end.
-    collected = tuple(
-      x.astype(y.dtype).at[:, size:].add(y) for x, y in zip(collected, late)
+    collected = jax.tree.map(
+      lambda x, y: x.astype(y.dtype).at[:, size:].add(y), collected, late
     )
     dq = lax.dynamic_update_slice_in_dim(dq, new, first, axis=1)
-    dk, dv = (
-      lax.dynamic_update_slice_in_dim(
+    d_near = jax.tree.map(
+      lambda x, y: lax.dynamic_update_slice_in_dim(
         x, y[:, reach:].astype(x.dtype), first + reach, axis=1
-      )
-      for x, y in zip((dk, dv), collected)
+      ),
+      *(d_near, collected),
     )
-    late = tuple(x[:, :reach] for x in collected)
-    return (late, d_table, dq, dk, dv), None
+    late = jax.tree.map(lambda x: x[:, :reach], collected)
+    return (late, d_table, dq, d_near), None
 
   def wide(x):
     return jnp.zeros_like(x, jnp.promote_types(x.dtype, jnp.float32))
 
-  late = tuple(wide(x[:, :reach]) for x in (k, v))
+  late = jax.tree.map(lambda x: wide(x[:, :reach]), near)
   d_table = jax.tree.map(wide, table)
-  grads = jax.tree.map(jnp.zeros_like, (q, k, v))
+  grads = jax.tree.map(jnp.zeros_like, (q, near))
   firsts = jnp.arange(0, time, size)
-  (late, d_table, dq, dk, dv), _ = lax.scan(
+  (late, d_table, dq, d_near), _ = lax.scan(
     body, (late, d_table, *grads), firsts, reverse=True
   )
-  dk, dv = (
-    x.at[:, :reach].set(y.astype(x.dtype)) for x, y in zip((dk, dv), late)
+  d_near = jax.tree.map(
+    lambda x, y: x.at[:, :reach].set(y.astype(x.dtype)), d_near, late
   )
   d_table = jax.tree.map(lambda x, y: x.astype(y.dtype), d_table, table)
-  return dq, dk, dv, None, d_table
+  return dq, d_near, None, d_table
 
 
 _blocks.defvjp(_blocks_forward, _blocks_backward)

@@ -1,7 +1,6 @@
 """Causal softmax attention with a bounded reach, its last keys a state."""
 
 from collections.abc import Callable
-import functools
 from typing import NamedTuple
 
 import jax
@@ -11,14 +10,15 @@ import numpy as np
 
 from jaxseq import _serialization
 from jaxseq import _validate
+from jaxseq.recurrence.attention import _fades
 from jaxseq.recurrence.attention import _hip_step
 from jaxseq.recurrence.attention import _window_blocks
+from jaxseq.recurrence.attention import _window_checks
 from jaxseq.recurrence.attention import _window_step
 from jaxseq.recurrence.attention import exact_attention
 from jaxseq.recurrence.attention import hip
 from jaxseq.recurrence.attention._schemes import blocks
 from jaxseq.recurrence.platform import support
-from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _collectives
 from jaxseq.recurrence.shared import _halo
 from jaxseq.recurrence.shared import _prefix
@@ -45,14 +45,32 @@ class WindowState(NamedTuple):
   length: jax.Array
 
 
+@_serialization.exported("jaxseq.recurrence.FadingWindowState")
+class FadingWindowState(NamedTuple):
+  """A `WindowState` of elements that fade.
+
+  Attributes:
+    keys: (*batch, window, groups, D), as there.
+    values: (*batch, window, groups, D), or None, as there.
+    length: (*batch,), as there.
+    fades: (*batch, window, heads), sums of the decays after each element.
+  """
+
+  keys: jax.Array
+  values: jax.Array | None
+  length: jax.Array
+  fades: jax.Array
+
+
 def window_attention(
   q: jax.Array,
   k: jax.Array,
   v: jax.Array | None,
   window: int,
-  init: WindowState | None = None,
+  init: WindowState | FadingWindowState | None = None,
   *,
   reset: jax.Array | None = None,
+  decay: jax.Array | None = None,
   embed: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
   expand: Callable[[jax.Array], tuple[jax.Array, jax.Array]] | None = None,
   distances: tuple[jax.Array, jax.Array] | None = None,
@@ -61,7 +79,7 @@ def window_attention(
   method: str = "auto",
   axis: str | None = None,
   scheme: str = "halo",
-) -> tuple[jax.Array, WindowState]:
+) -> tuple[jax.Array, WindowState | FadingWindowState]:
   """Lets each element attend to itself and to at most `window` before it.
 
   o_t = sum_j softmax_j(q_t . k_j / sqrt(D)) v_j over the visible j (Vaswani et
@@ -77,9 +95,14 @@ def window_attention(
       groups neighboring heads share a key.
     v: like k, values; None with `expand`.
     window: number of elements that an element sees beside itself.
-    init: state before the first element; that of a fresh sequence if None.
+    init: state before the first element; that of a fresh sequence if None. One
+      with fades, if there is a `decay`.
     reset: (*batch, time) bool; where true nothing before that element is seen
       from there on.
+    decay: (*batch, time, heads) logarithms of forget gates, finite and at most
+      0: decay_{j+1} + ... + decay_t is added to the score of t and j (Lin et
+      al., "Forgetting Transformer", arXiv:2503.02130). For "chunked" and "halo"
+      alone, and without `search`. None for none.
     embed: adds positions: from queries or keys (*batch, n, any, D) and their
       (n,) positions, counted from anywhere in the sequence, to an array like
       them. Only differences of positions may matter to products.
@@ -112,7 +135,7 @@ def window_attention(
   Returns:
     (*batch, time, heads, D), or E with `expand`, in the dtype of q, and the
     state after the last element, keys and values in the dtype of k and v (and
-    init), `length` at least float32.
+    init), `length` and fades at least float32.
 
   Raises:
     ValueError: if shapes, sizes or the scheme do not fit the above.
@@ -126,33 +149,44 @@ def window_attention(
       sentence = support.sentence("window", got, "scheme 'halo'", method)
       raise NotImplementedError(sentence)
     method = "chunked"
-  batch, time = _check(q, k, v, window, init, reset, expand, block_size)
-  _check_distances(distances, q, window)
-  if search is not None and distances is not None:
-    raise _validate.error("search", search, "None with distances")
-  plain = expand is None and distances is None and search is None
+  batch, time = _window_checks.arguments(
+    q, k, v, window, init, reset, expand, block_size
+  )
+  _window_checks.distances(distances, q, window)
+  decay = _window_checks.decay(decay, q, window, init)
+  if search is not None and (distances is not None or decay is not None):
+    other = "distances" if decay is None else "a decay"
+    raise _validate.error("search", search, f"None with {other}")
+  extras = expand, distances, search, decay
+  plain = all(option is None for option in extras)
   schemes = SCHEMES if plain else SCHEMES[:1]
   _validate.choice("scheme", scheme, schemes)
   whole = time if axis is None else time * lax.axis_size(axis)
   arguments = q, k, v, window, init, reset, embed, expand, distances, search
-  problem = _Problem(*arguments, block_size, method)
+  problem = _Problem(*arguments, block_size, method, decay)
   if axis is None:
-    o, keys, values = _on_one_device(problem)
+    o, kept = _on_one_device(problem)
   elif scheme == "halo":
-    o, keys, values = _with_halo(problem, axis)
+    o, kept = _with_halo(problem, axis)
   else:
-    o, keys, values = _by_scheme(problem, axis, scheme)
+    o, kept = _by_scheme(problem, axis, scheme)
   dtype = jnp.promote_types(k.dtype, jnp.float32)
   length = jnp.zeros(batch, dtype) if init is None else init.length
   length = length.astype(dtype) + whole
   last = _last_reset(reset, time, axis)
   if last is not None:
     length = jnp.where(last < 0, length, (whole - last).astype(dtype))
-  short = window - keys.shape[-3]
+  short = window - kept[0].shape[-3]
   if short > 0:
-    widths = ((0, 0),) * len(batch) + ((short, 0), (0, 0), (0, 0))
-    pad = functools.partial(jnp.pad, pad_width=widths)
-    keys, values = jax.tree.map(pad, (keys, values))
+    front = ((0, 0),) * len(batch) + ((short, 0),)
+
+    def pad(x):
+      return jnp.pad(x, front + ((0, 0),) * (x.ndim - len(front)))
+
+    kept = jax.tree.map(pad, kept)
+  keys, values, *fades = kept
+  if fades:
+    return o, FadingWindowState(keys, values, length, *fades)
   return o, WindowState(keys, values, length)
 
 
@@ -163,7 +197,7 @@ class _Problem(NamedTuple):
   k: jax.Array
   v: jax.Array | None
   window: int
-  init: WindowState | None
+  init: WindowState | FadingWindowState | None
   reset: jax.Array | None
   embed: Callable[[jax.Array, jax.Array], jax.Array] | None
   expand: Callable[[jax.Array], tuple[jax.Array, jax.Array]] | None
@@ -171,6 +205,7 @@ class _Problem(NamedTuple):
   search: hip.Hip | None
   block_size: int | None
   method: str
+  decay: jax.Array | None
 
   def steps(self):
     """True for one plain element behind a cache."""
@@ -187,15 +222,18 @@ class _Problem(NamedTuple):
     length = jnp.clip(jnp.nan_to_num(self.init.length), 0, _LONGEST)
     return self.window - jnp.round(length).astype(jnp.int32)
 
-  def kept(self, k, v, start):
-    """The last `window` keys and values, zeros before `start`."""
-    kept = jnp.arange(k.shape[-3])[-self.window :] >= start[..., None]
-    return jax.tree.map(
-      lambda x: jnp.where(
-        kept[..., None, None], x[..., -self.window :, :, :], 0
-      ),
-      (k, v),
-    )
+  def kept(self, start, *arrays):
+    """The last `window` of keys, values and more, zeros before `start`."""
+    axis = start.ndim
+    total = arrays[0].shape[axis]
+    kept = jnp.arange(total)[-self.window :] >= start[..., None]
+
+    def last(x):
+      flags = kept.reshape(*kept.shape, *[1] * (x.ndim - axis - 1))
+      first = x.shape[axis] - kept.shape[-1]
+      return jnp.where(flags, lax.slice_in_dim(x, first, None, axis=axis), 0)
+
+    return jax.tree.map(last, arrays)
 
   def behind_cache(self, k, v):
     """The cached keys and values and those given, one behind the other."""
@@ -207,14 +245,22 @@ class _Problem(NamedTuple):
 
 
 def _on_one_device(problem):
-  """All of time; like the other two o, and at most `window` keys and values."""
-  q, k, v = problem[:3]
+  """All of time; like the other two o, and at most `window` keys and values.
+
+  These have the fades of the keys behind them, if there are decays.
+  """
+  (q, k, v), decay, fading = problem[:3], problem.decay, None
   if problem.init is None:
-    return _attend(problem, q, k, v, jnp.zeros(q.shape[:-3], jnp.int32))
+    if decay is not None:
+      fading = _fades.Fading(decay, None)
+    begin = jnp.zeros(q.shape[:-3], jnp.int32)
+    return _attend(problem, q, k, v, begin, fading)
   if problem.steps():
     return _step(problem)
   k, v = problem.behind_cache(k, v)
-  return _attend(problem, q, k, v, problem.begin())
+  if decay is not None:
+    fading = _fades.cached(decay, problem.init.fades)
+  return _attend(problem, q, k, v, problem.begin(), fading)
 
 
 def _with_halo(problem, axis):
@@ -240,9 +286,13 @@ def _with_halo(problem, axis):
     flags = _halo.previous_flags(reset, count, axis)
     last = jnp.max(jnp.where(flags, jnp.arange(count), -1), axis=-1)
     begin = jnp.where(last < 0, begin, last)
-  q, k, v, begin = _prefix.vary(axis, q, k, v, begin)
-  o, keys, values = _attend(problem, q, k, v, begin)
-  return o, *_prefix.replicate_last((keys, values), axis)
+  fading = None
+  if problem.decay is not None:
+    fades = None if state is None else state.fades
+    fading = _fades.with_halo(problem.decay, fades, count, axis)
+  arrays = _prefix.vary(axis, q, k, v, begin, fading)
+  o, kept = _attend(problem, *arrays)
+  return o, _prefix.replicate_last(kept, axis)
 
 
 def _by_scheme(problem, axis, scheme):
@@ -274,10 +324,10 @@ def _by_scheme(problem, axis, scheme):
     k, v = problem.behind_cache(k, v)
   last = _last_reset(reset, time, axis)
   start = begin if last is None else jnp.where(last < 0, begin, cached + last)
-  return o.swapaxes(-2, -3), *problem.kept(k, v, start)
+  return o.swapaxes(-2, -3), problem.kept(start, k, v)
 
 
-def _attend(problem, q, k, v, begin):
+def _attend(problem, q, k, v, begin, fading):
   """Queries are the last elements of k and v; an episode began at `begin`."""
   time, total = q.shape[-3], k.shape[-3]
   anchor = _starts(begin, problem.reset, total - time, time)
@@ -289,17 +339,20 @@ def _attend(problem, q, k, v, begin):
   if problem.expand is None and _hip_step.pays(problem.search, time, total):
     options = problem.window, problem.embed
     o = _hip_step.attend(problem.search, q, k, v, anchor, *options)
-    return o, *problem.kept(k, v, start[..., -1])
+    return o, problem.kept(start[..., -1], k, v)
   placed, window = problem.embedded(k, index), problem.window
   seen = placed, v
   if problem.expand is not None:
     seen = problem.expand(placed)
-    _check_expanded(q, *seen, total)
+    _window_checks.expanded(q, *seen, total)
   whole = problem.init is None and problem.reset is None and total == time
   options = problem.block_size, problem.method, whole, problem.distances
   select = None if problem.search is None else (problem.search, anchor)
-  o = _window_blocks.attend(q, *seen, start, window, *options, select)
-  return o, *problem.kept(k, v, start[..., -1])
+  more = *options, select
+  o = _window_blocks.attend(q, *seen, start, window, *more, fading=fading)
+  if fading is None:
+    return o, problem.kept(start[..., -1], k, v)
+  return o, problem.kept(start[..., -1], k, v, _fades.kept(fading, window))
 
 
 def _step(problem):
@@ -308,33 +361,39 @@ def _step(problem):
   start = jnp.maximum(_starts(problem.begin(), reset, window, 1), 0)
 
   def moved(cache, x):
-    cache = cache.astype(x.dtype)
-    rest = jnp.concatenate([cache[..., 1:, :, :], x], axis=-3)
-    return cache[..., :1, :, :], rest
+    cache, axis = cache.astype(x.dtype), start.ndim - 1
+    first, rest = jnp.split(cache, [1], axis=axis)
+    return first, jnp.concatenate([rest, x], axis=axis)
 
   def seen(k, v, index):
     placed = problem.embedded(k, index)
     if problem.expand is None:
       return placed, v
     both = problem.expand(placed)
-    _check_expanded(problem.q, *both, len(index))
+    _window_checks.expanded(problem.q, *both, len(index))
     return both
 
   front_key, keys = moved(problem.init.keys, problem.k)
   front_value = values = None
   if problem.v is not None:
     front_value, values = moved(problem.init.values, problem.v)
+  fronts, arrays = (front_key, front_value), (keys, values)
+  if problem.decay is not None:
+    faded = problem.init.fades + problem.decay
+    front_fade, fades = moved(faded, jnp.zeros_like(faded[..., :1, :]))
+    fronts, arrays = (*fronts, front_fade), (*arrays, fades)
   # What is kept is made once: products read it as it lies.
-  arrays = problem.kept(keys, values, start[..., 0] - 1)
+  arrays = problem.kept(start[..., 0] - 1, *arrays)
   arrays = lax.optimization_barrier(arrays)
   index = np.arange(window + 1)
   o = _window_step.attend(
     problem.embedded(problem.q, index[window:]),
-    seen(front_key, front_value, index[:1]),
-    seen(*arrays, index[1:]),
+    seen(*fronts[:2], index[:1]),
+    seen(*arrays[:2], index[1:]),
     start,
+    None if problem.decay is None else (fronts[2], arrays[2]),
   )
-  return o, *arrays
+  return o, arrays
 
 
 def _last_reset(reset, time, axis):
@@ -386,52 +445,3 @@ def _cached_average(problem, q, begin, place, axis):
     # index, and those behind it are nearer.
     blocks.Sight(-place, -index, seeing, held),
   )
-
-
-def _check_distances(distances, q, window):
-  """Checks further queries and the vectors that they meet."""
-  if distances is not None:
-    _validate.shape("distances[0]", distances[0], jnp.shape(q))
-    shape = window + 1, *jnp.shape(q)[-2:]
-    _validate.shape("distances[1]", distances[1], shape)
-
-
-def _check(q, k, v, window, init, reset, expand, block_size):
-  """Checks the arguments; returns batch shape and time."""
-  *batch, time, heads, width = _validate.shape(
-    "q", q, ("*batch", "time", "heads", "D")
-  )
-  if expand is None:
-    shape = _validate.shape("k", k, (*batch, time, "groups", width))
-    _check_groups("k", shape, heads)
-    _validate.shape("v", v, shape)
-  else:
-    shape = _validate.shape("k", k, (*batch, time, "groups", "width"))
-    if v is not None:
-      raise _validate.error("v", f"shape {jnp.shape(v)}", "None with expand")
-  _validate.positive("window", window)
-  if block_size is not None:
-    _validate.positive("block_size", block_size)
-  if init is not None:
-    cache = (*batch, window, *shape[-2:])
-    _validate.shape("init.keys", init.keys, cache)
-    if expand is None:
-      _validate.shape("init.values", init.values, cache)
-    _validate.shape("init.length", init.length, tuple(batch))
-  _checks.reset(reset, (*batch, time))
-  return tuple(batch), time
-
-
-def _check_groups(name, shape, heads):
-  """Checks that heads are shared evenly by keys of that shape."""
-  if heads % shape[-2]:
-    expected = f"groups a divisor of {heads}"
-    raise _validate.error(name, f"shape {shape}", expected)
-
-
-def _check_expanded(q, k, v, count):
-  """Checks what `expand` returned for `count` keys."""
-  *batch, _, heads, width = q.shape
-  shape = _validate.shape("keys", k, (*batch, count, "groups", width))
-  _check_groups("keys", shape, heads)
-  _validate.shape("values", v, (*shape[:-1], "E"))

@@ -204,7 +204,7 @@ def test_weights_give_the_outputs(x64, options, kind):
   y, _ = jax.jit(run)(x, None, reset, mask=mask, **extra)
   run = functools.partial(attention.weights, config, params)
   maps = jax.jit(run)(x, mask, reset=reset, **extra)
-  *_, v = _heads.project(config, params, x)
+  *_, v = _heads.normed(config, params, _heads.project(params, x))
   v = jnp.repeat(v, config.heads // config.groups, axis=-2)
   o = _heads.gated(config, params, x, jnp.einsum("bhts,bshd->bthd", maps, v))
   expected = contract.project(params, "W_o", o)
