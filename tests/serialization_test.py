@@ -52,6 +52,7 @@ NAMES = {
   "jaxseq.nn.layer.LayerState",
   "jaxseq.nn.zamba_block.LayerState",
   "jaxseq.recurrence.LogLinearState",
+  "jaxseq.recurrence.NativeSparseState",
   "jaxseq.recurrence.PathState",
   "jaxseq.recurrence._mlstm_chunk.MLSTMState",
   "jaxseq.recurrence._softmax_state.SoftmaxState",

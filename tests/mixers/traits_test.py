@@ -56,7 +56,7 @@ def test_traits_fit_the_mixer(name):
 # Windows of elements, which nothing of their own stands before, and states that
 # are learned anyway.
 _NO_MEMORY = {
-  *("attention", "latent_attention", "path_attention", "routing"),
+  *("attention", "latent_attention", "nsa", "path_attention", "routing"),
   *("short_conv", "ttt"),
 }
 
