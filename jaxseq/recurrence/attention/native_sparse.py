@@ -228,10 +228,11 @@ def _chunk(sizes, front, state, x, reset):
   rows, time, groups, d = k.shape
   count, index = _whole(elements), jnp.arange(time, dtype=jnp.int32)
   first = jnp.broadcast_to(-count[:, None], (rows, time))
+  alive = jnp.ones(rows, bool)
   if reset is not None:
     begin = lax.cummax(jnp.where(reset, index, -1), axis=1)
     first = jnp.where(begin < 0, first, begin)
-    elements = jnp.where(begin[:, -1] < 0, elements, 0)
+    alive = begin[:, -1] < 0
 
   # All elements in order, with room for windows before and blocks behind them.
   size, queries = sizes.block_size, min(_QUERIES, time)
@@ -297,20 +298,22 @@ def _chunk(sizes, front, state, x, reset):
   # Back to the places of the state, which hold the last episode alone.
   count = time - first[:, -1:]
 
-  def newest(x, number, many, begin):
-    """The last `many` of `number`, the newest of which stands at `begin`."""
+  def newest(x, cache, number, begin):
+    """The last of `number`, the newest of which stands at `begin` of x."""
+    many = cache.shape[2]
     back = (number - 1 - jnp.arange(many)) % many
     x = parts.take(x, jnp.maximum(begin - back, 0))
-    return jnp.where((back < number)[:, None, :, None], x, 0)
+    kept = jnp.where(alive[:, None, None, None], cache, 0)
+    return jnp.where((back < number)[:, None, :, None], x, kept)
 
-  complete = jnp.sum(starts < time, axis=1, keepdims=True)
+  complete = jnp.sum(starts < time, axis=1, keepdims=True) - 1
   complete += table[0].shape[1] - starts.shape[1]
-  ends = room + time - 1
-  caches = [newest(x, count, sizes.capacity, ends) for x in (keys, values)]
-  blocks = count // size
-  means = [newest(x, blocks, sizes.kept, complete - 1) for x in table[1:]]
+  numbers = [count] * 2 + [count // size] * 2
+  ends = [room + time - 1] * 2 + [complete] * 2
+  state = map(newest, (keys, values, *table[1:]), old, numbers, ends)
+  elements = jnp.where(alive, elements, 0)
   elements += time - jnp.maximum(first[:, -1], 0).astype(elements.dtype)
-  return (*caches, *means, elements), o[:, :time]
+  return (*state, elements), o[:, :time]
 
 
 def _whole(count):
