@@ -36,7 +36,7 @@ def s5_reset_apply(Lambda_bar, B_bar, C, D, u, hidden, resets):
   """Runs the layer on a batch.
 
   Args:
-    Lambda_bar: [P] complex64, discretised eigenvalues.
+    Lambda_bar: [P] complex64, discretized eigenvalues.
     B_bar: [P, H] complex64.
     C: [H, P] complex64.
     D: [H] float32.

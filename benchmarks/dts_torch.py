@@ -133,7 +133,7 @@ def loss_of(model, x, noise, log_weights):
 
 
 def make_theirs(params, length):
-  """The same model with these parameters, and its optimiser."""
+  """The same model with these parameters, and its optimizer."""
   model = VAE(length)
   encoder, decoder = params["encoder"], params["decoder"]
   tensors = {"log_scale": params["log_scale"]}
@@ -240,7 +240,7 @@ def main():
     return jax.vmap(epoch, in_axes=(0, None))(states, arrays)
 
   arrays = jax.device_put(made.data)
-  # Traced for a vmap, which initialises by QR one seed at a time.
+  # Traced for a vmap, which initializes by QR one seed at a time.
   keys = jax.random.split(jax.random.key(0), flags.seeds)
   states = jax.jit(lambda keys: jax.lax.map(init, keys))(keys)
   programs = {}

@@ -4,7 +4,7 @@ Lu et al., "Structured State Space Models for In-Context Reinforcement
 Learning", arXiv:2303.03982, section 4, written here to be measured against:
 
 - axes are (time, environment); a step of a rollout is a sequence of length one
-  under `jax.vmap`, discretised at that step;
+  under `jax.vmap`, discretized at that step;
 - an environment resets at every step and keeps the result where an episode has
   ended, so that it shuffles a deck at every step;
 - every epoch permutes and copies the rollout, and cuts it into minibatches;
@@ -303,7 +303,7 @@ def _of(log_probs, action):
 
 
 def _advantages(taken, last_value, last_reset):
-  """Generalised advantages, from the last step to the first."""
+  """Generalized advantages, from the last step to the first."""
 
   def step(carry, taken):
     advantage, next_value, next_reset = carry

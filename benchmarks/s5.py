@@ -2,7 +2,7 @@
 
   python -m benchmarks.s5
 
-Both compute the same layer, which is checked: discretised parameters
+Both compute the same layer, which is checked: discretized parameters
 in, outputs and final state out; the gradient is with respect to all parameters,
 the inputs and the state. They take turns; the best of ten is printed.
 """

@@ -1,4 +1,4 @@
-"""What a random forest makes of labelled series: the line to stay above.
+"""What a random forest makes of labeled series: the line to stay above.
 
   python -m benchmarks.series_references [--data japanese_vowels]
 
@@ -48,7 +48,7 @@ def main():
   except ValueError as error:
     parser.error(str(error))
   if splits.train.inputs.ndim != 3 or splits.train.targets.ndim != 1:
-    parser.error(f"--data: {flags.data} holds no labelled series.")
+    parser.error(f"--data: {flags.data} holds no labeled series.")
   train, test = (
     (features(part.inputs, part.lengths), part.targets)
     for part in (splits.train, splits.test)

@@ -22,7 +22,7 @@ NOISY = ("value_hidden", "value_out", "advantage_hidden", "advantage_out")
 
 
 class Noisy(nn.Module):
-  """A dense layer whose weights carry factorised noise."""
+  """A dense layer whose weights carry factorized noise."""
 
   def __init__(self, size_in, size_out):
     super().__init__()
@@ -44,7 +44,7 @@ class Network(nn.Module):
   """Encoder, head, transition model and predictor.
 
   `hidden` is the width of the two streams of the head; `epsilon` is added to
-  the range of a latent that is renormalised.
+  the range of a latent that is renormalized.
   """
 
   def __init__(self, actions, hidden=256, epsilon=1e-5):
@@ -174,7 +174,7 @@ def value_target(probs, chooser, reward, discount):
 
 
 class Agent:
-  """Networks, optimiser and what target networks carry along.
+  """Networks, optimizer and what target networks carry along.
 
   `momentum_tau` is the share of the online weights in the momentum copy after
   an update.

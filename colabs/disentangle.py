@@ -79,7 +79,7 @@ print(splits.info.description, "The factors:", ", ".join(names))
 # %% [markdown]
 # ## Three methods
 #
-# All of them minimise the reconstruction's negative log-likelihood plus a
+# All of them minimize the reconstruction's negative log-likelihood plus a
 # weighted sum of three parts of the KL divergence: the mutual information of
 # window and code, the total correlation of the coordinates, and how far each
 # coordinate is from the prior. `methods.weights` tells the weights.
@@ -95,7 +95,7 @@ for name, config in objectives.items():
 
 # %% [markdown]
 # Convolutions encode; dense layers decode all times at once. An arm is a model,
-# an objective and an optimiser; `problem.Problem` makes pure functions of
+# an objective and an optimizer; `problem.Problem` makes pure functions of
 # it, and many updates are one program.
 
 

@@ -17,7 +17,7 @@
 # asked the same question: how much does the output at time t change with the
 # input at time s? The answer is a Jacobian, and automatic differentiation gives
 # it for all of them in the same way. This page asks it of each mixer as it is
-# initialised, before any training.
+# initialized, before any training.
 
 # %% [markdown]
 # The next cell installs jaxseq if it is absent. On Colab, first upload a wheel
@@ -324,7 +324,7 @@ for name, ax in zip(invariant, axes):
   # S5 has a step for each state, the others one for each channel.
   steps = np.exp(log_step[name])
   z = continuous[name] * (steps if name == "s5" else steps[:, None])
-  # S4 is discretised by the bilinear transform.
+  # S4 is discretized by the bilinear transform.
   z = (1 + z / 2) / (1 - z / 2) if name == "s4" else np.exp(z)
   c = np.broadcast_to(
     log_step[name] if name == "s5" else log_step[name][:, None], z.shape

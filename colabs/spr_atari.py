@@ -95,7 +95,7 @@ print("frames", game.frame_shape, "  actions", game.num_actions)
 #
 # A chunk is some steps of the environment, each with an update once there are
 # `min_replay` steps to learn from. The state holds all that changes: networks,
-# optimiser, game, replay and random key. It is given away with each call and
+# optimizer, game, replay and random key. It is given away with each call and
 # changed in place.
 
 # %%
@@ -128,7 +128,7 @@ for ax, (name, label) in zip(axes, curves.items()):
   ax.set(xlabel="environment steps", ylabel=label, xlim=(0, steps[-1]))
   ax.locator_params(axis="x", nbins=4)
   ax.spines[["top", "right"]].set_visible(False)
-axes[0].axhline(0.4, color="grey", linestyle="--")
+axes[0].axhline(0.4, color="gray", linestyle="--")
 axes[0].annotate("random play", (steps[-1], 0.4), ha="right", va="bottom")
 fig.suptitle("SPR learns Breakout", x=0.01, ha="left", fontweight="bold")
 plt.show()

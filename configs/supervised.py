@@ -16,7 +16,7 @@ def adamw(
   weight_decay: float | None = None,
   warmup_steps: int | None = None,
 ) -> dict[str, float]:
-  """Returns the fields of an optimiser, but for those that are None."""
+  """Returns the fields of an optimizer, but for those that are None."""
   fields = {
     "learning_rate": learning_rate,
     "weight_decay": weight_decay,

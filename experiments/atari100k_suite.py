@@ -7,7 +7,7 @@ r"""Atari-100k: every agent of a config on many games, beside published ones.
 
 Each game is a run of `experiments.spr` in the sub-directory of its name, and
 what is finished is not done again; games may be added later. For every agent
-the suite ends with a table of scores, one of human-normalised aggregates with
+the suite ends with a table of scores, one of human-normalized aggregates with
 bootstrap intervals, and the pictures of `jaxseq.spr.scores` in
 `DIR/summary/AGENT`; if there are several, with how probably each beats each
 other one, in `DIR/summary`; and with `DIR/results.json`. The second command

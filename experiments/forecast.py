@@ -13,7 +13,7 @@ ends with a table that also holds two forecasts without any training, and with
 `DIR/forecasts.png`, `DIR/results.json` and the trained models,
 `DIR/ARM-HORIZON/model.safetensors`. The second command evaluates the newest
 checkpoints, the third forecasts what follows the series of a file. Errors are
-those of the standardised series over all windows of its test span.
+those of the standardized series over all windows of its test span.
 """
 
 from jaxseq.programs import command

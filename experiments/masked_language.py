@@ -13,7 +13,7 @@ sides each), all seeds of an arm as one program, and resumes where an earlier
 run stopped. It ends with a table, `DIR/learning_curve.png`, `DIR/results.json`
 and the trained model of each arm, `DIR/ARM/model.safetensors`. The second fills
 in what is <mask> in a file; of sequences without any it writes embeddings. The
-third goes on from such a model to the pairs of a structure.
+third resumes from such a model to the pairs of a structure.
 """
 
 from jaxseq.programs import command

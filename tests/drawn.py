@@ -1,4 +1,4 @@
-"""Variables of networks, drawn without running what initialises them."""
+"""Variables of networks, drawn without running what initializes them."""
 
 import jax
 import jax.numpy as jnp

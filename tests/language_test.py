@@ -166,3 +166,27 @@ def test_private_functions_have_one_line_of_docstring():
     if re.search(r"^\s*(Args|Returns):", ast.get_docstring(node) or "", re.M)
   ]
   assert not wrong, "\n".join(wrong)
+
+
+# Titles of papers, and names of others' code.
+AS_WRITTEN = re.compile(
+  "Behaviour Suite for|by Factorising|tree_serialise_leaves|"
+  "tree_deserialise_leaves"
+)
+
+
+@pytest.mark.parametrize("folder", ["jaxseq", "docs", "configs", "experiments"])
+def test_texts_are_spelled_as_names_are(folder):
+  paths = [
+    path
+    for path in sorted((ROOT / folder).rglob("*"))
+    if path.suffix in {".py", ".md"}
+  ]
+  wrong = [
+    f"{path.relative_to(ROOT)}:{number}: {found.group()}"
+    for path in paths
+    for number, line in enumerate(path.read_text().splitlines(), 1)
+    if (found := BRITISH.search(AS_WRITTEN.sub("", line)))
+  ]
+  assert paths
+  assert not wrong, "\n".join(wrong)

@@ -11,7 +11,7 @@ for the images; or "text" (4,096), "retrieval" (two sequences of 4,000) or
 Long Range Arena's new_aan_pairs.train.tsv, .eval.tsv and .test.tsv, or of
 CIFAR-10 in its binary version.
 
-Networks and optimisers are those of arXiv:2208.04933 and its code, and their
+Networks and optimizers are those of arXiv:2208.04933 and its code, and their
 test accuracies are the dashed line, from 0.6215 (ListOps) to 0.9858 (Path-X).
 In Retrieval, one network encodes both papers, and a hidden layer reads their
 means a and b over time as [a, b, a - b, a * b].
@@ -26,7 +26,7 @@ from configs import variants
 from configs.classify import _shared
 from jaxseq.programs import classify
 
-# Layers, width, states, blocks; options of mixer, network and optimiser; batch,
+# Layers, width, states, blocks; options of mixer, network and optimizer; batch,
 # epochs and training examples.
 _TASKS = {
   "listops": {

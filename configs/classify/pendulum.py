@@ -4,7 +4,7 @@ r"""Pendulum: the angle from noisy images at irregular times, a regression.
       --workdir=runs/pendulum
 
 Half of the 100 frames of a swinging pendulum are seen, under noise; sine and
-cosine of the angle are to be told at each of them. Network and optimiser are
+cosine of the angle are to be told at each of them. Network and optimizer are
 those of S5 (arXiv:2208.04933, section 6.3), 15,820 parameters and 100 epochs;
 it is published with a mean squared error of 3.4e-3 at the best validation
 error, over 20 seeds. Here the last update counts. The two other arms show what

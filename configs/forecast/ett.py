@@ -7,7 +7,7 @@ r"""The long-horizon benchmark: ETTh1 or another table of the same form.
 The csv file is not part of this project (zhouhaoyi/ETDataset on GitHub). ETT
 files are split in months, others by shares of 70, 10 and 20 %, as in the
 Time-Series-Library. Aaren against the Transformer it replaces, in the setting
-of arXiv:2405.13956: input length 96, four horizons, normalised input. It has
+of arXiv:2405.13956: input length 96, four horizons, normalized input. It has
 not been run to its end by us, so no result is given.
 
     --config=configs/forecast/ett.py:tiny

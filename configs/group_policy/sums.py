@@ -12,7 +12,7 @@ in seconds whether everything works.
       --config=configs/group_policy/sums.py:adapters \
       --config.base=runs/sums/mamba2/network.safetensors
 
-goes on from a network of such a run, and trains adapters beside its weights
+resumes from a network of such a run, and trains adapters beside its weights
 (docs/adapting.md), which stay as they are; or all of them, for comparison. Each
 answer is learned from twice (`rollout_updates`), by clipped ratios.
 """

@@ -4,7 +4,7 @@ r"""Digits of 8 x 8 pixels with 17 levels: pixel by pixel, or by codes.
       --workdir=runs/digits
 
 A dimension is the level of one pixel, of 64 in a picture. Counting at each
-place beside the left and the upper neighbour gives 2.19 bits a dimension; S5
+place beside the left and the upper neighbor gives 2.19 bits a dimension; S5
 comes to 1.89 in 400 updates.
 
 Variants: `codes` trains codecs of 4 x 4 places, of one scale and of four with

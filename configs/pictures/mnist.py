@@ -5,7 +5,7 @@ r"""5,000 pictures of MNIST: black and white pixels, codes, scales.
 
 A picture has 784 pixels of two levels, white from a half on; 4,000 pictures are
 learned from and 1,000 are tested, 80 % and 20 % of each class. Counting at each
-place beside the left and the upper neighbour gives 108.2 nats a picture, and S5
+place beside the left and the upper neighbor gives 108.2 nats a picture, and S5
 comes to 71.4 in 400 updates, a minute of a processor.
 
 Variants: `codes` trains codecs of 7 x 7 places, of one scale and of five with

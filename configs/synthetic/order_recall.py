@@ -15,13 +15,15 @@ the 1500 of an arm take one to three minutes of a core. With
 excerpts have 64 tokens of 63 kinds and segments have 4, as in SORT (arXiv:
 2410.08133); with `:kjv` excerpts are of 250 words of the King James Bible,
 and begin with sentences as segments of 20 do; tests are on its last tenth.
-Neither has been measured yet. `:tiny` learns nothing, and shows in seconds
-whether everything works.
+Neither has been measured yet. `:mixers` has all mixers of the package in 500
+updates of 128 of the short excerpts, an hour of one core. `:tiny` learns
+nothing, and shows in seconds whether everything works.
 """
 
 from configs import blocks
 from configs import variants
 from configs.synthetic import _shared
+from jaxseq import mixers
 from jaxseq.training import configuration
 
 
@@ -90,8 +92,18 @@ KJV = configuration.updated(
     **{f"test bin {b}": {"bin": b, "part": "test"} for b in range(4)},
   },
 )
+# Options of arms whose names are those of mixers without them.
+_HERE = {"attention": _arms(160)["attention"]}
+MIXERS = configuration.updated(
+  RANDOM,
+  num_updates=500,
+  batch_size=128,
+  arms={**blocks.arms(*mixers.names()), **_HERE},
+)
 TINY = configuration.updated(
   _shared.tiny(RANDOM, {"length": 12, "segment": 1}, {"length": 16}),
   arms=blocks.arms("gru"),
 )
-get_config = variants.Variants(random=RANDOM, sort=SORT, kjv=KJV, tiny=TINY)
+get_config = variants.Variants(
+  random=RANDOM, sort=SORT, kjv=KJV, mixers=MIXERS, tiny=TINY
+)

@@ -12,12 +12,15 @@ an LSTM needs many more updates.
     --config=configs/synthetic/state_tracking.py:S3
 
 takes another group: S3 (solvable, 6 elements), Z60 (commutative), A4xZ5 or S5.
-`:tiny` learns nothing, and shows in seconds whether everything works.
+`:mixers` has all mixers of the package, in 800 updates on S3 at a larger
+learning rate, half an hour of one core. `:tiny` learns nothing, and shows in
+seconds whether everything works.
 """
 
 from configs import blocks
 from configs import variants
 from configs.synthetic import _shared
+from jaxseq import mixers
 from jaxseq.data.tokens import group_words
 from jaxseq.training import configuration
 
@@ -48,4 +51,13 @@ GROUPS = {
 }
 LONGER = {"min_length": 12, "max_length": 12}
 TINY = _shared.tiny(GROUPS["S3"], {"max_length": 6}, LONGER)
-get_config = variants.Variants(**GROUPS, tiny=TINY)
+MIXERS = configuration.updated(
+  GROUPS["S3"],
+  optimizer={"learning_rate": 4e-3, "warmup_steps": 50},
+  num_updates=800,
+  num_seeds=1,
+  chunks_per_evaluation=4,
+  arms=blocks.arms(*mixers.names()),
+  test_options=of_lengths(32, 128),
+)
+get_config = variants.Variants(**GROUPS, mixers=MIXERS, tiny=TINY)

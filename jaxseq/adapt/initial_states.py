@@ -15,8 +15,8 @@ attention, counters and positions stay fresh.
 
 With the variables of `attach` a row that is handed no states begins with the
 tuned ones, wherever it is read: in `apply`, in steps (also behind a reset), in
-`generate`, in an `Engine` and behind its `PrefixCache`. A row that goes on from
-states goes on from these. A sequence with resets inside is refused: rows hold
+`generate`, in an `Engine` and behind its `PrefixCache`. A row that resumes from
+states resumes from these. A sequence with resets inside is refused: rows hold
 one document each.
 
 What a layer is tuned in is what its mixer calls memory (`contract.Traits`).

@@ -5,7 +5,7 @@
   training = method.training(variables, params, key)
   served = method.served(variables, params)
 
-The network's variables stay as they are; `params` are what an optimiser sees.
+The network's variables stay as they are; `params` are what an optimizer sees.
 """
 
 from collections.abc import Mapping

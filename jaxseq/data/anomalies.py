@@ -1,4 +1,4 @@
-"""Windows of series with labelled anomalies, which ship inside packages.
+"""Windows of series with labeled anomalies, which ship inside packages.
 
 A model is trained on windows without anomalies and has to tell those with one
 among others that come later, or from another recording. Only the packages' data

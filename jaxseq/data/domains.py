@@ -249,7 +249,7 @@ def make_splits(
   """Puts the windows of source and target domains together.
 
   Args:
-    source: labelled windows to learn from; all parts have extras.domain, (n,)
+    source: labeled windows to learn from; all parts have extras.domain, (n,)
       int32 from 0.
     valid: windows of the source domains to choose options with, or None.
     target: windows of the target domains to adapt to; their labels are hidden.
@@ -318,7 +318,7 @@ def adapt(
   """Makes a domain adaptation problem from windows.
 
   Args:
-    dataset: labelled windows with extras, as `windows` returns them.
+    dataset: labeled windows with extras, as `windows` returns them.
     by: field of `Extras` that makes a domain, such as "subject".
     source: the value, or values, of the source domains.
     target: the same of the target domains.

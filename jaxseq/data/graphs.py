@@ -91,7 +91,7 @@ def switched_pair(
 
 
 def _half(rng, nodes):
-  """A connected graph whose nodes have two neighbours or more."""
+  """A connected graph whose nodes have two neighbors or more."""
   share = min(2.2 * np.log(nodes) / nodes, 1)
   while True:
     adjacency = random_graph(rng, nodes, share)

@@ -74,7 +74,7 @@ def _half_down(x):
 
 
 def _draw_rod(end_x, end_y):
-  """A thick line from the centre of the canvas to a pixel, in 0 and 1."""
+  """A thick line from the center of the canvas to a pixel, in 0 and 1."""
   across = np.array([end_x - _CENTER, end_y - _CENTER])
   scale = 1 / np.hypot(*across)
   # The width is even, so one side is a pixel farther from the middle.

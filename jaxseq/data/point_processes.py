@@ -106,7 +106,7 @@ class Hawkes:
     horizon: float,
     excitation: np.ndarray | None = None,
   ) -> Events:
-    """Simulates sequences by thinning, without error of discretisation.
+    """Simulates sequences by thinning, without error of discretization.
 
     Args:
       rng: source of randomness.
@@ -415,7 +415,7 @@ def load(
     nats[name] = -density.events.sum() / max(part.lengths.sum(), 1)
   info = datasets.Info(
     description="Event times and marks; when and what is the next event?",
-    source="simulated by thinning or inversion, without discretisation",
+    source="simulated by thinning or inversion, without discretization",
     license="none needed",
     num_classes=process.num_marks,
     horizon=float(horizon),

@@ -186,7 +186,7 @@ def _read(paths, source=None, labeled=False):
   files = [uea.read_ts(path) for path in paths]
   for path, file in zip(paths, files):
     if not file.series or (labeled and file.labels is None):
-      kind = "labelled ones" if labeled else "at least one"
+      kind = "labeled ones" if labeled else "at least one"
       raise ValueError(f"{path}: got no case, expected {kind}.")
     form, first = _form(file), _form(files[0])
     if form != first:

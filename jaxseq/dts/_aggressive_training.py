@@ -5,9 +5,9 @@ Autoencoders", arXiv:1901.05534: at first the encoder gets many updates for each
 of the decoder, so that q(z|x) does not lag behind the true posterior. Here an
 inner loop ends when the mutual information on fixed windows has stopped rising,
 looked at every 10 updates, or after 100 updates; then all parameters get one
-update together. When the information has not risen over 5 such rounds, training
-goes on as usual for good. The paper looks at the loss within a round and at the
-information once an epoch; the patience is ours.
+update together. When the information has not risen over 5 such rounds, ordinary
+training follows until the end. The paper looks at the loss within a round and
+at the information once an epoch; the patience is ours.
 
 All of it is a state of a few numbers: updates are alike in cost and number, so
 that runs with and without it have the same budget.
@@ -105,8 +105,8 @@ def advance(
 def still_without_gradient(
   optimizer: optax.GradientTransformation,
 ) -> optax.GradientTransformation:
-  """Makes an optimiser that does nothing where no parameter has a gradient."""
-  # Momentum would move what is held in updates of the encoder alone.
+  """Makes an optimizer that does nothing where no parameter has a gradient."""
+  # Momentum would move the decoder in updates of the encoder alone.
 
   def update(updates, state, params=None):
     moves = jnp.array(False)
@@ -122,7 +122,7 @@ def still_without_gradient(
 def hold_frozen(
   encoder: optax.GradientTransformation, rest: optax.GradientTransformation
 ) -> optax.GradientTransformation:
-  """Makes an optimiser that leaves alone what has no gradient at all."""
+  """Makes an optimizer that leaves alone what has no gradient at all."""
   return optax.partition(
     {_ENCODER.name: encoder, "rest": still_without_gradient(rest)},
     lambda tree: optimizers.path_labels(tree, (_ENCODER,), no_decay=None),

@@ -2,7 +2,7 @@
 
 Every function returns the path of the file, or None, with a warning, if
 matplotlib is not installed. Maps of numbers use cividis, and lines Okabe and
-Ito's colours: both are read with every kind of colour vision.
+Ito's colors: both are read with every kind of color vision.
 """
 
 from collections.abc import Mapping
@@ -186,7 +186,7 @@ def information_map(
 
   axes = figure.add_subplot()
   image = axes.imshow(table, cmap=_MAP, vmin=0, vmax=1, aspect="auto")
-  # White on black, which is seen on every colour of the map.
+  # White on black, which is seen on every color of the map.
   for k, d in enumerate(table.argmax(0)):
     for color, width in (("black", 3.5), ("white", 1.5)):
       place, look = (k - 0.46, d - 0.44), {"ec": color, "lw": width}
@@ -247,7 +247,7 @@ def _draw_bars(axes, values, score) -> None:
     low, high = np.min(seeds), np.max(seeds)
     if len(seeds) > 1:
       axes.plot([low, high], [row, row], color="black", lw=1.2)
-    # Three digits tell apart all bars whose lengths differ to the eye.
+    # Three digits distinguish all bars whose lengths differ visibly.
     axes.annotate(
       f"{mean:.3f}" if score else f"{mean:.3g}",
       xy=(max(high, mean, 0.0), row),

@@ -89,7 +89,7 @@ class VAE(linen.Module):
   def __call__(
     self, x: jax.Array, lengths: jax.Array | None = None
   ) -> jax.Array:
-    """Encodes and decodes the mean: what initialises all parameters.
+    """Encodes and decodes the mean: what initializes all parameters.
 
     Args:
       x: (*batch, length, channels).

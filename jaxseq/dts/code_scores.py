@@ -77,8 +77,8 @@ def of_domains(
     means: from windows to means (n, D).
 
   Returns:
-    See `probes.domain_table`. Where the windows say of which recording they
-    are, the probe of the domain is scored on others than it was fitted on.
+    See `probes.domain_table`. If the windows name their recordings, the domain
+    probe is scored on other recordings than it was fitted on.
   """
   train = base.host(splits.train)
 

@@ -127,7 +127,7 @@ class Decoder(linen.Module):
         h = layer(jnp.pad(linen.relu(h) if i else h, around))
         h = h.reshape(*h.shape[:-2], 2 * h.shape[-2], h.shape[-1] // 2)
       return h[..., : self.length, :]
-    # What tells the times apart where a mixer has no clock of its own.
+    # Mixers without positions need the time as an input.
     times = jnp.linspace(0, 1, self.length, dtype=z.dtype)[:, None]
     parts = [
       jnp.broadcast_to(x, (*shape[:-1], x.shape[-1]))

@@ -14,7 +14,7 @@ def anomaly_auc(scores: np.ndarray, anomalous: np.ndarray) -> float:
   """Returns the area under the ROC curve of an anomaly score.
 
   Args:
-    scores: (n,) float, higher for what is stranger, as -ELBO of a window.
+    scores: (n,) float, higher for less likely windows, such as their -ELBO.
     anomalous: (n,) bool or 0 and 1, which windows are anomalies.
 
   Returns:

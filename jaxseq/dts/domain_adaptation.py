@@ -85,8 +85,8 @@ class PerHead(NamedTuple):
 def reverse(x: Array, coefficient: Array | float) -> Array:
   """Returns x; the gradient behind it is multiplied by -coefficient.
 
-  What comes after, such as a domain classifier, learns to minimise its loss;
-  what comes before learns to maximise it. Ganin et al., "Domain-Adversarial
+  What comes after, such as a domain classifier, learns to minimize its loss;
+  what comes before learns to maximize it. Ganin et al., "Domain-Adversarial
   Training of Neural Networks", arXiv:1505.07818, section 4.2.
 
   Args:
@@ -220,8 +220,8 @@ def make_heads(config: Config, splits: data.Splits) -> Heads:
   """Returns the classifiers for a set of two domains.
 
   Raises:
-    ValueError: if the windows have no classes or no domains, none are held out
-      for validation, or none of the target are among those for training.
+    ValueError: if the windows have no classes or no domains, there are no
+      validation windows, or no training windows of the target.
   """
   domain, of_each = splits.train.extras.domain, "that of each window"
   for name, value, expected in (
@@ -268,9 +268,9 @@ def evaluate(
   encode: Callable[[data.ArrayDataset], Array],
   parts: dict[str, data.ArrayDataset],
 ) -> dict[str, Array]:
-  """Returns "NAME_accuracy" of each part: how often the class is told right.
+  """Returns "NAME_accuracy" of each part: accuracy of its class probe.
 
-  From its own segment, of the means (n, D) that `encode` makes of windows.
+  The probe sees the class's segment of the means (n, D) that `encode` returns.
   """
   metrics = {}
   for name, part in parts.items():

@@ -1,6 +1,6 @@
-"""Options of the regulariser, and the weights that methods give its terms.
+"""Options of the regularizer, and the weights that methods give its terms.
 
-All methods minimise the reconstruction's negative log likelihood plus
+All methods minimize the reconstruction's negative log likelihood plus
 
     w_mi I(x; z) + w_gtc TC_group + w_tc sum_k TC_within,k + w_dw DWKL
 
@@ -61,7 +61,7 @@ _DIP_FACTOR = {"dip_vae_i": 10.0, "dip_vae_ii": 1.0}
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """Options of the regulariser.
+  """Options of the regularizer.
 
   Attributes:
     method: see the head of this file.
@@ -93,7 +93,7 @@ class Config:
       so have anneal="none".
     capacity_weight: weight of that.
     capacity_ramp: part of the training in which C(t) rises.
-    anneal: coefficient of the whole regulariser, see `schedules.anneal`.
+    anneal: coefficient of the whole regularizer, see `schedules.anneal`.
     anneal_shape: shape of its rise.
     anneal_cycles: number of rises of "cyclical".
     anneal_ratio: part of the training, or of a cycle, that the rise takes.

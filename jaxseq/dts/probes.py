@@ -1,6 +1,6 @@
 """Probes: what a simple model can read off a representation.
 
-A probe is trained on frozen codes, standardised by its training examples, and
+A probe is trained on frozen codes, standardized by its training examples, and
 scored on others. Windows that overlap, or that are cut from one recording, must
 not lie on both sides.
 """
@@ -97,12 +97,12 @@ def domain_table(
   kind: str = "linear",
   seed: int = 0,
 ) -> dict[str, dict[str, float]]:
-  """Returns what each segment of z says of the domain and of the class.
+  """Returns how well each segment of z predicts the domain and the class.
 
   The class probe is trained on `source` only; labels of the target are used to
   score it, and to halve recordings, and for nothing else. The domain probe,
   source against target, is trained on `source` and `target` together, weighted
-  so that both count alike, and scored on `source_test` and `target_test` apart:
+  so that both count alike, and scored on `source_test` and `target_test` alone:
   chance is 0.5 on average over the two, but 1 and 0 are possible for a probe
   that knows nothing. Where recordings are known it is fitted twice, each time
   on half of the recordings of each domain, and scored on windows of the others:
@@ -164,7 +164,7 @@ def _segment_row(source, source_test, target, target_test, kind, seed):
 
 
 def _domain_accuracies(fitted, tested, kind, seed):
-  """Returns how many test windows of source and target are told as such."""
+  """Returns the domain classifier's accuracy on source and target windows."""
   right = [np.full(len(windows.codes), np.nan) for windows in tested]
   for fit, test in _folds(fitted, tested, seed):
     codes = [windows.codes[rows] for windows, rows in zip(fitted, fit)]
@@ -179,9 +179,9 @@ def _domain_accuracies(fitted, tested, kind, seed):
 
 
 def _folds(fitted, tested, seed):
-  """Returns which windows to fit on and to score, apart by recording."""
-  # Both halves have as many recordings of each class: more of one class in one
-  # domain would tell that domain from the class.
+  """Returns windows to fit on and to score, from different recordings."""
+  # Both halves have as many recordings of each class: if a domain had more of
+  # one class, the class would predict the domain.
   if any(windows.recordings is None for windows in (*fitted, *tested)):
     both = fitted, tested
     return [[[np.ones(len(x.codes), bool) for x in part] for part in both]]
@@ -230,7 +230,7 @@ def _columns(
 
 
 def _trained_classifier(codes, labels, kind, seed, balanced=False):
-  """Returns a classifier of standardised codes."""
+  """Returns a classifier of standardized codes."""
   labels = _arrays.label_array(labels, len(codes), "labels")
   classes = np.unique(labels)
   if len(classes) < 2:

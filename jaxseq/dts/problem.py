@@ -1,4 +1,4 @@
-"""A disentangling auto-encoder as a supervised problem, and its optimiser."""
+"""A disentangling auto-encoder as a supervised problem, and its optimizer."""
 
 from collections.abc import Hashable
 import dataclasses
@@ -37,21 +37,20 @@ class ArmConfig:
 
   Attributes:
     model: of the arm.
-    objective: what is minimised beside -log p(x|z).
+    objective: regularizer beside -log p(x|z).
     optimizer: of model and classifiers.
     batch_size: windows per update.
     adaptation: classifiers on the segments, see `domain_adaptation`, if any.
     aggressive: whether the encoder is trained ahead of the decoder, as far as
       validation windows say, or training windows without any; see
       `_aggressive_training`.
-    elbo_weight: factor on -log p(x|z) and the regulariser, beside the
+    elbo_weight: factor on -log p(x|z) and the regularizer, beside the
       classifiers; 0 trains these alone.
     discriminator_learning_rate: of FactorVAE's discriminator.
     evaluated: at most so many test windows are evaluated; the exact mixture has
       as many components.
-    prefix_rate: share of the windows of which the encoder sees the first half
-      alone in training, which forecasts need. q(z) then is
-      that of windows seen so or so.
+    prefix_rate: share of the training windows whose first half alone the
+      encoder sees, which forecasts need. q(z) is then over both kinds.
   """
 
   model: autoencoder.ModelConfig = autoencoder.ModelConfig()
@@ -117,7 +116,7 @@ class Problem(base.ArrayProblem):
     size: number of training windows.
     num_updates: of the whole run.
     data: windows by part: "train", "test" and perhaps "valid".
-    carry: what is counted, and the weights if they are traced.
+    carry: counters, and the weights if they are traced.
   """
 
   def __init__(
@@ -280,7 +279,7 @@ class Problem(base.ArrayProblem):
 def make_optimizer(
   arm: ArmConfig, num_updates: int
 ) -> optax.GradientTransformation:
-  """Returns the optimiser of an arm for a run of `num_updates`.
+  """Returns the optimizer of an arm for a run of `num_updates`.
 
   The norm of the gradient is clipped over model and classifiers together. The
   discriminator has an Adam of its own (Kim & Mnih, arXiv:1802.05983).
@@ -309,7 +308,7 @@ def make_optimizer(
 
 
 def _adam(arm, num_updates, *parts):
-  """Returns the optimiser of some parts of the model, without clipping."""
+  """Returns the optimizer of some parts of the model, without clipping."""
   mixers = [part.stack for part in parts if part.kind == "mixer"]
   names = {name for stack in mixers for name in stack.ssm_parameters}
   recipe = dataclasses.replace(arm.optimizer, max_grad_norm=None)

@@ -1,8 +1,8 @@
-"""The regulariser of every method: the terms beside the reconstruction.
+"""The regularizer of every method: the terms beside the reconstruction.
 
 One weighted sum of mutual information, total correlation and dimension-wise KL
-(see `methods`), and what is done against posteriors that collapse: annealing,
-free bits, a least KL, a capacity.
+(see `methods`), and remedies for posterior collapse: annealing, free bits, a
+least KL, a capacity.
 """
 
 from typing import NamedTuple
@@ -44,7 +44,7 @@ def regularizer(
   tc: Array | None = None,
   weight: methods.Weights | None = None,
 ) -> tuple[Array, dict[str, Array]]:
-  """Computes the regulariser of a batch, to be minimised.
+  """Computes the regularizer of a batch, to be minimized.
 
   Args:
     config: options; static.

@@ -1,6 +1,6 @@
 """Coefficients that change during training.
 
-The regulariser's annealing: Bowman et al., arXiv:1511.06349 (monotonic), and
+The regularizer's annealing: Bowman et al., arXiv:1511.06349 (monotonic), and
 Fu et al., arXiv:1903.10145 (cyclical), whose code the values are those of.
 The reversal's strength: Ganin et al., arXiv:1505.07818, section 5.2.2; the
 code of CoDATS (Wilson et al., arXiv:2005.10996) has it with total + 1.
@@ -36,7 +36,7 @@ def anneal(
   cycles: int = 4,
   ratio: float | None = None,
 ) -> Array:
-  """Returns the coefficient of the regulariser, in [0, 1].
+  """Returns the coefficient of the regularizer, in [0, 1].
 
   Args:
     step: () what has been done of the training.

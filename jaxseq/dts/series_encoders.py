@@ -23,9 +23,9 @@ class EncoderConfig(backbones.Backbone):
 
   Attributes:
     bidirectional: whether a mixer also reads the series from its end.
-    pooling: what is kept of a mixer's outputs, or of the convolutions' where
-      the lengths of series differ: "last" (of each direction the output that
-      has seen all; convolutions keep the whole map) or "mean".
+    pooling: of a mixer's outputs, or of the convolutions' where the lengths of
+      series differ: "last" (each direction's last output; convolutions keep the
+      whole map) or "mean".
   """
 
   _: dataclasses.KW_ONLY

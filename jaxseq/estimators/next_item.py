@@ -463,7 +463,7 @@ class NextItem(updating.Updated):
   def _problem(self, arm: Any, source: Any) -> Any:
     problem = super()._problem(arm, source)
     if hasattr(self, "model_"):
-      # An update goes on from what was fitted.
+      # An update resumes from what was fitted.
       variables = self.model_.variables
       problem.init = lambda key: variables
     return problem

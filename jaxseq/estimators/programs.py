@@ -34,7 +34,7 @@ def of(
   Args:
     config: of the training.
     arm: whose problem says by `program_key` what its programs depend on. Its
-      optimiser is to follow from the problem's configuration and the config.
+      optimizer is to follow from the problem's configuration and the config.
   """
   key = _key(config, arm)
   if key is None:

@@ -69,7 +69,7 @@ class Work(NamedTuple):
 
   reads: Any  # () bool, whether there is something to read.
   tokens: Any  # (lines, chunk) int32, the next tokens of the prompts.
-  # (lines, chunk) bool, true where a prompt begins; None if it goes on from
+  # (lines, chunk) bool, true where a prompt begins; None if it resumes from
   # states in its line.
   reset: Any
   adapter: Any  # (lines,) int32, the numbers of the prompts' adapters.

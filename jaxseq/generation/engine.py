@@ -17,7 +17,7 @@ The life of a request, from `submit` to its last event:
   over a draft. A row ends by a stop token, its pattern or its length; its slot
   asks for nothing any more, and the next row takes it.
 - The events of a call say what rows have got. When all rows of a request have
-  ended, or are cancelled, its pattern gives up its room.
+  ended, or are canceled, its pattern gives up its room.
 
 Everything happens in `advance`, in the thread that calls it: `_slots` is what
 runs on the device, `EngineThread` a thread for many clients. The host prepares
@@ -174,7 +174,7 @@ class Engine:
       reader, self._variables, *sizes, self._key, constraint, shared
     )
     self._vocab_size = vocab_size
-    # What a prompt goes on from as after a prefix of nothing, if it is tuned.
+    # What a prompt resumes from as after a prefix of nothing, if it is tuned.
     self._start = None
     states = _draft_slots.tuned_states(reader, self._variables)
     if states is not None:

@@ -191,7 +191,7 @@ def read_prefix(
     reset: as in `generate`.
 
   Returns:
-    What `continue_prefix` goes on from.
+    What `continue_prefix` resumes from.
 
   Raises:
     ValueError: as in `generate`.

@@ -87,7 +87,7 @@ def read(
     scheme: one of `SCHEMES`; "auto" is "nodes" where the network can.
 
   Returns:
-    What `commit` goes on from.
+    What `commit` resumes from.
 
   Raises:
     ValueError: if the scheme is unknown, or the network cannot.

@@ -26,7 +26,7 @@ class Categorical(NamedTuple):
   """Distribution over the integers 0, ..., n - 1.
 
   Attributes:
-    logits: (..., n) unnormalised log-probabilities; -inf forbids a value.
+    logits: (..., n) unnormalized log-probabilities; -inf forbids a value.
   """
 
   logits: jax.Array

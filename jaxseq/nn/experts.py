@@ -33,7 +33,7 @@ class Routing:
     scale: factor on the weights.
     selection_bias: whether a parameter is added to the scores where experts are
       chosen, and only there; it gets no gradient.
-    groups: number of groups of neighbouring experts, of which only the best
+    groups: number of groups of neighboring experts, of which only the best
       are chosen from; a group's score is the sum of its two best.
     active_groups: number of groups that are chosen from.
     shared_width: hidden width of a feed-forward that every element passes

@@ -29,7 +29,7 @@ class MLP(linen.Module):
   Attributes:
     widths: widths of the layers.
     activation: name of the activation.
-    gain: gain of the orthogonal initialisation; LeCun-normal if None.
+    gain: gain of the orthogonal initialization; LeCun-normal if None.
     out_gain: gain of the last layer; `gain` if None.
     activate_last: whether the activation follows the last layer too.
     out_bias: whether the last layer has a bias.
@@ -80,7 +80,7 @@ class Head(linen.Module, kw_only=True):
   Attributes:
     widths: widths of the hidden layers.
     activation: name of their activation.
-    gain: gain of their orthogonal initialisation; LeCun-normal if None.
+    gain: gain of their orthogonal initialization; LeCun-normal if None.
     out_gain: gain of the last layer, `gain` if None; a small one means that
       policies are near uniform at first.
     dtype: dtype of the activations; what comes out is at least float32.

@@ -1,4 +1,4 @@
-"""VAR's quantiser: a map of features as codes at several scales, coarse first.
+"""VAR's quantizer: a map of features as codes at several scales, coarse first.
 
     config = multiscale.ScalesConfig((1, 2, 4))
     quantizer = multiscale.MultiScaleQuantizer(config)
@@ -9,7 +9,7 @@
 At each scale what the scales before have left is made smaller, coded, and its
 codes' vectors, made larger again, are added up. A model that writes a scale
 after the other reads the sum so far in the size of the scale to come. With one
-scale and a residual ratio of 0 it is the quantiser of a VQ-VAE.
+scale and a residual ratio of 0 it is the quantizer of a VQ-VAE.
 
 Source: Tian et al., arXiv 2404.02905; FoundationVision/VAR, models/quant.py,
 whose weights and numbers these are.
@@ -34,7 +34,7 @@ _CUBIC = -0.75
 
 @dataclasses.dataclass(frozen=True)
 class ScalesConfig:
-  """Options of a quantiser at several scales.
+  """Options of a quantizer at several scales.
 
   Attributes:
     sizes: places of each scale along height and width; they grow, and the last
@@ -207,7 +207,7 @@ class MultiScaleQuantizer(linen.Module):
       self.bias = self.param("bias", zeros, (config.convolutions, width))
 
   def __call__(self, features: jax.Array) -> Scales:
-    """Quantises features (*batch, height, width, features).
+    """Quantizes features (*batch, height, width, features).
 
     Raises:
       ValueError: if their shape is not that of the last scale.

@@ -1,4 +1,4 @@
-"""Pictures as codes: an autoencoder around a quantiser at one or more scales.
+"""Pictures as codes: an autoencoder around a quantizer at one or more scales.
 
     codec = picture_codec.PictureCodec(picture_codec.CodecConfig(patch=4))
     variables = codec.init(key, pictures)  # (n, 16, 16) in 0 .. 1
@@ -24,10 +24,10 @@ class CodecConfig:
   """Options of a codec.
 
   Attributes:
-    scales: of the quantiser.
+    scales: of the quantizer.
     patch: pixels along height and width for each place of the last scale.
     channels: width of the layers.
-    blocks: residual ones, before the quantiser and behind it.
+    blocks: residual ones, before the quantizer and behind it.
   """
 
   scales: multiscale.ScalesConfig = multiscale.ScalesConfig()
@@ -45,7 +45,7 @@ class CodecConfig:
 
 
 class PictureCodec(linen.Module):
-  """Encoder, quantiser and decoder of gray pictures.
+  """Encoder, quantizer and decoder of gray pictures.
 
   Attributes:
     config: options.
@@ -73,7 +73,7 @@ class PictureCodec(linen.Module):
       pictures: (*batch, height, width) in 0 .. 1, of the config's size.
 
     Returns:
-      (*batch, height, width), and the quantiser's scales.
+      (*batch, height, width), and the quantizer's scales.
 
     Raises:
       ValueError: if their shape is another.

@@ -5,7 +5,7 @@
     variables = network.init(key, symbols)
     logits = network.apply(variables, symbols)  # (n, 64, 17)
 
-Symbols are quantised pixels, or the codes of a `PictureCodec`. At one scale
+Symbols are quantized pixels, or the codes of a `PictureCodec`. At one scale
 they are written one after the other, and what is read at a place are the
 symbols to its left and above, as by the first, masked convolution of a PixelRNN
 (van den Oord et al., arXiv 1601.06759). At several scales all symbols of a

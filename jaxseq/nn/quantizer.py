@@ -4,7 +4,7 @@
     used = quantizer.used(quantized.codes.T, books.shape[1])
 
 A code of which nothing is nearest gets no gradient and would stay so; it is put
-where one of the vectors is that were to be quantised (`revived`).
+where one of the vectors is that were to be quantized (`revived`).
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class Quantized(NamedTuple):
 
   Attributes:
     codes: (n, levels) int32.
-    residuals: (n, levels, width), what each level quantises.
+    residuals: (n, levels, width), what each level quantizes.
     chosen: (n, levels, width), the vectors of the codes.
   """
 
@@ -51,7 +51,7 @@ def nearest(
 
 
 def quantize(z: jax.Array, books: jax.Array) -> Quantized:
-  """Quantises level by level, each level what those before have left.
+  """Quantizes level by level, each level what those before have left.
 
   Args:
     z: (n, width).

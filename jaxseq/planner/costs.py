@@ -37,7 +37,7 @@ class CostModel:
     square_seconds: seconds per squared length of a document (a1); 0 for
       recurrent mixers.
     bytes_per_token: activations per token.
-    fixed_bytes: parameters, gradients and optimiser on every device.
+    fixed_bytes: parameters, gradients and optimizer on every device.
     row_overhead: seconds per row, whatever it holds.
     layers: number of layers that exchange.
     latency: seconds per collective.
@@ -133,7 +133,7 @@ def gpt_7b(kind: str = "attention", num_devices: int = 64) -> CostModel:
   Args:
     kind: "attention" or "recurrent": the same model without the quadratic term
       and with another exchange.
-    num_devices: devices that share the parameters and optimiser (ZeRO-3, 16
+    num_devices: devices that share the parameters and optimizer (ZeRO-3, 16
       bytes per parameter).
 
   Returns:

@@ -44,7 +44,7 @@ TokenLoss = Callable[[PyTree, rows.Wave, str], jax.Array]
 def make_mesh(
   degree: int, devices: Sequence[jax.Device] | None = None
 ) -> jax.sharding.Mesh:
-  """Returns the mesh (groups, sp) of neighbouring devices.
+  """Returns the mesh (groups, sp) of neighboring devices.
 
   All if none are named, in the order of the plan; a ValueError if the degree,
   the devices of a group, does not divide their number.

@@ -5,7 +5,7 @@
     state, metrics = run_chunk(state, count)          # as `loop.run` wants it
 
 An update is some programs, one for each wave of its plan, and one for the
-optimiser. The host plans the next update while the devices work on the last
+optimizer. The host plans the next update while the devices work on the last
 one. With several processes each of them makes the same plans.
 """
 
@@ -71,11 +71,11 @@ class Problem(Protocol):
 
 
 class State(NamedTuple):
-  """All that training goes on from.
+  """State of training.
 
   Attributes:
     variables: of the model, whole on every device.
-    opt_state: of the optimiser, likewise.
+    opt_state: of the optimizer, whole on every device.
     programs: (degrees, levels) bool, which programs have been needed, on the
       host.
     update: number of updates made, () int64 on the host.
@@ -117,8 +117,8 @@ def make_chunk(
       grad_norm: before it is clipped.
       tokens: targets of the update.
       waves: programs that its plan runs, one after the other.
-      padding: share of padding in what is computed.
-      plan_gap: modelled time of the plan over its lower bound, less 1.
+      padding: share of padding among the computed tokens.
+      plan_gap: modeled time of the plan over its lower bound, less 1.
       programs: different ones that the run has needed so far.
   """
   loss_and_grad = mixed_lengths.make_loss_and_grad(

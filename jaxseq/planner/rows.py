@@ -150,7 +150,7 @@ def empty(key: Key) -> Wave:
   shape = key.rows, key.row_length
   tokens, targets, position = np.zeros((3, *shape), np.int32)
   mask, reset = np.zeros((2, *shape), bool)
-  # No device goes on with what another one left.
+  # No device continues a document of another one.
   reset[:, :: key.row_length // key.sp_degree] = True
   segment = np.full(shape, -1, np.int32)
   return Wave(tokens, targets, mask, reset, segment, position)

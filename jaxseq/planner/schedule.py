@@ -1,6 +1,6 @@
 """The Assignment: rows of documents on blocks of devices, with their times.
 
-A block of degree d is d neighbouring devices, number b those from b d to
+A block of degree d is d neighboring devices, number b those from b d to
 b d + d - 1. Rows run by falling degree. All larger blocks above a block cover
 its devices equally, so they become free together: no device ever waits, and its
 time is the sum of the times of its rows.

@@ -26,7 +26,7 @@ class Workload(NamedTuple):
     times: (documents, sizes) seconds of a document alone in a row of that
       degree; inf where it does not fit.
     shares: (documents, sizes) device-seconds of a document if its row is full,
-      so that it pays for its part of what the row costs; inf likewise.
+      so that it pays for its part of the row's cost; inf where it does not fit.
     cost_model: the cost model.
   """
 

@@ -135,7 +135,7 @@ def work(config: Config, program: experiment.Experiment) -> suite.Suite:
     for name, result in results.items():
       values = result["evaluation"]
       print(
-        f"{game}, {name}: {tables.mean_std(values, 1)}, normalised "
+        f"{game}, {name}: {tables.mean_std(values, 1)}, normalized "
         f"{tables.mean_std(scores.normalize(game, values))}",
         flush=True,
       )

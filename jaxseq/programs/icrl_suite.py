@@ -149,7 +149,7 @@ def finish(
       )
   ours = suite.show_aggregates(
     {arm: normalized(config, results, arm) for arm in config.arms},
-    "Normalised returns with 95 % bootstrap intervals",
+    "Normalized returns with 95 % bootstrap intervals",
   )
   if mode == "evaluate":
     return

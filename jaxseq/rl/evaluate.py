@@ -104,7 +104,7 @@ def evaluate(
   """Plays one whole episode in each of `num_episodes` fresh environments.
 
   Only the first episode of each environment counts. Counting all episodes
-  that end within a given number of steps would favour the short ones. The
+  that end within a given number of steps would favor the short ones. The
   return of a game of several agents is the mean of theirs.
 
   Args:

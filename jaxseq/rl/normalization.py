@@ -95,13 +95,13 @@ def normalize(statistics: Statistics, observation: Array) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class Normalized:
-  """A network that sees normalised observations; called as that network is.
+  """A network that sees normalized observations; called as that network is.
 
   Its variables hold `Statistics` under `COLLECTION`.
 
   Attributes:
     network: the network, of `networks` or `q_networks`.
-    is_number: for each entry of an observation whether it is normalised. The
+    is_number: for each entry of an observation whether it is normalized. The
       others, one-hots and flags, have a scale that means something.
     statistics: for whoever has the network's parameters only.
   """
@@ -152,9 +152,9 @@ class Normalized:
 
 
 def normalized(network: Any, env: Any, env_params: PyTree) -> Normalized:
-  """Returns a network that sees the observations of an environment normalised.
+  """Returns a network that sees the observations of an environment normalized.
 
-  What the environment itself shows as numbers is normalised. One-hots, the
+  What the environment itself shows as numbers is normalized. One-hots, the
   previous action and reward, and flags are left as they are; so a game whose
   observations are choices only is left as it is. The environment is one as
   `rollout.environment` returns it, with its parameters.

@@ -139,8 +139,8 @@ class Projected(wrappers.Wrapper):
 def orthonormal(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
   """Draws a matrix with orthonormal columns, or rows, uniformly.
 
-  Gram-Schmidt on Gaussian vectors, as a loop: the factorisations of linear
-  algebra libraries are calls that stall or serialise a compiled training run.
+  Gram-Schmidt on Gaussian vectors, as a loop: the factorizations of linear
+  algebra libraries are calls that stall or serialize a compiled training run.
 
   Args:
     key: random key.

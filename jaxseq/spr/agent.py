@@ -46,7 +46,7 @@ class Config:
   Attributes:
     variant: the agent.
     frame_shape: of a frame, as in the game.
-    frame_dtype: "uint8" or "float32", likewise.
+    frame_dtype: "uint8" or "float32", the game's.
     stack: frames in an observation.
     num_steps: environment steps of the whole training.
     batch_size: sequences in an update.
@@ -113,7 +113,7 @@ class State(NamedTuple):
   """An agent in the middle of its training.
 
   Attributes:
-    agent: networks and optimiser.
+    agent: networks and optimizer.
     replay: what was seen.
     game: state of the game.
     observation: (*observation_shape,), to act upon next.
@@ -232,7 +232,7 @@ def choose(
   agent = config.variant.update
   num_actions = agent.networks.head.num_actions
   random_action = jax.random.randint(key_random, (), 0, num_actions, jnp.int32)
-  # A memory takes in what is seen even while actions are random.
+  # The memory reads observations even while actions are random.
   if not (learning or agent.recurrent):
     return state, random_action
   replay = frames.remember(config.replay, state.replay, state.memory)

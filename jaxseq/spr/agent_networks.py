@@ -6,9 +6,9 @@ predicts its own latents, "transition" and "predictor"; for one with a memory,
 
     m_t = z_t + W_out y_t,  (y_t, h_t) = step(W_in z_t, h_{t-1})
 
-z_t is the encoder's latent, flattened, and m_t what the head sees instead. It
-has the shape of z_t, so that the head stays as it is; what is predicted by
-self-prediction is z_t itself. Where an episode begins the state h is fresh.
+z_t is the encoder's flattened latent, and m_t the head's input. m_t has the
+shape of z_t, so that the head is unchanged; self-prediction predicts z_t. The
+state h is reset at the start of each episode.
 
 Hausknecht and Stone, arXiv:1507.06527, put the first memory into a Q-network.
 How it learns from replayed sequences is that of Kapturowski et al., ICLR 2019

@@ -42,7 +42,7 @@ class Draws(NamedTuple):
   Attributes:
     row: (*batch,) int32 in [0, 2 pad], where the crop starts; pad leaves the
       image in place.
-    column: (*batch,) int32, likewise.
+    column: (*batch,) int32, the same for columns.
     normal: (*batch,) standard normals of the intensity.
   """
 

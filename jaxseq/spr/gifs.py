@@ -9,8 +9,8 @@ from jaxseq import _validate
 from jaxseq.rl.drawings import paint
 from jaxseq.training import figures
 
-# Okabe and Ito's colours, told apart with every kind of colour vision, and two
-# greys: one for each channel.
+# Okabe and Ito's colors, told apart with every kind of color vision, and two
+# grays: one for each channel.
 _COLORS = np.frombuffer(
   bytes.fromhex(
     "e69f00 56b4e9 009e73 f0e442 0072b2 d55500 cc79a7 ffffff 969696 5a5a5a"
@@ -22,15 +22,15 @@ _HEIGHT = 168
 
 
 def images(frames: np.ndarray) -> np.ndarray:
-  """Returns frames as colour images.
+  """Returns frames as color images.
 
-  From (time, height, width, 1) uint8 grey values, or (time, height, width,
-  channels) uint8, where each channel gets a colour and the last one that is not
+  From (time, height, width, 1) uint8 gray values, or (time, height, width,
+  channels) uint8, where each channel gets a color and the last one that is not
   0 is seen, to (time, height', width', 3) uint8, enlarged by a whole factor to
   a height of at most 168.
 
   Raises:
-    ValueError: there are more channels than colours.
+    ValueError: there are more channels than colors.
   """
   channels = frames.shape[-1]
   if channels > len(_COLORS):
@@ -55,7 +55,7 @@ def write_gif(
   Args:
     path: the GIF file to write; it is whole at any time.
     frames: at least one.
-    length: steps of the game. If it goes on after the frames, a last picture
+    length: steps of the game. If it is longer than the frames, a last picture
       says so, for two seconds.
 
   Returns:

@@ -45,7 +45,7 @@ class Config:
       that see it, not once for each.
     num_predictions: K, how many steps ahead latents are predicted.
     spr_weight: of the mean of K squared distances: lambda * K / 2.
-    spr_target: which weights encode and project what is to be predicted:
+    spr_target: which weights encode and project the targets of predictions:
       "momentum": a copy of their own, which follows the online weights with
       momentum_tau; "target": those of the target network.
     momentum_tau: share of the online weights in the momentum copy after an
@@ -152,7 +152,7 @@ class Metrics(NamedTuple):
     stem_norm: (), of the gradient of encoder and head, before clipping.
     transition_norm: (), of that of the transition model.
     priority: (batch,), without importance weights and before any exponent.
-    skipped: (), how many updates were left out; None where none is.
+    skipped: (), number of skipped updates; None if no update is ever skipped.
   """
 
   loss: Array
@@ -164,7 +164,7 @@ class Metrics(NamedTuple):
   skipped: Array | None = None
 
 
-# From parameters to the loss, and metrics of which the norms are still missing.
+# From parameters to the loss, and metrics without the norms.
 Loss = Callable[[Params], tuple[Array, Metrics]]
 
 

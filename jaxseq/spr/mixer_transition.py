@@ -37,7 +37,7 @@ class Config(stacks.Config):
     latent_shape: (height, width, channels) of a latent.
     skip: whether the latent before is added, before the ReLU.
     renormalize: whether every new latent is mapped to [0, 1].
-    epsilon: added to the range of a latent that is renormalised.
+    epsilon: added to the range of a latent that is renormalized.
     unroll: whether a rollout is written out step by step, not as a loop: faster
       to run and slower to compile.
   """

@@ -2,7 +2,7 @@
 
 26 games, 100,000 agent steps (400,000 frames) each. Scores are mean returns of
 whole games, unclipped. Random and human scores are those that the field
-normalises with: SPR's code, Dopamine and EfficientZero have the same ones.
+normalizes with: SPR's code, Dopamine and EfficientZero have the same ones.
 
 Scores of SimPLe, CURL, DrQ, SPR and EfficientZero are from Table 1 of
 EfficientZero (arXiv:2111.00210), those of DER (data-efficient Rainbow) from
@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 
 class Aggregates(NamedTuple):
-  """Human-normalised aggregates over the 26 games; None where none was found.
+  """Human-normalized aggregates over the 26 games; None where none was found.
 
   Attributes:
     mean: over games of the mean over runs.

@@ -118,9 +118,9 @@ def lower_step(
 ) -> jax.stages.Lowered:
   """Lowers the program of one step of all seeds where loops are compiled.
 
-  The agent has begun to learn. Nothing is allocated: the compiled program tells
-  what it would take. All arrays lie as `sharding` says; that of a described
-  device compiles for it without the hardware.
+  The step is one with updates. Nothing is allocated: the compiled program knows
+  how much memory it needs. All arrays have `sharding`; with a described device
+  the program compiles for it without the hardware.
   """
   programs = _Programs(config, game, num_seeds)
   keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), num_seeds))

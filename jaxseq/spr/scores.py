@@ -1,6 +1,6 @@
-"""Human-normalised scores on Atari-100k, beside those that are published.
+"""Human-normalized scores on Atari-100k, beside those that are published.
 
-A score is the mean return of one run's evaluation games, unclipped. Normalised,
+A score is the mean return of one run's evaluation games, unclipped. Normalized,
 0 is a random player and 1 a human one. `published` has the other agents'
 numbers. Of most of them one mean score per game is known and no single runs:
 means and medians over games can be compared with theirs, the interquartile mean
@@ -114,10 +114,10 @@ def published_table(agent: str, games: Sequence[str]) -> np.ndarray:
 def published_aggregates(
   games: Sequence[str],
 ) -> dict[str, published.Aggregates]:
-  """Returns what other agents reach on the same games.
+  """Returns the aggregate scores of other agents on the same games.
 
-  By agent: on all 26 games what is published; on fewer of them the mean and the
-  median, computed from published scores.
+  By agent: the published aggregates for all 26 games; for fewer games the mean
+  and the median, computed from published scores.
 
   Raises:
     ValueError: if a game is unknown.
@@ -225,7 +225,7 @@ def write(
         directory / "sample_efficiency.png",
         {"IQM": (steps, iqm), "97.5 %": (steps, high), "2.5 %": (steps, low)},
         xlabel="agent steps",
-        ylabel="human-normalised score",
+        ylabel="human-normalized score",
         title=f"IQM over {num_games(len(curves))}, and its 95 % bootstrap "
         "interval",
       )
@@ -302,7 +302,7 @@ def _games_table(scores, table, name, against) -> Table:
     for i, game in enumerate(scores)
   ]
   return Table(
-    ["game", name, "normalised", *(f"{other:>8}" for other in others)],
+    ["game", name, "normalized", *(f"{other:>8}" for other in others)],
     rows,
     f"Scores on {num_games(len(rows))}: mean ± standard deviation over "
     f"{_num_runs(table)}; published means",
@@ -326,7 +326,7 @@ def _aggregates_table(games, table, name, ours, others) -> Table:
   return Table(
     ["agent", "runs", *TITLES.values(), "IQM of means"],
     rows,
-    f"Human-normalised aggregates over {num_games(len(games))}{intervals}; "
+    f"Human-normalized aggregates over {num_games(len(games))}{intervals}; "
     "IQM of means: of one mean score per game, not of runs",
   )
 
@@ -360,7 +360,7 @@ def _draw_profiles(directory, table, name, rivals):
       )
       for label, rows in ({name: table} | means).items()
     },
-    xlabel="human-normalised score",
+    xlabel="human-normalized score",
     ylabel="share of scores above it",
     title=f"{num_games(table.shape[1])}, {name}: {_num_runs(table)} on each",
   )

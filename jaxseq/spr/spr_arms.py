@@ -119,8 +119,8 @@ class Arm:
     Returns:
       The number of `parameters`; per seed the mean returns `evaluation`, mean
       lengths `evaluation_length`, and all returns `games`; `gif`, the drawing's
-      path inside the run's directory or why there is none; and what
-      `curves.of_training` tells of returns.
+      path inside the run's directory, or the reason why it is missing; and the
+      returns in training of `curves.of_training`.
     """
     del seconds
     config = program.config

@@ -133,7 +133,7 @@ def make_method(arm: MethodConfig, adapted: Base) -> tuning.Method:
 def make_optimizer(
   arm: MethodConfig, num_updates: int
 ) -> optax.GradientTransformation:
-  """Returns the optimiser of an arm; adapters are all trained alike."""
+  """Returns the optimizer of an arm; adapters are all trained alike."""
   if arm.method == "full":
     return base.make_optimizer(arm, num_updates)
   config = recipes.make(arm.optimizer, (), num_updates)

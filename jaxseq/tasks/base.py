@@ -114,7 +114,7 @@ class DataComparison(Comparison):
 def make_optimizer(
   arm: ArmConfig, num_updates: int
 ) -> optax.GradientTransformation:
-  """Returns the optimiser of an arm for a run of `num_updates`.
+  """Returns the optimizer of an arm for a run of `num_updates`.
 
   Raises:
     ValueError: if the run ends before the learning rate has risen.

@@ -1,4 +1,4 @@
-"""Offline reinforcement learning as sequence modelling: Decision Transformer.
+"""Offline reinforcement learning as sequence modeling: Decision Transformer.
 
 A recorded episode becomes the tokens (return-to-go, observation, action) of its
 steps, and a network with any causal mixer predicts each action at the token of
@@ -38,7 +38,7 @@ class Options:
 
   Attributes:
     conditioned: whether the network sees returns-to-go. If not, these tokens
-      are 0, and the network clones the recorded behaviour.
+      are 0, and the network clones the recorded behavior.
     top_share: share of the episodes, those with the highest returns, that are
       learnt from.
   """

@@ -131,7 +131,7 @@ class Problem:
   """Predicting each token of a document.
 
   Args:
-    arm: network, optimiser, and documents per update.
+    arm: network, optimizer, and documents per update.
     corpus: the text.
     plan: how updates are planned.
     max_length: elements of a document; longer ones are cut.

@@ -140,7 +140,7 @@ def _smoothing(series: Spans, period: int, part: str) -> dict[str, Any]:
     fitted = models.AutoETS(season_length=period)
     fitted.fit(np.asarray(series.train[:, channel], np.float64))
     for start in starts:
-      # It goes on from all that was before.
+      # It resumes from all that was before.
       end = start + length
       seen = np.concatenate([past, span[length:end, channel]])
       mean = fitted.forward(seen.astype(np.float64), horizon)["mean"]

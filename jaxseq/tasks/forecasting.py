@@ -49,7 +49,7 @@ class Options:
     normalize: whether each channel of a window is shifted and scaled to mean 0
       and standard deviation 1, and the forecast is put back (Kim et al., ICLR
       2022, "RevIN"; Liu et al., arXiv:2205.14415).
-    affine: whether the normalised channels get a learnt scale and shift.
+    affine: whether the normalized channels get a learnt scale and shift.
     series_width: width of the vector that is learnt for each series of a panel,
       and for those that are not in the training.
     from_season: whether the network forecasts the difference to the seasonal

@@ -131,7 +131,7 @@ class Problem:
     length: tokens of a piece.
     jump_every: pieces that a stream reads one after the other, before it goes
       on at a random place with fresh states; streams that never jump if None,
-      each with an equal part of the text. Neighbouring pieces are alike: with
+      each with an equal part of the text. Neighboring pieces are alike: with
       few streams, jumps make the batches more varied.
     valid_tokens: how many tokens of the validation part an evaluation reads,
       as one stream for each of `arm.batch_size`.

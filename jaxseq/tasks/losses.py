@@ -125,7 +125,7 @@ def sampled_softmax(
 
   The sample's scores are corrected by log(k q) of what was drawn, the target's
   is not: so the loss tends to that over all items as k grows. With correction
-  of both, or none, it is another loss, that favours what is popular or rare.
+  of both, or none, it is another loss, that favors what is popular or rare.
 
   Args:
     positive: (...) scores of the targets.

@@ -133,7 +133,7 @@ class Problem(base.ArrayProblem):
   def loss(
     self, variables: base.PyTree, batch: jax.Array, carry: Any, key: jax.Array
   ) -> tuple[jax.Array, supervised.Loss]:
-    """Returns the error by the variance, and the quantiser's loss."""
+    """Returns the error by the variance, and the quantizer's loss."""
     reconstruction, scales = self.network.apply(variables, batch)
     error = jnp.square(reconstruction - batch).mean()
     state = variables["restarts"]["quantizer"]["codebook"]

@@ -1,4 +1,4 @@
-"""Likelihoods of pictures: of quantised pixels, or of a codec's codes.
+"""Likelihoods of pictures: of quantized pixels, or of a codec's codes.
 
 Of pixels the bits of a dimension are those of a pixel's level, 64 in a digit of
 8 x 8. Codes are no pixels: what their prior costs stands beside the error of
@@ -181,7 +181,7 @@ def by_counting(
     train: (n, time) integers below `count`, to count.
     test: (m, time) integers.
     count: of symbols.
-    grid: rows and columns, where symbols have neighbours.
+    grid: rows and columns, where symbols have neighbors.
 
   Returns:
     "test_loss" (nats of a picture) and "bits" (of a symbol), by label.
@@ -213,7 +213,7 @@ def by_counting(
     beside /= beside.sum(axis=-1, keepdims=True)
     both = np.zeros((time, contexts, count))
     np.add.at(both, (here, known[0], train), 1)
-    # Few pictures have the same neighbours at the same place.
+    # Few pictures have the same neighbors at the same place.
     both += _STRENGTH * (place[:, None] + beside) / 2
     both /= both.sum(axis=-1, keepdims=True)
     rows["place, left and above"] = both[here, known[1], test]

@@ -15,8 +15,8 @@ those that it needs (Orbax, matplotlib and tensorboardX are not light):
   progress       bar with metrics, speed and time left
   comparison     arms and seeds of a problem, start to end
   devices        meshes, placement, processes, seeds, watchdog
-  shuffle        random orders of which any part is computed alone
-  finite         numbers that are not finite are noticed, and acted on
+  shuffle        random orders, any part of which is computed alone
+  finite         detects numbers that are not finite, and reacts
   supervised     a problem's state and its updates by gradient
   optimizers     parameter groups by path; recipes: those of the papers
   flat_parameters  parameters as a few long vectors

@@ -87,7 +87,7 @@ class ArrayFiles:
     self._orbax.wait_until_finished()
 
   def close(self) -> None:
-    """Ends Orbax's threads; `wait` has told what they could not write."""
+    """Ends Orbax's threads; `wait` has reported failed writes."""
     with contextlib.suppress(OSError, ValueError):
       self._orbax.close()
 

@@ -1,9 +1,9 @@
-"""Stopping where validation gets no better, and the variables that were best.
+"""Early stopping on validation, and the variables that were best.
 
-Seeds are trained as one program. One that has stopped is trained on with the
-others, but what was best of it stays aside, and nothing that comes later
-changes it; the run ends when all have stopped. What is kept is a part of the
-state, so that a run that was interrupted goes on with the same numbers.
+Seeds are trained as one program. A seed that has stopped is trained on with the
+others, but its best variables no longer change; the run ends when all seeds
+have stopped. The best variables are a part of the state, so that a run that was
+interrupted resumes with the same numbers.
 """
 
 from collections.abc import Mapping
@@ -47,14 +47,14 @@ class Rule:
   (seeds,) and `best`, a `Best`.
 
   Attributes:
-    metric: name of the metric that tells.
+    metric: name of the watched metric.
     higher: whether higher is better.
-    patience: evaluations without improvement after which a seed stops, once one
-      has told a finite number.
-    automatic: whether nobody has asked for it. Then the variables before the
-      first update count, too, as some networks begin where counting ends; and
-      an evaluation as good as the best replaces what is kept, without being an
-      improvement: an accuracy on few examples is soon as good as it gets.
+    patience: evaluations without improvement after which a seed stops, once an
+      evaluation was finite.
+    automatic: whether the rule is a default. Then the variables before the
+      first update count, too, as some networks start from counted frequencies;
+      and an evaluation as good as the best replaces the best variables, without
+      being an improvement: an accuracy on few examples soon stays equal.
   """
 
   metric: str
@@ -91,7 +91,7 @@ class Rule:
   def chosen(self, state: Any) -> Any:
     """Returns the state with the best variables in place of the last.
 
-    Seeds of which no evaluation told anything keep the last; a warning says so.
+    Seeds without a finite evaluation keep the last; a warning says so.
     """
     best = state.best
     untold = np.isnan(jax.device_get(best.score))

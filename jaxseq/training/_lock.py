@@ -119,4 +119,4 @@ def _holder(descriptor: int) -> str:
     owner = _json.loads(os.read(descriptor, 1000))
     return f"process {owner['pid']} on {owner['host']}"
   except (OSError, ValueError, KeyError, TypeError):
-    return "which has not told its number yet"
+    return "which has not written its process number yet"

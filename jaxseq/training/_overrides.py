@@ -47,7 +47,7 @@ def put(cls: type, fields: dict[str, Any], path: str, text: str) -> None:
 
 
 def _entry(holder: Any, field: str, name: str, path: str) -> tuple[Any, Any]:
-  """Returns the key of a field or item, and what is there."""
+  """Returns the key of a field or item, and its value."""
   if isinstance(holder, dict):
     return field, holder.get(field)
   if not isinstance(holder, list):
@@ -56,8 +56,8 @@ def _entry(holder: Any, field: str, name: str, path: str) -> tuple[Any, Any]:
     )
   if not field.isdecimal() or int(field) >= len(holder):
     raise errors.UserError(
-      f"--config.{path}: {name} has {len(holder)} items, of which {field} is "
-      "none"
+      f"--config.{path}: {name} has {len(holder)} items, and {field} is not "
+      "the number of one"
     )
   return int(field), holder[int(field)]
 
@@ -101,7 +101,7 @@ def one_by_one(fields: Mapping[str, Any], path: str) -> str:
   # Most often it is another mixer that an arm is to have.
   mixers = [field for field in single if field[0].endswith(".mixer")]
   path, value = (mixers or single)[0]
-  return f"Set what is in it one by one, as --config.{path}={value}"
+  return f"Set its fields one by one, as --config.{path}={value}"
 
 
 def _single(value: Any, path: str) -> Iterator[tuple[str, Any]]:

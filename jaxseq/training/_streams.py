@@ -14,7 +14,7 @@ from typing import TextIO
 
 
 class Tolerant:
-  """A text stream that goes on in silence once it cannot be written to.
+  """A text stream that ignores writes once the stream below fails.
 
   Args:
     stream: the stream; None for one that was closed before the program began.

@@ -1,6 +1,6 @@
 """Aggregates of runs over tasks and seeds, with their intervals.
 
-Scores are arrays (runs, tasks), normalised so that they can be compared between
+Scores are arrays (runs, tasks), normalized so that they can be compared between
 tasks. Aggregates, intervals and profiles are those of Agarwal et al., "Deep
 reinforcement learning at the edge of the statistical precipice",
 arXiv:2108.13264, sections 4.1 to 4.3.

@@ -1,6 +1,6 @@
 """The entry point of an experiment: absl flags, and errors in one sentence.
 
-It imports nothing that is slow: `--help` and a wrong flag are told at once.
+It imports nothing slow: `--help` and a wrong flag are answered at once.
 
 A binary looks like this:
 
@@ -192,12 +192,12 @@ def run_main(
         raise
       fail(
         f"{errors.one_sentence(error)}: not all could be written; make room, "
-        "and the same command goes on from the last checkpoint"
+        "and the same command resumes from the last checkpoint"
       )
     except KeyboardInterrupt:
       print(
-        "interrupted; the same command goes on from the last checkpoint, or "
-        "begins anew where there is none",
+        "interrupted; the same command resumes from the last checkpoint, or "
+        "starts again without one",
         file=sys.stderr,
         flush=True,
       )

@@ -48,7 +48,7 @@ class CheckpointError(errors.UserError):
   """Checkpoints cannot be written, are all damaged, or do not fit.
 
   Attributes:
-    damaged: by step, what is wrong with those that are damaged.
+    damaged: by step, the damage of damaged checkpoints.
   """
 
   def __init__(self, message: str, damaged: Mapping[int, str] | None = None):
@@ -207,7 +207,7 @@ class Checkpointer:
       self._path(step).with_suffix(_PINNED).touch()
 
   def pinned(self) -> int | None:
-    """Returns the step that is kept for good; None if there is none."""
+    """Returns the step that is kept for good, or None."""
     for step in self.steps():
       if self._path(step).with_suffix(_PINNED).exists():
         return step
@@ -341,8 +341,8 @@ class Checkpointer:
     """Warns of damaged checkpoints and makes their numbers free again.
 
     Args:
-      damaged: by step, what is wrong.
-      used: the step that is gone on from.
+      damaged: by step, the damage.
+      used: the step that the run resumes from.
 
     Raises:
       CheckpointError: one of them cannot be renamed.

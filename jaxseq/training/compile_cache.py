@@ -7,7 +7,7 @@ that is switched on, once for a process. The folder is
     $JAXSEQ_COMPILATION_CACHE, if it is set; "off" keeps nothing
     $XDG_CACHE_HOME/jaxseq/jax, or ~/.cache/jaxseq/jax
 
-Who has told JAX of a folder (JAX_COMPILATION_CACHE_DIR) keeps that one.
+A folder that JAX already has (JAX_COMPILATION_CACHE_DIR) stays.
 """
 
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ def enable() -> pathlib.Path | None:
   Calling it again changes nothing.
 
   Returns:
-    The folder that JAX uses; None if there is none.
+    The folder that JAX uses; None without a cache.
   """
   chosen = jax.config.jax_compilation_cache_dir
   if chosen or not jax.config.jax_enable_compilation_cache:

@@ -98,8 +98,8 @@ def load(
     spec: FILE[:VARIANT], a Python file whose `get_config` takes the variant, if
       there is one, and returns a `cls` or a mapping of its fields.
     overrides: "FIELD=VALUE", with dots between fields of fields. A value is
-      read as what the field holds in the file; where it holds nothing there, as
-      a Python literal, or as text if it is none.
+      read as the type that the field has in the file; if it holds nothing
+      there, as a Python literal, or else as text.
     cls: the dataclass to build.
     rename: from the fields of the file, and those with the overrides, to the
       fields to build it of.
@@ -245,8 +245,8 @@ def at_defaults(config: Any, path: str = "") -> set[str]:
   """Returns the dotted names of dataclasses' fields that have their defaults.
 
   Options in mappings are at their defaults where they are None. The names are
-  those of `difference`: a run that was begun before a field existed lacks it,
-  and goes on where the field has its default.
+  those of `difference`: a run from before a field existed lacks it, and may
+  resume if the field has its default.
   """
   names: set[str] = set()
   if isinstance(config, Mapping):

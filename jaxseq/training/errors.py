@@ -1,10 +1,10 @@
-"""Errors that are the user's to mend, told in one sentence."""
+"""Errors that the user can fix, with a one-sentence message."""
 
 import contextlib
 import re
 from typing import Literal
 
-# What is done where numbers are not finite, see `finite`.
+# Reaction to numbers that are not finite, see `finite`.
 OnNonfinite = Literal["stop", "skip", "ignore"]
 
 

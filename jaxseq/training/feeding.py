@@ -2,8 +2,8 @@
 
 A row of a batch is a pure function of its number: row r of update s has the
 number s * batch_size + r. So every process computes the rows of its own devices
-alone, and a run goes on with the same batches after a stop, with as many
-processes as there may be then. A thread makes the batches of the next chunks
+alone, and a run resumes with the same batches after a stop, with any number of
+processes. A thread makes the batches of the next chunks
 while the devices work.
 """
 

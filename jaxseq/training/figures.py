@@ -1,4 +1,4 @@
-"""Pictures: empty figures, colours, PNG and GIF files."""
+"""Pictures: empty figures, colors, PNG and GIF files."""
 
 from collections.abc import Sequence
 import os
@@ -11,8 +11,8 @@ import numpy as np
 from jaxseq import _files
 from jaxseq import _validate
 
-# Okabe and Ito's colours, told apart with every kind of colour vision; without
-# the yellow, which is faint on white.
+# Okabe and Ito's colors, distinct for every kind of color vision; without the
+# yellow, which is faint on white.
 COLORS = (
   "#0072B2",
   "#D55E00",
@@ -23,7 +23,7 @@ COLORS = (
   "#000000",
 )
 GRAY = "#666666"
-# Beyond as many lines as there are colors, these tell them apart.
+# Line styles, which distinguish more lines than there are colors.
 STYLES = (
   "-",
   (0, (4, 1.5)),

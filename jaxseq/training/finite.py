@@ -1,9 +1,9 @@
-"""Numbers that are not finite: noticed after each chunk, and acted on.
+"""Detection of numbers that are not finite, after each chunk, and reactions.
 
 A loss, a gradient or a parameter that has become NaN or infinite stays so, and
-what is trained on and saved from there is worthless. The compiled chunk tells
-of each parameter whether all of it is finite (`flags`); a `Guard` looks at that
-and at the losses. What is done then is the run's `on_nonfinite`:
+further training is worthless. The compiled chunk reports for each parameter
+whether it is finite (`flags`); a `Guard` looks at that and at the losses. The
+run's `on_nonfinite` is the reaction:
 
     stop    seeds that have failed are named and have no results; where all
             have, the run ends before such a state is saved
@@ -27,7 +27,7 @@ from jaxseq.training import per_seed
 
 Action = errors.OnNonfinite
 
-# By arm and seed, what is not finite, and since when.
+# By arm and seed, the number that is not finite, and since when.
 Failed = Mapping[str, Mapping[int, str]]
 
 # The name under which a chunk's metrics hold the flags.
@@ -69,10 +69,10 @@ def sentences(failed: Failed) -> list[str]:
 
 
 def flags(tree: PyTree) -> jax.Array:
-  """Returns of each leaf whether any of its numbers is not finite.
+  """Returns for each leaf whether any of its numbers is not finite.
 
-  (leaves,) bool, in the order of `jax.tree.leaves`; what is not of floats
-  counts as finite.
+  (leaves,) bool, in the order of `jax.tree.leaves`; leaves without floats count
+  as finite.
   """
 
   def broken(leaf):
@@ -108,11 +108,11 @@ class Guard:
     num_seeds: of each arm; metrics have them behind one another, arm by arm.
     trained: from a state to the pytree whose `flags` chunks return.
     broken: from a state to these flags (runs, leaves).
-    losses: names of the metrics that must be finite; "skip" looks at none.
-    stopped: from a state to the runs (runs,) that are no longer looked at, as
-      what counts of them is kept aside.
-    goes_back: whether a run goes on from an earlier checkpoint, the pinned one,
-      where seeds have failed in the newest and none in that.
+    losses: names of the metrics that must be finite; "skip" ignores them.
+    stopped: from a state to the runs (runs,) that are no longer checked, as
+      their best variables are already kept.
+    goes_back: whether a run resumes from an earlier checkpoint, the pinned one,
+      if seeds have failed in the newest and not in the pinned one.
   """
 
   def __init__(
@@ -214,10 +214,10 @@ class Guard:
 
 
 def replace(state: PyTree, seeds: Collection[int], num_seeds: int) -> Any:
-  """Returns a state in which seeds that have failed are copies of another.
+  """Returns a state in which failed seeds are copies of a healthy one.
 
-  So that what cannot take such numbers can measure the rest, of which there has
-  to be one.
+  Measurements that need finite numbers can then measure the healthy seeds, of
+  which there must be at least one.
   """
   if not seeds:
     return state

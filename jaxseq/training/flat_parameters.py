@@ -1,6 +1,6 @@
-"""Parameters as a few long vectors, so that optimisers start few kernels.
+"""Parameters as a few long vectors, so that optimizers start few kernels.
 
-A GPU takes some microseconds to start a kernel, and an optimiser starts several
+A GPU takes some microseconds to start a kernel, and an optimizer starts several
 for each array of parameters, which takes longer than what most of them compute.
 Inside a loop over updates it trains vectors instead,
 
@@ -13,9 +13,9 @@ Inside a loop over updates it trains vectors instead,
     ...
     params, opt_state = form.unpack(held), form.unpack_state(opt_state)
 
-and what is kept between loops, and in checkpoints, stays as it is. Parameters
-are in one vector if the optimiser does the same with them, so that all numbers
-are the same but for the order in which a global norm is summed up.
+States between loops and in checkpoints are not flat. Parameters are in one
+vector if the optimizer treats them alike, so that all numbers are the same but
+for the order in which a global norm is summed up.
 """
 
 import dataclasses
@@ -35,11 +35,10 @@ _MOST = 2**18
 
 
 class Elementwise(optax.GradientTransformation):
-  """An optimiser that does with each number what it does with its neighbours.
+  """An optimizer that treats each number of a parameter group alike.
 
-  Arrays of parameters then need not be arrays of their own: neither shapes nor
-  norms of single arrays matter to it, only paths, by which
-  `optimizers.path_labels` chooses what is done, and the norm of all gradients.
+  Neither shapes nor norms of single arrays matter to it, only the norm of all
+  gradients, and paths, by which `optimizers.path_labels` makes the groups.
   """
 
 
@@ -107,7 +106,7 @@ def choose(
 ) -> Plain | Packed:
   """Chooses how parameters are held: in vectors on one GPU, if they can be.
 
-  They can for an `Elementwise` optimiser, whose state this is.
+  They can for an `Elementwise` optimizer, whose state this is.
   """
   # Over a mesh each array has a placement of its own.
   if isinstance(optimizer, Elementwise) and device_mesh.on_one_gpu():
@@ -118,8 +117,8 @@ def choose(
 def make(params: PyTree, state: optax.OptState) -> Packed:
   """Returns the form in which arrays that are trained alike share a vector.
 
-  Large ones have one of their own. Which of the parameters each part of an
-  `Elementwise` optimiser trains is known by what is masked in the part's state.
+  Large arrays have a vector each. The masks in the state of each part of an
+  `Elementwise` optimizer say which parameters the part trains.
   """
   pairs, treedef = jax.tree_util.tree_flatten_with_path(params)
   masks = []

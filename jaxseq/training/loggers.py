@@ -3,7 +3,7 @@
     --config.hooks="('jaxseq.training.loggers:wandb',)"
 
 Each arm is a run of its logger, whose identity is kept in `loggers.json` in the
-arm's directory: a run that goes on from a checkpoint goes on there, too. A list
+arm's directory: a run that resumes from a checkpoint resumes there, too. A list
 over seeds becomes `name/seed_0`, `name/seed_1`, ..., and numbers that are not
 finite are left out. The packages are imported at the first row. What goes wrong
 in a logger never ends the training: one warning, and the logger gets no more of
@@ -37,9 +37,9 @@ _open: dict[tuple[str, pathlib.Path], _Log | None] = {}
 def wandb(directory: pathlib.Path, step: int, row: dict[str, Any]) -> None:
   """Logs a row to wandb, in the project `WANDB_PROJECT` or else "jaxseq".
 
-  The step is the metric "update", the axis of all others: wandb's own step goes
-  on by itself, as wandb drops rows whose step is below its newest. Rows after
-  the checkpoint that a run goes on from are there twice, with equal numbers.
+  The step is the metric "update", the axis of all others: wandb counts its own
+  steps, as it drops rows whose step is below its newest. Rows after the
+  checkpoint that a run resumes from are there twice, with equal numbers.
 
   Args:
     directory: of the arm.
@@ -53,7 +53,7 @@ def trackio(directory: pathlib.Path, step: int, row: dict[str, Any]) -> None:
   """Logs a row to trackio, in the project `TRACKIO_PROJECT` or else "jaxseq".
 
   The step is also the metric "update". Rows after the checkpoint that a run
-  goes on from are there twice, with equal numbers.
+  resumes from are there twice, with equal numbers.
 
   Args:
     directory: of the arm.
@@ -67,7 +67,7 @@ def mlflow(directory: pathlib.Path, step: int, row: dict[str, Any]) -> None:
   """Logs a row to mlflow, in the experiment that its environment names.
 
   mlflow keeps every number of a step that it gets: `loggers.json` remembers the
-  newest step and its names, and a run that goes on leaves out what is there.
+  newest step and its names, and a resumed run leaves out what is there.
 
   Args:
     directory: of the arm.
@@ -140,7 +140,7 @@ def _mlflow(package, directory) -> _Log:
 
   def log(step, row):
     if step == done and names is not None:
-      # A step has several rows, of which the last may not have come.
+      # A step has several rows, and the last one may not have come.
       row = {name: x for name, x in row.items() if name not in names}
     elif step <= done:
       return

@@ -80,9 +80,9 @@ def run(
     num_updates: updates of the whole run.
     chunk_size: updates between two returns to the host; the last chunk may be
       shorter.
-    update_axis: the axis of the metrics that counts the chunk's updates, each
-      of which becomes a row; None if the metrics are of the chunk as a whole,
-      which becomes one row. What remains is a scalar, or a vector over seeds.
+    update_axis: the axis of the metrics that counts the chunk's updates, which
+      become rows; None if the metrics are of the chunk as a whole, which
+      becomes one row. The other axes are none, or one of seeds.
       A function vmapped over seeds puts the seeds first: its axis is 1.
     steps_per_update: such as environment steps, or examples.
     checkpointer: of the run's states; None saves nothing.
@@ -96,10 +96,10 @@ def run(
       the program ends, see `watchdog`; 0 for never. None is an hour with
       several processes, which may wait for one another for ever, and otherwise
       never.
-    guard: looks for numbers that are not finite, of which chunks then tell
-      under the name `finite.FLAGS`. A state in which no run is left is not
-      saved; before one is saved in which some have failed, the newest
-      checkpoint is kept for good.
+    guard: looks for numbers that are not finite, which chunks then report under
+      the name `finite.FLAGS`. A state whose runs have all failed is not saved;
+      before a state with some failed runs is saved, the newest checkpoint is
+      kept for good.
     rule: keeps in the state what evaluations say is best; the run ends early
       when it says that all seeds have stopped. An automatic one has an
       evaluation before the first update, which no row tells of.
@@ -137,7 +137,7 @@ def run(
       writer.resume(step if done else None)
     total = num_updates * steps_per_update
     if done:
-      text = f"goes on after step {step:,} of {total:,}"
+      text = f"resumes after step {step:,} of {total:,}"
       if step == total:
         text = f"was trained to its end before, step {step:,}"
       _tell(bar, text)
@@ -226,7 +226,7 @@ def next_count(done: int, chunk_size: int, num_updates: int) -> int:
 
 
 def _restore(checkpointer, state, guard):
-  """Returns the step that a run goes on from, and its state."""
+  """Returns the step that a run resumes from, and its state."""
   restored = checkpointer.restore(state) if checkpointer is not None else None
   if restored is None:
     return 0, state

@@ -1,4 +1,4 @@
-"""Optimisers with parameter groups that are chosen by parameter path.
+"""Optimizers with parameter groups that are chosen by parameter path.
 
 State space models train some of their parameters with a learning rate of
 their own and without weight decay. A group is a regular expression on the path
@@ -61,7 +61,7 @@ class AdamW:
     schedule: how the learning rates of all groups go on after the warm-up:
       "constant", or down to `final_fraction` of the peak along a straight line
       ("linear") or half a cosine ("cosine").
-    warmup_steps: optimiser steps in which they rise from 0 to the peak.
+    warmup_steps: optimizer steps in which they rise from 0 to the peak.
     final_fraction: of the peak, at the end.
     b1: decay of the first moment.
     b2: decay of the second moment.
@@ -84,7 +84,7 @@ class Config(AdamW):
   """An Adam or AdamW with groups and a schedule.
 
   Attributes:
-    total_steps: optimiser steps of the whole run, warm-up included; not needed
+    total_steps: optimizer steps of the whole run, warm-up included; not needed
       for "constant".
     eps: added to the square root of the second moment.
     groups: the first one whose pattern is found in a path has the parameter.
@@ -159,7 +159,7 @@ def path_labels(
 
 
 def make_schedule(config: Config) -> optax.Schedule:
-  """Returns the factor on all learning rates, by optimiser step."""
+  """Returns the factor on all learning rates, by optimizer step."""
   if config.schedule == "constant":
     after = optax.constant_schedule(1.0)
   else:
@@ -175,7 +175,7 @@ def make_schedule(config: Config) -> optax.Schedule:
 
 
 def make_optimizer(config: Config) -> flat_parameters.Elementwise:
-  """Returns the optimiser; its `init` raises if a group is empty."""
+  """Returns the optimizer; its `init` raises if a group is empty."""
   factor = make_schedule(config)
 
   def adam(peak: float, decay: float) -> optax.GradientTransformation:
@@ -206,7 +206,7 @@ def step(
   *,
   skip_nonfinite: bool = False,
 ) -> tuple[Any, Any, dict[str, jax.Array]]:
-  """Makes one step of an optimiser.
+  """Makes one step of an optimizer.
 
   With `skip_nonfinite` a step leaves all as it is if a gradient, or a parameter
   after it, would not be finite.

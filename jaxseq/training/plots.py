@@ -91,7 +91,7 @@ def learning_curves(
   Args:
     path: the PNG file to write.
     panels: titles to curves, which are those of `learning_curve`. A label has
-      the same colour in all panels.
+      the same color in all panels.
     xlabel: of the axis of steps.
     ylabel: of the axis of values.
     references: titles to labels and values of dashed horizontal lines.
@@ -171,7 +171,7 @@ def intervals(
       axes.plot([estimate] * 2, [row - 0.3, row + 0.3], color=color, lw=2)
     axes.spines["left"].set_visible(False)
     figures.lines(axes, "x")
-    # Few, so that those of neighbours do not meet.
+    # Few, so that those of neighbors do not meet.
     axes.locator_params(axis="x", nbins=4)
     figures.rows(axes, labels)
   return figures.save(grid[0].figure, path)
@@ -279,7 +279,7 @@ def _nan(function, values: np.ndarray, **options) -> np.ndarray:
 
 
 def _label_ends(axes: Any, ends: Sequence[tuple]) -> None:
-  """Writes labels right of the axes at the heights of the ends, apart."""
+  """Writes labels right of the axes at the line ends, without overlap."""
   low, high = axes.get_ylim()
   gap = 0.055 * (high - low) * 4.2 / axes.figure.get_figheight()
   ordered = sorted(ends, key=lambda end: end[0])

@@ -79,5 +79,5 @@ class Prefetch(Iterator[Any]):
           return
         self._ready.put((function(next(keys)), None))
     except BaseException as error:
-      # The end of the keys, too, is told to those who wait.
+      # The end of the keys, too, is passed to those who wait.
       self._ready.put((None, error))

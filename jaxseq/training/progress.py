@@ -50,7 +50,7 @@ class Progress:
     self._apart: float | None = None
     self._left_out = 0.0
     self._step = 0
-    # Steps of which the time was left out.
+    # Steps whose time is not counted.
     self._untimed = 0
     self._bar = None
     self._task = None
@@ -69,7 +69,7 @@ class Progress:
       self._bar = None
 
   def start(self, step: int) -> None:
-    """Tells that the run begins, or goes on, at `step`."""
+    """Shows that the run starts, or resumes, at `step`."""
     self._times.clear()
     self._step = step
     if step >= self._total:
@@ -121,7 +121,7 @@ class Progress:
       mean = float(np.mean(np.asarray(metrics[name], float)))
       if math.isfinite(mean):
         self._values[name] = mean
-    # The end is told even where the last line was just written.
+    # The end is shown even if the last line was just written.
     self._draw(at_once=step >= self._total)
 
   def speed(self) -> float | None:
@@ -165,7 +165,7 @@ def short_number(value: float, digits: int = 3) -> str:
   """Returns a number of at most so many digits, such as 12.3k."""
   text = f"{value:.{digits}g}"
   for limit, suffix in ((1e3, "k"), (1e6, "M"), (1e9, "G")):
-    # By what is shown: 999.9 of three digits is 1k.
+    # After rounding: 999.9 with three digits is 1k.
     if not abs(float(text.rstrip("kMG"))) >= 1e3:
       break
     text = f"{value / limit:.{digits}g}{suffix}"

@@ -143,8 +143,8 @@ class Recipe(optimizers.AdamW):
     name: "plain": everything alike. "ssm": the mixer's own parameters (its
       `ssm_parameters`) have `ssm_learning_rate` and no weight decay. "s4",
       "s5": the groups of these functions.
-    schedule: see `optimizers.AdamW`, as for the fields that are not named here.
-    max_grad_norm: likewise.
+    schedule, max_grad_norm: see `optimizers.AdamW`, as for the fields that are
+      not named here.
     ssm_learning_rate: peak for the mixer's own parameters; the global one if
       None.
     s5_groups: which of the groups of `s5`.
@@ -164,13 +164,13 @@ class Recipe(optimizers.AdamW):
 def make(
   recipe: Recipe, ssm_parameters: tuple[str, ...], total_steps: int
 ) -> optimizers.Config:
-  """Returns the optimiser's configuration for a recipe.
+  """Returns the optimizer's configuration for a recipe.
 
   Args:
     recipe: the recipe.
     ssm_parameters: names of the mixer's own parameters; with none, or those of
       a mixer that has not S4's or S5's, everything is trained alike.
-    total_steps: optimiser steps of the whole run.
+    total_steps: optimizer steps of the whole run.
   """
   options: dict[str, Any] = {"total_steps": total_steps} | {
     field.name: getattr(recipe, field.name)

@@ -53,9 +53,9 @@ class MetricWriter:
   Args:
     workdir: the directory of the run; made if it does not exist.
     tensorboard: whether event files are wanted. Without the package
-      tensorboardX a note says once that there are none.
+      tensorboardX a note says once that they are missing.
     hooks: called with the workdir, the step and the flat values of each row
-      once it is written, for loggers of other kinds. A run that goes on from a
+      once it is written, for other loggers. A run that resumes from a
       checkpoint calls them again for the rows after it.
   """
 
@@ -129,7 +129,7 @@ class MetricWriter:
   def flush(self) -> None:
     """Puts everything written so far on disk.
 
-    A file that was moved or removed meanwhile is begun anew.
+    A file that was moved or removed meanwhile is created again.
     """
     if self._file is not None:
       os.fsync(self._file.fileno())
@@ -255,8 +255,8 @@ def split_updates(
   Args:
     metrics: names to arrays; nested mappings are allowed.
     count: number of updates that were made.
-    axis: the axis that counts the updates; None if there is none, which gives
-      one dict for all of them.
+    axis: the axis that counts the updates; None for metrics of all updates
+      together, which gives one dict.
 
   Yields:
     Dicts of the same names, without that axis.

@@ -1,4 +1,4 @@
-"""Random orders of examples, of which any part is computed alone.
+"""Random orders of examples, any part of which is computed alone.
 
 `permute` is a bijection of the numbers below `size` that a few random words
 choose. Where an example comes costs the same in a set of a thousand and of a

@@ -20,7 +20,7 @@ T = TypeVar("T")
 # if there were none.
 _unanswered: str | None = None
 EXIT_CODES = {"SIGTERM": 0, "SIGINT": 130}
-_GOES_ON = "what was trained is saved, and the same command goes on from there"
+_GOES_ON = "the trained state is saved, and the same command resumes from there"
 
 
 class Stopped(SystemExit):
@@ -90,7 +90,7 @@ def _raise_again(number):
 
 
 def one_by_one(runs: Iterable[T]) -> Iterator[T]:
-  """Yields runs, of which none begins after a stop was asked for.
+  """Yields runs until a stop is requested; later ones do not start.
 
   A loop whose last chunk runs when the signal comes ends as if there were none.
 

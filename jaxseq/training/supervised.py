@@ -26,8 +26,8 @@ from jaxseq.training.devices import device_mesh
 
 Metrics = dict[str, jax.Array]
 
-# The name under which evaluations have what is no metric, but what figures of
-# the trained model are made of; it is not logged.
+# The name of an evaluation's data for figures, which are not metrics and are
+# not logged.
 TALLIES = "tallies"
 
 
@@ -96,11 +96,11 @@ class Problem(Protocol):
 
 
 class State(NamedTuple):
-  """All that training goes on from.
+  """State of training.
 
   Attributes:
     variables: of the model.
-    opt_state: of the optimiser.
+    opt_state: of the optimizer.
     carry: see `Problem`.
     key: key of the run; it does not change.
     update: number of updates made, int32.
@@ -126,7 +126,7 @@ def init(
 
   Args:
     problem: the problem.
-    optimizer: its optimiser.
+    optimizer: its optimizer.
     key: of the run.
     *data: the problem's, on the device, where it `starts_from_data`.
   """
@@ -172,7 +172,7 @@ def update(
 
 
 def _update(problem, optimizer, form, held, state, data, skip_nonfinite):
-  """The next state of parameters that `form` holds apart from the rest."""
+  """The next state, whose parameters `form` holds."""
   key_data, key_loss = jax.random.split(state.key)
   batch = device_mesh.spread(problem.sample(key_data, state.update, data))
   key_loss = jax.random.fold_in(key_loss, state.update)

@@ -73,7 +73,7 @@ def test_table(distribution, kind, num_devices):
   compare(distribution, kind, num_devices, 60 if num_devices == 64 else 16)
 
 
-def test_small_states_and_fast_links_favour_the_stream():
+def test_small_states_and_fast_links_favor_the_stream():
   def over_lpt(factor, state_bytes):
     model = mixed_lengths.with_links(
       planner.gpt_7b("recurrent", 8), factor, state_bytes

@@ -1,4 +1,4 @@
-"""Series with labelled anomalies, read from a stand-in for the packages."""
+"""Series with labeled anomalies, read from a stand-in for the packages."""
 
 import sys
 

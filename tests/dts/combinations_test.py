@@ -78,7 +78,7 @@ def _arm(on):
 
 
 def _expected(on, means):
-  """The regulariser by hand, from the KL of each coordinate."""
+  """The regularizer by hand, from the KL of each coordinate."""
   each = np.square(means) / 2
   kl = np.maximum(each, _FREE if on["free_bits"] else 0).sum()
   kl = max(kl, _LEAST) if on["delta_min"] else kl

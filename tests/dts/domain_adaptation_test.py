@@ -77,7 +77,7 @@ def test_losses_and_their_gradients_by_hand(x64, run):
     np.testing.assert_allclose(found[i], loss.mean(), rtol=1e-12)
     by_mu, by_weights = gradients[i]
     by_logits /= rows.sum()
-    # The classifier learns to minimise its loss, whatever is reversed.
+    # The classifier learns to minimize its loss, whatever is reversed.
     got = by_weights[min(i, 3)]
     np.testing.assert_allclose(got, segment[rows].T @ by_logits, atol=1e-12)
     expected = np.zeros((ROWS, 5))

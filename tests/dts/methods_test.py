@@ -1,4 +1,4 @@
-"""Options of the regulariser: the table of weights, and what is refused."""
+"""Options of the regularizer: the table of weights, and what is refused."""
 
 import pytest
 

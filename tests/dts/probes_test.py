@@ -29,7 +29,7 @@ def test_units_of_codes_do_not_matter():
   scaled = [1e6, 1e-6] * _SQUARE + 3
   seen = probes.classify(scaled, right, scaled, right)
   plain = probes.classify(_SQUARE, right, _SQUARE, right)
-  # Standardised codes are the same up to rounding.
+  # Standardized codes are the same up to rounding.
   assert seen == pytest.approx(plain, abs=1e-6)
 
 

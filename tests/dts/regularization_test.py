@@ -1,4 +1,4 @@
-"""The regulariser of every method, from golden terms, and its gradients."""
+"""The regularizer of every method, from golden terms, and its gradients."""
 
 import dataclasses
 
@@ -61,7 +61,7 @@ DIFFERENTIATED = ("dts", "free_bits", "delta_min")
 
 
 def regularizer(config, arrays, progress, groups=None):
-  """Returns the regulariser as a function of mu and logvar."""
+  """Returns the regularizer as a function of mu and logvar."""
 
   def value(mu, logvar):
     z = mu + jnp.exp(logvar / 2) * arrays["eps"]

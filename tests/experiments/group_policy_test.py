@@ -85,7 +85,7 @@ def test_later_updates_learn_from_the_same_answers_by_clipped_ratios():
   same, drawn = second_loss(variables, first, twice.carry, key)
   assert same == value
   chex.assert_trees_all_equal(drawn.metrics, extra.metrics)
-  # The second goes on from its answers and their log-probabilities.
+  # The second resumes from its answers and their log-probabilities.
   assert 0 < drawn.metrics["reward"] < 1
   moved = jax.tree.map(lambda x: np.float32(1.1) * np.asarray(x), variables)
   value, later = second_loss(moved, second, drawn.carry, jax.random.key(1))

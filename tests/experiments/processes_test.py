@@ -241,7 +241,7 @@ def test_sigterm_to_one_of_two_processes_and_resume_on_one(tmp_path, name):
     for process in ends:
       process.kill()
   text = (tmp_path / "last.log").read_text()
-  assert f"goes on after step {step}" in text
+  assert f"resumes after step {step}" in text
   (steps, values), (expected_steps, expected) = (
     losses(place, run.arm, run.metric) for place in (stopped, whole)
   )
@@ -282,7 +282,7 @@ def test_two_processes_go_on_as_two_after_sigterm_and_after_kill(
       for process in two:
         process.kill()
     text = logs[0].read_text()
-    assert ("goes on after step" in text) == bool(step), text
+    assert ("resumes after step" in text) == bool(step), text
     if signals:
       assert step < saved() < run.steps
     return saved()

@@ -69,7 +69,7 @@ def test_a_run_goes_on_to_the_same_numbers(whole, tmp_path):
   assert (other / "spr" / "checkpoints" / "60").is_dir()
   result = run(other)
   assert result.returncode == 0, result.stderr
-  assert "goes on after step 60 of 70" in result.stderr
+  assert "resumes after step 60 of 70" in result.stderr
   assert rows(other) == rows(workdir)
   found, expected = (
     json.loads((place / "results.json").read_text())["spr"]
@@ -93,7 +93,7 @@ def test_agents_with_mixers_go_on_to_the_same_numbers(tmp_path):
     shutil.rmtree(other / arm / "checkpoints" / str(STEPS))
   result = run(other, config=config)
   assert result.returncode == 0, result.stderr
-  assert result.stderr.count("goes on after step 60 of 70") == len(arms)
+  assert result.stderr.count("resumes after step 60 of 70") == len(arms)
   for arm in arms:
     assert rows(other, arm) == rows(whole, arm)
   result = run(other, "--mode=evaluate", config=config)

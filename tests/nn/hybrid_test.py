@@ -171,7 +171,7 @@ def test_a_network_splits_time_by_its_scheme(x64, scheme):
       run(cut, variables), whole, rtol=1e-5, atol=1e-6
     )
     text = run.lower(cut, variables).as_text()
-  # Keys and values go to neighbours, or to all.
+  # Keys and values go to neighbors, or to all.
   assert ("collective_permute" in text) == (scheme != "gather")
 
 

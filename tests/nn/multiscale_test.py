@@ -1,4 +1,4 @@
-"""The quantiser at several scales: golden values, plain VQ, its matrices."""
+"""The quantizer at several scales: golden values, plain VQ, its matrices."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ def last(array):
 
 
 def model(data):
-  """The quantiser of golden data, and its variables."""
+  """The quantizer of golden data, and its variables."""
   kernels = sorted(name for name in data if name.endswith("weight"))
   biases = sorted(name for name in data if name.endswith("bias"))
   codes, width = data["codebook"].shape

@@ -149,7 +149,7 @@ def test_ppo_learns_from_what_it_played_and_then_counts_it():
     config.rollout_length,
   )
   after, metrics = ppo.update(config, runner)
-  # The optimiser has not touched them: they are the merged ones to rounding.
+  # The optimizer has not touched them: they are the merged ones to rounding.
   for found, expected in zip(
     after.variables[normalization.COLLECTION],
     jax.jit(normalization.merge)(before, taken.observation),

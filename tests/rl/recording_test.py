@@ -1,4 +1,4 @@
-"""Recordings: whole episodes, without favour for the short ones; levels."""
+"""Recordings: whole episodes, without favor for the short ones; levels."""
 
 import dataclasses
 import types

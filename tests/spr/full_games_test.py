@@ -54,7 +54,7 @@ def test_the_best_action_is_played_without_noise():
   assert (action, memory) == (1, ())
 
 
-def test_pictures_of_grey_frames(tmp_path):
+def test_pictures_of_gray_frames(tmp_path):
   frames = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1) * 100
   frames = np.broadcast_to(frames, (3, 84, 84, 1))
   path = gifs.write_gif(tmp_path / "a" / "game.gif", frames)
@@ -80,7 +80,7 @@ def test_a_game_that_goes_on_after_its_frames_says_so(tmp_path):
   assert (last > 240).mean() > 0.5
 
 
-def test_channels_get_colours():
+def test_channels_get_colors():
   frames = np.zeros((1, 10, 10, 3), np.uint8)
   frames[0, 0, 0, 0] = frames[0, 1, 1, 2] = 255
   images = gifs.images(frames)

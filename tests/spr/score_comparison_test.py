@@ -24,7 +24,7 @@ def test_golden_improvement(arrays):
   np.testing.assert_allclose(
     value, arrays["prob_improvement_a_over_b"], rtol=1e-12
   )
-  # The scale of a game does not matter: raw scores compare as normalised ones.
+  # The scale of a game does not matter: raw scores compare as normalized ones.
   raw = [arrays[f"raw_{run}"] for run in "ab"]
   np.testing.assert_allclose((value, low, high), aggregates.improvement(*raw))
   assert found["b"] == {"a": (1 - value, 1 - high, 1 - low)}

@@ -1,4 +1,4 @@
-"""Normalised scores against rliable's, and published numbers against others."""
+"""Normalized scores against rliable's, and published numbers against others."""
 
 import numpy as np
 import pytest

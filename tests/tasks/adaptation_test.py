@@ -66,7 +66,7 @@ def test_adapters_are_trained_and_the_network_stays_as_it_is():
   start, (state, metrics), train = _trained(problem, arm, 50)
   jax.tree.map(np.testing.assert_array_equal, frozen, before)
   jax.tree.map(np.testing.assert_array_equal, _base().variables, before)
-  # Nothing else has a state of the optimiser, or is in checkpoints.
+  # Nothing else has a state of the optimizer, or is in checkpoints.
   assert set(state.variables) == {"params", "base"}
   assert state.variables["base"]["sha256"].shape == (8,)
   assert set(state.variables["params"]) == set(

@@ -1,4 +1,4 @@
-"""Forecasting: windows, normalisation, errors and what needs no training."""
+"""Forecasting: windows, normalization, errors and what needs no training."""
 
 import jax
 import jax.numpy as jnp

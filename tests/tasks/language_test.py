@@ -1,4 +1,4 @@
-"""Language modelling: streams, documents, carried states, bits per token."""
+"""Language modeling: streams, documents, carried states, bits per token."""
 
 import jax
 import jax.numpy as jnp

@@ -276,7 +276,7 @@ def test_overrides(tmp_path, override, fields):
     ("layers[0].rate=1", "config.layers[0] has no field 'rate'"),
     (
       "mixer=s5",
-      "config.mixer: got 's5' (str), expected a mapping. Set what is in it one "
+      "config.mixer: got 's5' (str), expected a mapping. Set its fields one "
       "by one, as --config.mixer.text=a",
     ),
   ],

@@ -19,7 +19,7 @@ from jaxseq.training import _early_stopping
 from jaxseq.training import run_directory
 from jaxseq.training import scalars
 from jaxseq.training import supervised
-from jaxseq.training.comparison import _begun_runs
+from jaxseq.training.comparison import _resumed_config
 from jaxseq.training.comparison import run
 from jaxseq.training.comparison import supervised_arms
 
@@ -252,7 +252,7 @@ def test_results_say_in_a_line_what_was_kept(tmp_path):
 
 def test_runs_that_were_begun_with_other_defaults_go_on_with_them(tmp_path):
   before = {"early_stopping": None, "chunks_per_evaluation": 1, "seed": 0}
-  continued = _begun_runs.continued
+  continued = _resumed_config.continued
   assert continued(before, before, tmp_path) == before
   begun = {"early_stopping": 0, "chunks_per_evaluation": 5, "seed": 3}
   file = tmp_path / run_directory.CONFIG_FILE

@@ -273,7 +273,7 @@ def test_a_run_that_skips_goes_on_from_before_the_first_failure(
   assert np.isfinite(state[0].variables["w"]).all()
   message = capsys.readouterr().err
   assert "one, seed 1: the checkpoint of step 20" in message
-  assert "goes on after step 6 of 20" in message
+  assert "resumes after step 6 of 20" in message
   rows = scalars.read(tmp_path / "one")
   assert [row["step"] for row in rows] == list(range(2, 21, 2))
   assert np.isfinite([row["loss"] for row in rows]).all()

@@ -333,7 +333,7 @@ def finish(workdir):
   )
   assert done.returncode == 0, done.stderr
   # Where stderr is no terminal: that it begins, or goes on, and its end.
-  begun = r"(toy: goes on after step [\d,]+ of 2,400\n)?toy +\d+%  compiling\n"
+  begun = r"(toy: resumes after step [\d,]+ of 2,400\n)?toy +\d+%  compiling\n"
   # The speed is there once two reports have come.
   word = begun + r"(toy +\d+%  (.*  )?evaluating\n)?toy +100%  .*steps/s\n"
   assert re.fullmatch(word, done.stderr)

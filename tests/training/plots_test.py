@@ -166,7 +166,7 @@ def test_without_matplotlib_a_note_says_so(tmp_path, monkeypatch, caplog):
   assert not path.exists()
 
 
-def test_panels_share_the_colours_of_their_labels(tmp_path, monkeypatch):
+def test_panels_share_the_colors_of_their_labels(tmp_path, monkeypatch):
   drawn = []
   save = figures.save
 

@@ -1,4 +1,4 @@
-"""Recipes by name: which groups of parameters an arm's optimiser has."""
+"""Recipes by name: which groups of parameters an arm's optimizer has."""
 
 import dataclasses
 

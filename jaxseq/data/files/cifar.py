@@ -1,10 +1,10 @@
 """CIFAR-10 in its binary version, as sequences of pixels.
 
-A record is one byte for the class and 3 x 32 x 32 bytes for the colours red,
+A record is one byte for the class and 3 x 32 x 32 bytes for the colors red,
 green and blue, row by row.
 
-Source: Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html. Grey is
-the task Image of the Long Range Arena, colour is sequential CIFAR.
+Source: Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html. Gray is
+the task Image of the Long Range Arena, color is sequential CIFAR.
 """
 
 import os
@@ -21,7 +21,7 @@ CLASSES = tuple(
 )
 _SIZE = 32
 _RECORD = 1 + 3 * _SIZE * _SIZE
-# Brightness of the three colours, ITU-R BT.601.
+# Brightness of the three colors, ITU-R BT.601.
 _GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -58,12 +58,12 @@ def load(
   Args:
     path: folder with data_batch_1.bin .. data_batch_5.bin and test_batch.bin.
     seed: seed of the choice of validation images.
-    gray: whether the colours are mixed to one grey.
+    gray: whether the colors are mixed to one gray.
     valid_fraction: share of each class of the training images that is for
       validation.
 
   Returns:
-    The splits: inputs (n, 1024, 1), or (n, 1024, 3) in colour, in 0 .. 1, the
+    The splits: inputs (n, 1024, 1), or (n, 1024, 3) in color, in 0 .. 1, the
     pixels row by row; targets (n,).
 
   Raises:

@@ -266,7 +266,7 @@ def _samples(root, level):
 
 
 def _read_png(path: str | os.PathLike) -> np.ndarray:
-  """Reads a greyscale image of 8 bits a pixel, not interlaced, as uint8."""
+  """Reads a grayscale image of 8 bits a pixel, not interlaced, as uint8."""
   Image = packages.imported(
     "PIL.Image", "jaxseq[data]", "images are read by pillow"
   )
@@ -285,7 +285,7 @@ def _read_png(path: str | os.PathLike) -> np.ndarray:
     raise ValueError(f"{path} is no PNG file, or damaged: {error}.") from error
   if mode != "L" or interlaced:
     form = mode + ", interlaced" * interlaced
-    expected = "8 bits of grey, mode 'L', not interlaced"
+    expected = "8 bits of gray, mode 'L', not interlaced"
     raise _validate.error(str(path), form, expected)
   # Rows that are not there would be black: pillow does not miss them. One byte
   # more tells that there are too many.

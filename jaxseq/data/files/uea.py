@@ -31,7 +31,7 @@ class TsFile(NamedTuple):
     name: problem name of the header.
     series: arrays (length, channels) float32, NaN where a value is missing;
       channels shorter than the longest one end in NaN.
-    labels: a class name or a number for each case; None if unlabelled.
+    labels: a class name or a number for each case; None if unlabeled.
     classes: class names in the order of the header; None for numbers.
     times: arrays (length,) float64 of the time stamps, which all channels of a
       case share; None if there are none.

@@ -24,7 +24,7 @@ from jaxseq.data.sources import windows
 
 @dataclasses.dataclass(frozen=True)
 class PanelSource(windows.WindowSource):
-  """Series of a panel; a forecast goes on from the end of each of them.
+  """Series of a panel; a forecast resumes from the end of each of them.
 
   `prepare` takes series (time_i, channels), each of as many times as an input
   has, or more: a dict by name, or a sequence of series that were not in the

@@ -52,7 +52,7 @@ class Series(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class WindowSource(base.TableSource):
-  """One long series; a forecast goes on from the end of what is prepared.
+  """One long series; a forecast resumes from the end of what is prepared.
 
   `prepare` takes one series (time, channels), or several, of as many times as
   an input has, or more; arrays, or frames whose columns are taken by name.

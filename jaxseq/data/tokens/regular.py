@@ -92,7 +92,7 @@ def sample_parity(key: jax.Array, config: BinaryConfig) -> sampling.TokenBatch:
 def sample_even_pairs(
   key: jax.Array, config: BinaryConfig
 ) -> sampling.TokenBatch:
-  """Samples even pairs: the number of unequal neighbours, modulo 2."""
+  """Samples even pairs: the number of unequal neighbors, modulo 2."""
   length, string = _string(key, config, 2)
   unequal = jnp.pad(string[1:] != string[:-1], (1, 0))
   return _padded(length, string, jnp.cumsum(unequal) % 2, config)

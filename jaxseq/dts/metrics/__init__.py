@@ -1,8 +1,8 @@
 """Metrics of disentanglement, against known factors or without.
 
-Any representation will do: all that is needed are arrays, codes (n, D) float
-and factors (n, K) int, with a row for each example. Nothing here imports JAX;
-what is learned by a classifier needs scikit-learn, the rest numpy and scipy.
+They work on any representation: arrays of codes (n, D) float and of factors (n,
+K) int, with a row for each example. Nothing here imports JAX; metrics with a
+classifier need scikit-learn, the others numpy and scipy.
 
 Definitions and defaults are those of google-research/disentanglement_lib
 (Locatello et al., arXiv:1811.12359), whose arrays are (D, n) and (K, n).

@@ -38,12 +38,12 @@ def irs(
   bins: int = 20,
   quantile: float = 0.99,
 ) -> Irs:
-  """Returns how little codes move while the factor that they stand for is held.
+  """Returns the interventional robustness score of codes and factors.
 
-  For each level of a factor: the distances of a code from its mean within the
-  level, of which the quantile; its mean over levels, relative to the code's
-  largest distance from its global mean, is what 1 lacks. A noise code has a
-  positive score too (about 0.2), as no quantile reaches the largest distance.
+  For each level of a factor: the quantile of a code's distances from its mean
+  within the level. The score is 1 minus the mean of these over levels, relative
+  to the code's largest distance from its global mean. A noise code also has a
+  positive score (about 0.2), as no quantile reaches the largest distance.
 
   Factors are binned like codes first, which joins levels if there are more than
   `bins`.

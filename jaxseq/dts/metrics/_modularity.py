@@ -65,7 +65,7 @@ def explicitness(
 ) -> Explicitness:
   """Returns how well a linear classifier finds each factor in all codes.
 
-  Logistic regression on codes that are standardised by the training examples;
+  Logistic regression on codes that are standardized by the training examples;
   the one-vs-rest area under the ROC curve, averaged over levels. A code that
   does not vary is left as 0 (the reference fails on it), and a level that
   `factors_test` lacks is not part of the mean. Arguments and errors are those

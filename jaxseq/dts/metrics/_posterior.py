@@ -23,7 +23,7 @@ class PosteriorGap(NamedTuple):
 
   Attributes:
     score: mean over factors of the gap.
-    information: (D, K) I(z_d; v_k), nats, neither clipped nor normalised.
+    information: (D, K) I(z_d; v_k), nats, neither clipped nor normalized.
     marginal: (D,) H(z_d), nats.
     conditional: (D, K) mean over levels of H(z_d | v_k = level), nats.
   """

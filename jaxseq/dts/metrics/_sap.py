@@ -74,7 +74,7 @@ def sap_matrix_discrete(
   """Returns the test accuracy of a linear SVM of each code for each factor.
 
   (D, K) float64 in 0 .. 1. C = 0.01, classes weighted to balance, codes not
-  standardised: a code of small scale scores low. Arguments and errors are those
+  standardized: a code of small scale scores low. Arguments and errors are those
   of `dci`, but one code and one factor will do; `seed` is that of the
   classifiers.
   """

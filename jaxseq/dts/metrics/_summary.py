@@ -40,7 +40,7 @@ def summary(
   Returns:
     "mig", "sap_continuous", "modularity", "modularity_active" (of active codes
     only), "irs", "factor_vae", "gaussian_tc", "gaussian_wasserstein"
-    (normalised), "pairwise_information", "active_codes", "information_bias" (of
+    (normalized), "pairwise_information", "active_codes", "information_bias" (of
     the factor with the most levels). What a code that says nothing does well is
     NaN: IRS and modularity without an active code, and the three scores of
     independence with fewer than two.

@@ -16,9 +16,9 @@ def gaussian_total_correlation(codes: np.ndarray) -> float:
 
       0.5 (sum_d log C_dd - log det C)
 
-  Of means of q(z|x) it is not the total correlation of q(z). From codes (n, D),
-  of which those that do not vary are left out, to nats >= 0. A code that is a
-  linear function of others makes it infinite, or what rounding leaves of that.
+  For means of q(z|x) it is not the total correlation of q(z). From codes (n, D)
+  to nats >= 0; codes that do not vary are left out. A code that is a linear
+  function of others makes it infinite, or very large by rounding.
 
   Raises:
     ValueError: codes have another shape, are not finite, or none varies.

@@ -58,7 +58,7 @@ class Config(contract.Options):
   Attributes:
     heads: number of heads.
     kv_heads: number of heads of keys and values, a divisor of `heads`; `heads`
-      if None. Neighbouring heads share them.
+      if None. Neighboring heads share them.
     d_head: width of a head; d_model / heads, rounded up to an even number, if
       None.
     window: number of elements that an element sees beside itself. The state

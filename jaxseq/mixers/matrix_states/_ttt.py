@@ -39,7 +39,8 @@ class Carried(NamedTuple):
   """State between chunks.
 
   Attributes:
-    layers: weights at the start of the mini-batch, one or two `Layer`s.
+    layers: weights at the start of the mini-batch minus those of a fresh state,
+      one or two `Layer`s.
     sums: of their gradients since, times rates.
     place: (*batch, 1), elements of the mini-batch so far.
   """
@@ -100,16 +101,19 @@ def chunk(state: Carried, x, reset, shared: Shared):
   target = v - k
   factor = shared.rates[place][:, None, :, None]
   ended = shared.rates[-1]
-  fresh = jax.tree.map(
-    lambda leaf: jnp.broadcast_to(leaf, (rows, *leaf.shape)), shared.layers
-  )
-  first = _gradients(state.layers, k, target, shared)
+
+  def whole(moved):
+    return jax.tree.map(jnp.add, shared.layers, moved)
+
+  first = _gradients(whole(state.layers), k, target, shared)
   own = _sums(first, rate, kind == 0)
   total = jax.tree.map(jnp.add, state.sums, own)
   second = jax.tree.map(
     lambda weight, sums: weight - ended * sums, state.layers, total
   )
-  sets = state.layers, second, fresh
+  fresh = jax.tree.map(jnp.zeros_like, state.layers)
+  moved_sets = state.layers, second, fresh
+  sets = tuple(map(whole, moved_sets))
   found = first, *(_gradients(s, k, target, shared) for s in sets[1:])
   pairs = jax.tree.map(lambda *three: _of_kind(kind, three), *found)
 
@@ -126,7 +130,7 @@ def chunk(state: Carried, x, reset, shared: Shared):
   o = q + _normed(y, shared)
 
   last = kind[:, -1]
-  layers = jax.tree.map(lambda *three: _of_kind(last, three), *sets)
+  layers = jax.tree.map(lambda *three: _of_kind(last, three), *moved_sets)
   sums = _sums(pairs, rate, batch == batch[:, -1:])
   entering = _wide(last == 0)
   sums = jax.tree.map(lambda old, new: new + entering(old), state.sums, sums)

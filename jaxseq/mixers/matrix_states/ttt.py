@@ -8,10 +8,11 @@ arXiv:2407.04620, in the form of the authors' JAX code.
 
 The mini-batch is an option of the model: elements of one share the weights at
 which gradients are taken. It is counted from the first element of an episode.
-The fresh state is learned.
+The fresh network is learned; the state has what its weights have moved by.
 """
 
 import dataclasses
+import itertools
 from typing import Literal
 from typing import NamedTuple
 
@@ -84,8 +85,8 @@ class State(NamedTuple):
   Attributes:
     conv: (*batch, d_conv - 1, heads d_head), the last inputs of the
       convolutions, oldest first; or None.
-    W: weights of the layers at the start of the mini-batch, (*batch, heads,
-      inputs, outputs) each.
+    W: weights of the layers at the start of the mini-batch, minus those of the
+      fresh network, (*batch, heads, inputs, outputs) each.
     b: biases, (*batch, heads, outputs).
     W_sum: sums of the gradients of W since, times rates.
     b_sum: those of b.
@@ -166,14 +167,19 @@ def _layers(config, params):
 
 
 @contract.initial_state
-def initial_state(config, batch_shape=(), dtype=jnp.float32, params=None):
-  """Returns the state of a fresh sequence: the network that is learned."""
-  batch = tuple(batch_shape)
+def initial_state(config, batch_shape=(), dtype=jnp.float32):
+  """Returns the state of a fresh sequence, whose network has not moved."""
+  batch, head = tuple(batch_shape), config.head_width
+  widths = (
+    [head, head] if config.network == "linear" else [head, 4 * head, head]
+  )
 
-  def repeated(leaf):
-    return jnp.broadcast_to(leaf.astype(dtype), (*batch, *leaf.shape))
+  def zeros(*shape):
+    return jnp.zeros((*batch, config.heads, *shape), dtype)
 
-  layers = jax.tree.map(repeated, _layers(config, params))
+  layers = tuple(
+    _ttt.Layer(zeros(n, m), zeros(m)) for n, m in itertools.pairwise(widths)
+  )
   sums = jax.tree.map(jnp.zeros_like, layers)
   carried = _ttt.Carried(layers, sums, jnp.zeros((*batch, 1), dtype))
   if config.d_conv == 1:

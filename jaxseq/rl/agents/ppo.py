@@ -74,6 +74,7 @@ class Config(on_policy.Config):
       "total_steps": 15_000_000,
       "learning_rate": 5e-5,
       "learning_rate_schedule": "constant",
+      "adam_epsilon": 1e-5,
       "reward_normalization": "none",
       "rollout_length": 1024,
       "num_epochs": 30,
@@ -89,6 +90,8 @@ class Config(on_policy.Config):
   total_steps: int = 1_000_000
   learning_rate: float = 2e-3
   learning_rate_schedule: Literal["constant", "linear"] = "linear"
+  # The policy's gradient is often small; 1e-5 slows what it must remember.
+  adam_epsilon: float = 1e-7
   reward_normalization: Literal["none", "returns", "popart"] = "returns"
   rollout_length: int = 128
   num_epochs: int = 4

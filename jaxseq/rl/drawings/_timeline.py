@@ -31,7 +31,7 @@ NOTHING = Mark("")
 
 
 def card(choice: int, types: int) -> Mark:
-  """Returns a card of 2 colours, 4 suits or 13 ranks; "?" if it is hidden."""
+  """Returns a card of 2 colors, 4 suits or 13 ranks; "?" if it is hidden."""
   if choice >= types:
     return Mark("?", paint.GRAY, True)
   match types:

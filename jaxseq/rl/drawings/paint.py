@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-# As in the plots: told apart with every kind of colour vision.
+# As in the plots: told apart with every kind of color vision.
 BLUE = "#0072B2"
 ORANGE = "#D55E00"
 GREEN = "#009E73"

@@ -1,4 +1,4 @@
-"""Resizing of grey images of bytes, to the pixel as OpenCV does it.
+"""Resizing of gray images of bytes, to the pixel as OpenCV does it.
 
 `bilinear` gives the pixels of `cv2.resize` with INTER_LINEAR, which SPR's
 released code calls, in its fixed-point arithmetic; `area` those with
@@ -16,14 +16,14 @@ _BITS = 11
 
 
 def bilinear(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-  """Resizes a grey image of uint8; pixels lie between their neighbours.
+  """Resizes a gray image of uint8; pixels lie between their neighbors.
 
   OpenCV takes the means of 2x2 pixels where both sides are halved exactly; this
   function does not.
   """
   _check(image, shape)
-  # Beyond the outer pixels' centres there is one column, of weight 1; but the
-  # outer row stands for both of its neighbours, and the weights stay.
+  # Beyond the outer pixels' centers there is one column, of weight 1; but the
+  # outer row stands for both of its neighbors, and the weights stay.
   (left, right), weights = _neighbors(image.shape[1], shape[1], True)
   wide = image.astype(np.int32)
   wide = (
@@ -38,7 +38,7 @@ def bilinear(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def area(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-  """Shrinks a grey image of uint8; pixels are means over what they cover.
+  """Shrinks a gray image of uint8; pixels are means over what they cover.
 
   OpenCV has ways of its own for images whose sides shrink by whole factors;
   this function has not.
@@ -99,7 +99,7 @@ def _covered(size: int, new_size: int) -> list[tuple[np.ndarray, np.ndarray]]:
 
 @functools.lru_cache
 def _neighbors(size: int, new_size: int, one_outside: bool) -> tuple:
-  """Returns both neighbours of new pixels, and their weights as integers."""
+  """Returns both neighbors of new pixels, and their weights as integers."""
   scale = 1.0 / (new_size / size)
   place = ((np.arange(new_size) + 0.5) * scale - 0.5).astype(np.float32)
   first = np.floor(place)

@@ -9,7 +9,7 @@ tenth of a millisecond in a step of half a millisecond; environments that are
 stepped together take their steps one after another.
 
 The settings are those of Atari-100k. A step is 4 frames, of whose last two the
-pixels' maxima are taken; images are grey, 84x84, shrunk by area; the actions
+pixels' maxima are taken; images are gray, 84x84, shrunk by area; the actions
 are the smallest set, none of them sticky; a game begins with up to 29 frames of
 doing nothing, never by pressing fire, and is stopped after 27,000 steps.
 
@@ -111,7 +111,7 @@ class Atari(base.Environment):
     return self._call(self._host.reset, (frame,), self._noops(key))
 
   def observation_space(self, params: PyTree = None) -> spaces.Box:
-    """Grey images."""
+    """Gray images."""
     return spaces.Box(0, 255, (_ale.SIZE, _ale.SIZE, 1), np.dtype(np.uint8))
 
   def action_space(self, params: PyTree = None) -> spaces.Discrete:

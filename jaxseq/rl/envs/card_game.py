@@ -36,7 +36,7 @@ class CardGame(base.Environment):
 
   Attributes:
     num_decks: decks of 52 cards that are shuffled together.
-    card_types: what is seen of a card: 4 suits, 13 ranks or 2 colours.
+    card_types: what is seen of a card: 4 suits, 13 ranks or 2 colors.
   """
 
   num_decks: int = 1

@@ -255,7 +255,7 @@ class CountRecall(card_game.CardGame):
   Attributes:
     num_decks: decks of 52 cards that are shuffled together, for the values
       and again for the queries.
-    card_types: what is seen of a card: 2 colours, 4 suits or 13 ranks.
+    card_types: what is seen of a card: 2 colors, 4 suits or 13 ranks.
   """
 
   card_types: int = _decks.COLORS

@@ -58,7 +58,7 @@ class Concentration(card_game.CardGame):
   The rules are those of POPGym (Morad et al., arXiv:2303.01859).
 
   Attributes, beside those of `card_game.CardGame`:
-    card_types: what is seen of a card: 2 colours or 13 ranks.
+    card_types: what is seen of a card: 2 colors or 13 ranks.
     masked: whether observations come with a mask of the cards that are neither
       matched nor wait in the hand, see `action_masks`.
   """

@@ -4,7 +4,7 @@
     fitted = semantic_ids.fit(jax.random.key(0), vectors, codes=64, levels=3)
     ids = semantic_ids.identifiers(fitted.codes)  # (items, levels + 1)
 
-A vector is encoded, and quantised level by level: each level takes the code
+A vector is encoded, and quantized level by level: each level takes the code
 that is nearest to what the levels before have left. A last number tells items
 with the same codes apart, so that an id is one item's (TIGER, Rajput et al.,
 arXiv:2305.05065; the autoencoder is that of facebookresearch's
@@ -40,7 +40,7 @@ class Losses(NamedTuple):
   Attributes:
     reconstruction: mean square of what decoding misses.
     embedding: of the codes' vectors from the residuals, which moves the codes.
-    commitment: the same, which moves what they quantise.
+    commitment: the same, which moves what they quantize.
   """
 
   reconstruction: jax.Array
@@ -49,12 +49,12 @@ class Losses(NamedTuple):
 
 
 class Quantizer(linen.Module):
-  """A residual-quantised autoencoder of vectors.
+  """A residual-quantized autoencoder of vectors.
 
   Attributes:
     inputs: width of the vectors.
     hidden: widths of the encoder's layers; the decoder's are their reverse.
-    width: of what is quantised.
+    width: of what is quantized.
     levels: codes of a vector.
     codes: of a level.
     beta: weight of the commitment.
@@ -93,7 +93,7 @@ class Quantizer(linen.Module):
     return losses, quantized
 
   def encode(self, x: jax.Array) -> jax.Array:
-    """Returns what is quantised, (n, width), of vectors (n, inputs)."""
+    """Returns what is quantized, (n, width), of vectors (n, inputs)."""
     return self.encoder(x)
 
   def quantize(self, z: jax.Array) -> quantizers.Quantized:
@@ -116,7 +116,7 @@ class _Perceptron(linen.Module):
 
 
 class Fitted(NamedTuple):
-  """A quantiser of the vectors of items.
+  """A quantizer of the vectors of items.
 
   Attributes:
     quantizer: the module.
@@ -141,7 +141,7 @@ def fit(
   learning_rate: float = 1e-3,
   **options: Any,
 ) -> Fitted:
-  """Trains a quantiser on the vectors of all items at once.
+  """Trains a quantizer on the vectors of all items at once.
 
   The codes begin as means of k-means, level by level. One that no item has is
   put where a residual is, drawn at random, every 50 updates: without that most
@@ -195,7 +195,7 @@ def _means(key, quantizer, variables, x):
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _trained(quantizer, learning_rate, updates, key, variables, x):
   """Variables after all updates, their losses, and the codes."""
-  # Made here, as each optimiser is another argument that compiles anew.
+  # Made here, as each optimizer is another argument that compiles anew.
   optimizer = optax.adamw(learning_rate, weight_decay=0.1)
 
   def loss(variables):

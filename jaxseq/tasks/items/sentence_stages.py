@@ -139,7 +139,7 @@ class Program(supervised_arms.Program):
       begins = end
 
     def begin(variables):
-      # The optimisers of all stages have states of one form.
+      # The optimizers of all stages have states of one form.
       return optimizer.init({"params": variables["params"]})
 
     self._begin = self.compile(begin)

@@ -20,7 +20,7 @@ class Mixture(NamedTuple):
   """Mixture of log-normal distributions of a gap.
 
   Attributes:
-    log_weight: (..., components), normalised.
+    log_weight: (..., components), normalized.
     mean: (..., components), of the logarithm of the gap.
     log_scale: (..., components), logarithm of its standard deviation.
   """

@@ -7,7 +7,7 @@ from typing import Any
 
 from absl import logging
 
-from jaxseq.training.comparison import _begun_runs
+from jaxseq.training.comparison import _resumed_config
 
 
 def renamed(
@@ -27,13 +27,13 @@ def renamed(
   old, new = before.get("arms"), after.get("arms")
   if not isinstance(old, Mapping) or not isinstance(new, Mapping):
     return after
-  begun, arms = _begun_runs.config_of(directory).get("arms", {}), {}
+  saved, arms = _resumed_config.config_of(directory).get("arms", {}), {}
   for name, fields in new.items():
     mixers = set(_mixers(old.get(name))), set(_mixers(fields))
     label = _label(name, *mixers)
     if label in new:
       label = f"{name}-{label}"
-    if label and name not in begun:
+    if label and name not in saved:
       logging.warning("The arm %r is called %r, by its mixer.", name, label)
       name = label
     arms[name] = fields

@@ -60,7 +60,7 @@ class Arms:
     hooks: functions that are called with each row of the log, such as those of
       other loggers, as "package.module:name"; see `scalars.MetricWriter`.
     references: levels to draw as dashed lines in the plot, by label.
-    on_nonfinite: what is done where a loss, a gradient or a parameter is not
+    on_nonfinite: reaction to a loss, a gradient or a parameter that is not
       finite: "stop", "skip" or "ignore", see `training.finite`.
     mesh: how devices share a run. Without one they take seeds each.
   """
@@ -108,7 +108,7 @@ def hooks(config: Arms) -> list[scalars.Hook]:
   """Returns the functions that a configuration's `hooks` name.
 
   Raises:
-    ValueError: there is none of a name.
+    ValueError: a name is not that of a function.
   """
   return [named_function("hooks", path) for path in config.hooks]
 
@@ -241,7 +241,7 @@ def chosen(
     config: the comparison.
     mesh: value of `--mesh`.
     on_nonfinite: value of `--on_nonfinite`; None leaves that of the config.
-    names: value of `--arms`, the arms that stay; all if there is none.
+    names: value of `--arms`, the arms that stay; all if empty.
 
   Raises:
     ValueError: an arm is chosen that the config does not have, or the mesh is
@@ -316,7 +316,7 @@ def merge(
     )
   except configuration.FieldError as error:
     if not _has(fields, error.path.removeprefix(f"{name}.")):
-      # It is told where it was written: in what all arms share.
+      # The error names the place where it was written: the shared fields.
       configuration.from_config_dict(cls, merged, name=place, base=base)
     raise
   return device_mesh.split_time(config.mesh, config_of_arm)

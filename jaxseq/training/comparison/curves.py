@@ -74,7 +74,7 @@ def after(
 
   Args:
     directory: of the arm.
-    seconds: of all seeds together, by the median `speed`: none of compilation.
+    seconds: of all seeds together, by the median `speed`, without compilation.
     metric: as for `of_training`.
     clock: as for `speed`.
 
@@ -92,7 +92,7 @@ def after(
 def highest_mean(values: np.ndarray, span: int) -> float:
   """Returns the highest mean of `span` of the values (n,) in a row.
 
-  Those that are not finite are left out; the mean is NaN if none is finite.
+  Values that are not finite are ignored; the mean is NaN if all of them are.
   """
   starts = range(len(values) - span + 1)
   means = [_mean(values[i : i + span]) for i in starts]
@@ -100,6 +100,6 @@ def highest_mean(values: np.ndarray, span: int) -> float:
 
 
 def _mean(values):
-  """Returns the mean of the finite numbers, NaN if none is finite."""
+  """Returns the mean of the finite numbers; NaN without finite numbers."""
   finite = values[np.isfinite(values)]
   return float(finite.mean()) if finite.size else math.nan

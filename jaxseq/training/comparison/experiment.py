@@ -74,12 +74,12 @@ class Experiment:
     """Gives the configuration to what builds arms and opens the directory.
 
     Raises:
-      UserError: the flags are wrong, or what is built is, see `errors.setup`.
+      UserError: the flags or the arms are wrong, see `errors.setup`.
     """
     from jaxseq.training import compile_cache
     from jaxseq.training import configuration
     from jaxseq.training.comparison import _arm_names
-    from jaxseq.training.comparison import _begun_runs
+    from jaxseq.training.comparison import _resumed_config
     from jaxseq.training.comparison import arms
     from jaxseq.training.devices import seeds
 
@@ -89,7 +89,7 @@ class Experiment:
 
     def changed(before, after):
       fields = _arm_names.renamed(before, after, self.directory)
-      return _begun_runs.continued(before, fields, self.directory)
+      return _resumed_config.continued(before, fields, self.directory)
 
     with errors.setup():
       config = configuration.load(

@@ -96,9 +96,9 @@ def finish(
     columns: results in the table, to their headings; those that no arm has are
       left out.
     subject: of the plot's title, which is that of the table if None.
-    note: what the table's title tells besides.
-    baselines: what is known without training, by label: results for the last
-      rows of the table, and for results.json under "baselines".
+    note: addition to the table's title.
+    baselines: results without training, by label, for the last rows of the
+      table, and for results.json under "baselines".
     drawn: names of the arms to plot; all if None.
     levels: dashed lines of the plot, by label, beside those of the
       configuration; the baselines' values of the plotted metric if None. They
@@ -108,9 +108,9 @@ def finish(
       None. The plot tells the part of the data as well.
     smooth: see `plots.learning_curve`.
     policies: title of the table of every policy, which an evaluation of agents
-      shows in the place of that of the arms.
+      shows instead of the table of arms.
     read: summary of the data, for results.json under "data".
-    failed: by arm and seed, what has failed, for results.json under
+    failed: by arm and seed, the failure, for results.json under
       "not_finite".
   """
   if not processes.is_first():

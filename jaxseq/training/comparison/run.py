@@ -36,8 +36,8 @@ class Failed(finite.NotFinite):
   """Some seeds have failed; all arms are trained.
 
   Attributes:
-    results: of the arms of which a seed is left.
-    failed: by arm and seed, what has failed.
+    results: of the arms with at least one seed that has not failed.
+    failed: by arm and seed, the failure.
   """
 
   def __init__(self, results: Results, failed: finite.Failed):
@@ -130,8 +130,8 @@ def train_program(
     label: in front of the progress bar.
 
   Returns:
-    The state after the last update, or with the variables that were best on
-    validation where there is early stopping; and what has failed of which arm.
+    The state after the last update, or, with early stopping, with the variables
+    that were best on validation; and the failures by arm and seed.
 
   Raises:
     NotFinite: numbers of all seeds of all arms have become NaN or infinite.
@@ -292,7 +292,7 @@ def trained(names: Iterable[str], directory: pathlib.Path) -> list[str]:
     directory: of the run.
 
   Raises:
-    UserError: none of them has a checkpoint.
+    UserError: no arm has a checkpoint.
   """
   names_trained, missing = [], []
   for name in names:

@@ -89,7 +89,7 @@ class SeedProgram:
       _, where = self._placements()
       options: dict[str, Any] = {"out_shardings": where}
       if where is None and jax.default_backend() == "cpu":
-        # It runs once: optimising it costs more than it gives.
+        # It runs once: optimizing it costs more than it gives.
         options["compiler_options"] = {"xla_backend_optimization_level": 0}
       return self.compile(
         self._init, shared=self._start_data, one_by_one=True, **options

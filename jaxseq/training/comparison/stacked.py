@@ -92,7 +92,7 @@ class Checkpointers(contextlib.ExitStack):
     """Starts to save the part of each arm, see `Checkpointer.save`.
 
     A run that was killed between two arms comes back to this step with the
-    same numbers: what is there stays.
+    same numbers: saved parts stay.
     """
     for one, part in zip(self._all, split(tree, len(self._all))):
       if step not in one.steps():
@@ -150,7 +150,7 @@ class Checkpointers(contextlib.ExitStack):
       one.pin(step)
 
   def pinned(self) -> int | None:
-    """Returns the step that all arms keep for good; None if there is none."""
+    """Returns the step that all arms keep for good, or None."""
     steps = {one.pinned() for one in self._all}
     return steps.pop() if len(steps) == 1 else None
 

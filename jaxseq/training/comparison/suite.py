@@ -164,7 +164,7 @@ def _evaluate(config, place, arms_by_name, show):
 
 
 def check(failed: finite.Failed) -> None:
-  """Ends a suite of which something has failed, once it has been shown.
+  """Ends a suite with failed runs, once its results are shown.
 
   Raises:
     NotFinite: something has failed.
@@ -214,7 +214,7 @@ def show_aggregates(
 ) -> dict[str, dict[str, tuple[float, float, float]]]:
   """Prints aggregates of arms, with the ends of their bootstrap intervals.
 
-  The scores are (seeds, tasks) of each arm, normalised.
+  The scores are (seeds, tasks) of each arm, normalized.
 
   Returns:
     By the names of aggregates and arms, as `aggregates.aggregates` has them;

@@ -38,9 +38,9 @@ class Supervised(arms.Arms):
     num_updates: of each run.
     chunks_per_evaluation: chunks between two evaluations.
     early_stopping: evaluations without improvement on the validation part after
-      which a seed stops, and what is measured are its variables that were best
-      there; 0 trains to the end, and measures the last. None is a few
-      evaluations where there is a validation part that can tell, and else 0.
+      which a seed stops; its best variables there are measured. 0 trains to the
+      end, and measures the last variables. None is a few evaluations if there
+      is a validation part that is large enough, and else 0.
   """
 
   _: dataclasses.KW_ONLY
@@ -214,14 +214,14 @@ class Arm:
     examples: number of examples, or tokens, of one update, for the speed.
     unit: what they are.
     stack: arms that have the same one, and not None, are trained side by side
-      as one program, unless there is a mesh. Their problems and optimisers must
+      as one program, unless there is a mesh. Their problems and optimizers must
       differ in `problem.carry` alone.
     more: what the arm reports beside its metrics; nothing if None.
     part: of the data that `metric` is of, see `arms.Arm`.
     better: whether higher or lower is better; None if neither is.
     rate: peak learning rate that is an argument of the program, which then is
       the same for any; None where it is a part of `optimizer`.
-    optimizer_at: from such a rate, traced, to the optimiser.
+    optimizer_at: from such a rate, traced, to the optimizer.
     figures: from the `supervised.TALLIES` of `problem.evaluate`, with an axis
       of seeds in front, to results; None without tallies.
   """

@@ -65,7 +65,7 @@ class Watchdog:
       f"\nprocess {jax.process_index()} of {jax.process_count()}: nothing has "
       f"happened for {self._patience:g} seconds while {self._doing}; another "
       "process may be stuck, or the machines have lost each other. Ending; the "
-      "same command goes on from the last checkpoint. Where the threads are:",
+      "same command resumes from the last checkpoint. Where the threads are:",
       file=sys.stderr,
       flush=True,
     )

@@ -1,7 +1,7 @@
 """One program on many devices: examples, parameters and time shared out.
 
 A mesh of devices has three axes. The examples of a batch are dealt out along
-"data" and "parameters"; every array of parameters (and of the optimiser) is cut
+"data" and "parameters"; every array of parameters (and of the optimizer) is cut
 along "parameters", and XLA puts it together where it is used (ZeRO, arXiv:
 1910.02054, stage 3); the mixers split time along "time", see `nn.StackConfig`.
 The program is that of one device: XLA cuts it into pieces, and random numbers
@@ -30,7 +30,7 @@ PARAMETERS = "parameters"
 TIME = "time"
 
 _P = jax.sharding.PartitionSpec
-# Cutting what is smaller costs more messages than it saves memory.
+# Splitting smaller arrays costs more messages than it saves memory.
 _MIN_SIZE = 1024
 
 
@@ -68,7 +68,7 @@ def parse(pairs: Sequence[str], config: MeshConfig) -> MeshConfig:
   """Changes a configuration as the flag `--mesh` asks: ["data=4", "time=2"].
 
   Raises:
-    UserError: a pair is none, or a field or its value is wrong.
+    UserError: an item is not "FIELD=VALUE", or a field or its value is wrong.
   """
   types = {field.name: field.type for field in dataclasses.fields(MeshConfig)}
   changed = {}
@@ -121,7 +121,7 @@ def make(config: MeshConfig) -> jax.sharding.Mesh | None:
     wrong = f"all {total} devices, as there are {jax.process_count()} processes"
   if wrong:
     raise errors.UserError(f"mesh: got {asked}, expected {wrong}")
-  # Neighbours on the last axis are close to each other.
+  # Neighbors on the last axis are close to each other.
   return jax.make_mesh(
     (data, config.parameters, config.time),
     (DATA, PARAMETERS, TIME),
@@ -148,7 +148,7 @@ def spread(tree: T, what: str = "examples of a batch") -> T:
   Args:
     tree: pytree of arrays with a leading axis of examples, and of scalars,
       inside `jit`.
-    what: for the message, what is dealt out.
+    what: name of the examples, for the message.
 
   Raises:
     UserError: (a ValueError) the examples do not come out even.

@@ -109,7 +109,7 @@ def end_with_the_others() -> Iterator[None]:
     print(
       f"error: process {jax.process_index()} of {jax.process_count()}: another "
       f"process has gone ({errors.one_sentence(error)[:200]}); start all of "
-      "them again with the same command, which goes on from the last "
+      "them again with the same command, which resumes from the last "
       "checkpoint",
       file=sys.stderr,
       flush=True,

@@ -47,7 +47,7 @@ def _pool_size() -> int:
     os.environ.get("XLA_FLAGS", ""),
   )
   devices = int(forced[1]) if forced else jax.config.jax_num_cpu_devices
-  # A device may keep a thread waiting for the others: one more goes on. With
+  # A device may keep a thread waiting for the others: one more is free. With
   # two for two cores jax 0.10.2 can wait for ever; a pool of 8 there trains S5
   # by PPO at two thirds to four fifths of the speed (`benchmarks.threads`).
   return max(num_cores(), devices) + 1
@@ -101,10 +101,10 @@ def jit(
     shared: how many of the last arguments have no axis of seeds: all seeds get
       them whole. See `share`.
     one_by_one: whether a device takes its seeds one after the other; None:
-      as above. Initialisation needs it: on CPU, jax 0.10.2 waits for ever when
+      as above. Initialization needs it: on CPU, jax 0.10.2 waits for ever when
       there are as many batched QR decompositions at once as the pool has
-      threads. False for what is changed in place, such as a replay, which
-      would be copied in every call.
+      threads. False for arrays that are changed in place, such as a replay,
+      which would be copied in every call.
     **options: of `jax.jit`.
 
   Returns:

@@ -18,13 +18,13 @@ def folder(tmp_path):
   return tmp_path
 
 
-def test_colour_and_grey(folder):
+def test_color_and_gray(folder):
   color = cifar.load(folder, gray=False, valid_fraction=0)
   assert color.train.inputs.shape == (100, 1024, 3)
   assert color.test.targets.tolist() == [*range(10)] * 2
   records = np.fromfile(folder / "data_batch_2.bin", np.uint8)
   records = records.reshape(20, 3073)
-  # Pixel 5 of row 2 of the third image: 1024 bytes for each colour.
+  # Pixel 5 of row 2 of the third image: 1024 bytes for each color.
   place = 1 + 2 * 32 + 5
   expected = records[2, [place, place + 1024, place + 2048]] / 255
   np.testing.assert_allclose(

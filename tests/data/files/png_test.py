@@ -1,4 +1,4 @@
-"""Greyscale PNG files, written by hand and by another library."""
+"""Grayscale PNG files, written by hand and by another library."""
 
 import struct
 import zlib

@@ -185,7 +185,7 @@ def test_what_is_wrong_with_a_problem_is_said(tmp_path):
     load_problem(root, "Toy")
   write(root / "Toy" / "Toy_TEST.ts", [])
   with pytest.raises(
-    ValueError, match="Toy_TEST.ts: got no case, expected labelled ones"
+    ValueError, match="Toy_TEST.ts: got no case, expected labeled ones"
   ):
     load_problem(root, "Toy")
   with pytest.raises(data.MissingData, match="Heartbeat_TRAIN.ts is not a"):

@@ -24,8 +24,8 @@ def test_order_and_labels_do_not_matter(seed):
   codes = factors[:, [0, 1, 2, 0]] + rng.normal(size=(100, 4))
   expected = metrics.mig_per_factor(codes, factors)
   order = rng.permutation(3)
-  relabelled = rng.permutation(4)[factors[:, order]]
-  seen = metrics.mig_per_factor(codes[:, rng.permutation(4)], relabelled)
+  relabeled = rng.permutation(4)[factors[:, order]]
+  seen = metrics.mig_per_factor(codes[:, rng.permutation(4)], relabeled)
   # The same terms in another order.
   np.testing.assert_allclose(seen, expected[order], atol=1e-12)
 

@@ -68,25 +68,12 @@ def test_golden_layer(x64, golden, name):
   data = golden(f"ttt/{name}")
   config, renamed = _case(data, name)
   params = renamed("param/")
-  last = _check(config, params, data, renamed("grad_param/"))
-  close(last.W[0], data["state/W"], FORWARD)
-  close(last.b[0], data["state/b"][:, :, 0], FORWARD)
+  last = check_layer(ttt, config, params, data, renamed("grad_param/"))
+  close(params["W_0"] + last.W[0], data["state/W"], FORWARD)
+  close(params["b_0"] + last.b[0], data["state/b"][:, :, 0], FORWARD)
   if name.endswith("mlp"):
-    close(last.W[1], data["state/W2"], FORWARD)
-    close(last.b[1], data["state/b2"][:, :, 0], FORWARD)
-
-
-def _check(config, params, data, expected):
-  """`check_layer` of a mixer whose fresh state is learned."""
-
-  class Module:
-    apply = staticmethod(ttt.apply)
-    step = staticmethod(ttt.step)
-    initial_state = staticmethod(
-      functools.partial(ttt.initial_state, params=params)
-    )
-
-  return check_layer(Module, config, params, data, expected)
+    close(params["W_1"] + last.W[1], data["state/W2"], FORWARD)
+    close(params["b_1"] + last.b[1], data["state/b2"][:, :, 0], FORWARD)
 
 
 @pytest.mark.parametrize("size", [1, 3, 4])

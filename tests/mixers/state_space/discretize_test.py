@@ -1,4 +1,4 @@
-"""Discretisations against the matrix exponential and their limits."""
+"""Discretizations against the matrix exponential and their limits."""
 
 import jax
 import jax.numpy as jnp

@@ -137,7 +137,7 @@ def test_golden_initial_eigenvalues_and_projections(golden):
 @pytest.mark.parametrize(
   ("c_init", "std"),
   [
-    # Fan-in as the initialisers of the original see it; the projection onto
+    # Fan-in as the initializers of the original see it; the projection onto
     # orthonormal eigenvectors keeps the variance of a complex draw.
     ("trunc_standard_normal", 1 / np.sqrt(256)),
     ("lecun_normal", 1 / np.sqrt(128 * 256)),

@@ -193,7 +193,7 @@ def test_the_gradient_adds_one_reduce_scatter(name):
 
 
 @pytest.mark.parametrize("name", ["linear", "softmax_outer_sink"])
-def test_messages_between_neighbours_grow_with_the_logarithm(name):
+def test_messages_between_neighbors_grow_with_the_logarithm(name):
   case, reset = _make(name, 8, np.float32, random=0)
   arguments = case.timed, case.fixed, reset
   run = cases.run(case, cases.mesh_of(8), "ppermute")

@@ -315,7 +315,7 @@ def test_the_run_of_one_seed():
       toy.equal(runner.learned, before.learned, rtol=0, atol=0)
       assert np.isnan(metrics["loss"])
       continue
-    # Every third optimiser step, counted from the first, is copied.
+    # Every third optimizer step, counted from the first, is copied.
     copied = before.learned.target if i % 3 else runner.learned.params
     toy.equal(runner.learned.target, copied, rtol=0, atol=0)
     assert metrics["grad_norm"] > 0

@@ -139,7 +139,7 @@ def test_cards_laid_when_turned_are_shuffled():
   layouts = np.asarray(deal(jax.random.split(jax.random.key(3), num_deals)))
   expected = num_deals * 4 * (np.full((13, 13), 4) - np.eye(13)) / (52 * 51)
   # Positions turned one after the other, at the start, in between and at the
-  # end, the first one and the last, and neighbours on the table.
+  # end, the first one and the last, and neighbors on the table.
   for one, two in (
     (order[0], order[1]),
     (order[25], order[26]),

@@ -138,7 +138,7 @@ def test_vmap_equals_single_environments(made):
   together = jax.vmap(lambda key: _play(env, params, key))(keys)
   for i, key in enumerate(keys):
     alone = _play(env, params, key)
-    # The cart-pole is chaotic, and vectorised sines differ in the last bit.
+    # The cart-pole is chaotic, and vectorized sines differ in the last bit.
     jax.tree.map(
       lambda one, all_, i=i: np.testing.assert_allclose(
         one, all_[i], rtol=1e-4, atol=1e-5

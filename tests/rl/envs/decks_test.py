@@ -56,7 +56,7 @@ def test_every_order_is_equally_likely(types, copies, limit):
   assert np.sum((observed - 200) ** 2 / 200) < limit
 
 
-def test_neighbours_are_drawn_without_replacement():
+def test_neighbors_are_drawn_without_replacement():
   num_deals = 20_000
   keys = jax.random.split(jax.random.key(2), num_deals)
   cards, _ = _deal_many(4, 13, keys)

@@ -134,7 +134,7 @@ def _nearest(env, state, key):
         grown
       )
 
-    # All cells as near to a target as a neighbour of the agent.
+    # All cells as near to a target as a neighbor of the agent.
     near = jax.lax.while_loop(
       is_far, lambda near: near | around(near) & state.free, targets
     )

@@ -16,7 +16,7 @@ from jaxseq.rl.envs import _resizing
     ([[0], [100]], (4, 1), [[0], [25], [75], [100]]),
     # Both at once: 3/4 * 3/4 of 160 is 90.
     ([[160, 0], [0, 0]], (4, 4), np.outer([4, 3, 1, 0], [4, 3, 1, 0]) * 10),
-    # 3 pixels become 2: centres are at 1/4 and 7/4.
+    # 3 pixels become 2: centers are at 1/4 and 7/4.
     ([[0, 100, 200]], (1, 2), [[25, 175]]),
     # Between one and two rows, and four columns of which two are left out.
     ([[0, 50, 150, 255]] * 3, (1, 1), [[100]]),
@@ -28,7 +28,7 @@ from jaxseq.rl.envs import _resizing
     ([[1], [5]], (8, 1), [[1], [1], [1], [2], [3], [4], [5], [5]]),
   ],
 )
-def test_pixels_lie_between_their_neighbours(image, shape, expected):
+def test_pixels_lie_between_their_neighbors(image, shape, expected):
   image = np.array(image, np.uint8)
   resized = _resizing.bilinear(image, shape)
   assert resized.dtype == np.uint8

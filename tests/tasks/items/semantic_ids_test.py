@@ -1,4 +1,4 @@
-"""Semantic ids: residual quantisation, and ids that no two items share."""
+"""Semantic ids: residual quantization, and ids that no two items share."""
 
 import jax
 import jax.numpy as jnp

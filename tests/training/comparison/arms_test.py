@@ -77,9 +77,7 @@ def test_the_name_of_a_mixer_for_arms_shows_how_to_set_it(
   with pytest.raises(errors.UserError) as caught:
     configuration.load(str(tmp_path / "file.py"), [override], arms.Arms)
   field = "--config.arms.gru.network.stack.mixer=gru"
-  assert (
-    str(caught.value) == f"{message}Set what is in it one by one, as {field}"
-  )
+  assert str(caught.value) == f"{message}Set its fields one by one, as {field}"
 
 
 @pytest.mark.parametrize(
@@ -206,7 +204,7 @@ def test_train_and_restore(tmp_path, monkeypatch):
     ("a", step, "size") for step in (3, 6, 7)
   ]
   assert watched == [3, 6, 7]
-  # A longer run goes on from there.
+  # A longer run resumes from there.
   state = train(9)
   np.testing.assert_array_equal(state.n, [9, 9])
   assert scalars.read(tmp_path / "a")[:3] == rows

@@ -3,7 +3,7 @@
 All environments of a batch are one `gymnasium.vector.VectorEnv`, of which each
 step of compiled code is one call. Its state is on the host: in the arrays there
 is only a ticket for it. So copies of a state are not two games, states of a
-batch stay together and in their order, and a run that goes on from a checkpoint
+batch stay together and in their order, and a run that resumes from a checkpoint
 goes on with fresh episodes.
 
 Towers et al., "Gymnasium", arXiv:2407.17032.

@@ -1,4 +1,4 @@
-"""Runs that were begun with other defaults than those of today."""
+"""Configurations of runs that started with earlier defaults."""
 
 from collections.abc import Mapping
 import pathlib
@@ -10,7 +10,7 @@ from jaxseq import _json
 from jaxseq import _limits
 from jaxseq.training import run_directory
 
-# Fields whose defaults for people's own files were other ones before.
+# Fields whose defaults for people's own files have changed.
 _CHANGED = (
   *("early_stopping", "chunks_per_evaluation", "network"),
   *("from_shares", "from_season", "input_length", "period"),
@@ -18,7 +18,7 @@ _CHANGED = (
 
 
 def config_of(directory: pathlib.Path) -> Mapping[str, Any]:
-  """Returns the fields of the run in a directory; none if there is no run."""
+  """Returns the fields of the run in a directory; {} without a run."""
   file = directory / run_directory.CONFIG_FILE
   try:
     config = _json.loads(_limits.read_text(file, _limits.JSON))["config"]
@@ -30,7 +30,7 @@ def config_of(directory: pathlib.Path) -> Mapping[str, Any]:
 def continued(
   before: Mapping[str, Any], after: Mapping[str, Any], directory: pathlib.Path
 ) -> Mapping[str, Any]:
-  """Returns a config that goes on with the run that is there.
+  """Returns a configuration that resumes the run in a directory.
 
   Fields that the command line leaves alone, and whose defaults have changed
   since, are those of the run.
@@ -40,18 +40,18 @@ def continued(
     after: those with what the command line changes.
     directory: of the run, which may not be there.
   """
-  begun = config_of(directory)
-  if not begun or before.get("early_stopping", 0) is not None:
+  saved = config_of(directory)
+  if not saved or before.get("early_stopping", 0) is not None:
     return after
   fields = dict(after)
   for name in _CHANGED:
     if name not in before or before[name] != after[name]:
       continue
-    if name not in begun:
+    if name not in saved:
       del fields[name]
-    elif begun[name] != after[name]:
-      fields[name] = begun[name]
+    elif saved[name] != after[name]:
+      fields[name] = saved[name]
       logging.warning(
-        "The run goes on with %s=%r, as begun.", name, begun[name]
+        "The run keeps its %s=%r, an earlier default.", name, saved[name]
       )
   return fields
