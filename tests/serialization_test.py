@@ -54,6 +54,7 @@ NAMES = {
   "jaxseq.nn.zamba_block.LayerState",
   "jaxseq.recurrence.FadingWindowState",
   "jaxseq.recurrence.LogLinearState",
+  "jaxseq.recurrence.NativeSparseState",
   "jaxseq.recurrence.PathState",
   "jaxseq.recurrence._mlstm_chunk.MLSTMState",
   "jaxseq.recurrence._softmax_state.SoftmaxState",

@@ -129,6 +129,7 @@ _MIXERS = _registry.Registry(
     "mlstm": "jaxseq.mixers.matrix_states.mlstm",
     "mlstm_large": "jaxseq.mixers.matrix_states.mlstm_large",
     "mom": "jaxseq.mixers.matrix_states.mom",
+    "nsa": "jaxseq.mixers.keys_and_values.nsa",
     "path_attention": "jaxseq.mixers.keys_and_values.path_attention",
     "retention": "jaxseq.mixers.matrix_states.retention",
     "rglru": "jaxseq.mixers.state_space.rglru",

@@ -51,6 +51,21 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.attention.exact_attention import (
     softmax_attention as softmax_attention,
   )
+  from jaxseq.recurrence.attention.native_sparse import (
+    NativeSparse as NativeSparse,
+  )
+  from jaxseq.recurrence.attention.native_sparse import (
+    NativeSparseState as NativeSparseState,
+  )
+  from jaxseq.recurrence.attention.native_sparse import (
+    native_sparse_attention as native_sparse_attention,
+  )
+  from jaxseq.recurrence.attention.native_sparse import (
+    native_sparse_initial as native_sparse_initial,
+  )
+  from jaxseq.recurrence.attention.native_sparse import (
+    native_sparse_step as native_sparse_step,
+  )
   from jaxseq.recurrence.attention.path import PathState as PathState
   from jaxseq.recurrence.attention.path import path_initial as path_initial
   from jaxseq.recurrence.attention.path import path_scan as path_scan

@@ -312,3 +312,57 @@ def softmax_attention(q, k, v, *, causal=True, reset=None):
     visible = visible & same[..., None, :, :]
   scores = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])
   return jax.nn.softmax(jnp.where(visible, scores, -jnp.inf)) @ v
+
+
+def native_sparse_attention(q, k, v, gates, sizes, *, reset=None):
+  """Sums of attention to block means, chosen blocks and a window; no state.
+
+  All pairs of elements are in memory: a block stands where its last element is,
+  and `sizes` are those of `recurrence.NativeSparse`.
+  """
+  time, size = q.shape[-3], sizes.block_size
+  shared = q.shape[-2] // k.shape[-2]
+  index = jnp.arange(time)
+  reset = jnp.zeros(q.shape[:-3], bool) if reset is None else reset
+  first = jax.lax.cummax(jnp.where(reset, index, 0), axis=reset.ndim - 1)
+  place = index - first
+  block = place // size
+  t, s = block[..., :, None], block[..., None, :]
+  causal = (first[..., None] == first[..., None, :]) & jnp.tri(time, dtype=bool)
+  causal &= t - s < sizes.kept
+
+  def attend(scores, seen, v):
+    scores = jnp.where(seen, scores / math.sqrt(q.shape[-1]), -jnp.inf)
+    shares = jnp.where(seen, jax.nn.softmax(scores), 0)
+    return jnp.einsum("...hts,...shd->...thd", shares, v), shares
+
+  def means(x):
+    back = index[:, None] - jnp.arange(size)
+    return jnp.mean(jnp.take(x, jnp.maximum(back, 0), axis=-3), axis=-3)
+
+  def per_head(x):
+    return jnp.repeat(x, shared, axis=-2)
+
+  product = jnp.einsum("...thd,...shd->...hts", q, per_head(means(k)))
+  complete = causal & (place % size == size - 1)[..., None, :]
+  compressed, shares = attend(
+    product, complete[..., None, :, :], per_head(means(v))
+  )
+  # (..., groups, time, time), of blocks by their last elements.
+  weights = shares.reshape(*shares.shape[:-3], -1, shared, time, time).mean(-3)
+  forced = (s == jnp.maximum(t - sizes.kept + 1, 0)) | (s == t - 1)
+  weights = jnp.where(forced[..., None, :, :], 2, weights)
+  weights = jnp.where((complete & (s != t))[..., None, :, :], weights, -1)
+  order = jnp.argsort(-weights, axis=-1)  # Stable: earlier blocks first.
+  rank = jnp.argsort(order, axis=-1)
+  chosen = (rank < sizes.block_count - 1) & (weights >= 0)
+  end = jnp.minimum(first + (block + 1) * size - 1, time - 1)
+  end = jnp.broadcast_to(end[..., None, None, :], chosen.shape)
+  chosen = jnp.take_along_axis(chosen, end, axis=-1) | (s == t)[..., None, :, :]
+  chosen &= causal[..., None, :, :]
+  product = jnp.einsum("...thd,...shd->...hts", q, per_head(k))
+  selected, _ = attend(product, jnp.repeat(chosen, shared, -3), per_head(v))
+  near = causal & (index > index[:, None] - sizes.window)
+  window, _ = attend(product, near[..., None, :, :], per_head(v))
+  terms = jnp.stack([compressed, selected, window], axis=-1)
+  return jnp.sum(terms * gates[..., None, :], axis=-1)

@@ -56,7 +56,8 @@ def test_traits_fit_the_mixer(name):
 # Windows of elements, which nothing of their own stands before, and states that
 # are learned anyway.
 _NO_MEMORY = {
-  *("attention", "fox", "latent_attention", "path_attention", "routing"),
+  *("attention", "fox", "latent_attention", "nsa", "path_attention"),
+  "routing",
   *("short_conv", "ttt"),
 }
 

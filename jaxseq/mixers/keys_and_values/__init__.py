@@ -9,6 +9,7 @@ if TYPE_CHECKING:
   from jaxseq.mixers.keys_and_values import block_float as block_float
   from jaxseq.mixers.keys_and_values import fox as fox
   from jaxseq.mixers.keys_and_values import latent_attention as latent_attention
+  from jaxseq.mixers.keys_and_values import nsa as nsa
   from jaxseq.mixers.keys_and_values import path_attention as path_attention
   from jaxseq.mixers.keys_and_values import routing as routing
 else:

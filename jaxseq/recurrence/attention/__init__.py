@@ -8,6 +8,7 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.attention import clusters as clusters
   from jaxseq.recurrence.attention import exact_attention as exact_attention
   from jaxseq.recurrence.attention import hip as hip
+  from jaxseq.recurrence.attention import native_sparse as native_sparse
   from jaxseq.recurrence.attention import path as path
   from jaxseq.recurrence.attention import window as window
 else:
