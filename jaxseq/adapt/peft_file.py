@@ -267,10 +267,7 @@ def _is_stacked(opened, place):
 
 
 def _stacked_factors(opened, place, modules, scale):
-  """Returns the factors of the matrices of experts, each of a rank of its own.
-
-  Ranks that are less than the largest are filled up with zeros.
-  """
+  """Returns the factors of the experts' matrices, with zeros up to one rank."""
   if modules[0] is not None and modules[0].a.ndim == 3:
     (module,) = modules
     a, b = module.a, module.b * np.float32(module.scale / scale)

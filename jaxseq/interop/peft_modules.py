@@ -300,7 +300,7 @@ def tensor_name(tensor: str, modules: Sequence[tuple[str, str]]) -> str:
 
 
 def is_parameter(name: str, kind: str) -> bool:
-  """Whether PEFT adapts a module's weight as a parameter alone.
+  """Returns true if PEFT adapts a module's weight as a parameter alone.
 
   Args:
     name: of the module.
