@@ -12,6 +12,7 @@ modules have the names of the parameters, with dots, and only `read` knows them.
 
 from collections.abc import Iterable
 from collections.abc import Mapping
+import dataclasses
 import os
 import pathlib
 
@@ -22,16 +23,20 @@ import numpy as np
 
 from jaxseq import _validate
 from jaxseq.adapt import _own_models
+from jaxseq.adapt import _peft_layout
 from jaxseq.adapt import lora
 from jaxseq.interop import _model_files
+from jaxseq.interop import _tensors
+from jaxseq.interop import huggingface
 from jaxseq.interop import peft_modules
 from jaxseq.interop import safetensors_file
 
 _UNREADABLE = (
-  "PEFT reads no file with adapters of %d modules like %s in models of type "
+  "PEFT reads no file with %sadapters of %d modules like %s in models of type "
   "%s. Such a file is read and served here; leave these modules out of the "
   "targets for one that PEFT reads."
 )
+_EMBEDDING = "embed/embedding"
 
 
 def names(
@@ -56,27 +61,53 @@ def names(
   }
 
 
+def _parameters(opened):
+  """Returns the places of what the network has as parameters."""
+  if not isinstance(opened, huggingface.OpenedModel):
+    return opened.places
+  paths = _tensors.shapes(opened.config, opened.vocab_size)
+  return {path: opened.places[path] for path in paths}
+
+
 def _is_of_matrices(opened, place):
   """True for a parameter of tensors that may all be modules' weights."""
-  tensors = map(opened.tensors.get, place.names)
-  return all(each is not None and len(each.shape) == 2 for each in tensors)
+  tensors = list(map(opened.tensors.get, place.names))
+  if any(each is None for each in tensors):
+    return False
+  if all(len(each.shape) == 2 for each in tensors):
+    return True
+  return place.names[0] in _experts(opened)
 
 
-def check_readable(modules: Iterable[str], model: str | os.PathLike) -> None:
+def _experts(opened):
+  """Returns the parameters of experts, by the names of their tensors."""
+  found = peft_modules.stacks(opened.tensors, opened.modules)
+  return {
+    tensor: (name, stack)
+    for name, stack in found.items()
+    for tensor in stack.tensors
+  }
+
+
+def check_readable(
+  modules: Iterable[str], model: str | os.PathLike, *, dora: bool = False
+) -> None:
   """Warns if PEFT does not read adapters of modules.
 
   Args:
     modules: PEFT's names of them, such as `names` returns.
     model: the model's directory, or its own file.
+    dora: whether the adapters have magnitudes.
   """
-  _warn(modules, _own_models.open_any(model, None))
+  _warn(modules, _own_models.open_any(model, None), dora)
 
 
-def _warn(modules, opened):
+def _warn(modules, opened, dora):
   """Warns about modules whose adapters PEFT refuses."""
-  lost = peft_modules.unreadable(modules, opened.kind)
+  lost = peft_modules.unreadable(modules, opened.kind, dora=dora)
   if lost:
-    logging.warning(_UNREADABLE, len(lost), lost[0], opened.kind)
+    said = "DoRA " if dora else ""
+    logging.warning(_UNREADABLE, said, len(lost), lost[0], opened.kind)
 
 
 def read(
@@ -100,12 +131,51 @@ def read(
     Factors by the paths of parameters.
 
   Raises:
-    ValueError: if the adapter is of another model or kind, or of a weight that
-      stands for many here, as those of experts do.
+    ValueError: if the adapter is of another model or kind, of a weight that is
+      no parameter's here, or of an embedding that is the read-out, too; or if
+      the directory has copies of modules, which `read_with_copies` returns.
+  """
+  adapters, copies = read_with_copies(directory, model, context=context)
+  if copies:
+    raise _validate.error(
+      f"{directory}: copies of modules",
+      sorted(copies)[0],
+      "adapters alone: read_with_copies returns both, load(adapter=...) merges "
+      "them",
+    )
+  return adapters
+
+
+def read_with_copies(
+  directory: str | os.PathLike,
+  model: str | os.PathLike,
+  *,
+  context: int | None = None,
+) -> tuple[dict[str, lora.Factors], dict[str, jax.Array]]:
+  """Reads adapters, and parameters that were trained as a whole.
+
+  Args:
+    directory: see `read`, as for the others and errors.
+    model: the model's directory, or its own file.
+    context: see `huggingface.load`.
+
+  Returns:
+    Factors and copies (`modules_to_save` of PEFT), by the paths of parameters;
+    copies stand in the places of the parameters.
   """
   opened = _own_models.open_any(model, context)
+  contents = peft_modules.read(directory)
+  tensors = _replaced(opened, contents)
+  copies = {
+    path: jnp.asarray(
+      place.read([tensors[name].read() for name in place.names], np.float32)
+    )
+    for path, place in _parameters(opened).items()
+    if all(name in tensors for name in place.names)
+    and any(tensors[name] is not opened.tensors[name] for name in place.names)
+  }
   adapters = peft_modules.by_tensor(
-    peft_modules.read(directory), opened.tensors, opened.modules
+    contents.modules, opened.tensors, opened.modules
   )
   result, used = {}, set()
   for path, place in opened.places.items():
@@ -120,16 +190,51 @@ def read(
     lost = min(adapters.keys() - used)
     expected = "the weight of a product; load(adapter=...) merges any"
     raise _validate.error(f"{directory}: adapter", lost, expected)
-  return result
+  _check_tied(opened, result.keys() | copies.keys())
+  return result, copies
+
+
+def _replaced(opened, adapter):
+  """Returns the model's tensors with an adapter's copies in some places."""
+  copied = {
+    name: array
+    for name, array in peft_modules.copied(
+      adapter, opened.tensors, opened.modules
+    ).items()
+    # PEFT writes embeddings beside their adapters, changed or not.
+    if not np.array_equal(array, opened.tensors[name].read())
+  }
+  return {
+    name: stored._replace(read=lambda name=name: copied[name])
+    if name in copied
+    else stored
+    for name, stored in opened.tensors.items()
+  }
+
+
+def _check_tied(opened, paths):
+  """Refuses an embedding that is the read-out, too, as it is not in PEFT."""
+  config = getattr(opened, "config", None)
+  if _EMBEDDING in paths and config is not None and config.tie:
+    expected = (
+      "none of a tied embedding, as PEFT leaves the read-out as it was; "
+      "load(adapter=...) reads such a file"
+    )
+    raise _validate.error("adapters", _EMBEDDING, expected)
 
 
 def _factors(opened, place, adapters):
   """Returns the factors of a parameter; None if they are no two matrices."""
   modules = [adapters.get(name) for name in place.names]
   present = [module for module in modules if module is not None]
-  rank = sum(module.a.shape[0] for module in present)
   # Of an alpha of 0 nothing is left but zeros.
   scale = present[0].scale or 1.0
+  if place is opened.places.get(_EMBEDDING):
+    (module,) = present
+    return _plain(module.b, module.a * (module.scale / scale), scale)
+  if present[0].a.ndim == 3 or _is_stacked(opened, place):
+    return _stacked_factors(opened, place, modules, scale)
+  rank = sum(module.a.shape[0] for module in present)
   blocks, start = [], 0
   for name, module in zip(place.names, modules):
     block = np.zeros((opened.tensors[name].shape[0], rank), np.float32)
@@ -151,6 +256,38 @@ def _factors(opened, place, adapters):
   return lora.Factors(*map(jnp.asarray, arrays), scale=scale)
 
 
+def _plain(a, b, scale):
+  """Returns factors without magnitudes."""
+  return lora.Factors(jnp.asarray(a), jnp.asarray(b), scale=scale)
+
+
+def _is_stacked(opened, place):
+  """True for a parameter (n, ...) of n tensors of experts."""
+  return len(place.names) > 1 and place.names[0] in _experts(opened)
+
+
+def _stacked_factors(opened, place, modules, scale):
+  """Returns the factors of the experts' matrices, with zeros up to one rank."""
+  if modules[0] is not None and modules[0].a.ndim == 3:
+    (module,) = modules
+    a, b = module.a, module.b * np.float32(module.scale / scale)
+    return _plain(a.swapaxes(1, 2), place.read([b], np.float32), scale)
+  if any(m is not None and m.magnitude is not None for m in modules):
+    return None
+  rank = max(m.a.shape[0] for m in modules if m is not None)
+  every_a, every_b = [], []
+  for name, module in zip(place.names, modules):
+    rows, columns = opened.tensors[name].shape
+    a = np.zeros((rank, columns), np.float32)
+    b = np.zeros((rows, rank), np.float32)
+    if module is not None:
+      own = module.a.shape[0]
+      a[:own], b[:, :own] = module.a, module.b * (module.scale / scale)
+    every_a.append(a.T)
+    every_b.append(b)
+  return _plain(np.stack(every_a), place.read(every_b, np.float32), scale)
+
+
 def _magnitude(opened, place, modules):
   """Returns DoRA's magnitudes of the columns, norms where there are none."""
   vectors = []
@@ -169,61 +306,73 @@ def write(
   adapters: Mapping[str, lora.Factors],
   model: str | os.PathLike,
   *,
+  copies: Mapping[str, jax.Array] | None = None,
   context: int | None = None,
 ) -> None:
   """Writes adapters so that PEFT, and `read`, can read them.
 
   Every tensor that a parameter is made of gets its A, and its part of B. Those
   of a tensor that several parameters have rows of stand beside each other, and
-  the rank is their sum; parameters without an adapter have zeros there. PEFT
-  reads no adapters of routers, of `out_proj` in Mamba, Mamba-2, Falcon-Mamba,
-  Falcon-H1 and Nemotron-H, and of feed-forwards in Qwen3-Next: a warning is
-  logged then, and `read` reads them.
+  the rank is their sum; parameters without an adapter have zeros there. Those
+  of all experts are one module, with the largest rank. PEFT reads no
+  adapters of `out_proj` in Mamba, Mamba-2, Falcon-Mamba, Falcon-H1 and
+  Nemotron-H, and no DoRA of experts, routers, and feed-forwards of Qwen3-Next:
+  a warning is logged then, and `read` reads them.
 
   Args:
     directory: it is made if absent; files of the same names are replaced.
     adapters: factors by paths of the model's parameters, in layers that are
       not scanned.
     model: the directory or the file of the model that they are of.
+    copies: parameters that were trained as a whole, by their paths, such as
+      those of norms: PEFT's `modules_to_save`.
     context: see `huggingface.load`.
 
   Raises:
     ValueError: if there is none, or no such parameter, it is made of no weights
-      of modules, or a part of the adapters, or of a tensor, has magnitudes.
+      of modules, or a part of the adapters, or of a tensor, has magnitudes; or
+      if copies are no whole modules, or of weights that have adapters.
   """
-  if not adapters:
+  copies = copies or {}
+  if not (adapters or copies):
     raise _validate.error("adapters", {}, "at least one")
   opened = _own_models.open_any(model, context)
+  _check_tied(opened, adapters.keys() | copies.keys())
   blocks: dict[str, list] = {}
   for path, factors in adapters.items():
     place = opened.places.get(path)
     if place is None or not _is_of_matrices(opened, place):
       expected = "paths of weights that are those of the model's modules"
       raise _validate.error("adapters", path, expected)
+    if path == _EMBEDDING:
+      # Its rows are those of tokens.
+      factors = dataclasses.replace(factors, a=factors.b.T, b=factors.a)
     for name, block in _blocks(place, factors):
       blocks.setdefault(name, []).append(block)
-  tensors, modules = {}, {}
-  for tensor, those in blocks.items():
-    name = peft_modules.module_name(tensor, opened.modules)
-    module = _joined(tensor, those, opened.tensors[tensor].shape)
-    modules[name] = module
-    key = f"{peft_modules.PREFIX}{name}"
-    tensors[f"{key}.lora_A.weight"] = module.a
-    tensors[f"{key}.lora_B.weight"] = module.b
-    if module.magnitude is not None:
-      tensors[f"{key}.lora_magnitude_vector"] = module.magnitude
+  modules = {
+    tensor: _joined(tensor, those, opened.tensors[tensor].shape)
+    for tensor, those in blocks.items()
+  }
   plain = [name for name, each in modules.items() if each.magnitude is None]
   if 0 < len(plain) < len(modules):
     # The file says once of all of them whether there are some.
     raise ValueError(
-      f"adapters: {plain[0]} has no magnitudes, expected them in all, or none."
+      f"adapters: {plain[0].removesuffix('.weight')} has no magnitudes, "
+      "expected them in all, or none."
     )
-  _warn(modules, opened)
+  layout = _peft_layout.of_modules(modules, opened)
+  _warn(layout.ranks, opened, layout.dora)
+  whole = _peft_layout.of_copies(copies, opened)
+  if both := sorted(whole.modules & layout.ranks.keys()):
+    expected = "no adapter of a module that is copied"
+    raise _validate.error("adapters", both[0], expected)
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
   path = directory / peft_modules.WEIGHTS
+  tensors = layout.tensors | whole.tensors
   safetensors_file.write(path, tensors, {"format": "pt"})
-  contents = _contents(modules, os.fspath(model))
+  contents = layout.contents(os.fspath(model))
+  contents["modules_to_save"] = sorted(whole.modules) or None
   _model_files.write_json(directory / peft_modules.CONFIG, contents)
 
 
@@ -238,13 +387,15 @@ def _blocks(place, factors):
   if magnitude is not None:
     plain = magnitude[..., None, :] / np.abs(np.float32(place.scale))
     norms = place.to_torch(plain)
-  every = a if a.ndim == 3 else [a] * len(parts)
+  every = a if a.ndim == 3 and len(parts) > 1 else [a] * len(parts)
   for name, one, part, norm in zip(place.names, every, parts, norms):
-    yield name, (place.rows, one.T, part, norm)
+    yield name, (place.rows, one.swapaxes(-1, -2), part, norm)
 
 
 def _joined(name, blocks, shape):
   """Returns the module of a tensor, of parts that several parameters have."""
+  if len(shape) == 3:
+    return _joined_experts(blocks, shape)
   a = np.concatenate([a for _, a, _, _ in blocks])
   b = np.zeros((shape[0], a.shape[0]), np.float32)
   magnitudes = np.zeros((shape[0], 1), np.float32)
@@ -266,26 +417,18 @@ def _joined(name, blocks, shape):
   return peft_modules.Module(a, b, magnitude, 1.0)
 
 
-def _contents(modules, model):
-  """Returns the contents of adapter_config.json; s is 1 of every module."""
-  ranks = {name: module.a.shape[0] for name, module in modules.items()}
-  rank = max(ranks.values())
-  others = {name: each for name, each in ranks.items() if each != rank}
-  return {
-    "peft_type": "LORA",
-    "task_type": "CAUSAL_LM",
-    "base_model_name_or_path": model,
-    "r": rank,
-    "lora_alpha": rank,
-    "rank_pattern": others,
-    "alpha_pattern": others,
-    "target_modules": sorted(modules),
-    "use_dora": any(m.magnitude is not None for m in modules.values()),
-    "use_rslora": False,
-    "lora_dropout": 0.0,
-    "bias": "none",
-    "fan_in_fan_out": False,
-    "inference_mode": True,
-    "init_lora_weights": True,
-    "modules_to_save": None,
-  }
+def _joined_experts(blocks, shape):
+  """Returns the module of a tensor of all experts (experts, out, in)."""
+  first = blocks[0][1]
+  is_shared = all(np.array_equal(a, first) for _, a, _, _ in blocks)
+  every = [first] if is_shared else [a for _, a, _, _ in blocks]
+  a = np.concatenate(every, axis=1)
+  b = np.zeros((*shape[:2], a.shape[1]), np.float32)
+  start = 0
+  for rows, one, part, norm in blocks:
+    if norm is not None:
+      raise _validate.error("adapters", "DoRA", "no magnitudes of experts")
+    stop = start + one.shape[1]
+    b[:, rows.index if rows else slice(None), start:stop] = part
+    start = start if is_shared else stop
+  return peft_modules.Module(a, b, None, 1.0)

@@ -51,12 +51,12 @@ def from_torch(
 ) -> dict[str, PyTree]:
   """Parameters from arrays by their PyTorch names, one after the other."""
   # Layers must not be scanned; `where` the arrays come from is for messages.
-  expected = _shapes(config, vocab_size)
+  expected = shapes(config, vocab_size)
   make = None
   if quantize is not None:
-    shapes = {"params": traverse_util.unflatten_dict(expected, sep="/")}
+    abstract = {"params": traverse_util.unflatten_dict(expected, sep="/")}
     network = nn.SequenceNetwork(config, vocab_size, vocab_size)
-    make = quantize.quantizer(network, shapes)
+    make = quantize.quantizer(network, abstract)
   used = {path: places[path] for path in expected}
   known_names = {name for place in used.values() for name in place.names}
   for verb, names, what in (
@@ -135,7 +135,7 @@ def to_torch(
   leaves = traverse_util.flatten_dict(params, sep="/")
   expected, got = (
     {path: np.shape(leaf) for path, leaf in flat.items()}
-    for flat in (_shapes(config, vocab_size), leaves)
+    for flat in (shapes(config, vocab_size), leaves)
   )
   for path in sorted(expected.keys() | got.keys()):
     if expected.get(path) != got.get(path):
@@ -153,7 +153,9 @@ def to_torch(
   return tensors
 
 
-def _shapes(config, vocab_size):
+def shapes(
+  config: nn.NetworkConfig, vocab_size: int
+) -> dict[str, jax.ShapeDtypeStruct]:
   """Returns the parameters' shapes and dtypes, as `init` would make them."""
   stack, traced_as = _distinct_layers(config.stack)
   config = dataclasses.replace(config, stack=stack)

@@ -73,8 +73,10 @@ def load(
     finite: whether weights that are not finite are refused.
     adapter: a directory with the adapter_config.json and
       adapter_model.safetensors of a LoRA adapter of this model, as the PEFT
-      library writes them (with rslora and DoRA, too); it is merged into the
-      tensors in float32. None for the model alone.
+      library writes them (with rslora and DoRA, of experts and embeddings, and
+      with copies of modules); it is merged into the tensors in float32. Where
+      it changes one of a tied embedding and read-out, the network returned
+      has both. None for the model alone.
     quantize: `jaxseq.adapt.quantized.Config()` for weights in 8 bits. Memory
       while loading is that of these and of the largest tensor.
 
@@ -94,8 +96,7 @@ def load(
   opened = open_model(directory, context)
   config, vocab_size, places, tensors = opened[:4]
   if adapter is not None:
-    adapters = peft_modules.read(adapter)
-    tensors = peft_modules.merged(adapters, tensors, opened.modules)
+    config, tensors = _adapted(opened, peft_modules.read(adapter))
   source = places, tensors, str(directory)
   params = _tensors.from_torch(
     config, vocab_size, *source, param_dtype, finite, quantize
@@ -104,6 +105,22 @@ def load(
     config = _scanned(config, True)
     params["stack"] = _stack_layers(params.pop("stack"))
   return config, {"params": params}
+
+
+def _adapted(opened, adapter):
+  """Returns the options and tensors of a model with an adapter."""
+  config, tensors = opened.config, dict(opened.tensors)
+  if not config.tie:
+    return config, peft_modules.merged(adapter, tensors, opened.modules)
+  embedding = opened.places["embed/embedding"].names[0]
+  head = opened.places["head/mlp/dense_0/kernel"].names[0]
+  tensors[head] = tensors[embedding]
+  changed = peft_modules.merged(adapter, tensors, opened.modules)
+  # PEFT computes with an adapter of one of the two, and not of the other.
+  if all(changed[name] is tensors[name] for name in (embedding, head)):
+    del changed[head]
+    return config, changed
+  return dataclasses.replace(config, tie=False), changed
 
 
 def stop_tokens(directory: str | os.PathLike) -> tuple[int, ...]:

@@ -4,7 +4,10 @@ A directory has `adapter_config.json` and `adapter_model.safetensors`. For each
 adapted module, a torch.nn.Linear with a weight W (out, in), the latter has
 A (r, in) and B (out, r), and with DoRA a magnitude (out,). The weight becomes
 W + s B A, and with DoRA its row i is multiplied by magnitude[i] and divided by
-the row's norm (arXiv:2106.09685, arXiv:2312.03732, arXiv:2402.09353).
+the row's norm (arXiv:2106.09685, arXiv:2312.03732, arXiv:2402.09353). An
+embedding has A (r, tokens) and B (width, r), of W + s (B A)^T; experts have
+parameters of all of them (`target_parameters`). Copies of whole modules
+(`modules_to_save`) stand in the place of the model's tensors.
 """
 
 from collections.abc import Iterable
@@ -18,12 +21,14 @@ import os
 import pathlib
 import re
 from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.interop import _model_files
+from jaxseq.interop import _peft_experts
 from jaxseq.interop import safetensors_file
 
 CONFIG = "adapter_config.json"
@@ -31,12 +36,15 @@ WEIGHTS = "adapter_model.safetensors"
 PREFIX = "base_model.model."
 _KEY = re.compile(
   rf"(?:{re.escape(PREFIX)})?(.+?)"
-  r"\.(?:lora_(A|B)\.weight|lora_(magnitude_vector)(?:\.weight)?)"
+  r"\.(?:lora_(A|B)\.weight|lora_(embedding_A|embedding_B)|"
+  r"lora_(magnitude_vector)(?:\.weight)?)"
 )
+# Modules that PEFT has put around another one.
+_BASE = ".base_layer"
 # Fields that have to be absent, null or empty: they name other computations.
 _REFUSED = (
-  *("layer_replication", "trainable_token_indices", "target_parameters"),
-  *("modules_to_save", "megatron_config", "alora_invocation_tokens"),
+  *("layer_replication", "trainable_token_indices", "ensure_weight_tying"),
+  *("megatron_config", "alora_invocation_tokens"),
   *("lora_bias", "use_qalora", "use_bdlora", "fan_in_fan_out"),
   *("arrow_config", "kasa_config", "velora_config", "monteclora_config"),
 )
@@ -44,27 +52,26 @@ _REFUSED = (
 # seconds, and characters of a pattern.
 _MOST_TRIES, _LONGEST = 3 * 10**8, 1000
 _LARGEST = float(np.finfo(np.float32).max)
-# Modules that PEFT reads no adapters of: routers, which are no linear layers
-# there, and those of some model_types, which it refuses or takes for experts.
-_ROUTERS = r".*\.((mlp|block_sparse_moe|mixer)\.gate|feed_forward\.router)"
-_NOT_READ = {
-  **dict.fromkeys(
-    ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"),
-    r".*\.(out_proj|conv1d)",
-  ),
-  "qwen3_next": r".*\.(gate|up|down)_proj",
-}
+# Modules that PEFT adapts as parameters alone: routers, which are no linear
+# layers there, and those that it takes for experts in one model_type.
+_ROUTERS = r".*\.((mlp|mixer)\.gate|(feed_forward|block_sparse_moe)\.router)"
+_PARAMETERS = {"qwen3_next": r".*\.(gate|up|down)_proj"}
+# Modules that it refuses in some model_types.
+_NOT_READ = dict.fromkeys(
+  ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"),
+  re.compile(r".*\.(out_proj|conv1d)"),
+)
 # Kinds of first values that leave the base model's weights as they are.
 _INITS = (True, False, "gaussian", "orthogonal", None)
 
 
 @dataclasses.dataclass(frozen=True)
 class Module:
-  """The adapter of one weight (out, in).
+  """The adapter of one weight (out, in), or of all experts' (experts, out, in).
 
   Attributes:
-    a: (r, in).
-    b: (out, r).
+    a: (r, in), or (experts, r, in).
+    b: (out, r), or (experts, out, r).
     magnitude: (out,), or None.
     scale: s above.
   """
@@ -84,8 +91,23 @@ class Module:
     return total * (self.magnitude / np.where(norm == 0, 1, norm))[:, None]
 
 
-def read(directory: str | os.PathLike) -> dict[str, Module]:
-  """Reads the adapters of a directory, by the names of their modules.
+class Adapter(NamedTuple):
+  """The contents of a directory.
+
+  Attributes:
+    modules: adapters by the names of their modules, or of parameters of
+      experts.
+    copies: tensors of whole modules, by their names, in the model's place.
+    listed: names of the modules that all tensors are copied of.
+  """
+
+  modules: dict[str, Module]
+  copies: dict[str, np.ndarray]
+  listed: tuple[str, ...] = ()
+
+
+def read(directory: str | os.PathLike) -> Adapter:
+  """Reads the adapters and copies of a directory.
 
   Raises:
     ValueError: if there are none, they are damaged, or of another kind.
@@ -96,23 +118,56 @@ def read(directory: str | os.PathLike) -> dict[str, Module]:
   _check(contents, str(path))
   if not (directory / WEIGHTS).is_file():
     raise ValueError(f"{directory}: got no weights, expected {WEIGHTS}.")
+  where = str(directory / WEIGHTS)
   parts: dict[str, dict[str, np.ndarray]] = {}
+  copies = {}
   for key, array in safetensors_file.read(directory / WEIGHTS).items():
     match = _KEY.fullmatch(key)
-    if match is None:
-      expected = f"{PREFIX}MODULE.lora_A.weight, lora_B.weight of modules alone"
-      raise _validate.error(f"{directory / WEIGHTS}", key, expected)
     if not safetensors_file.is_finite(array):
-      raise ValueError(f"{directory / WEIGHTS}: {key} is not finite.")
-    name = match[2] or "magnitude"
-    parts.setdefault(match[1], {})[name] = array.astype(np.float32)
-  if not parts:
-    raise ValueError(f"{directory / WEIGHTS} holds no adapters.")
-  _check_patterns(contents, parts, str(path))
-  return {
-    name: _module(name, arrays, contents, str(directory / WEIGHTS))
-    for name, arrays in parts.items()
-  }
+      raise ValueError(f"{where}: {key} is not finite.")
+    if match is None:
+      if ".lora_" in key:
+        expected = f"{PREFIX}MODULE.lora_A.weight and its like, or copies"
+        raise _validate.error(where, key, expected)
+      name = key.removeprefix(PREFIX).replace(f"{_BASE}.", ".")
+      copies[name] = array
+    else:
+      kind = match[2] or match[3] or "magnitude"
+      parts.setdefault(match[1], {})[kind] = array.astype(np.float32)
+  if not (parts or copies):
+    raise ValueError(f"{where} holds no adapters.")
+  listed = contents.get("modules_to_save") or []
+  _validate.instance(f"{path}: modules_to_save", listed, list, "a list")
+  _check_patterns(contents, parts or copies, str(path))
+  modules = {}
+  for name, arrays in parts.items():
+    target = _parameter(name, contents, where)
+    one = _module(name, target or name, arrays, contents, where)
+    is_of_experts = target is not None and not target.endswith(".weight")
+    modules[target if is_of_experts else name] = one
+  return Adapter(modules, copies, tuple(map(str, listed)))
+
+
+def _parameter(name, contents, where):
+  """Returns the parameter that a wrapped module adapts; None of a layer."""
+  targets = contents.get("target_parameters") or []
+  _validate.instance(f"{where}: target_parameters", targets, list, "a list")
+  container = name
+  while container.endswith(_BASE):
+    container = container.removesuffix(_BASE)
+  depth = (len(name) - len(container)) // len(_BASE)
+
+  def is_hit(parameter):
+    return any(f".{parameter}".endswith(f".{target}") for target in targets)
+
+  names = ["weight"]
+  if container.endswith("experts"):
+    names = list(_peft_experts.PARAMETERS)
+  hits = [f"{container}.{x}" for x in names if is_hit(f"{container}.{x}")]
+  if depth >= max(1, len(hits)):
+    expected = f"parameters among target_parameters of {CONFIG}"
+    raise _validate.error(where, name, expected)
+  return hits[-1 - depth] if hits else None
 
 
 def _check(contents, where):
@@ -158,18 +213,28 @@ def _check_patterns(contents, names, where):
         raise _validate.error(place, key[:80], expected)
 
 
-def _module(name, arrays, contents, where):
-  """Returns the adapter of a module."""
+def _module(name, target, arrays, contents, where):
+  """Returns the adapter of a module, which ranks know as `target`."""
+  is_embedding = "embedding_A" in arrays
   wanted = {"A", "B"} | ({"magnitude"} if contents.get("use_dora") else set())
+  if is_embedding:
+    wanted = {"embedding_A", "embedding_B"}
   if arrays.keys() != wanted:
     expected = f"{sorted(wanted)}, by {CONFIG}"
     raise _validate.error(f"{where}: {name}", sorted(arrays), expected)
-  a, b, magnitude = arrays["A"], arrays["B"], arrays.get("magnitude")
-  rank = pattern(contents.get("rank_pattern"), [name], contents.get("r", 8))
+  a, b = (arrays[each] for each in sorted(wanted - {"magnitude"}))
+  magnitude = arrays.get("magnitude")
+  rank = pattern(contents.get("rank_pattern"), [target], contents.get("r", 8))
   alpha = pattern(
-    contents.get("alpha_pattern"), [name], contents.get("lora_alpha", 8)
+    contents.get("alpha_pattern"), [target], contents.get("lora_alpha", 8)
   )
-  if a.ndim != 2 or b.ndim != 2 or a.shape[0] != rank or b.shape[1] != rank:
+  is_of_experts = name != target and not target.endswith(".weight")
+  rows = a.shape[0] if a.ndim == 2 else 0
+  if is_of_experts and rows % rank == 0 and rows:
+    fits = b.ndim == 2 and b.shape[1] == rows
+  else:
+    fits = rows == rank and b.ndim == 2 and b.shape[1] == rank
+  if not fits:
     expected = f"(r, in) and (out, r) with r = {rank}, by {CONFIG}"
     got = f"shape {a.shape} and {b.shape}"
     raise _validate.error(f"{where}: {name}", got, expected)
@@ -184,6 +249,10 @@ def _module(name, arrays, contents, where):
     raise _validate.error(
       f"{where}: {name}: s B A", f"up to {size:g}", expected
     )
+  if is_embedding:
+    a, b = b.T, a.T
+  elif is_of_experts:
+    a, b = _peft_experts.unpacked(a, b, rank)
   return Module(a, b, magnitude, factor)
 
 
@@ -224,15 +293,54 @@ def module_name(tensor: str, modules: Sequence[tuple[str, str]]) -> str:
   return name
 
 
-def unreadable(names: Iterable[str], kind: str) -> tuple[str, ...]:
+def tensor_name(tensor: str, modules: Sequence[tuple[str, str]]) -> str:
+  """Returns the name of a tensor in the transformers library."""
+  weight = ".weight" if tensor.endswith(".weight") else ""
+  return module_name(tensor, modules) + weight
+
+
+def is_parameter(name: str, kind: str) -> bool:
+  """Returns true if PEFT adapts a module's weight as a parameter alone.
+
+  Args:
+    name: of the module.
+    kind: `model_type` of the model.
+  """
+  return (
+    re.fullmatch(f"{_ROUTERS}|{_PARAMETERS.get(kind, '')}", name) is not None
+  )
+
+
+def unreadable(
+  names: Iterable[str], kind: str, *, dora: bool = False
+) -> tuple[str, ...]:
   """Returns the names of modules whose adapters PEFT does not read.
 
   Args:
     names: of modules.
     kind: `model_type` of the model.
+    dora: whether adapters have magnitudes, which parameters cannot have.
   """
-  pattern = f"{_ROUTERS}|{_NOT_READ.get(kind, _ROUTERS)}"
-  return tuple(name for name in names if re.fullmatch(pattern, name))
+  refused = _NOT_READ.get(kind)
+  return tuple(
+    name
+    for name in names
+    if (refused and refused.fullmatch(name))
+    or (dora and (is_parameter(name, kind) or ".experts." in name))
+  )
+
+
+def stacks(
+  tensors: Mapping[str, safetensors_file.Stored],
+  modules: Sequence[tuple[str, str]],
+) -> dict[str, _peft_experts.Stack]:
+  """Returns the tensors of parameters of experts, by the parameters' names."""
+  return _peft_experts.stacks(
+    {
+      tensor: (module_name(tensor, modules), stored.shape)
+      for tensor, stored in tensors.items()
+    }
+  )
 
 
 def by_tensor(
@@ -250,30 +358,94 @@ def by_tensor(
     if tensor.endswith(".weight") and len(tensors[tensor].shape) == 2:
       names[tensor.removesuffix(".weight")] = tensor
       names[module_name(tensor, modules)] = tensor
+  together = stacks(tensors, modules)
   result = {}
   for name, module in adapters.items():
-    if name not in names:
-      close = ", ".join(difflib.get_close_matches(name, names, 5, 0))
-      expected = f"modules of the model with a weight; near are {close}"
-      raise _validate.error("adapter", name, expected)
-    shape = module.b.shape[0], module.a.shape[1]
-    if tensors[names[name]].shape != shape:
-      expected = f"{tensors[names[name]].shape}, that of the model's weight"
-      raise _validate.error(f"adapter: {name}", f"shape {shape}", expected)
-    result[names[name]] = module
+    if name in together:
+      parts = _of_experts(name, module, together[name])
+    elif name in names:
+      parts = {names[name]: module}
+    else:
+      raise _unknown(name, [*names, *together], "with a weight")
+    for tensor, part in parts.items():
+      shape = *part.b.shape[:-1], part.a.shape[-1]
+      if tensors[tensor].shape != shape:
+        expected = f"{tensors[tensor].shape}, that of the model's weight"
+        raise _validate.error(f"adapter: {name}", f"shape {shape}", expected)
+      result[tensor] = part
+  return result
+
+
+def _of_experts(name, module, stack):
+  """Returns the adapters of the tensors of all experts."""
+  count, rows = stack.experts, sum(stack.sizes)
+  if module.b.shape[:2] != (count, rows):
+    expected = f"{count} experts with {rows} rows each"
+    raise _validate.error(f"adapter: {name}", module.b.shape[:2], expected)
+  parts = stack.split(module.b)
+  if stack.is_whole:
+    return dict.fromkeys(parts, module)
+  return {
+    tensor: Module(module.a[number], parts[tensor], None, module.scale)
+    for part in stack.parts
+    for number, tensor in enumerate(part)
+  }
+
+
+def _unknown(name, known, what):
+  """The error of a name that the model has not."""
+  close = ", ".join(difflib.get_close_matches(name, known, 5, 0))
+  expected = f"modules of the model {what}; near are {close}"
+  return _validate.error("adapter", name, expected)
+
+
+def copied(
+  adapter: Adapter,
+  tensors: Mapping[str, safetensors_file.Stored],
+  modules: Sequence[tuple[str, str]],
+) -> dict[str, np.ndarray]:
+  """Returns copies by the names of the tensors in whose places they stand.
+
+  Raises:
+    ValueError: if there is no such tensor, one of another shape, or no copy of
+      a tensor of a module in the list.
+  """
+  names = {tensor_name(tensor, modules): tensor for tensor in tensors}
+  together = stacks(tensors, modules)
+  of_experts = {x for stack in together.values() for x in stack.tensors}
+  for name, tensor in names.items():
+    is_listed = any(f".{each}." in f".{name}" for each in adapter.listed)
+    if is_listed and name not in adapter.copies and tensor not in of_experts:
+      expected = f"a copy in {WEIGHTS}, as modules_to_save has the module"
+      raise _validate.error("adapter", f"no {name}", expected)
+  result = {}
+  for name, array in adapter.copies.items():
+    if name in together and array.ndim == 3:
+      parts = together[name].split(array)
+    elif name in names:
+      parts = {names[name]: array}
+    else:
+      raise _unknown(name, [*names], "with this tensor")
+    for tensor, part in parts.items():
+      if tensors[tensor].shape != part.shape:
+        expected = f"{tensors[tensor].shape}, that of the model's tensor"
+        raise _validate.error(f"adapter: {name}", part.shape, expected)
+    result |= parts
   return result
 
 
 def merged(
-  adapters: Mapping[str, Module],
+  adapter: Adapter,
   tensors: Mapping[str, safetensors_file.Stored],
   modules: Sequence[tuple[str, str]],
 ) -> dict[str, safetensors_file.Stored]:
   """Returns the tensors with the adapters in them, not yet read."""
-  changed = {}
-  for name, module in by_tensor(adapters, tensors, modules).items():
-    stored = tensors[name]
+  changed = dict(tensors)
+  for name, array in copied(adapter, tensors, modules).items():
+    changed[name] = changed[name]._replace(read=lambda array=array: array)
+  for name, module in by_tensor(adapter.modules, tensors, modules).items():
+    stored = changed[name]
     changed[name] = stored._replace(
       read=lambda stored=stored, module=module: module.merged(stored.read())
     )
-  return {**tensors, **changed}
+  return changed

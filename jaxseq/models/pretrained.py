@@ -27,6 +27,7 @@ from jaxseq.data import datasets
 from jaxseq.data import text_tokens
 from jaxseq.generation import streaming
 from jaxseq.interop import huggingface
+from jaxseq.training import compile_cache
 
 
 class Generated(NamedTuple):
@@ -152,6 +153,9 @@ def load(
 ) -> Pretrained:
   """Loads a directory with its tokenizer and template, if they are there.
 
+  Compiled programs are kept on disk for later processes, see
+  `training.compile_cache`.
+
   Args:
     directory: of the model.
     context: see `huggingface.load`, as of the next three.
@@ -164,6 +168,7 @@ def load(
     OSError: if a file cannot be read.
     MissingData: if the package tokenizers is not installed.
   """
+  compile_cache.enable()
   directory = pathlib.Path(directory)
   options = {"context": context, "adapter": adapter, "quantize": quantize}
   config, variables = huggingface.load(

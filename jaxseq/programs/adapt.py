@@ -409,7 +409,7 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
       print(f"--- {name} ---\n{arm.more.table}")
       if source.pretrained:
         modules = [each for row in arm.more.table.rows for each in row.names]
-        peft_file.check_readable(modules, config.base)
+        peft_file.check_readable(modules, config.base, dora=True)
   problem = next(iter(made.arms.values())).problem
   options = dict(made.options)
   if program.mode != "predict":

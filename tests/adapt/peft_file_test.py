@@ -1,6 +1,7 @@
 """Adapters of PEFT's files as factors of parameters, and back."""
 
 import functools
+import json
 import pathlib
 
 from absl import logging
@@ -81,8 +82,8 @@ def test_written_adapters_are_those_read(name, tmp_path):
   }
   peft_file.write(tmp_path, adapters, BASES / name)
   _assert_merges_to(name, adapters, tmp_path)
-  modules = peft_modules.read(tmp_path)
-  golden = peft_modules.read(ADAPTERS / name)
+  modules = peft_modules.read(tmp_path).modules
+  golden = peft_modules.read(ADAPTERS / name).modules
   # Module paths of the other library, not names of tensors.
   assert golden.keys() <= modules.keys()
 
@@ -194,7 +195,7 @@ def test_logits_and_gradients(name):
   np.testing.assert_allclose(logits, expected["logits"], rtol=0, atol=1e-4)
   assert loss == pytest.approx(expected["loss"], rel=1e-5)
   opened = huggingface.open_model(BASES / name)
-  modules = peft_modules.read(ADAPTERS / name)
+  modules = peft_modules.read(ADAPTERS / name).modules
   by_tensor = peft_modules.by_tensor(modules, opened.tensors, opened.modules)
   got = _gradients(opened, adapters, gradients, by_tensor)
   assert got.keys() == by_tensor.keys()
@@ -245,32 +246,143 @@ def test_adapters_of_a_model_of_here_are_written_and_read(
   for path in expected:
     np.testing.assert_allclose(got[path], expected[path], **_FLOAT32)
   (name,) = {
-    name for name in peft_modules.read(tmp_path / "adapter") if "0" in name
+    name
+    for name in peft_modules.read(tmp_path / "adapter").modules
+    if "0" in name
   } & {"stack.layers_0.mixer.in_proj", "stack.layers.mixer.in_proj.0"}
   assert name
 
 
 @pytest.mark.parametrize(
-  ("name", "target", "is_read"),
+  ("name", "target", "parameter", "warned"),
   [
-    ("falcon_h1", "out_proj", False),
-    ("falcon_h1", "in_proj", True),
-    ("jamba", "out_proj", True),
-    ("jamba", "router", False),
-    ("qwen3_next", "up_proj", False),
+    ("falcon_h1", "out_proj", None, (True, True)),
+    ("falcon_h1", "in_proj", None, (False, False)),
+    ("jamba", "out_proj", None, (False, False)),
+    ("jamba", "router", "feed_forward.router.weight", (False, True)),
+    (
+      *("qwen3_next", "up_proj", "mlp.shared_expert.up_proj.weight"),
+      (False, True),
+    ),
   ],
 )
-def test_a_file_that_peft_does_not_read_is_warned_about(
-  name, target, is_read, tmp_path, monkeypatch
+def test_modules_that_peft_refuses_are_parameters_or_warned_about(
+  name, target, parameter, warned, tmp_path, monkeypatch
 ):
   said = []
   monkeypatch.setattr(logging, "warning", lambda *words: said.append(words))
   config, variables = _base(name)
   network = huggingface.make_network(config, variables)
   names = peft_file.names(BASES / name)
-  options = lora.Config((target,), rank=2)
-  adapters = lora.init(jax.random.key(0), network, variables, options, names)
+  for dora in (False, True):
+    options = lora.Config((target,), rank=2, dora=dora)
+    adapters = lora.init(jax.random.key(0), network, variables, options, names)
+    peft_file.write(tmp_path, adapters, BASES / name)
+    assert bool(said) == warned[dora]
+    assert not said or target in said[0][3]
+    text = (tmp_path / peft_modules.CONFIG).read_text()
+    parameters = json.loads(text)["target_parameters"] or ()
+    assert bool(parameters) == (parameter is not None and not dora)
+    assert all(each.endswith(parameter) for each in parameters)
+    assert peft_file.read(tmp_path, BASES / name).keys() == adapters.keys()
+
+
+def _moved(shape, number):
+  return jax.random.normal(jax.random.key(number), shape)
+
+
+@pytest.mark.parametrize("name", ["granitemoehybrid", "jamba", "kimi_linear"])
+def test_adapters_of_experts_are_parameters_of_all_of_them(name, tmp_path):
+  config, variables = _base(name)
+  flat = traverse_util.flatten_dict(variables["params"], sep="/")
+  shapes = {
+    path: leaf.shape
+    for path, leaf in flat.items()
+    if path.endswith(("feedforward/in", "feedforward/gate", "feedforward/out"))
+    and leaf.ndim == 3
+  }
+  assert len(shapes) >= 3
+  adapters = {
+    path: lora.Factors(
+      _moved((*shape[:2], rank), 1), _moved((shape[0], rank, shape[2]), 2)
+    )
+    for rank, (path, shape) in enumerate(shapes.items(), 1)
+  }
   peft_file.write(tmp_path, adapters, BASES / name)
-  assert bool(said) != is_read
-  assert is_read or target in said[0][2]
-  assert peft_file.read(tmp_path, BASES / name).keys() == adapters.keys()
+  _assert_merges_to(name, adapters, tmp_path)
+  text = (tmp_path / peft_modules.CONFIG).read_text()
+  contents = json.loads(text)
+  ends = {each.split(".")[-1] for each in contents["target_parameters"]}
+  assert ends == {"gate_up_proj", "down_proj"}
+  read = peft_file.read(tmp_path, BASES / name)
+  again = tmp_path / "again"
+  peft_file.write(again, read, BASES / name)
+  # Gates and the others have one A then, so that ranks do not grow.
+  assert (
+    json.loads((again / peft_modules.CONFIG).read_text())["r"]
+    == (contents["r"])
+  )
+  _assert_merges_to(name, read, again)
+  network = huggingface.make_network(config, variables)
+  ids = jnp.arange(6)[None]
+  got, _ = network.apply(lora.attach(variables, read), ids)
+  want, _ = network.apply(lora.merge(variables, read), ids)
+  np.testing.assert_allclose(got, want, rtol=0, atol=1e-3)
+
+
+def test_adapters_of_an_embedding_are_written_and_attached(tmp_path):
+  config, variables = _base("bamba")
+  shape = variables["params"]["embed"]["embedding"].shape
+  adapters = {
+    "embed/embedding": lora.Factors(
+      _moved((shape[0], 3), 1), _moved((3, shape[1]), 2), scale=0.5
+    )
+  }
+  peft_file.write(tmp_path, adapters, BASES / "bamba")
+  _assert_merges_to("bamba", adapters, tmp_path)
+  read = peft_file.read(tmp_path, BASES / "bamba")
+  network = huggingface.make_network(config, variables)
+  ids = jnp.arange(6)[None]
+  got, _ = network.apply(lora.attach(variables, read), ids)
+  want, _ = network.apply(lora.merge(variables, adapters), ids)
+  np.testing.assert_allclose(got, want, rtol=0, atol=1e-4)
+  with pytest.raises(ValueError, match="expected none of a tied embedding"):
+    peft_file.write(tmp_path, adapters, BASES / "lfm2")
+
+
+def test_copies_of_parameters_are_those_read(tmp_path):
+  base = BASES / "bamba"
+  config, variables = _base("bamba")
+  del config
+  flat = traverse_util.flatten_dict(variables["params"], sep="/")
+  paths = (
+    "head/mlp/dense_0/kernel",
+    "stack/final_norm/scale",
+    "stack/layers_0/norm/scale",
+  )
+  copies = {path: flat[path] + 0.5 for path in paths}
+  peft_file.write(tmp_path, {}, base, copies=copies)
+  adapters, read = peft_file.read_with_copies(tmp_path, base)
+  assert not adapters
+  assert read.keys() == copies.keys()
+  _, merged = huggingface.load(base, adapter=tmp_path)
+  merged = traverse_util.flatten_dict(merged["params"], sep="/")
+  for path, leaf in flat.items():
+    np.testing.assert_array_equal(merged[path], copies.get(path, leaf))
+    if path in read:
+      np.testing.assert_array_equal(read[path], copies[path])
+  with pytest.raises(ValueError, match="read_with_copies returns both"):
+    peft_file.read(tmp_path, base)
+
+
+@pytest.mark.parametrize(
+  ("path", "message"),
+  [
+    ("stack/layers_0/mixer/A_log", "modules that hold no other module"),
+    ("stack/layers_0/mixer/none", "expected paths of the model's parameters"),
+  ],
+)
+def test_copies_that_are_no_modules_are_refused(path, message, tmp_path):
+  copies = {path: np.zeros(8, np.float32)}
+  with pytest.raises(ValueError, match=message):
+    peft_file.write(tmp_path, {}, BASES / "bamba", copies=copies)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq.adapt import peft_file
 from jaxseq.interop import huggingface
 from jaxseq.interop import peft_modules
 from jaxseq.interop import safetensors_file
@@ -50,7 +51,7 @@ def test_logits(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_every_adapter_has_its_tensor(name):
   opened = huggingface.open_model(GOLDEN / "hybrids" / name)
-  adapters = peft_modules.read(GOLDEN / "adapt/lora" / name)
+  adapters = peft_modules.read(GOLDEN / "adapt/lora" / name).modules
   with np.load(GOLDEN / "adapt/lora" / name / "expected.npz") as arrays:
     assert adapters.keys() == set(arrays["matched"].tolist())
   by_tensor = peft_modules.by_tensor(adapters, opened.tensors, opened.modules)
@@ -79,7 +80,9 @@ def _load(adapter):
     ("peft_type", "IA3", "peft_type: got 'IA3', expected one of 'LORA'"),
     ("bias", "all", "bias: got 'all', expected one of 'none'"),
     ("init_lora_weights", "pissa", "init_lora_weights: got 'pissa'"),
-    ("modules_to_save", ["lm_head"], r"modules_to_save: got \['lm_head'\]"),
+    ("modules_to_save", ["lm_head"], "got 'no lm_head.weight', expected a"),
+    ("target_parameters", "x", "target_parameters: got 'str', expected a l"),
+    ("ensure_weight_tying", True, "ensure_weight_tying: got True"),
     ("layer_replication", [[0, 2]], "layer_replication: got"),
     ("r", 4, r"expected \(r, in\) and \(out, r\) with r = 4"),
     ("use_dora", True, "expected .*'magnitude'.*, by adapter_config.json"),
@@ -135,14 +138,14 @@ def test_patterns_without_an_end_are_refused(adapter):
 def test_patterns_of_names_are_found(adapter):
   path = adapter / "adapter_config.json"
   contents = json.loads(path.read_text())
-  names = peft_modules.read(adapter)
+  names = peft_modules.read(adapter).modules
   patterns = {
     r"^model\.layers\.0\.mamba\.in_proj": 3,
     r"layers\.(1|2|30)\..*in_proj": 5,
     "in_proj": 7,
   }
   path.write_text(json.dumps(contents | {"alpha_pattern": patterns}))
-  for name, module in peft_modules.read(adapter).items():
+  for name, module in peft_modules.read(adapter).modules.items():
     alpha = contents["lora_alpha"]
     if name.endswith("in_proj"):
       alpha = 3 if ".0." in name else 5 if ".1." in name else 7
@@ -178,3 +181,68 @@ def test_an_adapter_of_another_width_is_refused(adapter):
   config.write_text(json.dumps({**contents, "r": 2}))
   with pytest.raises(ValueError, match="adapter_model.safetensors: model"):
     _load(adapter)
+
+
+def _config(adapter, **fields):
+  path = adapter / "adapter_config.json"
+  contents = json.loads(path.read_text())
+  path.write_text(json.dumps({**contents, **fields}))
+
+
+def _with_tensors(adapter, **arrays):
+  """Adds tensors to an adapter's file, "__" for the dots of names."""
+  path = adapter / "adapter_model.safetensors"
+  named = {key.replace("__", "."): value for key, value in arrays.items()}
+  stored = {f"base_model.model.{key}": value for key, value in named.items()}
+  safetensors_file.write(path, {**safetensors_file.read(path), **stored})
+
+
+def test_copies_of_modules_take_the_places_of_weights(adapter):
+  norm = np.linspace(0.5, 2, 16, dtype=np.float32)
+  head = np.ones((48, 16), np.float32)
+  _with_tensors(adapter, model__final_layernorm__weight=norm)
+  _with_tensors(adapter, lm_head__weight=head)
+  _config(adapter, modules_to_save=["lm_head", "final_layernorm"])
+  _, variables = _load(adapter)
+  params = variables["params"]
+  np.testing.assert_array_equal(params["stack"]["final_norm"]["scale"], norm)
+  kernel = params["head"]["mlp"]["dense_0"]["kernel"]
+  np.testing.assert_array_equal(kernel, head.T)
+
+
+@pytest.mark.parametrize(
+  ("name", "array", "message"),
+  [
+    ("lm_head__weight", np.ones((3, 16)), r"expected \(48, 16\), that of the"),
+    ("lm_heed__weight", np.ones((48, 16)), "'lm_heed.weight', expected modu"),
+    ("lm_head__lora_X", np.ones(3), "lm_head.lora_X', expected base_model"),
+    ("lm_head__base_layer__lora_A__weight", np.ones((4, 16)), "expected para"),
+  ],
+)
+def test_copies_of_something_else_are_refused(adapter, name, array, message):
+  _with_tensors(adapter, **{name: array.astype(np.float32)})
+  with pytest.raises(ValueError, match=message):
+    _load(adapter)
+
+
+def test_an_adapter_of_a_tied_embedding_leaves_the_head(tmp_path):
+  """PEFT's pass uses the embedding with it, and the read-out without."""
+  base = GOLDEN / "hybrids/lfm2"
+  key = "base_model.model.model.embed_tokens.lora_embedding_"
+  a = np.linspace(-1, 1, 2 * 48, dtype=np.float32).reshape(2, 48)
+  b = np.linspace(1, 2, 24 * 2, dtype=np.float32).reshape(24, 2)
+  path = tmp_path / "adapter_model.safetensors"
+  safetensors_file.write(path, {f"{key}A": a, f"{key}B": b})
+  contents = {"peft_type": "LORA", "r": 2, "lora_alpha": 6}
+  (tmp_path / "adapter_config.json").write_text(json.dumps(contents))
+  plain_config, plain = huggingface.load(base)
+  config, variables = huggingface.load(base, adapter=tmp_path)
+  assert (plain_config.tie, config.tie) == (True, False)
+  embedding = plain["params"]["embed"]["embedding"]
+  params = variables["params"]
+  kernel = params["head"]["mlp"]["dense_0"]["kernel"]
+  np.testing.assert_array_equal(kernel, embedding.T)
+  want = embedding + 3 * (b @ a).T
+  np.testing.assert_allclose(params["embed"]["embedding"], want, rtol=1e-5)
+  with pytest.raises(ValueError, match="expected none of a tied embedding"):
+    peft_file.read(tmp_path, base)

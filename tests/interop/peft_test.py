@@ -2,8 +2,10 @@
 
 import json
 import pathlib
+import warnings
 
 from absl import logging
+from flax import traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,9 +38,11 @@ def _base(name):
   return network, variables, ids
 
 
-def _there(name):
+def _there(base):
   transformers = pytest.importorskip("transformers", reason="it is compared")
-  model = transformers.AutoModelForCausalLM.from_pretrained(BASES / name)
+  model = transformers.AutoModelForCausalLM.from_pretrained(
+    base, dtype="float32"
+  )
   return model.eval()
 
 
@@ -69,7 +73,7 @@ def _assert_read_there(name, adapters, directory, *, unmerged=True):
   want, _ = network.apply(lora.attach(variables, adapters), ids)
   plain, _ = network.apply(variables, ids)
   assert np.abs(want - plain).max() > 0.01
-  model = peft.PeftModel.from_pretrained(_there(name), directory).eval()
+  model = peft.PeftModel.from_pretrained(_there(BASES / name), directory).eval()
   if unmerged:
     np.testing.assert_allclose(_logits(model, ids), want, **_FLOAT32)
   merged = model.merge_and_unload()
@@ -125,84 +129,178 @@ def test_adapters_of_all_products_are_read_there_or_warned_about(
   base, tmp_path, monkeypatch
 ):
   """The default of `experiments.adapt`, in every family."""
-  peft = pytest.importorskip("peft", reason="it is compared")
-  transformers = pytest.importorskip("transformers", reason="it is compared")
   said = []
   monkeypatch.setattr(logging, "warning", lambda *words: said.append(words))
   config, variables = huggingface.load(base, context=127)
   network = huggingface.make_network(config, variables)
   options = lora.Config(r"stack\..*", rank=2)
-  names = peft_file.names(base)
+  names = peft_file.names(base, context=127)
   adapters = lora.init(jax.random.key(0), network, variables, options, names)
   adapters = {path: x for path, x in adapters.items() if path in names}
   adapters = _moved(adapters, 0.02)
   ids = jax.random.randint(jax.random.key(1), (2, 9), 3, network.vocab_size)
 
-  def there(directory):
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-      base, dtype="float32"
-    )
-    return peft.PeftModel.from_pretrained(model.eval(), directory).eval()
-
   def written(adapters):
     said.clear()
-    peft_file.write(tmp_path, adapters, base)
-    return [words for words in said if "PEFT reads no" in words[0]]
+    peft_file.write(tmp_path, adapters, base, context=127)
+    return said
 
+  kind = json.loads((base / "config.json").read_text())["model_type"]
   if written(adapters):
-    try:
-      got = _logits(there(tmp_path).merge_and_unload(), ids)
-    except (ValueError, RuntimeError):
-      got = None
-    want, _ = network.apply(lora.attach(variables, adapters), ids)
-    assert got is None or np.abs(got - want).max() > 1e-3
-    kind = json.loads((base / "config.json").read_text())["model_type"]
+    with pytest.raises(ValueError, match="'out_proj' is incompatible"):
+      _read_quietly(base, tmp_path)
     adapters = {
       path: each
       for path, each in adapters.items()
       if not peft_modules.unreadable(names[path], kind)
     }
-    assert not written(adapters)
+  assert not written(adapters)
   want, _ = network.apply(lora.attach(variables, adapters), ids)
   plain, _ = network.apply(variables, ids)
   assert np.abs(want - plain).max() > 1e-4
-  got = _logits(there(tmp_path).merge_and_unload(), ids)
+  got = _logits(_read_quietly(base, tmp_path).merge_and_unload(), ids)
   np.testing.assert_allclose(got, want, **_FLOAT32)
 
 
-def _made_there(name, options, directory):
+def _read_quietly(base, directory):
+  """The model with an adapter, read by PEFT; its warnings are errors."""
+  peft = pytest.importorskip("peft", reason="it is compared")
+  model = _there(base)
+  with warnings.catch_warnings():
+    warnings.simplefilter("error")
+    # Of a name of transformers' own that PEFT asks for.
+    warnings.filterwarnings("ignore", message=".is_gradient_checkpointing")
+    return peft.PeftModel.from_pretrained(model, directory).eval()
+
+
+def _names_there(model):
+  """Names of embedding, read-out, norms, linear layers and experts."""
+  import torch
+
+  modules = dict(model.named_modules())
+  names = {id(module): name for name, module in modules.items()}
+  embedding, head = (
+    names[id(module)]
+    for module in (model.get_input_embeddings(), model.get_output_embeddings())
+  )
+  norms = [
+    n for n, each in modules.items() if "norm" in type(each).__name__.lower()
+  ]
+  linear = {
+    name.split(".")[-1]
+    for name, each in modules.items()
+    if isinstance(each, torch.nn.Linear) and not name[-1].isdigit()
+  }
+  # PEFT refuses the former two in some families, takes the next for experts in
+  # another, and the models' own pass reads the last one past the adapter.
+  not_read = {"out_proj", "conv1d", "gate_proj", "up_proj", "down_proj"}
+  not_read |= {"dt_proj"}
+  experts = [
+    each
+    for each in ("gate_up_proj", "up_proj", "down_proj")
+    if any(x.endswith(f"experts.{each}") for x, _ in model.named_parameters())
+  ]
+  layers = sorted(linear - not_read - {head})[:2]
+  return embedding.split(".")[-1], head, norms, layers, experts
+
+
+def _kinds_of_files(model):
+  """Options of `LoraConfig` by names of what they are for."""
+  embedding, head, norms, layers, experts = _names_there(model)
+  kinds = {
+    "embedding": {"target_modules": [*layers, embedding]},
+    "head": {"target_modules": [*layers, head]},
+    "copies": {
+      "target_modules": layers,
+      "modules_to_save": [head, norms[0], norms[-1]],
+    },
+    "copied_embedding": {
+      "target_modules": layers,
+      "modules_to_save": [embedding],
+    },
+  }
+  if experts:
+    kinds["experts"] = {"target_modules": layers, "target_parameters": experts}
+    kinds["some"] = {"target_modules": [], "target_parameters": experts[-1:]}
+  return kinds
+
+
+@pytest.mark.parametrize("base", EVERY, ids=lambda path: path.name)
+def test_files_of_every_kind_go_both_ways(base, tmp_path):
+  """Parameters of experts, embeddings, read-outs, and copies of modules."""
+  for kind, options in _kinds_of_files(_there(base)).items():
+    theirs, ours = tmp_path / kind / "theirs", tmp_path / kind / "ours"
+    config, variables = huggingface.load(base, context=127)
+    network = huggingface.make_network(config, variables)
+    ids = jax.random.randint(jax.random.key(1), (2, 9), 3, network.vocab_size)
+    want = _made_there(base, options, theirs, ids)
+    plain, _ = network.apply(variables, ids)
+    assert np.abs(want - plain).max() > 0.01, kind
+    both = huggingface.load(base, context=127, adapter=theirs)
+    got, _ = huggingface.make_network(*both).apply(both[1], ids)
+    np.testing.assert_allclose(got, want, **_FLOAT32, err_msg=kind)
+    if config.tie and kind in ("embedding", "head", "copied_embedding"):
+      with pytest.raises(ValueError, match="adapter"):
+        peft_file.read_with_copies(theirs, base, context=127)
+      continue
+    if config.tie and kind == "copies":
+      continue
+    read = peft_file.read_with_copies(theirs, base, context=127)
+    attached = _with_copies(lora.attach(variables, read[0]), read[1])
+    got, _ = network.apply(attached, ids)
+    np.testing.assert_allclose(got, want, **_FLOAT32, err_msg=kind)
+    peft_file.write(ours, read[0], base, copies=read[1], context=127)
+    model = _read_quietly(base, ours)
+    np.testing.assert_allclose(
+      _logits(model, ids), want, **_FLOAT32, err_msg=kind
+    )
+
+
+def _with_copies(variables, copies):
+  """Variables with other parameters in some places."""
+  flat = traverse_util.flatten_dict(variables["params"], sep="/")
+  assert copies.keys() <= flat.keys()
+  return {"params": traverse_util.unflatten_dict(flat | copies, sep="/")}
+
+
+def _made_there(base, options, directory, ids):
   """Writes random adapters by PEFT; returns the logits that it computes."""
   peft = pytest.importorskip("peft", reason="it is compared")
   import torch
 
   torch.manual_seed(0)
   options = {"r": 3, "lora_alpha": 5, "task_type": "CAUSAL_LM"} | options
-  model = peft.get_peft_model(_there(name), peft.LoraConfig(**options)).eval()
+  model = peft.get_peft_model(_there(base), peft.LoraConfig(**options)).eval()
   with torch.no_grad():
     for key, value in model.named_parameters():
-      if "lora_B" in key:
+      if "lora_B" in key or "lora_embedding_" in key:
         value.normal_(std=0.3)
+      if "modules_to_save" in key:
+        value.add_(0.1 * torch.randn_like(value))
   model.save_pretrained(directory)
-  # Its own pass reads the weight of some modules past the adapter.
-  return _logits(model.merge_and_unload(), _base(name)[2])
+  if options["target_modules"] == "all-linear":
+    # The models' own pass reads the weight of dt_proj past the adapter.
+    model = model.merge_and_unload()
+  return _logits(model, ids)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_all_linear_layers_made_there_are_read_here_or_refused(name, tmp_path):
+@pytest.mark.parametrize("base", EVERY, ids=lambda path: path.name)
+def test_all_linear_layers_made_there_are_read_here(base, tmp_path):
   options = {"target_modules": "all-linear"}
-  if name in ("falcon_h1", "falcon_mamba", "nemotron_h"):
+  if base.name in (
+    *("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"),
+  ):
     # PEFT itself refuses these modules there.
     options["exclude_modules"] = ["out_proj"]
-  want = _made_there(name, options, tmp_path)
-  config = json.loads((tmp_path / "adapter_config.json").read_text())
-  assert bool(config.get("target_parameters")) == (name == "qwen3_next")
-  if name == "qwen3_next":
-    # Its experts.
-    with pytest.raises(ValueError, match="target_parameters: got .* expected"):
-      huggingface.load(BASES / name, adapter=tmp_path)
-    return
-  _, merged = huggingface.load(BASES / name, adapter=tmp_path)
-  network, variables, ids = _base(name)
+  config, variables = huggingface.load(base, context=127)
+  network = huggingface.make_network(config, variables)
+  ids = jax.random.randint(jax.random.key(1), (2, 9), 3, network.vocab_size)
+  want = _made_there(base, options, tmp_path, ids)
+  contents = json.loads((tmp_path / "adapter_config.json").read_text())
+  # Experts, too, in one family.
+  targets = contents.get("target_parameters")
+  assert bool(targets) == (base.name == "qwen3_next")
+  _, merged = huggingface.load(base, context=127, adapter=tmp_path)
   np.testing.assert_allclose(network.apply(merged, ids)[0], want, **_FLOAT32)
   plain, _ = network.apply(variables, ids)
   assert np.abs(want - plain).max() > 0.01
@@ -224,8 +322,8 @@ def test_all_linear_layers_made_there_are_read_here_or_refused(name, tmp_path):
   ],
 )
 def test_made_there_and_read_here(name, options, tmp_path):
-  want = _made_there(name, options, tmp_path)
   network, variables, ids = _base(name)
+  want = _made_there(BASES / name, options, tmp_path, ids)
   _, merged = huggingface.load(BASES / name, adapter=tmp_path)
   np.testing.assert_allclose(network.apply(merged, ids)[0], want, **_FLOAT32)
   adapters = peft_file.read(tmp_path, BASES / name)

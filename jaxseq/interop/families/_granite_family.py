@@ -100,4 +100,18 @@ def _halves(path, place, width, axis):
   }
 
 
-FAMILY = _decoder.Decoder(_options, _layer)
+FAMILY = _decoder.Decoder(
+  _options,
+  _layer,
+  MODULES=(
+    (
+      r"\.block_sparse_moe\.input_linear$",
+      ".block_sparse_moe.experts.gate_up_proj",
+    ),
+    (
+      r"\.block_sparse_moe\.output_linear$",
+      ".block_sparse_moe.experts.down_proj",
+    ),
+    (r"\.block_sparse_moe\.router\.layer$", ".block_sparse_moe.router"),
+  ),
+)

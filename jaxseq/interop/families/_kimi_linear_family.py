@@ -208,7 +208,7 @@ FAMILY = _decoder.Decoder(
   _layer,
   MODULES=(
     (r"\.self_attn\.(f_[ab]_proj)$", r".self_attn.forget_gate.\1"),
-    (r"\.block_sparse_moe\.(?!experts)", ".mlp."),
+    (r"\.block_sparse_moe\.", ".mlp."),
   ),
   epsilon=("rms_norm_eps", 1e-5),
   width=2304,

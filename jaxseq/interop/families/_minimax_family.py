@@ -159,5 +159,6 @@ FAMILY = _MiniMax(
   _layer,
   IGNORED=_DERIVED,
   DERIVED=_DERIVED,
+  MODULES=((r"\.block_sparse_moe\.", ".mlp."),),
   epsilon=("rms_norm_eps", 1e-5),
 )

@@ -102,4 +102,12 @@ def _layer(layer):
   return paths | layer.module("linear_attn", _DELTA)
 
 
-FAMILY = _decoder.Decoder(_options, _layer, width=3840)
+FAMILY = _decoder.Decoder(
+  _options,
+  _layer,
+  MODULES=(
+    (r"\.attention_layer_norm$", ".input_layernorm"),
+    (r"\.feedforward_layer_norm$", ".post_attention_layernorm"),
+  ),
+  width=3840,
+)

@@ -57,6 +57,25 @@ class LowRank(weights.Weight):
     """Returns x w + scale (x a) b, (..., m)."""
     return self._product(x, x, wide)
 
+  def take(self, indices: jax.Array) -> jax.Array:
+    """Returns rows (..., m) of w + scale a b, without a magnitude."""
+    if self.magnitude is not None:
+      return self.elsewhere()
+    is_weight = isinstance(self.w, weights.Weight)
+    w = self.w
+    rows = w.take(indices) if is_weight else jnp.take(w, indices, axis=0)
+    low = jnp.take(self.a, indices, axis=0)
+    low = _contractions.dense(low, self.b, wide=True)
+    return (rows + self.scale * low).astype(rows.dtype)
+
+  def pick(self, indices: jax.Array) -> "LowRank":
+    """Returns some of a stack of weights, such as experts, by their numbers."""
+    return jax.tree.map(lambda x: jnp.take(x, indices, axis=0), self)
+
+  def array(self) -> jax.Array:
+    """Returns the weight as an array, in the dtype of w."""
+    return self.merged()
+
   def _product(self, x, inner, wide):
     """The product with x, and with `inner` in its place beside the weight."""
     y = _contractions.dense(x, self.w, wide=True)

@@ -46,6 +46,22 @@ def test_heads_have_weights_of_their_own():
   )
 
 
+def test_rows_and_stacks_are_those_of_the_sum():
+  node = _node()
+  tokens = jnp.array([[3, 0], [11, 3]])
+  rows = np.asarray(node.merged())[tokens]
+  np.testing.assert_allclose(node.take(tokens), rows, **_FLOAT32)
+  outer = recurrence.LowRank(node, node.a, node.b)
+  rows = np.asarray(outer.merged())[tokens]
+  np.testing.assert_allclose(outer.take(tokens), rows, **_FLOAT32)
+  stack = _node(lead=(4,), magnitude=True)
+  some = stack.pick(jnp.array([2, 0]))
+  want = stack.merged()[jnp.array([2, 0])]
+  np.testing.assert_allclose(some.merged(), want, **_FLOAT32)
+  with pytest.raises(ValueError, match="W_x: got a LowRank, expected an array"):
+    _node(magnitude=True).take(tokens)
+
+
 def test_nodes_stand_on_nodes():
   inner = _node()
   outer = recurrence.LowRank(inner, 0.5 * inner.a, inner.b)

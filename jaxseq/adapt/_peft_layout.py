@@ -1,0 +1,204 @@
+"""The layout of adapters and copies in the files of the PEFT library."""
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxseq import _validate
+from jaxseq.interop import _peft_experts
+from jaxseq.interop import peft_modules
+
+
+@dataclasses.dataclass
+class Layout:
+  """Adapters as a file has them.
+
+  Attributes:
+    tensors: by their names in the file.
+    ranks: by the names of modules.
+    parameters: names of parameters that are adapted without their modules.
+    parameters_rank: of all of these; 0 without any.
+    dora: whether there are magnitudes.
+  """
+
+  tensors: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+  ranks: dict[str, int] = dataclasses.field(default_factory=dict)
+  parameters: list[str] = dataclasses.field(default_factory=list)
+  parameters_rank: int = 0
+  dora: bool = False
+
+  def contents(self, model: str) -> dict[str, Any]:
+    """Returns the contents of adapter_config.json; s is 1 of every module."""
+    # PEFT warns about patterns that are those of parameters.
+    rank = self.parameters_rank or max(self.ranks.values(), default=8)
+    others = {name: each for name, each in self.ranks.items() if each != rank}
+    return {
+      "peft_type": "LORA",
+      "task_type": "CAUSAL_LM",
+      "base_model_name_or_path": model,
+      "r": rank,
+      "lora_alpha": rank,
+      "rank_pattern": others,
+      "alpha_pattern": others,
+      "target_modules": sorted(self.ranks),
+      "target_parameters": sorted(self.parameters) or None,
+      "use_dora": self.dora,
+      "use_rslora": False,
+      "lora_dropout": 0.0,
+      "bias": "none",
+      "fan_in_fan_out": False,
+      "inference_mode": True,
+      "init_lora_weights": True,
+      "modules_to_save": None,
+    }
+
+
+def of_modules(
+  modules: Mapping[str, peft_modules.Module], opened: Any
+) -> Layout:
+  """Returns the layout of adapters by the names of tensors."""
+  layout, rest = Layout(), dict(modules)
+  layout.dora = any(m.magnitude is not None for m in modules.values())
+  pairs = {} if layout.dora else _parameters(rest, opened)
+  layout.parameters = sorted(pairs)
+  layout.parameters_rank = max(
+    (a.shape[-2] for a, _ in pairs.values()), default=0
+  )
+  for name, pair in pairs.items():
+    a, b = _filled_up(*pair, layout.parameters_rank)
+    if a.ndim == 3:
+      a, b = _peft_experts.packed(a, b)
+    layout.tensors |= _named(_wrapped(name, pairs), a, b)
+  embedding = opened.places.get("embed/embedding")
+  for tensor, module in rest.items():
+    name = peft_modules.module_name(tensor, opened.modules)
+    layout.ranks[name] = module.a.shape[0]
+    key = f"{peft_modules.PREFIX}{name}"
+    if embedding is not None and tensor in embedding.names:
+      layout.tensors[f"{key}.lora_embedding_A"] = _rows(module.b.T)
+      layout.tensors[f"{key}.lora_embedding_B"] = _rows(module.a.T)
+      continue
+    layout.tensors |= _named(name, module.a, module.b)
+    if module.magnitude is not None:
+      layout.tensors[f"{key}.lora_magnitude_vector"] = module.magnitude
+  return layout
+
+
+def _parameters(rest, opened):
+  """Takes out adapters of parameters; returns A and B by their names."""
+  pairs = {}
+  stacks = peft_modules.stacks(opened.tensors, opened.modules)
+  for name, stack in stacks.items():
+    taken = {
+      tensor: (module.a, module.b)
+      for tensor in stack.tensors
+      if (module := rest.pop(tensor, None)) is not None
+    }
+    if taken:
+      pairs[name] = stack.join(taken)
+  for tensor in list(rest):
+    name = peft_modules.module_name(tensor, opened.modules)
+    if peft_modules.is_parameter(name, opened.kind):
+      module = rest.pop(tensor)
+      pairs[f"{name}.weight"] = module.a, module.b
+  return pairs
+
+
+def _filled_up(a, b, rank):
+  """Returns A (..., r, in) and B (..., out, r) with zeros up to a rank."""
+  more = rank - a.shape[-2]
+  axes = [(0, 0)] * (a.ndim - 2)
+  a = np.pad(a, [*axes, (0, more), (0, 0)])
+  return a, np.pad(b, [*axes, (0, 0), (0, more)])
+
+
+def _rows(array):
+  """Returns an array whose rows lie one after the other."""
+  return np.ascontiguousarray(array)
+
+
+def _named(name, a, b):
+  """Returns A and B by their names in the file."""
+  key = f"{peft_modules.PREFIX}{name}"
+  return {f"{key}.lora_A.weight": _rows(a), f"{key}.lora_B.weight": _rows(b)}
+
+
+def _wrapped(name, pairs):
+  """Returns the name of the module that PEFT puts around a parameter."""
+  container, _, own = name.rpartition(".")
+  if own == "weight":
+    return container
+  order = [x for x in _peft_experts.PARAMETERS if f"{container}.{x}" in pairs]
+  return container + ".base_layer" * (len(order) - 1 - order.index(own))
+
+
+@dataclasses.dataclass
+class Copies:
+  """Copies of whole modules as a file has them.
+
+  Attributes:
+    tensors: by their names in the file.
+    modules: names of the modules.
+  """
+
+  tensors: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+  modules: set[str] = dataclasses.field(default_factory=set)
+
+
+def of_copies(copies: Mapping[str, jax.Array], opened: Any) -> Copies:
+  """Returns the layout of parameters that were trained as a whole.
+
+  Raises:
+    ValueError: if there is no such parameter, or its module holds others.
+  """
+  changed: dict[str, np.ndarray] = {}
+  for path, value in copies.items():
+    place = opened.places.get(path)
+    names = () if place is None else place.names
+    if not names or any(name not in opened.tensors for name in names):
+      expected = "paths of the model's parameters"
+      raise _validate.error("copies", path, expected)
+    for name, part in zip(names, place.write(np.asarray(value, np.float32))):
+      if place.rows:
+        whole = changed.get(name)
+        if whole is None:
+          whole = opened.tensors[name].read().astype(np.float32)
+        part = place.rows.put(whole, part)
+      if part.shape != opened.tensors[name].shape:
+        expected = f"{opened.tensors[name].shape} of {name}"
+        raise _validate.error(f"copies: {path}", part.shape, expected)
+      changed[name] = np.ascontiguousarray(part)
+  every = {
+    tensor: peft_modules.tensor_name(tensor, opened.modules)
+    for tensor in opened.tensors
+  }
+  result = Copies()
+  for name in changed:
+    module = every[name].rpartition(".")[0]
+    result.modules.add(module)
+    for tensor, there in every.items():
+      if not there.startswith(f"{module}."):
+        continue
+      if there.rpartition(".")[0] != module or not _is_copied(there):
+        expected = (
+          "parameters of modules that hold no other module, such as norms, "
+          "the embedding and the read-out"
+        )
+        raise _validate.error("copies", module, expected)
+      array = changed.get(tensor)
+      if array is None:
+        array = opened.tensors[tensor].read().astype(np.float32)
+      result.tensors[f"{peft_modules.PREFIX}{there}"] = array
+  return result
+
+
+def _is_copied(name):
+  """False for tensors of which PEFT has several in one."""
+  last = name.split(".")[-2]
+  return name.endswith((".weight", ".bias")) and last not in (
+    *("q_conv1d", "k_conv1d", "v_conv1d"),
+    *("experts", "input_linear", "output_linear"),
+  )
