@@ -6,6 +6,11 @@ r"""Handwritten digits of 8 by 8 pixels, read pixel by pixel.
 1,797 images that scikit-learn contains, sequences of 64. A linear model on the
 whole image gets 0.972.
 
+    --config=configs/classify/digits.py:positions
+
+compares the positions of LightNet, which reads the picture in one scan: MD-TPE
+along rows and columns, TPE and LRPE along the 64 pixels, and none.
+
     --config=configs/classify/digits.py:tiny
 
 shows in seconds whether everything works.
@@ -31,6 +36,23 @@ FULL = dataclasses.replace(
 SMALL = {"network": {"stack": {"mixer_options": {"ssm_size": 8, "blocks": 1}}}}
 get_config = variants.Variants(
   full=FULL,
+  positions=configuration.updated(
+    FULL,
+    num_updates=600,
+    num_seeds=3,
+    optimizer=supervised.adamw(3e-3, 0.01, warmup_steps=50),
+    early_stopping=None,
+    network={"stack": {"d_model": 32}},
+    arms={
+      name: blocks.arm("lightnet", mixer_options={"positions": name, **options})
+      for name, options in (
+        ("md_tpe", {"grid": (8, 8)}),
+        ("tpe", {}),
+        ("lrpe", {}),
+        ("none", {}),
+      )
+    },
+  ),
   tiny=configuration.updated(
     FULL,
     num_updates=6,

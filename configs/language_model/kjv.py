@@ -13,7 +13,9 @@ text, 1.79 on the test text after the rest (`benchmarks.text_references`).
     --config=configs/language_model/kjv.py:stdlib
 
 models the source of Python's standard library, which is always there; `:small`
-trains a GRU on the Bible in some minutes of one core, to search with; `:hybrid`
+trains a GRU on the Bible in some minutes of one core, to search with, and
+`:attention` two layers of attention to the last 512 bytes, whose keys are to be
+thinned (`benchmarks.thin_keys`); `:hybrid`
 trains Mamba-2 and attention in turn on Python's source, as a network to adapt
 (configs/adapt/texts.py); with
 `:precision` small networks learn a part of it in float32 and in bfloat16
@@ -63,6 +65,19 @@ get_config = variants.Variants(
     network={"stack": {"d_model": 256, "num_layers": 1, "dropout": 0.0}},
     optimizer=supervised.adamw(4e-3, 0.1, warmup_steps=50),
     arms=blocks.bare("gru"),
+  ),
+  attention=configuration.updated(
+    STDLIB,
+    data="kjv",
+    num_updates=600,
+    length=128,
+    network={"stack": {"d_model": 128, "num_layers": 2, "dropout": 0.0}},
+    optimizer=supervised.adamw(3e-3, 0.1, warmup_steps=50),
+    arms={
+      "attention": blocks.arm(
+        "attention", mixer_options={"heads": 2, "window": 512}
+      )
+    },
   ),
   hybrid=configuration.updated(
     STDLIB,

@@ -1,5 +1,6 @@
 """Passes of a network over drafts, each of which gives a row some tokens."""
 
+import functools
 from typing import Any
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from jaxseq.generation import _drawing
 from jaxseq.generation import _network_checks
 from jaxseq.generation import _pasts
 from jaxseq.generation import _row_states
+from jaxseq.generation import _thin_states
 from jaxseq.generation import token_sampling
 from jaxseq.generation import tree_passes
 from jaxseq.recurrence import tree as trees
@@ -45,6 +47,7 @@ def begin(
   reset: jax.Array | None = None,
   history: token_sampling.History | None = None,
   constraint: Any = None,
+  thinning: _thin_states.Thinning | None = None,
 ) -> Progress:
   """Reads prompts (rows, time), but for the last tokens, where drafts begin."""
   count = len(prompt)
@@ -54,6 +57,9 @@ def begin(
   fresh = _row_states.fresh_states(network, variables, count)
   if states is None:
     states = fresh
+  if thinning is not None:
+    observed = functools.partial(thinning.observed, network, variables)
+    fresh, states = observed(fresh, reset), observed(states, reset)
   if prompt.shape[1] > 1:
     flags = None if reset is None else reset[:, :-1]
     tokens = prompt[:, :-1]
@@ -62,6 +68,8 @@ def begin(
     memory = draft.read_prompt(memory, tokens, flags, logits)
   if reset is not None:
     states = _row_states.where(reset[:, -1], fresh, states)
+  if thinning is not None:
+    states = thinning.thin(states)
   before, token = jnp.pad(prompt, [(0, 0), (1, 0)])[:, -2:].T
   rows = _drawing.Rows(
     keys=keys,

@@ -8,51 +8,17 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq import _validate
-from jaxseq import nn
 from jaxseq._types import PyTree
 from jaxseq.generation import _draft_passes
 from jaxseq.generation import _drafts
 from jaxseq.generation import _drawing
 from jaxseq.generation import _network_checks
+from jaxseq.generation import _pairs
 from jaxseq.generation import _row_states
 from jaxseq.generation import _slots
 from jaxseq.generation import draft_model
 from jaxseq.generation import recycling
 from jaxseq.generation import requests
-
-
-@dataclasses.dataclass(frozen=True)
-class Both:
-  """A network, and the one that drafts for it: both read the same tokens.
-
-  Variables and states are pairs, so that what an engine keeps of a prompt is
-  that of both. The logits are those of the first, after the last token alone.
-  """
-
-  network: Any  # Which decides.
-  small: Any  # Which drafts.
-
-  def apply(
-    self,
-    variables: PyTree,
-    tokens: jax.Array,
-    states: PyTree = None,
-    **options: Any,
-  ) -> tuple[jax.Array, PyTree]:
-    """Reads tokens; see `nn.SequenceNetwork`."""
-    read = []
-    before = (None, None) if states is None else states
-    networks = self.network, self.small
-    for network, weights, state in zip(
-      networks, variables, before, strict=True
-    ):
-      at = {}
-      if isinstance(network, nn.SequenceNetwork) and "method" not in options:
-        last = tokens.shape[-1] - 1
-        at["at"] = jnp.full((*tokens.shape[:-1], 1), last)
-      read.append(network.apply(weights, tokens, state, **options, **at))
-    (logits, first), (_, second) = read
-    return logits, (first, second)
 
 
 def readers(
@@ -70,19 +36,19 @@ def readers(
   shared = draft.begin(memory, vocab_size, 1)
   if isinstance(draft, recycling.Recycling):
     return network, variables, shared
-  both = Both(network, draft.network)
+  both = _pairs.Both(network, draft.network)
   return both, (variables, memory.variables), None
 
 
 def tuned_states(reader: Any, variables: PyTree) -> PyTree:
   """Returns the states that a row begins with; None if they are not tuned."""
   pairs = [(reader, variables)]
-  if isinstance(reader, Both):
+  if isinstance(reader, _pairs.Both):
     pairs = list(zip((reader.network, reader.small), variables))
   if not any(_row_states.are_tuned(tree) for _, tree in pairs):
     return None
   states = [_row_states.fresh_states(*pair, 1) for pair in pairs]
-  return tuple(states) if isinstance(reader, Both) else states[0]
+  return tuple(states) if isinstance(reader, _pairs.Both) else states[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +91,7 @@ class Drawing:
     """Slots after one pass, and the tokens that it has drawn."""
     large, weights = network, variables
     states, memory = slots.states, slots.memory
-    pair = isinstance(network, Both)
+    pair = isinstance(network, _pairs.Both)
     if pair:
       large, weights = network.network, variables[0]
       states, memory = states[0], draft_model.Memory(variables[1], states[1])

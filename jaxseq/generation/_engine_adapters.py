@@ -10,7 +10,7 @@ import weakref
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.adapt import batch
-from jaxseq.generation import _draft_slots
+from jaxseq.generation import _pairs
 from jaxseq.generation._engine_rows import Task
 
 
@@ -117,7 +117,7 @@ class Named:
       adapters[number - 1] = each
     if not any(adapters):
       return variables
-    if isinstance(reader, _draft_slots.Both):
+    if isinstance(reader, _pairs.Both):
       large, small = variables
       return batch.attach(large, adapters), small
     return batch.attach(variables, adapters)

@@ -15,6 +15,7 @@ from jaxseq._types import PyTree
 from jaxseq.adapt import batch
 from jaxseq.generation import _drawing
 from jaxseq.generation import _row_states
+from jaxseq.generation import _thin_states
 from jaxseq.generation import offline
 from jaxseq.generation import requests
 from jaxseq.generation import token_sampling
@@ -120,6 +121,7 @@ def fresh(
   key: jax.Array,
   constraint: Any,
   memory: PyTree = None,
+  thinning: _thin_states.Thinning | None = None,
 ) -> tuple[Slots, Reading]:
   """Returns slots without rows, and lines without prompts."""
   token = jax.ShapeDtypeStruct((1, 1), jnp.int32)
@@ -127,8 +129,13 @@ def fresh(
     network.apply, batch.at_rows(variables, [0]), token
   )
   vocab_size = logits.shape[-1]
+  drawing = states
+  if thinning is not None:
+    observed = functools.partial(thinning.observed, network, variables)
+    states = jax.eval_shape(observed, states)
+    drawing = jax.eval_shape(thinning.thin, states)
 
-  def zeros(count):
+  def zeros(count, states):
     return Reading(
       jnp.zeros((count, vocab_size), logits.dtype),
       jax.tree.map(
@@ -142,7 +149,7 @@ def fresh(
   keys = token_sampling.row_keys(key, np.zeros(slots, np.uint32))
   seen = jnp.zeros((slots, vocab_size), bool)
   history = token_sampling.unused_history(seen)
-  empty = zeros(slots)
+  empty = zeros(slots, drawing)
   result = Slots(
     empty.logits,
     empty.states,
@@ -156,7 +163,7 @@ def fresh(
     # A copy, as others may hold the memory.
     memory=jax.tree.map(jnp.array, memory),
   )
-  return result, zeros(lines)
+  return result, zeros(lines, states)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=(4, 5))
@@ -336,7 +343,7 @@ def _placed(slots, reading, arrivals, key, constraint):
   history = token_sampling.unused_history(arrivals.seen)
   begun = Slots(
     reading.logits,
-    reading.states,
+    _thin_states.thin_like(reading.states, slots.states),
     _drawing.start(keys, history, constraint, arrivals.constraint),
     arrivals.controls,
     limit=arrivals.limit,

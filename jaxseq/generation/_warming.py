@@ -5,7 +5,7 @@ from typing import Any
 import jax
 
 from jaxseq.adapt import batch
-from jaxseq.generation import _draft_slots
+from jaxseq.generation import _pairs
 from jaxseq.generation import prefix_cache
 from jaxseq.generation import token_sampling
 from jaxseq.generation.requests import Request
@@ -21,7 +21,7 @@ def add_adapter(engine: Any, name: str, adapters: batch.Adapters) -> None:
     variables = jax.device_put(variables)
     # Where the shapes are new, rows of others go on meanwhile.
     base = engine._base
-    if isinstance(engine._reader, _draft_slots.Both):
+    if isinstance(engine._reader, _pairs.Both):
       base = base[0]
     cache = engine.cache and prefix_cache.PrefixCache(engine.cache.max_bytes)
     twin = type(engine)(

@@ -45,6 +45,8 @@ from jaxseq.generation import _drafts
 from jaxseq.generation import _engine_adapters
 from jaxseq.generation import _engine_rows
 from jaxseq.generation import _network_checks
+from jaxseq.generation import _pairs
+from jaxseq.generation import _prompt_lines
 from jaxseq.generation import _prompts
 from jaxseq.generation import _slots
 from jaxseq.generation import _warming
@@ -139,7 +141,9 @@ class Engine:
       network, variables, drafts, memory
     )
     if cache is not None:
-      cache.claim(reader, reader_variables)
+      # Thin keys are made of more than a network's own states.
+      owner = reader if config.thinning is None else ("observed", reader)
+      cache.claim(owner, reader_variables)
     # The cache is that of the network; what it keeps goes by adapters.
     _validate.integer("adapter_room", adapter_room, 0)
     self._named = _engine_adapters.Named(adapters, adapter_room)
@@ -170,14 +174,16 @@ class Engine:
     self._key = jax.random.key(0) if key is None else key
     self._constraint = constraint
     sizes = config.slots, config.lines
-    self._arrays, self._reading = _slots.fresh(
-      reader, self._variables, *sizes, self._key, constraint, shared
-    )
+    thinning = config.thinning
+    arguments = reader, self._variables, *sizes, self._key, constraint, shared
+    self._arrays, self._reading = _slots.fresh(*arguments, thinning)
     self._vocab_size = vocab_size
     # What a prompt resumes from as after a prefix of nothing, if it is tuned.
     self._start = None
     states = _draft_slots.tuned_states(reader, self._variables)
     if states is not None:
+      if thinning is not None:
+        states = thinning.observed(reader, self._variables, states)
       logits = np.zeros((1, vocab_size), self._reading.logits.dtype)
       seen = np.zeros((1, vocab_size), bool)
       self._start = offline.Prefix(logits, states, seen)
@@ -311,7 +317,7 @@ class Engine:
       self._key,
       self._constraint,
     )
-    self._after_reading()
+    _prompt_lines.after_reading(self)
     drawn = jax.device_get(drawn)
     self.passes += int(np.sum(drawn.valid[self._passes]))
     events = _engine_rows.take(self._rows, drawn)
@@ -325,7 +331,7 @@ class Engine:
     The tasks are of one request of the server, with the same adapter.
     """
     variables = self._variables
-    if isinstance(self._reader, _draft_slots.Both):
+    if isinstance(self._reader, _pairs.Both):
       variables = variables[0]
     with self._scores:
       return scoring.score(
@@ -385,64 +391,7 @@ class Engine:
         self._queue.remove(task)
         if self._pool is not None:
           self._constraint = self._pool.table
-        self._begin(number, free[0], task)
-
-  def _begin(self, number, slot, task):
-    """Gives a prompt a line, and a slot for when it is read."""
-    row = Row(task, 0)
-    task.cut = len(task.prompt)
-    self._rows[slot] = row
-    self._lines[number] = row
-    entry = self._start and (0, self._start)
-    if self.cache is not None:
-      entry = self.cache.get(task.prompt, task.digest) or entry
-      position = entry[0] if entry else 0
-      shared = self.cache.shared(task.prompt, task.digest)
-      if position < shared < len(task.prompt):
-        task.cut = shared
-    if entry:
-      self._resume(number, slot, *entry)
-
-  def _resume(self, number, slot, position, prefix):
-    """Goes on after a prefix: what fills no chunk is read token by token."""
-    row = self._lines[number]
-    task, chunk = row.task, self.config.chunk
-    count = (task.cut - position) % chunk
-    if count:
-      tokens = np.zeros(chunk, np.int32)
-      tokens[:count] = task.prompt[position : position + count]
-      position += count
-      self.read += count
-      rest = tokens, np.int32(count), task.seen(position)
-      rest = *rest, np.int32(task.adapter)
-      prefix = _slots.read_on(self._reader, self._variables, prefix, *rest)
-    task.position = position
-    if position == len(task.prompt):
-      self._lines[number] = None
-      self._keep(task, prefix)
-      self._place(slot, row, prefix)
-      self._others(task, prefix)
-    elif position == task.cut:
-      self._pause(number, slot, prefix)
-    else:
-      self._reading = _slots.put_line(self._reading, np.int32(number), prefix)
-
-  def _pause(self, number, slot, prefix):
-    """Keeps what was read up to the cut, and goes on to the prompt's end."""
-    task = self._lines[number].task
-    self._keep(task, prefix)
-    task.cut = len(task.prompt)
-    self._resume(number, slot, task.position, prefix)
-
-  def _keep(self, task, prefix):
-    """Stores what was read of a prompt."""
-    if self.cache is not None:
-      self.cache.put(task.prompt[: task.position], prefix, task.digest)
-
-  def _others(self, task, prefix):
-    """Lets the other continuations wait for slots."""
-    for i in range(1, task.request.count):
-      self._ready.append((Row(task, i), prefix))
+        _prompt_lines.begin(self, number, free[0], task)
 
   def _arrivals(self, rows):
     """Arrays of rows that begin; None for nothing in its place."""
@@ -480,21 +429,3 @@ class Engine:
       enough=np.int32(enough),
       extras=_engine_rows.extras(self._rows, self._vocab_size),
     )
-
-  def _after_reading(self):
-    """Frees lines whose prompts are read, and keeps what is of use again."""
-    for i, row in enumerate(self._lines):
-      if row is None or row.task.position < row.task.cut:
-        continue
-      task = row.task
-      whole = task.position == len(task.prompt)
-      if self.cache is not None or task.request.count > 1:
-        seen = task.seen(task.position)
-        prefix = _slots.line(self._reading, np.int32(i), seen)
-        if not whole:
-          self._pause(i, self._rows.index(row), prefix)
-          continue
-        self._keep(task, prefix)
-        self._others(task, prefix)
-      row.placed = True
-      self._lines[i] = None

@@ -19,6 +19,7 @@ from jaxseq.generation import _drawing
 from jaxseq.generation import _network_checks
 from jaxseq.generation import _prompts
 from jaxseq.generation import _row_states
+from jaxseq.generation import _thin_states
 from jaxseq.generation import constraints
 from jaxseq.generation import token_sampling
 
@@ -67,6 +68,8 @@ def generate(
   | Sequence[token_sampling.Sampling]
   | None = None,
   constraint: constraints.Constraint | None = None,
+  key_channels: float = 1.0,
+  whole_keys: int = 128,
   **options: Any,
 ) -> tuple[jax.Array, PyTree]:
   """Continues prompts, token by token.
@@ -102,6 +105,10 @@ def generate(
     sampling: how tokens are drawn, for all rows or a list of one for each.
       `stop` ends a row: all that follow the token in the row are it, too.
     constraint: which tokens may be drawn; all if None.
+    key_channels: share of the channels of keys that attention keeps of the
+      prompt, see `EngineConfig`.
+    whole_keys: number of the last keys that have room for all channels, see
+      `EngineConfig`.
     **options: fields of `Sampling` in place of `sampling`.
 
   Returns:
@@ -121,8 +128,9 @@ def generate(
     vocab_size, options, sampling, batch_shape
   )
   keys = _prompts.row_keys(key, seeds, batch_shape)
+  thinning = _thin_states.parse(key_channels, whole_keys)
   arguments = variables, prompts, states, keys, controls, constraint
-  return _generate(network, length, penalizes, None, *arguments)[:2]
+  return _generate(network, length, penalizes, None, thinning, *arguments)[:2]
 
 
 def rollouts(
@@ -166,7 +174,7 @@ def rollouts(
   keys = _prompts.row_keys(key, seeds, batch_shape)
   arguments = variables, prompts, None, keys, controls, None
   tokens, _, log_probs, mask = _generate(
-    network, length, False, None, *arguments
+    network, length, False, None, None, *arguments
   )
   return Rollouts(tokens, log_probs, mask)
 
@@ -179,6 +187,8 @@ def read_prefix(
   states: PyTree = None,
   lengths: jax.Array | None = None,
   reset: jax.Array | None = None,
+  key_channels: float = 1.0,
+  whole_keys: int = 128,
 ) -> Prefix:
   """Reads prompts once, for any number of continuations.
 
@@ -189,6 +199,8 @@ def read_prefix(
     states: states before the prompts; fresh ones if None.
     lengths: as in `generate`.
     reset: as in `generate`.
+    key_channels: as in `generate`.
+    whole_keys: as in `generate`.
 
   Returns:
     What `continue_prefix` resumes from.
@@ -198,7 +210,8 @@ def read_prefix(
   """
   _network_checks.vocab_size(network, variables)
   prompts = _prompts.make_prompts(network, prompt, lengths, reset, states)
-  return _read(network, variables, prompts, states)
+  thinning = _thin_states.parse(key_channels, whole_keys)
+  return _read(network, thinning, variables, prompts, states)
 
 
 def continue_prefix(
@@ -252,12 +265,17 @@ def continue_prefix(
   )
   keys = _prompts.row_keys(key, seeds, tuple(batch_shape), count)
   arguments = variables, prefix, None, keys, controls, constraint
-  return _generate(network, length, penalizes, count, *arguments)[:2]
+  return _generate(network, length, penalizes, count, None, *arguments)[:2]
 
 
-def _after(network, variables, prompts, states):
+def _after(network, thinning, variables, prompts, states):
   """Logits after prompts, the states, and the tokens that were read."""
   tokens, reset = prompts
+  if thinning is not None:
+    if states is None:
+      rows = tokens.shape[:-1]
+      states = _row_states.fresh_states(network, variables, *rows)
+    states = thinning.observed(network, variables, states, reset)
   options = {}
   if isinstance(network, nn.SequenceNetwork):
     # The logits of a long prompt and many tokens may not fit in memory.
@@ -265,16 +283,19 @@ def _after(network, variables, prompts, states):
     options["at"] = jnp.full(last, tokens.shape[-1] - 1)
   arguments = variables, tokens, states, reset
   logits, states = _row_states.read(network, *arguments, **options)
+  if thinning is not None:
+    states = thinning.thin(states)
   seen = _prompts.make_history(prompts, logits.shape[-1]).prompt
   return Prefix(logits[..., -1, :], states, seen)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 def _generate(
   network,
   length,
   penalizes,
   count,
+  thinning,
   variables,
   source,
   states,
@@ -284,7 +305,7 @@ def _generate(
 ):
   """The compiled part of `generate`, or, after a prefix, `continue_prefix`."""
   if not isinstance(source, Prefix):
-    source = _after(network, variables, source, states)
+    source = _after(network, thinning, variables, source, states)
   if count is not None:
     source = jax.tree.map(
       lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), source
@@ -312,4 +333,4 @@ def _generate(
 
 
 # The compiled part of `read_prefix`.
-_read = functools.partial(jax.jit, static_argnums=0)(_after)
+_read = functools.partial(jax.jit, static_argnums=(0, 1))(_after)

@@ -32,6 +32,7 @@ from jaxseq.generation import _draft_passes
 from jaxseq.generation import _drafts
 from jaxseq.generation import _network_checks
 from jaxseq.generation import _prompts
+from jaxseq.generation import _thin_states
 from jaxseq.generation import constraints
 from jaxseq.generation import recycling
 from jaxseq.generation import token_sampling
@@ -76,6 +77,8 @@ def generate(
   | None = None,
   constraint: constraints.Constraint | None = None,
   scheme: str = "auto",
+  key_channels: float = 1.0,
+  whole_keys: int = 128,
   **options: Any,
 ) -> Generated:
   """Continues prompts by drafts; see `generation.generate`, also for the rest.
@@ -99,6 +102,9 @@ def generate(
     sampling: likewise.
     constraint: likewise.
     scheme: how a tree is read, one of `tree_passes.SCHEMES`.
+    key_channels: as in `generation.generate`; the prompt's last token is none
+      of those that decide.
+    whole_keys: as in `generation.generate`.
     **options: as in `generation.generate`.
 
   Returns:
@@ -133,17 +139,19 @@ def generate(
   history, states = flat(history), flat(states)
   rows = tokens, keys, memory, states, reset, controls, history
   arguments = variables, *rows, constraint
-  result = _generate(network, length, draft, scheme, *arguments)
+  thinning = _thin_states.parse(key_channels, whole_keys)
+  result = _generate(network, length, draft, scheme, thinning, *arguments)
   per_row = result._replace(memory=None)
   return _reshape(per_row, (count,), batch)._replace(memory=result.memory)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 def _generate(
   network,
   length,
   draft,
   scheme,
+  thinning,
   variables,
   prompt,
   keys,
@@ -167,6 +175,7 @@ def _generate(
     reset=reset,
     history=history,
     constraint=constraint,
+    thinning=thinning,
   )
   rows = jnp.arange(len(prompt))[:, None]
 

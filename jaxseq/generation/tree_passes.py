@@ -206,7 +206,7 @@ def _intercept(tree, following, arguments, keywords, context):
     return following(*arguments, **keywords)
   x, state, *_ = arguments
   shared = arguments[4] if len(arguments) > 4 else None
-  module = mixers.module_of(bound.config)
+  module = mixer.functions_of(bound.config, state)
   if hasattr(module, "tree"):
     x = x.astype(dense.activation_dtype(bound.dtype, x))
     params = bound.variables["params"]

@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxseq import mixers
 from jaxseq._types import PyTree
+from jaxseq.mixers.keys_and_values import thin_keys
 from jaxseq.nn import dense
 from jaxseq.nn import experts
 from jaxseq.nn import masks
@@ -66,7 +67,7 @@ class SequenceMixer(recurrent.Recurrent):
       y of x's shape, and the state after the last element; with `shared` the
       values for the layers above, too.
     """
-    module = mixers.module_of(self.config)
+    module = functions_of(self.config, state)
     apply = module.apply if shared is None else module.apply_shared
     valid = None if lengths is None else masks.inside(x.shape[-2], lengths)
     if valid is not None and "mask" in _options_of(apply):
@@ -96,7 +97,7 @@ class SequenceMixer(recurrent.Recurrent):
     **options: Any,
   ) -> tuple[Any, ...]:
     """Runs over one element; `__call__` without the time axis."""
-    module = mixers.module_of(self.config)
+    module = functions_of(self.config, state)
     x = x.astype(dense.activation_dtype(self.dtype, x))
     arguments = self.config, self._params(), x, state, reset
     if shared is None:
@@ -176,6 +177,11 @@ class SequenceMixer(recurrent.Recurrent):
     for name in expected:
       raise errors.ScopeParamNotFoundError(name, self.scope.path_text)
     return {}
+
+
+def functions_of(config: Any, state: PyTree) -> Any:
+  """Returns the module whose functions go on from a mixer's state."""
+  return thin_keys if thin_keys.is_state(state) else mixers.module_of(config)
 
 
 @functools.cache

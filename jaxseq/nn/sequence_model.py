@@ -15,6 +15,7 @@ from jaxseq import _validate
 from jaxseq import mixers
 from jaxseq import recurrence
 from jaxseq._types import PyTree
+from jaxseq.mixers.keys_and_values import thin_keys
 from jaxseq.nn import dense
 from jaxseq.nn import layer
 from jaxseq.nn import masks
@@ -304,6 +305,7 @@ def _begun(fresh, states, reset, step):
 def _check_states(states, initial_state):
   """Checks the structure of states."""
   expected = jax.eval_shape(initial_state)
+  states = jax.tree.map(thin_keys.plain, states, is_leaf=thin_keys.is_state)
   want, have = jax.tree.structure(expected), jax.tree.structure(states)
   if want != have:
     raise _validate.error("states", have, f"{want}, as from initial_state")

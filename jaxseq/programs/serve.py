@@ -309,7 +309,12 @@ def make_app(served: Served, name: str) -> Any:
   engine = generation.Engine(
     served.network,
     served.variables,
-    generation.EngineConfig(slots=flags.FLAGS.slots, steps=flags.FLAGS.steps),
+    generation.EngineConfig(
+      slots=flags.FLAGS.slots,
+      steps=flags.FLAGS.steps,
+      key_channels=flags.FLAGS.key_channels,
+      whole_keys=flags.FLAGS.whole_keys,
+    ),
     cache=cache,
     patterns=make_patterns(served, flags.FLAGS.pattern_bytes),
     adapters=make_adapters(

@@ -13,7 +13,7 @@ OF_LANGUAGE = (
   *("name", "slots", "steps", "waiting", "timeout", "max_tokens", "drafts"),
   *("prefix_bytes", "pattern_bytes", "initial_states", "adapter"),
   *("context", "param_dtype", "quantize", "long_prompts", "api_key"),
-  *("warm", "adapters_at_run_time"),
+  *("warm", "adapters_at_run_time", "key_channels", "whole_keys"),
 )
 
 
@@ -42,6 +42,20 @@ def define() -> None:
   )
   flags.DEFINE_integer(
     "max_tokens", 4096, "the most tokens of an answer", lower_bound=1
+  )
+  flags.DEFINE_float(
+    "key_channels",
+    1.0,
+    "share of the channels of attention's keys that stay in memory once a "
+    "prompt is read, those that matter most to its end (ThinK); 1 for all",
+    lower_bound=0.0,
+    upper_bound=1.0,
+  )
+  flags.DEFINE_integer(
+    "whole_keys",
+    128,
+    "the last keys, which have room for all channels under --key_channels",
+    lower_bound=32,
   )
   flags.DEFINE_integer(
     "prefix_bytes",

@@ -69,6 +69,14 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.attention.path import PathState as PathState
   from jaxseq.recurrence.attention.path import path_initial as path_initial
   from jaxseq.recurrence.attention.path import path_scan as path_scan
+  from jaxseq.recurrence.attention.thin_window import ThinWindow as ThinWindow
+  from jaxseq.recurrence.attention.thin_window import (
+    important_channels as important_channels,
+  )
+  from jaxseq.recurrence.attention.thin_window import thin_window as thin_window
+  from jaxseq.recurrence.attention.thin_window import (
+    thin_window_step as thin_window_step,
+  )
   from jaxseq.recurrence.attention.window import (
     FadingWindowState as FadingWindowState,
   )

@@ -25,9 +25,9 @@ def vector(config, params, x, state, reset, mask, place, axis):
   q = _queries(config, params, x)
   logits, v = _logits_v(config, params, x, mask)
   k = None
-  if config.lrpe != "none":
+  if config.turning != "none":
     width, base = config.key_width, config.lrpe_base
-    if config.lrpe == "rotary":
+    if config.turning == "rotary":
       # Of the weighted key, channels 1 and 2 of a pair meet r1 cos + r2 sin and
       # r2 cos - r1 sin of the rotated query's r1, r2 at the key's own angle.
       q = positions.rotary(q, place, base)
@@ -77,9 +77,9 @@ def scalar(config, params, x, state, reset, mask, place, axis):
   if config.input_gate:
     k = contract.pointwise(jnp.multiply, k, share[..., None])
   base = config.lrpe_base
-  if config.lrpe == "rotary":
+  if config.turning == "rotary":
     q, k = (positions.rotary(z, place, base) for z in (q, k))
-  elif config.lrpe != "none":
+  elif config.turning != "none":
     q, k = (positions.lrpe_cosine(z, place, base) for z in (q, k))
   o, w = recurrence.outer_scan_heads(
     q, k, v, decay[..., None], state.w, axis=axis, reset=reset
@@ -103,7 +103,7 @@ def array(
     jnp.moveaxis(z, -2, -3)
     for z in (_queries(config, params, x), *_logits_v(config, params, x, mask))
   )
-  if config.lrpe == "none":
+  if config.turning == "none":
     o = single_scan(q, logits, v)
   else:
     axes, base = len(shape), config.lrpe_base

@@ -16,6 +16,7 @@ Two public codes of this layer differ in details; all of them are options, see
 """
 
 import dataclasses
+import math
 from typing import Literal
 from typing import NamedTuple
 
@@ -23,10 +24,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _serialization
+from jaxseq import _validate
 from jaxseq import recurrence
 from jaxseq.mixers import contract
 from jaxseq.mixers import positions
 from jaxseq.mixers.averages import _lightnet
+from jaxseq.mixers.averages import _tpe
 
 single_scan = _lightnet.single_scan
 
@@ -69,11 +72,21 @@ class Config(contract.Options):
     norm_eps: added in the norm.
     norm_eps_on: to the "mean" or to the "sum" of the squares.
     scale_q: multiply q by d_key^-0.5.
-    lrpe: position embedding of q and keys: "none", "cosine" (twice the key
-      channels in the state) or "rotary". Rotating the two channels of a pair
-      together is no longer a rotation of the key once they decay differently:
-      for vector decays "rotary" rotates the query against the weighted key,
-      which takes twice the channels too. (The reference fails there.)
+    positions: where positions come from: "lrpe" turns q and keys, see `lrpe`;
+      "tpe" puts decaying sums of the elements before in the place of x,
+      W_o RMSNorm(gain sum_{s<=t} decay^(t-s) x_s), with a decay for each head;
+      "md_tpe" the sum of such sums along the axes of an array, for elements
+      that are its places row by row; "none" from nowhere. (The paper's models
+      have one such layer, behind the embedding, and LRPE in all.)
+    grid: sizes of the array's axes, with "md_tpe": (28, 28) for the pixels of a
+      picture. Elements behind the last one begin another array. Devices that
+      time is split over need whole rows of the array.
+    lrpe: position embedding of q and keys, with "lrpe": "none", "cosine" (twice
+      the key channels in the state) or "rotary". Rotating the two channels of a
+      pair together is no longer a rotation of the key once they decay
+      differently: for vector decays "rotary" rotates the query against the
+      weighted key, which takes twice the channels too. (The reference fails
+      there.)
     lrpe_base: inverse of the smallest frequency, about.
   """
 
@@ -88,6 +101,8 @@ class Config(contract.Options):
   norm_eps: float = 1e-5
   norm_eps_on: Literal["mean", "sum"] = "sum"
   scale_q: bool = False
+  positions: Literal["lrpe", "tpe", "md_tpe", "none"] = "lrpe"
+  grid: tuple[int, ...] = ()
   lrpe: Literal["none", "cosine", "rotary"] = "cosine"
   lrpe_base: float = 10000.0
 
@@ -98,7 +113,13 @@ class Config(contract.Options):
       raise contract.error(
         "input_gate", True, "False: a vector decay has it always"
       )
-    if self.lrpe == "rotary" and self.key_width % 2:
+    object.__setattr__(self, "grid", tuple(self.grid))
+    for size in self.grid:
+      _validate.positive("grid", size)
+    if (self.positions == "md_tpe") != bool(self.grid):
+      expected = "sizes of axes with positions = 'md_tpe', () otherwise"
+      raise contract.error("grid", self.grid, expected)
+    if self.turning == "rotary" and self.key_width % 2:
       raise contract.error(
         "d_key", self.key_width, "an even number under lrpe = 'rotary'"
       )
@@ -117,8 +138,18 @@ class Config(contract.Options):
   @property
   def state_width(self) -> int:
     """Rows of a head's matrix state: key channels after position embedding."""
-    turned = self.lrpe == "rotary" and self.decay == "vector"
-    return self.key_width * (1 + (turned or self.lrpe == "cosine"))
+    turned = self.turning == "rotary" and self.decay == "vector"
+    return self.key_width * (1 + (turned or self.turning == "cosine"))
+
+  @property
+  def turning(self) -> str:
+    """The rotation of q and keys, as `lrpe` names it."""
+    return self.lrpe if self.positions == "lrpe" else "none"
+
+  @property
+  def sums(self) -> bool:
+    """True if sums of the elements before replace the inputs."""
+    return self.positions in ("tpe", "md_tpe")
 
   @property
   def sink(self) -> float | None:
@@ -137,13 +168,29 @@ class State(NamedTuple):
     w: (*batch, H, rows, d_model / H) matrix state: sum of exp(logit - m) k v^T;
       for scalar decays it is divided by u.
     position: (*batch,) number of elements since the last reset, as a floating-
-      point number, exact up to 2^24; None if lrpe is "none".
+      point number, exact up to 2^24; None if q and keys are not turned and
+      there is no grid.
   """
 
   m: jax.Array
   u: jax.Array
   w: jax.Array
   position: jax.Array | None
+
+
+@_serialization.exported("jaxseq.mixers.lightnet.TpeState")
+class TpeState(NamedTuple):
+  """State of LightNet with "tpe" or "md_tpe" positions.
+
+  Attributes:
+    average: state of the rest.
+    sums: (*batch, n, d_model) for each axis, the last n decaying sums: n is 1
+      for "tpe", and the number of elements from one to the next along the axis
+      for "md_tpe".
+  """
+
+  average: State
+  sums: tuple[jax.Array, ...]
 
 
 @contract.init
@@ -159,6 +206,9 @@ def init(key: jax.Array, config: Config) -> contract.Params:
       W_u1: (d, gate_rank); W_u2: (gate_rank, d).
       norm: (d,).
       W_f: (d, H), only for scalar decays.
+      tpe_q, tpe_k, tpe_norm: (axes, d), ones; tpe_decay: (axes, H), logits of
+        decays, zeros; tpe_W_o: (axes, d, d), only for "tpe" (one axis) and
+        "md_tpe".
   """
   d, heads = config.d_model, config.num_heads
   rank = config.gate_rank or d // heads
@@ -174,7 +224,11 @@ def init(key: jax.Array, config: Config) -> contract.Params:
     shapes["W_f"] = (d, heads)
   draw = contract.Draws(key, " ".join(shapes))
   params = {name: draw(name, *shape) for name, shape in shapes.items()}
-  return params | {"norm": contract.ones(d)}
+  params |= {"norm": contract.ones(d)}
+  if config.sums:
+    # Of no key above: without them those parameters are what they are.
+    params |= _tpe.init(jax.random.fold_in(key, len(shapes)), config)
+  return params
 
 
 @contract.initial_state
@@ -186,8 +240,12 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
     (*batch_shape, heads), n, width, dtype, sink=config.sink
   )
   w = jnp.zeros((*batch_shape, heads, rows, width), dtype)
-  position = None if config.lrpe == "none" else jnp.zeros(batch_shape, dtype)
-  return State(average.m, average.u, w, position)
+  counts = config.turning != "none" or config.grid
+  position = jnp.zeros(batch_shape, dtype) if counts else None
+  state = State(average.m, average.u, w, position)
+  if config.sums:
+    return TpeState(state, _tpe.initial(config, batch_shape, dtype))
+  return state
 
 
 @contract.apply(Config, init, initial_state, fresh=False)
@@ -210,9 +268,10 @@ def apply(
       out of all averages.
     shape: sizes of the axes of an array whose elements have no time order: x is
       the extra elements and then the array row by row. Each sees all: keys are
-      softmax(g) over the positions, with MD-LRPE where lrpe is "cosine" and
-      without positions where it is "none"; delta_0 plays no part. The state
-      returned is None.
+      softmax(g) over the positions, with MD-LRPE where lrpe is "cosine", MD-TPE
+      with "md_tpe", whose sums see what is before along each axis, and
+      otherwise without positions; delta_0 plays no part. The state returned is
+      None.
     num_extra: with `shape`, number of elements that stand before the array and
       have no place in it: class or condition tokens.
   """
@@ -229,17 +288,26 @@ def apply(
     state = initial_state(config, x.shape[:-2], dtype)
     if axis is None:
       state = contract.varying_as(x, state)
-  m, u, w, position = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), state)
+  state = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), state)
+  sums = None
+  if config.sums:
+    state, sums = state
+  m, u, w, position = state
   place = None
   if position is not None:
     place, position = positions.since_reset(position, reset, x.shape[-2], axis)
+  if sums is not None:
+    past = sums, config.grid, place, position, reset, axis
+    x, sums = _tpe.run(config, params, _valid(x, mask), *past)
+  if place is not None:
     place = place[..., None]
   average = recurrence.SoftmaxState(m, u, w)
   x = x.astype(contract.product_dtype(x, state))
   run = _lightnet.scalar if config.decay == "scalar" else _lightnet.vector
   o, average = run(config, params, x, average, reset, mask, place, axis)
   y = _lightnet.output(config, params, o.reshape(x.shape), x)
-  return y, State(*average, position)
+  state = State(*average, position)
+  return y, state if sums is None else TpeState(state, sums)
 
 
 @contract.step(Config, init, initial_state)
@@ -263,8 +331,27 @@ def _run_array(config, params, x, past, mask, shape, num_extra):
       )
   if config.decay != "vector":
     raise contract.error("decay", config.decay, "'vector' with shape")
-  if config.lrpe not in ("none", "cosine"):
+  if config.turning not in ("none", "cosine"):
     raise contract.error("lrpe", config.lrpe, "'none' or 'cosine' with shape")
+  if config.sums:
+    if not config.grid:
+      expected = "'lrpe', 'md_tpe' or 'none' with shape"
+      raise contract.error("positions", config.positions, expected)
+    if len(shape) != len(config.grid):
+      expected = f"{len(config.grid)} axes, as those of grid"
+      raise contract.error("shape", shape, expected)
+    sums = [
+      jnp.zeros((*x.shape[:-2], n, x.shape[-1])) for n in _tpe.strides(shape)
+    ]
+    # An extra element is an array of its own.
+    place = jnp.pad(jnp.arange(math.prod(shape)), (num_extra, 0))
+    past = tuple(sums), shape, place, None, None
+    x, _ = _tpe.run(config, params, _valid(x, mask), *past)
   o = _lightnet.array(config, params, x, mask, shape, num_extra)
   y = _lightnet.output(config, params, o.reshape(x.shape), x)
   return y, None
+
+
+def _valid(x, mask):
+  """Elements with zeros in the place of those that are left out."""
+  return x if mask is None else jnp.where(mask[..., None], x, 0)

@@ -12,5 +12,6 @@ if TYPE_CHECKING:
   from jaxseq.mixers.keys_and_values import nsa as nsa
   from jaxseq.mixers.keys_and_values import path_attention as path_attention
   from jaxseq.mixers.keys_and_values import routing as routing
+  from jaxseq.mixers.keys_and_values import thin_keys as thin_keys
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.attention import hip as hip
   from jaxseq.recurrence.attention import native_sparse as native_sparse
   from jaxseq.recurrence.attention import path as path
+  from jaxseq.recurrence.attention import thin_window as thin_window
   from jaxseq.recurrence.attention import window as window
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -16,21 +16,26 @@ Part = (
 )
 
 
-def attend(q: jax.Array, parts: list[Part]) -> jax.Array:
-  """Averages (*batch, queries, heads, E) of the values of all parts."""
+def attend(q: jax.Array | list[jax.Array], parts: list[Part]) -> jax.Array:
+  """Averages (*batch, queries, heads, E) of the values of all parts.
+
+  Parts whose keys have channels of their own come with queries each.
+  """
   # The parts stay where they are. A query that sees an undefined number gives
   # NaN; what it does not see has to be finite.
-  *batch, queries, heads, width = q.shape
+  every = q if isinstance(q, list) else [q] * len(parts)
+  *batch, queries, heads, _ = every[0].shape
   groups = parts[0][0].shape[-2]
-  wide = jnp.promote_types(q.dtype, jnp.float32)
+  wide = jnp.promote_types(every[0].dtype, jnp.float32)
   product = functools.partial(
     jnp.einsum, precision="highest", preferred_element_type=wide
   )
   # Queries that share keys side by side: one matrix for each row and group.
   shape = *batch, groups, heads // groups, queries
-  q = jnp.moveaxis(q, -2, -3).reshape(*batch, groups, -1, width)
   scores, defined = [], []
-  for k, _, visible, *bias in parts:
+  for q, (k, _, visible, *bias) in zip(every, parts, strict=True):
+    width = q.shape[-1]
+    q = jnp.moveaxis(q, -2, -3).reshape(*batch, groups, -1, width)
     # XLA on CPUs would make keys anew for each query.
     k = lax.optimization_barrier(k)
     # XLA on CPUs transposes the second factor: keys, or one query of each head.

@@ -194,7 +194,7 @@ def averages(
 
 
 class _Keys(NamedTuple):
-  """What queries read of keys; time is axis 1."""
+  """Keys and values with their fades; time is axis 1."""
 
   k: jax.Array
   v: jax.Array

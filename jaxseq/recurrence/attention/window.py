@@ -245,10 +245,7 @@ class _Problem(NamedTuple):
 
 
 def _on_one_device(problem):
-  """All of time; like the other two o, and at most `window` keys and values.
-
-  These have the fades of the keys behind them, if there are decays.
-  """
+  """All of time; returns o, and up to `window` keys, values and fades."""
   (q, k, v), decay, fading = problem[:3], problem.decay, None
   if problem.init is None:
     if decay is not None:

@@ -9,6 +9,7 @@ import pytest
 
 from jaxseq import recurrence
 from jaxseq.mixers import positions
+from jaxseq.mixers.averages import _tpe
 from jaxseq.mixers.averages import lightnet
 from tests.mixers.golden_cases import FORWARD
 from tests.mixers.golden_cases import GRADIENT
@@ -211,3 +212,142 @@ def test_golden_single_scan(x64, golden, case):
   close(o, data["o"], FORWARD)
   for grad, name in zip(grads, names):
     close(grad, data[f"d{name}"], GRADIENT)
+
+
+def tpe_params(data, case, kind):
+  """Parameters of MD-TPE or their gradients, of the array's first axis on."""
+  # The code numbers the axes from the last one on.
+  prefixes = [
+    f"c{case}_{kind}.tpes.{j}." for j in range(len(data[f"c{case}_dims"]))
+  ][::-1]
+  names = {
+    "tpe_q": "q",
+    "tpe_k": "k",
+    "tpe_decay": "log_decay",
+    "tpe_norm": "norm.weight",
+    "tpe_W_o": "o_proj.weight",
+  }
+  return {
+    ours: np.stack(
+      [
+        data[prefix + theirs].T if ours == "tpe_W_o" else data[prefix + theirs]
+        for prefix in prefixes
+      ]
+    )
+    for ours, theirs in names.items()
+  }
+
+
+@pytest.mark.parametrize("case", [0, 1, 2])
+def test_golden_md_tpe(x64, golden, case):
+  """Outputs and gradients, at once and by steps; one axis is TPE."""
+  del x64
+  data = golden("lightnet/md_tpe")
+  assert list(data[f"c{case}_dims"]) == [-2, -3, -4][: case + 1]
+  x, y, cot, d_x = (data[f"c{case}_{name}"] for name in ("x", "y", "cot", "dx"))
+  *grid, d = x.shape[1:]
+  options = (
+    {"positions": "md_tpe", "grid": grid} if case else {"positions": "tpe"}
+  )
+  config = lightnet.Config(d, heads=int(data[f"c{case}_num_heads"]), **options)
+  rows = x.reshape(len(x), -1, d)
+  place = jnp.arange(rows.shape[1])
+  grid = config.grid
+
+  def run(params, rows, sums, place):
+    return _tpe.run(config, params, rows, sums, grid, place, None, None)
+
+  def loss(params, rows):
+    out, _ = run(params, rows, fresh, place)
+    return jnp.sum(out * cot.reshape(rows.shape)), out
+
+  fresh = _tpe.initial(config, x.shape[:1], jnp.float64)
+  params = tpe_params(data, case, "p")
+  (_, out), (grads, d_rows) = jax.jit(
+    jax.value_and_grad(loss, (0, 1), has_aux=True)
+  )(params, rows)
+  close(out, y.reshape(out.shape), FORWARD)
+  close(d_rows, d_x.reshape(out.shape), GRADIENT)
+  expected = tpe_params(data, case, "g")
+  for name, grad in grads.items():
+    close(grad, expected[name], GRADIENT)
+  sums, step = fresh, jax.jit(run)
+  for t in range(rows.shape[1]):
+    one, sums = step(params, rows[:, t : t + 1], sums, place[t : t + 1])
+    close(one[:, 0], out[:, t], FORWARD)
+
+
+def test_md_tpe_of_an_array_is_that_of_its_rows_in_time(x64):
+  """What goes into the average is the same, with and without time order."""
+  del x64
+  config = lightnet.Config(8, heads=2, positions="md_tpe", grid=(3, 4))
+  plain = lightnet.Config(8, heads=2, positions="none")
+  params = lightnet.init(jax.random.key(0), config)
+  rng = np.random.default_rng(0)
+  params = {name: np.asarray(w, float) for name, w in params.items()}
+  params["tpe_decay"] = rng.normal(size=(2, 2))
+  rest = {name: w for name, w in params.items() if "tpe" not in name}
+  x = rng.normal(size=(2, 12, 8))
+  fresh = _tpe.initial(config, (2,), jnp.float64)
+  placed, _ = _tpe.run(
+    config, params, x, fresh, config.grid, jnp.arange(12), None, None
+  )
+  for options in ({}, {"shape": (3, 4)}):
+    got, _ = lightnet.apply(config, params, x, **options)
+    close(got, lightnet.apply(plain, rest, placed, **options)[0], FORWARD)
+  # An extra element has no neighbors, and other sizes of the axes are fine.
+  extra = rng.normal(size=(2, 1, 8))
+  alone, _ = _tpe.run(
+    config, params, extra, fresh, config.grid, jnp.zeros(1), None, None
+  )
+  got, _ = lightnet.apply(
+    config,
+    params,
+    np.concatenate([extra, x], axis=1),
+    shape=(3, 4),
+    num_extra=1,
+  )
+  expected, _ = lightnet.apply(
+    plain,
+    rest,
+    jnp.concatenate([alone, placed], axis=1),
+    shape=(3, 4),
+    num_extra=1,
+  )
+  close(got, expected, FORWARD)
+  assert lightnet.apply(config, params, x, shape=(2, 6))[1] is None
+
+
+def test_a_second_array_begins_with_sums_of_its_own(x64):
+  del x64
+  config = lightnet.Config(4, heads=2, positions="md_tpe", grid=(2, 3))
+  params = lightnet.init(jax.random.key(0), config)
+  x = np.random.default_rng(0).normal(size=(1, 12, 4))
+  fresh = _tpe.initial(config, (1,), jnp.float64)
+  place = jnp.arange(12.0)
+  both, _ = _tpe.run(config, params, x, fresh, (2, 3), place, None, None)
+  for begin in (0, 6):
+    one, _ = _tpe.run(
+      config,
+      params,
+      x[:, begin : begin + 6],
+      fresh,
+      (2, 3),
+      place[:6],
+      None,
+      None,
+    )
+    close(both[:, begin : begin + 6], one, FORWARD)
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"positions": "md_tpe"}, r"grid: got \(\), expected sizes of axes with"),
+    ({"grid": (8, 8)}, r"grid: got \(8, 8\), expected sizes of axes with"),
+    ({"positions": "md_tpe", "grid": (8, 0)}, "grid: got 0, expected an int"),
+  ],
+)
+def test_grids_that_do_not_fit(options, message):
+  with pytest.raises(ValueError, match=message):
+    lightnet.Config(8, **options)

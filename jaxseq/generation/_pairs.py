@@ -1,0 +1,44 @@
+"""A network and the one that drafts for it, as one that reads."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import nn
+from jaxseq._types import PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class Both:
+  """A network, and the one that drafts for it: both read the same tokens.
+
+  Variables and states are pairs, so that what an engine keeps of a prompt is
+  that of both. The logits are those of the first, after the last token alone.
+  """
+
+  network: Any  # Which decides.
+  small: Any  # Which drafts.
+
+  def apply(
+    self,
+    variables: PyTree,
+    tokens: jax.Array,
+    states: PyTree = None,
+    **options: Any,
+  ) -> tuple[jax.Array, PyTree]:
+    """Reads tokens; see `nn.SequenceNetwork`."""
+    read = []
+    before = (None, None) if states is None else states
+    networks = self.network, self.small
+    for network, weights, state in zip(
+      networks, variables, before, strict=True
+    ):
+      at = {}
+      if isinstance(network, nn.SequenceNetwork) and "method" not in options:
+        last = tokens.shape[-1] - 1
+        at["at"] = jnp.full((*tokens.shape[:-1], 1), last)
+      read.append(network.apply(weights, tokens, state, **options, **at))
+    (logits, first), (_, second) = read
+    return logits, (first, second)

@@ -1,0 +1,132 @@
+"""TPE and MD-TPE: positions by decaying sums of the elements before.
+
+  TPE(x)_t = W_o RMSNorm(concat_h (q_h . k_h) sum_{s<=t} lambda_h^{t-s} x_s)
+  MD-TPE(x) = sum_j TPE_j(x along axis j)
+
+Section 3.3 of the paper of LightNet (arXiv:2405.21022), as its first author's
+code has it: each axis has parameters of its own, and an element sees those
+before it along the axis, whose other places are its own. An array of elements
+row by row is a sequence: along an axis the element before is `stride` elements
+back, so that the last `stride` sums are the state.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxseq import recurrence
+from jaxseq.mixers import contract
+from jaxseq.mixers import positions
+
+
+def strides(grid: tuple[int, ...]) -> tuple[int, ...]:
+  """Returns how far apart neighbors along each axis are; 1 without a grid."""
+  return tuple(math.prod(grid[j + 1 :]) for j in range(len(grid))) or (1,)
+
+
+def init(key: jax.Array, config: Any) -> contract.Params:
+  """Returns the parameters, of all axes: a decay of 1/2, and q = k = 1."""
+  axes, d = len(strides(config.grid)), config.d_model
+  lecun = jax.nn.initializers.lecun_normal(batch_axis=0)
+  return {
+    "tpe_q": contract.ones(axes, d),
+    "tpe_k": contract.ones(axes, d),
+    "tpe_decay": contract.zeros(axes, config.num_heads),
+    "tpe_norm": contract.ones(axes, d),
+    "tpe_W_o": lecun(key, (axes, d, d), jnp.float32),
+  }
+
+
+def initial(config, batch_shape, dtype) -> tuple[jax.Array, ...]:
+  """Returns the sums before a fresh sequence."""
+  d = config.d_model
+  return tuple(
+    jnp.zeros((*batch_shape, stride, d), dtype)
+    for stride in strides(config.grid)
+  )
+
+
+def run(
+  config: Any,
+  params: contract.Params,
+  x: jax.Array,
+  sums: tuple[jax.Array, ...],
+  grid: tuple[int, ...],
+  place: jax.Array | None,
+  count: jax.Array | None,
+  reset: jax.Array | None,
+  axis: str | None = None,
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+  """Returns x with its positions, and the sums after the last element.
+
+  Args:
+    config: options of LightNet.
+    params: its parameters.
+    x: (*batch, time, d_model).
+    sums: (*batch, stride, d_model) for each axis, the last sums.
+    grid: sizes of the axes; () for time alone.
+    place: numbers (*batch, time) of the elements in the array; those beyond it
+      begin another one. None without a grid, where `reset` counts.
+    count: (*batch,) number of elements since the last reset, after the last
+      one; None without a grid, or for no use of the sums.
+    reset: (*batch, time) bool, or None.
+    axis: as of `apply`; with a grid each device has whole rows of the array.
+  """
+  wide = contract.wide_dtype(x, sums)
+  inputs, y, after = x.astype(wide), jnp.zeros((), wide), []
+  for j, stride in enumerate(strides(grid)):
+    q, k, logits, norm, W_o = (
+      params[f"tpe_{name}"][j].astype(wide)
+      for name in ("q", "k", "decay", "norm", "W_o")
+    )
+    per_head = config.d_model // config.num_heads
+    decay = jnp.repeat(jax.nn.sigmoid(logits), per_head)
+    gain = jnp.sum((q * k).reshape(config.num_heads, per_head), axis=-1)
+    first = reset
+    if grid:
+      first = jnp.floor(place / stride) % grid[j] == 0
+      first = jnp.broadcast_to(first, x.shape[:-1])
+    out, last = _scan(decay, inputs, sums[j], first, stride, axis)
+    if grid and count is not None:
+      # Nothing is left of what lies before a reset.
+      there = count[..., None] - stride + jnp.arange(stride) >= 0
+      last = jnp.where(there[..., None], last, 0)
+    out = jnp.repeat(gain, per_head) * out
+    eps, eps_on = config.norm_eps, config.norm_eps_on
+    out = positions.rms_norm(out, norm, eps, eps_on=eps_on)
+    y = y + recurrence.dense(out, W_o)
+    after.append(last)
+  return y.astype(x.dtype), tuple(after)
+
+
+def _scan(decay, x, before, first, stride, axis):
+  """Sums s_t = decay s_{t - stride} + x_t from each `first`, and the last."""
+  if stride == 1:
+    sums, last = recurrence.linear_scan(
+      decay, x, before[..., 0, :], reset=first, axis=axis
+    )
+    return sums, last[..., None, :]
+  *batch, time, d = x.shape
+  if axis is not None and time % stride:
+    expected = f"a multiple of {stride}, as many as there are in a row of grid"
+    raise contract.error("elements of a device", time, expected)
+  rows = -(-time // stride)
+
+  def by_place(leaf, axes):
+    # (*batch, time, ...) to (*batch, stride, rows, ...).
+    widths = [(0, 0)] * leaf.ndim
+    widths[len(batch)] = 0, rows * stride - time
+    leaf = jnp.pad(leaf, widths).reshape(*batch, rows, stride, *axes)
+    return jnp.moveaxis(leaf, len(batch), len(batch) + 1)
+
+  sums, last = recurrence.linear_scan(
+    decay, by_place(x, (d,)), before, reset=by_place(first, ()), axis=axis
+  )
+  sums = jnp.moveaxis(sums, -2, -3).reshape(*batch, rows * stride, d)
+  sums = sums[..., :time, :]
+  if axis is not None:
+    return sums, last
+  both = jnp.concatenate([before.astype(sums.dtype), sums], axis=-2)
+  return sums, both[..., -stride:, :]
