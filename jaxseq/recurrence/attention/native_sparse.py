@@ -173,32 +173,32 @@ def native_sparse_step(
       leaf = jnp.where(jnp.expand_dims(reset, range(1, leaf.ndim)), 0, leaf)
     old.append(leaf)
   keys, values, *means, count = old
-  row, now, size = jnp.arange(len(k)), _whole(count), sizes.block_size
-  keys = keys.at[row, :, now % sizes.capacity].set(k)
-  values = values.at[row, :, now % sizes.capacity].set(v)
+  row, newest, size = jnp.arange(len(k)), _whole(count), sizes.block_size
+  keys = keys.at[row, :, newest % sizes.capacity].set(k)
+  values = values.at[row, :, newest % sizes.capacity].set(v)
 
   def fetch(blocks):
-    places = (now[:, None, None, None] + blocks) % sizes.capacity
+    places = (newest[:, None, None, None] + blocks) % sizes.capacity
     return parts.slices(keys, places, size), parts.slices(values, places, size)
 
-  own = now // size
+  own = newest // size
   # Its own block has a mean from its last element on.
-  ends = (now % size == size - 1)[:, None, None]
+  ends = (newest % size == size - 1)[:, None, None]
   place = row, slice(None), own % sizes.kept
-  begin = -(now % size)[:, None, None, None]
+  begin = -(newest % size)[:, None, None, None]
   for i, x in enumerate(fetch(jnp.broadcast_to(begin, (*k.shape[:2], 1, 1)))):
     mean = jnp.where(ends, jnp.mean(x[:, :, 0, 0], axis=-2), means[i][place])
     means[i] = means[i].at[place].set(mean)
-  table = parts.complete(sizes, *means, now + 1, now)
+  table = parts.complete(sizes, *means, newest + 1, newest)
 
   def near():
     back = jnp.arange(1 - sizes.window, 1)
-    places = (now[:, None] + back) % sizes.capacity
+    places = (newest[:, None] + back) % sizes.capacity
     return parts.take(keys, places), parts.take(values, places), back
 
   q = q.reshape(*k.shape[:2], -1, 1, q.shape[-1])
   gates = gates.reshape(*k.shape[:2], -1, 1, 3)
-  first, t = -now[:, None], jnp.zeros(1, jnp.int32)
+  first, t = -newest[:, None], jnp.zeros(1, jnp.int32)
   o = parts.attend(sizes, q, gates, t, first, table, fetch, near)
   o = o.reshape(*batch, -1, o.shape[-1]).astype(v.dtype)
   new = keys, values, *means, count + 1
