@@ -294,7 +294,7 @@ class StreamedRows(feedforward.Rows):
     return np.concatenate(parts)
 
   def _active(self, x):
-    """Which neurons are predicted to be active, (n, neurons) bool."""
+    """Returns the predicted activity of the neurons, (n, neurons) bool."""
     predictor = self.source.predictor
     scores = x @ predictor.W_in @ predictor.W_out
     if "in" in self.source.biases:

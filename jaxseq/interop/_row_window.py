@@ -1,4 +1,4 @@
-"""Which neurons lie in which slots of a flat buffer of rows.
+"""Slots of neurons in a flat buffer of rows.
 
 The window of Alizadeh et al., "LLM in a flash", arXiv:2312.11514, section 3.1
 and 3.3: neurons that were active for one of the last tokens stay, the others
@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Changes(NamedTuple):
-  """What a token changes in the buffer, in the order in which it has to be.
+  """The changes of the buffer by a token, in the order of their execution.
 
   Attributes:
     moves: (n, 2) integers, slots from which rows move and those they move to.
