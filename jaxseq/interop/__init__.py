@@ -11,6 +11,8 @@
   network_file      networks of `jaxseq.nn`, options and variables
   described_file    files of arrays that describe themselves
   safetensors_file  files of named arrays
+  streamed          networks that do not fit into memory, computed from a file
+  row_predictors    which rows of these are needed, by low-rank predictors
   step_program      one step of a network as a program of its own
   onnx_graph        programs of JAX as graphs of ONNX
   spr               state dicts of SPR's PyTorch code
@@ -29,8 +31,10 @@ if TYPE_CHECKING:
   from jaxseq.interop import network_file as network_file
   from jaxseq.interop import onnx_graph as onnx_graph
   from jaxseq.interop import peft_modules as peft_modules
+  from jaxseq.interop import row_predictors as row_predictors
   from jaxseq.interop import safetensors_file as safetensors_file
   from jaxseq.interop import spr as spr
   from jaxseq.interop import step_program as step_program
+  from jaxseq.interop import streamed as streamed
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

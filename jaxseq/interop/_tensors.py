@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses
+import functools
 from typing import Any
+from typing import NamedTuple
 from typing import Protocol
 
 from flax import traverse_util
@@ -50,13 +52,51 @@ def from_torch(
   quantize: Quantizer | None = None,
 ) -> dict[str, PyTree]:
   """Parameters from arrays by their PyTorch names, one after the other."""
-  # Layers must not be scanned; `where` the arrays come from is for messages.
-  expected = shapes(config, vocab_size)
   make = None
   if quantize is not None:
-    abstract = {"params": traverse_util.unflatten_dict(expected, sep="/")}
+    abstract = traverse_util.unflatten_dict(shapes(config, vocab_size), sep="/")
     network = nn.SequenceNetwork(config, vocab_size, vocab_size)
-    make = quantize.quantizer(network, abstract)
+    make = quantize.quantizer(network, {"params": abstract})
+  leaves = {}
+  stored = readers(config, vocab_size, places, tensors, where, finite)
+  for path, one in stored.items():
+    array, leaf = one.read(), None
+    if make:
+      array = np.array(array, one.dtype, order="C")
+      leaf = make(path, array)
+    if leaf is None:
+      leaf = _put(cast(array, dtype, one.name, "param_dtype"))
+    leaves[path] = leaf
+  return traverse_util.unflatten_dict(leaves, sep="/")
+
+
+class Reader(NamedTuple):
+  """A parameter that is read when it is asked for.
+
+  Attributes:
+    name: of its tensors, for messages.
+    shape: of the parameter.
+    dtype: of the parameter, as `init` would make it.
+    read: returns the parameter, in the dtype of its tensors or in its own.
+  """
+
+  name: str
+  shape: tuple[int, ...]
+  dtype: np.dtype
+  read: Callable[[], np.ndarray]
+
+
+def readers(
+  config: nn.NetworkConfig,
+  vocab_size: int,
+  places: Places,
+  tensors: Mapping[str, safetensors_file.Stored],
+  where: str,
+  finite: bool,
+) -> dict[str, Reader]:
+  """Returns the parameters of a network by path, none of which is read yet."""
+  # Layers must not be scanned; `where` the arrays come from is for messages.
+  expected = shapes(config, vocab_size)
   used = {path: places[path] for path in expected}
   known_names = {name for place in used.values() for name in place.names}
   for verb, names, what in (
@@ -67,37 +107,35 @@ def from_torch(
       raise ValueError(
         f"{where} {verb} {_some(names)}, which config.json {what}."
       )
-  leaves = {}
+  result = {}
   for path, place in used.items():
     want = expected[path]
-    arrays = []
-    for name, shape in zip(place.names, place.shapes(want.shape)):
-      if tensors[name].shape != shape:
-        needed = f"shape {shape}, by config.json"
-        raise _validate.error(f"{where}: {name}", tensors[name].shape, needed)
-    for name in place.names:
-      array = tensors[name].read()
-      arrays.append(array)
-      if not jnp.issubdtype(array.dtype, jnp.floating):
-        raise ValueError(
-          f"{where}: {name}: got {array.dtype}, expected a floating dtype."
-        )
-      if finite and not safetensors_file.is_finite(array):
-        raise ValueError(
-          f"{where}: {name}: got numbers that are not finite; "
-          "load(..., finite=False) reads them."
-        )
-    array = place.read(arrays, want.dtype)
-    del arrays
-    leaf = None
-    if make:
-      array = np.array(array, want.dtype, order="C")
-      leaf = make(path, array)
-    if leaf is None:
-      name = f"{where}: {_some(place.names)}"
-      leaf = _put(cast(array, dtype, name, "param_dtype"))
-    leaves[path] = leaf
-  return traverse_util.unflatten_dict(leaves, sep="/")
+    read = functools.partial(_read, place, want, tensors, where, finite)
+    name = f"{where}: {_some(place.names)}"
+    result[path] = Reader(name, want.shape, want.dtype, read)
+  return result
+
+
+def _read(place, want, tensors, where, finite):
+  """Reads a parameter."""
+  arrays = []
+  for name, shape in zip(place.names, place.shapes(want.shape)):
+    if tensors[name].shape != shape:
+      needed = f"shape {shape}, by config.json"
+      raise _validate.error(f"{where}: {name}", tensors[name].shape, needed)
+  for name in place.names:
+    array = tensors[name].read()
+    arrays.append(array)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+      raise ValueError(
+        f"{where}: {name}: got {array.dtype}, expected a floating dtype."
+      )
+    if finite and not safetensors_file.is_finite(array):
+      raise ValueError(
+        f"{where}: {name}: got numbers that are not finite; "
+        "load(..., finite=False) reads them."
+      )
+  return place.read(arrays, want.dtype)
 
 
 def _put(array):

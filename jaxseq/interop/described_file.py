@@ -13,6 +13,7 @@ from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+import functools
 import hashlib
 import json
 import math
@@ -97,6 +98,8 @@ KINDS = _registry.Registry(
     "player": "jaxseq.rl.conditioned_players:KIND",
     "policy": "jaxseq.rl.policies:KIND",
     "quantized": "jaxseq.adapt.quantized:KIND",
+    "row_predictors": "jaxseq.interop.row_predictors:KIND",
+    "streamed": "jaxseq.interop.streamed:KIND",
   },
 )
 
@@ -120,7 +123,17 @@ def load(
     ValueError: if the file is none of these, is damaged, or has another format.
     FileNotFoundError: if there is no such file.
   """
-  contents = read(path, kind)
+  return decode(path, read(path, kind), kind, finite=finite)
+
+
+def decode(
+  path: str | os.PathLike,
+  contents: Contents,
+  kind: Kind | None,
+  *,
+  finite: bool = True,
+) -> Any:
+  """Returns what a file stands for, see `load`, of its contents."""
   described = contents.described
   if kind and not {*kind.fields} <= {*described}:
     for other in KINDS.values():
@@ -203,10 +216,17 @@ def write(
   flat = traverse_util.flatten_dict(variables, sep="/")
   check_arrays(flat)
   tensors = {name: np.asarray(x) for name, x in flat.items()}
-  described = {**described, DIGEST: digest(described, tensors)}
-  # One entry: the package writes several in any order.
-  metadata = {KEY: _canonical(described)}
+  metadata = to_metadata(described, leaf_digests(tensors))
   safetensors_file.write(pathlib.Path(path), tensors, metadata)
+
+
+def to_metadata(
+  described: Mapping[str, Any], digests: Mapping[str, str]
+) -> dict[str, str]:
+  """Returns the header of a file, from the digests of its tensors."""
+  whole = {**described, DIGEST: _digest(described, digests)}
+  # One entry: the package writes several in any order.
+  return {KEY: _canonical(whole)}
 
 
 def read(path: str | os.PathLike, kind: Kind | None = None) -> Contents:
@@ -220,8 +240,28 @@ def read(path: str | os.PathLike, kind: Kind | None = None) -> Contents:
     ValueError: if the file is none of these, is damaged, or has another format.
     FileNotFoundError: if there is no such file.
   """
-  name, writer = (kind.name, kind.writer) if kind else ("model", "jaxseq.save")
   tensors, metadata = safetensors_file.read_all(path)
+  digests = functools.partial(leaf_digests, tensors)
+  return from_metadata(path, metadata, tensors, digests, kind)
+
+
+def from_metadata(
+  path: str | os.PathLike,
+  metadata: Mapping[str, str],
+  tensors: dict[str, Any],
+  digests: Callable[[], Mapping[str, str]] | None,
+  kind: Kind | None,
+) -> Contents:
+  """Returns the contents of a file by its header.
+
+  Args:
+    path: the file.
+    metadata: its header.
+    tensors: its arrays, or whatever has their shapes.
+    digests: returns the digests of these; None to check no digest.
+    kind: as in `read`, as for errors.
+  """
+  name, writer = (kind.name, kind.writer) if kind else ("model", "jaxseq.save")
   if KEY not in metadata:
     raise ValueError(
       f"{path} holds tensors and no {name} of jaxseq: expected a file that "
@@ -233,13 +273,12 @@ def read(path: str | os.PathLike, kind: Kind | None = None) -> Contents:
       raise ValueError("the header holds no object")
     _check_format(described)
     stated = described.pop(DIGEST, None)
-    computed = digest(described, tensors)
-    if stated != computed:
+    if digests is not None and stated != _digest(described, digests()):
       raise ValueError("its SHA-256 differs from what it says: it was altered")
     _check_paths(tensors)
   except ValueError as error:
     raise ValueError(f"{path} is no whole {name}: {error}") from error
-  return Contents(described, tensors, computed)
+  return Contents(described, tensors, stated)
 
 
 def _check_format(described):
@@ -404,9 +443,19 @@ def digest(
   described: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
 ) -> str:
   """Returns the SHA-256 of the JSON and of all tensors."""
+  return _digest(described, leaf_digests(tensors))
+
+
+def leaf_digests(tensors: Mapping[str, np.ndarray]) -> dict[str, str]:
+  """Returns the digests of tensors by name, see `integrity.leaf_digest`."""
+  return {name: integrity.leaf_digest(x) for name, x in tensors.items()}
+
+
+def _digest(described, digests):
+  """The SHA-256 of the JSON and of the tensors' digests."""
   whole = hashlib.sha256(_canonical(described).encode())
-  for name in sorted(tensors):
-    whole.update(f"{name}:{integrity.leaf_digest(tensors[name])}".encode())
+  for name in sorted(digests):
+    whole.update(f"{name}:{digests[name]}".encode())
   return whole.hexdigest()
 
 

@@ -18,6 +18,9 @@ leaves them out there.
 
 from collections.abc import Mapping
 import dataclasses
+import functools
+import hashlib
+import json
 import os
 import pathlib
 from typing import Any
@@ -38,8 +41,10 @@ from jaxseq.interop import _tensors
 from jaxseq.interop import _unread
 from jaxseq.interop import described_file
 from jaxseq.interop import families
+from jaxseq.interop import network_file
 from jaxseq.interop import peft_modules
 from jaxseq.interop import safetensors_file
+from jaxseq.interop import streamed
 
 _HEAD = "lm_head.weight"
 _DTYPES = "float32", "bfloat16", "float16"
@@ -56,6 +61,9 @@ def load(
   finite: bool = True,
   adapter: str | os.PathLike | None = None,
   quantize: _tensors.Quantizer | None = None,
+  stream_to: str | os.PathLike | None = None,
+  memory: int | str | None = None,
+  predictors: Mapping[str, streamed.Predictor] | None = None,
 ) -> tuple[nn.NetworkConfig, dict[str, PyTree]]:
   """Loads a model.
 
@@ -79,6 +87,12 @@ def load(
       has both. None for the model alone.
     quantize: `jaxseq.adapt.quantized.Config()` for weights in 8 bits. Memory
       while loading is that of these and of the largest tensor.
+    stream_to: a file for a model that does not fit into memory: its
+      feed-forwards are computed from there, see `streamed`. It is written if it
+      is absent, with one of them at a time in memory, and has all weights. None
+      for weights that are all in memory.
+    memory: see `streamed.load`, with `stream_to`.
+    predictors: see `streamed.load`, with `stream_to`.
 
   Returns:
     The options of a `SequenceNetwork`, and its variables. See `make_network`
@@ -88,13 +102,31 @@ def load(
     ValueError: if the directory has no such files, they lead out of it, the
       model is of another type or has an option that the network has not, its
       sizes are not those of the tensors, tensors are missing, unexpected,
-      misshapen or not finite in this dtype, a context is needed, or the adapter
-      is of another model or kind.
+      misshapen or not finite in this dtype, a context is needed, the adapter is
+      of another model or kind, or the file at `stream_to` is of another model
+      or does not go with the other options.
   """
   _validate.choice("param_dtype", param_dtype, _DTYPES)
   directory = pathlib.Path(directory)
   opened = open_model(directory, context)
   config, vocab_size, places, tensors = opened[:4]
+  if stream_to is None:
+    for name, value in {"memory": memory, "predictors": predictors}.items():
+      if value is not None:
+        raise _validate.error(name, value, "None without stream_to")
+  else:
+    others = {"adapter": adapter, "quantize": quantize}
+    for name, value in {**others, "scan_layers": scan_layers or None}.items():
+      if value is not None:
+        raise _validate.error(name, value, "none with stream_to")
+    if memory is None:
+      raise _validate.error("memory", None, 'bytes, as "2GB", with stream_to')
+    network = nn.SequenceNetwork(config, vocab_size, vocab_size)
+    read = config, vocab_size, places, tensors, str(directory)
+    leaves = functools.partial(_tensors.readers, *read)
+    _write_streamed(stream_to, network, leaves, param_dtype, finite)
+    network, variables = streamed.load(stream_to, memory, predictors=predictors)
+    return network.config, variables
   if adapter is not None:
     config, tensors = _adapted(opened, peft_modules.read(adapter))
   source = places, tensors, str(directory)
@@ -121,6 +153,35 @@ def _adapted(opened, adapter):
     del changed[head]
     return config, changed
   return dataclasses.replace(config, tie=False), changed
+
+
+def _write_streamed(path, network, leaves, param_dtype, finite):
+  """Writes the file of a model to stream, or checks the one that is there."""
+  dtype = jnp.dtype(param_dtype)
+
+  def part(leaf):
+    def make():
+      return _tensors.cast(leaf.read(), dtype, leaf.name, "param_dtype")
+
+    return safetensors_file.Part(dtype, leaf.shape, make)
+
+  # The beginnings of all tensors tell models apart, and are read soon.
+  described = json.dumps([network_file.describe(network), str(dtype)])
+  digest = hashlib.sha256(described.encode())
+  for leaf in leaves(False).values():
+    begin = leaf.read().ravel(order="K")[:1024]
+    digest.update(begin.astype(np.float32).tobytes())
+  if not os.path.exists(path):
+    parts = {
+      f"params/{name}": part(leaf) for name, leaf in leaves(finite).items()
+    }
+    streamed.write(path, network, parts, digest.hexdigest())
+  elif streamed.source_of(path) != digest.hexdigest():
+    got, expected = (
+      f"{path}, a file of another model or of other options",
+      ("one of this directory as it is loaded now. Delete it, or name another"),
+    )
+    raise ValueError(f"stream_to: got {got}, expected {expected}.")
 
 
 def stop_tokens(directory: str | os.PathLike) -> tuple[int, ...]:

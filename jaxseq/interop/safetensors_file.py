@@ -1,13 +1,15 @@
 """Files of named arrays in the safetensors format.
 
 The package `safetensors` reads and writes them; here a damaged file is one
-clear sentence, and a file is replaced as a whole.
+clear sentence, and a file is replaced as a whole. `regions` and `write_parts`
+are for files that do not fit into memory: neither maps a file.
 """
 
 from collections.abc import Callable
 from collections.abc import Mapping
 import errno
 import functools
+import json
 import math
 import mmap
 import os
@@ -18,9 +20,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseq import _files
 from jaxseq import _json
 from jaxseq import _limits
 from jaxseq.training import files
+from jaxseq.training import integrity
 
 try:
   import safetensors
@@ -41,6 +45,8 @@ _MAPPED = {
   "F16": np.float16,
   "BF16": jnp.bfloat16,
 }
+# Bytes at whose multiples `write_parts` begins with the arrays.
+_PAGE = 4096
 # What the package raises besides its own error.
 _DAMAGE = (ValueError, TypeError, AttributeError, KeyError, OverflowError)
 
@@ -55,6 +61,39 @@ class Stored(NamedTuple):
 
   shape: tuple[int, ...]
   read: Callable[[], np.ndarray]
+
+
+class Region(NamedTuple):
+  """The place of an array of floats in a file.
+
+  Attributes:
+    dtype: of the array.
+    shape: of the array.
+    start: number of its first byte in the file.
+  """
+
+  dtype: np.dtype
+  shape: tuple[int, ...]
+  start: int
+
+  @property
+  def size(self) -> int:
+    """Bytes of the array."""
+    return math.prod(self.shape) * self.dtype.itemsize
+
+
+class Part(NamedTuple):
+  """An array that `write_parts` writes.
+
+  Attributes:
+    dtype: of the array.
+    shape: of the array.
+    make: returns it.
+  """
+
+  dtype: np.dtype
+  shape: tuple[int, ...]
+  make: Callable[[], np.ndarray]
 
 
 def stored(path: str | os.PathLike) -> dict[str, Stored]:
@@ -135,6 +174,90 @@ def read_all(
     return safetensors_numpy.load_file(path), header.get("__metadata__") or {}
 
   return _whole(path, loaded)
+
+
+def regions(
+  path: str | os.PathLike,
+) -> tuple[dict[str, Region], dict[str, str]]:
+  """Returns the places of a file's arrays of floats, and its metadata.
+
+  Args:
+    path: the file, of which the header alone is read.
+
+  Raises:
+    ValueError: if the file is not in the format, is damaged, or holds an array
+      of another dtype.
+    FileNotFoundError: if there is no such file.
+  """
+
+  def found():
+    header, start = _read_header(path)
+    metadata = header.pop("__metadata__", {})
+    if not all(isinstance(text, str) for text in metadata.values()):
+      raise ValueError("its metadata are not texts")
+    arrays, end = {}, start
+    places = {name: tuple(x["data_offsets"]) for name, x in header.items()}
+    for name in sorted(places, key=places.__getitem__):
+      dtype, shape = header[name]["dtype"], tuple(header[name]["shape"])
+      if dtype not in _MAPPED:
+        raise ValueError(f"{name[:80]} has dtype {dtype!r:.20}, and no floats")
+      if not all(type(x) is int and x >= 0 for x in (*shape, *places[name])):
+        raise ValueError(f"{name[:80]} has sizes that are no whole numbers")
+      arrays[name] = Region(np.dtype(_MAPPED[dtype]), shape, end)
+      begin, stop = places[name]
+      if start + begin != end or stop - begin != arrays[name].size:
+        raise ValueError(f"{name[:80]} does not lie where its sizes say")
+      end = start + stop
+    size = os.stat(path).st_size
+    if end != size:
+      raise ValueError(f"it has {size} bytes, and its header says {end}")
+    return arrays, metadata
+
+  return _whole(path, found)
+
+
+def write_parts(
+  path: str | os.PathLike,
+  parts: Mapping[str, Part],
+  metadata: Callable[[Mapping[str, str]], Mapping[str, str]],
+) -> None:
+  """Writes arrays one after the other, so that one at a time is in memory.
+
+  Args:
+    path: the file, which is replaced as a whole if it is there.
+    parts: arrays of floats by name.
+    metadata: returns the strings by name of the header, from the digests of the
+      arrays (`integrity.leaf_digest`); their length must not depend on these.
+
+  Raises:
+    OSError: if the file cannot be written.
+  """
+  dtypes = {np.dtype(dtype): name for name, dtype in _MAPPED.items()}
+  header, end = {}, 0
+  for name, part in parts.items():
+    begin, end = end, end + Region(part.dtype, part.shape, 0).size
+    header[name] = {
+      "dtype": dtypes[part.dtype],
+      "shape": part.shape,
+      "data_offsets": [begin, end],
+    }
+
+  def text(digests):
+    whole = {"__metadata__": dict(metadata(digests)), **header}
+    content = json.dumps(whole).encode()
+    content += b" " * (-(8 + len(content)) % _PAGE)
+    return struct.pack("<Q", len(content)) + content
+
+  digests = dict.fromkeys(parts, "0" * 64)
+  pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+  with _files.replacing(path) as file:
+    file.write(text(digests))
+    for name, part in parts.items():
+      array = np.ascontiguousarray(part.make(), part.dtype).reshape(part.shape)
+      digests[name] = integrity.leaf_digest(array)
+      file.write(array.reshape(-1).view(np.uint8))
+    file.seek(0)
+    file.write(text(digests))
 
 
 def _whole(path, run):

@@ -150,6 +150,9 @@ def load(
   param_dtype: str = "float32",
   adapter: str | os.PathLike | None = None,
   quantize: Any = None,
+  stream_to: str | os.PathLike | None = None,
+  memory: int | str | None = None,
+  predictors: Any = None,
 ) -> Pretrained:
   """Loads a directory with its tokenizer and template, if they are there.
 
@@ -158,10 +161,13 @@ def load(
 
   Args:
     directory: of the model.
-    context: see `huggingface.load`, as of the next three.
+    context: see `huggingface.load`, as for the other options.
     param_dtype: dtype of the parameters.
     adapter: a directory of an adapter, which is merged.
     quantize: whether weights are rounded to 8 bits, and how.
+    stream_to: a file from which feed-forwards are computed.
+    memory: bytes of the weights in memory, with `stream_to`.
+    predictors: of active neurons, with `stream_to`.
 
   Raises:
     ValueError: as `huggingface.load`, or if the tokenizer cannot be read.
@@ -171,6 +177,8 @@ def load(
   compile_cache.enable()
   directory = pathlib.Path(directory)
   options = {"context": context, "adapter": adapter, "quantize": quantize}
+  options |= {"stream_to": stream_to, "memory": memory}
+  options["predictors"] = predictors
   config, variables = huggingface.load(
     directory, param_dtype=param_dtype, **options
   )

@@ -1,5 +1,6 @@
 """The feed-forward half of a Transformer-like block."""
 
+import abc
 from collections.abc import Callable
 import functools
 from typing import NamedTuple
@@ -7,7 +8,28 @@ from typing import NamedTuple
 from flax import linen
 import jax
 
+from jaxseq import _validate
 from jaxseq.nn import dense
+
+# The name among the parameters of weights that lie elsewhere.
+ROWS = "rows"
+
+
+class Rows(abc.ABC):
+  """Weights of a feed-forward that are not arrays of the device.
+
+  One stands among the parameters, as "rows" in the place of all others, and is
+  a node without leaves of a pytree. `interop.streamed` has them in a file.
+  """
+
+  @abc.abstractmethod
+  def apply(self, x: jax.Array, step: bool) -> jax.Array:
+    """Returns the feed-forward of x (..., n), in the shape and dtype of x.
+
+    Args:
+      x: (*batch, time, n), or (*batch, n) for one step.
+      step: whether x is without a time axis.
+    """
 
 
 class Kind(NamedTuple):
@@ -73,6 +95,12 @@ class FeedForward(linen.Module):
       train: whether dropout is on.
       step: whether x is without a time axis.
     """
+    if self.has_variable("params", ROWS):
+      if train:
+        expected = "False where weights are streamed, which are not trained"
+        raise _validate.error("train", train, expected)
+      rows = self.get_variable("params", ROWS)
+      return rows.apply(x.astype(self.dtype), step)
     gated = KINDS[self.kind].gated
     bias = not gated if self.bias is None else self.bias
 

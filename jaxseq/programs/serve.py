@@ -24,6 +24,7 @@ from jaxseq.generation import engine_thread
 from jaxseq.generation import pattern_pool
 from jaxseq.generation import server
 from jaxseq.interop import _model_files
+from jaxseq.interop import row_predictors
 from jaxseq.models import item_server
 from jaxseq.models import pretrained
 from jaxseq.models import token_model
@@ -62,14 +63,25 @@ class Loading:
       `huggingface.load`; of pretrained models alone.
     param_dtype: dtype of the parameters; of pretrained models alone.
     quantize: whether weights are rounded to 8 bits, see `adapt.quantized`.
+    memory: bytes of the weights in memory, as "2GB", where feed-forwards are
+      computed from a file, see `interop.streamed`; of pretrained models alone.
+    stream_to: that file; "streamed.safetensors" in the model's directory if
+      None.
+    predictors: a file of predictors of active neurons, with `memory`.
   """
 
   context: int | None = None
   param_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
   quantize: bool = False
+  memory: str | None = None
+  stream_to: str | None = None
+  predictors: str | None = None
 
   def __post_init__(self):
     _validate.literals(self)
+    for name in ("stream_to", "predictors"):
+      if getattr(self, name) is not None and self.memory is None:
+        raise _validate.error(name, getattr(self, name), "None without memory")
 
 
 def load(path: pathlib.Path, loading: Loading = Loading()) -> Served:
@@ -119,7 +131,7 @@ def of_model(
   codec = token_model.codec(model.preparation)
   if codec.tokenizer is None:
     _check_bytes(model.network.vocab_size)
-  for name in ("context", "param_dtype"):
+  for name in ("context", "param_dtype", "memory"):
     value = getattr(loading, name)
     if value != getattr(Loading(), name):
       expected = "no such option with a model that was trained here"
@@ -165,8 +177,15 @@ def read_pretrained(path: pathlib.Path, loading: Loading) -> tuple[Any, Any]:
 
 def _read(path, loading):
   """A model of transformers."""
+  options = {}
+  if loading.memory is not None:
+    file = loading.stream_to or path / "streamed.safetensors"
+    options = {"stream_to": file, "memory": loading.memory}
+    if loading.predictors is not None:
+      options["predictors"] = row_predictors.load(loading.predictors)
   return pretrained.load(
     path,
+    **options,
     context=loading.context,
     param_dtype=loading.param_dtype,
     quantize=adapt.quantized.Config() if loading.quantize else None,
@@ -377,7 +396,10 @@ def main(argv: Sequence[str] = ()) -> None:
     else:
       _check_flags("language", serve_flags.OF_RECOMMENDATION)
       loading = Loading(
-        flags.FLAGS.context, flags.FLAGS.param_dtype, flags.FLAGS.quantize
+        **{
+          field.name: flags.FLAGS[field.name].value
+          for field in dataclasses.fields(Loading)
+        }
       )
       served = of_model(path, model, loading)
       served = with_states(served, flags.FLAGS.initial_states)

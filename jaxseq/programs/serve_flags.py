@@ -14,6 +14,7 @@ OF_LANGUAGE = (
   *("prefix_bytes", "pattern_bytes", "initial_states", "adapter"),
   *("context", "param_dtype", "quantize", "long_prompts", "api_key"),
   *("warm", "adapters_at_run_time", "key_channels", "whole_keys"),
+  *("memory", "stream_to", "predictors"),
 )
 
 
@@ -120,6 +121,24 @@ def define() -> None:
   )
   flags.DEFINE_bool(
     "quantize", False, "round weights to 8 bits: a quarter of the memory"
+  )
+  flags.DEFINE_string(
+    "memory",
+    None,
+    "memory for the weights of a pretrained model that has more, as 2GB: its "
+    "feed-forwards are computed from a file",
+  )
+  flags.DEFINE_string(
+    "stream_to",
+    None,
+    "the file for --memory, which is written if absent; streamed.safetensors "
+    "in the model's directory",
+  )
+  flags.DEFINE_string(
+    "predictors",
+    None,
+    "a file of interop.row_predictors, for --memory: only rows of neurons that "
+    "are likely to be active are read",
   )
   flags.DEFINE_integer(
     "users",

@@ -7,6 +7,7 @@ record is written canonically, with a digest of its own, so that damage to the
 record itself shows too.
 """
 
+from collections.abc import Iterable
 from collections.abc import Sequence
 import hashlib
 import json
@@ -48,9 +49,23 @@ class Record(NamedTuple):
 
 def leaf_digest(value: np.ndarray) -> str:
   """Returns the SHA-256 of an array's dtype, shape and bytes."""
-  digest = hashlib.sha256(f"{value.dtype.name}{value.shape}".encode())
-  # bfloat16 and its like have no buffer interface of their own.
-  digest.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8))
+  return blocks_digest(value.dtype, value.shape, [value])
+
+
+def blocks_digest(
+  dtype: np.dtype, shape: tuple[int, ...], blocks: Iterable[np.ndarray]
+) -> str:
+  """Returns the `leaf_digest` of an array that is not there as a whole.
+
+  Args:
+    dtype: of the array.
+    shape: of the array.
+    blocks: its elements, in order.
+  """
+  digest = hashlib.sha256(f"{dtype.name}{shape}".encode())
+  for block in blocks:
+    # bfloat16 and its like have no buffer interface of their own.
+    digest.update(np.ascontiguousarray(block).reshape(-1).view(np.uint8))
   return digest.hexdigest()
 
 

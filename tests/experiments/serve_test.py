@@ -18,6 +18,8 @@ import jaxseq
 from jaxseq import generation
 from jaxseq.adapt import initial_states
 from jaxseq.interop import huggingface
+from jaxseq.interop import row_predictors
+from jaxseq.interop import streamed
 from jaxseq.training import errors
 from tests import programs
 from tests.experiments import programs as experiment_programs
@@ -44,6 +46,27 @@ def test_room_for_patterns(checkpoint):
   assert (ended.states, ended.end_token) == (16_384, 3)
   with pytest.raises(ValueError, match="--pattern_bytes: got 1000, expected 0"):
     serve.make_patterns(served, 1000)
+
+
+def test_models_that_do_not_fit_into_memory(checkpoint, tmp_path):
+  model = programs.ROOT / "tests" / "golden" / "hybrids" / "nemotron_h"
+  directory = shutil.copytree(model, tmp_path / "model")
+  loading = serve.Loading(memory="10MB")
+  _, variables = serve.read_pretrained(directory, loading)
+  assert (directory / "streamed.safetensors").is_file()
+  layers = streamed.layers(variables)
+  assert layers
+  predictors = row_predictors.exact(variables)
+  file = tmp_path / "model.predictors"
+  row_predictors.save(file, predictors)
+  loading = serve.Loading(memory="10MB", predictors=str(file))
+  _, variables = serve.read_pretrained(directory, loading)
+  for layer in streamed.layers(variables).values():
+    assert layer.source.predictor is not None
+  with pytest.raises(ValueError, match="stream_to: got 'x', expected None"):
+    serve.Loading(stream_to="x")
+  with pytest.raises(ValueError, match="memory: got '1GB', expected no such"):
+    serve.load(checkpoint, serve.Loading(memory="1GB"))
 
 
 def test_checkpoints(checkpoint, tmp_path):

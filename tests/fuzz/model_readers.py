@@ -19,8 +19,10 @@ from jaxseq.adapt import quantized
 from jaxseq.interop import described_file
 from jaxseq.interop import huggingface
 from jaxseq.interop import network_file
+from jaxseq.interop import row_predictors
 from jaxseq.interop import safetensors_file
 from jaxseq.interop import step_program
+from jaxseq.interop import streamed
 from jaxseq.models import model_file
 from jaxseq.programs import adapt
 from jaxseq.programs import adapted_files
@@ -90,6 +92,20 @@ def _int8(text: bytes) -> bytes:
   return _signed(text, tensors)
 
 
+def _predictors(text: bytes) -> bytes:
+  """The file of predictors of active neurons."""
+  factors = {"a/W_in": (4, 2), "a/W_out": (2, 9)}
+  tensors = {name: np.ones(x, np.float32) for name, x in factors.items()}
+  return _signed(text, tensors)
+
+
+def _rows(text: bytes) -> bytes:
+  """The file of a network with one feed-forward to stream."""
+  place = "params/stack/layers_0/feedforward"
+  shapes = {f"{place}/rows": (9, 16), f"{place}/out/bias": (8,)}
+  return _signed(text, {k: np.ones(x, np.float32) for k, x in shapes.items()})
+
+
 def _signed(text: bytes, tensors: dict[str, np.ndarray]) -> bytes:
   """A file of JSON and tensors, with the digest of both."""
   try:
@@ -124,6 +140,24 @@ _WEIGHTS = {
   "weights": {"params/a": ["columns", "float"]},
 }
 _QUANTIZED = {"format": 1, "quantized": _WEIGHTS, "of": _FIELDS, "versions": {}}
+_STREAMED = {
+  "format": 1,
+  "streamed": {
+    "network": "SequenceNetwork",
+    "fields": {
+      "config": _codec.encode(
+        nn.NetworkConfig(
+          nn.StackConfig("gru", d_model=8, num_layers=1, feedforward="relu")
+        ),
+        "config",
+      ),
+      "num_outputs": 3,
+    },
+  },
+  "source": "",
+  "versions": {},
+}
+_PREDICTORS = {"format": 1, "thresholds": {"a": 0.5}, "versions": {}}
 _TUNED = {"format": 1, "base": "0" * 64, "paths": ["0/h"], "versions": {}}
 
 
@@ -222,6 +256,8 @@ KINDS = {
   "player": "JSON of players",
   "policy": "policies",
   "quantized": "networks in 8 bits",
+  "row_predictors": "predictors of neurons",
+  "streamed": "streamed networks",
 }
 READERS = {
   "safetensors": Reader(
@@ -259,6 +295,17 @@ READERS = {
     one(quantized.load),
     _int8,
     share=0.5,
+  ),
+  KINDS["streamed"]: Reader(
+    {"file": json.dumps(_STREAMED).encode()},
+    one(lambda path: streamed.load(path, "1MB")),
+    _rows,
+    share=0.5,
+  ),
+  KINDS["row_predictors"]: Reader(
+    {"file": json.dumps(_PREDICTORS).encode()},
+    one(row_predictors.load),
+    _predictors,
   ),
   KINDS["initial_states"]: Reader(
     {"file": json.dumps(_TUNED).encode()}, one(initial_states.load), _states
