@@ -34,6 +34,7 @@ from jaxseq.rl.agents import ppo
 from jaxseq.training import integrity
 from jaxseq.training import loggers
 from jaxseq.training import run_directory
+from jaxseq.training.comparison import _resumed_config
 from jaxseq.training import scalars
 from jaxseq.training.comparison import report
 from tests.fuzz import contents
@@ -231,6 +232,7 @@ _RUN_FILES = {
 def _read_run(folder: pathlib.Path) -> None:
   """Reads what a run keeps of itself."""
   run_directory.open_existing(folder, {"a": 1}, experiment="icrl")
+  _resumed_config.config_of(folder)
   run_directory._write_versions(folder / "versions.json")
   base = types.SimpleNamespace(digest="00")
   adapted_files.begin(folder, "evaluate", "a", base)
