@@ -34,8 +34,8 @@ from jaxseq.rl.agents import ppo
 from jaxseq.training import integrity
 from jaxseq.training import loggers
 from jaxseq.training import run_directory
-from jaxseq.training.comparison import _resumed_config
 from jaxseq.training import scalars
+from jaxseq.training.comparison import _resumed_config
 from jaxseq.training.comparison import report
 from tests.fuzz import contents
 from tests.fuzz.reader import Reader
