@@ -81,7 +81,7 @@ def flags(tree: PyTree) -> jax.Array:
     return jnp.isfinite(leaf).all()
 
   leaves = [whole(leaf) for leaf in jax.tree.leaves(tree)]
-  # Negated at once: each operation on a leaf's flag alone is a kernel to compile.
+  # Negated at once: an operation on each leaf's flag is one more kernel each.
   return ~jnp.stack(leaves) if leaves else jnp.zeros((0,), bool)
 
 
