@@ -10,13 +10,15 @@ from jaxseq import _validate
 
 _machine = jax.make_user_context(None)
 _branch = jax.make_user_context(None)
+_with_cpu = jax.make_user_context(False)
 
 
 def choosing_for(platform: str, chip: str | None = None):
   """Context in which methods are chosen as on a machine with that chip.
 
-  For exports from a machine without it. A program that is lowered for a CPU
-  still takes the CPU's methods.
+  For exports from a machine without it; and with "cpu" for programs that run
+  on the CPU of a machine with an accelerator. Without it, or `with_cpu`, they
+  take the accelerator's methods, which are slower there.
 
   Args:
     platform: "cpu", "gpu" or "tpu".
@@ -24,6 +26,23 @@ def choosing_for(platform: str, chip: str | None = None):
   """
   _validate.choice("platform", platform, ("cpu", "gpu", "tpu"))
   return _machine((platform, chip))
+
+
+def with_cpu(on: bool = True):
+  """Context in which programs hold the CPU's methods beside an accelerator's.
+
+  For one program that is exported for several platforms. Recurrences are traced
+  twice then.
+
+  Args:
+    on: whether they do, False as outside of such a context.
+  """
+  return _with_cpu(bool(on))
+
+
+def holds_cpu() -> bool:
+  """True inside of `with_cpu`."""
+  return _with_cpu.value
 
 
 def branch(platform: str, chip: str | None):

@@ -41,6 +41,7 @@ import numpy as np
 
 from jaxseq import _json
 from jaxseq import _limits
+from jaxseq import _machine
 from jaxseq import _serialization
 from jaxseq import _validate
 from jaxseq import nn
@@ -328,9 +329,10 @@ def _canonical(described):
 def _exported(flat, batch, platforms):
   """The bytes of a program of JAX."""
   shapes, _ = flat.shapes(batch)
-  program = jax.export.export(jax.jit(flat.compute), platforms=platforms)(
-    shapes
-  )
+  with _machine.with_cpu("cpu" in (platforms or ())):
+    program = jax.export.export(jax.jit(flat.compute), platforms=platforms)(
+      shapes
+    )
   return _serialization.serialized(program)
 
 

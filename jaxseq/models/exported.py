@@ -17,6 +17,7 @@ from typing import Any
 import jax
 from jax import export
 
+from jaxseq import _machine
 from jaxseq import _serialization
 from jaxseq import _validate
 from jaxseq.training import files
@@ -61,7 +62,11 @@ def make(
   compute = jax.jit(
     functools.partial(model.parts.compute, model.network, model.variables)
   )
-  lower = export.export(compute, platforms=platforms)
+
+  def lower(shapes):
+    with _machine.with_cpu("cpu" in (platforms or ())):
+      return export.export(compute, platforms=platforms)(shapes)
+
   if time is not None or not free:
     return lower(_shapes(model, batch, time))
   reason = None

@@ -59,6 +59,7 @@ def predicts(program: experiment.Experiment) -> bool:
   """
   # Slow to import, and not needed for the flags.
   from jaxseq.models import predictions
+  from jaxseq.training import compile_cache
 
   holders = define_flags()
   source, output, arm = (holder.value for holder in holders)
@@ -72,6 +73,7 @@ def predicts(program: experiment.Experiment) -> bool:
       if not value:
         raise errors.UserError(f"--{name}=FILE is missing")
     predictions.check_output(output)
+    compile_cache.enable()
     model = model_of(program, arm)
     examples = model.examples(source)
     try:

@@ -24,8 +24,6 @@ from jax.experimental.compilation_cache import compilation_cache
 # The variable that moves the folder, or turns it off.
 VARIABLE = "JAXSEQ_COMPILATION_CACHE"
 _OFF = ("off", "0", "false", "no")
-# Programs that compile faster are not worth a file.
-_SECONDS = 0.2
 # Where the folder is larger, what was not used for longest goes.
 _BYTES = 2**30
 # How the line of a processor's instruction sets begins, on x86 and on ARM.
@@ -49,7 +47,10 @@ def enable() -> pathlib.Path | None:
     return None
   _make_room(place)
   jax.config.update("jax_compilation_cache_dir", str(place))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", _SECONDS)
+  # Small programs are kept, too: a run has dozens of them, and a later process
+  # that finds all of them compiles nothing.
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+  jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
   # What has been compiled before has settled that there is no folder.
   compilation_cache.reset_cache()
   return place

@@ -75,13 +75,14 @@ def flags(tree: PyTree) -> jax.Array:
   as finite.
   """
 
-  def broken(leaf):
+  def whole(leaf):
     if not jnp.issubdtype(leaf.dtype, jnp.inexact):
-      return jnp.zeros((), bool)
-    return ~jnp.isfinite(leaf).all()
+      return jnp.ones((), bool)
+    return jnp.isfinite(leaf).all()
 
-  leaves = [broken(leaf) for leaf in jax.tree.leaves(tree)]
-  return jnp.stack(leaves) if leaves else jnp.zeros((0,), bool)
+  leaves = [whole(leaf) for leaf in jax.tree.leaves(tree)]
+  # Negated at once: an operation on each leaf's flag is one more kernel each.
+  return ~jnp.stack(leaves) if leaves else jnp.zeros((0,), bool)
 
 
 def paths(tree: PyTree) -> list[str]:

@@ -91,10 +91,10 @@ def by_platform(
   """Runs a recurrence as chosen for the platform the program is lowered for.
 
   Where there is only a CPU, this is `run` as chosen for it. On a machine with
-  an accelerator the program holds both the CPU's way and the accelerator's
-  until it is lowered, which keeps one: there `run` is traced once for each, so
-  that a program placed on the CPU of such a machine takes the CPU's way, and a
-  kernel is lowered for no other chip.
+  an accelerator it is `run` as chosen for that, also in a program on the CPU of
+  that machine, unless it is traced in `contexts.choosing_for("cpu")`. Several
+  ways are traced where a kernel is chosen, which is lowered for its own chip
+  only, and in `contexts.with_cpu`; lowering keeps one of them.
 
       def run(q, k, v, *, method, chunk_size):
         ...
@@ -153,10 +153,14 @@ def by_platform(
   )
   if contexts.is_branch() or platform == "cpu" or local == on_cpu:
     return traced(platform, chip, *arguments)
-  branches = {"cpu": branch("cpu", None)}
+  branches = {}
+  if contexts.holds_cpu():
+    branches["cpu"] = branch("cpu", None)
   if local != plain:
     # A kernel is lowered for its own chip only.
     branches[_LOWERED.get(platform, platform)] = branch(platform, chip)
+  if not branches:
+    return branch(platform, None)(*arguments)
   return lax.platform_dependent(
     *arguments, default=branch(platform, None), **branches
   )

@@ -16,6 +16,8 @@ _guarded = jax.make_user_context(True)
 
 # Of the machine itself.
 choosing_for = _machine.choosing_for
+with_cpu = _machine.with_cpu
+holds_cpu = _machine.holds_cpu
 branch = _machine.branch
 machine = _machine.machine
 is_branch = _machine.is_branch

@@ -57,15 +57,17 @@ def test_auto_is_decided_by_platform_and_shape(op, platform, shape, method):
   assert choice.choose(op, platform, None, jnp.float32, shape)[0] == method
 
 
-def test_a_machine_without_accelerators_has_one_way(arrays):
+def test_a_program_has_one_way_unless_the_cpu_is_asked_for(arrays):
   assert "platform_index" not in str(jax.make_jaxpr(run)(*arrays))
   with kernels.choosing_for(*H100):
-    assert "platform_index" in str(jax.make_jaxpr(run)(*arrays))
+    assert "platform_index" not in str(jax.make_jaxpr(run)(*arrays))
+    with kernels.with_cpu():
+      assert "platform_index" in str(jax.make_jaxpr(run)(*arrays))
 
 
 @pytest.mark.parametrize("chip", [H100, ("tpu", "TPU v5 lite")])
 def test_a_program_takes_the_way_of_its_own_platform(chip):
-  with kernels.choosing_for(*chip):
+  with kernels.choosing_for(*chip), kernels.with_cpu():
     assert lowered("cpu").count("stablehlo.while") == 1
     assert "stablehlo.while" not in lowered("cuda")
     assert lowered("cpu", "cuda", "tpu").count("stablehlo.while") == 1
@@ -85,7 +87,7 @@ def test_on_the_cpu_of_a_gpu_machine_numbers_are_the_same(arrays, time):
 
   gradient = jax.jit(jax.value_and_grad(loss, (0, 1)))
   expected = gradient(a, b)
-  with kernels.choosing_for(*H100):
+  with kernels.choosing_for(*H100), kernels.with_cpu():
     found = gradient(a, b)
   jax.tree.map(np.testing.assert_array_equal, found, expected)
 
@@ -100,7 +102,7 @@ def test_what_a_way_holds_is_chosen_for_its_platform():
     )
     return inner
 
-  with kernels.choosing_for(*H100):
+  with kernels.choosing_for(*H100), kernels.with_cpu():
     jaxpr = jax.make_jaxpr(
       lambda x: choice.by_platform("linear", jnp.float32, (1, 40, 1), see, x)
     )(1.0)
@@ -127,12 +129,12 @@ def test_a_kernel_is_only_in_the_way_of_its_chip(monkeypatch):
     )(1.0)
     return set(ways)
 
-  cpu, plain = (("cpu", None), "sequential"), (("gpu", None), "associative")
+  plain = (("gpu", None), "associative")
   with kernels.choosing_for(*H100):
     kernel = {(H100, "pallas")} if jax.__version_info__ >= (0, 11) else set()
-    assert traced() == {cpu, plain} | kernel
+    assert traced() == {plain} | kernel
     with kernels.off():
-      assert traced() == {cpu, plain}
+      assert traced() == {plain}
 
 
 @pytest.mark.slow
