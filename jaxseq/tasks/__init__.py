@@ -53,6 +53,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks import structure_figures as structure_figures
   from jaxseq.tasks import suffix_models as suffix_models
   from jaxseq.tasks import summary_baselines as summary_baselines
+  from jaxseq.tasks import summary_start as summary_start
   from jaxseq.tasks import synthetic as synthetic
   from jaxseq.tasks import task as task
   from jaxseq.tasks import temporal_graph as temporal_graph

@@ -408,6 +408,25 @@ def first(arrays: PyTree) -> PyTree:
   return jax.tree.map(lambda x: jnp.asarray(x[:1]), arrays)
 
 
+def last_changed(tree: PyTree, change: Callable[[PyTree], PyTree]) -> PyTree:
+  """Returns parameters of a network whose last layer is another one.
+
+  Args:
+    tree: of a dense layer, or of layers whose last one has the greatest name or
+      lies in "head".
+    change: from the parameters of the last layer to others.
+  """
+  if "kernel" in tree:
+    return change(tree)
+  name = "head" if "head" in tree else max(tree)
+  return {**tree, name: last_changed(tree[name], change)}
+
+
+def zeros(tree: PyTree) -> PyTree:
+  """Returns parameters that are 0."""
+  return jax.tree.map(jnp.zeros_like, tree)
+
+
 def take(arrays: PyTree, index: jax.Array) -> PyTree:
   """Picks examples out of arrays with a leading axis of examples."""
   return jax.tree.map(lambda x: jnp.take(x, index, axis=0), arrays)
