@@ -26,7 +26,7 @@ from jaxseq.tasks import forecasting
 
 @base.documented
 @dataclasses.dataclass(eq=False, repr=False)
-class Forecaster(base.SequenceEstimator):
+class Forecaster(base.SizedEstimator):
   """The next values of one long series of one or several channels.
 
     forecaster = Forecaster(input_length=48, horizon=24).fit(y)
@@ -90,7 +90,6 @@ class Forecaster(base.SequenceEstimator):
   normalize: bool = True
   period: int | None = None
   intervals: bool = False
-  learning_rate: float = 1e-3
   time: str | None = None
   series: str | None = None
   known: Any = None

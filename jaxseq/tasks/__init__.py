@@ -49,6 +49,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks import regression as regression
   from jaxseq.tasks import section_scores as section_scores
   from jaxseq.tasks import segmentation as segmentation
+  from jaxseq.tasks import sizes as sizes
   from jaxseq.tasks import streamed_language as streamed_language
   from jaxseq.tasks import structure_figures as structure_figures
   from jaxseq.tasks import suffix_models as suffix_models

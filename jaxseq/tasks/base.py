@@ -5,6 +5,7 @@ from collections.abc import Hashable
 import dataclasses
 import functools
 from typing import Any
+from typing import Literal
 
 import jax
 from jax import lax
@@ -95,11 +96,14 @@ class DataComparison(Comparison):
   Attributes:
     data: name of the data set in `jaxseq.data`.
     data_options: options of its loader.
+    by_size: whether width, layers, dropout and learning rate that no field sets
+      follow from the size of the data, see `tasks.sizes`.
   """
 
   _: dataclasses.KW_ONLY
   data: str
   data_options: arms.Fields = arms.options("data", registry.annotations)
+  by_size: bool = False
 
   @property
   def subject(self) -> str:
@@ -213,12 +217,14 @@ class ArrayProblem(Scored):
     size: number of training examples.
     validated: the metric that is told of the validation examples, too.
     metric: by which training is watched; None for that of the task.
+    better: whether higher or lower is better of it; None as of the task.
     at_least: examples at once in evaluations, or more.
   """
 
   carry: PyTree = None
   validated: str = "accuracy"
   metric: str | None = None
+  better: Literal["higher", "lower"] | None = None
   at_least: int = 1
 
   def __init__(

@@ -19,6 +19,7 @@ from jaxseq import nn
 from jaxseq.tasks import base
 from jaxseq.tasks import confusion
 from jaxseq.tasks import outputs
+from jaxseq.tasks import sizes
 from jaxseq.tasks import summary_baselines
 from jaxseq.tasks import summary_start
 from jaxseq.tasks import task
@@ -57,6 +58,8 @@ class Problem(base.ArrayProblem):
     self.starts_from_data = arm.network.summaries
     if self.starts_from_data:
       parts[summary_start.NAME] = summary_start.of_classes(splits)
+      # Few examples tell better by their loss which variables to keep.
+      self.metric, self.better = "test_loss", "lower"
     super().__init__(arm, network, parts, len(splits.train.targets))
 
   def init(
@@ -255,4 +258,6 @@ TASK = task.Task(
   baselines=lambda splits, config, part: summary_baselines.of_classes(
     splits, part
   ),
+  count=sizes.examples,
+  sized=lambda splits: sizes.series_start(splits, 1),
 )

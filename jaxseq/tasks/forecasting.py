@@ -457,4 +457,5 @@ TASK = task.Task(
     part,
     smoothing=config.from_season and part == "test",
   ),
+  count=lambda series: int(np.size(series.train)),
 )

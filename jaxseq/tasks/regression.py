@@ -27,6 +27,7 @@ from jaxseq.nn import heads
 from jaxseq.tasks import base
 from jaxseq.tasks import losses
 from jaxseq.tasks import outputs
+from jaxseq.tasks import sizes
 from jaxseq.tasks import summary_baselines
 from jaxseq.tasks import summary_start
 from jaxseq.tasks import task
@@ -302,6 +303,12 @@ def _predict(model, examples):
   return columns, arrays
 
 
+def _count(splits):
+  """The number of series, or of elements where each has its numbers."""
+  whole = np.ndim(splits.train.targets) == 2
+  return (sizes.examples if whole else sizes.elements)(splits)
+
+
 TASK = task.Task(
   name="regression",
   arm=ArmConfig,
@@ -320,4 +327,6 @@ TASK = task.Task(
   baselines=lambda splits, config, part: summary_baselines.of_numbers(
     splits, part
   ),
+  count=_count,
+  sized=lambda splits: sizes.series_start(splits, 2),
 )

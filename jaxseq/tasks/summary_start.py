@@ -11,7 +11,6 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from scipy import special
 
 from jaxseq import _validate
 from jaxseq import data
@@ -20,32 +19,19 @@ from jaxseq.tasks import summary_baselines
 
 # Of a problem's data.
 NAME = "start"
-# Factors that are tried between scores of a regression, 0 to 1, and logits.
-_FACTORS = np.geomspace(0.5, 50.0, 41)
 
 
 def of_classes(splits: data.Splits) -> dict[str, np.ndarray]:
   """Returns the map to logits: "kernel" (features, classes) and "bias".
 
-  Its classes are those of the ridge regression. The factor that makes logits of
-  its scores is that whose cross-entropy of examples left out is least.
+  It is `summary_baselines.class_logits`.
 
   Raises:
     ValueError: the data are not series of numbers, with a class each.
   """
   train = _checked(splits.train, 1)
-  size = splits.info.num_classes
-  fitted = summary_baselines.ridge(
-    summary_baselines.summaries(train), np.eye(size)[train.targets]
-  )
-  rows = np.arange(len(train.targets))
-
-  def loss(factor):
-    logs = special.log_softmax(factor * fitted.left_out, axis=1)
-    return -logs[rows, train.targets].mean()
-
-  factor = min(_FACTORS, key=loss)
-  return _single(kernel=factor * fitted.weights, bias=factor * fitted.bias)
+  fitted = summary_baselines.class_logits(train, splits.info.num_classes)
+  return _single(kernel=fitted.weights, bias=fitted.bias)
 
 
 def of_numbers(splits: data.Splits, floor: float) -> dict[str, np.ndarray]:
