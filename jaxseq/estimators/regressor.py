@@ -42,8 +42,9 @@ class SequenceRegressor(
     OPTIONS
     stepwise: whether y has numbers at every element.
     pooling: "mean" over time, or the "last" element; of whole sequences.
-    summaries: whether the network begins as a linear model of summaries of the
-      series, see `tasks.summary_start`; None where `fit` has 20 of them.
+    summaries: whether a linear map of summaries of the series, which begins as
+      0, is added to the network's numbers, without `stepwise`; None where `fit`
+      has 20 series.
     missing: what becomes of NaN in X: "refuse", "mask", "forward_fill" or
       "mean", see `data.missing`.
     channels_first: whether arrays are (n, channels, time), as of aeon.

@@ -29,7 +29,6 @@ from jaxseq.tasks import losses
 from jaxseq.tasks import outputs
 from jaxseq.tasks import sizes
 from jaxseq.tasks import summary_baselines
-from jaxseq.tasks import summary_start
 from jaxseq.tasks import task
 
 # The smallest variance, as in the paper's code.
@@ -218,20 +217,11 @@ class Problem(base.ArrayProblem):
     reason = "a sequence has one output" if whole else "every element has one"
     base.check_pooling(arm.network, whole, reason)
     model = Regressor(arm, targets.shape[-1])
-    parts: dict[str, Any] = base.parts(splits)
-    self.starts_from_data = arm.network.summaries
-    if self.starts_from_data:
-      parts[summary_start.NAME] = summary_start.of_numbers(splits, FLOOR)
-    super().__init__(arm, model, parts, len(targets))
+    super().__init__(arm, model, base.parts(splits), len(targets))
 
-  def init(
-    self, key: jax.Array, data: dict[str, Any] | None = None
-  ) -> base.PyTree:
-    """Returns the variables of the network, see `summary_start`."""
-    data = self.data if data is None else data
-    batch = base.first(data["train"])
-    variables = self.network.init(key, *self.inputs(batch))
-    return summary_start.begun(variables, data.get(summary_start.NAME))
+  def init(self, key: jax.Array) -> base.PyTree:
+    """Returns the variables of the network."""
+    return self.network.init(key, *self.inputs(base.first(self.data["train"])))
 
   def inputs(self, batch: data.ArrayDataset) -> tuple[jax.Array | None, ...]:
     """Returns inputs, gaps and lengths."""

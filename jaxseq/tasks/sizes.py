@@ -69,7 +69,7 @@ def told(count: int, size: Size, more: Mapping[str, Any] = {}) -> str:
   layers = f"{size.num_layers} layer{'s' * (size.num_layers > 1)}"
   start = ""
   if more.get("summaries"):
-    start = ", beginning as the linear model of summaries"
+    start = ", with a linear map of summaries"
   return (
     f"{size.name} ({count:,} to learn from): width {size.d_model}, {layers}, "
     f"dropout {size.dropout:g}, learning rate {size.learning_rate:g}{start}; "
@@ -93,7 +93,7 @@ def examples(splits: data.Splits) -> int:
 
 
 def series_start(splits: data.Splits, axes: int) -> dict[str, Any]:
-  """Returns the fields of a network that begins as a linear model, if it can.
+  """Returns the fields of a network that reads summaries, if it can.
 
   Args:
     splits: of series.

@@ -1,4 +1,4 @@
-"""Networks that begin as the linear model of summaries."""
+"""Classifiers that begin as the linear model of summaries."""
 
 import dataclasses
 
@@ -10,90 +10,61 @@ from jaxseq import data
 from jaxseq import nn
 from jaxseq.tasks import base
 from jaxseq.tasks import classification
-from jaxseq.tasks import regression
 
 _NETWORK = nn.NetworkConfig(
   nn.StackConfig("gru", d_model=4, num_layers=1), pooling="mean", summaries=True
 )
 
 
-def _splits(numbers):
+def _splits():
   """Noisy series of three levels, of unequal lengths."""
   rng = np.random.default_rng(0)
   level = rng.integers(0, 3, 90).astype(np.int32)
   x = rng.normal(size=(90, 6, 2)) + 0.6 * level[:, None, None]
-  targets = np.float32(level)[:, None] / 2 if numbers else level
-  part = data.ArrayDataset(np.float32(x), targets, rng.integers(2, 7, 90))
+  part = data.ArrayDataset(np.float32(x), level, rng.integers(2, 7, 90))
   info = data.Info(
     "Made",
     "memory",
     "",
-    num_classes=None if numbers else 3,
-    channels=("a", "b"),
+    num_classes=3,
   )
   parts = (data.take(part, np.arange(90) % 3 == i) for i in range(3))
   return data.Splits(*parts, info)
 
 
-@pytest.mark.parametrize("numbers", [False, True])
-def test_a_network_begins_as_the_row_of_the_table(numbers):
-  splits = _splits(numbers)
-  module = regression if numbers else classification
-  kind = regression.ArmConfig if numbers else base.ArmConfig
-  problem = module.Problem(kind(_NETWORK, batch_size=4), splits)
+def test_a_classifier_begins_as_the_row_of_the_table():
+  splits = _splits()
+  arm = base.ArmConfig(_NETWORK, batch_size=4)
+  problem = classification.Problem(arm, splits)
   variables = problem.init(jax.random.key(0))
   found = problem.measure(variables, problem.data["test"])
-  rows = module.TASK.baselines(splits, None, "test")
+  rows = classification.TASK.baselines(splits, None, "test")
   for name, value in rows["linear on summaries"].items():
     # The row is computed in float64.
     np.testing.assert_allclose(found[name], value, rtol=1e-5)
 
 
-def test_variances_of_numbers_are_those_of_examples_left_out():
-  splits = _splits(True)
-  problem = regression.Problem(
-    regression.ArmConfig(_NETWORK, batch_size=4), splits
-  )
-  variables = problem.init(jax.random.key(0))
-  part = splits.train
-  _, variance = problem.network.apply(
-    variables, part.inputs, None, part.lengths
-  )
-  left_out = []
-  for row in range(len(part.targets)):
-    others = data.take(part, np.arange(len(part.targets)) != row)
-    one = data.take(part, slice(row, row + 1))
-    rows = regression.TASK.baselines(
-      splits._replace(train=others, test=one), None, "test"
-    )
-    left_out.append(rows["linear on summaries"]["mse"])
-  # Each fit without one example chooses its own penalty.
-  np.testing.assert_allclose(variance[:, 0], np.mean(left_out), rtol=0.1)
-
-
 def test_it_is_trained_from_there_and_kept_by_the_loss():
   problem = classification.Problem(
-    base.ArmConfig(_NETWORK, batch_size=4), _splits(False)
+    base.ArmConfig(_NETWORK, batch_size=4), _splits()
   )
   assert (problem.metric, problem.better) == ("test_loss", "lower")
   plain = dataclasses.replace(_NETWORK, summaries=False)
-  other = classification.Problem(
-    base.ArmConfig(plain, batch_size=4), _splits(False)
-  )
+  other = classification.Problem(base.ArmConfig(plain, batch_size=4), _splits())
   assert other.metric is None
   assert not other.starts_from_data
   batch = problem.sample(jax.random.key(1), 0, problem.data)
+
   def loss(variables):
-    return problem.loss(
-      variables, batch, None, jax.random.key(2)
-    )[0]
+    return problem.loss(variables, batch, None, jax.random.key(2))[0]
+
   gradients = jax.grad(loss)(problem.init(jax.random.key(0)))["params"]
   for name in ("summaries", "head"):
     assert max(abs(x).max() for x in jax.tree.leaves(gradients[name])) > 0
 
 
 def test_other_data_are_refused():
-  splits = _splits(False)
+  splits = _splits()
   tokens = splits.train._replace(inputs=np.zeros((30, 6), np.int32))
   with pytest.raises(ValueError, match="network.summaries: got True"):
     classification.Problem(
