@@ -1,11 +1,11 @@
 r"""Networks with the defaults for people's own files, beside what needs none.
 
-    python -m benchmarks.own_files                 # all five
+    python -m benchmarks.own_files                 # all six
     python -m benchmarks.own_files logins sales --arms=gru --num_seeds=3
     python -m benchmarks.own_files --write=files   # the files of the docs
     python -m benchmarks.own_files --peers=DIR/bin/python   # other libraries
 
-Five files are made, each trained on by `jaxseq train TASK --data=FILE` with its
+Six files are made, each trained on by `jaxseq train TASK --data=FILE` with its
 defaults, and a line printed for each arm: its score, and that of the best row
 of the table that needs no network. Nothing in the files is of a real person.
 With `--peers` each is made of several seeds, and other libraries are beside it:
@@ -82,6 +82,13 @@ CASES = {
     _options(id="run", label="state", time="t"),
     "accuracy",
     True,
+  ),
+  "engines": Case(
+    "classify",
+    makers.engines,
+    _options(id="engine", label="hours_left", time="hour"),
+    "mse",
+    False,
   ),
 }
 
@@ -185,6 +192,9 @@ def _show(given, directory):
   """Prints the rows of the files that are asked for."""
   names = given.names or CASES
   if given.peers:
+    from benchmarks import own_file_peers as peers
+
+    names = given.names or peers.PEERS
     rows = [x for name in names for x in beside_peers(name, directory, given)]
     headings = ["file", "metric", "model", "score", "seconds of CPU"]
     tables.show(headings, rows, title="beside other libraries, on one core")

@@ -31,6 +31,7 @@ from jaxseq.estimators import series_input
 from jaxseq.models import model as models
 from jaxseq.models import model_file
 from jaxseq.models import predictions
+from jaxseq.tasks import sizes
 from jaxseq.tasks import task
 from jaxseq.training import recipes
 from jaxseq.training.comparison import supervised_arms
@@ -42,7 +43,8 @@ _ENOUGH = 20
 OPTIONS = """\
   mixer: name of the sequence mixer, one of `mixers.names()`.
   mixer_options: its options, by name.
-  d_model: width of the layers.
+  d_model: width of the layers; None goes by the size of the data, here and of
+    the next two and of the learning rate, see `tasks.sizes`.
   num_layers: of the network.
   dropout: share of activations that are left out in training.
   num_updates: of the parameters, at most.
@@ -114,16 +116,19 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
   """
 
   _task: ClassVar[task.Task]
+  # Those of the data, once they were seen.
+  _size: ClassVar[Any] = None
+  _further: ClassVar[Any] = {}
 
   mixer: str | None = "s5"
   _: dataclasses.KW_ONLY
   mixer_options: Mapping[str, Any] | None = None
-  d_model: int = 64
-  num_layers: int = 2
-  dropout: float = 0.0
+  d_model: int | None = 64
+  num_layers: int | None = 2
+  dropout: float | None = 0.0
   num_updates: int = 1000
   batch_size: int = 32
-  learning_rate: float = 3e-3
+  learning_rate: float | None = 3e-3
   weight_decay: float = 0.01
   early_stopping: int | None = None
   validation_fraction: float = 0.1
@@ -190,6 +195,7 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     rows = self._read(*inputs, reset=True)
     seed = self._seed()
     material = self._material(rows, seed)
+    self._measure(material)
     fitted = fitting.train(
       functools.partial(self._arm, material),
       num_updates=self.num_updates,
@@ -211,7 +217,23 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
   ) -> supervised_arms.Arm:
     arm = self._configure(min(self.batch_size, material.count))
     problem = self._task.problem(arm, material.source, config)
-    return self._task.make_arm(config, arm, problem, rate=self.learning_rate)
+    rate = self._sized("learning_rate")
+    return self._task.make_arm(config, arm, problem, rate=rate)
+
+  @final
+  def _measure(self, material: Material) -> None:
+    """Sets the size that the data ask for, and further fields of networks."""
+    source = material.source
+    count = self._task.count(source)
+    self._size, self._further = sizes.of(count), self._task.sized(source)
+    if self.verbose and None in (self.d_model, self.num_layers):
+      print(sizes.told(count, self._size, self._further))
+
+  @final
+  def _sized(self, name: str) -> Any:
+    """Returns a parameter, or that of the size of the data if it is None."""
+    value = getattr(self, name)
+    return getattr(self._size, name) if value is None else value
 
   @final
   def _keep(self, material: Material, network: Any, variables: Any) -> None:
@@ -260,17 +282,17 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     return int(state.randint(_SEEDS))
 
   @final
-  def _network(self, pooling: str) -> nn.NetworkConfig:
-    """Returns the configuration of the network."""
+  def _network(self, pooling: str, **options: Any) -> nn.NetworkConfig:
+    """Returns the configuration of the network, with further fields."""
     stack = nn.StackConfig(
       mixer=self.mixer,
       mixer_options=dict(self.mixer_options or {}),
-      d_model=self.d_model,
-      num_layers=self.num_layers,
-      dropout=self.dropout,
+      d_model=self._sized("d_model"),
+      num_layers=self._sized("num_layers"),
+      dropout=self._sized("dropout"),
       **mixers.traits(self.mixer).block,
     )
-    return nn.NetworkConfig(stack, pooling=pooling)
+    return nn.NetworkConfig(stack, pooling=pooling, **options)
 
   @final
   def _recipe(self, **options: Any) -> recipes.Recipe:
@@ -325,6 +347,17 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     if "model_" in state:
       state["model_"] = dataclasses.replace(state["model_"])
     return state
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class SizedEstimator(SequenceEstimator):
+  """Base of the estimators whose network goes by the size of the data."""
+
+  _: dataclasses.KW_ONLY
+  d_model: int | None = None
+  num_layers: int | None = None
+  dropout: float | None = None
+  learning_rate: float | None = None
 
 
 @dataclasses.dataclass(eq=False, repr=False)

@@ -32,6 +32,8 @@ class SequenceClassifier(
   Args:
     OPTIONS
     pooling: "mean" over time, or the "last" element.
+    summaries: whether the network begins as a linear model of summaries of the
+      series, see `tasks.summary_start`; None where `fit` has 20 of them.
     missing: what becomes of NaN: "refuse", "mask", "forward_fill" or "mean",
       see `data.missing`.
     channels_first: whether arrays are (n, channels, time), as of aeon.
@@ -116,5 +118,5 @@ class SequenceClassifier(
     )
 
   def _configure(self, batch_size: int) -> tasks.ArmConfig:
-    network = self._network(self.pooling)
+    network = self._pooled(self.pooling)
     return tasks.ArmConfig(network, self._recipe(), batch_size)

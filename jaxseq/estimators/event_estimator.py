@@ -55,7 +55,6 @@ class EventModel(base.SequenceEstimator):
   components: int = 16
   observed_until: Any = None
   start: Any = None
-  num_layers: int = 1
 
   @final
   def fit(

@@ -19,6 +19,7 @@ from jaxseq.estimators import _time_index
 from jaxseq.estimators import base
 from jaxseq.estimators import panel_rows
 from jaxseq.estimators import series_input
+from jaxseq.estimators import updating
 from jaxseq.tasks import conformal
 from jaxseq.tasks import forecast_season
 from jaxseq.tasks import forecasting
@@ -26,7 +27,7 @@ from jaxseq.tasks import forecasting
 
 @base.documented
 @dataclasses.dataclass(eq=False, repr=False)
-class Forecaster(base.SequenceEstimator):
+class Forecaster(updating.Updated, base.SizedEstimator):
   """The next values of one long series of one or several channels.
 
     forecaster = Forecaster(input_length=48, horizon=24).fit(y)
@@ -90,7 +91,6 @@ class Forecaster(base.SequenceEstimator):
   normalize: bool = True
   period: int | None = None
   intervals: bool = False
-  learning_rate: float = 1e-3
   time: str | None = None
   series: str | None = None
   known: Any = None
@@ -113,6 +113,27 @@ class Forecaster(base.SequenceEstimator):
       ValueError: naming what is not as expected.
     """
     return self._fit(y)
+
+  @final
+  def partial_fit(self, y: Any) -> Self:
+    """Makes one update with all windows of y, at a constant learning rate.
+
+    The first call, or the first after `fit`, begins from a fresh network.
+    Values are standardized by the mean and deviation of all pieces so far; the
+    season is that of the first one. Nothing is held back, so that there are no
+    intervals.
+
+    Args:
+      y: the next piece of the series, as in `fit`, no panel; windows lie within
+        it, so that the end of the piece before may stand in front again.
+
+    Raises:
+      ValueError: naming what is not as expected.
+    """
+    if panel_rows.columns(self) is not None:
+      expected = "none in partial_fit: one series alone. Use fit"
+      raise _validate.error("series, known, static", "columns", expected)
+    return self._go_on(y, keep=True)
 
   @final
   def predict(self, y: Any = None) -> np.ndarray:
@@ -213,7 +234,12 @@ class Forecaster(base.SequenceEstimator):
       return one
     return super()._prepare(prepared, rows)
 
-  def _read(self, y: Any = None, *, reset: bool) -> base.Rows:
+  def _scaled(self, rows: base.Rows) -> dict[str, np.ndarray]:
+    return {"": rows.values[0]}
+
+  def _read(
+    self, y: Any = None, *, reset: bool, keep: bool = False
+  ) -> base.Rows:
     columns = panel_rows.columns(self)
     if columns is not None:
       return panel_rows.read(self, columns, y, reset=reset)
@@ -232,14 +258,15 @@ class Forecaster(base.SequenceEstimator):
       ahead = _time_index.following("y", y, order, self.horizon)
       step = _step(order.stamps)
     if reset:
-      self._flat, self._end = np.ndim(y) == 1, values[-self.input_length :]
+      self._flat, self._step = np.ndim(y) == 1, step
       self.n_features_in_, self._names = values.shape[1], names
-      self._step, self._ahead = step, ahead
     elif len(values) < self.input_length:
       expected = f"at least {self.input_length}. Pass a longer series"
       raise _validate.error("y: times", len(values), expected)
     elif order is not None:
       self.model_.preparation.check_step("y: index", order.stamps)
+    if reset or keep:
+      self._end, self._ahead = values[-self.input_length :], ahead
     return base.Rows([values], ids=("0",), channels=names, ahead=ahead)
 
   def _times(self, rows):
@@ -272,11 +299,13 @@ class Forecaster(base.SequenceEstimator):
       self._season = self._season_of(material)
       return material
     values, length = rows.values[0], self.input_length
-    total, stops = length + self.horizon, self._patience(rows) != 0
-    held = self._held(rows)
-    end = calibrated = len(values) - held * bool(self.intervals)
+    total, held = length + self.horizon, self._held(rows)
+    # An update without a seed holds nothing back.
+    stops = seed is not None and self._patience(rows) != 0
+    intervals = seed is not None and bool(self.intervals)
+    end = calibrated = len(values) - held * intervals
     end -= held * stops
-    if self.intervals and held - self.horizon + 1 < conformal.FEWEST:
+    if intervals and held - self.horizon + 1 < conformal.FEWEST:
       raise ValueError(
         f"y: got {held - self.horizon + 1} windows to take intervals from, "
         f"expected at least {conformal.FEWEST}: raise "
@@ -287,13 +316,14 @@ class Forecaster(base.SequenceEstimator):
         f"y: got {end} times to train on, expected at least {total}, those of "
         "a window. Lower input_length or horizon, or pass a longer series."
       )
-    prepared = self._preparation(rows, np.arange(end))
+    first = prepared is None
+    prepared = prepared or self._preparation(rows, np.arange(end))
     scaled = prepared.standardize(values)
     valid = scaled[end - length : calibrated] if stops else None
     spans = forecasting.Spans(
       scaled[:end], valid, scaled[:total], length, self.horizon
     )
-    material = scaled[calibrated - length :] if self.intervals else valid
+    material = scaled[calibrated - length :] if intervals else valid
     windows = None
     if material is not None:
       windows = forecast_windows.windows(
@@ -301,7 +331,8 @@ class Forecaster(base.SequenceEstimator):
       )
     one = data.ArrayDataset(scaled[None, :length], scaled[None, length:total])
     material = base.Material(spans, end - total + 1, prepared, one, windows)
-    self._season = self._season_of(material)
+    if first:
+      self._season = self._season_of(material)
     return material
 
   def _season_of(self, material: base.Material) -> int:

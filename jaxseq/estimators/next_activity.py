@@ -23,7 +23,7 @@ from jaxseq.tasks import outputs
 
 @base.documented
 @dataclasses.dataclass(eq=False, repr=False)
-class NextActivity(base.SequenceEstimator):
+class NextActivity(base.SizedEstimator):
   """Predicts what is done next in a case, such as a ticket or an order.
 
     model = NextActivity().fit([["open", "triage", "close"], ["open", "close"]])

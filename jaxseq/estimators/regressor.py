@@ -42,6 +42,9 @@ class SequenceRegressor(
     OPTIONS
     stepwise: whether y has numbers at every element.
     pooling: "mean" over time, or the "last" element; of whole sequences.
+    summaries: whether a linear map of summaries of the series, which begins as
+      0, is added to the network's numbers, without `stepwise`; None where `fit`
+      has 20 series.
     missing: what becomes of NaN in X: "refuse", "mask", "forward_fill" or
       "mean", see `data.missing`.
     channels_first: whether arrays are (n, channels, time), as of aeon.
@@ -201,7 +204,9 @@ class SequenceRegressor(
     )
 
   def _configure(self, batch_size: int) -> regression.ArmConfig:
-    network = self._network("none" if self.stepwise else self.pooling)
+    network = self._network("none")
+    if not self.stepwise:
+      network = self._pooled(self.pooling)
     return regression.ArmConfig(network, self._recipe(), batch_size)
 
   def _problem(self, arm: Any, source: data.Splits) -> regression.Problem:

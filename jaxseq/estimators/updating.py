@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jaxseq import _validate
+from jaxseq import nn
 from jaxseq.data import scale
 from jaxseq.estimators import base
 from jaxseq.tasks import base as tasks
@@ -62,6 +63,10 @@ class Updated(base.SequenceEstimator):
   ) -> None:
     """Makes one update with all examples; with `carry` states are kept."""
     compile_cache.enable()
+    if not hasattr(self, "_training"):
+      self._measure(material)
+      # One batch of a stream is not to say where a network begins.
+      self._further = {}
     arm = self._configure(material.count)
     problem = self._problem(arm, material.source)
     run = self._update(arm, problem)
@@ -91,25 +96,38 @@ class Updated(base.SequenceEstimator):
     """The compiled update with all examples of a problem."""
     # The configuration has the parameters and the number of examples.
     config, run = getattr(self, "_program", (None, None))
-    if config != (arm, self.learning_rate):
+    rate = self._sized("learning_rate")
+    if config != (arm, rate):
       optimizer = self._constant_optimizer(arm)
       run = jax.jit(functools.partial(supervised.update, problem, optimizer))
-      self._program = (arm, self.learning_rate), run
+      self._program = (arm, rate), run
     return run
 
   @final
   def _constant_optimizer(self, arm):
-    recipe = self._recipe(learning_rate=self.learning_rate, schedule="constant")
+    rate = self._sized("learning_rate")
+    recipe = self._recipe(learning_rate=rate, schedule="constant")
     return tasks.make_optimizer(dataclasses.replace(arm, optimizer=recipe), 1)
 
 
 @dataclasses.dataclass(eq=False, repr=False)
-class UpdatedEstimator(Updated, base.SeriesEstimator):
+class UpdatedEstimator(Updated, base.SizedEstimator, base.SeriesEstimator):
   """Base of estimators that go on learning from series that come later.
 
   The mean and the deviation by which values are standardized are those of all
   series so far, and belong to the model as it then is.
   """
+
+  _: dataclasses.KW_ONLY
+  summaries: bool | None = None
+
+  @final
+  def _pooled(self, pooling: str) -> nn.NetworkConfig:
+    """Returns the configuration of a network that pools."""
+    given = self.summaries
+    if given is None:
+      given = self._further.get("summaries", False)
+    return self._network(pooling, summaries=given)
 
   def _scaled(self, rows: base.Rows) -> dict[str, np.ndarray]:
     """Returns the values to standardize (n, channels), by prefix of fields."""

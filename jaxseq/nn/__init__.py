@@ -39,6 +39,7 @@ if TYPE_CHECKING:
   from jaxseq.nn import sparse_codes as sparse_codes
   from jaxseq.nn import stack as stack
   from jaxseq.nn import structformer as structformer
+  from jaxseq.nn import summaries as summaries
   from jaxseq.nn import zamba_block as zamba_block
   from jaxseq.nn.bidirectional import Bidirectional as Bidirectional
   from jaxseq.nn.distributions import Categorical as Categorical

@@ -14,6 +14,7 @@ from jaxseq.nn import heads
 from jaxseq.nn import layer
 from jaxseq.nn import recurrent
 from jaxseq.nn import sequence_model
+from jaxseq.nn import summaries
 from jaxseq.nn.stack import StackConfig
 
 
@@ -33,6 +34,8 @@ class NetworkConfig:
     embedding_norm: whether a norm of the stack's kind follows the embedding.
     logit_scale: factor on the outputs.
     logit_cap: outputs y become logit_cap * tanh(y / logit_cap); None for none.
+    summaries: whether a linear map of mean, deviation, least, greatest and last
+      value of each channel of the inputs is added to the outputs; with pooling.
   """
 
   stack: StackConfig = StackConfig()
@@ -45,6 +48,7 @@ class NetworkConfig:
   embedding_norm: bool = False
   logit_scale: float = 1.0
   logit_cap: float | None = None
+  summaries: bool = False
 
   def __post_init__(self):
     _validate.literals(self)
@@ -59,6 +63,8 @@ class NetworkConfig:
       raise _validate.error(
         "tie", True, "False with pooling or head_widths: it has no other layer"
       )
+    if self.summaries and self.pooling == "none":
+      raise _validate.error("summaries", True, "False with pooling 'none'")
 
 
 class SequenceNetwork(recurrent.Recurrent):
@@ -133,6 +139,9 @@ class SequenceNetwork(recurrent.Recurrent):
         True,
         "False " + ("in a step" if step else "with pooling 'none'"),
       )
+    if config.summaries and (self.pairs or step or self.vocab_size is not None):
+      expected = "False in a step, of tokens and of pairs"
+      raise _validate.error("summaries", True, expected)
     dtype = jnp.dtype(config.stack.dtype)
     embed = None
     if self.vocab_size is not None:
@@ -168,6 +177,9 @@ class SequenceNetwork(recurrent.Recurrent):
     if features:
       return x, states
     outputs = self._read_out(x, embed, lengths, step)
+    if config.summaries:
+      linear = summaries.Summaries(self.num_outputs, name="summaries")
+      outputs += linear(inputs, lengths)
     if config.logit_scale != 1:
       outputs = config.logit_scale * outputs
     if config.logit_cap is not None:

@@ -30,6 +30,8 @@ VARIANTS = tuple(
   for data in line.data.values()
 )
 _TINY = ".tiny"
+# Of networks whose size is that of their task.
+_RATE = {"learning_rate": 2e-3}
 
 
 def _tiny(config):
@@ -60,7 +62,8 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
   _validate.choice("variant", variant, VARIANTS)
   task, _, data = variant.partition(".")
   fields: dict[str, Any] = {}
-  stack: dict[str, Any] = {"d_model": 64, "num_layers": 2}
+  # What is not set here follows from the size of the data.
+  stack: dict[str, Any] = {}
   if data == "text_files":
     options = own_data.text()
   elif data in ("npz", "ts"):
@@ -76,16 +79,15 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
       "batch_size": 32,
       "chunks_per_evaluation": 1,
     }
-    stack = {"d_model": 32, "num_layers": 1, "norm": "layer", "dropout": 0.1}
+    stack = {"norm": "layer"}
   elif task == "language_model":
     # Its validation part is long.
     fields = {"num_seeds": 1, "length": 128, "chunks_per_evaluation": 5}
     if data == "text_files":
       fields["jump_every"] = 8
-    stack = {"d_model": 192, "num_layers": 3}
+    stack = {"d_model": 192, "num_layers": 3, "dropout": 0.0}
   elif task == "events":
     fields = {"chunks_per_evaluation": 1, "from_shares": True}
-    stack = {"d_model": 32, "num_layers": 1, "dropout": 0.1}
   elif task == "segmentation":
     fields = {"batch_size": 2}
     stack = {"d_model": 32, "num_layers": 1, "dropout": 0.2}
@@ -94,7 +96,10 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
     vectors = {"message": "vectors", "target": "vectors", "score": "dot"}
     graph = {**vectors, "run": "exact"}
     fields = {"batch_size": 200, "graph": graph, "loss": "full"}
-    stack = {"d_model": 32, "num_layers": 1}
+    stack = {"d_model": 32, "num_layers": 1, "dropout": 0.0}
+  elif task == "masked_language":
+    # Which letters belong together takes two layers to find.
+    stack = {"d_model": 64, "num_layers": 2, "dropout": 0.0}
   elif task == "pictures":
     fields = {"levels": 16, "context": 2}
   poolings = {"classify": "mean", "forecast": "last"}
@@ -102,14 +107,16 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
   names = ("mamba",) if task == "language_model" else ("s5", "gru")
   # Hidden letters are told from both sides.
   both = {"bidirectional": True} if task == "masked_language" else {}
+  by_size = "d_model" not in stack
   kind = importlib.import_module(lines.LINES[task].body).Config
   return kind(
     data=data,
     data_options=options,
     network={"stack": stack, **pooling},
-    optimizer={"learning_rate": 2e-3, "warmup_steps": 50},
+    optimizer={"warmup_steps": 50, **({} if by_size else _RATE)},
     num_updates=1500,
     early_stopping=None,
+    by_size=by_size,
     arms={
       name: {
         "network": {

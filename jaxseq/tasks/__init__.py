@@ -49,10 +49,12 @@ if TYPE_CHECKING:
   from jaxseq.tasks import regression as regression
   from jaxseq.tasks import section_scores as section_scores
   from jaxseq.tasks import segmentation as segmentation
+  from jaxseq.tasks import sizes as sizes
   from jaxseq.tasks import streamed_language as streamed_language
   from jaxseq.tasks import structure_figures as structure_figures
   from jaxseq.tasks import suffix_models as suffix_models
   from jaxseq.tasks import summary_baselines as summary_baselines
+  from jaxseq.tasks import summary_start as summary_start
   from jaxseq.tasks import synthetic as synthetic
   from jaxseq.tasks import task as task
   from jaxseq.tasks import temporal_graph as temporal_graph

@@ -5,6 +5,7 @@ from collections.abc import Hashable
 import dataclasses
 import functools
 from typing import Any
+from typing import Literal
 
 import jax
 from jax import lax
@@ -95,11 +96,14 @@ class DataComparison(Comparison):
   Attributes:
     data: name of the data set in `jaxseq.data`.
     data_options: options of its loader.
+    by_size: whether width, layers, dropout and learning rate that no field sets
+      follow from the size of the data, see `tasks.sizes`.
   """
 
   _: dataclasses.KW_ONLY
   data: str
   data_options: arms.Fields = arms.options("data", registry.annotations)
+  by_size: bool = False
 
   @property
   def subject(self) -> str:
@@ -213,12 +217,14 @@ class ArrayProblem(Scored):
     size: number of training examples.
     validated: the metric that is told of the validation examples, too.
     metric: by which training is watched; None for that of the task.
+    better: whether higher or lower is better of it; None as of the task.
     at_least: examples at once in evaluations, or more.
   """
 
   carry: PyTree = None
   validated: str = "accuracy"
   metric: str | None = None
+  better: Literal["higher", "lower"] | None = None
   at_least: int = 1
 
   def __init__(
@@ -406,6 +412,25 @@ def parts(splits: datasets.Splits) -> dict[str, datasets.ArrayDataset]:
 def first(arrays: PyTree) -> PyTree:
   """Returns the first of the examples, with the leading axis kept."""
   return jax.tree.map(lambda x: jnp.asarray(x[:1]), arrays)
+
+
+def last_changed(tree: PyTree, change: Callable[[PyTree], PyTree]) -> PyTree:
+  """Returns parameters of a network whose last layer is another one.
+
+  Args:
+    tree: of a dense layer, or of layers whose last one has the greatest name or
+      lies in "head".
+    change: from the parameters of the last layer to others.
+  """
+  if "kernel" in tree:
+    return change(tree)
+  name = "head" if "head" in tree else max(tree)
+  return {**tree, name: last_changed(tree[name], change)}
+
+
+def zeros(tree: PyTree) -> PyTree:
+  """Returns parameters that are 0."""
+  return jax.tree.map(jnp.zeros_like, tree)
 
 
 def take(arrays: PyTree, index: jax.Array) -> PyTree:

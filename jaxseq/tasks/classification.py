@@ -19,7 +19,9 @@ from jaxseq import nn
 from jaxseq.tasks import base
 from jaxseq.tasks import confusion
 from jaxseq.tasks import outputs
+from jaxseq.tasks import sizes
 from jaxseq.tasks import summary_baselines
+from jaxseq.tasks import summary_start
 from jaxseq.tasks import task
 from jaxseq.training import supervised
 
@@ -52,13 +54,23 @@ class Problem(base.ArrayProblem):
     network = nn.SequenceNetwork(
       arm.network, info.num_classes, info.vocab_size, self.paired
     )
-    parts = base.parts(splits)
+    parts: dict[str, Any] = base.parts(splits)
+    self.starts_from_data = arm.network.summaries
+    if self.starts_from_data:
+      parts[summary_start.NAME] = summary_start.of_classes(splits)
+      # Few examples tell better by their loss which variables to keep.
+      self.metric, self.better = "test_loss", "lower"
     super().__init__(arm, network, parts, len(splits.train.targets))
 
-  def init(self, key: jax.Array) -> base.PyTree:
-    """Returns the variables of the network."""
-    batch = base.first(self.data["train"])
-    return self.network.init(key, *self.inputs(batch), **self.keywords(batch))
+  def init(
+    self, key: jax.Array, data: dict[str, Any] | None = None
+  ) -> base.PyTree:
+    """Returns the variables of the network, see `summary_start`."""
+    data = self.data if data is None else data
+    batch = base.first(data["train"])
+    inputs, keywords = self.inputs(batch), self.keywords(batch)
+    variables = self.network.init(key, *inputs, **keywords)
+    return summary_start.begun(variables, data.get(summary_start.NAME))
 
   def inputs(self, batch: data.ArrayDataset) -> tuple[jax.Array | None, ...]:
     """Returns the network's arguments, see `network_inputs`."""
@@ -246,4 +258,6 @@ TASK = task.Task(
   baselines=lambda splits, config, part: summary_baselines.of_classes(
     splits, part
   ),
+  count=sizes.examples,
+  sized=lambda splits: sizes.series_start(splits, 1),
 )

@@ -291,7 +291,7 @@ class Problem(base.ArrayProblem):
       return variables
     params = dict(variables["params"])
     for name in {"network", "ahead"} & set(params):
-      params[name] = _zero_last(params[name])
+      params[name] = base.last_changed(params[name], base.zeros)
     return {**variables, "params": params}
 
   def sample(
@@ -354,14 +354,6 @@ class Problem(base.ArrayProblem):
       jnp.asarray(starts),
       lambda starts, key: function(windows(span, starts, self.total), key),
     )
-
-
-def _zero_last(tree):
-  """Parameters of a network whose outputs are 0: its last layer is."""
-  if "kernel" in tree:
-    return jax.tree.map(jnp.zeros_like, tree)
-  name = "head" if "head" in tree else max(tree)
-  return {**tree, name: _zero_last(tree[name])}
 
 
 def compute(
@@ -465,4 +457,5 @@ TASK = task.Task(
     part,
     smoothing=config.from_season and part == "test",
   ),
+  count=lambda series: int(np.size(series.train)),
 )

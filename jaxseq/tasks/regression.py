@@ -27,6 +27,7 @@ from jaxseq.nn import heads
 from jaxseq.tasks import base
 from jaxseq.tasks import losses
 from jaxseq.tasks import outputs
+from jaxseq.tasks import sizes
 from jaxseq.tasks import summary_baselines
 from jaxseq.tasks import task
 
@@ -146,6 +147,7 @@ class Regressor(linen.Module):
       and them.
     """
     config, network = self.config, self.config.network
+    series = x
     if config.image_size:
       x = ImageEncoder(config.image_size, network.stack.d_model, name="images")(
         x
@@ -168,6 +170,10 @@ class Regressor(linen.Module):
       with_variance=True,
       name="head",
     )(y)
+    if network.summaries:
+      linear = nn.summaries.Summaries(self.num_outputs, name="summaries")
+      mean, variance = predicted
+      predicted = mean + linear(series, lengths), variance
     return (predicted, states) if with_states else predicted
 
 
@@ -287,6 +293,12 @@ def _predict(model, examples):
   return columns, arrays
 
 
+def _count(splits):
+  """The number of series, or of elements where each has its numbers."""
+  whole = np.ndim(splits.train.targets) == 2
+  return (sizes.examples if whole else sizes.elements)(splits)
+
+
 TASK = task.Task(
   name="regression",
   arm=ArmConfig,
@@ -305,4 +317,6 @@ TASK = task.Task(
   baselines=lambda splits, config, part: summary_baselines.of_numbers(
     splits, part
   ),
+  count=_count,
+  sized=lambda splits: sizes.series_start(splits, 2),
 )

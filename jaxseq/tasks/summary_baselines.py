@@ -5,38 +5,58 @@ value of each channel, and a ridge regression of these predicts its class or its
 numbers.
 """
 
-from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
+from scipy import special
 
 from jaxseq import data
 from jaxseq.data import datasets
 
 LABEL = "linear on summaries"
+FREQUENT = "most frequent"
 # Penalties that are tried, for each example.
 _PENALTIES = 10.0 ** np.arange(-4, 3)
+# Factors that are tried between the scores of a regression and logits.
+_FACTORS = np.geomspace(0.5, 50.0, 41)
 # Series that are summarized at once, and values of a summary at most.
 _AT_ONCE = 1_024
 _MOST = 2_048
 
 
 def of_classes(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
-  """Returns the "accuracy" of the row, by its label.
+  """Returns "accuracy" and "test_loss" (nats) of the rows, by their labels.
+
+  The most frequent class is that of the training part, whose shares of classes
+  are the probabilities.
 
   Args:
     splits: examples with a class each.
     part: "valid" or "test".
 
   Returns:
-    No row where inputs are not series of numbers, or classes not of whole ones.
+    No rows where classes are not of whole examples, and that of the most
+    frequent class alone where inputs are not series of numbers.
   """
-  asked = getattr(splits, part)
-  if asked is None or not _fits(splits.train, 1):
+  asked, train = getattr(splits, part), splits.train
+  if asked is None or np.ndim(train.targets) != 1:
     return {}
-  names = np.eye(int(splits.train.targets.max()) + 1)
-  predict = ridge(summaries(splits.train), names[splits.train.targets])
-  right = predict(summaries(asked)).argmax(axis=1) == asked.targets
-  return {LABEL: {"accuracy": float(right.mean())}}
+  size = splits.info.num_classes
+  counts = np.bincount(train.targets, minlength=size)
+  # A class that never came is taken for half an example.
+  shares = np.maximum(counts, 0.5) / np.maximum(counts, 0.5).sum()
+  rows = {
+    FREQUENT: {
+      "accuracy": float((asked.targets == counts.argmax()).mean()),
+      "test_loss": float(-np.log(shares[asked.targets]).mean()),
+    }
+  }
+  if fits(train, 1):
+    logits = class_logits(train, size)(summaries(asked))
+    right = logits.argmax(axis=1) == asked.targets
+    loss = _cross_entropy(logits, asked.targets)
+    rows[LABEL] = {"accuracy": float(right.mean()), "test_loss": loss}
+  return rows
 
 
 def of_numbers(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
@@ -50,7 +70,7 @@ def of_numbers(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
     No row where inputs are not series of numbers, or every element has targets.
   """
   asked = getattr(splits, part)
-  if asked is None or not _fits(splits.train, 2):
+  if asked is None or not fits(splits.train, 2):
     return {}
   predict = ridge(summaries(splits.train), splits.train.targets)
   error = predict(summaries(asked)) - asked.targets
@@ -75,9 +95,26 @@ def summaries(part: data.ArrayDataset) -> np.ndarray:
   return np.concatenate(rows)
 
 
-def ridge(
-  inputs: np.ndarray, targets: np.ndarray
-) -> Callable[[np.ndarray], np.ndarray]:
+class Ridge(NamedTuple):
+  """A ridge regression.
+
+  Attributes:
+    weights: (features, numbers).
+    bias: (numbers,).
+    left_out: (n, numbers), predictions of the examples that it was fitted to,
+      each by a fit that has not seen it.
+  """
+
+  weights: np.ndarray
+  bias: np.ndarray
+  left_out: np.ndarray
+
+  def __call__(self, inputs: np.ndarray) -> np.ndarray:
+    """Returns predictions (m, numbers) of inputs (m, features)."""
+    return inputs @ self.weights + self.bias
+
+
+def ridge(inputs: np.ndarray, targets: np.ndarray) -> Ridge:
   """Fits a ridge regression with the best of some penalties.
 
   The best has the least squared error where each example is left out in turn.
@@ -85,9 +122,6 @@ def ridge(
   Args:
     inputs: (n, features), standardized here.
     targets: (n, numbers).
-
-  Returns:
-    From inputs (m, features) to predictions (m, numbers).
   """
   mean, deviation = inputs.mean(axis=0), inputs.std(axis=0)
   deviation = np.where(deviation > 0, deviation, 1.0)
@@ -97,19 +131,45 @@ def ridge(
   turned = x @ vectors
   moments = turned.T @ y / count
 
-  def left_out(penalty):
-    """The mean squared error of examples that the fit has not seen."""
+  def errors(penalty):
+    """The errors of examples that the fit has not seen."""
     shrunk = turned / (np.maximum(values, 0) + penalty)
     own = (shrunk * turned).sum(axis=1, keepdims=True) / count + 1 / count
-    error = (y - shrunk @ moments) / np.maximum(1 - own, 1e-6)
-    return (error**2).mean()
+    return (y - shrunk @ moments) / np.maximum(1 - own, 1e-6)
 
-  penalty = min(_PENALTIES, key=left_out)
+  penalty = min(_PENALTIES, key=lambda x: (errors(x) ** 2).mean())
   weights = vectors / (np.maximum(values, 0) + penalty) @ moments
-  return lambda inputs: (inputs - mean) / deviation @ weights + center
+  weights /= deviation[:, None]
+  left_out = targets - errors(penalty)
+  return Ridge(weights, center - mean @ weights, left_out)
 
 
-def _fits(part, axes):
+def class_logits(train: data.ArrayDataset, size: int) -> Ridge:
+  """Fits a linear map from summaries to the logits of classes.
+
+  Its classes are those of a ridge regression of 1 for the right class. The
+  factor that makes logits of that is the one whose cross-entropy is least of
+  examples that are left out.
+
+  Args:
+    train: series with a class each.
+    size: number of classes.
+  """
+  fitted = ridge(summaries(train), np.eye(size)[train.targets])
+  factor = min(
+    _FACTORS,
+    key=lambda x: _cross_entropy(x * fitted.left_out, train.targets),
+  )
+  return Ridge(*(factor * array for array in fitted))
+
+
+def _cross_entropy(logits, targets):
+  """The mean of the classes (n,) in nats."""
+  logs = special.log_softmax(logits, axis=1)
+  return float(-logs[np.arange(len(targets)), targets].mean())
+
+
+def fits(part: data.ArrayDataset, axes: int) -> bool:
   """Returns whether examples are series of numbers with so many target axes."""
   inputs = part.inputs
   return (

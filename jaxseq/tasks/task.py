@@ -20,6 +20,7 @@ from jaxseq import _validate
 from jaxseq.data import summaries
 from jaxseq.tasks import base
 from jaxseq.tasks import outputs as model_outputs
+from jaxseq.tasks import sizes
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import supervised_arms
@@ -41,7 +42,8 @@ class Task:
     metric: by which training is watched: of `Problem.evaluate`; that of the
       validation part has "valid_" in front, if there are both. A problem with a
       `metric` is watched by that.
-    better: whether higher or lower is better; None if neither is.
+    better: whether higher or lower is better; None if neither is. A problem
+      with a `better` has its own.
     unit: what the examples of an update are.
     columns: results in the table, to their headings; the first one is what the
       table is about.
@@ -65,6 +67,9 @@ class Task:
     baselines: (source, config, part) -> metrics of what needs no training, by
       label, of the part "test" or "valid".
     ylabel: name of the metric in the plot; its heading if None.
+    count: source -> how many training targets there are, by which `tasks.sizes`
+      goes.
+    sized: source -> further fields of the network that follow from the data.
   """
 
   name: str
@@ -92,6 +97,8 @@ class Task:
     lambda source, config, part: {}
   )
   ylabel: str | None = None
+  count: Callable[[Any], int] = sizes.elements
+  sized: Callable[[Any], Mapping[str, Any]] = lambda source: {}
 
   def __post_init__(self):
     _validate.literals(self)
@@ -102,13 +109,37 @@ class Task:
     """Returns the task as it is for some data, see `adapt`."""
     return self.adapt(self, source)
 
-  def arm_config(self, config: base.Comparison, name: str) -> Any:
+  def arm_config(
+    self, config: base.Comparison, name: str, base: Any = None
+  ) -> Any:
     """Returns the whole configuration of an arm, an `arm`.
+
+    Args:
+      config: the comparison.
+      name: of the arm.
+      base: an `arm` with the fields that the comparison does not set; the
+        defaults if None.
 
     Raises:
       UserError: (a ValueError) a field is unknown or has a wrong value.
     """
-    return arms.merge(config, name, self.arm)
+    return arms.merge(config, name, self.arm, base=base)
+
+  def _by_size(self, source):
+    """The fields of an arm that follow from the size of the data."""
+    count = self.count(source)
+    size, more = sizes.of(count), dict(self.sized(source))
+    print(sizes.told(count, size, more))
+    base = self.arm()
+    network = dataclasses.replace(
+      base.network,
+      stack=dataclasses.replace(base.network.stack, **size.fields()),
+      **more,
+    )
+    optimizer = dataclasses.replace(
+      base.optimizer, learning_rate=size.learning_rate
+    )
+    return dataclasses.replace(base, network=network, optimizer=optimizer)
 
   def make_arm(
     self,
@@ -145,7 +176,7 @@ class Task:
         ),
         config.num_updates,
       )
-    metric = getattr(problem, "metric", None) or self.metric
+    metric = self._watched(problem)
     # A problem may be trained by more than updates.
     ready = getattr(problem, "make_arm", supervised_arms.Arm)(
       problem,
@@ -153,12 +184,16 @@ class Task:
       getattr(problem, "watched", lambda name: name)(metric),
       unit=self.unit,
       part=problem.part,
-      better=self.better,
+      better=getattr(problem, "better", None) or self.better,
       figures=self.figures,
       **options,
     )
     ready.rule(config.early_stopping)
     return ready
+
+  def _watched(self, problem):
+    """The metric by which training on a problem is watched."""
+    return getattr(problem, "metric", None) or self.metric
 
   def arms(
     self, config: base.Comparison, source: Any
@@ -173,9 +208,11 @@ class Task:
       ValueError: if an option is wrong, or the data are none of this task.
     """
     task = self.of(source)
-    arms = {}
+    arms, sized = {}, None
+    if getattr(config, "by_size", False):
+      sized = task._by_size(source)
     for name in config.arms:
-      arm = task.fit(task.arm_config(config, name), source, config)
+      arm = task.fit(task.arm_config(config, name, sized), source, config)
       problem = task.problem(arm, source, config)
       arms[name] = task.make_arm(config, arm, problem, source)
     return arms
@@ -194,6 +231,7 @@ class Task:
     arms = task.arms(config, source)
     watched = next(iter(task.columns.values()))
     levels = task.baselines(source, config, "valid")
+    metric = task._watched(next(iter(arms.values())).problem)
     options = {
       "title": task.title.format(subject=config.subject, watched=watched),
       "subject": config.subject,
@@ -202,9 +240,9 @@ class Task:
       "read": summaries.of_splits(splits),
       "baselines": task.baselines(source, config, "test"),
       "levels": {
-        name: values[task.metric]
+        name: values[metric]
         for name, values in levels.items()
-        if task.metric in values
+        if metric in values
       },
     }
     return work.Work(

@@ -248,3 +248,33 @@ def test_what_is_known_ahead_is_learnt():
     1 + ((120 + np.arange(3)) * 7 % 5 == 0)
   )
   np.testing.assert_allclose(forecaster.predict()[0], truth, rtol=0.2)
+
+
+def test_it_goes_on_with_pieces_of_a_series():
+  rng = np.random.default_rng(0)
+  first, second = rng.normal(size=30), 5 + 3 * rng.normal(size=40)
+  model = estimators.Forecaster(**SMALL).partial_fit(first)
+  assert model.partial_fit(second).n_updates_ == 2
+  # The scale is that of both pieces, and a forecast is of the end of the last.
+  both = np.concatenate([first, second])
+  prepared = model.model_.preparation
+  np.testing.assert_allclose(prepared.mean, [both.mean()])
+  np.testing.assert_allclose(prepared.deviation, [both.std()])
+  np.testing.assert_array_equal(model.predict(), model.predict(second))
+  with pytest.raises(ValueError, match="got a network without intervals"):
+    model.predict_interval()
+  with pytest.raises(ValueError, match="expected at least 11"):
+    model.partial_fit(second[:9])
+  with pytest.raises(ValueError, match="none in partial_fit"):
+    estimators.Forecaster(**SMALL, **PANEL).partial_fit(shops())
+
+
+def test_updates_learn_as_much_as_a_fit():
+  time = np.arange(400)
+  series = np.sin(2 * np.pi * time / 12)
+  options = {**SMALL, "learning_rate": 1e-2, "period": 0}
+  model = estimators.Forecaster(**options).partial_fit(series[:200])
+  before = model.score(series[200:])
+  for _ in range(60):
+    model.partial_fit(series[:200])
+  assert before < 0.5 < 0.9 < model.score(series[200:])

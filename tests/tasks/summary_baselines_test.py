@@ -67,9 +67,9 @@ def test_tables_have_the_row_for_classes_and_for_numbers():
   inputs, targets, lengths = _levels()
   splits = _splits(inputs, targets, lengths)
   line = classification.TASK.of(splits)
-  (row,) = line.baselines(splits, None, "test").items()
-  assert row[0] == "linear on summaries"
-  assert row[1]["accuracy"] > 0.95
+  rows = line.baselines(splits, None, "test")
+  assert rows["linear on summaries"]["accuracy"] > 0.95
+  assert rows["linear on summaries"]["test_loss"] < 0.2
   assert not line.baselines(splits, None, "valid")
   numbers = _splits(inputs, np.float32(targets)[:, None], lengths)
   rows = regression.TASK.baselines(numbers, None, "test")
@@ -87,4 +87,15 @@ def test_other_data_have_no_such_row(what):
     "elements": train._replace(targets=np.zeros((40, 8), np.int32)),
   }[what]
   splits = splits._replace(train=other)
-  assert not summary_baselines.of_classes(splits, "test")
+  rows = summary_baselines.of_classes(splits, "test")
+  assert "linear on summaries" not in rows
+  assert ("most frequent" in rows) == (what != "elements")
+
+
+def test_the_most_frequent_class_is_that_of_the_training_part():
+  targets = np.array([0, 1, 0, 1, 0, 0, 1, 0], np.int32)
+  splits = _splits(np.zeros((8, 3, 1)), targets)
+  row = summary_baselines.of_classes(splits, "test")["most frequent"]
+  # Of the training part 3 of 4 are class 0, and of the test part 2 of 4.
+  assert row["accuracy"] == 0.5
+  np.testing.assert_allclose(row["test_loss"], -np.log([0.75, 0.25]).mean())

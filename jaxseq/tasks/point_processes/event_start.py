@@ -15,6 +15,7 @@ import numpy as np
 from scipy import special
 
 from jaxseq.nn import masks
+from jaxseq.tasks import base
 from jaxseq.tasks.point_processes import event_network
 from jaxseq.tasks.point_processes import event_sequences
 
@@ -82,18 +83,10 @@ def begun(variables: Mapping[str, Any], shares: Shares | None) -> Any:
     }
 
   network = dict(params["network"])
-  network["head"] = _last_changed(network["head"], last)
+  network["head"] = base.last_changed(network["head"], last)
   kernel = jnp.zeros_like(params["marks"]["kernel"])
   params |= {"network": network, "marks": {"kernel": kernel, "bias": marks}}
   return {**variables, "params": params}
-
-
-def _last_changed(tree, change):
-  """Parameters of dense layers, of which the last is another one."""
-  if "kernel" in tree:
-    return change(tree)
-  name = max(tree)
-  return {**tree, name: _last_changed(tree[name], change)}
 
 
 def _outputs(logs, ends, count):
