@@ -16,7 +16,7 @@ from jaxseq.mixers.keys_and_values import thin_keys
 
 @dataclasses.dataclass(frozen=True)
 class Thinning:
-  """How keys of prompts become thin."""
+  """Sizes of thin keys of prompts."""
 
   channels: float  # Share of the channels of a head that stay.
   whole: int  # Keys that have room for all channels.
