@@ -26,6 +26,7 @@ NAMES = {
   "jaxseq.mixers.jrt.State",
   "jaxseq.mixers.latent_attention.State",
   "jaxseq.mixers.lightnet.State",
+  "jaxseq.mixers.lightnet.TpeState",
   "jaxseq.mixers.linear_attention.State",
   "jaxseq.mixers.log_linear.State",
   "jaxseq.mixers.lru.State",
@@ -59,6 +60,7 @@ NAMES = {
   "jaxseq.recurrence._mlstm_chunk.MLSTMState",
   "jaxseq.recurrence._softmax_state.SoftmaxState",
   "jaxseq.recurrence.clusters.ClusterState",
+  "jaxseq.recurrence.thin_window.ThinWindow",
   "jaxseq.recurrence.window.WindowState",
 }
 _DECORATED = re.compile(

@@ -40,5 +40,5 @@ class EngineConfig:
 
   @property
   def thinning(self) -> _thin_states.Thinning | None:
-    """Options of thin keys of prompts; None if all channels stay."""
+    """Sizes of thin keys of prompts; None if all channels stay."""
     return _thin_states.parse(self.key_channels, self.whole_keys)

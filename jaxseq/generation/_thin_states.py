@@ -16,7 +16,7 @@ from jaxseq.mixers.keys_and_values import thin_keys
 
 @dataclasses.dataclass(frozen=True)
 class Thinning:
-  """Options of thin keys of prompts."""
+  """Sizes of thin keys of prompts."""
 
   channels: float  # Share of the channels of a head that stay.
   whole: int  # Keys that have room for all channels.

@@ -75,6 +75,9 @@ if TYPE_CHECKING:
   )
   from jaxseq.recurrence.attention.thin_window import thin_window as thin_window
   from jaxseq.recurrence.attention.thin_window import (
+    thin_window_attention as thin_window_attention,
+  )
+  from jaxseq.recurrence.attention.thin_window import (
     thin_window_step as thin_window_step,
   )
   from jaxseq.recurrence.attention.window import (

@@ -102,7 +102,8 @@ def run(
 
 
 def _scan(decay, x, before, first, stride, axis):
-  """Sums s_t = decay s_{t - stride} + x_t from each `first`, and the last."""
+  """Sums s_t = decay s_{t - stride} + x_t, and the last `stride` of them."""
+  # Where `first` is set x_t begins a sum.
   if stride == 1:
     sums, last = recurrence.linear_scan(
       decay, x, before[..., 0, :], reset=first, axis=axis

@@ -143,12 +143,12 @@ class Config(contract.Options):
 
   @property
   def turning(self) -> str:
-    """The rotation of q and keys, as `lrpe` names it."""
+    """Kind of LRPE on q and keys; "none" with other positions."""
     return self.lrpe if self.positions == "lrpe" else "none"
 
   @property
   def sums(self) -> bool:
-    """True if sums of the elements before replace the inputs."""
+    """True if sums of the elements before take the place of the inputs."""
     return self.positions in ("tpe", "md_tpe")
 
   @property

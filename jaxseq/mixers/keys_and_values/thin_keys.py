@@ -20,11 +20,11 @@ import functools
 from typing import Any
 
 import jax
-from jax import lax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
 from jaxseq.mixers import contract
+from jaxseq.mixers import positions
 from jaxseq.mixers.keys_and_values import _heads
 from jaxseq.mixers.keys_and_values import attention
 
@@ -147,14 +147,15 @@ def apply(
     squares = _squares(config, params, x, state.squares, window.length)
     return y, dataclasses.replace(state, window=window, squares=squares)
 
-  def one(state, element):
-    y, state = step(config, params, element[0], state, element[1])
-    return state, y
-
-  time = x.ndim - 2
-  flags = None if reset is None else jnp.moveaxis(reset, time, 0)
-  state, y = lax.scan(one, state, (jnp.moveaxis(x, time, 0), flags))
-  return jnp.moveaxis(y, 0, time), state
+  q, k, v = _heads.project(config, params, x)
+  q = _heads.scaled(config, q)
+  turn = _heads.turning(config, config.turned)
+  if turn is not None:
+    place, _ = positions.since_reset(state.length, reset, x.shape[-2])
+    q, k = turn(q, place), turn(k, place)
+  o, state = recurrence.thin_window_attention(q, k, v, state, reset)
+  o = _heads.gated(config, params, x, o)
+  return contract.project(params, "W_o", o).astype(x.dtype), state
 
 
 def step(
@@ -165,19 +166,7 @@ def step(
   reset: jax.Array | None = None,
 ) -> tuple[jax.Array, Observed | Thin]:
   """Runs attention over one element; `apply` without the time axis."""
-  if isinstance(state, Observed):
-    return contract.one_element(apply, config, params, x, state, reset)
-  q, k, v = _heads.project(config, params, x)
-  q = _heads.scaled(config, q)
-  turn = _heads.turning(config, config.turned)
-  if turn is not None:
-    length = state.length
-    if reset is not None:
-      length = jnp.where(reset, 0, length)
-    q, k = turn(q, length), turn(k, length)
-  o, state = recurrence.thin_window_step(q, k, v, state, reset)
-  o = _heads.gated(config, params, x, o)
-  return contract.project(params, "W_o", o).astype(x.dtype), state
+  return contract.one_element(apply, config, params, x, state, reset)
 
 
 def plain(state: Any) -> Any:

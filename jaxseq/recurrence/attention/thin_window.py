@@ -6,6 +6,7 @@ and the authors' code: after a prompt, the channels c of a head's keys of which
 """
 
 from collections.abc import Callable
+import functools
 import math
 from typing import NamedTuple
 
@@ -201,6 +202,46 @@ def thin_window_step(
   o = _attention_parts.attend(queries, parts)[..., 0, :, :]
   state = ThinWindow(thin_keys, thin_values, keys, values, channels, length + 1)
   return o.astype(q.dtype), state
+
+
+def thin_window_attention(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  state: ThinWindow,
+  reset: jax.Array | None = None,
+) -> tuple[jax.Array, ThinWindow]:
+  """Lets elements attend to the window before them, one after the other.
+
+  Args:
+    q: (*batch, time, heads, D), as of `thin_window_step`.
+    k: (*batch, time, groups, D), as of `thin_window_step`.
+    v: like k, values.
+    state: state before the first element.
+    reset: (*batch, time) bool; where true nothing before the element is seen.
+
+  Returns:
+    (*batch, time, heads, D) in the dtype of q, and the state after the last
+    element.
+  """
+  axis = q.ndim - 3
+  if q.shape[axis] == 1:
+    first = jax.tree.map(
+      functools.partial(jnp.squeeze, axis=axis), (q, k, v, reset)
+    )
+    o, state = thin_window_step(*first[:3], state, first[3])
+    return jnp.expand_dims(o, axis), state
+
+  def one(state, element):
+    *parts, flags = element
+    o, state = thin_window_step(*parts, state, flags)
+    return state, o
+
+  elements = jax.tree.map(
+    lambda leaf: jnp.moveaxis(leaf, axis, 0), (q, k, v, reset)
+  )
+  state, o = lax.scan(one, state, elements)
+  return jnp.moveaxis(o, 0, axis), state
 
 
 def _taken(keys, channels):
