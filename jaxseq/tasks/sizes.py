@@ -14,6 +14,9 @@ import numpy as np
 from jaxseq import data
 from jaxseq.tasks import summary_baselines
 
+# Of a large panel, validation windows that are enough to watch training by: as
+# many cost about what the updates between two evaluations do.
+VALID_WINDOWS = 2_048
 # Series that are enough for a linear model of their summaries.
 _ENOUGH = 20
 
