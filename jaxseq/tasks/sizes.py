@@ -1,4 +1,4 @@
-"""How large a network is, by how much there is to learn from.
+"""Sizes of networks, by how much there is to learn from.
 
 The rule is that of the defaults for people's own data, of programs and of
 estimators: the fewer targets the training part has, the narrower the network,
@@ -61,7 +61,7 @@ def of(count: int) -> Size:
   return next((size for below, size in _SIZES if count < below), _LARGE)
 
 
-def told(count: int, size: Size, more: Mapping[str, Any] = {}) -> str:
+def described(count: int, size: Size, more: Mapping[str, Any] = {}) -> str:
   """Returns a line that says what follows from the size of the data.
 
   Args:
