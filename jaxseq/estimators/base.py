@@ -227,7 +227,7 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     count = self._task.count(source)
     self._size, self._further = sizes.of(count), self._task.sized(source)
     if self.verbose and None in (self.d_model, self.num_layers):
-      print(sizes.told(count, self._size, self._further))
+      print(sizes.described(count, self._size, self._further))
 
   @final
   def _sized(self, name: str) -> Any:

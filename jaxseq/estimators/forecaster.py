@@ -23,6 +23,7 @@ from jaxseq.estimators import updating
 from jaxseq.tasks import conformal
 from jaxseq.tasks import forecast_season
 from jaxseq.tasks import forecasting
+from jaxseq.tasks import sizes
 
 
 @base.documented
@@ -378,6 +379,7 @@ class Forecaster(updating.Updated, base.SizedEstimator):
       normalize=self.normalize,
       from_season=bool(self._season),
       period=self._season or None,
+      valid_windows=sizes.VALID_WINDOWS,
     )
 
 

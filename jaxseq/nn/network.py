@@ -14,7 +14,7 @@ from jaxseq.nn import heads
 from jaxseq.nn import layer
 from jaxseq.nn import recurrent
 from jaxseq.nn import sequence_model
-from jaxseq.nn import summaries
+from jaxseq.nn import series_summaries
 from jaxseq.nn.stack import StackConfig
 
 
@@ -178,7 +178,7 @@ class SequenceNetwork(recurrent.Recurrent):
       return x, states
     outputs = self._read_out(x, embed, lengths, step)
     if config.summaries:
-      linear = summaries.Summaries(self.num_outputs, name="summaries")
+      linear = series_summaries.Summaries(self.num_outputs, name="summaries")
       outputs += linear(inputs, lengths)
     if config.logit_scale != 1:
       outputs = config.logit_scale * outputs

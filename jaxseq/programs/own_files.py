@@ -14,6 +14,7 @@ from jaxseq import mixers
 from jaxseq.programs import own_data
 from jaxseq.tasks import base
 from jaxseq.tasks import lines
+from jaxseq.tasks import sizes
 from jaxseq.training import configuration
 
 # Options of a kind of data that are not its loader's defaults.
@@ -75,6 +76,7 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
       "input_length": None,
       "period": None,
       "from_season": True,
+      "valid_windows": sizes.VALID_WINDOWS,
       "horizons": (24,),
       "batch_size": 32,
       "chunks_per_evaluation": 1,

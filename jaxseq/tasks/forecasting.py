@@ -55,6 +55,8 @@ class Options:
     from_season: whether the network forecasts the difference to the seasonal
       naive forecast, to which a linear map of the window is added; training
       begins with a difference of 0.
+    valid_windows: windows of the validation part, evenly spread, by which
+      training is watched, at most; None for all of them.
   """
 
   channels: Literal["independent", "mixed"] = "independent"
@@ -62,6 +64,7 @@ class Options:
   affine: bool = False
   series_width: int = 8
   from_season: bool = False
+  valid_windows: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +86,8 @@ class ArmConfig(Options, base.ArmConfig):
   def __post_init__(self):
     super().__post_init__()
     _validate.integer("series_width", self.series_width, 1)
+    if self.valid_windows is not None:
+      _validate.integer("valid_windows", self.valid_windows, 1)
     _validate.number("quantile", self.quantile)
     if not 0 < self.quantile < 1:
       expected = "a number above 0 and below 1"
@@ -274,6 +279,9 @@ class Problem(base.ArrayProblem):
       found = forecast_baselines.scale(series, arm.period)
       self.scale = tuple(found.tolist())
     spans = {x: series.whole(x) for x in ("train", "valid", "test")}
+    if arm.valid_windows is not None and spans["valid"] is not None:
+      span, starts = places(spans["valid"], self.total)
+      spans["valid"] = span, _spread(starts, arm.valid_windows)
     super().__init__(
       arm,
       make_forecaster(arm, series.horizon, known, int(numbers.max())),
@@ -354,6 +362,12 @@ class Problem(base.ArrayProblem):
       jnp.asarray(starts),
       lambda starts, key: function(windows(span, starts, self.total), key),
     )
+
+
+def _spread(starts, most):
+  """Some of the starts, evenly spread, or all if there are no more."""
+  count = min(most, len(starts))
+  return starts[np.arange(count) * len(starts) // count]
 
 
 def compute(

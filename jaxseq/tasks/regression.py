@@ -171,7 +171,7 @@ class Regressor(linen.Module):
       name="head",
     )(y)
     if network.summaries:
-      linear = nn.summaries.Summaries(self.num_outputs, name="summaries")
+      linear = nn.series_summaries.Summaries(self.num_outputs, name="summaries")
       mean, variance = predicted
       predicted = mean + linear(series, lengths), variance
     return (predicted, states) if with_states else predicted

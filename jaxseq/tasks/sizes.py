@@ -1,4 +1,4 @@
-"""How large a network is, by how much there is to learn from.
+"""Sizes of networks, by how much there is to learn from.
 
 The rule is that of the defaults for people's own data, of programs and of
 estimators: the fewer targets the training part has, the narrower the network,
@@ -14,6 +14,9 @@ import numpy as np
 from jaxseq import data
 from jaxseq.tasks import summary_baselines
 
+# Of a large panel, validation windows that are enough to watch training by: as
+# many cost about what the updates between two evaluations do.
+VALID_WINDOWS = 2_048
 # Series that are enough for a linear model of their summaries.
 _ENOUGH = 20
 
@@ -58,7 +61,7 @@ def of(count: int) -> Size:
   return next((size for below, size in _SIZES if count < below), _LARGE)
 
 
-def told(count: int, size: Size, more: Mapping[str, Any] = {}) -> str:
+def described(count: int, size: Size, more: Mapping[str, Any] = {}) -> str:
   """Returns a line that says what follows from the size of the data.
 
   Args:

@@ -1,9 +1,10 @@
 """Variables of a classifier that begins where a linear model of summaries ends.
 
-The linear map of `nn.summaries` begins as the row "linear on summaries" of the
-table, and what the network adds as 0. Few series tell little more than that
-row, and a network that begins anywhere else learns them by heart before it has
-found as much. Of numbers to predict this is not so: there the map begins as 0.
+The linear map of `nn.series_summaries` begins as the row "linear on summaries"
+of the table, and what the network adds as 0. Few series tell little more than
+that row, and a network that begins anywhere else learns them by heart before it
+has found as much. Of numbers to predict this is not so: there the map begins as
+0, as networks that began as the row stayed near it.
 """
 
 from collections.abc import Mapping

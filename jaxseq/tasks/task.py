@@ -129,7 +129,7 @@ class Task:
     """The fields of an arm that follow from the size of the data."""
     count = self.count(source)
     size, more = sizes.of(count), dict(self.sized(source))
-    print(sizes.told(count, size, more))
+    print(sizes.described(count, size, more))
     base = self.arm()
     network = dataclasses.replace(
       base.network,

@@ -246,3 +246,22 @@ def test_the_share_of_filled_values_is_told(caplog):
     forecast_windows.make_splits(
       series, (28, 32, 40), 4, 2, source="s", license="", missing="mean"
     )
+
+
+def test_training_is_watched_by_windows_that_are_spread_evenly(splits):
+  series = forecasting.spans(splits)
+  problem = forecasting.Problem(_arm(valid_windows=3), series)
+  variables = problem.init(jax.random.key(0))
+  found = problem.validate(variables, problem.data)["valid_mse"]
+  count = len(splits.valid.inputs)
+  rows = [0, count // 3, 2 * count // 3]
+  some = data.take(splits.valid, np.array(rows))
+  forecast = problem.network.apply(variables, some.inputs)
+  wanted = np.mean((np.asarray(forecast) - some.targets) ** 2)
+  np.testing.assert_allclose(found, wanted, rtol=1e-5)
+  for most in (None, count, count + 1):
+    whole = forecasting.Problem(_arm(valid_windows=most), series)
+    value = whole.validate(variables, whole.data)["valid_mse"]
+    forecast = problem.network.apply(variables, splits.valid.inputs)
+    wanted = np.mean((np.asarray(forecast) - splits.valid.targets) ** 2)
+    np.testing.assert_allclose(value, wanted, rtol=1e-5)

@@ -19,7 +19,7 @@ from jaxseq.tasks import sizes
 def test_the_more_there_is_the_wider_it_is(count, width, layers):
   size = sizes.of(count)
   assert (size.d_model, size.num_layers) == (width, layers)
-  told = sizes.told(count, size, {})
+  told = sizes.described(count, size, {})
   assert f"({count:,} to learn from): width {width}, {layers} layer" in told
 
 

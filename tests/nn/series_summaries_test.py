@@ -7,7 +7,7 @@ import pytest
 
 from jaxseq import data
 from jaxseq import nn
-from jaxseq.nn import summaries
+from jaxseq.nn import series_summaries
 from jaxseq.tasks import summary_baselines
 
 
@@ -17,7 +17,7 @@ def test_they_are_those_of_the_row_of_the_table():
   for given in (None, lengths):
     part = data.ArrayDataset(x, np.zeros(5), given)
     wanted = summary_baselines.summaries(part)
-    found = summaries.summarize(jnp.asarray(x), given)
+    found = series_summaries.summarize(jnp.asarray(x), given)
     # Both sum in another order, in float32 and in float64.
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 
@@ -27,9 +27,9 @@ def test_series_without_elements_or_changes_have_finite_ones():
   lengths = jnp.array([0, 4])
 
   def total(x):
-    return summaries.summarize(x, lengths).sum()
+    return series_summaries.summarize(x, lengths).sum()
 
-  np.testing.assert_array_equal(summaries.summarize(x, lengths)[0], 0)
+  np.testing.assert_array_equal(series_summaries.summarize(x, lengths)[0], 0)
   assert np.isfinite(jax.grad(total)(x)).all()
 
 
@@ -48,7 +48,7 @@ def test_a_network_adds_the_map_to_its_outputs():
   added, _ = network.apply({"params": params}, x)
   del params["summaries"]
   without, _ = nn.SequenceNetwork(plain, 2).apply({"params": params}, x)
-  wanted = np.asarray(without) + summaries.summarize(x) @ kernel + bias
+  wanted = np.asarray(without) + series_summaries.summarize(x) @ kernel + bias
   np.testing.assert_allclose(added, wanted, rtol=1e-5)
 
 
