@@ -60,7 +60,7 @@ NAMES = {
   "jaxseq.recurrence._mlstm_chunk.MLSTMState",
   "jaxseq.recurrence._softmax_state.SoftmaxState",
   "jaxseq.recurrence.clusters.ClusterState",
-  "jaxseq.recurrence.thin_window.ThinWindow",
+  "jaxseq.recurrence.ThinWindow",
   "jaxseq.recurrence.window.WindowState",
 }
 _DECORATED = re.compile(

@@ -224,6 +224,8 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
   def _measure(self, material: Material) -> None:
     """Sets the size that the data ask for, and further fields of networks."""
     source = material.source
+    if callable(source):
+      return  # Texts are cut for each batch; their networks have one size.
     count = self._task.count(source)
     self._size, self._further = sizes.of(count), self._task.sized(source)
     if self.verbose and None in (self.d_model, self.num_layers):

@@ -131,8 +131,8 @@ def define() -> None:
   flags.DEFINE_string(
     "stream_to",
     None,
-    "the file for --memory, which is written if absent; streamed.safetensors "
-    "in the model's directory",
+    "the file for --memory, written if absent; by default the model's "
+    "directory has it, as streamed.safetensors",
   )
   flags.DEFINE_string(
     "predictors",

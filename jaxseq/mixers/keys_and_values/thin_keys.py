@@ -63,6 +63,10 @@ def check(config: attention.Config) -> None:
     ("select", config.select == "all", "'all'"),
     ("key_format", config.key_format is None, "None"),
     ("bidirectional", not config.bidirectional, "False"),
+    ("forget_gate", config.forget_gate == "none", "'none'"),
+    ("key_shift", not config.key_shift, "False"),
+    ("value_shift", not config.value_shift, "False"),
+    ("output_norm", not config.output_norm, "False"),
   ):
     if not fits:
       expected = f"{expected} for thin keys"
@@ -147,7 +151,7 @@ def apply(
     squares = _squares(config, params, x, state.squares, window.length)
     return y, dataclasses.replace(state, window=window, squares=squares)
 
-  q, k, v = _heads.project(config, params, x)
+  q, k, v = _heads.normed(config, params, _heads.project(params, x))
   q = _heads.scaled(config, q)
   turn = _heads.turning(config, config.turned)
   if turn is not None:
@@ -190,7 +194,7 @@ def _squares(config, params, x, squares, length):
   """Squares of the last queries after those of x; `length` after x."""
   count = squares.shape[-3]
   x = x[..., -count:, :]
-  q, _, _ = _heads.project(config, params, x)
+  q, _, _ = _heads.normed(config, params, _heads.project(params, x))
   index = length[..., None] - x.shape[-2] + jnp.arange(x.shape[-2])
   turn = _heads.turning(config, config.turned)
   if turn is not None:

@@ -20,7 +20,7 @@ from jaxseq.recurrence.attention import _attention_parts
 from jaxseq.recurrence.attention.window import WindowState
 
 
-@_serialization.exported("jaxseq.recurrence.thin_window.ThinWindow")
+@_serialization.exported("jaxseq.recurrence.ThinWindow")
 class ThinWindow(NamedTuple):
   """The last elements, oldest first; those before the episode are zeros.
 
