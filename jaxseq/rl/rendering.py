@@ -105,9 +105,10 @@ def film(
     taken, states = played
     act = jax.vmap(network.actions.to_environment)
     played = taken._replace(action=act(taken.action)), states
+    taken, states = jax.device_get(played)
     length = _transcript.first_length(taken)
     taken, states = jax.tree.map(
-      lambda leaf, length=length: leaf[:length], jax.device_get(played)
+      lambda leaf, length=length: leaf[:length], (taken, states)
     )
     game = wrappers.innermost(env)
     kind = f": {type(game).__name__}" if len(players) > 1 else ""

@@ -64,11 +64,7 @@ class Rule:
 
   def initial(self, state: Any) -> Any:
     """Returns the state before the first update with a `Best`."""
-    variables, update = _copy((state.variables, state.update))
-    score = jnp.full_like(update, jnp.nan, jnp.float32)
-    return state._replace(
-      best=Best(variables, score, update, jnp.zeros_like(update))
-    )
+    return state._replace(best=_begun(state.variables, state.update))
 
   def template(self, state: Any) -> Any:
     """Returns the shapes of `initial`, from the shapes of a state."""
@@ -110,8 +106,11 @@ class Rule:
 
 
 @jax.jit
-def _copy(tree):
-  return jax.tree.map(jnp.copy, tree)
+def _begun(variables, update):
+  """Returns the `Best` before the first evaluation, in memory of its own."""
+  variables, update = jax.tree.map(jnp.copy, (variables, update))
+  score = jnp.full_like(update, jnp.nan, jnp.float32)
+  return Best(variables, score, update, jnp.zeros_like(update))
 
 
 @jax.jit

@@ -16,10 +16,8 @@ from jaxseq.training import compile_cache
 # Something was compiled before: the folder serves what comes after.
 jax.jit(lambda x: x + 1)(1.0)
 print(compile_cache.enable())
-hits = []
-jax.monitoring.register_event_listener(
-  lambda event, **_: hits.append(event) if "cache_hits" in event else None
-)
+events = []
+jax.monitoring.register_event_listener(lambda event, **_: events.append(event))
 
 def program(x):
   for i in range(300):
@@ -27,7 +25,9 @@ def program(x):
   return x
 
 jax.jit(program)(jnp.eye(8)).block_until_ready()
-print(len(hits))
+jnp.squeeze(jnp.eye(1))  # Compiles in a moment.
+asked = sum("compile_requests_use_cache" in event for event in events)
+print(asked, sum("cache_hits" in event for event in events))
 """
 
 
@@ -51,10 +51,10 @@ def run(**variables):
 
 @pytest.mark.slow
 def test_a_later_process_need_not_compile(tmp_path):
-  folder, hits = run(XDG_CACHE_HOME=str(tmp_path))
+  folder, asked, found = run(XDG_CACHE_HOME=str(tmp_path))
   assert folder.startswith(str(tmp_path / "jaxseq" / "jax"))
-  assert hits == "0"
-  assert run(XDG_CACHE_HOME=str(tmp_path)) == [folder, "1"]
+  assert (int(asked) > 2, found) == (True, "0")
+  assert run(XDG_CACHE_HOME=str(tmp_path)) == [folder, asked, asked]
 
 
 @pytest.mark.slow

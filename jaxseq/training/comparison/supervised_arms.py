@@ -5,6 +5,7 @@ from collections.abc import Hashable
 from collections.abc import Sequence
 import dataclasses
 import functools
+import math
 import pathlib
 from typing import Any
 from typing import ClassVar
@@ -335,4 +336,5 @@ def _measured(rule, state):
 
 def num_parameters(parameters: PyTree) -> int:
   """Counts the parameters of one seed in a pytree of those of all seeds."""
-  return sum(leaf[0].size for leaf in jax.tree.leaves(parameters))
+  leaves = jax.tree.leaves(parameters)
+  return sum(math.prod(np.shape(leaf)[1:]) for leaf in leaves)
