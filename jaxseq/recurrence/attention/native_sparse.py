@@ -71,7 +71,7 @@ class NativeSparseState(NamedTuple):
   Attributes:
     keys: (*batch, groups, capacity, d).
     values: (*batch, groups, capacity, dv).
-    mean_keys: (*batch, groups, kept, d), of complete blocks, at place b % kept.
+    mean_keys: (*batch, groups, kept, d), of complete blocks, b at b % kept.
     mean_values: (*batch, groups, kept, dv).
     count: (*batch,) elements of the episode so far, in floating point: float32
       counts up to 2^24.
