@@ -22,7 +22,6 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.platform.contexts import interpret as interpret
   from jaxseq.recurrence.platform.contexts import off as off
   from jaxseq.recurrence.platform.contexts import use as use
-  from jaxseq.recurrence.platform.contexts import with_cpu as with_cpu
   from jaxseq.recurrence.platform.registry import register as register
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

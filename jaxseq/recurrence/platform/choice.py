@@ -1,10 +1,10 @@
-"""The choice of how a recurrence is computed, by platform: the one decision.
+"""The choice of a recurrence's method by platform, in one place.
 
-On CPUs one step at a time was the fastest at nearly every shape measured, but
-for matrix states, where matrix products are. On accelerators a loop over time
-is bound by latency, so that the logarithmic depth of the tree is taken there,
-or large products; that half rests on the depth of the programs and on their
-bytes, counted, and not on timings. Kernels are taken where `table` says so.
+On CPUs one step at a time was the fastest at nearly every shape measured,
+except for matrix states, for which matrix products are. On accelerators a loop
+over time is bound by latency: the choice there is a tree of logarithmic depth,
+or large products. That half is based on counts of depths and bytes of the
+programs, and not on timings. Kernels are chosen if `table` says so.
 """
 
 from collections.abc import Callable
@@ -34,24 +34,25 @@ def choose(
   method: str = "auto",
   mode: str = "auto",
 ) -> tuple[str, Options]:
-  """Decides what `method="auto"` means, and the sizes that go with a method.
+  """Decides which method "auto" is, and the sizes that go with a method.
 
   A pure function of its arguments.
 
   Args:
     op: one of the recurrences below.
     platform: "cpu", "gpu", "tpu", ... as `jax.default_backend()` gives it.
-    chip: as `contexts.machine` gives it; None for no kernels.
-    dtype: of the inputs.
-    shape: of the problem, with all batch axes as rows, which may be symbolic:
-      "linear" (rows, time, n), "lti" (rows, time, inputs, states),
+    chip: as `contexts.machine` returns it; None to use no kernels.
+    dtype: dtype of the inputs.
+    shape: shape of the problem, with all batch axes as rows, which may be
+      symbolic: "linear" (rows, time, n), "lti" (rows, time, inputs, states),
       "selective" (rows, time, d, n), "outer", "outer_per_channel" and "mlstm"
       (rows, time, heads, dk, dv), "softmax" and "softmax_outer" (rows, time,
       dk, dv), "gated" (rows, time, heads, features), "window" (rows, time,
       heads, features, window), "delta" and "delta_per_channel" (rows, time, dk,
       dv), "dplr" (channels, states, frequencies).
-    method: "auto", or a name, which stays: then its sizes are decided.
-    mode: as `contexts.use` takes it.
+    method: "auto", or the name of a method, for which only the sizes are
+      decided.
+    mode: as in `contexts.use`.
 
   Returns:
     The method and its options, by name.
@@ -71,7 +72,7 @@ def choose(
     row.method == "pallas" and support.why_not(op, platform, chip, dtype)
   ):
     return _OPS[op](platform, method, shape)
-  # What the row leaves out is as without it; its length may be another.
+  # Options missing in the row are the defaults; its length may differ.
   _, options = _OPS[op](platform, row.method, shape)
   options |= row.options
   if "chunk_size" in row.options:
@@ -90,11 +91,11 @@ def by_platform(
 ) -> PyTree:
   """Runs a recurrence as chosen for the platform the program is lowered for.
 
-  Where there is only a CPU, this is `run` as chosen for it. On a machine with
-  an accelerator the program holds both the CPU's way and the accelerator's
-  until it is lowered, which keeps one: there `run` is traced once for each, so
-  that a program placed on the CPU of such a machine takes the CPU's way, and a
-  kernel is lowered for no other chip.
+  On a machine with only a CPU, this is `run` as chosen for it. On a machine
+  with an accelerator the program holds the variants of the CPU and of the
+  accelerator until it is lowered, which keeps one: `run` is traced once for
+  each, so that a program placed on the CPU of such a machine runs the CPU's
+  variant, and a kernel is lowered only for its chip.
 
       def run(q, k, v, *, method, chunk_size):
         ...
@@ -109,15 +110,15 @@ def by_platform(
     dtype: as in `choose`.
     shape: as in `choose`.
     run: a function of the arguments, `method` and the options of `choose` by
-      name; differentiable as often as needed. It reads nothing off the platform
-      itself: what depends on it comes by name, into its gradient, too.
+      name; differentiable as often as needed. It does not look up the platform
+      itself: values that depend on it are passed by name, to its gradient, too.
     *arguments: pytrees of arrays; all arrays that the result depends on.
-    method: "auto", or what the caller named.
-    **named: options that the caller gave, instead of those chosen; None where
-      it gave none.
+    method: "auto", or the method that the caller named.
+    **named: options that the caller gave, which replace those chosen; None for
+      options that it did not give.
 
   Returns:
-    What `run` returns.
+    The result of `run`.
   """
   kwargs = {name: x for name, x in named.items() if x is not None}
 
@@ -131,7 +132,7 @@ def by_platform(
     try:
       return run(*arguments, **options)
     except NotImplementedError:
-      # A row of the table holds for sizes near its own, a kernel for those that
+      # A row of the table holds for sizes near its own, a kernel for sizes that
       # fit the chip.
       if options == without:
         raise
@@ -155,7 +156,7 @@ def by_platform(
     return traced(platform, chip, *arguments)
   branches = {"cpu": branch("cpu", None)}
   if local != plain:
-    # A kernel is lowered for its own chip only.
+    # A kernel is lowered only for its own chip.
     branches[_LOWERED.get(platform, platform)] = branch(platform, chip)
   return lax.platform_dependent(
     *arguments, default=branch(platform, None), **branches
@@ -172,13 +173,13 @@ def _linear(platform, method, shape):
   rows, time, n = shape
   if platform == "tpu":
     return method, {"tile": 256 if time > 128 else 128}
-  # A block of threads takes 32 elements of 128 channels at a time.
+  # A block of threads processes 32 elements of 128 channels at a time.
   segments = _segments(rows, time, n)
   return method, {"tile": 32, "stages": 3, "segments": segments}
 
 
 def _segments(rows, time, n):
-  """Segments of time side by side on a GPU, where a block has 128 channels."""
+  """Number of parallel segments of time on a GPU; a block has 128 channels."""
   blocks, segments = max(rows, 1) * -(-n // 128), 1
   if blocks < 33:
     while segments * blocks < 100 and time >= 256 * segments:
@@ -187,16 +188,16 @@ def _segments(rows, time, n):
 
 
 def _lti(platform, method, shape):
-  """Method of a linear recurrence, in chunks: their states take the memory."""
+  """Method of a linear recurrence, in chunks to bound the states' memory."""
   rows, time, _, n = max(shape[0], 1), *shape[1:]
   if method == "pallas":
-    # The states of a chunk, of which there are copies, take 256 MB if complex.
+    # The states of a chunk, and copies of them, take 256 MB if complex.
     size = min(time, max(1024, 2**25 // (rows * n)))
     method, options = _linear(platform, method, (rows, size, n))
     return method, options | {"chunk_size": size}
   if platform == "cpu":
-    # Matrix products want 2048 rows, but 1024 do where there would be fewer
-    # than eight chunks.
+    # Matrix products want 2048 rows, but 1024 if there would be fewer than
+    # eight chunks.
     size = max(1024 // rows, min(2048 // rows, time // 8))
     size = max(32, min(256, size))
   else:
@@ -230,13 +231,13 @@ def _selective(platform, method, shape):
 
 
 def _outer(platform, method, shape, per_channel=False):
-  """Matrix products, but where a small state has a decay per channel."""
+  """Matrix products, except for small states with a decay per channel."""
   _, time, _, dk, dv = shape
   if method == "auto":
     small = platform == "cpu" and per_channel and dk * dv <= 256
     method = "sequential" if time == 1 or small else "chunked"
-  # Work in a chunk grows with its length, that between chunks with the state;
-  # the states kept for the gradient should not outgrow the inputs.
+  # Work in a chunk grows with its length, work between chunks with the state;
+  # the states stored for the gradient should not exceed the inputs.
   size = 32 if platform == "cpu" else 128
   if platform == "gpu" and not per_channel and time >= 4096:
     # Half of the kernels, and fewer bytes, by counts of a compiled Mamba-2.
@@ -247,16 +248,16 @@ def _outer(platform, method, shape, per_channel=False):
 
 
 def _delta(platform, method, shape):
-  """Matrix products, whose chunks are those of other matrix states."""
+  """Matrix products, with chunks like those of other matrix states."""
   rows, time, dk, dv = shape
   if method == "pallas":
-    # What the inverse of a chunk takes grows with its length.
+    # The memory for a chunk's inverse grows with its length.
     return method, {"chunk_size": min(time, 64)}
   return _outer(platform, method, (rows, time, 1, dk, dv))
 
 
 def _softmax(platform, method, shape):
-  """Method of a linear recurrence, in chunks of sums held together."""
+  """Method of a linear recurrence, in chunks whose sums are stored together."""
   rows, time, _, dv = shape
   numbers, least = {"cpu": (2**19, 64), "tpu": (2**22, 512)}.get(
     platform, (2**23, 1024)
@@ -267,7 +268,7 @@ def _softmax(platform, method, shape):
 
 
 def _softmax_outer(platform, method, shape):
-  """On GPUs decays; elsewhere one exponential per element and channel."""
+  """Decays on GPUs; elsewhere one exponential per element and channel."""
   time = shape[1]
   if method == "auto" and time == 1:
     method = "sequential"
@@ -287,10 +288,10 @@ def _gated(platform, method, shape):
   if method == "auto":
     method = "unrolled" if platform == "gpu" else "sequential"
   if method == "pallas" and platform == "gpu":
-    # Whole, unless a gate of all steps takes more than 64 MB.
+    # Whole, unless the gates of all steps take more than 64 MB each.
     size = max(128, 2**25 // max(1, rows * heads * features))
   elif method != "sequential":
-    # What a chunk costs beside its steps: launches, and loads of the weights.
+    # Cost of a chunk beside its steps: launches, and loads of the weights.
     size = max(64, size)
   if method == "unrolled":
     # More steps while a chunk's gates take no more than some MB.
@@ -326,7 +327,7 @@ _OPS = {
   "softmax_outer": _softmax_outer,
   "window": _window,
 }
-# Kernels of other libraries, which have methods of their own.
+# Kernels of other libraries, which are separate methods.
 _OF_OTHERS = {("window", "gpu"): "cudnn"}
-# What lowering calls a platform, where `jax.default_backend()` says otherwise.
+# Names of platforms in lowering, if `jax.default_backend()` differs.
 _LOWERED = {"gpu": "cuda"}
