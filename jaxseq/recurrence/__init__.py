@@ -1,8 +1,8 @@
-"""Recurrences that can be put back to a fresh state anywhere in time.
+"""Recurrences whose state can be reset at any time step.
 
-Arrays in, arrays out: nothing here knows of layers or parameters. Scans take
-`axis`, the name of a mesh axis over which time is split, inside
-`jax.shard_map`; without it they run on one device.
+Functions of arrays: no layers and no parameters. Scans take `axis`, the name of
+a mesh axis over which time is split, inside `jax.shard_map`; without it they
+run on one device.
 """
 
 from typing import TYPE_CHECKING

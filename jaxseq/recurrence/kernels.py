@@ -1,11 +1,11 @@
-"""Kernels for accelerators, and the choice of how a recurrence is computed.
+"""Kernels for accelerators, and the choice of the method of a recurrence.
 
-`choice` decides by the platform that a program is lowered for; `table` has what
-was measured: nothing yet. `use` and `off` say whether "auto" takes kernels in
-what stands inside of them, whole networks included. The kernels themselves are
+`choice` decides by the platform that a program is lowered for; `table` has
+measurements: none yet. `use` and `off` set whether "auto" uses kernels in
+everything inside of them, whole networks included. The kernels themselves are
 in `jaxseq.kernels`: compiled by the real compilers, interpreted against
-`reference`, never timed. `registry` knows them by name, and `register` adds
-some of other packages.
+`reference`, never timed. `registry` lists them by name, and `register` adds
+kernels of other packages.
 """
 
 from typing import TYPE_CHECKING

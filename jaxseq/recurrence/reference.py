@@ -1,10 +1,10 @@
-"""The recurrences as plain steps: what the fast forms of the package compute.
+"""The recurrences as plain steps: the definitions of the package's fast forms.
 
-Each function has the name and the main arguments of one in
-`jaxseq.recurrence`, whose signature and docstring say what they and the results
-are. Here the definition stands in a few lines, one element after the other, or
-all pairs of elements for attention: to be read, and for tests and benchmarks to
-compare with. Dtypes are what the inputs make them.
+Each function has the name and the main arguments of one in `jaxseq.recurrence`,
+whose signature and docstring describe them and the results. The definitions
+here are a few lines, one element after the other, or all pairs of elements for
+attention: for readers, and as the reference of tests and benchmarks. Dtypes
+follow from the inputs.
 """
 
 import math
@@ -26,7 +26,7 @@ def _begin(init, shape, *inputs):
 
 
 def _read(decay, reset):
-  """Decays that are read: what stands at a reset is not, undefined or not."""
+  """Replaces decays at resets by 0, as they are not used."""
   if decay is None or reset is None:
     return decay
   axes = tuple(range(reset.ndim, decay.ndim))
@@ -34,7 +34,7 @@ def _read(decay, reset):
 
 
 def linear_scan(a, b, init=None, *, reset=None, reverse=False):
-  """States h_t = a_t h_{t-1} + b_t, (*batch, time, n), and the last one."""
+  """Returns states h_t = a_t h_{t-1} + b_t, (*batch, time, n), and the last."""
 
   def step(h, a, b):
     h = a * h + b
@@ -105,7 +105,7 @@ def outer_scan(q, k, v, decay=None, init=None, *, reset=None, inclusive=True):
 def outer_scan_heads(
   q, k, v, decay=None, init=None, *, reset=None, inclusive=True
 ):
-  """`outer_scan` with heads after time, which may share queries and keys."""
+  """Runs `outer_scan` with heads after time, which may share q and k."""
   q, k = (jnp.repeat(x, v.shape[-2] // k.shape[-2], axis=-2) for x in (q, k))
 
   def step(S, q, k, v, decay):
@@ -168,7 +168,7 @@ def mlstm_scan(
 
 
 def _average(shape, v, sink=None):
-  """Averages of no values `v`, or of a sink."""
+  """Averages without values, of the shape of `v`, or with a sink."""
   m, u = (-1e30, 0.0) if sink is None else (sink, 1.0)
   return SoftmaxState(
     jnp.full(shape, m, v.dtype),
@@ -200,7 +200,7 @@ def softmax_scan(scores, values, init=None, *, reset=None, mask=None):
   nothing = _average(scores.shape[:-1], values)
 
   def step(state, score, value, seen):
-    # What is left out counts nothing, also where it is the first of all.
+    # Masked elements have no weight, even the first of all.
     score = jnp.where(seen, score, -1e30)
     m = jnp.maximum(state.m, score)
     old, new = jnp.exp(state.m - m), jnp.where(seen, jnp.exp(score - m), 0)
@@ -251,7 +251,7 @@ def gated_scan(cell, params, state, x, *, reset=None):
     state, _ = cell.forward(tuple(inputs), tuple(recurrent), state)
     return tuple(jnp.moveaxis(leaf, 0, 1) for leaf in state), state[0]
 
-  # Rows first, as flags have them.
+  # Rows first, as in flags.
   state = tuple(jnp.moveaxis(leaf, 0, 1) for leaf in state)
   hidden, state = over_time(step, state, (x,), reset, axis=0)
   return hidden, tuple(jnp.moveaxis(leaf, 0, 1) for leaf in state)
@@ -282,8 +282,8 @@ def routed_conv(x, weight, window, routed, reset=None):
 def window_attention(q, k, v, start, window, decay=None):
   """Attention to at most `window` earlier elements, none before start[t].
 
-  Of q (*batch, time, heads, d) on k and v (*batch, earlier + time, groups, d),
-  with `start` (*batch, time), indices of keys, and perhaps decays of all keys
+  For q (*batch, time, heads, d) on k and v (*batch, earlier + time, groups, d),
+  with `start` (*batch, time), indices of keys, and optional decays of all keys
   (*batch, earlier + time, heads); no state. All scores are in memory.
   """
   time, keys = q.shape[-3], k.shape[-3]
@@ -294,7 +294,7 @@ def window_attention(q, k, v, start, window, decay=None):
   visible = visible & (index >= start[..., None])
   scores = jnp.einsum("...thd,...shd->...hts", q, k) / math.sqrt(q.shape[-1])
   if decay is not None:
-    later = jnp.tri(keys, k=-1, dtype=bool)  # decay[u] stands at u, s.
+    later = jnp.tri(keys, k=-1, dtype=bool)  # decay[u] is at u, s.
     fades = jnp.where(later, jnp.swapaxes(decay, -1, -2)[..., None], 0)
     scores = scores + jnp.cumsum(fades, axis=-2)[..., keys - time :, :]
   scores = jnp.where(visible[..., None, :, :], scores, -jnp.inf)
@@ -315,10 +315,10 @@ def softmax_attention(q, k, v, *, causal=True, reset=None):
 
 
 def native_sparse_attention(q, k, v, gates, sizes, *, reset=None):
-  """Sums of attention to block means, chosen blocks and a window; no state.
+  """Sums of attention to block means, selected blocks and a window; no state.
 
-  All pairs of elements are in memory: a block stands where its last element is,
-  and `sizes` are those of `recurrence.NativeSparse`.
+  All pairs of elements are in memory: a block is at the place of its last
+  element, and `sizes` are those of `recurrence.NativeSparse`.
   """
   time, size = q.shape[-3], sizes.block_size
   shared = q.shape[-2] // k.shape[-2]

@@ -7,9 +7,9 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-# Keys (*batch, n, groups, D), values (*batch, n, groups, E), and which of them
-# each query sees, (*batch, queries, n) or what broadcasts to it; perhaps what
-# all scores of a key have added, (*batch, n, heads).
+# Keys (*batch, n, groups, D), values (*batch, n, groups, E), a mask of the keys
+# that each query sees, broadcastable to (*batch, queries, n), and an optional
+# bias of the scores, (*batch, n, heads).
 Part = (
   tuple[jax.Array, jax.Array, jax.Array]
   | tuple[jax.Array, jax.Array, jax.Array, jax.Array]
@@ -19,10 +19,10 @@ Part = (
 def attend(q: jax.Array | list[jax.Array], parts: list[Part]) -> jax.Array:
   """Averages (*batch, queries, heads, E) of the values of all parts.
 
-  Parts whose keys have channels of their own come with queries each.
+  Parts whose keys have their own channels come with their own queries.
   """
-  # The parts stay where they are. A query that sees an undefined number gives
-  # NaN; what it does not see has to be finite.
+  # The parts are not concatenated. A query that sees an undefined number gives
+  # NaN; numbers that it does not see have to be finite.
   every = q if isinstance(q, list) else [q] * len(parts)
   *batch, queries, heads, _ = every[0].shape
   groups = parts[0][0].shape[-2]
@@ -36,7 +36,7 @@ def attend(q: jax.Array | list[jax.Array], parts: list[Part]) -> jax.Array:
   for q, (k, _, visible, *bias) in zip(every, parts, strict=True):
     width = q.shape[-1]
     q = jnp.moveaxis(q, -2, -3).reshape(*batch, groups, -1, width)
-    # XLA on CPUs would make keys anew for each query.
+    # XLA on CPUs would recompute the keys for each query.
     k = lax.optimization_barrier(k)
     # XLA on CPUs transposes the second factor: keys, or one query of each head.
     if queries == 1:
@@ -48,7 +48,7 @@ def attend(q: jax.Array | list[jax.Array], parts: list[Part]) -> jax.Array:
       added = added.swapaxes(-1, -2).reshape(*shape[:-1], 1, -1)
       logits = logits + added.astype(wide)
     visible = visible[..., None, None, :, :]
-    # A key that is not finite makes no finite score.
+    # A key that is not finite has no finite score.
     finite = jnp.isfinite(logits) | ~visible
     defined.append(jnp.all(finite, axis=(-4, -3, -1)))
     scores.append(jnp.where(visible, logits, -jnp.inf))

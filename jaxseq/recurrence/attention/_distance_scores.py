@@ -10,10 +10,9 @@ def scores(
   p: jax.Array, table: jax.Array, keys: int, operands: jax.typing.DTypeLike
 ) -> jax.Array:
   """Products p_i . table[d] at distance d, (rows, heads, queries, keys)."""
-  # Query i is at key keys - queries + i; 0 for distances that the table has
-  # not.
+  # Query i is at key keys - queries + i; distances beyond the table give 0.
   queries = p.shape[1]
-  # Column c of row i, before it is moved, is of distance keys - 1 - c.
+  # Column c of row i, before the shift, has the distance keys - 1 - c.
   first, columns = keys - 1, keys + queries - 1
   table = table[::-1]
   front, back = first + 1 - len(table), columns - first - 1
@@ -23,7 +22,7 @@ def scores(
   products = _contractions.einsum("rqhd,chd->rhqc", p, table, operands)
   if queries == 1:
     return products
-  # Row i moves queries - 1 - i to the left: rows of one column less.
+  # Row i moves queries - 1 - i to the left: rows shorter by one column.
   lead = products.shape[:2]
   flat = products.reshape(*lead, -1)[..., queries - 1 :]
   flat = flat[..., : queries * (columns - 1)]

@@ -1,7 +1,7 @@
-"""Sums of log decays between elements: what forget gates add to scores.
+"""Sums of log decays between elements: the score biases of forget gates.
 
-Each is a sum of decays, and no difference of cumulative sums, which rounds
-where both are large; so are the gradients.
+Decays are summed directly: differences of cumulative sums would round if both
+are large. The same holds for the gradients.
 """
 
 from typing import NamedTuple
@@ -12,17 +12,17 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence.shared import _halo
 
-# Elements of a part of time, in which the sum of each pair is made by itself.
+# Elements per part of time, in which each pair is summed directly.
 _PART = 16
 
 
 class Fading(NamedTuple):
-  """Decays of elements, and of those before them what they lost already.
+  """Decays of elements, and the decay that cached elements already have.
 
   Attributes:
     decay: (*batch, elements, heads), zeros for cached elements.
     lost: (*batch, elements, heads), sums of the decays between cached elements
-      and the first one behind the cache, zeros for others; None if nothing is
+      and the first one after the cache, zeros for others; None if nothing is
       cached.
   """
 
@@ -31,7 +31,7 @@ class Fading(NamedTuple):
 
 
 def cached(decay: jax.Array, fades: jax.Array) -> Fading:
-  """Returns the decays of cached elements and those behind them."""
+  """Returns the decays of cached elements and of the elements after them."""
   decay, fades = (
     x.astype(jnp.result_type(decay, fades)) for x in (decay, fades)
   )
@@ -50,7 +50,7 @@ def with_halo(
     before = _halo.previous(decay, count, axis)
     return Fading(jnp.concatenate([before, decay], axis=-2), None)
   heads = decay.shape[-1]
-  # What is in the cache of the whole sequence lost more on other devices.
+  # Cached elements of the whole sequence also decayed on other devices.
   both, init = (
     jnp.concatenate(pair, axis=-1)
     for pair in (
@@ -63,7 +63,7 @@ def with_halo(
 
 
 def kept(fading: Fading, window: int) -> jax.Array:
-  """Returns what the last elements, `window` at most, lost until the end."""
+  """Returns the summed decays of the last `window` elements until the end."""
   decay, lost = (
     None if x is None else x[..., -window:, :].swapaxes(-1, -2) for x in fading
   )
@@ -72,27 +72,27 @@ def kept(fading: Fading, window: int) -> jax.Array:
 
 
 def bias(fading: Fading, size: int) -> jax.Array:
-  """Returns what queries of the last `size` elements add to their scores.
+  """Returns the score biases for queries of the last `size` elements.
 
   Args:
     fading: of all elements, with one batch axis.
     size: number of queries.
 
   Returns:
-    (rows, heads, size, elements); meaningless where a query sees nothing.
+    (rows, heads, size, elements); meaningless if a query cannot see the key.
   """
   decay = fading.decay.swapaxes(-1, -2)
   border = decay.shape[-1] - size
   near = between(decay[..., border:])
   if not border:
     return near
-  # Until the first query and from there on, each a sum for itself.
+  # Decays before the first query and after it, summed separately.
   before = after(decay[..., :border])
   if fading.lost is not None:
     before += fading.lost.swapaxes(-1, -2)[..., :border]
   through = jnp.cumsum(decay[..., border:], axis=-1)
-  # Selected: XLA on CPUs adds them as it reads the scores, where it would keep
-  # both side by side, and work out those of pairs at each reading.
+  # Selected: XLA on CPUs adds them while it reads the scores; otherwise it
+  # would store both, and recompute the pairs' sums at each reading.
   lead = [(0, 0)] * (decay.ndim - 1)
   near = jnp.pad(lax.optimization_barrier(near), [*lead, (0, 0), (border, 0)])
   far = through[..., None] + jnp.pad(before, [*lead, (0, size)])[..., None, :]
@@ -100,7 +100,7 @@ def bias(fading: Fading, size: int) -> jax.Array:
 
 
 def after(decay: jax.Array) -> jax.Array:
-  """Returns for each element of (..., n) the sum of those behind it."""
+  """Returns for each element of (..., n) the sum of the elements after it."""
   later = jnp.concatenate(
     [decay[..., 1:], jnp.zeros_like(decay[..., :1])], axis=-1
   )
@@ -110,7 +110,7 @@ def after(decay: jax.Array) -> jax.Array:
 def between(decay: jax.Array) -> jax.Array:
   """Returns sums over s < u <= t of decays (..., n), as (..., t, s).
 
-  Where s is above t numbers are meaningless.
+  Meaningless for s > t.
   """
   *lead, count = decay.shape
   if count <= 2 * _PART:
@@ -119,7 +119,7 @@ def between(decay: jax.Array) -> jax.Array:
   padding = [(0, 0)] * len(lead) + [(0, parts * _PART - count)]
   split = jnp.pad(decay, padding).reshape(*lead, parts, _PART)
   through, rest = jnp.cumsum(split, axis=-1), after(split)
-  # Of whole parts, those between that of s and that of t.
+  # Of whole parts, those between the parts of s and of t.
   whole = jnp.pad(_pairs(through[..., -1])[..., :-1, :], _above(len(lead)))
   far = through[..., None, None] + rest[..., None, None, :, :]
   far += whole[..., :, None, :, None]
@@ -130,7 +130,7 @@ def between(decay: jax.Array) -> jax.Array:
 
 
 def _pairs(decay):
-  """`between`, pair by pair, with zeros for s above t."""
+  """Sums of `between`, pair by pair, with zeros for s > t."""
   earlier = jnp.tri(decay.shape[-1], k=-1, dtype=bool)
   return jnp.cumsum(jnp.where(earlier, decay[..., None], 0), axis=-2)
 

@@ -1,4 +1,4 @@
-"""One query that reads only the keys which its search comes to."""
+"""Attention of one query that reads only the keys that its search visits."""
 
 from collections.abc import Callable
 import math
@@ -13,7 +13,7 @@ from jaxseq.recurrence.shared import _varying
 
 
 def pays(search: hip.Hip | None, time: int, keys: int) -> bool:
-  """True if `time` queries read fewer keys by themselves than there are."""
+  """True if `time` queries separately read fewer keys than there are."""
   return search is not None and time == 1 and search.touched(keys - 1) < keys
 
 
@@ -27,8 +27,8 @@ def attend(
   embed: Callable[[jax.Array, jax.Array], jax.Array] | None,
 ) -> jax.Array:
   """Averages (*batch, 1, heads, D) for the query of the last key."""
-  # Keys come without positions, which `embed` adds; `window` keys beside its
-  # own and from `anchor` on, the first of its episode, are seen.
+  # Keys come without positions, which `embed` adds. The query sees its own key
+  # and `window` keys before it, from `anchor` (its episode's first) on.
   batch, keys, shape, out = anchor.shape[:-1], k.shape[-3], q.shape, q.dtype
   q, k, v = (x.reshape(-1, *x.shape[len(batch) :]) for x in (q, k, v))
   q, anchor = q[:, 0], anchor.reshape(-1, 1, 1)
@@ -57,7 +57,7 @@ def attend(
 
   def products(q, k, index, seen):
     """Scores of the keys at index, -inf where they are not seen."""
-    # Zero times what is not finite is not zero, in the gradient of q.
+    # Zero times an infinite number is not zero, in the gradient of q.
     near = jnp.where(seen[..., None], read(k, index), 0)
     near = turned(near, index)
     scores = _contractions.einsum("rhd,rhnd->rhn", q, near, operands)
@@ -82,8 +82,8 @@ def attend(
   blocks, held = hip.search(
     counts, search.keep, search.rounds(place), search.representative, score
   )
-  # Each key once: what lies before the whole blocks, what lies behind them,
-  # the blocks, and those of the first elements that are in none of these.
+  # Each key once: the keys before the whole blocks, those after them, the
+  # blocks, and the first elements outside of all these.
   behind = base + count * search.block
   before = start + jnp.arange(search.block - 1)
   after = behind + jnp.arange(search.near + search.block)

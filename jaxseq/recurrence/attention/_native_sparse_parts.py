@@ -7,9 +7,9 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-# Where no block begins: behind all elements.
+# Place of missing blocks: after all elements.
 FAR = 2**30
-# Rounded scores would choose other blocks.
+# Rounded scores would select other blocks.
 _product = functools.partial(jnp.einsum, precision="highest")
 
 
@@ -19,7 +19,7 @@ def attend(sizes, q, gates, t, first, table, fetch, near):
   Args:
     sizes: the sizes.
     q: (rows, groups, heads of a group, queries, d).
-    gates: likewise, 3 each.
+    gates: (rows, groups, heads of a group, queries, 3).
     t: (queries,) places of the queries.
     first: (rows, queries), the first elements of their episodes.
     table: first elements of complete blocks, in order, (rows, n), and their
@@ -70,7 +70,7 @@ def attend(sizes, q, gates, t, first, table, fetch, near):
 
 
 def _shares(scores, seen):
-  """Softmax over what is seen; zeros where that is nothing."""
+  """Softmax over the visible scores; zeros if no score is visible."""
   scores = jnp.where(seen, scores, -jnp.inf)
   top = lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
   weights = jnp.exp(scores - jnp.where(jnp.isfinite(top), top, 0))

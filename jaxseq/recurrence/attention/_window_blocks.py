@@ -22,11 +22,11 @@ from jaxseq.recurrence.shared import _varying
 # Queries per block. Measured on a CPU core with a reach of 1024 and widths of
 # 16 to 64 per head: 128 to 512 take the same time, and memory grows with it.
 _BLOCK = 256
-# Of narrow inputs half as many where a block has so many scores or more, which
+# For narrow inputs half as many if a block has at least so many scores, which
 # are 64 MB in float32.
 _SCORES = 2**24
-# Loops over blocks, at most, and the share of the work below which more than
-# one pays for a larger program.
+# Maximum number of loops over blocks, and the share of the work below which
+# several loops pay for a larger program.
 _LOOPS = 4
 _WORTH = 0.9
 
@@ -45,24 +45,24 @@ def attend(
   fading: _fades.Fading | None = None,
 ) -> jax.Array:
   """Averages (*batch, time, heads, E) by a `method` of `window.METHODS`."""
-  # Queries q (*batch, time, heads, D) are at the places of the last of k and v
+  # Queries q (*batch, time, heads, D) are at the last places of k and v
   # (*batch, earlier + time, groups, D or E). No query t sees a key before
   # start[t] (*batch, time), which is at most its own; for a kernel each is a
   # key before the first query, the same for all queries, or the first of an
-  # episode. `whole` says that all of `start` is 0 and no keys come before the
-  # queries. What is not visible is cut off by selects, undefined numbers too;
-  # an element that sees undefined numbers gives NaN. `distances` are queries
-  # like q and (window + 1, heads, D) vectors, whose products are added to those
-  # of q and k. `select` is a search for visible keys, and where the episodes of
-  # queries begin (*batch, time), before all keys if negative. `fading` are the
-  # decays of all keys. With one of these, or an E other than D, "auto" is
+  # episode. `whole`: all of `start` is 0 and no keys come before the queries.
+  # Invisible elements are removed by selects, undefined numbers too; an element
+  # that sees undefined numbers gives NaN. `distances` are queries like q and
+  # (window + 1, heads, D) vectors, whose products are added to those of q and
+  # k. `select` is a search for visible keys, and the first elements of the
+  # queries' episodes (*batch, time), before all keys if negative. `fading` are
+  # the decays of all keys. With one of these, or an E other than D, "auto" is
   # "chunked".
   *batch, time = start.shape
   earlier = k.shape[-3] - time
   rows = math.prod(batch)
   table = None
   if distances is not None:
-    # Both kinds of queries side by side; the gradients of all devices meet.
+    # Concatenates both kinds of queries; the gradients of all devices meet.
     table = _varying.vary_as(q, distances[1])
     q = jnp.concatenate([q, distances[0].astype(q.dtype)], axis=-1)
   q, k, v, fading = jax.tree.map(
@@ -72,12 +72,12 @@ def attend(
   start = jnp.maximum(begin, earlier + jnp.arange(time) - window)
   search, sight = None, start
   if select is not None:
-    # Both of a query side by side.
+    # Stacks both numbers of a query.
     search, anchor = select
     sight = jnp.stack([start, anchor.reshape(rows, time)], axis=-1)
 
-  # All that is not finite is taken out, since zero times it is not zero, and
-  # put back where it is visible: the visible elements are without gaps.
+  # Replaces numbers that are not finite, since zero times them is not zero; the
+  # outputs that see them are set to NaN, as visible elements have no gaps.
   bad = ~(_finite(k) & _finite(v))
   undefined = (_last(bad)[:, earlier:] >= start) | ~_finite(q)
   if fading is not None:
@@ -131,8 +131,8 @@ def attend(
 
 
 def _seen(earlier, start, undefined):
-  """Flags of such queries, of the keys and values they see, and if any is."""
-  # Later queries see no earlier keys: that of the next such query says it all.
+  """Flags of undefined queries, of the keys and values they see, and of any."""
+  # Later queries see no earlier keys: the next undefined query is enough.
   total = earlier + start.shape[1]
   first = jnp.where(undefined, start, total)
   first = lax.cummin(first, axis=1, reverse=True)
@@ -143,15 +143,15 @@ def _seen(earlier, start, undefined):
 
 
 def _last(flags):
-  """Place of the last such key at or before each one, -1 for none."""
+  """Place of the last flagged key at or before each key, or -1."""
   place = jnp.where(flags, jnp.arange(flags.shape[1]), -1)
   return lax.cummax(place, axis=1)
 
 
 def _undefined_fades(fading, start):
-  """Flags of queries that see keys which lost an undefined number."""
+  """Flags of queries that see keys with undefined decays."""
   earlier = fading.decay.shape[1] - start.shape[1]
-  # The decay of the first key that is seen fades what came before it.
+  # The decay of the first visible key applies only to keys before it.
   undefined = _last(~_finite(fading.decay))[:, earlier:] > start
   if fading.lost is None:
     return undefined
@@ -170,10 +170,10 @@ def averages(
   fading: _fades.Fading | None = None,
 ) -> jax.Array:
   """Averages of finite numbers, with one batch axis, in blocks of queries."""
-  # The backward pass computes the weights of a block again. `start` leaves out
-  # what is beyond the window, too. With a table of vectors for distances, those
-  # that meet them stand behind the features of q. With a search, `start` has
-  # another axis, and where the query's episode begins beside its first key.
+  # The backward pass recomputes the weights of a block. `start` excludes keys
+  # beyond the window, too. With a table of vectors for distances, their queries
+  # follow the features of q. With a search, `start` has another axis, with the
+  # first element of the query's episode beside its first key.
   time = q.shape[1]
   earlier = k.shape[1] - time
   if block_size is None:
@@ -213,7 +213,7 @@ def default_size(q: jax.Array, window: int) -> int:
 
 
 def _groups(count, size, earlier, window):
-  """Splits `count` blocks into runs that are worth a loop of their own."""
+  """Splits `count` blocks into groups that are worth separate loops."""
   loops = min(count, _LOOPS)
   edges = [count * i // loops for i in range(loops + 1)]
   split = list(zip(edges[:-1], edges[1:]))
@@ -229,7 +229,7 @@ def _groups(count, size, earlier, window):
 
 
 def _group(q, near, start, table, window, size, search):
-  """One loop: q [B, T, ...] are the last T elements of the keys."""
+  """Runs one loop: q [B, T, ...] are the last T elements of the keys."""
   time = q.shape[1]
   earlier = near.k.shape[1] - time
   count = -(-time // size)
@@ -238,19 +238,19 @@ def _group(q, near, start, table, window, size, search):
   near = jax.tree.map(
     lambda x: _pad(x[:, max(0, earlier - reach) :], front, back), near
   )
-  # Indices are now those of the padded keys.
+  # From here on, indices are those of the padded keys.
   start = _pad(start - earlier + reach, 0, back)
   return _blocks(_pad(q, 0, back), near, start, table, size, search)[:, :time]
 
 
 def _finite(x):
-  """Flags [B, T] of elements [B, T, ...] that are finite throughout."""
+  """Flags [B, T] of elements [B, T, ...] whose numbers are all finite."""
   return jnp.all(jnp.isfinite(x), axis=tuple(range(2, x.ndim)))
 
 
 @jax.custom_vjp
 def _clean(x):
-  """Zeros in the place of what is not finite."""
+  """Replaces numbers that are not finite by zeros."""
   return jnp.where(jnp.isfinite(x), x, 0)
 
 
@@ -258,14 +258,14 @@ _clean.defvjp(lambda x: (_clean(x), None), lambda _, g: (g,))
 
 
 def _pad(x, front, back):
-  """Zeros before and after, along time."""
+  """Pads time with zeros before and after."""
   if not front and not back:
     return x
   return jnp.pad(x, ((0, 0), (front, back)) + ((0, 0),) * (x.ndim - 2))
 
 
 def _attend(q, near, table, start, first, search):
-  """One block: q [B, Q, heads, D] on k, v [B, reach + Q, groups, D]."""
+  """Attends in a block: q [B, Q, heads, D], k, v [B, reach + Q, groups, D]."""
   k, v, fading = near
   size, keys = q.shape[1], k.shape[1]
   index = jnp.arange(keys)
@@ -287,9 +287,9 @@ def _attend(q, near, table, start, first, search):
     select=select,
     fading=fading,
   )
-  # The library takes its softmax of float64 in float32, and in its gradient
+  # The library computes the softmax of float64 in float32, and in its gradient
   # products of bfloat16 and float32; its values are as wide as its keys, and it
-  # keeps all scores that are added.
+  # stores all scores that are added.
   alike = k.shape[-1] == v.shape[-1] and table is None and search is None
   if operands != jnp.float32 or not alike or fading is not None:
     return plain(q, k, v, visible)
@@ -303,7 +303,7 @@ def _library_attention(q, k, v, visible):
 
 
 def _softmax_attention(q, k, v, visible, table, operands, select, fading):
-  """The same, several times as fast on a CPU: plain products."""
+  """Computes `_attend` with plain products, several times as fast on a CPU."""
   rows, size, heads, _ = q.shape
   groups, width, out = *k.shape[2:], q.dtype
   product = functools.partial(_contractions.einsum, operands=operands)
@@ -342,7 +342,7 @@ def _softmax_attention(q, k, v, visible, table, operands, select, fading):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def _blocks(q, near, start, table, size, search):
-  """Q, start [B, n * size, ...] on keys [B, reach + n * size, ...]."""
+  """Attends in blocks: q [B, n * size, ...], k [B, reach + n * size, ...]."""
   time, keys = q.shape[1], near.k.shape[1]
   if time == size:
     return _attend(q, near, table, start, 0, search)
@@ -363,7 +363,7 @@ def _blocks_forward(q, near, start, table, size, search):
 
 
 def _blocks_backward(size, search, residuals, d_o):
-  """Cotangents; a carry from the last block on holds what keys collect."""
+  """Cotangents; the carry, from the last block on, sums those of the keys."""
   q, near, start, table = residuals
   time, keys = q.shape[1], near.k.shape[1]
   reach = keys - time
@@ -380,7 +380,7 @@ def _blocks_backward(size, search, residuals, d_o):
       lax.dynamic_slice_in_dim(d_o, first, size, axis=1)
     )
     d_table = jax.tree.map(lambda x, y: x + y.astype(x.dtype), d_table, more)
-    # In the wide dtype: what many blocks add is rounded at the end.
+    # In the wide dtype: sums over many blocks are rounded at the end.
     collected = jax.tree.map(
       lambda x, y: x.astype(y.dtype).at[:, size:].add(y), collected, late
     )

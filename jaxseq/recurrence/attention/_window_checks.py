@@ -1,4 +1,4 @@
-"""Checks of what `window_attention` is given."""
+"""Checks of the arguments of `window_attention`."""
 
 import jax.numpy as jnp
 
@@ -60,14 +60,14 @@ def arguments(q, k, v, window, init, reset, expand, block_size):
 
 
 def _groups(name, shape, heads):
-  """Checks that heads are shared evenly by keys of that shape."""
+  """Checks that keys of that shape are shared evenly by the heads."""
   if heads % shape[-2]:
     expected = f"groups a divisor of {heads}"
     raise _validate.error(name, f"shape {shape}", expected)
 
 
 def expanded(q, k, v, count):
-  """Checks what `expand` returned for `count` keys."""
+  """Checks the results of `expand` for `count` keys."""
   *batch, _, heads, width = q.shape
   shape = _validate.shape("keys", k, (*batch, count, "groups", width))
   _groups("keys", shape, heads)

@@ -1,4 +1,4 @@
-"""One query behind a cache, for `window_attention` on a CPU."""
+"""Attention of one query to a cache, for `window_attention` on a CPU."""
 
 import jax
 from jax import lax
@@ -18,8 +18,8 @@ def attend(
   fades: tuple[jax.Array, jax.Array] | None = None,
 ) -> jax.Array:
   """Averages of values for the query of the last key."""
-  # `fades` (*batch, n, heads) are added to the scores of the first key and of
-  # the rest.
+  # `fades` (*batch, n, heads) are added to the scores of the first key and the
+  # others.
   arrays = q, *first, *rest
   wide = jnp.promote_types(q.dtype, jnp.float32)
   dtype = jnp.result_type(*arrays)
@@ -31,7 +31,7 @@ def attend(
 
 
 def _in_blocks(q, first_key, first_value, keys, values, start, fades=None):
-  """The definition."""
+  """Attention by `_window_blocks`: the definition."""
   k = jnp.concatenate([first_key, keys], axis=-3)
   v = jnp.concatenate([first_value, values], axis=-3)
   fading = None
@@ -44,7 +44,7 @@ def _in_blocks(q, first_key, first_value, keys, values, start, fades=None):
 
 @jax.custom_vjp
 def _in_parts(q, first_key, first_value, keys, values, start, fades=None):
-  """The same, of keys and values as they lie."""
+  """Computes `_in_blocks` without copies of the keys and values."""
   begins = (start == 0)[..., None]
   seen = begins[..., None]
   first = (jnp.where(seen, x, 0) for x in (first_key, first_value))

@@ -1,9 +1,9 @@
 """Attention of each element to the last ones of its own cluster.
 
-Elements come with the number of a cluster each, and see the last `window` ones
-of it in their episode, themselves counted: the causal form of what Roy et al.,
+Each element has a cluster number, and sees the last `window` elements of that
+cluster in its episode, including itself: the causal form of Roy et al.,
 "Efficient content-based sparse attention with Routing Transformers",
-arXiv:2003.05997, do with the best elements of each cluster. The state is a
+arXiv:2003.05997, which use the best elements of each cluster. The state is a
 buffer for each cluster; the work grows with time * window.
 """
 
@@ -25,12 +25,12 @@ from jaxseq.recurrence.shared import _recent
 
 @_serialization.exported("jaxseq.recurrence.clusters.ClusterState")
 class ClusterState(NamedTuple):
-  """The last elements of each cluster, oldest first, zeros in front of them.
+  """The last elements of each cluster, oldest first, after padding by zeros.
 
   Attributes:
     keys: (*batch, heads, clusters, window, D).
-    values: likewise.
-    count: (*batch, heads, clusters), how many these are, in floating point.
+    values: like keys.
+    count: (*batch, heads, clusters), number of elements, in floating point.
   """
 
   keys: jax.Array
@@ -79,16 +79,17 @@ def cluster_attention(
 
   Args:
     q: (*batch, time, heads, D) queries, of a floating dtype.
-    k: likewise, keys.
-    v: likewise, values.
-    cluster: (*batch, time, heads) int, from 0 and below those of the state.
-    init: state before the first element; its shapes say how many clusters there
-      are, and how many elements are seen, at least two.
-    reset: (*batch, time) bool; where true nothing before that element is seen
-      from there on.
+    k: like q, keys.
+    v: like q, values.
+    cluster: (*batch, time, heads) int, at least 0 and below the state's
+      clusters.
+    init: state before the first element; its shapes set the number of clusters,
+      and the number of visible elements, at least two.
+    reset: (*batch, time) bool; if true, elements before that element are no
+      longer visible.
     axis: name of the mesh axis over which time is split, for use inside
       `jax.shard_map`: arrays with a time axis are this device's chunk, states
-      those of the whole sequence. What is exchanged has the size of a state.
+      `jax.shard_map`: arrays with a time axis are this device's chunk, states
 
   Returns:
     (*batch, time, heads, D) in the dtype of q, and the state after the last
@@ -119,7 +120,7 @@ def cluster_attention(
 
   state = jnp.concatenate([init.keys, init.values], axis=-1)
   state, count = flat(state).astype(both.dtype), flat(init.count)
-  # The caller's flag may void what a state says: any number will do then.
+  # The caller's flag may override the state's count: any number will do then.
   count = jnp.clip(jnp.nan_to_num(count), 0, window)
   count = jnp.round(count).astype(jnp.int32)
   if axis is None:
@@ -142,7 +143,7 @@ def cluster_attention(
     )
     state, count = _prefix.replicate_last((state, count), axis)
   o = o.reshape(*batch, heads, time, width)
-  # In floating point as it came, where the first episode goes on.
+  # In the given floating dtype, if the first episode continues.
   came = jnp.arange(clusters)[:, None] == number[:, None] % clusters
   came, ended = jnp.sum(came, axis=-1), last[:, None]
   if axis is not None:
@@ -163,10 +164,10 @@ def cluster_step(
   *,
   reset: jax.Array | None = None,
 ) -> tuple[jax.Array, ClusterState]:
-  """The same for one element, which reads one buffer of each head.
+  """Attends with one element, which reads one buffer of each head.
 
   Args:
-    q: (*batch, heads, D), and so k and v.
+    q: (*batch, heads, D) queries; k and v have this shape too.
     k: keys.
     v: values.
     cluster: (*batch, heads) int.
@@ -202,7 +203,7 @@ def cluster_step(
   index = chosen[..., None, None]
 
   def moved(buffers, x):
-    """The buffer of the element's cluster, with it as the last one."""
+    """The buffer of the element's cluster with the element appended."""
     buffer = jnp.take_along_axis(buffers, index, axis=-3)[..., 0, 1:, :]
     return jnp.concatenate([buffer, x[..., None, :].astype(buffer.dtype)], -2)
 
@@ -226,10 +227,10 @@ def cluster_step(
 
 
 def _run(q, both, number, last, state, count):
-  """All of a row's time (rows, time, D), from buffers (rows, clusters, ...)."""
+  """Attention of rows (rows, time, D), from buffers (rows, clusters, ...)."""
   rows, clusters, reach, _ = state.shape
   time, width = q.shape[1:]
-  # What the buffers hold is of the first episode; what they do not, of none.
+  # Buffered elements are of the first episode; empty places are of none.
   held = jnp.arange(reach) >= reach - count[..., None]
   numbers = jnp.where(held, jnp.arange(clusters)[:, None], -1)
   numbers = numbers.reshape(rows, -1).astype(jnp.int32)
@@ -244,7 +245,7 @@ def _run(q, both, number, last, state, count):
   k, v = jnp.split(both, 2, axis=-1)
   arguments = (x[:, :, None] for x in (q, k, v))
   o, _ = window.window_attention(
-    # Blocks of queries that do not read many more keys than they see.
+    # Blocks of queries that read few more keys than they see.
     *arguments,
     reach - 1,
     reset=begins,
@@ -255,14 +256,14 @@ def _run(q, both, number, last, state, count):
 
 
 def _sorted(number, buffered):
-  """The order by episodes and clusters, the older first, and the numbers."""
+  """The order by episodes and clusters, older first, and the sorted numbers."""
   number = jnp.concatenate([buffered, number], axis=1)
   order = jnp.argsort(number, axis=-1, stable=True)
   return order, jnp.take_along_axis(number, order, axis=-1)
 
 
 def _kept(both, order, number, last, like):
-  """Buffers and counts of a chunk alone, of the shape of others."""
+  """Buffers and counts of one chunk, shaped like the given ones."""
   both = jnp.take_along_axis(both, order[..., None], axis=1)
   return _from_sorted(both, number, last, like)
 
@@ -286,7 +287,7 @@ def _from_sorted(both, number, last, like):
 
 
 def _shaped(state, count, init):
-  """Buffers and counts of rows in the shapes of a state."""
+  """Reshapes buffers and counts of rows to the shapes of a state."""
   keys, values = jnp.split(state, 2, axis=-1)
   return ClusterState(
     keys.reshape(init.keys.shape),

@@ -22,12 +22,12 @@ def softmax_attention(
   init: _softmax_state.SoftmaxState | None = None,
   order: str = "contiguous",
 ) -> jax.Array:
-  """Lets each element attend to all that it may see.
+  """Lets each element attend to all elements that it may see.
 
   o_t = sum_s softmax_s(q_t . k_s / sqrt(d)) v_s (Vaswani et al., "Attention is
   all you need", arXiv:1706.03762, eq. 1), with running averages over blocks of
-  keys: all weights of a query are never there at once. With `axis`, time is
-  split into equal pieces over W devices, for use inside `jax.shard_map`, and
+  keys: the complete weights of a query are never stored. With `axis`, time is
+  split into equal chunks over W devices, for use inside `jax.shard_map`, and
   arrays are those of this device.
 
   Args:
@@ -36,15 +36,15 @@ def softmax_attention(
       groups neighboring heads share a key.
     v: (*batch, groups, time, e) values.
     axis: name of the mesh axis over which time is split, or None.
-    scheme: what travels between devices:
+    scheme: what devices exchange:
 
       gather: keys and values, to every device, in one all_gather of W * groups
         * time * (d + e) elements, which stay in memory (LASP-2H, Sun et al.,
-        arXiv:2502.07563, section 3.4). Few where heads share them.
+        arXiv:2502.07563, section 3.4). Few if heads share them.
       ring: keys and values go round, W - 1 ppermutes of groups * time * (d + e)
-        elements, each of which may go on while the block before is worked on
-        (Liu et al., "Ring Attention", arXiv:2310.01889). The gradient lets them
-        go round again: no device ever holds those of more than two.
+        elements, each of which can overlap with work on the block before (Liu
+        et al., "Ring Attention", arXiv:2310.01889). The gradient lets them go
+        round again: no device ever stores those of more than two.
       ring_self_attention: keys go round, then values; 2 (W - 1) ppermutes, and
         whole rows of scores in memory (Li et al., arXiv:2105.13120, section
         3.2).
@@ -54,19 +54,19 @@ def softmax_attention(
         back (Jacobs et al., "DeepSpeed Ulysses", arXiv:2309.14509, section 3).
         W has to divide the heads; heads of keys and values that it does not
         divide are repeated first.
-    causal: whether queries see nothing of the future.
+    causal: whether queries see no later element.
     reset: (*batch, time) bool; True on the first element of a segment. Elements
       see only their own segment. The flags are gathered on every device, in
       another collective.
-    init: averages that the queries come with, of keys that are in nobody's
-      `k`, such as those of a cache: m, u (*batch, heads, time) and w (*batch,
-      heads, time, e).
+    init: averages of each query over keys that are in no device's `k`, such as
+      those of a cache: m, u (*batch, heads, time) and w (*batch, heads, time,
+      e).
     order: "contiguous", or "zigzag" if the sequence was reordered by
-      `to_zigzag` before it was split: all devices have the same work then.
+      `to_zigzag` before the split: all devices have equal work then.
 
   Returns:
-    (*batch, heads, time, e) in the dtype of q; zeros where a query sees
-    nothing. All is computed in float32 or wider.
+    (*batch, heads, time, e) in the dtype of q; zeros if a query sees no key.
+    Computed in float32 or wider.
 
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.

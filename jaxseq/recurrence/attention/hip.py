@@ -1,4 +1,4 @@
-"""HiP: which keys a query sees, found by a search that halves intervals.
+"""HiP: sparse attention whose visible keys are found by halving intervals.
 
 Lee et al., "A training-free sub-quadratic cost Transformer model serving
 framework with hierarchically pruned attention", arXiv:2406.09827 (HiP), section
@@ -8,11 +8,11 @@ scored by its largest product with the query, the best halves stay, and so on
 until every interval is one block. That takes O(keep log(n / keep)) products
 with keys instead of n.
 
-`Hip` has the options for `window_attention`, where every query searches alone
-and blocks are counted from the first element of its episode: then a query sees
-the same keys in a whole sequence, in pieces of it, and step by step. In the
-authors' form for a prompt blocks of queries search together, and so what a
-query sees depends on later ones of its block.
+`Hip` has the options for `window_attention`, in which every query searches
+separately and blocks are counted from the first element of its episode: a query
+sees the same keys in a whole sequence, in chunks of it, and step by step. In
+the authors' form for a prompt, blocks of queries search together, so that the
+keys of a query depend on later ones of its block.
 """
 
 from collections.abc import Callable
@@ -32,11 +32,11 @@ class Hip:
   """Options of the search; hashable.
 
   Attributes:
-    keys: number of keys that it keeps, a multiple of `block`.
+    keys: number of keys that each query keeps, a multiple of `block`.
     block: number of neighboring keys that are kept or dropped together.
-    near: elements before a query that it sees in any case.
-    sinks: first elements of an episode that all of it sees, while they are in
-      reach.
+    near: number of elements before a query that are always visible.
+    sinks: first elements of an episode that are always visible, while they are
+      in reach.
     representative: which block of an interval is scored, the one at its
       "center", as in the paper, or its "first", as in the authors' code.
   """
@@ -60,18 +60,18 @@ class Hip:
     return self.keys // self.block
 
   def rounds(self, reach: int) -> int:
-    """Returns how often intervals are halved for so many keys in reach."""
+    """Returns the number of halvings for so many keys in reach."""
     return rounds(max(0, reach - self.near) // self.block, self.keep)
 
   def touched(self, reach: int) -> int:
-    """Returns how many keys a query that sees so many is multiplied with."""
+    """Returns how many of `reach` visible keys a query is multiplied with."""
     scored = 2 * self.keys * self.rounds(reach)
     return scored + self.keys + self.near + 2 * self.block + self.sinks
 
   def candidates(
     self, start: jax.Array, anchor: jax.Array, own: jax.Array
   ) -> tuple[jax.Array, jax.Array]:
-    """Returns the first key of the whole blocks, and how many these are.
+    """Returns the first key of the whole blocks, and the number of blocks.
 
     Args:
       start: first key that each query sees.
@@ -99,8 +99,8 @@ def search(
 
   Args:
     count: (...,) int32, number of candidates of each query.
-    keep: number of blocks to find; all where there are no more.
-    rounds: number of halvings, at least those that the largest count needs.
+    keep: number of blocks to find; all if there are no more.
+    rounds: number of halvings, at least as many as the largest count needs.
     representative: as in `Hip`.
     score: (..., n) scores of blocks of these numbers; no gradient is taken.
 
@@ -109,7 +109,7 @@ def search(
     where there are fewer candidates. Of equal scores the lower number wins.
   """
   share = jnp.arange(keep, dtype=jnp.int32)
-  # Not count * share, which may be more than 32 bits hold.
+  # Not count * share, which may exceed 32 bits.
   whole, rest = count[..., None] // keep, count[..., None] % keep
   first = whole * share + rest * share // keep
   end = whole * (share + 1) + rest * (share + 1) // keep
@@ -125,7 +125,7 @@ def search(
     )
     scores = score(firsts + sizes // 2 if center else firsts)
     scores = jnp.where(sizes > 0, scores, -jnp.inf)
-    # In their order, so that ties go to the lower number in the next round.
+    # In ascending order, so that ties go to the lower number in the next round.
     best = jnp.sort(lax.top_k(scores, keep)[1], axis=-1)
     return tuple(jnp.take_along_axis(x, best, -1) for x in (firsts, sizes))
 
@@ -140,7 +140,7 @@ def visible(
   anchor: jax.Array,
   own: jax.Array,
 ) -> jax.Array:
-  """Mask of the keys that queries see, where all products are there.
+  """Mask of the keys that queries see, if all products are available.
 
   Args:
     hip: options.
@@ -162,7 +162,7 @@ def visible(
   own = jnp.broadcast_to(own, start.shape)
   base, count = map(spread, hip.candidates(start, anchor, own))
   start, anchor, own = map(spread, (start, anchor, own))
-  # Of each key the best score among it and those that would be its block's.
+  # For each key, the best score among it and the keys that share its block.
   best = scores
   for shift in range(1, size):
     later = jnp.pad(

@@ -1,4 +1,4 @@
-"""Native sparse attention (NSA): block means, chosen blocks, and a window.
+"""Native sparse attention (NSA): block means, selected blocks, and a window.
 
   o_t = g_1 mean_c(t) + g_2 chosen_t + g_3 window_t
 
@@ -10,7 +10,7 @@ flash-linear-attention, whose compressed keys are means and whose three terms
 share one set of keys and values.
 
 Blocks are counted from the first element of the episode. A state holds a fixed
-number of blocks, and a new block takes the place of the oldest one.
+number of blocks, and a new block replaces the oldest one.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from jaxseq.recurrence.attention import _native_sparse_parts as parts
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import chunked
 
-# Queries whose chosen keys are in memory together.
+# Queries whose selected keys are in memory together.
 _QUERIES = 64
 
 
@@ -37,13 +37,13 @@ class NativeSparse:
 
   Attributes:
     block_size: elements in a block.
-    block_count: blocks that a query chooses, at least 3: the first one, its own
+    block_count: blocks that a query selects, at least 3: the first one, its own
       and the one before its own are among them.
-    window: last elements that it sees in any case, itself included; 0 for no
-      such term.
-    capacity: elements that the state holds, a multiple of `block_size`. Of a
-      longer episode the oldest block is forgotten when a block begins, and the
-      first block is the oldest one that is kept.
+    window: number of last elements that are always visible, including the
+      query's own; 0 for no such term.
+    capacity: elements that the state holds, a multiple of `block_size`. In a
+      longer episode a new block replaces the oldest one, and the first block is
+      the oldest one in the state.
   """
 
   block_size: int = 64
@@ -66,15 +66,15 @@ class NativeSparse:
 
 @_serialization.exported("jaxseq.recurrence.NativeSparseState")
 class NativeSparseState(NamedTuple):
-  """The last elements: element p of the episode stands in place p % capacity.
+  """The last elements: element p of the episode is at place p % capacity.
 
   Attributes:
     keys: (*batch, groups, capacity, d).
     values: (*batch, groups, capacity, dv).
-    mean_keys: (*batch, groups, kept, d), of complete blocks, placed likewise.
+    mean_keys: (*batch, groups, kept, d), of complete blocks, b at b % kept.
     mean_values: (*batch, groups, kept, dv).
-    count: (*batch,) elements of the episode so far, in floating point: more
-      than 2^24 in float32 are not counted.
+    count: (*batch,) elements of the episode so far, in floating point: float32
+      counts up to 2^24.
   """
 
   keys: jax.Array
@@ -112,24 +112,24 @@ def native_sparse_attention(
 ) -> tuple[jax.Array, NativeSparseState]:
   """Attends over a sequence, to a fixed number of elements and to block means.
 
-  Beside inputs and outputs the memory is that of 64 queries and what they see;
-  the gradient computes it again. The choice of blocks has no gradient, and of
-  equal weights that of the earlier block wins.
+  Beyond inputs and outputs, memory is that of 64 queries and their visible
+  keys; the gradient recomputes it. The selection of blocks has no gradient, and
+  among equal weights the earlier block wins.
 
   Args:
     q: (*batch, time, heads, d) queries.
     k: (*batch, time, groups, d) keys, each for heads / groups neighboring
-      heads, which choose their blocks together.
+      heads, which select their blocks together.
     v: (*batch, time, groups, dv) values.
-    gates: (*batch, time, heads, 3) factors of the three terms: means, chosen
+    gates: (*batch, time, heads, 3) factors of the three terms: means, selected
       blocks, window.
     sizes: sizes of blocks, window and state.
-    init: state before the first element; that of no elements if None.
-    reset: (*batch, time) bool; where true nothing before is seen any more.
+    init: state before the first element; the empty state if None.
+    reset: (*batch, time) bool; if true, earlier elements are no longer visible.
 
   Returns:
-    Outputs (*batch, time, heads, dv) in the dtype of v, and the last state. All
-    is computed in at least float32.
+    Outputs (*batch, time, heads, dv) in the dtype of v, and the last state.
+    Computed in at least float32.
 
   Raises:
     ValueError: if shapes or dtypes do not fit the above.
@@ -157,7 +157,7 @@ def native_sparse_step(
   *,
   reset: jax.Array | None = None,
 ) -> tuple[jax.Array, NativeSparseState]:
-  """Consumes one element, and reads only what it sees.
+  """Consumes one element, and reads only the keys and values that it sees.
 
   Arguments and results are those of `native_sparse_attention`, without time.
   """
@@ -182,7 +182,7 @@ def native_sparse_step(
     return parts.slices(keys, places, size), parts.slices(values, places, size)
 
   own = newest // size
-  # Its own block has a mean from its last element on.
+  # Its own block has a mean as soon as its last element is there.
   ends = (newest % size == size - 1)[:, None, None]
   place = row, slice(None), own % sizes.kept
   begin = -(newest % size)[:, None, None, None]
@@ -222,7 +222,7 @@ def _checked(q, k, v, gates, state, time):
 
 
 def _chunk(sizes, front, state, x, reset):
-  """All of a sequence: places count from its first element, below 0 before."""
+  """Attends in a chunk: places count from its first element, below 0 before."""
   q, k, v, gates = x
   *old, elements = state
   rows, time, groups, d = k.shape
@@ -234,7 +234,7 @@ def _chunk(sizes, front, state, x, reset):
     first = jnp.where(begin < 0, first, begin)
     alive = begin[:, -1] < 0
 
-  # All elements in order, with room for windows before and blocks behind them.
+  # All elements in order, padded for windows before and blocks after them.
   size, queries = sizes.block_size, min(_QUERIES, time)
   padded = -(-time // queries) * queries
   room = max(front, sizes.window - 1)
@@ -295,11 +295,11 @@ def _chunk(sizes, front, state, x, reset):
     rows, padded, -1, v.shape[-1]
   )
 
-  # Back to the places of the state, which hold the last episode alone.
+  # Back to the places of the state, which holds only the last episode.
   count = time - first[:, -1:]
 
   def newest(x, cache, number, begin):
-    """The last of `number`, the newest of which stands at `begin` of x."""
+    """The last `number` elements, the newest of which is at `begin` of x."""
     many = cache.shape[2]
     back = (number - 1 - jnp.arange(many)) % many
     x = parts.take(x, jnp.maximum(begin - back, 0))
@@ -317,5 +317,5 @@ def _chunk(sizes, front, state, x, reset):
 
 
 def _whole(count):
-  """A count as an integer, without the rounding of its arithmetic."""
+  """Rounds a count to an integer."""
   return jnp.round(lax.stop_gradient(count)).astype(jnp.int32)

@@ -1,12 +1,12 @@
-"""PaTH: attention whose keys are turned by what stands between them.
+"""PaTH: attention whose keys are transformed by the elements after them.
 
   score(t, s) = (q_t^T P_t ... P_{s+1} k_s + decay_{s+1} + ... + decay_t)
                 / sqrt(d)
   P_j = I - beta_j w_j w_j^T,  |w_j| = 1
 
 Yang et al., "PaTH attention: position encoding via accumulating Householder
-transformations", arXiv:2505.16381. A window of keys is kept, as turned so far,
-so that an element turns all of them and appends its own. In a chunk of time the
+transformations", arXiv:2505.16381. The state is a window of transformed keys:
+each element transforms all of them and appends its own. In a chunk of time the
 products of maps are I - W^T T W with one triangular inverse T, as in section 3
 of the paper.
 """
@@ -73,19 +73,19 @@ def path_scan(
   Args:
     q: (*batch, time, heads, d) queries.
     k: (*batch, time, groups, d) keys, each for heads / groups neighboring
-      heads, as all that follows but decay.
+      heads, like v, w and beta.
     v: (*batch, time, groups, dv) values.
     w: (*batch, time, groups, d) directions of length 1.
     beta: (*batch, time, groups) in (0, 2).
     decay: (*batch, time, heads), at most 0.
-    init: state before the first element, with as many elements as each sees
-      beside itself.
-    reset: (*batch, time) bool; where true nothing before is seen any more.
+    init: state before the first element, with as many elements as each query
+      sees beside itself.
+    reset: (*batch, time) bool; if true, earlier elements are no longer visible.
     chunk_size: elements per chunk.
 
   Returns:
-    Outputs (*batch, time, heads, dv) in the dtype of v, and the last state. All
-    is computed in at least float32.
+    Outputs (*batch, time, heads, dv) in the dtype of v, and the last state.
+    Computed in at least float32.
 
   Raises:
     ValueError: if shapes or dtypes do not fit the above.
@@ -106,14 +106,14 @@ def path_scan(
   dtype = jnp.result_type(*arrays, *init, jnp.float32)
   x = tuple(x.astype(dtype) for x in arrays)
   state = tuple(leaf.astype(dtype) for leaf in init)
-  # Of a chunk that is longer than the window some would be seen for too long.
+  # In a chunk longer than the window, some keys would be visible for too long.
   size = min(chunk_size, init.keys.shape[-3] + 1)
   o, last = chunked.chunked(_chunk, state, x, reset, size=size)
   return o.astype(v.dtype), PathState(*last)
 
 
 def _chunk(state, x, reset):
-  """All pairs of a chunk, and of it with what was before."""
+  """Attends to all pairs of a chunk, and to the state before it."""
   q, k, v, w, beta, decay = x
   keys, values, fades, count = state
   rows, time, groups, d = k.shape
@@ -142,7 +142,7 @@ def _chunk(state, x, reset):
   inside = product(q, k[:, :, None]) - by_q @ (T @ by_k)[:, :, None]
   before = product(q - by_q @ turned[:, :, None], old[:, :, None])
 
-  # Sums of pairs, and no differences of sums, which round where both are large.
+  # Sums of pairs: differences of large sums would round.
   earlier = jnp.tril(jnp.ones((time, time), bool), -1)
   fade = jnp.cumsum(jnp.where(earlier, decay[..., None], 0), axis=-2)
   through = jnp.cumsum(decay, axis=-1)
@@ -181,5 +181,5 @@ def _chunk(state, x, reset):
 
 
 def _whole(count):
-  """A count without the rounding of its arithmetic."""
+  """Rounds a count, which keeps its floating dtype."""
   return jnp.round(jax.lax.stop_gradient(count))

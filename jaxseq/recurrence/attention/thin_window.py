@@ -1,8 +1,8 @@
-"""A window of keys that have lost the channels that matter least.
+"""Attention to a window of keys without their least important channels.
 
 Xu et al., "ThinK: Thinner key cache by query-driven pruning", arXiv:2407.21018,
-and the authors' code: after a prompt, the channels c of a head's keys of which
-|q_c| |k_c| over the last queries and all keys is smallest leave the cache.
+and the authors' code: after a prompt, the channels c of a head's keys with the
+smallest |q_c| |k_c| over the last queries and all keys leave the cache.
 """
 
 from collections.abc import Callable
@@ -27,10 +27,9 @@ class ThinWindow(NamedTuple):
   Attributes:
     thin_keys: (*batch, window - whole, groups, kept), with their positions.
     thin_values: (*batch, window - whole, groups, D), their values.
-    keys: (*batch, whole, groups, D), the elements after them, of which those of
-      the prompt have zeros in the channels that were dropped, but for the most
-      recent ones.
-    values: like keys.
+    keys: (*batch, whole, groups, D), the elements after them. Keys of the
+      prompt have zeros in the dropped channels, except for the most recent
+      ones.
     channels: (*batch, groups, kept) int32, ascending: the channels that are
       kept in `thin_keys`.
     length: (*batch,) number of elements since the state was fresh.
@@ -95,7 +94,7 @@ def thin_window(
     whole: number of the last keys that have room for all channels: the recent
       ones, and later ones until so many have followed them. Less than the
       window.
-    recent: number of the last keys that lose no channel, at most `whole`.
+    recent: number of the last keys that keep all channels, at most `whole`.
     embed: adds positions (*batch, n) in the episode to keys (*batch, n, groups,
       D).
 
@@ -137,15 +136,15 @@ def thin_window_step(
 ) -> tuple[jax.Array, ThinWindow]:
   """Lets one element attend to itself and to the window before it.
 
-  `window_attention` of one element, but that products with thin keys are those
-  of the channels that are there; the scale is that of all D channels.
+  `window_attention` of one element, except that products with thin keys use
+  only the kept channels; the scale is that of all D channels.
 
   Args:
     q: (*batch, heads, D) queries, with positions.
     k: (*batch, groups, D) keys, with positions.
     v: like k, values.
     state: state before the element.
-    reset: (*batch,) bool; where true nothing before the element is seen.
+    reset: (*batch,) bool; if true, elements before the element are not visible.
 
   Returns:
     (*batch, heads, D) in the dtype of q, and the state after the element.
@@ -171,7 +170,7 @@ def thin_window_step(
     moved(state.keys, k[..., None, :, :]),
     moved(state.values, v[..., None, :, :]),
   )
-  # What is kept is made once: products read it as it lies.
+  # The state's arrays are computed once: products read their layout.
   thin_keys, thin_values, keys, values = lax.optimization_barrier(arrays)
   old, whole = thin_keys.shape[-3], keys.shape[-3]
   window = old + whole
@@ -195,7 +194,7 @@ def thin_window_step(
     channels[..., None, :], (*grouped.shape[:-1], channels.shape[-1])
   )
   thin_q = jnp.take_along_axis(grouped, places, axis=-1)
-  # For products that are divided by the root of the channels that there are.
+  # Scaled, as products are divided by the root of the number of kept channels.
   thin_q = thin_q.reshape(*batch, heads, -1)
   thin_q = thin_q * math.sqrt(thin_q.shape[-1] / width)
   queries = [one[..., None, :, :] for one in (thin_q, thin_q, q)]
@@ -245,7 +244,7 @@ def thin_window_attention(
 
 
 def _taken(keys, channels):
-  """Some channels (*batch, groups, kept) of keys (*batch, n, groups, D)."""
+  """Selects channels (*batch, groups, kept) of keys (*batch, n, groups, D)."""
   shape = *keys.shape[:-1], channels.shape[-1]
   places = jnp.broadcast_to(channels[..., None, :, :], shape)
   return jnp.take_along_axis(keys, places, axis=-1)

@@ -25,7 +25,7 @@ from jaxseq.recurrence.shared import _prefix
 
 SCHEMES = ("halo", *exact_attention.SCHEMES)
 METHODS = ("auto", "chunked", "pallas", "cudnn", "tokamax")
-# No count of elements is above it: places among keys stay in 32 bits.
+# Upper bound of element counts: places among keys stay in 32 bits.
 _LONGEST = 2**30
 
 
@@ -35,9 +35,10 @@ class WindowState(NamedTuple):
 
   Attributes:
     keys: (*batch, window, groups, D), before `embed`.
-    values: (*batch, window, groups, D); None where `expand` makes all of keys.
+    values: (*batch, window, groups, D); None if `expand` computes all from
+      keys.
     length: (*batch,) number of elements since the state was fresh, in floating
-      point: more than 2^24 in float32 are not counted.
+      point: float32 counts up to 2^24.
   """
 
   keys: jax.Array
@@ -47,12 +48,12 @@ class WindowState(NamedTuple):
 
 @_serialization.exported("jaxseq.recurrence.FadingWindowState")
 class FadingWindowState(NamedTuple):
-  """A `WindowState` of elements that fade.
+  """A `WindowState` of elements with decays.
 
   Attributes:
-    keys: (*batch, window, groups, D), as there.
-    values: (*batch, window, groups, D), or None, as there.
-    length: (*batch,), as there.
+    keys: (*batch, window, groups, D), as in `WindowState`.
+    values: (*batch, window, groups, D), or None, as in `WindowState`.
+    length: (*batch,), as in `WindowState`.
     fades: (*batch, window, heads), sums of the decays after each element.
   """
 
@@ -84,9 +85,9 @@ def window_attention(
 
   o_t = sum_j softmax_j(q_t . k_j / sqrt(D)) v_j over the visible j (Vaswani et
   al., "Attention is all you need", arXiv:1706.03762, eq. 1). The backward pass
-  computes the weights again: memory beyond inputs and outputs is that of one
-  block of queries, and the work grows with time * window. What is not visible
-  is cut off by selects, undefined numbers too; an element that sees undefined
+  recomputes the weights: memory beyond inputs and outputs is that of one block
+  of queries, and the work grows with time * window. Invisible elements are
+  removed by selects, undefined numbers too; an element that sees undefined
   numbers gives NaN.
 
   Args:
@@ -95,42 +96,42 @@ def window_attention(
       groups neighboring heads share a key.
     v: like k, values; None with `expand`.
     window: number of elements that an element sees beside itself.
-    init: state before the first element; that of a fresh sequence if None. One
-      with fades, if there is a `decay`.
-    reset: (*batch, time) bool; where true nothing before that element is seen
-      from there on.
+    init: state before the first element; the fresh state if None. With fades,
+      if there is a `decay`.
+    reset: (*batch, time) bool; if true, elements before that element are no
+      longer visible.
     decay: (*batch, time, heads) logarithms of forget gates, finite and at most
       0: decay_{j+1} + ... + decay_t is added to the score of t and j (Lin et
-      al., "Forgetting Transformer", arXiv:2503.02130). For "chunked" and "halo"
-      alone, and without `search`. None for none.
+      al., "Forgetting Transformer", arXiv:2503.02130). Only with "chunked" and
+      "halo", and without `search`.
     embed: adds positions: from queries or keys (*batch, n, any, D) and their
       (n,) positions, counted from anywhere in the sequence, to an array like
       them. Only differences of positions may matter to products.
     expand: makes keys (*batch, n, groups, D) and values (*batch, n, groups, E)
-      of what came as `k`, of any number of groups and width, after `embed`.
-      What is kept and what devices exchange is `k` as it came.
+      from `k`, of any number of groups and width, after `embed`. The state and
+      the exchange between devices have `k` itself.
     distances: further queries p (*batch, time, heads, D) and a vector r for
       each distance from 0, (window + 1, heads, D): p_t . r_{t-j} is added to
-      q_t . k_j. For "chunked" and the scheme "halo" alone. None for none.
-    search: options of a search for the keys that each query sees, of those that
-      it could; all of them if None. For "chunked" and "halo" alone, and without
-      `distances`. Of one element, only keys that the search comes to are read,
-      where these are fewer.
+      q_t . k_j. Only with "chunked" and the scheme "halo".
+    search: options of a search for the keys of each query, among the visible
+      ones; all of them if None. Only with "chunked" and "halo", and without
+      `distances`. A single element reads only the keys that its search visits,
+      if these are fewer.
     block_size: queries per block of "chunked"; 256 if None.
-    method: "chunked", blocks of queries one after the other, or "auto", which
-      is that until a device has timed the others; or others' kernels, for heads
-      of at most 256 features: "pallas", on a TPU, JAX's splash attention;
-      "cudnn", on a GPU, which takes 16 bits and neither `reset` nor `init`;
-      "tokamax", on a GPU, which takes 16 bits and is the extra
-      `jaxseq[tokamax]`. The gradient of their gradient is that of "chunked".
+    method: "chunked", blocks of queries one after the other; "auto", the same
+      until a device has timed the others; or external kernels, for heads of at
+      most 256 features: "pallas", on a TPU, JAX's splash attention; "cudnn", on
+      a GPU, for 16 bits, without `reset` and `init`; "tokamax", on a GPU, for
+      16 bits, from the extra `jaxseq[tokamax]`. Second derivatives are those of
+      "chunked".
     axis: name of the mesh axis over which time is split, for use inside
       `jax.shard_map`: arrays with a time axis are this device's chunk, states
       those of the whole sequence, the same on all devices.
-    scheme: how devices exchange what they need, with `axis`: "halo", where each
-      receives the `window` keys and values before its own, in one `ppermute`
-      for each chunk that they come from; or, if all elements together are at
-      most `window` + 1, one of those of `softmax_attention`, without `expand`,
-      `distances` and `search`.
+    scheme: how devices exchange keys and values, with `axis`: "halo", in which
+      each receives the `window` keys and values before its own, in one
+      `ppermute` for each chunk that they come from; or, if all elements
+      together are at most `window` + 1, a scheme of `softmax_attention`,
+      without `expand`, `distances` and `search`.
 
   Returns:
     (*batch, time, heads, D), or E with `expand`, in the dtype of q, and the
@@ -139,8 +140,8 @@ def window_attention(
 
   Raises:
     ValueError: if shapes, sizes or the scheme do not fit the above.
-    NotImplementedError: if the method is a kernel, and there is none for the
-      platform, or for arguments like these, or not installed.
+    NotImplementedError: if the method is a kernel that does not exist for the
+      platform or for these arguments, or is not installed.
   """
   _validate.choice("method", method, METHODS)
   if axis is not None and scheme != "halo":
@@ -208,7 +209,7 @@ class _Problem(NamedTuple):
   decay: jax.Array | None
 
   def steps(self):
-    """True for one plain element behind a cache."""
+    """True for one element and a state, without other options."""
     plain = self.distances is None and self.search is None
     return plain and self.q.shape[-3] == 1 and self.method in METHODS[:2]
 
@@ -218,7 +219,7 @@ class _Problem(NamedTuple):
 
   def begin(self):
     """First place of the cached elements' episode, negative if before them."""
-    # The caller's flag may void what a state says: any number will do then.
+    # The caller's flag may override the state's count: any number will do then.
     length = jnp.clip(jnp.nan_to_num(self.init.length), 0, _LONGEST)
     return self.window - jnp.round(length).astype(jnp.int32)
 
@@ -236,7 +237,7 @@ class _Problem(NamedTuple):
     return jax.tree.map(last, arrays)
 
   def behind_cache(self, k, v):
-    """The cached keys and values and those given, one behind the other."""
+    """The cached keys and values with the new ones after them."""
     return jax.tree.map(
       lambda cache, x: jnp.concatenate([cache.astype(x.dtype), x], axis=-3),
       (self.init.keys, self.init.values),
@@ -245,7 +246,7 @@ class _Problem(NamedTuple):
 
 
 def _on_one_device(problem):
-  """All of time; returns o, and up to `window` keys, values and fades."""
+  """Attends on one device; returns o, and the last keys, values and fades."""
   (q, k, v), decay, fading = problem[:3], problem.decay, None
   if problem.init is None:
     if decay is not None:
@@ -261,7 +262,7 @@ def _on_one_device(problem):
 
 
 def _with_halo(problem, axis):
-  """Time is split: as many keys and values as a window come from the left."""
+  """Attends over split time: a window of keys and values from the left."""
   q, k, v, count, state, reset = problem[:6]
   *batch, time, groups, width = k.shape
   devices, device = lax.axis_size(axis), lax.axis_index(axis)
@@ -277,7 +278,7 @@ def _with_halo(problem, axis):
   k = jnp.concatenate([near[..., 0, :, :], k], axis=-3)
   if v is not None:
     v = jnp.concatenate([near[..., 1, :, :], v], axis=-3)
-  # From positions in the whole sequence to those among the keys here.
+  # From positions in the whole sequence to places among the keys here.
   begin = begin + count - device * time
   if reset is not None and count:
     flags = _halo.previous_flags(reset, count, axis)
@@ -293,7 +294,7 @@ def _with_halo(problem, axis):
 
 
 def _by_scheme(problem, axis, scheme):
-  """Time is split, and the window covers the whole sequence."""
+  """Attends over split time if the window covers the whole sequence."""
   q, k, v, window, state, reset = problem[:6]
   time, batch_axes = q.shape[-3], q.ndim - 3
   whole = lax.axis_size(axis) * time
@@ -325,12 +326,12 @@ def _by_scheme(problem, axis, scheme):
 
 
 def _attend(problem, q, k, v, begin, fading):
-  """Queries are the last elements of k and v; an episode began at `begin`."""
+  """Attends from the last elements; the first episode starts at `begin`."""
   time, total = q.shape[-3], k.shape[-3]
   anchor = _starts(begin, problem.reset, total - time, time)
   start = jnp.maximum(anchor, 0)
-  # Of numpy, the positions of one step are a constant, and the compiler takes
-  # the sines of a constant once and for all.
+  # In numpy, the positions of one step are a constant, and the compiler
+  # computes the sines of a constant only once.
   index = np.arange(total) if time == 1 else jnp.arange(total)
   q = problem.embedded(q, index[total - time :])
   if problem.expand is None and _hip_step.pays(problem.search, time, total):
@@ -353,7 +354,7 @@ def _attend(problem, q, k, v, begin, fading):
 
 
 def _step(problem):
-  """One element: the cache moves on by one."""
+  """Attends with one element, which is appended to the cache."""
   window, reset = problem.window, problem.reset
   start = jnp.maximum(_starts(problem.begin(), reset, window, 1), 0)
 
@@ -379,7 +380,7 @@ def _step(problem):
     faded = problem.init.fades + problem.decay
     front_fade, fades = moved(faded, jnp.zeros_like(faded[..., :1, :]))
     fronts, arrays = (*fronts, front_fade), (*arrays, fades)
-  # What is kept is made once: products read it as it lies.
+  # The state's arrays are computed once: products read their layout.
   arrays = problem.kept(start[..., 0] - 1, *arrays)
   arrays = lax.optimization_barrier(arrays)
   index = np.arange(window + 1)
@@ -394,7 +395,7 @@ def _step(problem):
 
 
 def _last_reset(reset, time, axis):
-  """Place of the whole sequence's last reset, (*batch,); -1 for none."""
+  """Place of the whole sequence's last reset, (*batch,), or -1."""
   if reset is None:
     return None
   place = jnp.arange(time)
@@ -405,13 +406,13 @@ def _last_reset(reset, time, axis):
 
 
 def _flat(k, v):
-  """(*batch, time, features), to travel at once."""
+  """Packs keys and values as (*batch, time, features), to send at once."""
   both = jnp.stack([x for x in (k, v) if x is not None], axis=-3)
   return both.reshape(*both.shape[:-3], -1)
 
 
 def _starts(begin, reset, earlier, time):
-  """Place among all where each element's episode begins, (*batch, time)."""
+  """Place of the first element of each element's episode, (*batch, time)."""
   if reset is None:
     return jnp.broadcast_to(begin[..., None], (*begin.shape, time))
   last = jnp.where(reset, jnp.arange(time), -1)
@@ -424,7 +425,7 @@ def _cached_average(problem, q, begin, place, axis):
   state, reset = problem.init, problem.reset
   index = jnp.arange(problem.window)
   keys = problem.embedded(state.keys.astype(q.dtype), index)
-  # What the cache holds, and which queries still see it, is segment 0.
+  # Cached elements, and the queries that still see them, are segment 0.
   held = jnp.where(index >= begin[..., None], 0, 1)
   seeing = jnp.zeros((*begin.shape, len(place)), held.dtype)
   if reset is not None:
@@ -438,7 +439,7 @@ def _cached_average(problem, q, begin, place, axis):
     jnp.where(jnp.isfinite(q), q, 0),
     keys.swapaxes(-2, -3),
     state.values.astype(q.dtype).swapaxes(-2, -3),
-    # `window` elements before the one at `place` is the cached one of that
-    # index, and those behind it are nearer.
+    # The cached entry of index i is `window` elements before the query at place
+    # i; later entries are nearer.
     blocks.Sight(-place, -index, seeing, held),
   )

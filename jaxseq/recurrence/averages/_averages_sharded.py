@@ -17,7 +17,7 @@ _Decayed = _summaries.Decayed
 
 
 def _combine(left: _Decayed, right: _Decayed, hops: int) -> _Decayed:
-  """The operator of averages."""
+  """Merges the averages of two neighboring chunks."""
   del hops
   before, through = left.state, None
   if right.through is not None:
@@ -75,9 +75,9 @@ def softmax_decay(
   logits, m, u, reset = _prefix.vary(axis, logits, m, u, reset)
   dtype = jnp.result_type(logits, m, u, jnp.float32)
   logits = logits.astype(dtype)
-  # Averages of zeros, for want of values: XLA's CPU backend can crash over
-  # empty arrays that the gradient of a `jax.shard_map` keeps. Those of the tree
-  # over time are not kept but computed again.
+  # Averages of zeros, as there are no values: XLA's CPU backend can crash over
+  # empty arrays that the gradient of a `jax.shard_map` keeps. The tree over
+  # time is recomputed instead of kept.
   zeros, init = jnp.zeros_like(logits[..., :1]), _of_zeros(m, u)
   summary = _summary(logits, None, zeros, reset, sink)
   run = jax.checkpoint(functools.partial(run, reset=reset))
@@ -96,7 +96,7 @@ def _of_zeros(m, u):
 
 
 def _beginning(sink):
-  """Options of `_summaries.scan`: what is before, and nothing."""
+  """Returns the initial and the neutral summary, to pass to a scan."""
 
   def begun(zeros, init):
     if init is None:
@@ -110,7 +110,7 @@ def _beginning(sink):
 
 
 def _summary(logits, k, v, reset, sink: float | None) -> _Decayed:
-  """A summary: one maximum, a product of weights and values."""
+  """Summarizes a chunk by one maximum, and a product of weights and values."""
   through, rest = _summaries.through_and_kept(reset)
   v = _summaries.keep(rest, v)
   m, weight = _weights(rest, logits)
@@ -120,7 +120,7 @@ def _summary(logits, k, v, reset, sink: float | None) -> _Decayed:
   w = jnp.einsum("...tk,...tv->...kv", key, v)
   state = _softmax_state.SoftmaxState(m, jnp.sum(weight, axis=-2), w)
   if reset is not None and sink is not None:
-    # What a reset leaves starts with the sink.
+    # After a reset, the state starts with the sink.
     nothing = _softmax_state.fresh(None, state)
     begin = _resets.select(through, nothing, _softmax_state.fresh(sink, state))
     state = _softmax_state.softmax_combine(begin, state)
@@ -128,7 +128,7 @@ def _summary(logits, k, v, reset, sink: float | None) -> _Decayed:
 
 
 def _wkv_summary(k, v, decay, reset) -> _Decayed:
-  """A summary: one maximum, a sum of weights times values."""
+  """Summarizes a chunk by one maximum, and a sum of weights times values."""
   through, rest = _summaries.through_and_kept(reset)
   m, weight = _weights(rest, _softmax_state.decayed(k, decay))
   w = jnp.sum(weight * _summaries.keep(rest, v), axis=-2)[..., None]
@@ -139,13 +139,13 @@ def _wkv_summary(k, v, decay, reset) -> _Decayed:
 def _combine_wkv(
   total: jax.Array, left: _Decayed, right: _Decayed, hops: int
 ) -> _Decayed:
-  """The operator of `wkv_scan`; chunks add `total` to logits before them."""
+  """Merges chunks of `wkv_scan`, which add `total` to earlier logits."""
   state = left.state._replace(m=left.state.m + hops * total)
   return _combine(left._replace(state=state), right, hops)
 
 
 def _weights(rest, logits):
-  """The largest of the logits that are kept, and the weights beside it."""
+  """The largest of the logits that are kept, and the weights relative to it."""
   logits = _summaries.keep(
     rest, _softmax_state.clamp(logits), _softmax_state.NEG
   )

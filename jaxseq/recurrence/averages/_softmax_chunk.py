@@ -35,15 +35,15 @@ def run(
   method: str,
 ) -> tuple[SoftmaxState, jax.Array]:
   """State after the last element, and outputs [R, T, E]; chunks of `size`."""
-  # The dtype of m, u [R, n] and w [R, D, E] is that to compute in; m is taken
-  # for a constant. Outputs have the common dtype of q, k and v.
+  # m, u [R, n] and w [R, D, E] have the dtype to compute in; m is a constant
+  # for gradients. Outputs have the common dtype of q, k and v.
   function = _function(method, sink)
   return _chunks.over_chunks(function, size, init, inputs, reset)
 
 
 @functools.cache
 def _function(method, sink):
-  """The function of a chunk; one object for each choice."""
+  """Returns the function of a chunk; the same object for equal options."""
   function = _METHODS[method]
 
   def chunk(state, inputs, reset):
@@ -79,7 +79,7 @@ def _sequential(state, inputs, reset, sink):
 
 
 def _associative(state, inputs, reset, sink):
-  """A tree over the chunk; holds the matrix state of each of its elements."""
+  """A tree over the chunk; stores the matrix state of each element."""
   q, logits, k, v = inputs
   shift = lax.stop_gradient(logits)
   weight = jnp.where(logits > NEG, jnp.exp(logits - shift), 0)
@@ -111,8 +111,8 @@ def _scan_tree(first, leaves, reset):
   reset = jnp.pad(reset, ((0, 0), (1, 0)))
 
   def combine(left, right):
-    # Selected before and not after, so that nothing undefined on the left gets
-    # into gradients on the right.
+    # Selected before the merge, so that no undefined number on the left enters
+    # the gradients on the right.
     earlier = _resets.select(right[1], nothing, left[0])
     return _softmax_state.softmax_combine(earlier, right[0]), left[1] | right[1]
 
@@ -164,7 +164,7 @@ def _spoiled(bad, bad_state, reset):
 
 
 def _shift(state, logits, reset, sink):
-  """A shift [R, D] for the whole chunk, and whether it will do."""
+  """Returns a shift [R, D] of the chunk, and whether it fits all logits."""
 
   def shift_by(largest):
     return jnp.where(jnp.abs(largest) <= _UNSHIFTED, 0, largest)
@@ -185,7 +185,7 @@ def _shift(state, logits, reset, sink):
 
 
 def _masks(reset, length):
-  """Masks: s counts for t; t sees the state before; s counts after."""
+  """Masks: t counts s; t reads the initial state; the last state counts s."""
   causal = jnp.tri(length, dtype=bool)[None]
   if reset is None:
     every = jnp.ones((1, length, 1), bool)
@@ -200,10 +200,10 @@ def _one_shift(state, inputs, reset, shift, *, sink):
   q, logits, k, v = inputs
   counts, sees, stays = _masks(reset, q.shape[1])
   weight = jnp.where(logits > NEG, jnp.exp(logits - shift[:, None]), 0)
-  # Of no use where they are masked, and then not to be infinite.
+  # Unused if masked, but must not be infinite.
   entering = jnp.where(sees[:, 0], state.m - shift, 0)
   entering = jnp.where(sees[:, 0], jnp.exp(entering), 0)
-  # All outputs are divided by u: no accelerator's short products here.
+  # All outputs are divided by u: accelerators must use full precision here.
   each = jnp.broadcast_to(counts, q.shape[:1] + counts.shape[1:])
   each = each.astype(q.dtype)
   u = jnp.einsum("rts,rsd->rtd", each, weight, precision="highest")
@@ -228,7 +228,7 @@ def _one_shift(state, inputs, reset, shift, *, sink):
 
 
 def _blocks(state, inputs, reset, shift, *, sink):
-  """Blocks of 16 elements, one after the other; any logits will do."""
+  """Blocks of 16 elements, one after the other, for any logits."""
   del shift
   rows, length = inputs.q.shape[:2]
   size = min(_BLOCK, length)

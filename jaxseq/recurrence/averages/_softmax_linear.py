@@ -25,12 +25,12 @@ from jaxseq.recurrence.shared import _resets
 
 NEG = _softmax_state.NEG
 SoftmaxState = _softmax_state.SoftmaxState
-# Elements of narrow inputs whose decays are held at a time.
+# Elements per section of narrow inputs, whose decays are stored together.
 _SECTION = 512
 
 
 class _Weights(NamedTuple):
-  """Weights of elements [R, T, D], constants but for `weight` and `u`."""
+  """Weights of elements [R, T, D]; only `weight` and `u` have gradients."""
 
   before: jax.Array  # the largest logit before it
   after: jax.Array  # the largest logit
@@ -49,8 +49,8 @@ def one_channel(
   method: str,
 ) -> tuple[SoftmaxState, jax.Array]:
   """State after the last element, and averages [R, T, E] of one channel."""
-  # The state is m, u [R, 1] and w [R, 1, E], of the dtype to compute in. Maxima
-  # are found in steps, or in a tree.
+  # m, u [R, 1] and w [R, 1, E] have the dtype to compute in. Maxima are found
+  # step by step, or by a tree.
   dtype = state.w.dtype
   scores, v = scores.astype(dtype), v.astype(dtype)
   x = _weights(scores, state.m, state.u, reset, None, steps, method)
@@ -71,22 +71,22 @@ def channels(
   method: str,
 ) -> tuple[SoftmaxState, jax.Array]:
   """State after the last element, and averages [R, T, E] per channel."""
-  # The state is m, u [R, n] and w [R, D, E], of the dtype to compute in; `size`
-  # is that of the chunks of `outer_scan`, which is run by `method`.
+  # m, u [R, n] and w [R, D, E] have the dtype to compute in; `size` is the
+  # chunk size of `outer_scan`, which runs by `method`.
   run = _channels_function(sink, size, method)
   narrow = _contractions.is_narrow(_softmax_state.output_dtype(inputs))
   shared = inputs.logits.shape[-1] < inputs.q.shape[-1]
   if method != "pallas" and narrow and shared and inputs.v.shape[1] > _SECTION:
-    # Decays of all channels are wide, and several times as many as logits:
-    # those of a section are made at a time. Its gradient runs it again, which
-    # is not worth it where they are as many.
+    # Decays of all channels are wide, and several times as many as logits: they
+    # are computed section by section. The gradient recomputes them, which is
+    # not worth it if there are as many logits as decays.
     return _chunks.over_chunks(run, _SECTION, state, inputs, reset)
   return run(state, inputs, reset)
 
 
 @functools.cache
 def _channels_function(sink, size, method):
-  """The function of some elements; one object for each choice."""
+  """Returns the function of a section; the same object for equal options."""
 
   def run(state, inputs, reset):
     beside = _softmax_state.beside
@@ -122,7 +122,7 @@ def averages(
   decay, share = (_softmax_state.spread(x, q.shape[-1]) for x in (decay, share))
   k = share if k is None else share * k
   if _contractions.is_narrow(out):
-    # Narrow, as the products take them.
+    # Rounded to the dtype of the products.
     k = k.astype(jnp.result_type(q, v))
   o, average = outer.outer_scan(
     *(q, k, v, decay, average), reset=reset, chunk_size=size, method=method
@@ -140,10 +140,10 @@ def log_decay(
   """Decays log(Delta_{t-1} / Delta_t), shares, and the last m and u."""
   # Delta is the sum of exp(logits), logits [R, T, D], and m a constant.
   # Differences of logarithms of Delta would lose the digits of its growth; here
-  # maxima and sums are compared on their own.
+  # maxima and sums are compared separately.
 
-  # A dozen arrays of the size of the logits lie between them and the results:
-  # the gradient makes them again.
+  # Its residuals would be a dozen arrays of the size of the logits: the
+  # gradient recomputes them.
   @jax.checkpoint
   def run(logits, m, u, reset):
     return choice.by_platform(
@@ -156,11 +156,11 @@ def log_decay(
 
 
 def _log_decay(logits, m, u, reset, *, sink, method, **options):
-  del options  # The `linear_scan` inside has its own.
+  del options  # The `linear_scan` inside chooses its own.
   steps = method == "sequential"
   x = _weights(logits, m, u, reset, sink, steps, "auto")
   u_before = previous(x.u, u, reset, 0 if sink is None else 1)
-  # Nothing is forgotten where there was nothing.
+  # The decay is 1 if the sum is empty.
   some = (u_before > 0) & (x.u > 0)
   ratio = jnp.where(some, u_before, 1) / jnp.where(some, x.u, 1)
   decay = jnp.where(some, x.before - x.after + jnp.log(ratio), 0)
@@ -169,14 +169,14 @@ def _log_decay(logits, m, u, reset, *, sink, method, **options):
 
 
 def _weights(logits, m, u, reset, sink, steps, method):
-  """Weights of the elements, which no value enters."""
+  """Weights of the elements, which do not depend on the values."""
   logits = _softmax_state.clamp(logits)
   form = _steps if steps else _tree
   fixed, *init = lax.stop_gradient((logits, m, u))
   after, total = form(fixed, reset, sink, tuple(init))
   before = previous(after, init[0], reset, NEG if sink is None else sink)
-  # Where a logit is undefined its weight is, and all that is added to it. The
-  # decay is not: a product of decays that ends in a reset has to be 0.
+  # An undefined logit makes the weight and everything added to it undefined,
+  # but not the decay: a product of decays that ends in a reset has to be 0.
   fall = before - after
   decay = jnp.where(jnp.isnan(fall), 1, jnp.exp(fall))
   weight = jnp.where(logits <= NEG, 0, jnp.exp(logits - after))
@@ -188,7 +188,7 @@ def _weights(logits, m, u, reset, sink, steps, method):
 
 
 def _steps(logits, reset, sink, init):
-  """Result of `_tree`, one step after the other."""
+  """Result of `_tree`, computed step by step."""
   begin = (NEG, 0) if sink is None else (sink, 1)
 
   def body(state, x):
@@ -205,7 +205,7 @@ def _steps(logits, reset, sink, init):
 
 
 def _tree(logits, reset, sink, init):
-  """Maxima, and sums of weights relative to them, as a tree over time."""
+  """Maxima, and sums of weights relative to them, by a tree over time."""
   leaves = _one(logits)
   init = tuple(x[:, None] for x in init)
   if reset is None:
@@ -230,20 +230,20 @@ def _one(logits):
 
 
 def _merge(left, right):
-  """Maximum and sum of two together: `softmax_combine` without values."""
+  """Merges two maxima and sums: `softmax_combine` without values."""
   m = jnp.maximum(left[0], right[0])
   return m, jnp.exp(left[0] - m) * left[1] + jnp.exp(right[0] - m) * right[1]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _as_linear_scan(method, h, decay, b, init, reset):
-  """Known states h with the gradient, in b and init, of their `linear_scan`."""
+  """Known states h, with the gradient of their `linear_scan` in b and init."""
   del method, decay, b, init, reset
   return h
 
 
 def _as_linear_scan_forward(method, h, decay, b, init, reset):
-  # Not h itself: this has to have the same gradient when differentiated again.
+  # Not h itself: second derivatives need this gradient, too.
   h = _as_linear_scan(method, h, decay, b, init, reset)
   return h, (decay, b, init, reset)
 

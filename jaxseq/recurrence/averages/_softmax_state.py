@@ -1,7 +1,7 @@
-"""The state of running softmax averages, and what all forms of them share.
+"""The state of running softmax averages, and functions that all forms share.
 
-m enters only as a shift that cancels, so it is a constant in all forms;
-`with_constant_shift` puts the slopes of the returned m back.
+m is only a shift that cancels, so it is a constant in all forms;
+`with_constant_shift` restores the derivative of the returned m.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from jaxseq import _serialization
 
-# The logit of nothing. -inf would make exp(m - m) undefined.
+# The logit of an empty average. -inf would make exp(m - m) undefined.
 NEG = -1e30
 
 
@@ -22,11 +22,11 @@ NEG = -1e30
 class SoftmaxState(NamedTuple):
   """A running softmax average.
 
-  Where several channels of w have one logit, m and u are (..., n) beside a w of
-  (..., dk, dv), and channel d has those of number d modulo n.
+  If several channels of w share one logit, m and u are (..., n) beside a w of
+  (..., dk, dv), and channel d has logit d modulo n.
 
   Attributes:
-    m: (...,) largest logit; -1e30 for an average of nothing.
+    m: (...,) largest logit; -1e30 for an empty average.
     u: (...,) sum of exp(logit - m).
     w: (..., dv) sum of exp(logit - m) times the value; the average is w / u.
   """
@@ -37,10 +37,10 @@ class SoftmaxState(NamedTuple):
 
 
 class Inputs(NamedTuple):
-  """Arrays that are averaged and read; a k of None stands for ones."""
+  """Arrays that are averaged and read; k is None for ones."""
 
   q: jax.Array  # [R, T, D]
-  logits: jax.Array  # [R, T, n], of channel d that of number d modulo n
+  logits: jax.Array  # [R, T, n], channel d has logit d modulo n
   k: jax.Array | None  # [R, T, D]
   v: jax.Array  # [R, T, E]
 
@@ -68,7 +68,7 @@ def fresh(sink: float | None, like: SoftmaxState) -> SoftmaxState:
 
 
 def spread(x: jax.Array, channels: int) -> jax.Array:
-  """[..., n] -> [..., channels]: channel d has that of number d modulo n."""
+  """[..., n] -> [..., channels]: channel d has entry d modulo n."""
   repeats = channels // x.shape[-1]
   return x if repeats == 1 else jnp.tile(x, (1,) * (x.ndim - 1) + (repeats,))
 
@@ -83,7 +83,7 @@ def beside(x: jax.Array, w: jax.Array) -> jax.Array:
 def in_all_channels(
   logits: jax.Array, state: SoftmaxState
 ) -> tuple[jax.Array, SoftmaxState]:
-  """Logits and state, of which each channel has its own."""
+  """Repeats logits and state, so that there is one per channel."""
   channels = state.w.shape[-2]
   m, u = (spread(x, channels) for x in (state.m, state.u))
   return spread(logits, channels), SoftmaxState(m, u, state.w)
@@ -95,13 +95,13 @@ def in_own_channels(state: SoftmaxState, n: int) -> SoftmaxState:
 
 
 def divide(x: jax.Array, u: jax.Array) -> jax.Array:
-  """Quotient x / u, and 0 where u is 0: the average of nothing."""
+  """Quotient x / u, or 0 if u is 0: the average is empty."""
   some = u > 0
   return jnp.where(some, x / jnp.where(some, u, 1), 0)
 
 
 def clamp(logits: jax.Array) -> jax.Array:
-  """Logits of -inf become the finite logit of nothing."""
+  """Replaces logits of -inf by the finite logit of an empty average."""
   return jnp.where(logits < NEG, NEG, logits)
 
 
@@ -136,7 +136,7 @@ def with_constant_shift(
   known: bool = False,
   decay: jax.Array | None = None,
 ):
-  """Runs what takes every m for a constant, and has the gradient of m too."""
+  """Runs a fold whose m are constants, and adds the gradient of m."""
   init = init._replace(m=clamp(init.m))
   shift = lax.stop_gradient(init.m)
   final, others = fold(_shifted(init, shift, init.m - shift))
@@ -158,7 +158,7 @@ def decayed(logits: jax.Array, decay: jax.Array) -> jax.Array:
 
 
 def _shifted(state, m, difference):
-  """The state by another m; one in value, the slope is that of the weights."""
+  """Rescales a state to another m by a factor of value 1 with a derivative."""
   scale = jnp.exp(jnp.where(jnp.isfinite(m), difference, 0))
   w = None if state.w is None else beside(scale, state.w) * state.w
   return SoftmaxState(m, scale * state.u, w)
@@ -178,7 +178,7 @@ def _last_max(logits, m, reset, sink):
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _with_slopes(sink, known, logits, m, reset):
-  """`_last_max` that is known, with the slopes of it."""
+  """Returns a known `_last_max`, with its derivative."""
   del sink, logits, m, reset
   return known
 
@@ -190,6 +190,6 @@ def _with_slopes_jvp(sink, primals, tangents):
   def largest(logits, m):
     return _last_max(logits, m, reset, sink)
 
-  # Not what is known itself: that has no slopes when differentiated again.
+  # Not the known value itself: second derivatives need this rule, too.
   result = _with_slopes(sink, *primals)
   return result, jax.jvp(largest, (logits, m), tangents[1:3])[1]

@@ -34,27 +34,28 @@ def softmax_scan(
     outputs_t = sum_{s<=t} exp(scores_s) values_s / sum_{s<=t} exp(scores_s)
 
   Feng et al., "Attention as an RNN", arXiv:2405.13956, section 3. Stable for
-  any scores: all weights are relative to a running maximum, which a reset puts
-  back too.
+  any scores: all weights are relative to a running maximum, which a reset also
+  resets.
 
   Args:
     scores: (*batch, time); -inf counts as masked.
     values: (*batch, time, dv).
-    init: state before the first element; the average of nothing if None.
-    reset: (*batch, time) bool; where true the state is put back to the average
-      of nothing (not to `init`) before the element is consumed.
-    mask: (*batch, time) bool; elements where it is false are left out. They
-      still have an output: the average of what came before.
-    chunk_size: elements whose sums are held together; by platform and size of
+    init: state before the first element; the empty average if None.
+    reset: (*batch, time) bool; if true, the state is reset to the empty average
+      (not to `init`) before the element is consumed.
+    mask: (*batch, time) bool; elements with False are left out. Their output is
+      the average of the earlier elements.
+    chunk_size: elements whose sums are stored together; by platform and size of
       the values if None. The results do not depend on it.
-    method: how the sums are formed, as in `linear_scan`. All agree to rounding.
+    method: how the sums are computed, as in `linear_scan`. All agree to
+      rounding.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
 
   Returns:
-    outputs (*batch, time, dv) in the dtype of the values, 0 where there is
-    nothing to average; and the state after the last element: m, u (*batch,) and
-    w (*batch, dv), at least float32 like all that is computed inside. (In
-    float32 u stops growing at 2^24 equal weights that come one at a time.)
+    outputs (*batch, time, dv) in the dtype of the values, 0 for an empty
+    average; and the state after the last element: m, u (*batch,) and w (*batch,
+    dv), at least float32 like all intermediate results. (In float32 u stops
+    growing at 2^24 equal weights that come one at a time.)
 
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
@@ -91,9 +92,9 @@ def softmax_step(
     scores: (*batch,).
     values: (*batch, dv).
     state: state before the element.
-    reset: (*batch,) bool; where true the state is put back to the average of
-      nothing first.
-    mask: (*batch,) bool; where false the element is left out.
+    reset: (*batch,) bool; if true, the state is reset to the empty average
+      first.
+    mask: (*batch,) bool; if false, the element is left out.
 
   Returns:
     The output (*batch, dv) and the state after the element.
@@ -111,12 +112,12 @@ def softmax_step(
 def softmax_initial(
   batch: tuple[int, ...], dv: int, dtype=jnp.float32
 ) -> SoftmaxState:
-  """Returns the average of nothing: m, u (*batch,) and w (*batch, dv)."""
+  """Returns the empty average: m, u (*batch,) and w (*batch, dv)."""
   return _no_channel(softmax_outer.softmax_outer_initial(batch, 1, dv, dtype))
 
 
 def _run(q, logits, k, values, init, *, reset, chunk_size, method):
-  """One channel, as `softmax_outer_scan` has it, without q and k."""
+  """Runs one channel of `softmax_outer_scan`, without q and k."""
   del q, k
   *batch, time, dv = values.shape
   batch = tuple(batch)
@@ -135,7 +136,7 @@ def _run(q, logits, k, values, init, *, reset, chunk_size, method):
 
 
 def _over_time(inputs, init, reset, *, named, method, chunk_size):
-  """Chunk after chunk, if there are several; one alone is not recomputed."""
+  """Runs chunk after chunk; a single chunk is not recomputed."""
   steps = (method if named == "auto" else named) == "sequential"
   chunk = _chunk_function(steps, named)
 
@@ -152,7 +153,7 @@ def _over_time(inputs, init, reset, *, named, method, chunk_size):
 
 @functools.cache
 def _chunk_function(steps, method):
-  """The function of a chunk; one object for each choice."""
+  """Returns the function of a chunk; the same object for equal options."""
 
   def chunk(state, inputs, reset):
     state, o = _softmax_linear.one_channel(
@@ -164,7 +165,7 @@ def _chunk_function(steps, method):
 
 
 def _elements(scores, values):
-  """One channel: queries, logits, keys and values."""
+  """Returns queries, logits, keys and values of one channel."""
   logits = scores[..., None]
   return jnp.ones_like(logits, values.dtype), logits, None, values
 
@@ -179,7 +180,7 @@ def _no_channel(state):
 
 
 def _checked(scores, values, state, mask, time_axes):
-  """Scores and values as arrays, with what is masked left out."""
+  """Scores and values as arrays, without the masked elements."""
   scores, values = jnp.asarray(scores), jnp.asarray(values)
   time = ("time",) if time_axes else ()
   shape = _validate.shape("scores", scores, ("*batch", *time))
@@ -190,6 +191,6 @@ def _checked(scores, values, state, mask, time_axes):
   softmax_outer.check_state(state, (batch, batch, batch + values.shape[-1:]))
   if mask is None:
     return scores, values
-  # Values too, so that nothing undefined in them gets into a gradient.
+  # Values too, so that their undefined numbers enter no gradient.
   scores = jnp.where(mask, scores, _softmax_state.NEG)
   return scores, jnp.where(mask[..., None], values, 0)

@@ -50,32 +50,31 @@ def softmax_outer_scan(
 
   Args:
     q: (*batch, time, dk) queries.
-    logits: (*batch, time, n), n a divisor of dk: channel d of q and k has that
-      of number d modulo n; -inf means that it leaves the element out.
+    logits: (*batch, time, n), n a divisor of dk: channel d of q and k has logit
+      d modulo n; -inf leaves the element out.
     k: (*batch, time, dk) factors of the values; ones if None.
     v: (*batch, time, dv) values.
-    init: state before the first element; that of a fresh sequence if None.
-    reset: (*batch, time) bool; where true the state is put back to that of a
-      fresh sequence (not to `init`) before the element is consumed.
+    init: state before the first element; the fresh state if None.
+    reset: (*batch, time) bool; if true, the state is reset to the fresh state
+      (not to `init`) before the element is consumed.
     chunk_size: elements per chunk; by platform if None.
     method: how a chunk is computed: "sequential" (one step at a time),
-      "associative" (a tree over time; holds dk * dv numbers for each element of
-      the chunk), "chunked" (matrix products), "decays" (the multiplicative
+      "associative" (a tree over time; stores dk * dv numbers for each element
+      of the chunk), "chunked" (matrix products), "decays" (the multiplicative
       recurrence: `softmax_decay`, then `outer_scan`), "pallas" (the same in
-      kernels; on GPUs as `outer_scan` has them, with decays of bfloat16) or
-      "auto" (by platform). All agree to rounding. In "chunked" and
-      "pallas" a NaN or infinity in one element makes all channels of the
-      outputs that depend on it NaN, without a gradient.
+      kernels; on GPUs those of `outer_scan`, with decays of bfloat16) or "auto"
+      (by platform). All agree to rounding. In "chunked" and "pallas" a NaN or
+      infinity in one element makes all channels of the outputs that depend on
+      it NaN, without a gradient.
     sink: logit of an element without a value that every fresh sequence starts
       with; 0 gives the phantom element of LightNet's first author's code. A
       channel's weights then sum to less than 1. Absent if None.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
 
-  Returns:
-    o (*batch, time, dv) in the common dtype of q, k and v; a channel that has
+  o (*batch, time, dv) in the common dtype of q, k and v; a channel that has
     seen no element adds 0 to it. And the state after the last element: m, u
-    (*batch, n) and w (*batch, dk, dv), at least float32 like all that is
-    computed inside.
+    (*batch, n) and w (*batch, dk, dv), at least float32 like all intermediate
+    results.
 
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
@@ -112,7 +111,7 @@ def softmax_outer_scan(
 
 
 def over_rows(op, dtype, shape, run, inputs, init, reset, **how):
-  """`choice.by_platform` of a function of arrays with one batch axis.
+  """Runs `choice.by_platform` for a function of arrays with one batch axis.
 
   `shape` is (*batch, time, dk, dv); the state is brought to `dtype`.
   """
@@ -170,8 +169,7 @@ def softmax_outer_step(
     k: (*batch, dk) or None.
     v: (*batch, dv).
     state: state before the element.
-    reset: (*batch,) bool; where true the state is put back to that of a fresh
-      sequence first.
+    reset: (*batch,) bool; if true, the state is reset to the fresh state first.
     sink: as in `softmax_outer_scan`.
 
   Returns:
@@ -201,7 +199,7 @@ def softmax_decay(
   sink: float | None = None,
   axis: str | None = None,
 ) -> tuple[jax.Array, jax.Array, tuple[jax.Array, jax.Array]]:
-  """Decays and shares: an additive recurrence for a multiplicative one.
+  """Computes decays and shares: an additive recurrence as a decaying one.
 
   With Delta_t the sum of exp(logits_s) over s <= t, the weight exp(logits_s) /
   Delta_t of element s is its share exp(logits_s) / Delta_s times the decays
@@ -209,14 +207,16 @@ def softmax_decay(
 
   Args:
     logits: (*batch, time, n); -inf adds nothing.
-    m: (*batch, n) largest logit before the first element; -1e30 for none.
-    u: (*batch, n) sum of exp(logit - m) before the first element; 0 for none.
-    reset: (*batch, time) bool; where true the sum starts anew with the element.
+    m: (*batch, n) largest logit before the first element; -1e30 if there is no
+      element.
+    u: (*batch, n) sum of exp(logit - m) before the first element; 0 if there is
+      no element.
+    reset: (*batch, time) bool; if true, the sum restarts with the element.
     sink: as in `softmax_outer_scan`.
     axis: as in `softmax_outer_scan`; m and u are those of the whole sequence.
 
   Returns:
-    The logarithms (*batch, time, n) of the decays, 0 where the sum before is 0;
+    The logarithms (*batch, time, n) of the decays, 0 if the sum before is 0;
     the shares (*batch, time, n); and m and u after the last element. At least
     float32.
 

@@ -5,9 +5,9 @@
 
 Peng et al., "RWKV: reinventing RNNs for the Transformer era", arXiv:2305.13048,
 section 3.1.2 and appendix D. All weights are relative to the largest one so
-far, which decays as they do, so that any k will do. The maxima are found first,
-and are constants for what follows: sums of weights, and of weighted values, are
-linear recurrences then.
+far, which decays like them, so that k is not bounded. The maxima are computed
+first, and are constants afterwards: the sums of weights, and of weighted
+values, are linear recurrences then.
 """
 
 import functools
@@ -50,21 +50,22 @@ def wkv_scan(
   Args:
     k: (*batch, time, n) logarithms of the weights; -inf leaves an element out.
     v: (*batch, time, n) values.
-    decay: (n,) what every element adds to the logarithms of all weights before
+    decay: (n,) added by every element to the logarithms of all weights before
       it, usually below 0.
     bonus: (n,) added to k of the present element, in its own output only.
-    init: state before the first element; the average of nothing if None.
-    reset: (*batch, time) bool; where true the state is put back to the average
-      of nothing (not to `init`) before the element is consumed.
-    chunk_size: elements whose sums are held together; by platform and width if
-      None. The results do not depend on it.
-    method: how the sums are formed, as in `linear_scan`. All agree to rounding.
+    init: state before the first element; the empty average if None.
+    reset: (*batch, time) bool; if true, the state is reset to the empty average
+      (not to `init`) before the element is consumed.
+    chunk_size: elements whose sums are stored together; by platform and width
+      if None. The results do not depend on it.
+    method: how the sums are computed, as in `linear_scan`. All agree to
+      rounding.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
 
   Returns:
     o (*batch, time, n) in the dtype of v; and the state after the last element,
-    with the decay that it brings: m, u (*batch, n) and w (*batch, n, 1), at
-    least float32 like all that is computed inside.
+    with its decay applied: m, u (*batch, n) and w (*batch, n, 1), at least
+    float32 like all intermediate results.
 
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
@@ -101,8 +102,8 @@ def wkv_step(
     decay: (n,).
     bonus: (n,).
     state: state before the element, as from `wkv_initial`.
-    reset: (*batch,) bool; where true the state is put back to the average of
-      nothing first.
+    reset: (*batch,) bool; if true, the state is reset to the empty average
+      first.
 
   Returns:
     o (*batch, n) in the dtype of v, and the state after the element.
@@ -130,7 +131,7 @@ def wkv_step(
 def wkv_initial(
   batch: tuple[int, ...], n: int, dtype: jax.typing.DTypeLike = jnp.float32
 ) -> SoftmaxState:
-  """Returns the average of nothing: m, u (*batch, n) and w (*batch, n, 1)."""
+  """Returns the empty average: m, u (*batch, n) and w (*batch, n, 1)."""
   return softmax_outer.softmax_outer_initial(batch, n, 1, dtype)
 
 
@@ -152,7 +153,7 @@ def _run(k, v, decay, bonus, init, *, reset, chunk_size, method):
     jax.tree.map(lambda x: flat(jnp.asarray(x, dtype)), init),
     None if reset is None else flat(reset),
   )
-  # Weights, factors and two sums are held together.
+  # Weights, factors and two sums are stored together.
   o, final = choice.by_platform(
     "softmax",
     dtype,
@@ -167,7 +168,7 @@ def _run(k, v, decay, bonus, init, *, reset, chunk_size, method):
 
 
 def _over_time(inputs, weights, init, reset, *, named, method, chunk_size):
-  """Chunk after chunk, if there are several; one alone is not recomputed."""
+  """Runs chunk after chunk; a single chunk is not recomputed."""
   steps = (method if named == "auto" else named) == "sequential"
   chunk = _chunk_function(steps, named)
 
@@ -184,7 +185,7 @@ def _over_time(inputs, weights, init, reset, *, named, method, chunk_size):
 
 @functools.cache
 def _chunk_function(steps, method):
-  """The function of a chunk; one object for each choice."""
+  """Returns the function of a chunk; the same object for equal options."""
 
   def chunk(state, inputs, reset, weights):
     dtype, (decay, bonus) = state.w.dtype, weights
@@ -193,8 +194,8 @@ def _chunk_function(steps, method):
     find = _maxima_in_steps if steps else _maxima_in_a_tree
     after = find(*fixed, reset)
     before = _softmax_linear.previous(after, fixed[-1], reset, NEG)
-    # Where a k is undefined its weight is, and all that is added to it. The
-    # factor is not: a product of factors that ends in a reset has to be 0.
+    # An undefined k makes the weight and everything added to it undefined, but
+    # not the factor: a product of factors that ends in a reset has to be 0.
     fall = before + decay - after
     factor = jnp.where(jnp.isnan(fall), 1, jnp.exp(fall))
     weight = jnp.exp(k - after)
@@ -216,12 +217,12 @@ def _chunk_function(steps, method):
 
 
 def _read(k, v, bonus, m, u, w):
-  """The output, from the state before the element."""
+  """Output of an element, from the state before it."""
   present = bonus + k
   top = lax.stop_gradient(jnp.maximum(m, present))
   old, new = jnp.exp(m - top), jnp.exp(present - top)
   total = old * u + new
-  # A product, so that what is undefined stays so.
+  # A product, so that undefined numbers stay undefined.
   share = _softmax_state.divide(jnp.ones_like(total), total)
   return share * (old * w + new * v)
 

@@ -1,11 +1,11 @@
-"""Causal depthwise convolution over time whose window is a state.
+"""Causal depthwise convolution over time whose state is the last inputs.
 
   y_t = bias + sum_j weight[j] x_{t - width + 1 + j}
 
-An element sees itself and the width - 1 elements before it, each channel on its
-own. Entries from before a reset, and those before a fresh sequence, count as
-zero. Short convolutions of this kind stand in front of the recurrence in H3
-(arXiv:2212.14052), Mamba (arXiv:2312.00752) and Mamba-2 (arXiv:2405.21060).
+An element sees itself and the width - 1 elements before it, in each channel
+separately. Inputs before a reset, and before a fresh sequence, count as zero.
+Short convolutions of this kind precede the recurrence in H3 (arXiv:2212.14052),
+Mamba (arXiv:2312.00752) and Mamba-2 (arXiv:2405.21060).
 """
 
 import jax
@@ -32,17 +32,17 @@ def causal_conv(
 
   Args:
     x: (*batch, time, channels) inputs, floating, time at least 1.
-    weight: (width, channels); the last row meets the present element. The
+    weight: (width, channels); the last row multiplies the present element. The
       weight (channels, 1, width) of a `torch.nn.Conv1d` is the transpose.
     bias: (channels,) or None.
     window: (*batch, width - 1, channels), the inputs before the first element,
       oldest first; zeros for a fresh sequence.
-    reset: (*batch, time) bool; where true all inputs before that element count
-      as zero from there on.
+    reset: (*batch, time) bool; if true, all inputs before that element count as
+      zero from there on.
     axis: name of the mesh axis over which time is split, or None. x and reset
       are this device's chunk; window, here and as a result, belongs to the
-      whole sequence and is the same on all devices. What a chunk sees of those
-      before it comes in one `ppermute`, or one for each chunk that it is from.
+      whole sequence and is the same on all devices. Earlier inputs come in one
+      `ppermute`, or in one for each chunk that they are from.
 
   Returns:
     y (*batch, time, channels) and the window after the last element, both in
@@ -64,14 +64,14 @@ def causal_conv(
   if x.dtype == dtype:
     y, window = _convolve(x, weight, window, cut)
   else:
-    # A derivative of our own gives cotangents that vary as those of y do.
+    # This custom derivative gives cotangents that vary over devices as y does.
     same = _varying.vary_as(x, weight)
     y = _convolve_narrow(x, same, window, cut)
     window = _last(x, window)
   if bias is not None:
     y = y + bias.astype(dtype)
   if cut is not None and width > 1:
-    # The newest entry has lag 0 seen from the last element.
+    # The newest entry has lag 0 from the last element.
     lags = [cut[lag][..., -1] for lag in reversed(range(width - 1))]
     window = _resets.forget(jnp.stack(lags, axis=-1), window)
   if axis is not None and width > 1:
@@ -80,7 +80,7 @@ def causal_conv(
 
 
 def _convolve(x, weight, window, cut):
-  """Outputs without bias, and the last elements, nothing of them cut off."""
+  """Outputs without bias, and the last elements, without resets applied."""
   width, time = weight.shape[0], x.shape[-2]
   padded = jnp.concatenate([window, x.astype(window.dtype)], axis=-2)
   y = None
@@ -95,7 +95,7 @@ def _convolve(x, weight, window, cut):
 
 
 def _last(x, window):
-  """The last elements of window and x together, as many as of the window."""
+  """The last elements of window and x together, as many as the window has."""
   time, count = x.shape[-2], window.shape[-2]
   new = x[..., max(0, time - count) :, :].astype(window.dtype)
   return jnp.concatenate([window[..., min(time, count) :, :], new], axis=-2)
@@ -103,7 +103,7 @@ def _last(x, window):
 
 @jax.custom_vjp
 def _convolve_narrow(x, weight, window, cut):
-  """Outputs of `_convolve` in float32, for x that is narrower."""
+  """Outputs of `_convolve` in float32, for narrower x."""
   return _convolve(x, weight, window, cut)[0]
 
 
@@ -130,7 +130,7 @@ def _convolve_narrow_backward(residuals, g):
   d_weight, d_window = jnp.stack(rows), jnp.zeros_like(window)
   count = min(width - 1, time)
   if count:
-    # What the first elements see of the window.
+    # Contributions of the window to the first elements.
     begin = None if cut is None else [flags[..., :count] for flags in cut]
     nothing = jnp.zeros_like(x[..., :count, :])
     _, pull = jax.vjp(
@@ -145,7 +145,7 @@ _convolve_narrow.defvjp(_convolve_narrow_forward, _convolve_narrow_backward)
 
 
 def _shifted(x, steps):
-  """Later by so many steps, of the axis before the last; zeros enter."""
+  """Shifts the axis before the last by `steps` later; zeros enter."""
   widths = [(0, 0, 0)] * (x.ndim - 2) + [(steps, -steps, 0), (0, 0, 0)]
   return jax.lax.pad(x, jnp.zeros((), x.dtype), widths)
 
@@ -201,12 +201,12 @@ def _arriving(x, window, reset, axis):
   count = window.shape[-2]
   if reset is None:
     return _halo.previous(x, count, axis, window)
-  # The flags travel as one more channel.
+  # The flags are sent as an additional channel.
   flags = reset[..., None].astype(x.dtype)
   x = jnp.concatenate([x, flags], axis=-1)
   window = jnp.pad(window, [(0, 0)] * (window.ndim - 1) + [(0, 1)])
   arrived = _halo.previous(x, count, axis, window)
-  # An entry is cut off by a reset after it.
+  # A reset after an entry removes it.
   flags = arrived[..., -1] > 0
   later = jax.lax.cumsum(flags.astype(jnp.int32), flags.ndim - 1, reverse=True)
   return _resets.forget(later > flags, arrived[..., :-1])
@@ -219,7 +219,7 @@ def _cut(reset, width):
   time = reset.shape[-1]
   cut = [jnp.zeros_like(reset)]
   for lag in range(1, width):
-    # Whether element t - lag + 1 begins anew; none did before the sequence.
+    # Whether element t - lag + 1 starts an episode; False before the sequence.
     shift = min(lag - 1, time)
     later = jnp.zeros_like(reset[..., :shift])
     begins = jnp.concatenate([later, reset[..., : time - shift]], axis=-1)

@@ -7,7 +7,7 @@ from jaxseq import _validate
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _contractions
 
-# Elements in the smallest blocks that a chunk is cut into.
+# Elements of the smallest blocks within a chunk.
 _BLOCK = 32
 _BLOCK_WITH_RESETS = 4
 
@@ -20,8 +20,8 @@ def fft_convolution(
   Args:
     u: (*batch, time, H) real.
     kernel: (H, time) real.
-    backward: (H, time) real kernel for what follows an element, which adds
-      sum_{s > t} backward_{s-t-1} u_s; or None.
+    backward: (H, time) real kernel for later elements, which adds sum_{s > t}
+      backward_{s-t-1} u_s; or None.
 
   Returns:
     (*batch, time, H) in the common dtype, at least float32.
@@ -33,13 +33,14 @@ def fft_convolution(
   _validate.shape("kernel", kernel, (H, time))
   _checks.shape("backward", backward, (H, time))
   dtype = jnp.result_type(u, kernel, jnp.float32)
-  # Room for the whole product, so that nothing wraps around; powers of two
-  # are what every FFT is fast at.
+  # Padded to the whole product, so that nothing wraps around, and to a power of
+  # two, at which every FFT is fast.
   room = 1 << (2 * time - 1).bit_length()
   spectrum = jnp.fft.rfft(u.swapaxes(-1, -2).astype(dtype), room)
   kernel = kernel.astype(dtype)
   if backward is not None:
-    # Lags -1, -2, ... are the last, the last but one, ... of the circle.
+    # Lags -1, -2, ... are the last, the last but one, ... entries of the
+    # circle.
     lags = jnp.flip(backward.astype(dtype), -1)
     gap = jnp.zeros((len(kernel), room - 2 * time), dtype)
     kernel = jnp.concatenate([kernel, gap, lags], axis=-1)
@@ -52,15 +53,15 @@ def chunk_convolution(
 ) -> jax.Array:
   """Causal convolution within chunks; t sees s if both have one id.
 
-  The triangle of all pairs (t, s) is cut into squares, by halving. Within a
-  square the ids tell apart what s may be seen from the square's end and what t
-  sees as far as its beginning, so that it is a select, a matrix product and
-  another select. What an element does not see may be undefined.
+  The triangle of all pairs (t, s) is cut into squares, by halving. In a square,
+  the ids say which s are visible from its end and which t see its beginning: it
+  is a select, a matrix product and another select. Elements that are not
+  visible may be undefined.
 
   Args:
     kernel: (H, L), L a power of two.
-    u: (H, L, R): channels, elements of a chunk, and chunks, which lie side by
-      side in memory.
+    u: (H, L, R): channels, elements of a chunk, and chunks, which are adjacent
+      in memory.
     ids: (L, R) integers that do not fall along a chunk; None if all are equal.
 
   Returns:
@@ -70,7 +71,8 @@ def chunk_convolution(
   width = min(size, _BLOCK if ids is None else _BLOCK_WITH_RESETS)
   y = (_triangles if ids is None else _diagonals)(kernel, u, ids, width)
   while width < size:
-    # Squares: the first halves of blocks of 2 * width as the second see them.
+    # Squares: the first halves of blocks of 2 * width, seen by the second
+    # halves.
     shape = (size // (2 * width), 2, width, R)
     seen = u.reshape(H, *shape)[:, :, 0]
     if ids is not None:
@@ -96,7 +98,7 @@ def _toeplitz(kernel, size, shift):
 
 
 def _triangles(kernel, u, ids, width):
-  """The blocks on the diagonal as one matrix product."""
+  """Computes the diagonal blocks as one matrix product."""
   del ids
   H, size, R = u.shape
   u = u.reshape(H, size // width, width, R)
@@ -105,7 +107,7 @@ def _triangles(kernel, u, ids, width):
 
 
 def _diagonals(kernel, u, ids, width):
-  """The blocks on the diagonal lag by lag, each pair with its own flag."""
+  """Computes the diagonal blocks lag by lag, with a flag for each pair."""
   H, size, R = u.shape
   u = u.reshape(H, size // width, width, R)
   ids = ids.reshape(size // width, width, R)

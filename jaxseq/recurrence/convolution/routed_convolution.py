@@ -1,10 +1,10 @@
-"""Causal depthwise convolution over the elements that were routed somewhere.
+"""Causal depthwise convolution over the elements routed to a memory.
 
   y_t = sum_j weight[j] x_{s(t, width - 1 - j)}
 
-where s(t, n) is the n-th routed element before t, and s(t, 0) = t: neighbors
-are neighbors in the order of the memory that the elements went to, and not in
-time. The others do not enter the window, and have outputs of 0. So are the
+with s(t, n) the n-th routed element before t, and s(t, 0) = t: neighbors are
+adjacent in the order of the memory that they are routed to, and not in time.
+The other elements do not enter the window, and have outputs of 0. These are the
 short convolutions of Mixture-of-Memories (arXiv:2502.13685), whose memories are
 a batch axis here.
 """
@@ -32,21 +32,21 @@ def routed_conv(
 ) -> tuple[jax.Array, jax.Array]:
   """Convolves the routed elements of a sequence.
 
-  Nothing is sorted: where the routed elements before an element are comes from
-  running maxima, and the gradient gathers as the outputs do.
+  Nothing is sorted: running maxima find the previous routed elements, and the
+  gradient gathers like the outputs.
 
   Args:
     x: (*batch, time, channels) inputs, floating, time at least 1.
-    weight: (width, channels); the last row meets the present element.
+    weight: (width, channels); the last row multiplies the present element.
     window: (*batch, width - 1, channels), the last routed inputs before the
       first element, oldest first; zeros for a fresh sequence.
     routed: (*batch, time) bool.
-    reset: (*batch, time) bool; where true all inputs before that element count
-      as zero from there on.
+    reset: (*batch, time) bool; if true, all inputs before that element count as
+      zero from there on.
     axis: name of the mesh axis over which time is split, or None. x, routed and
       reset are this device's chunk; window, here and as a result, belongs to
-      the whole sequence and is the same on all devices. What is exchanged is
-      the last width - 1 routed elements of each chunk, or as many as it has.
+      the whole sequence and is the same on all devices. Devices exchange the
+      last width - 1 routed elements of each chunk, or as many as it has.
 
   Returns:
     y (*batch, time, channels) and the window after the last element, both in
@@ -119,13 +119,13 @@ def _check(x, weight, window, routed, reset, step=False):
 
 
 class _Order(NamedTuple):
-  """A window and x behind it as one sequence of n places."""
+  """A window followed by x as one sequence of n places."""
 
   entries: jax.Array  # (*batch, n, channels)
-  marks: jax.Array  # (*batch, n), routed; all of the window is
-  episode: jax.Array | None  # (*batch, n), 0 for the window's
-  # The marked places just before each place and the end, (*batch, n + 1), 0 for
-  # none; and those just after each place, (*batch, n), n for none.
+  marks: jax.Array  # (*batch, n), routed; true in the window
+  episode: jax.Array | None  # (*batch, n), 0 in the window
+  # The previous marked place of each place and of the end, (*batch, n + 1), or
+  # 0; and the next marked place of each place, (*batch, n), or n.
   before: jax.Array
   after: jax.Array
 
@@ -170,7 +170,7 @@ def _outputs(order, weight, routed):
 
 
 def _last(order, count):
-  """The last routed elements, and how many are of x and its last episode."""
+  """The last routed elements, and how many are from x and its last episode."""
   end = jnp.full_like(order.before[..., :1], order.marks.shape[-1])
   places = []
   for _ in range(count):
@@ -191,7 +191,7 @@ def _take(values, index):
 
 @jax.custom_vjp
 def _moved(x, back, ahead, marks):
-  """Entries (*batch, n, channels) at the places `back` (*batch, time)."""
+  """Gathers entries (*batch, n, channels) at places `back` (*batch, time)."""
   del ahead, marks
   return jnp.take_along_axis(x, back[..., None], axis=-2)
 

@@ -1,8 +1,8 @@
-"""Token shift: every element beside the one before it, which is a state.
+"""Token shift: the previous element of each element; the last one is the state.
 
 The element before the first of a sequence is zeros, after a reset too. RWKV
-mixes the two channel by channel in front of its projections (Peng et al.,
-arXiv:2305.13048, section 3.1).
+mixes an element and the one before it channel by channel before its projections
+(Peng et al., arXiv:2305.13048, section 3.1).
 """
 
 import jax
@@ -22,21 +22,21 @@ def token_shift(
   *,
   axis: str | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-  """Returns the element before each one.
+  """Returns the previous element of each element.
 
   Args:
     x: (*batch, time, features), floating, time at least 1.
     last: (*batch, features), the element before the first; zeros for a fresh
       sequence.
-    reset: (*batch, time) bool; where true the element before counts as zeros.
+    reset: (*batch, time) bool; if true, the previous element counts as zeros.
     axis: name of the mesh axis over which time is split, or None. x and reset
       are this device's chunk; last, here and as a result, belongs to the whole
       sequence and is the same on all devices. The last element of a chunk is
       sent in one `ppermute`.
 
   Returns:
-    What x is one element later, in its dtype, and the last element, in the
-    common dtype of x and last, at least float32.
+    x shifted by one element, in its dtype, and the last element, in the common
+    dtype of x and last, at least float32.
 
   Raises:
     ValueError: if shapes or dtypes do not fit the above.
@@ -68,7 +68,7 @@ def token_shift_step(
     reset: (*batch,) bool or None.
 
   Returns:
-    The element before, in the dtype of x, and this one.
+    The previous element, in the dtype of x, and this one.
 
   Raises:
     ValueError: if shapes or dtypes do not fit the above.
@@ -84,7 +84,7 @@ def token_shift_step(
 
 
 def _check(x, last, batch):
-  """Checks shapes and dtypes; returns that of the last element."""
+  """Checks shapes and dtypes; returns the dtype of the last element."""
   _checks.floating(x=x, last=last)
   _validate.shape("last", last, (*batch, x.shape[-1]))
   return jnp.result_type(x, last, jnp.float32)

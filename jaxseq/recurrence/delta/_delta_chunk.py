@@ -1,4 +1,4 @@
-"""One chunk of the delta rules, arrays [B, C, F], by a method; one element."""
+"""Chunks of the delta rules, arrays [B, C, F], and single elements."""
 
 import functools
 
@@ -23,7 +23,7 @@ def chunk(
   reset: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array]:
   """State after a "sequential" or "chunked" chunk, and outputs [B, C, V]."""
-  # Products are of `operands`, outputs of dtype `out`.
+  # Products have the dtype `operands`, outputs the dtype `out`.
   if method == "sequential":
     x = jax.tree.map(lambda leaf: leaf.astype(state.dtype), x)
     state, o = _sequential(x, state, reset)
@@ -71,7 +71,7 @@ def step(
 
 
 def _read(x, state):
-  """x^T S."""
+  """Product x^T S."""
   return jnp.sum(x[..., None] * state, axis=-2)
 
 

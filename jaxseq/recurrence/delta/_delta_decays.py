@@ -1,7 +1,7 @@
 """Decays inside a chunk of the delta rules.
 
-With s_t the sum of the log-decays up to element t, a query sees what element j
-wrote through exp(s_t - s_j), an `early` read through exp(s_{t-1} - s_j).
+With s_t the sum of the log-decays up to element t, a query reads the update of
+element j with weight exp(s_t - s_j), an `early` read with exp(s_{t-1} - s_j).
 """
 
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from jaxseq.recurrence.shared import _episodes
 class Decays(NamedTuple):
   """Log-decays of a chunk [B, 1, C, A], and which elements see which."""
 
-  sums: _outer_decays.Sums | None  # of the log-decays; None without any
+  sums: _outer_decays.Sums | None  # of the log-decays; None if there are none
   masks: _episodes.Masks  # of the chunk
   operands: jnp.dtype  # dtype of the products' operands
 
@@ -31,7 +31,7 @@ class Decays(NamedTuple):
     if strict:
       mask = mask & ~jnp.eye(C, dtype=bool)
     if self.sums is not None and self.sums.high.shape[-1] > 1:
-      # Read one element later, what is early sees the sum before its own.
+      # Reads of the next element: `early` uses the sum before its own.
       left = _sooner(left) if early else left
       scores = _outer_decays.scores(left, right, self.sums, self.operands)
       return jnp.where(mask, _later(scores) if early else scores, 0)
@@ -57,7 +57,7 @@ class Decays(NamedTuple):
     return x * _outer_decays.exp_where(self.masks.leave, last)
 
   def through(self, state: jax.Array) -> jax.Array:
-    """Remainder of the state before the chunk in the one after it."""
+    """Part of the state before the chunk that remains after it."""
     if self.sums is None:
       return _kept(self.masks.through, state)
     last = self.sums[..., -1:, :].total()
@@ -71,7 +71,7 @@ class Decays(NamedTuple):
 def make(
   decay: jax.Array | None, masks: _episodes.Masks, operands: jnp.dtype
 ) -> Decays:
-  """`Decays` of log-decays [B, 1, C, A], A = 1 or K, or None."""
+  """Returns `Decays` of log-decays [B, 1, C, A], A = 1 or K, or None."""
   sums = None if decay is None else _outer_decays.log_decay_sums(decay)
   return Decays(sums, masks, operands)
 
@@ -83,7 +83,7 @@ def cotangent(
   early: jax.Array,
   last: jax.Array,
 ) -> jax.Array:
-  """The cotangent of log-decays [B, 1, C, A], read off those of the rest."""
+  """Cotangent of log-decays [B, 1, C, A], from those of other arrays."""
   total = on_time.at[..., -1, :].add(last)
   if early is not None:
     total = total + early
@@ -98,10 +98,10 @@ def _kept(mask, x):
 
 
 def _sooner(x):
-  """x_{t+1} in the place of x_t, with zeros at the end."""
+  """Replaces x_t by x_{t+1}, with zeros at the end."""
   return jnp.concatenate([x[..., 1:, :], jnp.zeros_like(x[..., :1, :])], -2)
 
 
 def _later(x):
-  """x_{t-1} in the place of x_t, with zeros at the beginning."""
+  """Replaces x_t by x_{t-1}, with zeros at the beginning."""
   return jnp.concatenate([jnp.zeros_like(x[..., :1, :]), x[..., :-1, :]], -2)

@@ -180,7 +180,7 @@ def _decays(x, masks):
 
 
 def _product(x):
-  """Products in the dtype of the inputs."""
+  """Returns products in the dtype of the inputs."""
 
   def dot(left, right, left_axis, right_axis):
     return _contractions.dot(
@@ -191,15 +191,15 @@ def _product(x):
 
 
 def _exact(x, y, x_axis, y_axis):
-  """Products in the dtype of states, not rounded on a TPU either."""
+  """Product in the dtype of states, without rounding on a TPU."""
   return _contractions.dot(x, y, x_axis, y_axis, exact=True)
 
 
 def _widened(x, dtype):
-  """The inputs in the dtype of states, so that cotangents are not rounded."""
+  """Casts the inputs to the dtype of states, so that cotangents stay exact."""
   return type(x)(*(None if y is None else y.astype(dtype) for y in x))
 
 
 def _like(x, cotangents):
-  """Cotangents in the dtypes of the inputs."""
+  """Casts cotangents to the dtypes of the inputs."""
   return jax.tree.map(lambda leaf, d: d.astype(leaf.dtype), x, cotangents)

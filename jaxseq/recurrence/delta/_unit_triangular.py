@@ -1,7 +1,7 @@
 """Inverses of I + A, A strictly lower triangular, by blocks.
 
-[[X, 0], [Y, Z]]^-1 = [[X^-1, 0], [-Z^-1 Y X^-1, Z^-1]]. The powers of A in
-(I - A)(I + A^2)(I + A^4)... grow beyond float32 where keys are alike.
+[[X, 0], [Y, Z]]^-1 = [[X^-1, 0], [-Z^-1 Y X^-1, Z^-1]]. The powers of A in (I -
+A)(I + A^2)(I + A^4)... overflow float32 if keys are similar.
 """
 
 import jax
@@ -43,12 +43,12 @@ def _diagonal(A, block, below):
 
 
 def _substituted(A):
-  """Row by row: each of the inverse is that of I less A times those above."""
+  """Solves row by row: a row of I minus that of A times earlier results."""
   size = A.shape[-1]
   eye = jnp.eye(size, dtype=A.dtype)
   if contexts.machine()[0] == "tpu":
-    # One row is no product for the chip, and its compiler takes twice as long
-    # for fifteen of them as for all else.
+    # A product with one row is slow on the chip, and its compiler takes twice
+    # as long for fifteen of them as for everything else.
     def body(rows, i):
       row = lax.dynamic_slice_in_dim(A, i, 1, axis=-2)
       above = jnp.sum(row.swapaxes(-1, -2) * rows, axis=-2, keepdims=True)

@@ -1,19 +1,18 @@
-"""Linear recurrences whose matrix state is corrected, not only added to.
+"""Delta rules: linear recurrences that correct their matrix state.
 
     D_t = exp(decay_t)[:, None] * S_{t-1}
     S_t = D_t + k_t (v_t - read_t^T D_t)^T,   o_t = q_t^T S_t
 
-is `delta_scan`: what stands at a key is read, and replaced in part. DeltaNet
-(arXiv:2406.06484) has read = beta k and v times beta and no decay, Gated
-DeltaNet (arXiv:2412.06464) one decay per head, Kimi Delta Attention
+is `delta_scan`: the value stored at a key is read, and replaced in part.
+DeltaNet (arXiv:2406.06484) has read = beta k and v times beta and no decay,
+Gated DeltaNet (arXiv:2412.06464) one decay per head, Kimi Delta Attention
 (arXiv:2510.26692) one per channel of the keys.
 
     S_t = exp(decay_t)[:, None] * S_{t-1} + b_t (a_t^T S_{t-1})^T + k_t v_t^T
 
-is `dplr_scan`, a diagonal plus any matrix of rank one: RWKV-7
-(arXiv:2503.14456). Time is cut into chunks, of which only the matrix states in
-between are kept; the backward pass goes back chunk by chunk and recomputes the
-rest.
+is `dplr_scan`, with a diagonal plus a rank-one matrix: RWKV-7
+(arXiv:2503.14456). Time is cut into chunks, and only the matrix states between
+them are stored; the backward pass runs chunk by chunk and recomputes the rest.
 """
 
 import functools
@@ -58,31 +57,31 @@ def delta_scan(
     q: (*batch, time, dk) queries, floating.
     k: (*batch, time, dk) keys.
     v: (*batch, time, dv) values.
-    read: (*batch, time, dk) what the decayed state is read with; the read is
-      taken off the value. Where read_t = beta_t k_t, the state stays bounded
-      for beta |k|^2 in [0, 2]; nothing is normalized here.
-    decay: (*batch, time, dk) or (*batch, time, 1) logarithm of the factor on
-      the state, usually at most 0; -inf forgets. None means a factor of 1.
+    read: (*batch, time, dk) vector that reads the decayed state; the result is
+      subtracted from the value. With read_t = beta_t k_t, the state stays
+      bounded for beta |k|^2 in [0, 2]; nothing is normalized here.
+    decay: (*batch, time, dk) or (*batch, time, 1) logarithm of the state's
+      factor, usually at most 0; -inf forgets. None means a factor of 1.
     init: (*batch, dk, dv) state before the first element; zeros if None.
-    reset: (*batch, time) bool; where true the state is put back to zeros (not
+    reset: (*batch, time) bool; if true, the state is reset to zeros (not
       to `init`) before that element is consumed.
     chunk_size: elements per chunk; by platform and sizes if None.
     method: how a chunk is computed: "sequential" (one element at a time),
       "chunked" (matrix products), "pallas" (matrix products in a kernel that
-      keeps the state on the chip; on GPUs in bfloat16, of at most 128 keys,
+      keeps the state on the chip; on GPUs in bfloat16, for at most 128 keys,
       and as many values if each key has a decay) or "auto" (by platform). All
       agree to rounding.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
 
   Returns:
     Outputs (*batch, time, dv) in the common dtype of q, k and v, and the state
-    (*batch, dk, dv) after the last element, at least float32 like all that is
-    computed inside.
+    (*batch, dk, dv) after the last element, at least float32 like all
+    intermediate results.
 
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
     NotImplementedError: if there is no kernel for "pallas" here, or none for
-      such numbers.
+      these sizes and dtypes.
   """
   x = _delta_forms.Tied(q, k, v, read, decay)
   how = {"chunk_size": chunk_size, "method": method}
@@ -102,7 +101,7 @@ def delta_scan_heads(
 ) -> tuple[jax.Array, jax.Array]:
   """`delta_scan` with heads as an axis after time.
 
-  The layout in which projections leave heads, as of `outer_scan_heads`.
+  Heads are in the layout of projections, as in `outer_scan_heads`.
 
   Args:
     q: (*batch, time, heads, dk) queries, floating.
@@ -150,16 +149,16 @@ def dplr_scan(
   method: str = "auto",
   axis: str | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-  """Runs the recurrence of a diagonal plus a matrix of rank one over time.
+  """Runs a recurrence with a diagonal plus a rank-one matrix over time.
 
-  Twice the work of `delta_scan`, whose a = exp(decay) read and b = -k.
+  Takes twice the work of `delta_scan`, whose a = exp(decay) read and b = -k.
 
   Args:
-    q: as in `delta_scan`, as for the other arguments.
+    q: (*batch, time, dk) queries; all arguments are like those of `delta_scan`.
     k: (*batch, time, dk) keys of v.
     v: (*batch, time, dv) values.
-    a: (*batch, time, dk) what the state before the decay is read with.
-    b: (*batch, time, dk) where what was read is added.
+    a: (*batch, time, dk) vector that reads the state before the decay.
+    b: (*batch, time, dk) vector at which the read value is added.
     decay: (*batch, time, dk) or (*batch, time, 1) log-decays, or None.
     init: (*batch, dk, dv) state before the first element; zeros if None.
     reset: (*batch, time) bool or None.
@@ -168,7 +167,7 @@ def dplr_scan(
     axis: name of the mesh axis over which time is split.
 
   Returns:
-    As `delta_scan`.
+    Outputs and state like those of `delta_scan`.
 
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
@@ -194,10 +193,10 @@ def delta_step(
     q: (*batch, dk) query.
     k: (*batch, dk) key.
     v: (*batch, dv) value.
-    read: (*batch, dk) what the decayed state is read with.
+    read: (*batch, dk) vector that reads the decayed state.
     decay: (*batch, dk) or (*batch, 1) log-decay, or None.
     state: (*batch, dk, dv) state before the element.
-    reset: (*batch,) bool; where true the state is put back to zeros first.
+    reset: (*batch,) bool; if true, the state is reset to zeros first.
 
   Returns:
     The output (*batch, dv) in the common dtype of q, k and v, and the state
@@ -226,14 +225,14 @@ def dplr_step(
     q: (*batch, dk) query.
     k: (*batch, dk) key of v.
     v: (*batch, dv) value.
-    a: (*batch, dk) what the state before the decay is read with.
-    b: (*batch, dk) where what was read is added.
+    a: (*batch, dk) vector that reads the state before the decay.
+    b: (*batch, dk) vector at which the read value is added.
     decay: (*batch, dk) or (*batch, 1) log-decay, or None.
     state: (*batch, dk, dv) state before the element.
-    reset: (*batch,) bool; where true the state is put back to zeros first.
+    reset: (*batch,) bool; if true, the state is reset to zeros first.
 
   Returns:
-    As `delta_step`.
+    Output and state like those of `delta_step`.
 
   Raises:
     ValueError: if shapes or dtypes do not fit the above.
@@ -242,7 +241,7 @@ def dplr_step(
 
 
 def _scan(x, init, reset, *, chunk_size, method, axis=None, wide=False):
-  """A recurrence of `Tied` or `General` inputs."""
+  """Runs the recurrence of `Tied` or `General` inputs."""
   if axis is not None:
     how = {"chunk_size": chunk_size, "method": method}
     return _over_devices(x, init, reset, axis, how)
@@ -292,7 +291,7 @@ def _scan(x, init, reset, *, chunk_size, method, axis=None, wide=False):
 
 
 def _over_devices(x, init, reset, axis, how):
-  """The recurrence with time split over devices."""
+  """Runs the recurrence with time split over devices."""
   arrays = [leaf for leaf in (*x, init) if leaf is not None]
   out = jnp.result_type(x.q, x.k, x.v)
   dtype = jnp.result_type(*arrays, jnp.float32)
@@ -302,7 +301,7 @@ def _over_devices(x, init, reset, axis, how):
   x = _prefix.vary(axis, x)
 
   def run(values, state, reset):
-    # Not rounded before what other devices' states add to them.
+    # Not rounded before the contributions of other devices' states.
     return _scan(x._replace(v=values), state, reset, wide=True, **how)
 
   rows = x.k.shape[-1]
@@ -322,7 +321,7 @@ def _by_kernel(x, init, reset, chunk_size):
 
 
 def _op(x):
-  """The recurrence's name in `choice.choose`."""
+  """Returns the name of the recurrence in `choice.choose`."""
   if isinstance(x, _delta_forms.Tied) and x.decay is not None:
     if x.decay.shape[-1] > 1:
       return "delta_per_channel"

@@ -26,7 +26,7 @@ class Form(NamedTuple):
   operands: jnp.dtype  # dtype of the operands of products
   hidden: jnp.dtype  # dtype of the hidden states that are returned
   unrolled: bool = False  # whether loops are those of `_gated_unrolled`
-  # form of the kernels, or None
+  # form of the kernels; None without kernels
   kernel: support.Form | None = None
 
 
@@ -35,12 +35,12 @@ def _zeros_like(tree, dtype=None):
 
 
 def _in_operands(params, operands):
-  """With the kernel of the loop in the dtype of the operands, cast once."""
+  """Casts the kernel of the loop to the dtype of the operands, once."""
   return params._replace(kernel=params.kernel.astype(operands))
 
 
 def run_loop(cell, dtype, weights, state, inputs, reset):
-  """The loop over one chunk."""
+  """Runs the loop over one chunk."""
 
   def body(state, element):
     _, new, _ = _loop_step(cell, weights, state, *element)
@@ -51,7 +51,7 @@ def run_loop(cell, dtype, weights, state, inputs, reset):
 
 
 def _loop_step(cell, weights, state, inputs, reset):
-  """The state before a step, that after it, and what its reverse needs."""
+  """The states before and after a step, and the residuals of its derivative."""
   if reset is not None:
     state = _resets.select(reset[None], _zeros_like(state), state)
   new, saved = cell.forward(
@@ -62,10 +62,10 @@ def _loop_step(cell, weights, state, inputs, reset):
 
 def pull_loop(cell, weights, state, inputs, reset, d_hidden, d_state):
   """Cotangents of a chunk whose loop is run again, and hidden states before."""
-  # First comes the cotangent of the state before the chunk; then the hidden
-  # states before the steps, and the cotangents of the inputs and of the
-  # recurrent products, one for each gate. The latter two are in the dtype of
-  # the operands of products: all that becomes of them are products.
+  # Returns the cotangent of the state before the chunk; then the hidden states
+  # before the steps, and the cotangents of the inputs and of the recurrent
+  # products, one for each gate. The latter two are in the dtype of the operands
+  # of products, as only products use them.
 
   def forward(state, element):
     before, new, saved = _loop_step(cell, weights, state, *element)
@@ -104,7 +104,7 @@ def shared(leaves: Arrays) -> tuple[list[int], Arrays]:
 
 
 def _run_chunk(cell, form, params, state, x, reset):
-  """The hidden states of one chunk, and the state after it."""
+  """Returns the hidden states of one chunk, and the state after it."""
   if form.unrolled:
     from jaxseq.recurrence.gated import _gated_unrolled
 
@@ -115,11 +115,11 @@ def _run_chunk(cell, form, params, state, x, reset):
 
 
 def step(cell, operands, params, state, x, reset) -> Arrays:
-  """One step, without a loop."""
+  """Runs one step, without a loop."""
   if reset is not None:
     state = _resets.select(reset[None], _zeros_like(state), state)
   inputs, gates, width = params.input_kernel.shape
-  # One product, no copies of parts of the kernel: this may stand in a loop.
+  # One product, no copies of parts of the kernel: this may be inside a loop.
   kernel = params.input_kernel.reshape(inputs, gates * width)
   products = _contractions.dense(x.astype(operands), kernel, wide=True)
   projected = _gated_products.with_bias(products, params)
@@ -142,7 +142,7 @@ def _pull_chunk(cell, form, params, state, x, reset, d_hidden, hidden, d_state):
   d_state, hidden, d_inputs, d_recurrent = pull_loop(*arguments)
   sums = _gated_products.sums(form.operands)
   d_params, d_x = pull(tuple(leaf.astype(sums) for leaf in d_inputs))
-  # The gradient of the kernel in one product per gate, not one per step.
+  # The gradient of the kernel: one product per gate, not one per step.
   d_kernel = jnp.stack([_outer_sum(hidden, leaf) for leaf in d_recurrent], 2)
   d_params = d_params._replace(kernel=d_kernel)
   if params.bias is not None:
@@ -199,8 +199,8 @@ def scan(cell, form: Form, params, state, x, reset) -> tuple[jax.Array, Arrays]:
 
 def _scan_forward(cell, form, params, state, x, reset):
   hidden, final, bounds = _run(cell, form, params, state, x, reset)
-  # Where what is returned is all of the state, no loop is needed to have it
-  # again.
+  # If the hidden states are the complete states, the backward pass needs no
+  # loop to recompute them.
   whole = len(state) == 1 and state[0].dtype == form.hidden
   above = hidden if form.unrolled and whole else None
   return (hidden, final), (params, x, reset, bounds, above)
@@ -213,7 +213,7 @@ def _scan_backward(cell, form, residuals, cotangents):
   params = _in_operands(wide, form.operands)
   first = x.shape[0] % form.chunk
   head, rest = _split_time((x, reset, d_hidden, above), first, form.chunk)
-  # Sums over chunks, wide even of weights that are not.
+  # Sums over chunks, in float32 or wider even for narrow weights.
   d_params, parts = _zeros_like(wide, _gated_products.sums(form.operands)), []
   if first < x.shape[0]:
 

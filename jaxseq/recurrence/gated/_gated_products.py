@@ -24,12 +24,12 @@ def from_heads(array: jax.Array) -> jax.Array:
 
 
 def sums(operands: jnp.dtype) -> jnp.dtype:
-  """The dtype of sums of products: that of the operands, or float32."""
+  """Returns the dtype of sums of products: that of the operands, or float32."""
   return jnp.promote_types(operands, jnp.float32)
 
 
 def product(subscripts: str, x: jax.Array, y: jax.Array) -> jax.Array:
-  """jnp.einsum of operands of one dtype."""
+  """Returns jnp.einsum of operands of one dtype."""
   if not _contractions.is_narrow(x.dtype):
     return jnp.einsum(subscripts, x, y)
   return _contractions.narrow_einsum(subscripts, x.dtype, jnp.float32, x, y)

@@ -25,7 +25,7 @@ def scan(
   axis: str,
   scheme: str,
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-  """`gated_scan` of checked arguments; `run` is that of this device's chunk."""
+  """Runs `gated_scan` with checked arguments; `run` scans one chunk."""
   heads, batch, _ = state[0].shape
   chosen = choose(scheme, lax.axis_size(axis), batch, heads)
   params, state, x, reset = _prefix.vary(axis, params, tuple(state), x, reset)
@@ -34,7 +34,7 @@ def scan(
 
 
 def choose(scheme: str, devices: int, batch: int, heads: int) -> str:
-  """Scheme that "auto" stands for, or the given one if it fits the numbers."""
+  """Returns the scheme for "auto", or the given one if it fits the sizes."""
   _validate.choice("scheme", scheme, SCHEMES)
   sizes = {"batch": batch, "heads": heads}
   if scheme == "auto":
@@ -66,9 +66,9 @@ def _by_heads(run, params, state, x, reset, axis):
   input_gates = params.input_bias.shape[0]
   time, batch, inputs = x.shape
   if params.input_kernel is not None:
-    # All heads use the same inputs: exchanged is what each makes of them.
+    # All heads have the same inputs: devices exchange the projected ones.
     kernel = params.input_kernel.reshape(inputs, -1)
-    # In float32 even of a narrow x: what gates are made of is not rounded.
+    # In float32 even for a narrow x: the inputs of gates are not rounded.
     x = _contractions.dense(x.reshape(-1, inputs), kernel, wide=True)
   x = x.reshape(time, batch, input_gates, heads, features)
   x = lax.all_to_all(x, axis, 3, 0, tiled=True)
@@ -94,14 +94,14 @@ def _by_heads(run, params, state, x, reset, axis):
 def _relay(run, params, state, x, reset, axis):
   device = lax.axis_index(axis)
 
-  # Recomputed, so that the gradient keeps one state per turn and not what a
-  # whole chunk of time leaves behind.
+  # Recomputed, so that the gradient keeps one state per turn, and not the
+  # residuals of a whole chunk of time.
   @jax.checkpoint
   def turn(state, number):
     def work(state):
       return run(params, state, x, reset)[1]
 
-    # What a device sends whose turn it is not, nobody takes.
+    # Only the device whose turn it is sends a state that another one uses.
     if _collectives.may_branch():
       after = lax.cond(device == number, work, lambda state: state, state)
     else:

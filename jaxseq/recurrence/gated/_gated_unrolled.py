@@ -1,7 +1,8 @@
-"""Chunks of a gated recurrence for GPUs, of which every operation is a launch.
+"""Chunks of a gated recurrence for GPUs, with few kernel launches.
 
-A step is two kernels, a product and what is pointwise; several share a turn of
-the loop. The way back has the recurrent products of all steps in one.
+A step is two kernels, a product and the pointwise functions; an iteration of
+the loop has several steps. The backward pass computes the recurrent products of
+all steps in one.
 """
 
 import jax
@@ -12,7 +13,8 @@ from jaxseq.recurrence.gated import _gated_products
 from jaxseq.recurrence.shared import _contractions
 from jaxseq.recurrence.shared import _resets
 
-# Steps in a turn of the loop. A turn costs three kernels more than its steps.
+# Steps per iteration of the loop, which costs three kernels more than its
+# steps.
 _STEPS = 16
 
 
@@ -33,7 +35,7 @@ def run(cell, form, params, state, x, reset):
 
 def pull(cell, form, params, state, x, reset, d_hidden, hidden, d_state):
   """Cotangents of a chunk's earlier state, its x and the weights."""
-  # `hidden` is what `run` returned, if that is all of the states, or None.
+  # `hidden` is the result of `run`, if it is the complete state, or None.
   products = _products(params, x, form.operands)
   heads, features, gates, _ = params.kernel.shape
   kernel = params.kernel.reshape(heads, features, -1)
@@ -59,7 +61,7 @@ def pull(cell, form, params, state, x, reset, d_hidden, hidden, d_state):
     d_product = jnp.concatenate(d_recurrent, -1).astype(kernel.dtype)
     through = product("hbo,hio->hbi", d_product, kernel)
     d_state = _forget(reset, (d_state[0] + through, *d_state[1:]))
-    # Gates without a product between have one cotangent for both sides.
+    # Gates without a product in between have one cotangent for both sides.
     if [*map(id, d_inputs)] == [*map(id, d_recurrent)]:
       return d_state, (d_product, None)
     d_inputs = jnp.concatenate(d_inputs, -1).astype(kernel.dtype)
@@ -85,7 +87,7 @@ def pull(cell, form, params, state, x, reset, d_hidden, hidden, d_state):
 
 
 def _before(cell, params, state, products, reset):
-  """The states before the steps, side by side, from the one before them all."""
+  """Returns the states before the steps, from the state before the chunk."""
 
   def body(state, element):
     products, forget = element
@@ -101,7 +103,7 @@ def _before(cell, params, state, products, reset):
 def _at_once(hidden, kernel):
   """Products R h of all steps, (time, heads, batch, gates * features)."""
   time, heads, batch, features = hidden.shape
-  # Heads leading and one axis of rows, as compilers want them.
+  # Heads first and one axis of rows: the layout that compilers prefer.
   rows = jnp.moveaxis(hidden, 1, 0).reshape(heads, time * batch, features)
   products = _gated_products.product("hni,hio->hno", rows, kernel)
   return jnp.moveaxis(products.reshape(heads, time, batch, -1), 0, 1)
@@ -123,12 +125,12 @@ def _with_bias(params, x, operands):
 
 
 def _inputs(params, products):
-  """The inputs of the cell from the products of one step."""
+  """Inputs of the cell, from the products of one step."""
   return _gated_products.with_bias(products, params)
 
 
 def _from_heads(d_inputs, features):
-  """(time, heads, batch, gates * features) as products are laid out."""
+  """Moves heads as in products: (time, heads, batch, gates * features)."""
   time, heads, batch, width = d_inputs.shape
   if heads > 1:
     split = d_inputs.reshape(time, heads, batch, -1, features)
@@ -137,7 +139,7 @@ def _from_heads(d_inputs, features):
 
 
 def _first(reset, state):
-  """The state into the first step, and flags before the step after each."""
+  """The state before the first step, and the reset flags after each step."""
   if reset is None:
     return state, None
   after = jnp.concatenate([reset[1:], jnp.zeros_like(reset[:1])])
@@ -145,7 +147,7 @@ def _first(reset, state):
 
 
 def _forget(reset, state):
-  """Zeros where there is a reset."""
+  """Replaces the state by zeros if there is a reset."""
   if reset is None:
     return state
   fresh = tuple(jnp.zeros_like(leaf) for leaf in state)

@@ -1,8 +1,8 @@
 """The recurrence of gated networks (GRU, LSTM and their relatives).
 
-One step is a matrix product of the hidden state inside every head, followed by
-pointwise functions. Everything else about such a network is the same for all of
-them: the input projection, the loop, resets and the gradient.
+One step is a matrix product of the hidden state in each head, followed by
+pointwise functions. All such networks share the rest: the input projection, the
+loop, resets and the gradient.
 """
 
 from collections.abc import Callable
@@ -34,12 +34,12 @@ class GatedCell(NamedTuple):
 
   Attributes:
     forward: `forward(inputs, recurrent, state) -> (state, saved)`, all of them
-      tuples of arrays of one shape. `state[0]` is the hidden state, the one
-      that is multiplied by the recurrent kernel. `saved` holds what `backward`
-      needs.
+      tuples of arrays of one shape. `state[0]` is the hidden state, which is
+      multiplied by the recurrent kernel. `saved` are the residuals for
+      `backward`.
     backward: `backward(saved, state, cotangent) -> (d_inputs, d_recurrent,
-      d_state)` with the `state` that went into the step and the cotangent of
-      the one that came out.
+      d_state)` with the `state` before the step and the cotangent of the one
+      after it.
   """
 
   forward: Callable[[Arrays, Arrays, Arrays], tuple[Arrays, Arrays]]
@@ -98,7 +98,7 @@ def _dtypes(params, state, x):
 
 
 def _kernel(wide, operands):
-  """The form in which kernels run here, or NotImplementedError."""
+  """Returns the form of the kernels here, or raises NotImplementedError."""
   form = support.form("gated", wide)
   if operands != jnp.bfloat16:
     support.refuse("gated", f"dtype {operands}", "bfloat16")
@@ -113,7 +113,7 @@ def gated_step(
   *,
   reset: jax.Array | None = None,
 ) -> Arrays:
-  """One step of `gated_scan`.
+  """Runs one step of `gated_scan`.
 
   Args:
     cell: the pointwise functions.
@@ -121,7 +121,7 @@ def gated_step(
     state: tuple of (heads, batch, features) arrays; the first is the hidden
       state.
     x: (batch, inputs).
-    reset: (batch,) bool; where True the state is zeros before the step.
+    reset: (batch,) bool; if True, the state is zeros before the step.
 
   Returns:
     The state after the step, float32 or wider.
@@ -163,15 +163,15 @@ def gated_scan(
     state: state before the first step, a tuple of (heads, batch, features)
       arrays; the first is the hidden state.
     x: (time, batch, inputs), time-major: the loop reads it without a copy.
-    reset: (time, batch) bool; where True the state is zeros before that step.
+    reset: (time, batch) bool; if True, the state is zeros before that step.
     chunk_size: steps in one chunk; chosen by the sizes if None.
-    method: "sequential"; "unrolled", with fewer kernels on GPUs; "pallas", by
-      kernels that keep the recurrent weights on the chip, on Hopper GPUs, of
+    method: "sequential"; "unrolled", with fewer kernels on GPUs; "pallas", with
+      kernels that keep the recurrent weights on the chip, on Hopper GPUs, for
       bfloat16 inputs and at most 512 features a head; or "auto".
     axis: name of the mesh axis over which time is split, for use inside
       `jax.shard_map`: x, reset and the hidden states are this device's chunk,
       the states those of the whole sequence, the same on all devices.
-    scheme: what devices exchange, with `axis`; "auto" is the first that fits
+    scheme: exchange between devices, with `axis`; "auto" is the first that fits
       the number W of devices:
 
       batch: two all_to_alls, of the inputs and of the hidden states, from a
@@ -182,19 +182,19 @@ def gated_scan(
         from a split of time to one of the heads. A W-th of the time and memory.
       relay: devices wait for each other; W - 1 ppermutes of a state. No less
         time, a W-th of the memory. Each device then runs once more from the
-        state that it received, all at once: the turns keep nothing but states.
+        state that it received, all at the same time: turns store only states.
 
   Returns:
     The hidden states (time, heads, batch, features), in the dtype of x if that
     is narrower than float32, and the last state. Gates and states are float32
-    or wider. Of a narrow x so are the operands of products, the hidden state
-    and the weights among them; their sums are float32. Kernels on a GPU round
-    the projected inputs as well.
+    or wider. For a narrow x the operands of products, including the hidden
+    state and the weights, have its dtype; their sums are float32. Kernels on a
+    GPU round the projected inputs as well.
 
   Raises:
     ValueError: if shapes do not fit together, or the scheme does not fit W.
-    NotImplementedError: if there is no kernel for the platform, the dtype or
-      the width, and one was asked for.
+    NotImplementedError: if a kernel is requested that does not exist for the
+      platform, the dtype or the width.
 
   Source: the recurrence, Poeppel, Beck, Hochreiter, "FlashRNN", arXiv
   2412.07752.

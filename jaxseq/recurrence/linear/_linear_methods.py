@@ -18,7 +18,7 @@ def previous(h: jax.Array, init: jax.Array, reverse: bool) -> jax.Array:
 
 
 def _sequential(a, b, init, reset, reverse):
-  """One step at a time; nothing but the states is stored."""
+  """One step at a time; only the states are stored."""
   time = b.shape[1]
 
   def body(i, carry):
@@ -40,7 +40,7 @@ def _at(x, t):
 
 
 def _kept(reset, t, x):
-  """Zeros where element t is reset, whatever its decay has made of `x`."""
+  """Replaces `x` by zeros if element t is reset, even if its decay is NaN."""
   return x if reset is None else _resets.forget(_at(reset, t), x)
 
 
@@ -48,7 +48,7 @@ def _combine(left, right):
   """Composes two affine maps; `left` is applied first."""
   a_left, b_left = left
   a_right, b_right = right
-  # A decay of 0 forgets: what was there may be undefined.
+  # A decay of 0 forgets the state, which may be undefined.
   none = a_right == 0
   carried = jnp.where(none, 0, a_right * b_left)
   return jnp.where(none, 0, a_right * a_left), carried + b_right
@@ -67,7 +67,7 @@ def _associative(a, b, init, reset, reverse):
 
 
 def _chunked(a, b, init, reset, reverse):
-  """Blocks side by side, the carries between blocks, the blocks once more."""
+  """Adjacent blocks in parallel, the carries between them, the blocks again."""
   rows, time, n = b.shape
   size = max(1, math.isqrt(time))
   blocks = -(-time // size)
@@ -89,7 +89,7 @@ def _chunked(a, b, init, reset, reverse):
   a_blocks, b_blocks = split(a, 1), split(b, 0)
   reset_blocks = None if reset is None else split(reset, False)
 
-  # What each block does to the state that enters it: decay and addend.
+  # The affine map of each block on its entering state: decay and addend.
   def summarize(i, carry):
     decay, h = carry
     t = size - 1 - i if reverse else i
@@ -112,7 +112,7 @@ def _chunked(a, b, init, reset, reverse):
 
 
 # Functions of a [1|B, 1|T, n], b [B, T, n], init [B, n], reset [B, T] or None,
-# and `reverse`, to h [B, T, n] and the last state [B, n].
+# and `reverse`, that return h [B, T, n] and the last state [B, n].
 METHODS = {
   "sequential": _sequential,
   "associative": _associative,
@@ -123,7 +123,7 @@ METHODS = {
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def scan(a, b, init, reset, reverse, method):
   """States [B, T, n] and last state [B, n]."""
-  # From a [1|B, 1|T, n], b [B, T, n], init [B, n] and reset [B, T].
+  # For a [1|B, 1|T, n], b [B, T, n], init [B, n] and reset [B, T].
   return METHODS[method](a, b, init, reset, reverse)
 
 
@@ -142,15 +142,15 @@ def adjoint(
   residuals: tuple[jax.Array | None, ...],
   cotangents: tuple[jax.Array, jax.Array],
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Cotangents of a, of b, which is lam, and of init."""
+  """Cotangents of a, of b (which is lam), and of init."""
   # lam_t = g_t + a_{t+1} lam_{t+1}; da_t = lam_t h_{t-1}. `residuals` are a
   # [1|B, 1|T, n], h [B, T, n], init [B, n], reset [B, T] or None.
   a, h, init, reset = residuals
   g, g_final = cotangents
   first, last = (-1, 0) if reverse else (0, -1)
   g = jnp.asarray(g).at[:, last].add(g_final)
-  # Element t passes its cotangent on through the decay of its successor; the
-  # entry that has none meets a zero state, and the decay of another episode.
+  # Element t receives the cotangent of its successor times that one's decay;
+  # the last one has no successor: it starts from a zero state and a reset.
   shift = 1 if reverse else -1
   a_next = a if a.shape[1] == 1 else jnp.roll(a, shift, axis=1)
   reset_next = None
@@ -178,6 +178,6 @@ def entering(
   factor: jax.Array, addend: jax.Array, init: jax.Array, *, reverse: bool
 ) -> jax.Array:
   """The states [B, S, n] that enter S segments of time, side by side."""
-  # From what all elements of each do to a state, its factor and its addend.
+  # From the affine maps of all segments: their factors and addends.
   after, _ = scan(factor, addend, init, None, reverse, "associative")
   return previous(after, init, reverse)

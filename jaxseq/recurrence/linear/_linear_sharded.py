@@ -27,7 +27,7 @@ def linear_scan(
 def _summary(
   a: jax.Array, b: jax.Array, reset: jax.Array | None, *, reverse: bool
 ) -> _summaries.Decayed:
-  """A summary: a product of decays, and a tree over time."""
+  """Summarizes a chunk: a product of decays, and a tree over time."""
   a = a.reshape((1,) * (b.ndim - a.ndim) + a.shape)
   a = jnp.broadcast_to(a, (*a.shape[:-2], *b.shape[-2:]))
   if reset is not None:
@@ -42,12 +42,12 @@ def _summary(
 def _combine(
   left: _summaries.Decayed, right: _summaries.Decayed, hops: int
 ) -> _summaries.Decayed:
-  """The operator; a decay of zero is a select: what is forgotten may be NaN."""
+  """Composes summaries; a decay of zero is a select, for states of NaN."""
   del hops
   forgets = right.decay == 0
-  # Before they are multiplied: 0 times it is not 0 in gradients either.
+  # Before they are multiplied: 0 times NaN is not 0 in gradients either.
   decay, state = (jnp.where(forgets, 0, x) for x in (left.decay, left.state))
-  # What is forgotten stays so, whatever the decays after it.
+  # A forgotten state stays so, whatever the later decays.
   after = jnp.where(left.decay == 0, 0, right.decay)
   return _summaries.Decayed(
     None, after * decay, right.decay * state + right.state

@@ -17,7 +17,7 @@ from jaxseq.recurrence.shared import _resets
 from jaxseq.recurrence.shared import _varying
 
 METHODS = ("auto", "sequential", "associative", "chunked")
-# Of recurrences that have kernels.
+# Names of the recurrences that have kernels.
 KERNEL_METHODS = (*METHODS, "pallas")
 
 
@@ -33,25 +33,25 @@ def linear_scan(
 ) -> tuple[jax.Array, jax.Array]:
   """Computes h_t = a_t * h_{t-1} + b_t for every t.
 
-  The gradient is the same recurrence run the other way (Martin and Cundy,
-  "Parallelizing linear recurrent neural nets over sequence length",
-  arXiv:1709.04057, section 2.3), with respect to `a`, `b` and `init` and from
-  cotangents on both results. It is finite where `a` is 0 or 1, and can itself
-  be differentiated (reverse mode).
+  The gradient with respect to `a`, `b` and `init`, from cotangents of both
+  results, is the same recurrence in reverse (Martin and Cundy, "Parallelizing
+  linear recurrent neural nets over sequence length", arXiv:1709.04057, section
+  2.3). It is finite if `a` is 0 or 1, and can be differentiated again (reverse
+  mode).
 
   Args:
     a: decays, real or complex, of any shape that broadcasts to that of `b`; a
       time-invariant `a` may have shape (n,).
     b: (*batch, time, n) inputs, real or complex.
     init: (*batch, n) state before the first element; zeros if None.
-    reset: (*batch, time) bool; where true the state is put back to zeros (not
+    reset: (*batch, time) bool; if true, the state is reset to zeros (not
       to `init`) before that element is consumed.
     reverse: run from the last element to the first: h_t = a_t * h_{t+1} + b_t.
       A reset at t then forgets the elements after t.
-    method: "sequential" (one step at a time), "associative" (a tree over
-      time), "chunked" (blocks side by side, then the carries between them),
-      "pallas" (kernels, on TPUs and Hopper GPUs, in at most float32) or "auto"
-      (by platform and length). All agree to rounding.
+    method: "sequential" (one step at a time), "associative" (a tree over time),
+      "chunked" (blocks in parallel, then the carries between them), "pallas"
+      (kernels, on TPUs and Hopper GPUs, in at most float32) or "auto" (by
+      platform and length). All agree to rounding.
     axis: name of the mesh axis over which time is split, for use inside
       `jax.shard_map`: arrays with a time axis are this device's chunk, states
       those of the whole sequence, the same on all devices.
@@ -93,7 +93,8 @@ def linear_scan(
   a, flat = a.astype(dtype), b.reshape(rows, time, n).astype(dtype)
   init = init.reshape(rows, n).astype(dtype)
   reset = None if reset is None else reset.reshape(rows, time)
-  # Inside `jax.shard_map` the carry of a loop varies as what is added to it.
+  # Inside `jax.shard_map` the carry of a loop varies over devices as its
+  # addends.
   init = _varying.vary_as(flat, _varying.vary_as(a, init))
 
   def run(*arguments, method, **options):
@@ -127,7 +128,7 @@ def linear_step(
     a: decay, broadcastable to `b`.
     b: (*batch, n) input.
     state: (*batch, n) state before the element.
-    reset: (*batch,) bool; where true the state is put back to zeros first.
+    reset: (*batch,) bool; if true, the state is reset to zeros first.
 
   Returns:
     The state (*batch, n) after the element, at least float32.
@@ -143,7 +144,7 @@ def linear_step(
   dtype = accumulator_dtype(a, b, state)
   a, state = a.astype(dtype), jnp.asarray(state, dtype)
   if reset is not None:
-    # The decay too: where it is undefined, zero times it is not zero.
+    # The decay too: zero times an undefined one is not zero.
     a, state = (_resets.forget(reset, x) for x in (a, state))
   return a * state + b.astype(dtype)
 

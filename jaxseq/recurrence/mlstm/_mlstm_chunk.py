@@ -1,9 +1,9 @@
-"""One chunk of the mLSTM, by a method; and one element.
+"""Chunks of the mLSTM, by method; and single elements.
 
 Relative to the largest log-weight m of its own time, an element is added with
-the weight exp(i - m_t) and kept with the decay exp(f + m_{t-1} - m_t), so that
-C and n are the state of an `outer_scan` whose values have a column of ones. For
-gradients m is a constant where it only shifts.
+the weight exp(i - m_t) and the state has the decay exp(f + m_{t-1} - m_t): C
+and n are the state of an `outer_scan` whose values have a column of ones. For
+gradients m is a constant if it is only a shift.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from jaxseq.recurrence.outer import _outer_forms
 from jaxseq.recurrence.shared import _cotangents
 from jaxseq.recurrence.shared import _resets
 
-# The logarithm of nothing. -inf would make exp(m - m) undefined.
+# The logarithm of an empty sum. -inf would make exp(m - m) undefined.
 NEG = -1e30
 
 
@@ -55,7 +55,7 @@ class Packed(NamedTuple):
 
 
 def pack(state: MLSTMState) -> Packed:
-  """One matrix of C and n."""
+  """Packs C and n into one matrix."""
   return Packed(jnp.concatenate([state.C, state.n[..., None]], -1), state.m)
 
 
@@ -75,7 +75,7 @@ def chunk(
   reset: jax.Array | None,
 ) -> tuple[Packed, jax.Array]:
   """State after a "sequential" or "chunked" chunk, and outputs [B, C, V]."""
-  # Products are of `operands`, outputs of dtype `out`.
+  # Products have the dtype `operands`, outputs the dtype `out`.
   if method == "sequential":
     return _sequential(out, eps, state, x, reset)
   dtype = state.m.dtype
@@ -115,8 +115,8 @@ def weights(
   maxima = running_max(i, f, m, reset)
   shift, before = lax.stop_gradient((maxima, m))
   earlier = jnp.concatenate([before[:, None], shift[:, :-1]], axis=1)
-  # In this order: the difference of shifts is exact where they are close, and
-  # the rounding of m undone.
+  # In this order: the difference of close shifts is exact, and cancels the
+  # rounding of m.
   decay = f + (earlier - shift)
   if reset is not None:
     decay = jnp.where(reset, 0, decay)
@@ -124,7 +124,7 @@ def weights(
 
 
 def beside_ones(v: jax.Array) -> jax.Array:
-  """Values with a column of ones, of which n is the sum."""
+  """Appends a column of ones to values; their sum is n."""
   return jnp.concatenate([v, jnp.ones_like(v[..., :1])], axis=-1)
 
 
@@ -152,7 +152,7 @@ def read(
   o: jax.Array, total: jax.Array, m: jax.Array, shift: jax.Array, eps: float
 ) -> jax.Array:
   """Outputs [..., V] from q^T C and q^T n [...], that `shift` is taken off."""
-  # The shift is m in value, but for the gradient a constant.
+  # The shift has the value of m, but is a constant for gradients.
   least = jnp.exp(-shift)
   slack = eps * jnp.exp(m - shift)
   divisor = jnp.maximum(jnp.abs(total), least) + slack
@@ -160,7 +160,7 @@ def read(
 
 
 def clamp(gate: jax.Array) -> jax.Array:
-  """Logarithms of -inf become the finite one of nothing."""
+  """Replaces logarithms of -inf by the finite logarithm of an empty sum."""
   return jnp.maximum(gate, NEG)
 
 
@@ -168,10 +168,10 @@ def running_max(
   i: jax.Array, f: jax.Array, m: jax.Array, reset: jax.Array | None
 ) -> jax.Array:
   """Maxima m_t = max(f_t + m_{t-1}, i_t), from m = 0 at a reset: [B, C]."""
-  # By doubling: after each round an entry has twice as many elements behind it.
+  # By doubling: each round doubles the earlier elements that an entry covers.
   C = i.shape[1]
-  # Of those elements: whether there is a reset, the sum of f, and m from
-  # nothing before them.
+  # For those elements: whether there is a reset, the sum of f, and m, without
+  # elements before them.
   first = jnp.arange(C) == 0
   m = jnp.where(first, m[:, None], NEG)
   if reset is not None:
@@ -189,13 +189,13 @@ def running_max(
 
 
 def _later(x, steps, fill):
-  """Entries that many elements later, with `fill` before them."""
+  """Shifts entries by that many elements, with `fill` before them."""
   pad = jnp.full_like(x[:, :steps], fill)
   return jnp.concatenate([pad, x[:, :-steps]], axis=1)
 
 
 def rescaled(state: Packed, m: jax.Array) -> Packed:
-  """The state by another m; one in value, the slope is that of the weights."""
+  """Rescales a state to another m by a factor of value 1 with a derivative."""
   scale = jnp.exp(state.m - m)
   return Packed(scale[..., None, None] * state.Cn, m)
 

@@ -33,7 +33,7 @@ def mlstm_scan_heads(
 
 
 def _summary(k: jax.Array, v: jax.Array, i, f, reset) -> _summaries.Decayed:
-  """A summary: one maximum, a product of weighted keys and values."""
+  """Summarizes a chunk: one maximum, a product of weighted keys and values."""
   through, rest = _summaries.through_and_kept(reset)
   axis = f.ndim - 2
   k, v = _summaries.keep(rest, k), _summaries.keep(rest, v)
@@ -63,7 +63,7 @@ def _nothing(zeros: _summaries.Decayed) -> _summaries.Decayed:
 def _combine(
   left: _summaries.Decayed, right: _summaries.Decayed, hops: int
 ) -> _summaries.Decayed:
-  """The operator."""
+  """Merges the summaries of neighboring chunks."""
   del hops
   before, state = left.state, right.state
   from_left = before.m + right.decay

@@ -3,11 +3,11 @@
     C_t = e^f_t C_{t-1} + e^i_t k_t v_t^T,   n_t = e^f_t n_{t-1} + e^i_t k_t
     h_t = C_t^T q_t / max(|n_t^T q_t|, 1)
 
-Beck et al., "xLSTM", arXiv:2405.04517, section 2.3. Gates can be of any size:
-C and n are kept relative to exp(m_t), m_t = max(f_t + m_{t-1}, i_t) being the
-largest logarithm of a weight (its appendix A.3). Time is cut into chunks, of
-which only the states in between are kept; the backward pass goes back chunk by
-chunk and recomputes the rest.
+Beck et al., "xLSTM", arXiv:2405.04517, section 2.3. Gates can be of any size: C
+and n are stored relative to exp(m_t), m_t = max(f_t + m_{t-1}, i_t) being the
+largest logarithm of a weight (its appendix A.3). Time is cut into chunks, and
+only the states between them are stored; the backward pass runs chunk by chunk
+and recomputes the rest.
 """
 
 import functools
@@ -53,29 +53,28 @@ def mlstm_scan(
 
   Args:
     q: (*batch, time, dk) queries, floating.
-    k: (*batch, time, dk) keys; the original divides them by sqrt(dk), here
-      nothing is scaled.
+    k: (*batch, time, dk) keys; the paper divides them by sqrt(dk), this
+      function does not scale them.
     v: (*batch, time, dv) values.
     log_input: (*batch, time) i, logarithm of the input gate, of any size; -inf
       leaves the element out.
     log_forget: (*batch, time) f, logarithm of the forget gate, as
       `jax.nn.log_sigmoid` gives it; -inf forgets.
-    init: state before the first element; that of a fresh sequence, all zeros,
-      if None.
+    init: state before the first element; the fresh state, all zeros, if None.
     eps: added to the divisor, relative to exp(m).
-    reset: (*batch, time) bool; where true the state is put back to zeros (not
+    reset: (*batch, time) bool; if true, the state is reset to zeros (not
       to `init`) before that element is consumed.
     chunk_size: elements per chunk; by platform and state size if None.
     method: how a chunk is computed: "sequential" (one element at a time),
-      "chunked" (matrix products), "pallas" (the kernels of `outer_scan`, of
-      all elements; on GPUs in bfloat16, of at most 128 keys) or "auto" (by
+      "chunked" (matrix products), "pallas" (the kernels of `outer_scan`, over
+      all elements; on GPUs in bfloat16, for at most 128 keys) or "auto" (by
       platform). All agree to rounding.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
 
   Returns:
     h (*batch, time, dv) in the common dtype of q, k and v, and the state after
     the last element, C (*batch, dk, dv), n (*batch, dk) and m (*batch,), at
-    least float32 like all that is computed inside.
+    least float32 like all intermediate results.
 
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
@@ -121,7 +120,7 @@ def mlstm_scan_heads(
 ) -> tuple[jax.Array, MLSTMState]:
   """`mlstm_scan` with heads as an axis after time.
 
-  The layout in which projections leave heads.
+  Heads are in the layout of projections.
 
   Args:
     q: (*batch, time, heads, dk) queries, floating.
@@ -213,7 +212,7 @@ def mlstm_step(
     log_forget: (*batch,) logarithm of the forget gate.
     state: state before the element.
     eps: as in `mlstm_scan`.
-    reset: (*batch,) bool; where true the state is put back to zeros first.
+    reset: (*batch,) bool; if true, the state is reset to zeros first.
 
   Returns:
     h (*batch, dv) in the common dtype of q, k and v, and the state after the
@@ -281,7 +280,7 @@ def _run(eps, x, state, reset, *, method, chunk_size):
 
 
 def _by_kernel(eps, x, state, reset):
-  """The same by the kernels of `outer_scan`, with nothing cut into chunks."""
+  """Result of `_run` by the kernels of `outer_scan`, without chunks."""
   out, dtype = jnp.result_type(x.q, x.k, x.v), state.m.dtype
   rows, time, heads, _ = x.v.shape
   packed = _mlstm_chunk.pack(state)
@@ -325,7 +324,7 @@ def _check(x, axes):
 
 
 def _check_state(name, state, batch, x):
-  """Checks a state or None, of these axes before features."""
+  """Checks a state or None; its axes before features are `batch`."""
   if state is None:
     return
   dk, dv = jnp.shape(x.k)[-1], jnp.shape(x.v)[-1]

@@ -1,11 +1,11 @@
-"""One chunk of `outer_scan`: matrix products in place of a loop.
+"""Chunks of `outer_scan`: matrix products instead of a loop.
 
 With s_t the sum of the log-decays up to element t,
 
   o_t = sum_{j <= t} (q_t exp(s_t - s_j) k_j) v_j + q_t exp(s_t) S
   S'  = exp(s_C) S + sum_j exp(s_C - s_j) k_j v_j^T
 
-for states S [B, R, K, V], where resets [B, C] take pairs out of the sums.
+for states S [B, R, K, V]; resets [B, C] remove pairs from the sums.
 """
 
 import jax
@@ -27,14 +27,14 @@ def run(
   guarded: bool = True,
 ) -> tuple[jax.Array, jax.Array]:
   """Outputs [B, R, C, V] of one chunk by `method`, and the state after it."""
-  # "sequential" and "associative" take all in one dtype.
+  # "sequential" and "associative" compute everything in one dtype.
   if method == "sequential":
     return _sequential(x, state, reset)
   if method == "associative":
     return _associative(x, state, reset)
   masks, a = _episodes.masks(reset, x.v.shape[-2]), x.a
   if a is not None and reset is not None:
-    # The decay of an episode's first element is not read.
+    # The decay of an episode's first element is not used.
     a = jnp.where(masks.begins, 0, a)
 
   def products(queries, elements, a, state):
@@ -50,9 +50,9 @@ def run(
 
 
 def step(q, k, v, a, state, reset, *, inclusive=True):
-  """One element: as `run` without the time axis; reset is [B]."""
+  """Runs one element: `run` without the time axis; reset is [B]."""
   if reset is not None:
-    # The decay too: where it is undefined, zero times it is not zero.
+    # The decay too: zero times an undefined one is not zero.
     fresh = jax.tree.map(jnp.zeros_like, (state, a))
     state, a = _resets.select(reset, fresh, (state, a))
   before = state
@@ -79,7 +79,7 @@ def _sequential(x, state, reset):
 
 
 def _associative(x, state, reset):
-  """A tree over the chunk; all its states are stored for a while."""
+  """A tree over the chunk; stores all states of the chunk."""
   *lead, C, V = x.v.shape
   K = x.q.shape[-1]
   kv = x.k[..., :, None] * x.v[..., None, :]

@@ -1,7 +1,7 @@
-"""Sums of log-decays over a chunk, and what is made of them.
+"""Sums of log-decays over a chunk, and the weights computed from them.
 
-With s_t the sum up to element t, t sees j <= t through exp(s_t - s_j). Such
-exponents are those of true decays: exp(s_t) exp(-s_j) would overflow.
+With s_t the sum up to element t, t reads j <= t with weight exp(s_t - s_j).
+Such exponents are sums of decays: exp(s_t) exp(-s_j) would overflow.
 """
 
 import math
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence.shared import _contractions
 
-# Below this many elements a triangle of decays per channel is taken pair by
+# Below this many elements, a triangle of decays per channel is computed pair by
 # pair.
 _SMALLEST_HALF = 4
 
@@ -22,8 +22,8 @@ class Sums(NamedTuple):
   """Inclusive sums over time of log-decays, in two parts.
 
   The differences of sums are needed, and after a strong decay a plain float32
-  sum has lost the digits of the weak ones. `high` adds up multiples of a power
-  of two so coarse that no addition rounds; `low` what is left over, all small.
+  sum has lost the digits of the weak ones. `high` sums multiples of a power of
+  two so coarse that no addition rounds; `low` sums the small remainders.
   """
 
   high: jax.Array
@@ -36,7 +36,7 @@ class Sums(NamedTuple):
     return (self.high - other.high) + (self.low - other.low)
 
   def total(self) -> jax.Array:
-    """The sums; exact only where they are small."""
+    """Returns the sums; exact only if they are small."""
     return self.high + self.low
 
 
@@ -46,7 +46,7 @@ def _lowest(dtype):
 
 
 def clamp(a: jax.Array) -> jax.Array:
-  """Log-decays, finite: those that are lower have the same exponential, 0."""
+  """Bounds log-decays from below, where the exponential is 0 anyway."""
   return jnp.maximum(a, _lowest(a.dtype))
 
 
@@ -95,7 +95,7 @@ def _to_the_end(x, episode):
     nothing = jnp.zeros_like(leaf[..., :bit, :])
     return jnp.concatenate([cut, nothing], axis=-2)
 
-  # Episodes are counted from 1, and there is none behind the chunk.
+  # Episodes count from 1; zeros follow the chunk.
   episode = episode + 1
   while bit < C:
     x = x + jnp.where(later(episode) == episode, later(x), 0)
@@ -113,7 +113,7 @@ def _over_time(matrix, x):
 
 
 def exp_where(mask: jax.Array | None, exponent: jax.Array) -> jax.Array:
-  """The exponential, and 0 where the mask is false."""
+  """Returns the exponential, and 0 if the mask is false."""
   return jnp.exp(
     exponent if mask is None else jnp.where(mask, exponent, -jnp.inf)
   )
@@ -123,11 +123,11 @@ def scores(
   q: jax.Array, k: jax.Array, sums: Sums, operands: jax.typing.DTypeLike
 ) -> jax.Array:
   """Sums over d of q_t exp(s_t - s_j) k_j for j <= t: [..., C, C]."""
-  # The later half sees the earlier one through the sum at the border between
-  # them: both exponents that come of it are those of decays. Within the halves
-  # the same again, side by side, so that a channel takes 2 log(C) exponentials
-  # per element. Above the diagonal is nothing meant to be read. What is decayed
-  # is rounded to `operands` for the products.
+  # The later half reads the earlier one through the sum at the border between
+  # them: both exponents are sums of decays. The same is done within both halves
+  # in parallel, so that a channel takes 2 log(C) exponentials per element.
+  # Entries above the diagonal are meaningless. Decayed arrays are rounded to
+  # `operands` for the products.
   shape = jnp.broadcast_shapes(q.shape, sums.high.shape)
   C, K = shape[-2:]
   size = _SMALLEST_HALF
@@ -148,7 +148,7 @@ def scores(
 
 
 def _triangle(q, k, sums, operands):
-  """`scores` of [B, C, K] where C is a power of two."""
+  """Computes `scores` of [B, C, K] for C a power of two."""
   B, C, K = q.shape
   if C <= _SMALLEST_HALF:
     difference = sums[:, :, None] - sums[:, None]

@@ -1,7 +1,7 @@
-"""A chunk of `outer_scan` as matrix products, with the derivatives written out.
+"""Chunks of `outer_scan` as matrix products, with explicit derivatives.
 
 The products q k^T are multiplied by a head's decays of the pairs (Mamba-2,
-arXiv:2405.21060, section 6); a decay per channel stands inside them (gated
+arXiv:2405.21060, section 6); decays per channel are factors inside them (gated
 linear attention, arXiv:2312.06635, section 4). Sums are never bfloat16.
 """
 
@@ -24,7 +24,7 @@ class Inputs(NamedTuple):
   q: jax.Array  # [B, 1, C, K]
   k: jax.Array  # [B, 1, C, K]
   v: jax.Array  # [B, R, C, V]
-  a: jax.Array | None  # [B, R, C, 1 or K], log-decays, as wide as the sums
+  a: jax.Array | None  # [B, R, C, 1 or K], log-decays, in the dtype of the sums
 
 
 def _ends(x, masks, sums):
@@ -47,7 +47,7 @@ def _ends(x, masks, sums):
 def scalar(
   x: Inputs, state: jax.Array, masks: _episodes.Masks
 ) -> tuple[jax.Array, jax.Array]:
-  """A decay per head, or none: the pairs' decays [C, C] multiply q k^T."""
+  """One decay per head, or None: the pairs' decays [C, C] multiply q k^T."""
   dot = _product(x)
   gram, decays, enter, leave, through = _scalar_parts(x, masks)
   o = dot(gram * decays, x.v, -1, -2) + dot(enter * x.q, state, -1, -2)
@@ -55,7 +55,7 @@ def scalar(
 
 
 def _product(x):
-  """Products in the dtype of the inputs."""
+  """Returns products in the dtype of the inputs."""
   return functools.partial(_contractions.dot, operands=x.v.dtype)
 
 
@@ -108,7 +108,7 @@ def _scalar_backward(residuals, cotangents):
 
 
 def _like(x, *cotangents):
-  """Cotangents in the dtypes of the inputs."""
+  """Casts cotangents to the dtypes of the inputs."""
   return jax.tree.map(
     lambda leaf, d: d.astype(leaf.dtype), x, Inputs(*cotangents)
   )
@@ -143,7 +143,7 @@ def _vector_forward(x, state, masks):
 
 
 def _vector_backward(residuals, cotangents):
-  """The decays' cotangents are read off those of q and k."""
+  """Computes the decays' cotangents from those of q and k."""
   x, state, masks, after = residuals
   g, d_after = cotangents
   dot = _product(x)

@@ -20,9 +20,9 @@ def outer_scan_heads(
 ) -> tuple[jax.Array, jax.Array]:
   """Result of `outer_scan_heads`, by LASP-2."""
   # A summary is a state and the sums of the log-decays, and with resets one
-  # flag. The scan of the chunk from zeros runs beside the exchange, and the
-  # entering state is read with the decayed queries at the end. In the gradient
-  # its cotangent, one more product, is sent while the scan runs backwards.
+  # flag. The scan of the chunk from zeros runs beside the exchange; the decayed
+  # queries read the entering state at the end. In the gradient its cotangent,
+  # one more product, is sent while the scan runs backwards.
   begin = init
   q, k, v, decay, init, reset = _prefix.vary(axis, q, k, v, decay, init, reset)
   arrays = [z for z in (q, k, v, decay, init) if z is not None]
@@ -34,12 +34,12 @@ def outer_scan_heads(
   heads = v.shape[-2]
   summary = _summary(k, v, decay, reset, heads)
   before = _summaries.before_resets(reset)
-  # Those that do not read the entering state keep out of its gradient.
+  # Queries that do not read the entering state stay out of its gradient.
   q = _summaries.keep(before, jnp.repeat(q, heads // q.shape[-2], axis=-2))
   if decay is not None:
     decay = _summaries.keep(before, _outer_decays.clamp(decay))
     if not inclusive:
-      # What an element reads is without its own decay.
+      # The state that an element reads does not have its own decay.
       earlier = decay[..., :-1, :, :]
       nothing = jnp.zeros_like(decay[..., :1, :, :])
       decay = jnp.concatenate([nothing, earlier], axis=-3)
@@ -60,7 +60,7 @@ def outer_scan_heads(
 def _summary(
   k: jax.Array, v: jax.Array, decay, reset, heads: int
 ) -> _summaries.Decayed:
-  """A summary: one product of keys and values, sums of decays."""
+  """Summarizes a chunk: a product of keys and values, sums of decays."""
   through, rest = _summaries.through_and_kept(reset)
   k, v = _summaries.keep(rest, k), _summaries.keep(rest, v)
   k = jnp.repeat(k, heads // k.shape[-2], axis=-2)
@@ -70,7 +70,7 @@ def _summary(
     axis = decay.ndim - 3
     later = lax.cumsum(decay, axis, reverse=True)
     total = lax.index_in_dim(later, 0, axis, keepdims=False)
-    # An element's own decay is that of the state before it.
+    # An element's own decay applies to the state before it.
     cut = functools.partial(lax.slice_in_dim, later, axis=axis)
     after = jnp.concatenate([cut(1, None), jnp.zeros_like(cut(0, 1))], axis)
     k = k * jnp.exp(after)
@@ -81,7 +81,7 @@ def _summary(
 def _combine(
   left: _summaries.Decayed, right: _summaries.Decayed, hops: int
 ) -> _summaries.Decayed:
-  """The operator."""
+  """Composes the summaries of neighboring chunks."""
   del hops
   total = None if right.decay is None else left.decay + right.decay
   state = _advance(right, left.state)

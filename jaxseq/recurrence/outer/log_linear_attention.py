@@ -1,15 +1,15 @@
-"""Log-linear attention: matrix states of the past in stretches of powers of 2.
+"""Log-linear attention: one matrix state per range of past elements.
 
   o_t = sum_{s <= t} scales_t[level(t, s)] exp(decay_{s+1} + ... + decay_t)
         (q_t . k_s) v_s
   level(t, s) = bit_length(t xor s)
 
-with t and s the elements of the episode before each. So level 0 is the element
-itself, and what is older is kept in ever longer stretches, each with a state of
-its own and a weight that an element chooses. Guo et al., "Log-linear
-attention", arXiv:2506.04761.
+with t and s the numbers of earlier elements in the episode. Level 0 is the
+element itself; older elements are in ranges whose lengths are powers of 2, each
+with its own state and a weight chosen by the reading element. Guo et al.,
+"Log-linear attention", arXiv:2506.04761.
 
-What is older than 2^(levels - 2) elements may share the last level.
+Elements older than 2^(levels - 2) may share the last level.
 """
 
 import functools
@@ -25,8 +25,8 @@ from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _prefix
 from jaxseq.recurrence.shared import chunked
 
-# Counts go on from 0 after so many elements, which float32 holds exactly: by
-# then all of the past is in the last level.
+# Counts restart at 0 after so many elements, which float32 represents exactly:
+# by then all earlier elements are in the last level.
 _MOST = 2**23
 LARGEST = 23
 
@@ -38,7 +38,7 @@ class LogLinearState(NamedTuple):
   Attributes:
     S: (*batch, levels, dk, dv), a matrix for each level; the first is empty
       between elements.
-    count: (*batch,), elements of the episode so far, a whole number.
+    count: (*batch,), number of elements of the episode so far.
   """
 
   S: jax.Array
@@ -75,18 +75,18 @@ def log_linear_scan(
     q: (*batch, time, dk) queries.
     k: (*batch, time, dk) keys.
     v: (*batch, time, dv) values.
-    decay: (*batch, time, 1) logarithms of the factors on the states, finite and
-      at most 0.
+    decay: (*batch, time, 1) logarithms of the states' factors, finite and at
+      most 0.
     scales: (*batch, time, levels) weights of the levels, 2 to 23 of them.
-    init: state before the first element; a fresh one if None.
-    reset: (*batch, time) bool; where true the state is fresh before that
+    init: state before the first element; the fresh state if None.
+    reset: (*batch, time) bool; if true, the state is fresh before that
       element is consumed.
-    chunk_size: elements per chunk; in one all pairs are there at once.
+    chunk_size: elements per chunk, of which all pairs are stored together.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
 
   Returns:
-    Outputs (*batch, time, dv) in the dtype of v, and the last state. All is
-    computed in at least float32.
+    Outputs (*batch, time, dv) in the dtype of v, and the last state. Computed
+    in at least float32.
 
   Raises:
     ValueError: if shapes or dtypes do not fit the above.
@@ -133,7 +133,7 @@ def log_linear_step(
   *,
   reset: jax.Array | None = None,
 ) -> tuple[jax.Array, LogLinearState]:
-  """One element of `log_linear_scan`: arrays without the time axis.
+  """Runs one element of `log_linear_scan`: arrays without the time axis.
 
   Returns:
     Outputs (*batch, dv) in the dtype of v, and the state.
@@ -150,7 +150,7 @@ def log_linear_step(
   S = jnp.exp(decay)[..., None, None] * S
   S = S.at[..., 0, :, :].add(wide_k[..., :, None] * values[..., None, :])
   o = jnp.einsum("...l,...k,...lkv->...v", scales, wide_q, S)
-  # All below the lowest bit of the new count moves to the level above it.
+  # Levels below the lowest bit of the new count move to the level above it.
   count += 1
   number = _whole(count)
   target = jnp.minimum(_bit_length(number & -number), levels - 1)[..., None]
@@ -176,9 +176,10 @@ def _check(q, k, v, decay, scales, *, time):
 
 
 def _places(count, reset, shape, axis):
-  """Each element's place in its episode, the last count, and stretches."""
-  # A stretch is the part of a device, of (batch,): whether an episode begins in
-  # it, and the counts before and after it. There are none without an axis.
+  """Each element's place in its episode, the last count, and chunk counts."""
+  # With an axis, `stretches` has for each device's chunk, of (batch,): whether
+  # an episode begins in it, and the counts before and after it. Else it is
+  # empty.
   *batch, time = shape
   index = jnp.arange(time, dtype=jnp.int32)
   begun = jnp.full((*batch, time), -1)
@@ -206,8 +207,9 @@ def _places(count, reset, shape, axis):
 
 
 def _entering(S, own, total, stretches, axis):
-  """The states before this device's part of time."""
-  # `own` are those after it from fresh ones, and `total` its sums of decays.
+  """Returns the states before this device's chunk."""
+  # `own` are the states after each chunk from zeros, `total` its sums of
+  # decays.
   S, own, total = _prefix.vary(axis, S, own, total)
   entering, rank = S, lax.axis_index(axis)
   every = zip(stretches, *lax.all_gather((own, total), axis))
@@ -220,7 +222,7 @@ def _entering(S, own, total, stretches, axis):
 
 
 def _merged(S, entering, leaving, kept):
-  """States (*batch, levels, dk, dv) after elements that keep a share."""
+  """Moves decayed states (*batch, levels, dk, dv) to their new levels."""
   levels = S.shape[-3]
   moved = jnp.minimum(_bit_length(leaving ^ entering), levels - 1)
   moved = jnp.maximum(moved[..., None], jnp.arange(levels))
@@ -229,12 +231,12 @@ def _merged(S, entering, leaving, kept):
 
 
 def _wrapped(count):
-  """Counts that begin again, with a gradient of 1."""
+  """Wraps counts around, with a gradient of 1."""
   return count - _MOST * jnp.floor(lax.stop_gradient(count) / _MOST)
 
 
 def _whole(count):
-  """Counts as integers; that of a state that is undefined is 0."""
+  """Rounds counts to integers; undefined ones become 0."""
   count = jnp.round(lax.stop_gradient(count))
   return jnp.where(jnp.isfinite(count), count, 0).astype(jnp.int32)
 
@@ -244,7 +246,7 @@ def _bit_length(x):
 
 
 def _chunk(levels, state, x, reset):
-  """All pairs of a chunk, and what it does to the levels that came in."""
+  """Computes all pairs of a chunk, and its effect on the entering levels."""
   q, k, v, decay, scales, places = x
   rows, time, dk = k.shape
   g, places = decay[..., 0], places[..., 0].astype(jnp.int32)
@@ -257,7 +259,7 @@ def _chunk(levels, state, x, reset):
   def level(of, since):
     return jnp.minimum(_bit_length(of ^ since), levels - 1)
 
-  # Sums of pairs, and no differences of sums, which round where both are large.
+  # Sums of pairs: differences of large sums would round.
   earlier = jnp.tril(jnp.ones((time, time), bool), -1)
   faded = jnp.cumsum(jnp.where(earlier, g[:, :, None], 0), axis=1)
   seen = jnp.tril(episode[:, :, None] == episode[:, None, :])

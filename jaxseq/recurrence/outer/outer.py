@@ -3,12 +3,12 @@
     S_t = exp(decay_t)[:, None] * S_{t-1} + k_t v_t^T,   o_t = q_t S_t
 
 Linear attention (arXiv:2006.16236) has no decay, RetNet (arXiv:2307.08621) a
-constant, Mamba-2 (arXiv:2405.21060) one number per head and element, gated
-linear attention (arXiv:2312.06635) one per channel of the keys. RWKV-6
+constant one, Mamba-2 (arXiv:2405.21060) one per head and element, gated linear
+attention (arXiv:2312.06635) one per channel of the keys. RWKV-6
 (arXiv:2404.05892) reads the state before its element: o_t = q_t S_{t-1}.
 
-Time is cut into chunks, of which only the matrix states in between are kept;
-the backward pass goes back chunk by chunk and recomputes the rest.
+Time is cut into chunks, and only the matrix states between them are stored; the
+backward pass runs chunk by chunk and recomputes the rest.
 """
 
 import functools
@@ -52,31 +52,31 @@ def outer_scan(
     q: (*batch, time, dk) queries, floating.
     k: (*batch, time, dk) keys.
     v: (*batch, time, dv) values.
-    decay: (*batch, time, dk) or (*batch, time, 1) logarithm of the factor on
-      the state, usually at most 0; -inf forgets. None means a factor of 1.
+    decay: (*batch, time, dk) or (*batch, time, 1) logarithm of the state's
+      factor, usually at most 0; -inf forgets. None means a factor of 1.
     init: (*batch, dk, dv) state before the first element; zeros if None.
-    reset: (*batch, time) bool; where true the state is put back to zeros (not
+    reset: (*batch, time) bool; if true, the state is reset to zeros (not
       to `init`) before that element is consumed.
     chunk_size: elements per chunk; by platform and state size if None.
     method: how a chunk is computed: "sequential" (one element at a time),
-      "associative" (a tree, which holds one chunk's matrix states), "chunked"
+      "associative" (a tree, which stores one chunk's matrix states), "chunked"
       (matrix products), "pallas" (matrix products in a kernel that keeps the
-      state on the chip; on GPUs in bfloat16, with one decay a head at most 128
-      keys, with one a channel at most 256 keys and 128 values) or "auto" (by
-      platform and size). All agree to rounding.
-    inclusive: whether an element reads the state after itself, q_t S_t, or that
-      before itself, q_t S_{t-1}: q_1 init at first, and 0 at a reset.
+      state on the chip; on GPUs in bfloat16, for at most 128 keys with one
+      decay per head, at most 256 keys and 128 values with one per channel) or
+      "auto" (by platform and size). All agree to rounding.
+    inclusive: whether an element reads the state after itself, q_t S_t, or the
+      one before itself, q_t S_{t-1}: q_1 init at first, and 0 at a reset.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
 
   Returns:
     Outputs (*batch, time, dv) in the common dtype of q, k and v, and the state
-    (*batch, dk, dv) after the last element, at least float32 like all that is
-    computed inside.
+    (*batch, dk, dv) after the last element, at least float32 like all
+    intermediate results.
 
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
     NotImplementedError: if there is no kernel for "pallas" here, or none for
-      such numbers.
+      these sizes and dtypes.
   """
   _checks.floating(q=q, k=k, v=v)
   lead = _validate.shape("v", v, ("*batch", "time", "dv"))[:-1]
@@ -116,9 +116,9 @@ def outer_scan_heads(
 ) -> tuple[jax.Array, jax.Array]:
   """`outer_scan` with heads as an axis after time.
 
-  The layout in which projections leave heads. Heads may share queries and keys
-  in groups (head h belongs to group h * groups // heads, as in Mamba-2); the
-  products of queries and keys are then taken once per group.
+  Heads are in the layout of projections. They may share queries and keys in
+  groups (head h belongs to group h * groups // heads, as in Mamba-2); the
+  products of queries and keys are then computed once per group.
 
   Args:
     q: (*batch, time, groups, dk) queries, floating.
@@ -142,7 +142,7 @@ def outer_scan_heads(
   """
   how = {"chunk_size": chunk_size, "method": method, "inclusive": inclusive}
   if axis is not None:
-    # Not rounded before what other devices' states add to them.
+    # Not rounded before the contributions of other devices' states.
     run = functools.partial(_scan_heads, wide=True, **how)
     where = {"reset": reset, "inclusive": inclusive, "axis": axis}
     return _outer_sharded.outer_scan_heads(run, q, k, v, decay, init, **where)
@@ -152,7 +152,7 @@ def outer_scan_heads(
 def _scan_heads(
   q, k, v, decay=None, init=None, *, reset, chunk_size, method, inclusive, wide
 ):
-  """`outer_scan_heads` on one device; `wide` outputs are like the state."""
+  """Runs on one device; `wide` outputs have the dtype of the state."""
   _checks.floating(q=q, k=k, v=v)
   lead = _validate.shape("v", v, ("*batch", "time", "heads", "dv"))[:-1]
   *batch, time, heads = lead
@@ -201,14 +201,14 @@ def _scan_heads(
 
 
 def _read_before(q, init, reset):
-  """Queries an element earlier, and the first output (*batch, 1, heads, dv)."""
-  # With their outputs one element later they have read the state before theirs.
-  # Decays are not divided by, which a query times their inverse would need.
+  """Shifts queries to the element before; also returns the first output."""
+  # The outputs, shifted back, have then read the state before their element.
+  # Unlike a product with inverse decays, this divides by no decay.
   q = jnp.asarray(q)
   shared = init.shape[-3] // q.shape[-2]
   first = jnp.repeat(q[..., :1, :, :].astype(init.dtype), shared, axis=-2)
   if reset is not None:
-    # Here too, for the gradients: a state that is undefined stays behind.
+    # Here too, for the gradients: an undefined state must not enter.
     q = _resets.forget(reset[..., None], q)
     init = _resets.select(reset[..., 0], jnp.zeros_like(init), init)
   first = jnp.einsum("...thk,...hkv->...thv", first, init)
@@ -234,7 +234,7 @@ def outer_step(
     v: (*batch, dv) value.
     decay: (*batch, dk) or (*batch, 1) log-decay, or None.
     state: (*batch, dk, dv) state before the element.
-    reset: (*batch,) bool; where true the state is put back to zeros first.
+    reset: (*batch,) bool; if true, the state is reset to zeros first.
     inclusive: as in `outer_scan`.
 
   Returns:

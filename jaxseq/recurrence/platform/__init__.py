@@ -1,6 +1,6 @@
-"""The choice of how a recurrence is computed, by what a program is lowered for.
+"""The choice of a recurrence's method by the platform of the program.
 
-The public face is `jaxseq.recurrence.kernels`.
+Users import it as `jaxseq.recurrence.kernels`.
 """
 
 from typing import TYPE_CHECKING

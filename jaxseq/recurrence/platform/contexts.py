@@ -1,7 +1,7 @@
-"""Contexts: which machine methods are chosen for, and kernels interpreted.
+"""Contexts: the machine to choose methods for, and interpreted kernels.
 
-All of it is part of what `jax.jit` remembers a program by: a function that was
-traced outside such a context is traced anew inside.
+All of it is part of the key of `jax.jit`'s cache: a function that was traced
+outside of such a context is traced again inside.
 """
 
 import jax
@@ -14,7 +14,7 @@ _mode = jax.make_user_context("auto")
 _exchange = jax.make_user_context("auto")
 _guarded = jax.make_user_context(True)
 
-# Of the machine itself.
+# Functions of the machine itself.
 choosing_for = _machine.choosing_for
 with_cpu = _machine.with_cpu
 holds_cpu = _machine.holds_cpu
@@ -29,69 +29,69 @@ def interpret(chip: str = "tpu"):
   `method="pallas"` works on a CPU inside, slowly: for tests.
 
   Args:
-    chip: whose form of a kernel is interpreted, "tpu" or "gpu" (from jax 0.11).
+    chip: the chip whose kernels are interpreted, "tpu" or "gpu" (from jax
+      0.11).
   """
   return _interpreted(_validate.choice("chip", chip, ("tpu", "gpu")))
 
 
 def interpreted() -> str | None:
-  """The chip of the `interpret` that this is called in, or None."""
+  """Returns the chip of the innermost `interpret`, or None."""
   return _interpreted.value
 
 
-# What "auto" takes of kernels.
+# The kernels that "auto" may choose.
 MODES = ("auto", "on", "off")
 
 
 def use(mode: str):
-  """Context that says whether "auto" takes kernels.
+  """Context that sets whether "auto" chooses kernels.
 
       with recurrence.kernels.use("on"):
         y, state = mixer.apply(config, params, x)
 
-  The gradient of what was traced inside takes what was taken there. A program
-  that holds a kernel can be exported for its chip only, not for several
-  platforms in one.
+  The gradient of a function traced inside uses the same choice. A program with
+  a kernel can be exported for its chip only, not for several platforms in one.
 
   Args:
-    mode: "auto" takes one where `table` has measured that it is the fastest,
-      "on" wherever there is one for the platform, the dtype and the shape,
-      "off" none. A CPU has none: there all are equal.
+    mode: "auto" chooses a kernel if `table` has measured that it is the
+      fastest, "on" if there is one for the platform, the dtype and the shape,
+      "off" never. On a CPU all are equal, as it has no kernels.
 
   Raises:
-    ValueError: if it is none of these.
+    ValueError: if it is not one of these.
   """
   return _mode(_validate.choice("mode", mode, MODES))
 
 
 def off():
-  """Context in which "auto" takes no kernel: `use("off")`."""
+  """Context in which "auto" chooses no kernel: `use("off")`."""
   return use("off")
 
 
 def guarded(on: bool):
-  """Context that says whether undefined numbers of one episode reach others.
+  """Context that sets whether undefined numbers may reach other episodes.
 
-  In matrix products 0 * NaN is NaN: what is not finite in one episode of a
-  packed row would undo the others. So scans of matrix states with resets look
-  for such numbers, set them aside, and write NaN where an output depends on
-  them. The same holds for gradients: cotangents that are not finite are set
-  aside, and the gradients of their own episode that depend on them are NaN.
-  Without it they save that, and one NaN ruins its row.
+  In matrix products 0 * NaN is NaN: numbers in one episode of a packed row that
+  are not finite would spoil the others. So scans of matrix states with resets
+  find such numbers, replace them by zeros, and write NaN to outputs that depend
+  on them. The same holds for gradients: cotangents that are not finite are
+  replaced, and the gradients of their own episode that depend on them are NaN.
+  Without the guard they save that work, and one NaN spoils its row.
 
   It concerns `outer_scan`, `delta_scan`, `dplr_scan` and `mlstm_scan` computed
-  by "chunked", and `chunked`; and of cotangents also kernels,
-  `softmax_outer_scan`, `window_attention` and `softmax_attention`, which look
-  for numbers among their inputs in any case. Other methods need no guard.
+  by "chunked", and `chunked`; and for cotangents also kernels,
+  `softmax_outer_scan`, `window_attention` and `softmax_attention`, which always
+  check their inputs. Other methods need no guard.
 
   Args:
-    on: as it is outside of such a context, True; or False.
+    on: True, as outside of such a context; or False.
   """
   return _guarded(bool(on))
 
 
 def is_guarded() -> bool:
-  """True if undefined numbers of one episode are kept from others here."""
+  """True if undefined numbers of one episode must not reach others here."""
   return _guarded.value
 
 
@@ -99,7 +99,7 @@ EXCHANGES = ("auto", "gather", "ppermute")
 
 
 def exchanging(exchange: str):
-  """Context that says what devices send where time is split over them.
+  """Context that sets the exchange between devices if time is split over them.
 
   Args:
     exchange: "gather", one `all_gather` of a packed summary per chunk,
@@ -107,16 +107,16 @@ def exchanging(exchange: str):
       "auto", the first unless very much would be gathered.
 
   Raises:
-    ValueError: if it is none of these.
+    ValueError: if it is not one of these.
   """
   return _exchange(_validate.choice("exchange", exchange, EXCHANGES))
 
 
 def exchange() -> str:
-  """One of `EXCHANGES`: that of the `exchanging` that this is called in."""
+  """Returns the exchange of the innermost `exchanging`, one of `EXCHANGES`."""
   return _exchange.value
 
 
 def mode() -> str:
-  """One of `MODES`: that of the `use` that this is called in."""
+  """Returns the mode of the innermost `use`, one of `MODES`."""
   return _mode.value

@@ -1,4 +1,4 @@
-"""Kernels of accelerators by name: loaded where they are used, or not there.
+"""Registry of accelerator kernels by name, imported when they are used.
 
 Nothing here imports them: without `jaxseq.kernels` all recurrences work by
 their other methods.
@@ -36,10 +36,10 @@ KERNELS: dict[str, dict[str, str]] = {
 
 
 def register(operation: str, chip: str, path: str) -> None:
-  """Makes a kernel known for an operation on a kind of chip.
+  """Registers a kernel for an operation on a kind of chip.
 
-  It stands instead of one that was known. Programs that were traced before keep
-  theirs.
+  It replaces a kernel that was registered before. Programs that are already
+  traced keep theirs.
 
       kernels.register("outer", "gpu", "my_package.my_module:scan")
 
@@ -47,10 +47,11 @@ def register(operation: str, chip: str, path: str) -> None:
     operation: a key of `KERNELS`.
     chip: "tpu" or "gpu".
     path: "package.module:function", imported when it is first called; the
-      function takes what that of `jaxseq.kernels` takes for the operation.
+      function has the arguments of the one in `jaxseq.kernels` for the
+      operation.
 
   Raises:
-    ValueError: if it is none of these.
+    ValueError: if a value is not one of these.
   """
   _validate.choice("operation", operation, tuple(KERNELS))
   _validate.choice("chip", chip, CHIPS)
@@ -61,7 +62,7 @@ def register(operation: str, chip: str, path: str) -> None:
 
 
 def module(operation: str, chip: str) -> str:
-  """Name of the module that has a kernel, whether it is there or not."""
+  """Name of the module that has a kernel, whether it is installed or not."""
   return KERNELS[operation][chip].partition(":")[0]
 
 
@@ -74,10 +75,10 @@ def is_there(operation: str, chip: str) -> bool:
 
 
 def find(operation: str, chip: str) -> Callable[..., Any]:
-  """The function that was registered, imported now.
+  """Imports and returns the registered function.
 
   Raises:
-    NotImplementedError: if its module is not there.
+    NotImplementedError: if its module is not installed.
   """
   name, _, function = KERNELS[operation][chip].partition(":")
   if not is_there(operation, chip):

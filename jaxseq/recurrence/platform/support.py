@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxseq.recurrence.platform import contexts
 from jaxseq.recurrence.platform import registry
 
-# What is called to reach them, for messages.
+# The public functions that run them, for messages.
 _FUNCTIONS = {
   "delta_per_channel": "delta_scan with a decay per channel",
   "outer": "outer_scan",
@@ -20,7 +20,7 @@ _FUNCTIONS = {
   op: f"{op}_scan"
   for op in ("delta", "gated", "linear", "lti", "mlstm", "selective")
 }
-# Methods of other names, by which a chip's kernels are taken.
+# Other names of methods that run a chip's kernels.
 _OTHERS = {("window", "gpu"): "; a GPU has method='tokamax' and 'cudnn'"}
 # GPUs that the kernels are written for: Hopper.
 _CAPABILITIES = ("sm_90",)
@@ -39,7 +39,7 @@ class Form(NamedTuple):
 
 
 def form(op: str, dtype: jnp.dtype) -> Form:
-  """The form in which `method="pallas"` runs here.
+  """Returns the form in which `method="pallas"` runs here.
 
   Args:
     op: a key of `registry.KERNELS`.
@@ -49,7 +49,7 @@ def form(op: str, dtype: jnp.dtype) -> Form:
     The form.
 
   Raises:
-    NotImplementedError: if there is none, with the reason.
+    NotImplementedError: if no kernel runs here, with the reason.
   """
   chip = contexts.interpreted()
   if chip is None:
@@ -67,13 +67,13 @@ def form(op: str, dtype: jnp.dtype) -> Form:
 def why_not(
   op: str, platform: str, chip: str | None, dtype: jnp.dtype
 ) -> str | None:
-  """Reason why no kernel runs there: a sentence, or None if one does.
+  """Returns why no kernel runs there: a sentence, or None if one does.
 
   Args:
     op: a key of `registry.KERNELS`.
     platform: "cpu", "gpu", "tpu", ...
     chip: as `contexts.machine` gives it.
-    dtype: of the inputs.
+    dtype: dtype of the inputs.
   """
 
   def why(got, expected):
@@ -103,18 +103,18 @@ def why_not(
 
 
 def sentence(op: str, got: str, expected: str, method: str = "pallas") -> str:
-  """Error text where there is no kernel.
+  """Returns the text of the error that there is no kernel.
 
   Args:
     op: the recurrence.
-    got: what came.
-    expected: what there are kernels for.
-    method: what the caller named.
+    got: the given value.
+    expected: the values that kernels support.
+    method: the method that the caller named.
   """
   name = _FUNCTIONS.get(op, op)
   return f"method={method!r} of {name}: got {got}, expected {expected}."
 
 
 def refuse(op: str, got: str, expected: str) -> NoReturn:
-  """Raises NotImplementedError: no kernel of a GPU takes what came."""
+  """Raises NotImplementedError: no kernel of a GPU supports the given value."""
   raise NotImplementedError(sentence(op, f"{got} on a GPU", expected))

@@ -1,7 +1,7 @@
-"""Measurements on accelerators: which method is the fastest where.
+"""Measurements on accelerators: the fastest method by operation and shape.
 
-`python -m benchmarks.accelerators --tune` prints such rows. None has been
-measured: "auto" takes no kernel.
+`python -m benchmarks.accelerators --tune` prints such rows. There are no
+measurements yet: "auto" chooses no kernel.
 """
 
 from collections.abc import Mapping
@@ -39,8 +39,8 @@ class Row(NamedTuple):
 
 
 ROWS: tuple[Row, ...] = ()
-# Recurrences whose kernels hold matrices on the chip: what was measured fits it
-# with its gradient, which may take more than the forward pass.
+# Recurrences whose kernels hold matrices on the chip: the measured sizes fit it
+# with the gradient, which may need more than the forward pass.
 _FITTING = ("gated", "outer", "outer_per_channel")
 
 
@@ -51,7 +51,7 @@ def find(
   shape: tuple[int, ...],
   rows: tuple[Row, ...] | None = None,
 ) -> Row | None:
-  """The row that was measured nearest to a shape.
+  """Returns the row whose measured shape is nearest to a shape.
 
   Args:
     op: as in `Row`.
@@ -61,9 +61,9 @@ def find(
     rows: to search; `ROWS` if None.
 
   Returns:
-    The row, or None if there is none of which every axis is within a factor of
-    two. Kernels that hold matrices on the chip are taken for no more features
-    than were measured.
+    The row, or None if no row is within a factor of two in every axis. Kernels
+    that hold matrices on the chip are used for no more features than were
+    measured.
   """
   best, nearest = None, math.inf
   for row in ROWS if rows is None else rows:

@@ -1,4 +1,4 @@
-"""One chunk of the selective scan, forwards and backwards.
+"""Chunks of the selective scan, forward and backward.
 
 Axes: T time, R rows of the batch, D channels, N states; states are [R, N, D].
 With a_t = exp(delta_t A), u_t = delta_t x_t, g_t the cotangent of y_t and lam_t
@@ -27,7 +27,7 @@ _UNROLLED = 32
 
 
 class Weights(NamedTuple):
-  """Weights without a time axis; B and C are None where they depend on time."""
+  """Weights without a time axis; B and C are None if they depend on time."""
 
   A: jax.Array  # [N, D]
   B: jax.Array | None  # [N, D]
@@ -36,7 +36,7 @@ class Weights(NamedTuple):
 
 
 class Inputs(NamedTuple):
-  """Inputs of each element; B and C are None where Weights have them."""
+  """Inputs of each element; B and C are None if `Weights` has them."""
 
   x: jax.Array  # [R, T, D]
   delta: jax.Array  # [R, T, D]
@@ -61,11 +61,11 @@ def run(
   reset: jax.Array | None,
 ) -> tuple[tuple[Weights, jax.Array], jax.Array]:
   """Weights and state [R, N, D] after a chunk, and y [R, T, D] like x."""
-  # A function for `_chunks.over_chunks`. The carry is of the dtype of the
+  # A function for `_chunks.over_chunks`. The carry has the dtype of the
   # computation; `method` is that of `linear_scan`, but not "auto".
   weights, h = carry
   x, elements = _elements(weights, inputs, reset)
-  # Time first: one step is one stretch of memory.
+  # Time first: one step is contiguous in memory.
   elements = jax.tree.map(lambda leaf: leaf.swapaxes(0, 1), elements)
   y, h = _chunk(method, weights._replace(D=None), elements, h)
   y = y.swapaxes(0, 1)
@@ -77,7 +77,7 @@ def run(
 def step(
   weights: Weights, inputs: Inputs, h: jax.Array, reset: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
-  """State and y of `run` for one element, without the time axis."""
+  """Runs one element of `run`, without the time axis: state and y."""
   x, element = _elements(weights, inputs, reset)
   h = _advance(weights, element, h)
   y = _read(weights, element, h)
@@ -88,7 +88,7 @@ def step(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _chunk(method, weights, elements, h):
-  """Outputs y [T, R, D] and the state after the chunk."""
+  """Returns outputs y [T, R, D] and the state after the chunk."""
   if method == "sequential":
 
     def body(h, element):
@@ -123,7 +123,7 @@ _chunk.defvjp(_chunk_forward, _chunk_backward)
 
 
 def _back_in_steps(method, weights, elements, a, h, states, g, mu):
-  """All cotangents but that of C, one element at a time."""
+  """Returns all cotangents except that of C, one element at a time."""
   del method
 
   def body(carry, x):
@@ -142,7 +142,7 @@ def _back_in_steps(method, weights, elements, a, h, states, g, mu):
     )
     return (_forget(element.reset, a_t * lam), sum_A, sum_B), out
 
-  # Summed over rows in the end, which is cheaper than in the loop.
+  # Summed over rows after the loop, which is cheaper than inside.
   zeros = jnp.zeros_like(h)
   carry = mu, zeros, None if weights.B is None else zeros
   xs = jnp.arange(len(g)), elements, a, g
@@ -154,10 +154,10 @@ def _back_in_steps(method, weights, elements, a, h, states, g, mu):
 
 
 def _back_at_once(method, weights, elements, a, h, states, g, mu):
-  """Result of `_back_in_steps`, in few and large operations."""
+  """Result of `_back_in_steps`, with few and large operations."""
   reset = elements.reset
-  # Element t passes its cotangent on through the decay of its successor; what
-  # is wrapped around meets a zero state, and the decay of another episode.
+  # Element t receives the cotangent of its successor times that one's decay;
+  # the last one has no successor: it starts from a zero state and a reset.
   d_states = (_spread(elements.C, weights.C) * _over_n(g)).at[-1].add(mu)
   a_next = jnp.roll(a, -1, axis=0)
   reset_next = None
@@ -176,7 +176,7 @@ def _back_at_once(method, weights, elements, a, h, states, g, mu):
 
 
 def _elements(weights, inputs, reset):
-  """X, and what the recurrence sees, in the dtype of the computation."""
+  """Returns x, and the recurrence's inputs in the dtype to compute in."""
   dtype = weights.A.dtype
   real = jnp.real(weights.A).dtype
   x, delta = inputs.x.astype(real), inputs.delta.astype(real)
@@ -188,25 +188,25 @@ def _elements(weights, inputs, reset):
 
 
 def _advance(weights, element, h):
-  """The state after one element."""
+  """Returns the state after one element."""
   a = jnp.exp(_over_n(element.delta) * weights.A)
   return _next(a, weights, element, h)
 
 
 def _next(a, weights, element, h):
-  """The state after one element with decay a."""
+  """Returns the state after one element with decay a."""
   h = a * _forget(element.reset, h)
   return h + _spread(element.B, weights.B) * _over_n(element.u)
 
 
 def _read(weights, element, h):
-  """Output y for the state after the element, without D."""
+  """Returns output y for the state after the element, without D."""
   return jnp.real(_sum_n(h, _spread(element.C, weights.C)))
 
 
 def _decays_and_states(method, weights, elements, h):
-  """The decays of a chunk and its states, [T, R, N, D] both."""
-  # Outside of the loop XLA's CPU backend divides the exponentials by core.
+  """Returns the decays of a chunk and its states, [T, R, N, D] both."""
+  # Outside of the loop, XLA's CPU backend splits the exponentials over cores.
   a = jnp.exp(_over_n(elements.delta) * weights.A)
   if method != "sequential":
     Bu = _spread(elements.B, weights.B) * _over_n(elements.u)
@@ -221,7 +221,7 @@ def _decays_and_states(method, weights, elements, h):
 
 
 def _linear_scan(method, a, b, init, reset, *, reverse):
-  """`linear_scan` over the first axis."""
+  """Runs `linear_scan` over the first axis."""
 
   def flat(x):
     return x.reshape(*x.shape[:2], math.prod(x.shape[2:])).swapaxes(0, 1)
@@ -236,12 +236,12 @@ def _linear_scan(method, a, b, init, reset, *, reverse):
 
 
 def _over_n(x):
-  """Array [..., 1, D] of [..., D], to stand beside states."""
+  """Adds an axis for states: [..., 1, D] from [..., D]."""
   return x[..., None, :]
 
 
 def _spread(element, weight):
-  """B or C beside states: [..., N, 1] of an element, or the weight [N, D]."""
+  """B or C, broadcastable to states: [..., N, 1], or the weight [N, D]."""
   return weight if element is None else element[..., None]
 
 
@@ -262,12 +262,12 @@ def _sum_n(left, right):
   n = left.shape[-2]
   if n > _UNROLLED:
     return jnp.sum(left * right, axis=-2)
-  # XLA's CPU backend makes scalar code of a reduction over this axis, and
-  # vector code of the same sum written out.
+  # XLA's CPU backend compiles a reduction over this axis to scalar code, and
+  # the same sum written out to vector code.
   terms = [left[..., i, :] * right[..., i, :] for i in range(n)]
   return functools.reduce(jnp.add, terms)
 
 
 def _forget(reset, h):
-  """Zeros where an element [R], or the elements [T, R], are reset."""
+  """Replaces states by zeros if elements [R], or [T, R], are reset."""
   return h if reset is None else _resets.select(reset, jnp.zeros_like(h), h)

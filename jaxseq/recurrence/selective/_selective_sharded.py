@@ -16,14 +16,14 @@ def selective_scan(
   run: Run, x, delta, A, B, C, init, *, D, reset, by_kernel: bool, axis: str
 ) -> tuple[jax.Array, jax.Array]:
   """Result of `selective_scan`; a summary is a state and sums of delta."""
-  # Kernels take no C that is the same at all times.
+  # Kernels do not support a C that is the same at all times.
   begin, rates = init, A
   x, delta, A, B, C, init, D, reset = _prefix.vary(
     axis, x, delta, A, B, C, init, D, reset
   )
   arrays = (A, B, C) + (() if init is None else (init,))
   dtype = jnp.result_type(*arrays, x, delta, jnp.float32)
-  # The states alone: read off by zeros. Sums in closed form, with an
+  # Only the states: the output weights are zeros. Sums in closed form, with an
   # exponential for each element and state, took four times as long on a CPU.
   nothing = jnp.zeros_like(A, shape=(1,) * (x.ndim - 1) + A.shape)
   nothing = jnp.zeros_like(C) if by_kernel else nothing
@@ -40,7 +40,7 @@ def selective_scan(
 
 
 def _summary(state: jax.Array, delta: jax.Array, reset) -> _summaries.Decayed:
-  """A summary with its state: sums of delta tell the decay."""
+  """Summarizes a chunk by its state and the sums of delta."""
   through, rest = _summaries.through_and_kept(reset)
   return _summaries.Decayed(
     through, jnp.sum(_summaries.keep(rest, delta), axis=-2), state
@@ -50,7 +50,7 @@ def _summary(state: jax.Array, delta: jax.Array, reset) -> _summaries.Decayed:
 def _combine(
   A: jax.Array, left: _summaries.Decayed, right: _summaries.Decayed, hops: int
 ) -> _summaries.Decayed:
-  """The operator."""
+  """Composes the summaries of neighboring chunks."""
   del hops
   decay, state = _summaries.coming_through(right, left.state)
   return _summaries.Decayed(

@@ -1,14 +1,14 @@
-"""The selective scan: a diagonal state space model whose system is an input.
+"""The selective scan: diagonal state space models that depend on inputs.
 
     h_t = exp(delta_t A) * h_{t-1} + delta_t B_t x_t     (reset: h_{t-1} is 0)
     y_t = C_t h_t + D x_t
 
 Gu and Dao, "Mamba: Linear-time sequence modeling with selective state spaces",
-arXiv:2312.00752, section 3. Each of the d channels has n states of its own, so
-that all states of a sequence would be n times as large as its inputs. Here time
-is cut into chunks: decays and inputs of the states are formed where they are
-used, outputs are read off inside the chunk, and the backward pass keeps the
-state at each chunk boundary and recomputes the rest.
+arXiv:2312.00752, section 3. Each of the d channels has n states, so that all
+states of a sequence would be n times as large as its inputs. Here time is cut
+into chunks: decays and inputs of the states are computed when they are used,
+outputs are computed inside the chunk, and the backward pass keeps the state at
+each chunk boundary and recomputes the rest.
 """
 
 import contextlib
@@ -30,8 +30,8 @@ from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _chunks
 
 METHODS = ("auto", "sequential", "associative", "chunked", "pallas")
-# States of a channel that a kernel takes, by platform: what the registers of a
-# thread hold, and what VMEM holds of a tile.
+# Maximum number of states of a channel in a kernel, by platform: limited by the
+# registers of a thread, and by a tile in VMEM.
 _MOST_STATES = {"gpu": 16, "tpu": 128}
 
 
@@ -52,8 +52,8 @@ def selective_scan(
   """Runs y_t = C_t h_t + D x_t, h_t = exp(delta_t A) h_{t-1} + delta_t B_t x_t.
 
   Memory beyond inputs and outputs grows with time / chunk_size, in the gradient
-  too. A, B, C and init may be complex; y is the real part then, and of a system
-  that has one of each conjugate pair the output is that for 2 C.
+  too. A, B, C and init may be complex; y is the real part then. A system with
+  only one of each conjugate pair has its output for 2 C.
 
   Args:
     x: (*batch, time, d) real inputs.
@@ -66,7 +66,7 @@ def selective_scan(
     C: output weights, in the same forms as B.
     init: (*batch, d, n) state before the first element; zeros if None.
     D: (d,) feed-through; absent if None.
-    reset: (*batch, time) bool; where true the state is put back to zeros (not
+    reset: (*batch, time) bool; if true, the state is reset to zeros (not
       to `init`) before that element is consumed.
     chunk_size: elements per chunk; by length if None.
     method: how the states inside a chunk are computed: "sequential",
@@ -76,12 +76,12 @@ def selective_scan(
 
   Returns:
     Outputs (*batch, time, d) in the dtype of x, and the state (*batch, d, n)
-    after the last element. All is computed in float32 or wider.
+    after the last element. Computed in float32 or wider.
 
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
     NotImplementedError: if the method is "pallas", and there is no kernel for
-      the platform, or for A, B, C and dtypes like these.
+      the platform, or for these A, B, C and dtypes.
   """
   _validate.choice("method", method, METHODS)
   if axis is not None:
@@ -108,7 +108,7 @@ def selective_scan(
       kernel = registry.find("selective", form.chip)
       function = functools.partial(kernel, form, **options)
     else:
-      # Without rows there is nothing for a kernel to run on.
+      # Without rows a kernel has no input.
       plain = "sequential" if method == "pallas" else method
       function = functools.partial(_run, plain, chunk_size)
     return _by_group(function, layout, *arrays)
@@ -147,7 +147,7 @@ def selective_step(
     C: in the same forms as B.
     state: (*batch, d, n) state before the element.
     D: (d,) feed-through; absent if None.
-    reset: (*batch,) bool; where true the state is put back to zeros first.
+    reset: (*batch,) bool; if true, the state is reset to zeros first.
 
   Returns:
     Output (*batch, d) in the dtype of x, and the state (*batch, d, n) after the
@@ -164,14 +164,14 @@ def selective_step(
 
 
 def _run(method, size, weights, inputs, h, reset):
-  """In chunks of `size`, in the layouts of `_selective_chunk`: state and y."""
+  """Runs chunks of `size`, in the layouts of `_selective_chunk`."""
   function = functools.partial(_selective_chunk.run, method)
   (_, h), y = _chunks.over_chunks(function, size, (weights, h), inputs, reset)
   return h, y
 
 
 def _missing_kernel(layout, x, delta):
-  """The error that there is no kernel for such inputs; None if there is."""
+  """Returns the error that no kernel fits such inputs; None if one does."""
   names = {x.dtype.name, delta.dtype.name, layout.dtype.name}
   if not names <= {"bfloat16", "float32"}:
     return _no_kernel(f"dtypes {sorted(names)}", "float32 or bfloat16")
@@ -203,7 +203,7 @@ class _Layout(NamedTuple):
 
 
 def _layout(x, delta, A, B, C, init, D, reset, *, batch, time):
-  """Checks all arguments, and says how they lie."""
+  """Checks all arguments, and returns their layout."""
   lead, d = (*batch, *time), x.shape[-1]
   _check(x, delta, A, D, init, reset, batch, time)
   n = A.shape[1]
@@ -221,7 +221,7 @@ def _layout(x, delta, A, B, C, init, D, reset, *, batch, time):
 
 
 def _by_group(run, layout, x, delta, A, B, C, init, D, reset):
-  """Runs each group of channels on its own."""
+  """Runs each group of channels separately."""
   batch, time, n, groups_B, groups_C, real, dtype = layout
   groups, g = {"B": groups_B, "C": groups_C}, max(1, groups_B, groups_C)
   rows, d = (math.prod(batch), *time), x.shape[-1]
@@ -235,7 +235,7 @@ def _by_group(run, layout, x, delta, A, B, C, init, D, reset):
     """Array [g, R, T, n] of (*batch, time, [g,] n)."""
     array = array.reshape(*rows, groups[name], n)
     if groups[name] < g:
-      # Cotangents of all groups are added, which wants the wide dtype.
+      # Cotangents of all groups are added, so they need the wide dtype.
       array = array.astype(dtype)
     return jnp.broadcast_to(jnp.moveaxis(array, -2, 0), (g, *rows, n))
 
@@ -260,7 +260,7 @@ def _by_group(run, layout, x, delta, A, B, C, init, D, reset):
   arguments = weights, inputs, by_channel(init)
   reset = None if reset is None else reset.reshape(rows)
   if g == 1:
-    # Without an axis of size 1 in between, over which layouts are chosen badly.
+    # No axis of size 1 in between, for which layouts are chosen badly.
     one = run(*jax.tree.map(lambda leaf: leaf[0], arguments), reset)
     h, y = jax.tree.map(lambda leaf: leaf[None], one)
   else:
@@ -270,7 +270,7 @@ def _by_group(run, layout, x, delta, A, B, C, init, D, reset):
 
 
 def _check(x, delta, A, D, init, reset, batch, time):
-  """Checks all but B and C."""
+  """Checks all arguments except B and C."""
   d = x.shape[-1]
   _checks.floating(x=x, delta=delta)
   _validate.shape("delta", delta, x.shape)

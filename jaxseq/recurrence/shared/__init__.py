@@ -1,4 +1,4 @@
-"""Parts of several recurrences, above all time split over a mesh axis.
+"""Parts of several recurrences, mainly time split over a mesh axis.
 
 The public scans split time inside `jax.shard_map`, for an argument `axis` that
 is not None, by the module `_*_sharded` of their folder:
@@ -11,30 +11,31 @@ is not None, by the module `_*_sharded` of their folder:
     last device to the first, `init` is the state after the end of the sequence,
     and the state returned that after its first element.
 
-What they send is that of the context `exchanging`; see `_prefix.entering`.
+The context `exchanging` sets how they exchange summaries; see
+`_prefix.entering`.
 
-Gathered summaries tell every device the state after the whole sequence too.
-After messages, the last device hands it out in a sum over devices, which is
-dropped with it. So it is for arguments that do not depend on time, such as
-`A`, that the devices compute from what differs between them, and under
-`check_vma=False`: `_prefix.final`.
+From gathered summaries every device also computes the state after the whole
+sequence. After messages, the last device sends it in a sum over devices, which
+is dropped if the state is unused. The same holds for arguments that do not
+depend on time, such as `A`, if devices compute them from values that differ
+between them, and under `check_vma=False`: `_prefix.final`.
 
 A summary has the size of a state and does not grow with time. It is computed
 first, from sums over the chunk without outputs; then the plain function runs
-with the state that enters, in one pass, after the exchange: nothing overlaps
-with it. Only `outer_scan`, `outer_scan_heads` and `siso_scan`, whose outputs
-are cheap to correct afterwards, run from zeros beside the exchange and add what
-the entering state contributes: the chunk's own work then does not wait for
-other devices, as in LASP-2 (Sun et al., arXiv:2502.07563, section 3). Whether
-the two do go on at the same time is up to the compiler. That of a TPU v5e makes
-all-reduces of small gathers and schedules these alone, so that there is no
-overlap; `ppermute`s it starts early and ends late, with other work between
-(docs/compile.md).
+with the entering state, in one pass, after the exchange: nothing overlaps with
+it. Only `outer_scan`, `outer_scan_heads` and `siso_scan`, whose outputs are
+cheap to correct afterwards, run from zeros beside the exchange and add the
+contribution of the entering state: the chunk's own work then does not wait for
+other devices, as in LASP-2 (Sun et al., arXiv:2502.07563, section 3). The
+compiler decides whether the two overlap. That of a TPU v5e converts small
+gathers to all-reduces and schedules these without other work, so that there is
+no overlap; it starts `ppermute`s early and ends them late, with other work
+between (docs/compile.md).
 
-What that adds to the work of a device, in parts of the plain function's time on
-a busy CPU core with 2048 elements, forward: a summary takes 0.5 (`lti_scan`,
+The additional work of a device, as a fraction of the plain function's time on a
+busy CPU core with 2048 elements, forward: 0.5 for a summary (`lti_scan`,
 `softmax_outer_scan`), 0.9 (`selective_scan`), 1.1 (`linear_scan`) and 0.3
-(`outer_scan`), a correction 0.5 (`outer_scan`) and 0.7 (`siso_scan`). On an
+(`outer_scan`); 0.5 for a correction (`outer_scan`) and 0.7 (`siso_scan`). On an
 axis of one device nothing is added.
 """
 

@@ -1,4 +1,4 @@
-"""Checks of arrays that all recurrences share; what is None passes."""
+"""Checks of arrays that all recurrences share; None passes them."""
 
 import jax
 import jax.numpy as jnp

@@ -32,8 +32,8 @@ def _forward(function, size, carry, xs, flags, weights):
     function, carry, *_slice((xs, flags), 0, min(size, time)), *shared
   )[1]
 
-  # Like the inputs: inside `jax.shard_map` arrays have the type of values that
-  # are the same on all devices, or of such as differ.
+  # Like the inputs: inside `jax.shard_map` the type of an array says whether
+  # its values differ between devices.
   def zeros(y):
     return jnp.zeros_like(some, y.dtype, shape=(y.shape[0], time) + y.shape[2:])
 
@@ -90,7 +90,7 @@ over_chunks.defvjp(_forward, _backward)
 
 
 def _count(time, size):
-  """Whole chunks, and what is left; one chunk alone needs no loop."""
+  """Number of whole chunks, and the remainder; a single chunk needs no loop."""
   return (0, time) if time <= size else divmod(time, size)
 
 

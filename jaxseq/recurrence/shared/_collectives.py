@@ -15,7 +15,7 @@ def shift(x: jax.Array, axis: str, hops: int = 1) -> jax.Array:
 
 
 def joined(axis: str, tree: PyTree, along: int) -> PyTree:
-  """Devices' arrays one behind the other, the same on all devices."""
+  """Concatenates devices' arrays; the result is the same on all devices."""
   # By a sum, since the type of a gathered array says that devices differ.
 
   def join(leaf):

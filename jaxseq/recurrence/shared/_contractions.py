@@ -18,8 +18,8 @@ def operand_dtype(
   dtype: jax.typing.DTypeLike, wide: jax.typing.DTypeLike
 ) -> jnp.dtype:
   """Dtype of the operands of products whose sums and states are `wide`."""
-  # bfloat16 stays bfloat16 beside float32. float16 has not the range of
-  # float32, which states and cotangents need, and is widened like all else.
+  # bfloat16 stays bfloat16 beside float32. float16 lacks the range of float32,
+  # which states and cotangents need, and is widened like all other dtypes.
   narrow = dtype == jnp.bfloat16 and wide == jnp.float32
   return jnp.dtype(dtype if narrow else wide)
 
@@ -36,7 +36,7 @@ def einsum(
 def batched(
   spec: str, x: jax.Array, y: jax.Array, operands: jax.typing.DTypeLike
 ) -> jax.Array:
-  """`einsum` of arrays that begin with the same axes, which stand as "..."."""
+  """`einsum` of arrays that start with the same axes, written as "..."."""
   letters = string.ascii_uppercase[: x.ndim - len(spec.split(",")[0]) + 3]
   return einsum(spec.replace("...", letters), x, y, operands)
 
@@ -49,7 +49,7 @@ def dot(
   exact: bool = False,
   operands: jax.typing.DTypeLike | None = None,
 ) -> jax.Array:
-  """Sums over one of the last two axes of each; the others are a batch."""
+  """Sums over one of each array's last two axes; the others are a batch."""
   # Leading axes of size 1 are repeated. No operand is transposed first, which
   # XLA would do by a copy. With `operands` both are rounded as in `einsum`.
   lead = jnp.broadcast_shapes(x.shape[:-2], y.shape[:-2])
@@ -76,21 +76,22 @@ def dense(
   *,
   wide: bool = False,
 ) -> jax.Array:
-  """The product of (..., n) and (n, m), with a plain one as its gradient in w.
+  """Returns the product of (..., n) and (n, m); the gradient is a product, too.
 
-  Where x is narrower than float32 (bfloat16, float16) the products, those of
-  the gradient too, are of its dtype, and their sums float32. The gradients in w
-  and the bias are not rounded: they have the dtypes of these.
+  If x is narrower than float32 (bfloat16, float16) the products, also those of
+  the gradient, have its dtype, and their sums float32. The gradients of w and
+  the bias are not rounded: they have the dtypes of these arrays.
 
-  On CPUs the leading axes of x are merged first. The gradient in w then sums
+  On CPUs the leading axes of x are merged first. The gradient of w then sums
   over one axis; over several, XLA transposes the operands, and takes up to
   twice as long. On TPUs merging axes can move the whole array.
 
   Args:
     x: (..., n).
-    w: (n, m), brought to the dtype of x; or a `Weight`, whose product it is.
-    bias: (m,), added before anything is rounded; or None.
-    wide: whether narrow x give the sums as they are, in float32.
+    w: (n, m), cast to the dtype of x; or a `Weight`, which computes the
+      product.
+    bias: (m,), added before the sum is rounded; or None.
+    wide: whether sums of narrow x are returned in float32, without rounding.
 
   Returns:
     (..., m) in the dtype of x, or in float32 if that is wider and `wide`. It
@@ -109,12 +110,12 @@ def dense_heads(
   *,
   wide: bool = False,
 ) -> jax.Array:
-  """`dense` with a weight of its own for each head.
+  """Computes `dense` with a separate weight for each head.
 
   Args:
     x: (..., heads, n).
-    w: (heads, n, m), brought to the dtype of x.
-    bias: (heads, m), added before anything is rounded; or None.
+    w: (heads, n, m), cast to the dtype of x.
+    bias: (heads, m), added before the sum is rounded; or None.
     wide: as in `dense`.
 
   Returns:
@@ -127,7 +128,7 @@ def dense_heads(
 
 
 def _dense(x, w, wide):
-  """The product alone."""
+  """Computes the product without the bias."""
   if isinstance(w, weights.Weight):
     return w.apply(x, wide)
   if x.ndim > 2 and contexts.machine()[0] == "cpu":
@@ -154,11 +155,11 @@ def narrow_einsum(
   spec: str, dtype: jnp.dtype, out: jnp.dtype, x: jax.Array, y: jax.Array
 ) -> jax.Array:
   """Sums in float32 of products of arrays rounded to a narrow dtype."""
-  # The gradients are such products too, of cotangents that are rounded, and
-  # each has the dtype that its array came in: that of a float32 weight is the
-  # sum as it is. JAX's own would be products of float32 cotangents. Each letter
-  # of `spec` stands in two of its three terms at least; the result is of dtype
-  # `out`, and can be differentiated again, but not in forward mode.
+  # The gradients are such products too, with rounded cotangents, and each has
+  # the dtype of its array: that of a float32 weight is the unrounded sum. JAX's
+  # own would be products of float32 cotangents. Each letter of `spec` is in at
+  # least two of its three terms; the result has the dtype `out`, and can be
+  # differentiated again, but not in forward mode.
   x, y = x.astype(dtype), y.astype(dtype)
   return jnp.einsum(spec, x, y, preferred_element_type=jnp.float32).astype(out)
 

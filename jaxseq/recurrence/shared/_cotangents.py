@@ -1,8 +1,8 @@
-"""Undefined cotangents, which stay in the episode that they are of.
+"""Undefined cotangents, contained in their own episode.
 
-In the products of a gradient 0 * nan is nan, as in those of results. So what is
-infinite or undefined in the cotangents of a function's results is replaced by
-zeros, once, and the gradients that depend on it become nan afterwards.
+In the products of a gradient 0 * nan is nan, as in those of results. So
+infinite or undefined cotangents of a function's results are replaced by zeros,
+once, and the gradients that depend on them become nan afterwards.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,8 @@ from jaxseq._types import PyTree
 from jaxseq.recurrence.shared import _contractions
 from jaxseq.recurrence.shared import _varying
 
-# Of some flags that are no floats, and which parts of the results have
-# undefined cotangents: which parts of the arguments depend on them.
+# Function of flags and of the result parts that have undefined cotangents,
+# which returns the argument parts that depend on them.
 Reach = Callable[..., tuple[jax.Array, ...]]
 
 
@@ -30,12 +30,12 @@ def contained(
   *arguments: PyTree,
 ) -> tuple[PyTree, ...]:
   """Returns `run(*arguments)`, whose gradient contains undefined cotangents."""
-  # `run` returns as many results as there are `shapes`: the leaves of a result
-  # consist of as many parts, along their first axes, whatever their rank. From
-  # flags of such shapes `reach(flags, *undefined)` makes those of the
+  # `run` returns one result for each of `shapes`: the leaves of a result have
+  # parts along their first axes, which have that shape, whatever their rank.
+  # `reach(flags, *undefined)` maps flags of such shapes to flags of the
   # arguments' parts.
   flags, arguments = _varying.alike((flags, arguments))
-  # Zeros whose cotangents say where those of the results are undefined.
+  # Zeros whose cotangents mark undefined cotangents of the results.
   like = jax.tree.leaves(arguments)[0]
   marks = tuple(jnp.zeros_like(like, "float32", shape=s) for s in shapes)
   arguments, marks = _entering(reach, arguments, marks, flags)
@@ -50,7 +50,7 @@ def of_episodes(
 ) -> tuple[PyTree, PyTree]:
   """`contained` outputs and last state `run(x, init)` of a recurrence."""
   # Arrays of x and of the outputs are (rows, time, ...) or (rows, 1, time, n),
-  # and states have as many rows. A reset of None stands for nothing to contain.
+  # and states have as many rows. With a reset of None nothing is contained.
   if reset is None:
     return run(x, init)
   shapes = reset.shape, reset.shape[:1]
@@ -59,7 +59,7 @@ def of_episodes(
 
 def _in_episodes(reset, outputs, last):
   """Elements at or before an undefined cotangent of their episode."""
-  # What comes next: such a cotangent, even numbers, or the episode's end, odd.
+  # The next event: an undefined cotangent, even, or the episode's end, odd.
   ends = jnp.concatenate([reset[:, 1:], ~last[:, None]], axis=1)
   outputs = outputs.at[:, -1].set(outputs[:, -1] | last)
   place = 2 * jnp.arange(reset.shape[1])
@@ -71,7 +71,7 @@ def _in_episodes(reset, outputs, last):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _entering(reach, arguments, marks, flags):
-  """The arguments and marks, whose cotangents meet here again."""
+  """The arguments and marks, whose cotangents are joined here."""
   del reach, flags
   return arguments, marks
 
@@ -84,7 +84,7 @@ def _entering_forward(reach, arguments, marks, flags):
 def _entering_backward(reach, flags, cotangents):
   of_arguments, marks = cotangents
   ruined = reach(flags, *(mark > 0 for mark in marks))
-  # Else XLA on CPUs would work them out for each of many numbers.
+  # Otherwise XLA on CPUs would recompute them for each of many numbers.
   ruined = lax.optimization_barrier(ruined)
 
   def mark(flags, leaf):
@@ -114,7 +114,7 @@ def _leaving_forward(results, marks):
 
 
 def _leaving_backward(marks, cotangents):
-  # Once, and not for each of its two readers.
+  # Computed once, and not for each of its two readers.
   cotangents = lax.optimization_barrier(cotangents)
   undefined = []
   for mark, tree in zip(marks, cotangents):
@@ -132,13 +132,13 @@ _leaving.defvjp(_leaving_forward, _leaving_backward)
 
 
 def _in_parts(leaf, shape):
-  """The leaf with axes of that shape first, and one more."""
+  """Reshapes a leaf to axes of that shape and one more."""
   return leaf.reshape(*shape, -1)
 
 
 def _undefined(leaf, shape):
-  """Flags of parts with numbers that are infinite or undefined."""
-  # No sum of finite numbers becomes infinite, at this scale.
+  """Flags of parts with infinite or undefined numbers."""
+  # At this scale, no sum of finite numbers becomes infinite.
   parts = _in_parts(leaf, shape).astype(jnp.promote_types(leaf.dtype, "f4"))
   sums = _contractions.sum_over(parts, -1, 2.0**-24)
   return ~jnp.isfinite(sums[..., 0])

@@ -39,10 +39,10 @@ def set_aside(
   masks: Masks,
 ) -> tuple:
   """Queries, elements, decay and state without undefined numbers, and flags."""
-  # In a matrix product 0 * nan is nan: what one episode holds would reach all.
+  # In a matrix product 0 * nan is nan: numbers of one episode would reach all.
   # So elements with infinite or undefined entries are replaced by zeros, and
   # the outputs and the state that depend on them, bad_rows [B, heads, C, 1] and
-  # bad_state [B, heads, 1, 1], become nan afterwards. Queries reach only their
+  # bad_state [B, heads, 1, 1], become nan afterwards. Queries affect only their
   # own outputs, elements the state; the last of these has all heads.
 
   def bad(leaf, test=lambda leaf: ~jnp.isfinite(leaf)):
@@ -55,7 +55,7 @@ def set_aside(
   bad_element = bad(elements[0])
   for leaf in elements[1:]:
     bad_element |= bad(leaf)
-  if decay is not None:  # A decay of exp(-inf) = 0 is a decay.
+  if decay is not None:  # exp(-inf) = 0 is a valid decay.
     bad_element |= bad(decay, lambda a: jnp.isnan(a) | (a == jnp.inf))
   bad_before = bad(state).any(axis=-2, keepdims=True)
   # [B, C, C] and [B, C, heads]: one product for all heads.
@@ -85,7 +85,7 @@ def guarded(
   state: jax.Array,
   masks: Masks,
 ) -> tuple[jax.Array, jax.Array]:
-  """Results of what is defined, NaN where they depend on what is not."""
+  """Results for defined inputs; NaN if a result depends on an undefined one."""
   *arguments, bad_rows, bad_state = set_aside(
     queries, elements, decay, state, masks
   )

@@ -1,7 +1,7 @@
 """The state that enters a device's chunk of time, from one small exchange.
 
-Each device sums up its chunk: what it does to a state that enters it. The
-operator of the recurrence makes one summary of those of two neighbors.
+Each device summarizes its chunk: its effect on the entering state. The operator
+of the recurrence combines the summaries of two neighbors.
 """
 
 from collections.abc import Callable
@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from jaxseq._types import PyTree
 from jaxseq.recurrence.platform import contexts
 
-# Of the summaries of two neighboring stretches of time, and the number of
-# chunks that the right one consists of, the summary of both.
+# Maps the summaries of two neighboring ranges of time, and the number of chunks
+# in the right one, to the summary of both.
 Combine = Callable[[PyTree, PyTree, int], PyTree]
 
 
@@ -29,8 +29,8 @@ _FEW_DEVICES = 8
 
 def vary(axis: str, *trees: PyTree) -> Any:
   """Trees whose leaves have the type of values that differ between devices."""
-  # Loops want carries, and custom derivatives want cotangents, that differ over
-  # the same mesh axes before and after.
+  # Carries of loops, and cotangents of custom derivatives, must differ over the
+  # same mesh axes before and after.
   zero = lax.axis_index(axis) * 0
   for leaf in jax.tree.leaves(trees):
     # A constant with the type of the leaf.
@@ -55,18 +55,18 @@ def entering(
   axis: str,
   reverse: bool = False,
 ) -> tuple[PyTree, PyTree | None]:
-  """Summary before this device's chunk; and for `final` all, or None."""
-  # "gather" is one `all_gather` of the packed summaries, of which each device
-  # combines those it needs, with a tree: the single exchange of LASP-2 (Sun et
-  # al., arXiv:2502.07563, section 3), whose gradient is one reduce-scatter.
+  """Returns the combined summary of earlier chunks; and all, for `final`."""
+  # "gather" is one `all_gather` of the packed summaries; each device combines
+  # those it needs, with a tree: the single exchange of LASP-2 (Sun et al.,
+  # arXiv:2502.07563, section 3), whose gradient is one reduce-scatter.
   # "ppermute" is a shift by one device and Hillis and Steele's scan over
   # devices ("Data parallel algorithms", 1986): ceil(log2(devices)) more
   # messages of one packed summary each, one after the other, and the same
-  # number in the gradient. "auto" is "gather" as long as there are at most 8
-  # devices, or each receives at most 1 MiB by it: that follows from the
-  # volumes, and not from a timing. `initial` is a summary that brings the state
-  # before the whole sequence with it, `neutral` one that changes nothing on the
-  # left; `combine` works on summaries with a further leading axis.
+  # number in the gradient. "auto" is "gather" if there are at most 8 devices,
+  # or each receives at most 1 MiB by it: that follows from the volumes, and not
+  # from a timing. `initial` is a summary that contains the state before the
+  # whole sequence, `neutral` one that changes nothing on the left; `combine`
+  # works on summaries with a further leading axis.
   exchange = contexts.exchange()
   devices = lax.axis_size(axis)
   summary, initial, neutral = vary(axis, summary, initial, neutral)
@@ -84,12 +84,12 @@ def entering(
   if _varies(packed, axis):
     gathered, same = _gather(axis, packed)
   else:
-    # Types are off (check_vma=False): also what the gradient needs to know.
+    # Types are off (check_vma=False), so the gradient cannot use them either.
     gathered, same = lax.all_gather(packed, axis), None
   if reverse:
     gathered = gathered[::-1]
     same = None if same is None else same[::-1]
-  # Those before this device come last, in order; the initial state before them.
+  # Earlier chunks come last, in order; the initial state before them.
   twice = jnp.concatenate([gathered, gathered])
   last = unpack(lax.dynamic_slice_in_dim(twice, rank, devices))
   start = devices - 1 - rank
@@ -115,12 +115,12 @@ def final(
   reverse: bool = False,
 ) -> PyTree:
   """State after the whole sequence, the same on all devices."""
-  # From summaries that `entering` gathered every device works it out for
-  # itself. Else the device that is last in time has to hand out its `last`
-  # state: `replicate_last`. So it has if `initial`, `neutral` or what `combine`
-  # holds have not the type of values that are the same on all devices.
+  # With the summaries gathered by `entering`, every device computes it itself.
+  # Otherwise the device that is last in time sends its `last` state:
+  # `replicate_last`. So it does if `initial`, `neutral` or arrays used by
+  # `combine` have a type of values that differ between devices.
   if gathered is not None:
-    # In front of all: a neutral summary is one only on the left of it.
+    # In front of all: a neutral summary is neutral only on the left.
     every = jax.tree.map(_in_front, initial, gathered)
     state = fold(combine, every, neutral).state
     result = jax.tree.map(lambda x, y: x.astype(y.dtype), state, last)
@@ -131,8 +131,8 @@ def final(
 
 def fold(combine: Combine, tree: PyTree, neutral: PyTree) -> PyTree:
   """Combination of all entries of the first axis, by a tree of neighbors."""
-  # An odd one out is the first, so that of any two the right one stands for a
-  # power of two of elements.
+  # If the count is odd, the neutral one is first: the right one of any pair
+  # then stands for a power of two of elements.
   hops = 1
   while (count := jax.tree.leaves(tree)[0].shape[0]) > 1:
     if count % 2:
@@ -149,20 +149,20 @@ def _in_front(first, rest):
 
 
 def replicate_last(tree: PyTree, axis: str, *, reverse: bool = False) -> PyTree:
-  """Hands what the device that is last in time has to all devices."""
+  """Sends the tree of the device that is last in time to all devices."""
   packed, unpack = _pack(vary(axis, tree))
   is_last = _rank(axis, reverse) == lax.axis_size(axis) - 1
   return unpack(lax.psum(jnp.where(is_last, packed, 0), axis))
 
 
 def _varies(x, axis):
-  """True if, by its type, devices differ in an array."""
+  """True if, by its type, an array differs between devices."""
   return axis in jax.typeof(x).manual_axis_type.varying
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _gather(axis, packed):
-  """Arrays of all devices, (devices, n), twice: for own use, and in common."""
+  """Arrays of all devices, (devices, n), as varying and as equal ones."""
   same = lax.all_gather(packed, axis, to="invarying")
   return lax.pcast(same, axis, to="varying"), same
 
@@ -199,14 +199,14 @@ def _by_ppermute(packed, unpack, initial, combine, axis, rank, reverse):
   hops = 1
   while hops < devices:
     both = combine(unpack(send(packed, hops)), unpack(packed), hops)
-    # A device that nobody sends to receives zeros.
+    # A device without a sender receives zeros.
     packed = jnp.where(rank >= hops, _pack(both)[0], packed)
     hops *= 2
   return unpack(packed)
 
 
 def _pack(tree):
-  """One real vector of all leaves, and the function back from (..., n)."""
+  """Packs all leaves into a real vector; returns it and the inverse."""
   leaves, structure = jax.tree.flatten(tree)
   shapes = [(leaf.shape, leaf.dtype) for leaf in leaves]
   real = [leaf for leaf in leaves if leaf.dtype != jnp.bool_]

@@ -14,14 +14,14 @@ from jaxseq.recurrence.shared import _summaries
 class Recent(NamedTuple):
   """Remainder of a chunk in a window."""
 
-  # (*batch,) bool, no reset in the chunk: what is older stays in the window.
+  # (*batch,) bool, no reset in the chunk: older entries stay in the window.
   through: jax.Array | None
-  count: jax.Array  # (*batch,) number of entries that are of the chunk
+  count: jax.Array  # (*batch,) number of entries from the chunk
   state: jax.Array  # (*batch, entries, channels), these last; zeros in front
 
 
 def combine(left: Recent, right: Recent, hops: int) -> Recent:
-  """The operator: entries of the left one move up, for those of the right."""
+  """Merges chunks: entries of the left one move up, for those of the right."""
   del hops
   size = right.state.shape[-2]
   place = jnp.arange(size) + right.count[..., None]
@@ -47,11 +47,11 @@ def split(
   axis: str,
 ) -> tuple[jax.Array, jax.Array]:
   """Outputs of a chunk, and the window after the whole sequence."""
-  # `run` goes from the window before the chunk to outputs and the window after
-  # it; `last` to that window, and the number of its entries that are of the
-  # chunk, with nothing but these before a reset. `window` is that before the
-  # whole sequence, the same on all devices; `through` (*batch,) says that the
-  # chunk has no reset, or is None.
+  # `run` maps the window before the chunk to outputs and the window after it;
+  # `last` maps it to that window, and the number of its entries from the chunk,
+  # with only these entries after a reset. `window` is that before the whole
+  # sequence, the same on all devices; `through` (*batch,) is true if the chunk
+  # has no reset, or is None.
   if not window.shape[-2]:
     return run(window)
   local = _prefix.vary(axis, window)
@@ -59,7 +59,7 @@ def split(
   summary = Recent(through, count, state)
 
   def begun(zeros, window):
-    # All of the window's entries count, also those that nothing came to.
+    # All of the window's entries count, even empty ones.
     count = jnp.full_like(zeros.count, window.shape[-2])
     state = window.astype(zeros.state.dtype)
     return zeros._replace(count=count, state=state)

@@ -7,12 +7,12 @@ from jaxseq._types import PyTree
 
 
 def forget(reset: jax.Array, state: jax.Array) -> jax.Array:
-  """Zeros where `reset` is set, and `state` (*reset.shape, n) elsewhere."""
+  """Zeros if `reset` is set, else `state` (*reset.shape, n)."""
   return jnp.where(reset[..., None], jnp.zeros((), state.dtype), state)
 
 
 def select(reset: jax.Array, fresh: PyTree, carry: PyTree) -> PyTree:
-  """Leaves of `fresh` where `reset` is set, and of `carry` elsewhere."""
+  """Leaves of `fresh` if `reset` is set, else leaves of `carry`."""
   # A select and not a product: an infinite or undefined state must not survive.
 
   def leaf(new, old):

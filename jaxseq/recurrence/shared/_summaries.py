@@ -1,7 +1,7 @@
 """Summaries: the effect of a chunk of time on a state that enters it.
 
-The state after it from zeros, and what is left of the state that entered.
-Elements before the last reset are taken out first, undefined numbers too.
+The state after the chunk from zeros, and the part of the entering state that
+remains. Elements before the last reset are removed first, undefined ones too.
 """
 
 from collections.abc import Callable
@@ -21,16 +21,16 @@ from jaxseq.recurrence.shared import _resets
 class Decayed(NamedTuple):
   """A chunk of a recurrence whose state decays."""
 
-  # (*batch,) bool, no reset in the chunk: the state that enters has a part in
-  # the state after it; None where there are no resets.
+  # (*batch,) bool, no reset in the chunk: the entering state contributes to the
+  # state after it; None without resets.
   through: jax.Array | None
-  # What tells the decay of that part; None if it is the same in all chunks.
+  # Determines that part's decay; None if it is the same in all chunks.
   decay: jax.Array | None
   state: jax.Array  # after the chunk, from zeros
 
 
 def entered(through: jax.Array | None, state: jax.Array) -> jax.Array:
-  """`state`, and zeros where `through` is false."""
+  """`state`, or zeros if `through` is false."""
   if through is None:
     return state
   return _resets.select(through, state, jnp.zeros_like(state))
@@ -47,12 +47,12 @@ def coming_through(chunk: Decayed, state: PyTree) -> tuple[Any, PyTree]:
 
 
 def all_through(left: Decayed, right: Decayed) -> jax.Array | None:
-  """Flag of a state that comes through both chunks."""
+  """Flag of a state that passes both chunks."""
   return None if left.through is None else left.through & right.through
 
 
 def through_and_kept(reset: jax.Array | None) -> tuple:
-  """`Decayed.through` of resets (*batch, time); what the last one leaves."""
+  """`Decayed.through` of resets (*batch, time); flags since the last reset."""
   if reset is None:
     return None, None
   later = lax.cumsum(reset.astype(jnp.int32), reset.ndim - 1, reverse=True)
@@ -73,7 +73,7 @@ def product(spec: str, k: jax.Array, v: jax.Array) -> jax.Array:
 
 
 def brought(zeros: Decayed, init: PyTree) -> Decayed:
-  """The summary that brings the state before the whole sequence with it."""
+  """Returns the summary that contains the state before the whole sequence."""
   if init is None:
     return zeros
   state = jax.tree.map(lambda x, like: x.astype(like.dtype), init, zeros.state)
@@ -93,10 +93,11 @@ def scan(
   neutral: Callable[[Any], Any] = lambda zeros: zeros,
 ) -> tuple[PyTree, PyTree]:
   """Outputs of a chunk, and the state after the whole sequence."""
-  # `run` goes from the state that enters the chunk to outputs and the state
-  # after it. `inits` are the state before the whole sequence, varied over
-  # devices and not, and so are the operators. Of zeros `begun` makes the
-  # summary that brings it, and `neutral` what changes nothing on the left.
+  # `run` maps the state that enters the chunk to outputs and the state after
+  # it. `inits` are the state before the whole sequence, once varied over
+  # devices and once not; likewise the operators. From zeros `begun` computes
+  # the summary that contains it, and `neutral` one that changes nothing on the
+  # left.
   where = {"axis": axis, "reverse": reverse}
   zeros = jax.tree.map(jnp.zeros_like, summary)
   begin = begun(zeros, inits[0])
@@ -113,5 +114,5 @@ def scan(
 
 
 def before_resets(reset):
-  """(*batch, time) bool: the state before the chunk is seen; None for all."""
+  """(*batch, time) bool: no reset so far in the chunk; None without resets."""
   return None if reset is None else jnp.cumsum(reset, axis=-1) == 0

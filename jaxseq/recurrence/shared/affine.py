@@ -1,9 +1,9 @@
-"""A time axis over devices for any recurrence that is linear in its state.
+"""Time split over devices for any recurrence that is linear in its state.
 
-Its chunk of time is an affine map of states, S -> M S + N, with a dense M. The
-columns of a state do not know of each other: one scan from [0, 1] with values
-[v, 0] ends in [N, M], and its outputs are those from zeros and what the
-entering state is read with. It runs before the exchange, nothing is done twice.
+A chunk of time is an affine map of states, S -> M S + N, with a dense M. The
+columns of a state are independent: one scan from [0, 1] with values [v, 0] ends
+in [N, M], and its outputs are those from zeros and the vectors that read the
+entering state. It runs before the exchange, nothing is computed twice.
 """
 
 from collections.abc import Callable
@@ -33,8 +33,8 @@ def split_affine(
 
   For recurrences S_t = A_t S_{t-1} + k_t v_t^T of a matrix state of `rows`
   rows, or of several that are stacked, whose outputs q_t^T S_t are linear in
-  it, too. Every column of the state then sees the columns of the values in its
-  place alone.
+  it, too. Every column of the state then depends only on the same columns of
+  the values.
 
       def run(values, state, reset):
         return my_scan(q, k, values, state, reset=reset)
@@ -51,8 +51,8 @@ def split_affine(
     init: (*batch, rows, columns) state before the whole sequence, the same on
       all devices; zeros if None.
     values: (*batch, time, columns), this device's chunk.
-    reset: (*batch, time) bool, likewise, or None.
-    rows: of the state.
+    reset: (*batch, time) bool, this device's chunk, or None.
+    rows: number of rows of the state.
     axis: name of the mesh axis over which time is split.
 
   Returns:
@@ -82,7 +82,7 @@ def split_affine(
     through, state[..., columns:], state[..., :columns]
   )
 
-  # Those that do not read the entering state keep out of its gradient.
+  # Outputs that do not read the entering state stay out of its gradient.
   before = _summaries.before_resets(reset)
   reads = _summaries.keep(before, o[..., columns:])
 
@@ -100,7 +100,7 @@ def split_affine(
 def _combine(
   left: _summaries.Decayed, right: _summaries.Decayed, hops: int
 ) -> _summaries.Decayed:
-  """The operator of a dense map `decay` and a state."""
+  """Composes a dense map `decay` and a state."""
   del hops
   through = _summaries.all_through(left, right)
   decay, before = _summaries.coming_through(right, left.decay)
@@ -109,6 +109,6 @@ def _combine(
 
 
 def _advance(chunk: _summaries.Decayed, state: jax.Array) -> jax.Array:
-  """The state after a chunk from the one before it."""
+  """Returns the state after a chunk from the one before it."""
   decay, state = _summaries.coming_through(chunk, state)
   return decay @ state + chunk.state

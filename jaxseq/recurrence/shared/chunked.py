@@ -1,4 +1,4 @@
-"""A recurrence of one's own, chunk by chunk: checks, memory, and the guard."""
+"""User-defined recurrences, chunk by chunk: checks, memory, and the guard."""
 
 from collections.abc import Callable
 import functools
@@ -31,10 +31,10 @@ def chunked(
 ) -> tuple[PyTree, PyTree]:
   """Runs a recurrence whose chunks of time are computed by a function.
 
-  The gradient keeps the states between chunks, and computes the rest of a chunk
-  again. Undefined numbers of one episode reach no other: inside of `guarded`,
-  NaN and infinities are zeros for `chunk`, and all that comes after them in
-  their episode is NaN.
+  The gradient keeps the states between chunks, and recomputes the rest of a
+  chunk. Undefined numbers of one episode reach no other: inside of `guarded`,
+  NaN and infinities are zeros for `chunk`, and everything after them in their
+  episode is NaN.
 
       def chunk(state, x, reset):  # Plain steps; matrix products are faster.
         y, state = recurrence.fold(step, state, x, reset=reset)
@@ -43,18 +43,18 @@ def chunked(
       y, final = recurrence.chunked(chunk, init, x, reset)
 
   Args:
-    chunk: `chunk(state, x, reset) -> (state, y)` of one batch axis: the state
-      before the chunk, (rows, ...), to that after it; x and y (rows, elements,
-      ...), reset (rows, elements) or None, of at most `size` elements. It puts
-      the state back to a fresh one where a flag is true, before that element,
-      and closes over no traced arrays.
-    init: state before the first element, floating arrays (*batch, ...), of the
-      dtypes that it has afterwards.
+    chunk: `chunk(state, x, reset) -> (state, y)` with one batch axis: from the
+      state before the chunk, (rows, ...), to the one after it; x and y (rows,
+      elements, ...), reset (rows, elements) or None, of at most `size`
+      elements. It resets the state to a fresh one if a flag is true, before
+      that element, and closes over no traced arrays.
+    init: state before the first element, floating arrays (*batch, ...), with
+      the dtypes of the states after it.
     x: floating arrays (*batch, time, ...).
     reset: (*batch, time) bool, or None.
     size: elements of a chunk.
     weights: floating arrays that all rows and chunks share, a fourth argument
-      of `chunk`; None for none.
+      of `chunk`; or None.
 
   Returns:
     y, arrays (*batch, time, ...), and the state after the last element.
@@ -107,7 +107,7 @@ def chunked(
 
 
 def _guarded(chunk, state, x, reset, *weights):
-  """The chunk of what is finite, and NaN where anything before was not."""
+  """Runs a chunk on its finite numbers; NaN after an undefined one."""
 
   def undefined(tree, axes):
     leaves = jax.tree.leaves(tree)
@@ -121,7 +121,7 @@ def _guarded(chunk, state, x, reset, *weights):
     )
 
   bad = undefined(x, 2).astype(jnp.int32)
-  # How many so far, the state among them, and how many before the episode.
+  # How many so far, including the state, and how many before the episode.
   count = jnp.cumsum(bad, axis=1) + undefined(state, 1)[:, None]
   earlier = lax.cummax(jnp.where(reset, count - bad, 0), axis=1)
   ruined = count > earlier

@@ -18,11 +18,11 @@ from jaxseq.recurrence.shared import weights
 )
 @dataclasses.dataclass(frozen=True)
 class LowRank(weights.Weight):
-  """The weight w + scale a b (LoRA, arXiv:2106.09685), which is never formed.
+  """The weight w + scale a b (LoRA, arXiv:2106.09685), which is never computed.
 
   With a magnitude (DoRA, arXiv:2402.09353) column j of the sum is multiplied by
-  magnitude[j] and divided by its norm, of which no gradient is taken; the norm
-  alone needs the sum.
+  magnitude[j] and divided by its norm, without a gradient of the norm; only the
+  norm needs the sum.
 
       w = recurrence.LowRank(w, a, b, scale=2.0)
       y = recurrence.dense(x, w, bias)
@@ -33,7 +33,7 @@ class LowRank(weights.Weight):
     b: (r, m).
     magnitude: (m,), or None. All may have the same axes before these.
     scale: factor of a b.
-    path: where in the variables it stands, for messages.
+    path: path of the parameter in the variables, for messages.
   """
 
   w: jax.Array | weights.Weight
@@ -77,7 +77,7 @@ class LowRank(weights.Weight):
     return self.merged()
 
   def _product(self, x, inner, wide):
-    """The product with x, and with `inner` in its place beside the weight."""
+    """The product with x; a is multiplied by `inner` instead."""
     y = _contractions.dense(x, self.w, wide=True)
     low = _contractions.dense(inner, self.a)
     y = y + self.scale * _contractions.dense(low, self.b, wide=True)
@@ -93,7 +93,7 @@ class LowRank(weights.Weight):
     return total.astype(self.w.dtype)
 
   def gain(self) -> jax.Array:
-    """Returns what a magnitude multiplies the columns of the sum by, (m,)."""
+    """Returns the factors (m,) of the columns of the sum."""
     return self._gain(self._sum())
 
   def _sum(self):
@@ -105,7 +105,7 @@ class LowRank(weights.Weight):
     return w.astype(dtype) + self.scale * low
 
   def _gain(self, total):
-    """Returns the factors of the columns."""
+    """Returns the factors (m,) of the columns, for their sum."""
     norm = lax.stop_gradient(jnp.linalg.norm(total, axis=-2))
-    # A column of zeros stays one.
+    # The factor of a column of zeros is the magnitude.
     return self.magnitude / jnp.where(norm == 0, 1, norm)

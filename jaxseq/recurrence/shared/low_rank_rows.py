@@ -1,4 +1,4 @@
-"""A weight with several products of two thin matrices, one for each row."""
+"""A weight with a low-rank update for each row of a batch."""
 
 import dataclasses
 import functools
@@ -18,10 +18,10 @@ from jaxseq.recurrence.shared import weights
 )
 @dataclasses.dataclass(frozen=True)
 class LowRankRows(weights.Weight):
-  """The weights w + a[i] b[i], of which each row of a batch has one.
+  """Weights w + a[i] b[i], with the adapter i of each row of a batch.
 
-  Several adapters serve one batch so (S-LoRA, arXiv:2311.03285): the product
-  with w is that of all rows, and the factors are gathered by row.
+  Several adapters serve one batch (S-LoRA, arXiv:2311.03285): the product with
+  w is shared by all rows, and the factors are gathered by row.
 
       w = recurrence.LowRankRows(w, a, b, rows=jnp.array([0, 2, 1, 2]))
       y = recurrence.dense(x, w, bias)
@@ -30,10 +30,10 @@ class LowRankRows(weights.Weight):
     w: (n, m), an array or another `Weight`.
     a: (adapters, n, r).
     b: (adapters, r, m), with the scale in it.
-    gain: (adapters, m), factors of the columns of the sums; None for none.
+    gain: (adapters, m), factors of the columns of the sums; or None.
     rows: (rows,) int32, the adapter of each element of x's first axis; None
-      before they are there. All may have the same axes before these.
-    path: where in the variables it stands, for messages.
+      before it is known. All may have the same axes before these.
+    path: path of the parameter in the variables, for messages.
   """
 
   w: jax.Array | weights.Weight
@@ -65,7 +65,7 @@ class LowRankRows(weights.Weight):
       count = None if self.rows is None else len(self.rows)
       expected = f"a product of (rows, ..., n) with {count} rows"
       raise _validate.error(self.path, f"shape {x.shape}", expected)
-    # Mixers that bring all parameters to one dtype bring these, too.
+    # Mixers that cast all parameters to one dtype cast these, too.
     rows = jnp.asarray(self.rows, jnp.int32)
     y = _contractions.dense(x, self.w, wide=True)
     y = y + jax.vmap(_thin)(x, self.a[rows], self.b[rows])
@@ -76,5 +76,5 @@ class LowRankRows(weights.Weight):
 
 
 def _thin(x, a, b):
-  """The product of one row and its two matrices."""
+  """Product of one row and its two factors."""
   return _contractions.dense(_contractions.dense(x, a), b, wide=True)

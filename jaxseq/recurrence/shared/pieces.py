@@ -1,4 +1,4 @@
-"""Functions of a state over pieces of time, for what is large in between."""
+"""Functions of a state over chunks of time, to bound intermediate memory."""
 
 from collections.abc import Callable
 import functools
@@ -18,18 +18,19 @@ def in_pieces(
   axis: int,
   size: int | None,
 ) -> tuple[PyTree, PyTree]:
-  """Runs a function of a state over time, piece by piece.
+  """Runs a function of a state over time, chunk by chunk.
 
-  What it computes between is in memory for one piece at a time; the gradient
-  keeps the states between pieces and computes the rest again.
+  Its intermediate arrays are in memory for one chunk at a time; the gradient
+  keeps the states between chunks and recomputes the rest.
 
   Args:
-    run: `run(state, *arrays) -> (state, y)` for any length; for pieces with the
-      state carried it gives what it gives for all at once.
-    state: before the first element, of the dtypes that it has afterwards.
-    arrays: with time as that axis, the first not None; None stays None.
+    run: `run(state, *arrays) -> (state, y)` for any length; over chunks with
+      the state carried, it returns the same as over all of time.
+    state: state before the first element, with the dtypes of the states after
+      it.
+    arrays: arrays with that time axis, the first not None; None stays None.
     axis: which axis of the arrays, and of y, is time.
-    size: elements of a piece; None for all at once.
+    size: elements of a chunk; None for all of time.
 
   Returns:
     The state after the last element, and y.
@@ -74,17 +75,17 @@ def in_sections(
   x: jax.Array,
   reset: jax.Array | None,
 ) -> tuple[PyTree, PyTree]:
-  """Runs a function of a state over time, in pieces if no gradient is asked.
+  """Runs a function of a state over time, in chunks if there is no gradient.
 
-  What it computes between is in memory for one section then. With a gradient
-  it runs once over all, as if it stood alone, and nothing is computed again.
+  Its intermediate arrays are then in memory for one chunk. With a gradient it
+  runs once over all of time, and nothing is recomputed.
 
   Args:
-    run: `run(weights, state, x, reset) -> (state, y)`, as of `in_pieces`, for
+    run: `run(weights, state, x, reset) -> (state, y)`, as in `in_pieces`, for
       any batch axes; it closes over no traced arrays.
-    size: elements of a section.
-    weights: what is the same for all sections, floating.
-    state: before the first element.
+    size: elements of a chunk.
+    weights: floating arrays that all chunks share.
+    state: state before the first element.
     x: (*batch, time, features).
     reset: (*batch, time) bool or None.
 
@@ -105,7 +106,7 @@ def in_sections(
   state, x, reset = jax.tree.map(flat, (state, x, reset))
   wide = jnp.promote_types(x.dtype, jnp.float32)
   if any(leaf.dtype != wide for leaf in jax.tree.leaves(state)):
-    # In the dtypes that it has after a section, which a loop carries.
+    # With the dtypes of the state after a chunk, which a loop carries.
     first = x[:, :size], None if reset is None else reset[:, :size]
     after, _ = jax.eval_shape(section, state, *first, weights)
     state = jax.tree.map(lambda a, b: a.astype(b.dtype), state, after)

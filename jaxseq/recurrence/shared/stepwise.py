@@ -1,4 +1,4 @@
-"""The recurrence that must be taken one step at a time: any step function."""
+"""The recurrence of any step function, one step at a time."""
 
 from collections.abc import Callable
 
@@ -51,7 +51,7 @@ def over_time(
   reverse: bool = False,
   unroll: int = 1,
 ) -> tuple[PyTree, PyTree]:
-  """Takes one step for each element along an axis.
+  """Runs one step for each element along an axis.
 
   Args:
     step: `step(state, *element) -> (state, y)`.
@@ -59,9 +59,9 @@ def over_time(
     elements: tuple of arrays, or None, with that axis.
     reset: bool, (..., time) with time as that axis, or None.
     axis: which axis is time.
-    fresh: state that a reset puts back before its element is consumed; zeros
-      if None.
-    reverse: from the last element to the first.
+    fresh: state to which a reset sets the state, before its element is
+      consumed; zeros if None.
+    reverse: whether to run from the last element to the first.
     unroll: steps in one iteration of the compiled loop.
 
   Returns:
@@ -94,12 +94,12 @@ def fold(
   """Folds a step function over the time axis.
 
   Args:
-    step: `step(carry, x_t) -> (carry, y_t)`, where the leaves of `x_t` are
-      those of `xs` without the time axis. The carry keeps its structure,
-      shapes and dtypes.
+    step: `step(carry, x_t) -> (carry, y_t)`; the leaves of `x_t` are those of
+      `xs` without the time axis. The carry keeps its structure, shapes and
+      dtypes.
     init: carry before the first element, a pytree of (*batch, ...) arrays.
     xs: pytree of (*batch, time, features) arrays.
-    reset: (*batch, time) bool; where it is True the carry is put back to
+    reset: (*batch, time) bool; if True, the carry is reset to
       `fresh` before that element is consumed.
     fresh: carry of a fresh sequence, a pytree like `init` (its leaves may
       leave out the batch axes); zeros if None.

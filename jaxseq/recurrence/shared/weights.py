@@ -1,4 +1,4 @@
-"""Weights of `dense` that are no arrays."""
+"""Weights of `dense` that are not arrays."""
 
 from typing import Any
 from typing import NoReturn
@@ -13,7 +13,7 @@ class Weight:
 
   A subclass is a dataclass that is registered as a pytree, so that `jit`,
   `vmap`, `scan` and `grad` see its arrays. Its first leaf has the shape of the
-  weight. Every other use of it than as a weight of these functions is an error.
+  weight. Any use except as a weight of these functions is an error.
 
       @functools.partial(
         jax.tree_util.register_dataclass,
@@ -24,7 +24,7 @@ class Weight:
       class Int8(recurrence.Weight): ...
 
   Attributes:
-    path: where in the variables it stands, for messages.
+    path: path of the parameter in the variables, for messages.
   """
 
   path: str = "the weight"
@@ -49,12 +49,12 @@ class Weight:
 
     Args:
       x: (..., n).
-      wide: whether narrow x give float32.
+      wide: whether products of narrow x are float32.
     """
     raise NotImplementedError
 
   def take(self, indices: Any) -> Any:
-    """Returns rows, (..., m), as those of an embedding by tokens (...)."""
+    """Returns rows (..., m) by number, like an embedding of tokens (...)."""
     return self.elsewhere()[indices]
 
   def attend(self, x: Any, wide: bool = False) -> Any:
@@ -62,7 +62,7 @@ class Weight:
 
     Args:
       x: (..., m).
-      wide: whether narrow x give float32.
+      wide: whether products of narrow x are float32.
     """
     return x @ self.elsewhere().T
 
@@ -90,11 +90,11 @@ class Weight:
     return getattr(self.elsewhere(), name)
 
   def __jax_array__(self) -> Any:
-    """Returns the array, where functions of JAX ask for one."""
+    """Returns the array, for functions of JAX that ask for one."""
     return self.elsewhere()
 
   def __array__(self, *args: Any, **options: Any) -> Any:
-    """Returns the array, where NumPy asks for one."""
+    """Returns the array, for NumPy."""
     return self.elsewhere().__array__(*args, **options)
 
 

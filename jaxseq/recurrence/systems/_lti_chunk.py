@@ -66,7 +66,7 @@ def _forward(system, u, init, reset, options):
 
 
 def _rounded(system, u):
-  """With matrices in the dtype of the products; not chunk by chunk."""
+  """Casts matrices to the dtype of the products, once for all chunks."""
   dtype = _contractions.operand_dtype(u.dtype, system.w_in.dtype)
   w_in, w_out = (w.astype(dtype) for w in (system.w_in, system.w_out))
   return system._replace(w_in=w_in, w_out=w_out)
@@ -118,10 +118,10 @@ run.defvjp(_forward, _backward)
 
 
 def _over_chunks(chunk, carry, out, time, size, reverse, extra=None):
-  """Carry of `chunk` over time, the filled `out`, and third results."""
-  # The remainder of a length that is no multiple of `size` is a shorter chunk
-  # at the end of time. Third results are stacked for the whole chunks, and then
-  # those of the remainder.
+  """Runs `chunk` over time; returns the carry, filled `out`, other results."""
+  # If the length is not a multiple of `size`, the remainder is a shorter chunk
+  # at the end of time. The other results are stacked for the whole chunks, and
+  # then those of the remainder.
   count, rest = divmod(time, size)
   stacked = tail = None
 
@@ -169,14 +169,14 @@ def _states_by_scan(system, Bu, h, reset, options):
 
 
 def _adjoint(system, g, states, carry, reset, options):
-  """The chunk backwards: lam_t = g_t + mu_{t+1} with mu_t = a^T lam_t."""
+  """Runs a chunk backward: lam_t = g_t + mu_{t+1} with mu_t = a^T lam_t."""
   if options.method != "sequential":
     return _adjoint_by_scan(system, g, states, carry, reset, options)
 
   def body(carry, x):
     mu, later, fresh, d_a = carry
     g_t, h_t, reset_t = x
-    # The product is forgotten, not a factor: the state may be inf or nan.
+    # The product is set to 0, not a factor: the state may be inf or nan.
     product = _product_conj(later, _split(h_t, system.a))
     d_a = _add(d_a, _forget(fresh, product))
     lam = _add(mu, _split(g_t, system.a))
@@ -193,7 +193,7 @@ def _adjoint_by_scan(system, g, states, carry, reset, options):
   g = join(_split(g, system.a)).at[last].add(join(mu)).swapaxes(0, 1)
   a = jnp.conj(join(system.a))
   shift = 1 if options.reverse else -1
-  # The flag that is wrapped around meets a zero state.
+  # The flag that wraps around meets a zero state.
   after = None if reset is None else jnp.roll(reset.swapaxes(0, 1), shift, 1)
   lam, _ = linear.linear_scan(
     a, g, reset=after, reverse=not options.reverse, method=options.method
@@ -203,7 +203,7 @@ def _adjoint_by_scan(system, g, states, carry, reset, options):
   def next_of(x, carried):
     return jnp.roll(x, shift, axis=0).at[last].set(carried)
 
-  # Each state meets the lam of the element after it.
+  # Each state is multiplied by the lam of the element after it.
   lam_after = tuple(map(next_of, lam, later))
   products = _product_conj(lam_after, _split(states, system.a))
   first_reset = None
@@ -217,7 +217,7 @@ def _adjoint_by_scan(system, g, states, carry, reset, options):
 
 
 def _forget(reset, x):
-  """Zeros where `reset`, by parts; everything stays if it is None."""
+  """Zeros if `reset` is set, by parts; no change if it is None."""
   if reset is None:
     return x
   return tuple(_resets.forget(reset, part) for part in x)
@@ -271,7 +271,7 @@ def _outer(x, y, dtype):
 
 
 def _time_major(x, start, length):
-  """[B, T, ...] -> [length, B, ...]: one step is one stretch of memory."""
+  """[B, T, ...] -> [length, B, ...]: one step is contiguous in memory."""
   return lax.dynamic_slice_in_dim(x, start, length, axis=1).swapaxes(0, 1)
 
 

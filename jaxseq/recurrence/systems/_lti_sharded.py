@@ -16,12 +16,12 @@ Run = Callable[..., tuple[jax.Array, jax.Array]]
 def lti_scan(
   run: Run, Lambda_bar, B_bar, C, u, init, *, D, reset, reverse, axis: str
 ) -> tuple[jax.Array, jax.Array]:
-  """`lti_scan`; a summary is a state, and with resets one flag."""
+  """Runs `lti_scan`; a summary is a state, and with resets one flag."""
   begin, power = init, lax.integer_pow(Lambda_bar, u.shape[-2])
   Lambda_bar, B_bar, C, u, init, D, reset = _prefix.vary(
     axis, Lambda_bar, B_bar, C, u, init, D, reset
   )
-  # The states alone: one output row of zeros.
+  # Only the states: one output row of zeros.
   nothing = jnp.zeros_like(C[:1])
   _, state = run(Lambda_bar, B_bar, nothing, u, init=None, reset=reset)
   through = None if reset is None else ~jnp.any(reset, axis=-1)

@@ -1,7 +1,7 @@
-"""Systems side by side in real form, their powers, and what they lead to.
+"""Parallel systems in real form, their powers, and their impulse responses.
 
-A transition is a pair of (H, N), real and imaginary part of a diagonal, where a
-state is [..., 2N]; or (H, N) a real diagonal; or (H, N, N) real.
+A transition is a pair of (H, N), real and imaginary part of a diagonal, with
+states [..., 2N]; or (H, N) a real diagonal; or (H, N, N) real.
 """
 
 import jax
@@ -18,7 +18,7 @@ def chunk_size(time, states):
 
 
 def section(channels, size):
-  """Length of time that is run at once, of that many channels in all rows."""
+  """Length of time of one section, for that many channels in all rows."""
   # Whole chunks of `size`: at least 8, and 32 MB in float32.
   return size * max(8, 2**23 // (channels * size))
 
@@ -105,9 +105,8 @@ def response(
   A: jax.Array, C: jax.Array, state: jax.Array, length: int
 ) -> jax.Array:
   """Outputs Re(C A^(t+1) state) (*batch, length, H) without inputs."""
-  # Products of matrices for as many states as there are in a scan, one for each
-  # chunk of elements. A is (H, N) or (H, N, N), C (H, N), states (*batch, H,
-  # N).
+  # Products of matrices for all states in a scan, one for each chunk of
+  # elements. A is (H, N) or (H, N, N), C (H, N), states (*batch, H, N).
   *batch, H, N = state.shape
   A, x, C, _ = real_form(A, state.reshape(-1, H, N), C)
   size = chunk_size(length, C.shape[-1])

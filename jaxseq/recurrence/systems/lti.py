@@ -1,12 +1,12 @@
-"""Time-invariant diagonal systems with the read-out fused into the scan.
+"""Time-invariant diagonal systems with the output fused into the scan.
 
     h_t = Lambda_bar * h_{t-1} + B_bar u_t        (reset: h_{t-1} taken as 0)
     y_t = Re(C h_t) + D * u_t
 
-The states of all T elements would need far more memory than inputs and outputs
-do. Here time is cut into chunks: a chunk's inputs are projected, its states
-computed, and its outputs read off before the next chunk begins. The backward
-pass keeps the state at each chunk boundary and recomputes the rest.
+The states of all T elements would need far more memory than inputs and outputs.
+Here time is cut into chunks: a chunk's inputs are projected, its states
+computed, and its outputs computed before the next chunk. The backward pass
+keeps the state at each chunk boundary and recomputes the rest.
 """
 
 import functools
@@ -53,7 +53,7 @@ def lti_scan(
     u: (*batch, time, H) real inputs.
     init: (*batch, P) state before the first element; zeros if None.
     D: (M,) feed-through, element by element; needs M == H. Absent if None.
-    reset: (*batch, time) bool; where true the state is put back to zeros (not
+    reset: (*batch, time) bool; if true, the state is reset to zeros (not
       to `init`) before that element is consumed.
     reverse: run from the last element to the first.
     chunk_size: elements per chunk; by platform and batch size if None.
@@ -64,7 +64,7 @@ def lti_scan(
   Returns:
     Outputs (*batch, time, M) in the dtype of `u`, and the state (*batch, P)
     after the element that was consumed last; it is complex if any of
-    Lambda_bar, B_bar, C and init is. All is computed in float32 or wider.
+    Lambda_bar, B_bar, C and init is. Computed in float32 or wider.
 
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.

@@ -1,4 +1,4 @@
-"""Single-input, single-output linear systems side by side, one per channel.
+"""Parallel single-input, single-output linear systems, one per channel.
 
     x_t = A x_{t-1} + B u_t,   y_t = Re(C x_t)      (reset: x_{t-1} taken as 0)
 
@@ -9,12 +9,12 @@ convolution with K_l = C A^l B; from chunk to chunk the state is carried:
     x next = A^L x + sum_s A^{L-1-s} B u_s
 
 All of it is matrix products, batched over channels; only the states between
-chunks are taken one after the other. With resets, only what follows the last
-one in a chunk reaches the next chunk, only what precedes the first one sees the
-state, and the convolution keeps the elements on the two sides apart.
+chunks are computed one after the other. With resets, only elements after the
+last one in a chunk reach the next chunk, only elements before the first one
+read the state, and the convolution does not cross them.
 
-With bfloat16 inputs the products are of bfloat16 with float32 sums; what a
-system does in a chunk, and states, are rounded for them alone.
+With bfloat16 inputs the products are of bfloat16 with float32 sums; matrices of
+a chunk, and states, are rounded only for them.
 """
 
 import functools
@@ -66,7 +66,7 @@ def siso_scan(
     C: (H, N) output vectors.
     u: (*batch, time, H) real inputs.
     init: (*batch, H, N) state before the first element; zeros if None.
-    reset: (*batch, time) bool; where true the state is put back to zeros (not
+    reset: (*batch, time) bool; if true, the state is reset to zeros (not
       to `init`) before that element is consumed.
     chunk_size: elements per chunk, a power of two; by the size of the state if
       None.
@@ -74,8 +74,8 @@ def siso_scan(
 
   Returns:
     Outputs (*batch, time, H) in the dtype of u, and the state (*batch, H, N)
-    after the last element; it is complex if any of A, B, C and init is. All is
-    computed in float32 or wider.
+    after the last element; it is complex if any of A, B, C and init is.
+    Computed in float32 or wider.
 
   Raises:
     ValueError: if shapes, dtypes or the chunk size do not fit the above.
@@ -168,7 +168,7 @@ def _check(A, B, C, u, init, reset, chunk_size):
 
 
 def _chunk(A, B, C, size):
-  """The chunk of `size` elements, a power of two."""
+  """Returns the matrices of a chunk of `size` elements, a power of two."""
   powers = _siso_systems.all_powers(A, size)
   read_in = _siso_systems.orbit_of(powers, B, size)
   transposed = [_siso_systems.transpose(power) for power in powers]
@@ -180,7 +180,7 @@ def _chunk(A, B, C, size):
 
 
 def _in_sections(chunk, u, init, reset):
-  """Result of `_run`, section after section of time for narrow u."""
+  """Result of `_run`, section by section of time for narrow u."""
   rows, time, H = u.shape
   _, S, size = chunk.read_in.shape
   length = _siso_systems.section(rows * H, size)
@@ -201,13 +201,13 @@ def _section(init, u, reset, chunk):
 def _run(chunk, u, init, reset):
   """Outputs [B, T, H] and state [B, H, S]."""
   # Arrays are [H, L, R] inside: channels, elements of a chunk, and chunks times
-  # rows, which lie side by side in memory.
+  # rows, which are adjacent in memory.
   H, S, size = chunk.read_in.shape
   rows, time, _ = u.shape
   operands = _contractions.operand_dtype(u.dtype, chunk.kernel.dtype)
   product = functools.partial(_contractions.einsum, operands=operands)
   count = -(-time // size)
-  # The first chunk is the shorter one: zeros before it leave no trace.
+  # The first chunk is the shorter one: zeros before it have no effect.
   pad = count * size - time
 
   def split(x):
@@ -220,7 +220,7 @@ def _run(chunk, u, init, reset):
   blocks = blocks.reshape(H, size, count * rows)
   ids = alive = None
   if reset is not None:
-    # How many resets there have been in the chunk, up to and with an element.
+    # Number of resets in the chunk, up to and including an element.
     ids = jnp.cumsum(split(reset).astype(jnp.int32), axis=0)
     alive = ids == 0
     ids = ids.reshape(size, count * rows)
@@ -234,7 +234,7 @@ def _run(chunk, u, init, reset):
   if init is not None:
     start = jnp.moveaxis(init, 0, 2)  # [H, S, B]
     if reset is not None:
-      # A state that nothing sees may be undefined.
+      # A state that no element reads may be undefined.
       start = jnp.where(alive[pad, 0], start, 0)
     seen = product("hsl,hsr->hlr", chunk.read_out[..., : size - pad], start)
     start = _siso_systems.advance(chunk.powers, start, size - pad)
@@ -263,13 +263,13 @@ def _between(decay, gains, start, alive):
   """The states between chunks."""
   state = gains[0] if start is None else gains[0] + start
   if len(gains) == 1:
-    # A loop of no turns, which jax refuses where it does not compile.
+    # A loop without iterations, which jax rejects if it does not compile.
     return gains[1:], state
 
   def body(state, x):
     gain, first, last = x
     if first is not None:
-      # A state that nothing sees may be undefined.
+      # A state that no element reads may be undefined.
       state = jnp.where(first, state, 0)
     after = _siso_systems.times(decay, state)
     if last is not None:

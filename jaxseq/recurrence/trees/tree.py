@@ -1,12 +1,12 @@
-"""Trees in the place of time: every element follows its parent.
+"""Trees instead of time: every element follows its parent.
 
-A sequence has one element after each; a tree has any number. The state after a
-node is made of that after its parent, and of the node's own input. Such trees
-are drafts of what may come next, all of which one pass over a model reads.
+In a sequence one element follows each; in a tree any number. The state after a
+node is computed from the state after its parent, and the node's own input. Such
+trees are drafts of continuations, all of which one pass over a model reads.
 
-A tree is static: what belongs to nodes is an axis `nodes` of arrays in the
-place of `time`. A reset inside of it would be wrong: it means a fresh state,
-and a branch needs its parent's.
+A tree is static: arrays of nodes have an axis `nodes` instead of `time`. A
+reset inside of it would be wrong: it means a fresh state, and a branch needs
+its parent's.
 """
 
 from collections.abc import Callable
@@ -25,17 +25,17 @@ from jaxseq._types import PyTree
 
 @dataclasses.dataclass(frozen=True)
 class Tree:
-  """A static tree, or several side by side; hashable.
+  """A static tree, or several in parallel; hashable.
 
-  Its arrays are int32: they are kept from call to call, and one may ask JAX for
-  64 bits in one and not in another.
+  Its arrays are int32: they are kept from call to call, which may differ in
+  whether JAX uses 64 bits.
 
   Attributes:
     parents: for each node the number of its parent, which is smaller than its
-      own; -1 for those that follow the carried state.
-    ranks: for each node which of the guesses for what follows its parent it
-      holds, from 0 on, and -1 for those without a parent; its place among its
-      siblings if not given.
+      own; -1 for nodes that follow the carried state.
+    ranks: for each node the rank of its guess among those for the element after
+      its parent, from 0 on, and -1 for nodes without a parent; the place among
+      its siblings if None.
   """
 
   parents: tuple[int, ...]
@@ -108,8 +108,8 @@ class Tree:
   def before(self, count: int) -> np.ndarray:
     """(nodes, count): the last ancestors, the parent last.
 
-    Where a path is shorter it is -1 for the newest element in front of the
-    tree, -2 for the one before that, and so on.
+    In a shorter path, -1 is the newest element before the tree, -2 the one
+    before that, and so on.
     """
     rows = np.empty((self.size, count), int)
     for node, parent in enumerate(self.parents):
@@ -120,19 +120,20 @@ class Tree:
 
 
 def from_ranks(ranks: Iterable[Sequence[int]]) -> Tree:
-  """Makes the tree of a template: a root, and a node for each row.
+  """Returns the tree of a template: a root, and a node for each row.
 
   Args:
-    ranks: for each node but the root, in their order, the ranks of the nodes on
-      the path to it: (0,) is the first guess for what follows the root, and
-      (0, 2) the third for what follows that. Negative entries are left out.
+    ranks: for each node except the root, in their order, the ranks of the nodes
+      on the path to it: (0,) is the first guess for the element after the root,
+      and (0, 2) the third for the element after that. Negative entries are left
+      out.
 
   Returns:
     The tree, whose node 0 is the root.
 
   Raises:
-    ValueError: if the path to a node's parent does not stand before its own, or
-      a path stands there twice.
+    ValueError: if the path to a node's parent does not precede its own, or a
+      path occurs twice.
   """
   number = {(): 0}
   parents, leaf_nodes = [-1], [-1]
@@ -165,7 +166,7 @@ def tree_fold(
   Args:
     step: `step(carry, x) -> (carry, y)`, with leaves (*batch, n, ...) for the n
       nodes of a level.
-    init: carry in front of the tree, leaves (*batch, ...).
+    init: carry before the tree, leaves (*batch, ...).
     xs: leaves (*batch, nodes, ...).
     tree: the tree.
     rank: number of axes of the batch.
@@ -174,7 +175,7 @@ def tree_fold(
     The outputs and the carries after all nodes, leaves (*batch, nodes, ...).
 
   Raises:
-    ValueError: if there are other numbers of nodes.
+    ValueError: if the number of nodes differs.
   """
   _check_nodes(xs, tree, rank)
   parents = np.array(tree.parents)
@@ -198,7 +199,7 @@ def tree_fold(
 
 
 def to_paths(xs: PyTree, tree: Tree, rank: int = 1) -> PyTree:
-  """Lays out every path from a root to a leaf as a row of its own.
+  """Lays out every path from a root to a leaf as a separate row.
 
   Args:
     xs: leaves (*batch, nodes, ...).
@@ -206,18 +207,18 @@ def to_paths(xs: PyTree, tree: Tree, rank: int = 1) -> PyTree:
     rank: number of axes of the batch.
 
   Returns:
-    Leaves (*batch, leaves, depth, ...); behind the end of a path, which nothing
-    that is causal sees, node 0.
+    Leaves (*batch, leaves, depth, ...); after the end of a path, which no
+    causal function reads, node 0.
 
   Raises:
-    ValueError: if there are other numbers of nodes.
+    ValueError: if the number of nodes differs.
   """
   _check_nodes(xs, tree, rank)
   return _take(xs, np.maximum(tree.paths, 0), rank)
 
 
 def from_paths(ys: PyTree, tree: Tree, rank: int = 1) -> PyTree:
-  """Takes every node's entry from the first path through it.
+  """Selects every node's entry from the first path through it.
 
   Args:
     ys: leaves (*batch, leaves, depth, ...), as `to_paths` lays them out.
@@ -243,7 +244,7 @@ def for_paths(state: PyTree, tree: Tree, rank: int = 1) -> PyTree:
 
 
 def after_node(states: PyTree, node: jax.Array, rank: int = 1) -> PyTree:
-  """Takes the state after one node of each row.
+  """Selects the state after one node of each row.
 
   Args:
     states: leaves (*batch, nodes, ...), as `tree_fold` returns them.
@@ -262,7 +263,7 @@ def after_node(states: PyTree, node: jax.Array, rank: int = 1) -> PyTree:
 
 
 def _take(xs, index, axis):
-  """Entries of an axis; the arrays themselves where these are all in order."""
+  """Entries of an axis; the unchanged arrays if these are all in order."""
 
   def leaf(x):
     if index.ndim == 1 and np.array_equal(index, np.arange(x.shape[axis])):
@@ -273,7 +274,7 @@ def _take(xs, index, axis):
 
 
 def _repeat(state, count, axis):
-  """The state so many times along an axis of its own."""
+  """Repeats the state along a new axis."""
 
   def leaf(x):
     x = jnp.expand_dims(x, axis)

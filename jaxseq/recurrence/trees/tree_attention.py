@@ -25,15 +25,15 @@ def tree_window_attention(
 ) -> jax.Array:
   """Lets each node attend to itself and to at most `window` before it.
 
-  What is before a node are its ancestors and, in front of these, the cache; its
-  position is its depth behind the cache's end.
+  The elements before a node are its ancestors and, before these, the cache; its
+  position is its depth after the cache's end.
 
   Args:
     q: (*batch, nodes, heads, D) queries.
     k: (*batch, nodes, groups, D) keys; `groups` divides `heads`.
     v: like k, values.
     window: number of elements that a node sees beside itself.
-    init: state in front of the tree.
+    init: state before the tree.
     tree: the tree.
     embed: adds positions, as in `window_attention`.
 
@@ -74,8 +74,8 @@ def window_after(
 
   Args:
     k: as in `tree_window_attention`.
-    v: likewise.
-    init: likewise.
+    v: as in `tree_window_attention`.
+    init: as in `tree_window_attention`.
     tree: the tree.
     node: (*batch,) numbers of nodes.
 

@@ -1,9 +1,9 @@
-"""Scans over trees: the recurrence follows parents, all else is done at once.
+"""Scans over trees: only the recurrence is sequential, from parents to nodes.
 
-Each of them is the tree's form of a recurrence over time, and reads all nodes
-in one go; `tree.tree_fold` of the recurrence's own step is the reference. The
-form with a mask of ancestors is that of Wu et al., "STree: Speculative tree
-decoding for hybrid state-space models", arXiv:2505.14969.
+Each is the tree's form of a recurrence over time, and reads all nodes in one
+pass; `tree.tree_fold` of the recurrence's own step is the reference. The form
+with a mask of ancestors is that of Wu et al., "STree: Speculative tree decoding
+for hybrid state-space models", arXiv:2505.14969.
 """
 
 import jax
@@ -25,7 +25,7 @@ def tree_linear_scan(
   Args:
     a: decays, real or complex, of any shape that broadcasts to that of `b`.
     b: (*batch, nodes, n) inputs.
-    init: (*batch, n) state in front of the tree; zeros if None.
+    init: (*batch, n) state before the tree; zeros if None.
     tree: the tree.
 
   Returns:
@@ -59,21 +59,21 @@ def tree_outer_scan(
   init: jax.Array | None,
   tree: Tree,
 ) -> jax.Array:
-  """Reads matrix states with rank-one updates, of which none is made.
+  """Reads matrix states with rank-one updates, without computing the states.
 
       S_i = exp(decay_i) S_parent(i) + k_i v_i^T,   o_i = q_i S_i
 
-  as the dual form of a chunk, with ancestors in the place of the elements
-  before: o_i = exp(A_i) q_i S_0 + sum_j exp(A_i - A_j) (q_i . k_j) v_j over j =
-  i and its ancestors, where A_i is the sum of decays down to i.
+  in the dual form of a chunk, with ancestors instead of earlier elements: o_i =
+  exp(A_i) q_i S_0 + sum_j exp(A_i - A_j) (q_i . k_j) v_j over j = i and its
+  ancestors, with A_i the sum of decays down to i.
 
   Args:
     q: (*batch, nodes, dk) queries.
     k: (*batch, nodes, dk) keys.
     v: (*batch, nodes, dv) values.
-    decay: (*batch, nodes, 1) logarithms of the factors on the state, at most 0;
-      -inf forgets it. None means a factor of 1.
-    init: (*batch, dk, dv) state in front of the tree; zeros if None.
+    decay: (*batch, nodes, 1) logarithms of the state's factors, at most 0; -inf
+      forgets it. None means a factor of 1.
+    init: (*batch, dk, dv) state before the tree; zeros if None.
     tree: the tree.
 
   Returns:
@@ -104,14 +104,14 @@ def tree_delta_scan(
   init: jax.Array | None,
   tree: Tree,
 ) -> tuple[jax.Array, jax.Array]:
-  """Reads matrix states that are corrected, of which none is made.
+  """Reads the matrix states of a delta rule, without computing the states.
 
       D = exp(decay_i) S_parent(i),  S_i = D + k_i (v_i - read_i D)^T,
       o_i = q_i S_i
 
-  The u_i = v_i - read_i D solve a triangular system over ancestors, as those of
-  a chunk do over the elements before (Yang et al., arXiv:2412.06464, section
-  3.2); with them in the place of v, this is `tree_outer_scan`.
+  The u_i = v_i - read_i D solve a triangular system over ancestors, as in a
+  chunk over the earlier elements (Yang et al., arXiv:2412.06464, section 3.2);
+  with them as v, this is `tree_outer_scan`.
 
   Args:
     q: (*batch, nodes, dk) queries.
@@ -119,7 +119,7 @@ def tree_delta_scan(
     v: (*batch, nodes, dv) values.
     read: (*batch, nodes, dk).
     decay: as in `tree_outer_scan`.
-    init: likewise.
+    init: as in `tree_outer_scan`.
     tree: the tree.
 
   Returns:
@@ -150,13 +150,13 @@ def outer_after(
   tree: Tree,
   node: jax.Array,
 ) -> jax.Array:
-  """The state S of `tree_outer_scan` after one node of each row.
+  """Returns the state S of `tree_outer_scan` after one node of each row.
 
   Args:
     k: as in `tree_outer_scan`.
-    v: likewise.
-    decay: likewise.
-    init: likewise.
+    v: as in `tree_outer_scan`.
+    decay: as in `tree_outer_scan`.
+    init: as in `tree_outer_scan`.
     tree: the tree.
     node: (*batch,) numbers of nodes.
 
@@ -191,14 +191,14 @@ def tree_causal_conv(
   window: jax.Array | None,
   tree: Tree,
 ) -> tuple[jax.Array, jax.Array]:
-  """A depthwise convolution over each node and its last ancestors.
+  """Applies a depthwise convolution over each node and its last ancestors.
 
   Args:
     x: (*batch, nodes, channels) inputs.
     weight: (width, channels), the last row for the node itself.
     bias: (channels,) or None.
-    window: (*batch, width - 1, channels), the inputs in front of the tree,
-      oldest first; zeros if None.
+    window: (*batch, width - 1, channels), the inputs before the tree, oldest
+      first; zeros if None.
     tree: the tree.
 
   Returns:
@@ -219,7 +219,7 @@ def tree_causal_conv(
   x, weight = x.astype(dtype), weight.astype(dtype)
   if window is None:
     window = jnp.zeros((*batch, width - 1, channels), dtype)
-  # Those in front of the tree stand behind its nodes, the newest at the end.
+  # Inputs before the tree come after its nodes, the newest at the end.
   elements = jnp.concatenate([x, window.astype(dtype)], axis=-2)
   node = np.arange(tree.size)[:, None]
   index = np.concatenate([tree.before(width - 1), node], axis=1)
@@ -237,7 +237,7 @@ def _wide(*arrays):
 
 
 def _down(decay, tree):
-  """Sums of the path down to each node, (*batch, nodes, 1) both."""
+  """Sums of finite decays and of forgets on the path down to each node."""
   mask = tree.ancestors.astype(decay.dtype)
   forgets = jnp.isneginf(decay)
   finite = jnp.where(forgets, 0, decay)
@@ -248,20 +248,20 @@ def _down(decay, tree):
 
 
 def _gap(late, early, mask):
-  """Differences A_i - A_j in the mask where nothing between is forgotten."""
+  """Differences A_i - A_j in the mask, unless a decay between is -inf."""
   early = [jnp.swapaxes(x, -1, -2) for x in early]
   mask = mask & (late[1] == early[1])
   return jnp.where(mask, late[0] - early[0], -jnp.inf)
 
 
 def _kept(path):
-  """Factors exp(A_i), the share of what is in front of the tree."""
+  """Factors exp(A_i): the share of the state before the tree."""
   total, forgets = path
   return jnp.where(forgets > 0, 0, jnp.exp(total))
 
 
 def _weights(q, k, decay, mask, tree):
-  """Weights exp(A_i - A_j) (q_i . k_j) where the mask is set, and 0."""
+  """Weights exp(A_i - A_j) (q_i . k_j) if the mask is set, else 0."""
   products = jnp.einsum("...ik,...jk->...ij", q, k, precision="highest")
   if decay is None:
     return jnp.where(mask, products, 0)
@@ -270,7 +270,7 @@ def _weights(q, k, decay, mask, tree):
 
 
 def _carried(q, decay, init, tree):
-  """Outputs exp(A_i) q_i S_0 of the state in front of the tree."""
+  """Outputs exp(A_i) q_i S_0 of the state before the tree."""
   if decay is not None:
     q = q * _kept(_down(decay.astype(q.dtype), tree))
   init = init.astype(q.dtype)

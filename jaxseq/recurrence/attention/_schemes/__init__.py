@@ -1,6 +1,6 @@
-"""Functions from a `blocks.Problem` and a mesh axis to outputs, by scheme.
+"""Attention over a split sequence, from a `blocks.Problem` and a mesh axis.
 
-`exact_attention.softmax_attention` says what travels in each, and from where.
+`exact_attention.softmax_attention` describes what each scheme exchanges.
 """
 
 from jaxseq.recurrence.attention._schemes.all_gather import gather

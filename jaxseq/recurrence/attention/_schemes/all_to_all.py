@@ -12,7 +12,7 @@ from jaxseq.recurrence.averages import _softmax_state
 
 
 def ulysses(problem: blocks.Problem, axis: str) -> jax.Array:
-  """Averages by an exchange of a split of time for one of heads, and back."""
+  """Exchanges a split of time for one of heads, averages, and reverts it."""
   mask, devices = problem.mask, problem.mask.layout.devices
   heads, groups = problem.q.shape[-3], problem.k.shape[-3]
   if heads % devices:
@@ -27,7 +27,7 @@ def ulysses(problem: blocks.Problem, axis: str) -> jax.Array:
   q_all, k_all, v_all = (
     _by_device(_to_heads(x, axis), devices) for x in (problem.q, k, v)
   )
-  # Of any queries: the average of nothing is the same for all of them.
+  # Of any queries: an empty average is the same for all of them.
   nothing = jax.tree.map(
     lambda x: lax.slice_in_dim(x, 0, heads // devices, axis=problem.q.ndim - 3),
     problem.nothing,
@@ -53,17 +53,17 @@ def ulysses(problem: blocks.Problem, axis: str) -> jax.Array:
 
 
 def _to_heads(x, axis):
-  """Array (*batch, heads / W, W * time, d) of (*batch, heads, time, d)."""
+  """Converts (*batch, heads, time, d) to (*batch, heads / W, W * time, d)."""
   return lax.all_to_all(x, axis, x.ndim - 3, x.ndim - 2, tiled=True)
 
 
 def _to_time(x, axis):
-  """Array (*batch, heads, time, d) of (W, *batch, heads / W, time, d)."""
+  """Converts (W, *batch, heads / W, time, d) to (*batch, heads, time, d)."""
   x = jnp.moveaxis(x, 0, -3)
   x = x.reshape(*x.shape[:-3], -1, x.shape[-1])
   return lax.all_to_all(x, axis, x.ndim - 2, x.ndim - 3, tiled=True)
 
 
 def _by_device(x, devices):
-  """Array (W, ..., time, d) of (..., W * time, d)."""
+  """Converts (..., W * time, d) to (W, ..., time, d)."""
   return jnp.moveaxis(x.reshape(*x.shape[:-2], devices, -1, x.shape[-1]), -3, 0)

@@ -19,12 +19,12 @@ from jaxseq.recurrence.shared import _prefix
 
 SoftmaxState = _softmax_state.SoftmaxState
 
-# Queries that are worked on at once: memory for scores grows with it.
+# Queries per tile: the memory for scores grows with it.
 _TILE = 128
 
 
 class Sight(NamedTuple):
-  """Places and episodes that hide keys from queries; None hides nothing."""
+  """Positions and segments that hide keys from queries; None hides no key."""
 
   q: jax.Array | None  # (queries,) int positions
   k: jax.Array | None  # (keys,)
@@ -32,7 +32,7 @@ class Sight(NamedTuple):
   k_segments: jax.Array | None  # (*batch, keys)
 
   def visible(self) -> jax.Array | None:
-    """(*batch, queries, keys) or (queries, keys) bool; None for all."""
+    """([*batch,] queries, keys) bool; None if all keys are visible."""
     result = None
     if self.q is not None:
       result = self.q[:, None] >= self.k
@@ -74,13 +74,13 @@ class Problem(NamedTuple):
   v: jax.Array  # (*batch, groups, time, e)
   mask: Mask
   undefined: jax.Array  # (*batch, heads, time) bool: q was not finite
-  nothing: SoftmaxState  # of every query, in the dtype to compute in
-  init: SoftmaxState | None  # averages that the queries come with
+  nothing: SoftmaxState  # empty averages, in the dtype to compute in
+  init: SoftmaxState | None  # averages that the queries already have
   dtype: jnp.dtype  # of the outputs
 
 
 def prepare(q, k, v, axis, causal, reset, init, order) -> Problem:
-  """Checks the arguments of `softmax_attention`, which says what they are."""
+  """Checks the arguments of `softmax_attention`, which describes them."""
   q, k, v = jnp.asarray(q), jnp.asarray(k), jnp.asarray(v)
   _check(q, k, v, reset, init)
   out = q.dtype
@@ -99,7 +99,7 @@ def prepare(q, k, v, axis, causal, reset, init, order) -> Problem:
 
 
 def finish(problem: Problem, state: SoftmaxState) -> jax.Array:
-  """The averages, with those that the queries came with merged in."""
+  """The averages, merged with the initial ones of the queries."""
   if problem.init is not None:
     wide = state.w.dtype
     init = SoftmaxState(*(jnp.asarray(x).astype(wide) for x in problem.init))
@@ -110,11 +110,11 @@ def finish(problem: Problem, state: SoftmaxState) -> jax.Array:
 
 
 def attend(q, k, v, sight: Sight, m: jax.Array | None = None) -> SoftmaxState:
-  """Attention to one block of keys, with some of the queries at a time."""
-  # If there are many queries, neither their weights nor their masks are ever
-  # there for all, and the gradient computes both again. What is not visible is
-  # cut off by selects, undefined numbers too. Scores are relative to m (*batch,
-  # heads, queries), a constant to gradients as it cancels, or to their maximum.
+  """Attention to one block of keys, in tiles of queries."""
+  # If there are many queries, their weights and masks are never stored for all
+  # of them, and the gradient recomputes both. Invisible elements are removed by
+  # selects, undefined numbers too. Scores are relative to m (*batch, heads,
+  # queries), a constant to gradients as it cancels, or to their maximum.
   time = q.shape[-2]
   size = _tile_size(time)
   if size == time:
@@ -165,7 +165,7 @@ def scores(q: jax.Array, k: jax.Array, visible: jax.Array | None) -> jax.Array:
   *batch, heads, time, width = q.shape
   good = jnp.all(jnp.isfinite(k), axis=-1)
   k = jnp.where(jnp.isfinite(k), k, 0)
-  # Heads that share keys are more rows of one product.
+  # Heads that share keys are additional rows of one product.
   rows = q.reshape(*batch, k.shape[-3], -1, width)
   operands = _contractions.operand_dtype(jnp.result_type(q, k), dtype)
   columns = k.swapaxes(-1, -2)
@@ -182,7 +182,7 @@ def read(
   weights: jax.Array, v, visible: jax.Array | None, episodes: bool
 ) -> jax.Array:
   """Sums values under weights: (*batch, heads, queries, e)."""
-  # With several episodes undefined cotangents of one reach no other's values.
+  # With several episodes, undefined cotangents of one do not reach another.
   if not episodes or not contexts.is_guarded():
     return _sums(weights, v, visible)
   (w,) = _cotangents.contained(
@@ -195,14 +195,14 @@ def read(
 
 
 def _seen(shape, visible, undefined):
-  """Flags of such queries' weights, and of the values that they see."""
+  """Flags of the undefined queries' weights, and of the values they see."""
   queries = jnp.any(undefined, axis=-2)[..., None]
   values = jnp.any(queries & visible, axis=-2)
   return undefined, jnp.broadcast_to(values[..., None, :], shape)
 
 
 def _sums(weights, v, visible):
-  """Result of `read`."""
+  """Weighted sums of the values, as `read` returns them."""
   *batch, heads, time, keys = weights.shape
   groups = v.shape[-3]
   bad = ~jnp.all(jnp.isfinite(v), axis=-1)
@@ -224,7 +224,7 @@ def accumulate(state: SoftmaxState, q, k, v, mask: Mask, i, j) -> SoftmaxState:
   # weights again instead of keeping them.
   layout = mask.layout
 
-  # Outside of the branches: what these need in the gradient would be copied.
+  # Outside of the branches: their residuals would be copied.
   @jax.checkpoint
   def run(state, q, k, v):
     merged = []
@@ -245,7 +245,7 @@ def accumulate(state: SoftmaxState, q, k, v, mask: Mask, i, j) -> SoftmaxState:
 
 
 def where_needed(mask: Mask, i, j, part, other, function, carry):
-  """`function(carry)`, or `carry` if the part sees nothing of the other."""
+  """`function(carry)`, or `carry` if the part sees no key of the other."""
   need = mask.layout.need(part, other, mask.causal)
   if need == "never":
     return carry
@@ -274,7 +274,7 @@ def join(states: list[SoftmaxState]) -> SoftmaxState:
 
 
 def pack(state: SoftmaxState) -> jax.Array:
-  """One array, to be sent at once: (..., e + 2)."""
+  """One array (..., e + 2), to be sent in one collective."""
   return jnp.concatenate(
     [state.w, state.m[..., None], state.u[..., None]], axis=-1
   )

@@ -1,7 +1,7 @@
 """Layouts of a sequence over devices.
 
-Zig-zag: of 2 W chunks device i of W holds numbers i and 2 W - 1 - i, an early
-and a late one, so that under a causal mask all have the same work.
+Zig-zag: device i of W holds the chunks i and 2 W - 1 - i of 2 W, an early and a
+late one, so that all devices have equal work under a causal mask.
 """
 
 from typing import NamedTuple
@@ -77,7 +77,7 @@ def local_positions(
 ) -> jax.Array:
   """Positions in the whole sequence of this device's elements.
 
-  For use inside `jax.shard_map`: what position embeddings are computed from.
+  For use inside `jax.shard_map`, as the input of position embeddings.
 
   Args:
     time: number of elements on each device.
@@ -117,7 +117,7 @@ def zigzag_order(time: int, devices: int) -> np.ndarray:
 
 
 def to_zigzag(x: jax.Array, devices: int, time_axis: int = -2) -> jax.Array:
-  """Reorders a whole sequence, to be split into equal contiguous pieces.
+  """Reorders a whole sequence for a split into equal contiguous chunks.
 
   Args:
     x: array with a time axis.

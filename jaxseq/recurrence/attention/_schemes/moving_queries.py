@@ -10,8 +10,8 @@ from jaxseq.recurrence.shared import _collectives
 
 def token_ring(problem: blocks.Problem, axis: str) -> jax.Array:
   """Averages by queries that go left and partial results that go home."""
-  # Keys and values stay. In step t device i works on the queries of device
-  # i + t and sends (m, u, w), its share of their result, t devices on.
+  # Keys and values stay. In step t device i processes the queries of device i +
+  # t and sends its partial results (m, u, w) to it.
   _, k, v, mask = problem[:4]
   devices = mask.layout.devices
   device = lax.axis_index(axis)

@@ -21,7 +21,7 @@ def ring(problem: blocks.Problem, axis: str) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _ring(axis, mask, q, kv, nothing, segments):
-  """Averages of q over the keys of all devices; kv are the own ones."""
+  """Averages of q over the keys of all devices; kv are this device's own."""
   mask = mask._replace(segments=segments)
   device, devices = lax.axis_index(axis), mask.layout.devices
   width = q.shape[-1]
@@ -44,7 +44,7 @@ def _ring_forward(axis, mask, q, kv, nothing, segments):
 
 
 def _ring_backward(axis, mask, residuals, cotangent):
-  """Sums relative to the final m are linear: each block has its own slope."""
+  """Sums relative to the final m are linear: each block's slope is separate."""
   q, kv, segments, state = residuals
   mask = mask._replace(segments=segments)
   device, devices = lax.axis_index(axis), mask.layout.devices
@@ -86,7 +86,7 @@ def _ring_backward(axis, mask, residuals, cotangent):
   d_q, d_kv, kv = carry
   d_q, d_kv = visit(d_q, d_kv, kv, devices - 1)
   if devices > 1:
-    # The last that came by are those of the device to the right.
+    # The keys that arrived last are those of the device to the right.
     d_kv = _collectives.shift(d_kv, axis)
   nothing = jax.tree.map(jnp.zeros_like, state)
   return d_q.astype(q.dtype), d_kv.astype(kv.dtype), nothing, None

@@ -10,8 +10,8 @@ from jaxseq.recurrence.shared import _collectives
 
 
 def ring_self_attention(problem: blocks.Problem, axis: str) -> jax.Array:
-  """Averages by whole rows of scores, and then values, from all devices."""
-  # Each device fills the scores of its queries with the whole sequence.
+  """Averages by complete rows of scores, and then values, from all devices."""
+  # Each device computes its queries' scores with the whole sequence.
   mask, devices = problem.mask, problem.mask.layout.devices
   device = lax.axis_index(axis)
   steps, episodes = jnp.arange(devices), mask.segments is not None
@@ -27,7 +27,7 @@ def ring_self_attention(problem: blocks.Problem, axis: str) -> jax.Array:
   last = blocks.scores(problem.q, k, visible(devices - 1))
   row = jnp.concatenate([row, last[None]])  # (W, *batch, heads, time, time)
   m = lax.stop_gradient(jnp.max(row, axis=(0, -1)))
-  # A query that sees nothing has the weights of nothing.
+  # A query that sees no key has zero weights.
   weights = jnp.where(row == _softmax_state.NEG, 0, jnp.exp(row - m[..., None]))
 
   def weigh(carry, element):
