@@ -1,4 +1,4 @@
-"""Episodes that show their last observation before the next one begins."""
+"""A wrapper that shows the last observation of a truncated episode."""
 
 import dataclasses
 
@@ -16,23 +16,22 @@ class LastObservationState:
   """State of `LastObservation`."""
 
   env_state: PyTree
-  cut: jax.Array  # () bool; the observation on show is the last of an episode
-  first: PyTree  # observation of the episode after that
-  info: PyTree  # of the step that cut the episode off
+  cut: jax.Array  # () bool; the current observation is the last of an episode
+  first: PyTree  # first observation of the next episode
+  info: PyTree  # info of the step that truncated the episode
 
 
 @dataclasses.dataclass(frozen=True)
 class LastObservation(wrappers.Wrapper):
-  """Shows the observation at which a time limit cuts an episode off.
+  """Shows the observation at which a time limit truncates an episode.
 
   An environment that resets itself hides that observation in `info`, where a
-  recurrent policy does not meet it. Here it follows in its turn, and the step
-  after it does nothing, whatever the action: it pays 0, says `truncated`, and
-  leads to the first observation of the next episode; its `info` is that of the
-  step before. Whoever learns from what was played finds at each step with
-  `truncated` an observation to take the value of, and no action. An episode
-  that a time limit ends is so longer by one step; one that terminates is as it
-  was.
+  recurrent policy does not see it. Here it is returned like any other, and the
+  step after it ignores the action: its reward is 0, it sets `truncated`, and
+  it returns the first observation of the next episode; its `info` is that of
+  the step before. In the recorded transitions each step with `truncated` has an
+  observation to bootstrap from, and no effective action. A truncated episode
+  thus becomes one step longer; one that terminates does not change.
 
   Attributes:
     env: the environment.
@@ -50,7 +49,7 @@ class LastObservation(wrappers.Wrapper):
     )
 
   def _step(self, key, state, action, params):
-    # What the step below does is dropped where the observation was the last.
+    # The result of this step is dropped if the observation was the last.
     if hasattr(params, "waits"):
       params = params.replace(waits=state.cut)
     first, env_state, reward, terminated, truncated, info = self.env.step(

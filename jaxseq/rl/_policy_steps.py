@@ -1,4 +1,4 @@
-"""One step of a policy, from an observation to an action, as a program."""
+"""A policy step, from an observation to an action, as an exportable program."""
 
 from typing import Any
 
@@ -24,10 +24,10 @@ def step_of(
   """Returns the step of a policy, see `policies.export_step`.
 
   Args:
-    player: its network and, in the place of an environment, one of its spaces.
+    player: the network, and a stand-in environment that has only the spaces.
     variables: the network's.
     deterministic: whether the most probable action is taken.
-    about: what JSON holds of it.
+    about: metadata of the program, stored as JSON.
   """
   env, params, network = player
   inner = wrappers.innermost(env)
@@ -38,7 +38,7 @@ def step_of(
   with jax.ensure_compile_time_eval():
     _, remembered = env.reset(jax.random.key(0), params)
   memory, structure = _named(remembered)
-  # A policy sees no more of what wrappers remember than the images before.
+  # Of the wrappers' state a policy sees only the previous images.
   images = [name for name in memory if name.endswith("frames")]
   fresh = network.initial_state((1,), variables=variables)
   states = {"state": step_program.first_of(fresh)}
@@ -61,7 +61,7 @@ def step_of(
     about = about | {"noise": drawn}
 
   def see(observation, first, last):
-    """The view that the network has of an observation, and images for later."""
+    """Returns the network's input for an observation, and images to keep."""
     shown = params.replace(observation=observation["observation"])
     unused = jax.random.key(0)
     before = memory | dict(zip(images, [last.get("frames")]))
@@ -91,7 +91,7 @@ def step_of(
 
 
 def _named(tree):
-  """Leaves of a tree by their paths, and its structure."""
+  """Returns the leaves of a tree by their paths, and its structure."""
   leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
   names = (
     jax.tree_util.keystr(p, simple=True, separator="_") for p, _ in leaves
@@ -100,7 +100,7 @@ def _named(tree):
 
 
 def _told(policy):
-  """The numbers of a distribution of actions, by name."""
+  """Returns the parameters of an action distribution, by name."""
   if hasattr(policy, "parts"):
     parts = [part.logits for part in policy.parts]
     return {"logits": jnp.concatenate(parts, axis=-1)}
@@ -111,7 +111,7 @@ def _told(policy):
 
 
 def _draw(policy, noise):
-  """An action of a distribution, by noise."""
+  """Samples an action of a distribution from given noise."""
   if isinstance(policy, q_networks.EpsilonGreedy):
     drawn = jnp.where(jnp.isneginf(policy.values), -1, noise[..., :-1])
     other = jnp.argmax(drawn, axis=-1).astype(jnp.int32)
@@ -130,7 +130,7 @@ def _draw(policy, noise):
 
 
 def _bounded(space, action):
-  """The action within the bounds of its space."""
+  """Clips an action to the bounds of its space."""
   if not isinstance(space, spaces.Box):
     return action
   low, high = (np.asarray(x, np.float32) for x in (space.low, space.high))

@@ -1,15 +1,14 @@
 """The loop over the steps of a rollout, with few kernels in a step.
 
-On a GPU each operation of a step that is not fused with others is a kernel, and
-takes some microseconds to be started whatever it computes. There
+On a GPU each operation of a step that is not fused with others is a kernel,
+whose launch takes some microseconds. There
 
-- what depends on the network's variables alone, such as a transposed matrix, is
-  computed before the loop, where compilers leave it inside;
-- what the steps leave behind goes into one array, in place of one for each
-  number.
+- values that depend only on the network's variables, such as a transposed
+  matrix, are computed before the loop, since compilers leave them inside;
+- the outputs of a step are written to one array instead of one array each.
 
-All numbers are the same. Elsewhere this is `jax.lax.scan`: a CPU's compiler
-takes such things out of loops, and writes of numbers cost it nothing.
+The results are identical. On other devices this is `jax.lax.scan`: a CPU's
+compiler hoists loop invariants by itself, and small writes cost little.
 """
 
 from collections.abc import Callable
@@ -26,8 +25,8 @@ from jaxseq.training.devices import device_mesh
 
 Step = Callable[[PyTree, PyTree, Any], tuple[PyTree, PyTree]]
 
-# Numbers of a step, in all environments, that are put together with others.
-# Of more than these a write takes longer than its start.
+# Largest output of a step, over all environments, that is packed with others.
+# For a larger one the write takes longer than the kernel launch.
 _MOST = 2**16
 
 
@@ -50,7 +49,7 @@ def scan(step, variables, carry, elements):
 
 
 def _invariants_outside(step, variables, carry, element):
-  """The step behind its invariants, and these: no larger than their inputs."""
+  """Splits a step into its body and the loop invariants that do not grow."""
   closed, shapes = jax.make_jaxpr(step, return_shape=True)(
     variables, carry, element
   )
@@ -111,14 +110,14 @@ def _size(variables) -> int:
 
 
 def _joins(leaf) -> bool:
-  """True if an output is put together with others."""
+  """Returns whether an output is packed with others."""
   if not jnp.ndim(leaf) or math.prod(leaf.shape) > _MOST:
     return False
   return leaf.dtype in (jnp.bool_, jnp.int32, jnp.uint32, jnp.float32)
 
 
 def _put_together(output):
-  """The small leaves as one array (envs, numbers) uint32, and the others."""
+  """Packs small leaves into a (envs, numbers) uint32 array; also the others."""
   small, others = [], []
   for leaf in jax.tree.leaves(output):
     (small if _joins(leaf) else others).append(leaf)
@@ -127,14 +126,14 @@ def _put_together(output):
 
 
 def _words(x):
-  """Numbers of 32 bits, and flags, as uint32."""
+  """Converts 32-bit numbers and flags to uint32."""
   if x.dtype == jnp.bool_:
     return x.astype(jnp.uint32)
   return jax.lax.bitcast_convert_type(x, jnp.uint32)
 
 
 def _taken_apart(shapes, outputs):
-  """Leaves along the axis of steps, of what `_put_together` made of them."""
+  """Unpacks the stacked outputs of `_put_together`."""
   words, others = outputs
   shapes, structure = jax.tree.flatten(shapes)
   start, others, leaves = 0, iter(others), []

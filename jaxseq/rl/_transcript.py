@@ -11,8 +11,8 @@ from jaxseq.rl.envs import card_games
 from jaxseq.rl.envs import spaces
 from jaxseq.rl.envs import teams
 
-# Wrappers that show an observation as it is; others show other cards, or make
-# one episode of several games.
+# Wrappers that do not change observations; others show other cards, or play
+# several games per episode.
 _TRANSPARENT = wrappers.EpisodeStatistics, wrappers.FlattenHistory
 
 
@@ -25,7 +25,7 @@ def columns(player: rollout.Player) -> list[str]:
 def rows(player, episode, limit=None):
   """Returns one row per step of the first episode in a recording.
 
-  In games that ask for a card the row also shows which card would be right.
+  In games that ask for a card the row also shows the correct card.
   """
   length = first_length(episode)
   length = min(length, limit or length)
@@ -44,13 +44,13 @@ def rows(player, episode, limit=None):
 
 
 def first_length(recording: rollout.Transition) -> int:
-  """Returns how many steps (time, ...) its first episode has."""
+  """Returns the number of steps of the first episode in a recording."""
   done = np.asarray(recording.terminated | recording.truncated)
   return int(done.argmax()) + 1 if done.any() else done.size
 
 
 def flat(observation: Any) -> np.ndarray:
-  """Returns observations over time as rows; of those with images the images."""
+  """Returns observations as flat rows; only the images if they have images."""
   observation, _ = action_masks.split(observation)
   if isinstance(observation, wrappers.ImageObservation):
     observation = observation.image
@@ -60,9 +60,9 @@ def flat(observation: Any) -> np.ndarray:
 
 
 def describe(space: spaces.Space, flat: np.ndarray) -> str:
-  """Returns a flat observation in words; numbers beyond its size are ignored.
+  """Describes a flat observation in words; excess numbers are ignored.
 
-  Of an image the words tell the size.
+  An image is described by its size.
   """
   space = spaces.convert(space)
   match space:
@@ -82,12 +82,12 @@ def describe(space: spaces.Space, flat: np.ndarray) -> str:
 
 
 def numbers(values: np.ndarray) -> str:
-  """Returns the numbers of an array in a line of text."""
+  """Formats the numbers of an array as a line of text."""
   return " ".join(_number(value) for value in np.ravel(values))
 
 
 def _answers(env: Any, cards: np.ndarray) -> list[str] | None:
-  """Returns the card that is asked for at each step; None in other games."""
+  """Returns the correct card at each step; None in other games."""
   game = env
   while isinstance(game, _TRANSPARENT):
     game = game.env

@@ -1,4 +1,4 @@
-"""Action spaces: what a policy decides, and how its choices are distributed."""
+"""Action specs of a policy head, and distributions of factored actions."""
 
 import dataclasses
 import math
@@ -19,7 +19,7 @@ Array = jax.Array
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-  """The decision of a policy in one step.
+  """Kind and sizes of a policy's action.
 
   Attributes:
     kind: "categorical", one choice: a () int32 action; "factored", k
@@ -39,7 +39,7 @@ class Spec:
     return sum(self.sizes)
 
   def to_environment(self, action: Array) -> Array:
-    """Turns one action, without batch axes, into what the environment takes."""
+    """Converts one action, without batch axes, to the environment's shape."""
     if self.kind == "gaussian":
       return action.reshape(self.sizes)
     return action
@@ -49,7 +49,7 @@ def spec_of(space: spaces.Space) -> Spec:
   """Returns the spec of an action space.
 
   Raises:
-    ValueError: unless it is `Discrete`, `MultiDiscrete` or a `Box`.
+    ValueError: if it is not `Discrete`, `MultiDiscrete` or a `Box`.
   """
   match spaces.convert(space):
     case spaces.Discrete():
@@ -63,27 +63,27 @@ def spec_of(space: spaces.Space) -> Spec:
 
 @dataclasses.dataclass(frozen=True)
 class Bounded(Spec):
-  """A decision of numbers within bounds: the policy's are from -1 to 1.
+  """A continuous action with bounds; the policy's numbers are in [-1, 1].
 
   Attributes, beside those of `Spec`:
-    low: the environment's bounds, of each number.
-    high: likewise.
+    low: the environment's lower bound of each number.
+    high: the environment's upper bound of each number.
   """
 
   low: tuple[float, ...]
   high: tuple[float, ...]
 
   def to_environment(self, action: Array) -> Array:
-    """Turns numbers from -1 to 1 into those between the bounds."""
+    """Maps numbers in [-1, 1] to the range between the bounds."""
     low, high = (jnp.array(x, action.dtype) for x in (self.low, self.high))
     return (low + (high - low) * (action + 1) / 2).reshape(self.sizes)
 
 
 def bounded_spec_of(space: spaces.Space) -> Spec:
-  """Returns the spec of an action space, one choice or numbers within bounds.
+  """Returns the spec of an action space: one choice, or bounded numbers.
 
   Raises:
-    ValueError: unless it is `Discrete` or a `Box` with finite bounds.
+    ValueError: if it is not `Discrete` or a `Box` with finite bounds.
   """
   spec, space = spec_of(space), spaces.convert(space)
   if spec.kind == "categorical":
@@ -125,10 +125,10 @@ class Factored(NamedTuple):
     return sum(part.entropy() for part in self.parts)
 
   def masked(self, mask: Array) -> "Factored":
-    """Returns the choices among what a mask allows.
+    """Returns the distribution restricted to allowed options.
 
-    The mask, (..., n), has those of all choices one after the other; a choice
-    of which it allows nothing is free.
+    The mask, (..., n), concatenates the masks of all choices; a choice with no
+    allowed option stays unrestricted.
     """
     sizes = [part.logits.shape[-1] for part in self.parts]
     masks = action_masks.choices(sizes, mask)
@@ -142,7 +142,7 @@ def factored(sizes: tuple[int, ...], logits: Array) -> Factored:
 
 
 def uniform(spec: Spec, mask: Array) -> distributions.Categorical | Factored:
-  """Returns the policy of a player at random, who keeps to a mask (..., n)."""
+  """Returns the uniform policy over the actions that a mask (..., n) allows."""
   logits = jnp.zeros(mask.shape, jnp.float32)
   if spec.kind == "factored":
     return factored(spec.sizes, logits).masked(mask)

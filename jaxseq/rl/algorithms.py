@@ -1,4 +1,4 @@
-"""The algorithms by name, open to a user's own."""
+"""Registry of the algorithms by name, open to a user's own."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -49,7 +49,7 @@ class Config(Protocol):
 
 
 class Algorithm(Protocol):
-  """A module with these names; `REGISTRY` knows it by its import path.
+  """A module with these names, registered in `REGISTRY` by its import path.
 
       algorithms.register("dqn", "my_package.dqn")
 
@@ -66,8 +66,8 @@ class Algorithm(Protocol):
   def init(self, config: Any, key: jax.Array) -> PyTree:
     """Returns the state before the first update.
 
-    It is a NamedTuple with `variables` for the network of the player, with
-    `num_updates`, and with `world`, whose arrays have an axis of environments.
+    It is a NamedTuple with the `variables` of the player's network,
+    `num_updates`, and `world`, whose arrays have an axis of environments.
     """
 
   def train(
@@ -77,17 +77,17 @@ class Algorithm(Protocol):
     num_updates: int,
     overrides: Mapping[str, jax.Array] | None = None,
   ) -> tuple[PyTree, dict[str, jax.Array]]:
-    """Makes updates; returns the state and metrics with an axis of updates.
+    """Runs updates; returns the state and metrics with an axis of updates.
 
-    Arrays in `overrides` stand for the numbers in `config.traced`.
+    Arrays in `overrides` replace numbers whose names are in `config.traced`.
     """
 
 
 def published(cls: type) -> Any:
-  """Returns a configuration with the fields of the algorithm's paper.
+  """Returns a configuration with the values of the algorithm's paper.
 
-  They are those of `cls.published`, and the defaults beside. Files and runs
-  that lack a field, as it came after them, have its value here.
+  The values are `cls.published`, and the defaults for other fields. Files and
+  runs that are older than a field take its value from here.
 
   Args:
     cls: an algorithm's `Config`.
@@ -99,7 +99,7 @@ def of(config: Any) -> Algorithm:
   """Returns the algorithm that a configuration belongs to.
 
   Raises:
-    TypeError: it is no algorithm's.
+    TypeError: it is not an algorithm's configuration.
   """
   for algorithm in REGISTRY.values():
     if isinstance(config, algorithm.Config):

@@ -1,11 +1,11 @@
-"""Decision Transformers in one file each, and what they reach when they play.
+"""Decision Transformers saved in one file each, and returns that they achieve.
 
     player = conditioned_players.load("runs/dt/aaren/player.safetensors")
     returns = conditioned_players.play(player, key, targets)
 
-A file is all that it takes to play: the environment, the network with its
-variables, and by what observations and returns are scaled. It has the
-safetensors format with JSON in its header; nothing of it is executed.
+A file contains all that is needed to play: the environment, the network with
+its variables, and the scales of observations and returns. It has the
+safetensors format with JSON in its header; loading it executes no code.
 """
 
 import os
@@ -33,14 +33,14 @@ _SCALES = "scales"
 
 
 class Player(NamedTuple):
-  """A trained network that plays for the return that is asked for.
+  """A trained network that plays for a requested return.
 
   Attributes:
     agent: the agent whose episodes were recorded; its environment is played.
     conditioned: whether the network sees returns-to-go.
     model: the network.
     variables: its variables, as NumPy arrays.
-    scale: by what observations and returns are scaled.
+    scale: scales of observations and returns.
   """
 
   agent: ppo.Config
@@ -51,11 +51,11 @@ class Player(NamedTuple):
 
 
 def actions_of(player: rollout.Player) -> decision.Actions:
-  """Returns the actions of an environment.
+  """Returns the action specification of an environment.
 
   Raises:
-    ValueError: if they are neither one choice nor bounded numbers in a vector,
-      or come with a mask.
+    ValueError: if actions are neither one choice nor a vector of bounded
+      numbers, or have a mask.
   """
   space = spaces.convert(player.env.action_space(player.env_params))
   match space:
@@ -75,15 +75,15 @@ def actions_of(player: rollout.Player) -> decision.Actions:
 
 
 def play(player: Player, key: jax.Array, targets: jax.Array) -> jax.Array:
-  """Plays one whole episode for each return that is asked for.
+  """Plays one whole episode for each requested return.
 
-  The network sees each token once; all that it knows of the episode is in the
-  states of its mixers, which are carried from the first step to the last.
+  The network sees each token once; its only memory of the episode is the states
+  of its mixers, which are carried from the first step to the last.
 
   Args:
-    player: who plays.
+    player: the player.
     key: random key.
-    targets: (episodes,) returns asked for.
+    targets: (episodes,) requested returns.
 
   Returns:
     (episodes,) returns achieved.
@@ -101,7 +101,7 @@ def play(player: Player, key: jax.Array, targets: jax.Array) -> jax.Array:
 
 
 def _play(conditions, model, variables, scale, world, key, targets):
-  """The returns (episodes,) achieved in the environment of a player."""
+  """Plays one episode per target; returns the achieved returns (episodes,)."""
   env, env_params, _ = world
   count = targets.shape[0]
   size = recording.observation_size(world)
@@ -126,7 +126,7 @@ def _play(conditions, model, variables, scale, world, key, targets):
     observation, env_state, reward, terminated, truncated, _ = env_step(
       keys, env_state, action, env_params
     )
-    # What follows the end of an episode does not count.
+    # Rewards after the end of an episode do not count.
     to_go = to_go - jnp.where(played.complete, 0.0, reward)
     state = env_state, observation, memory, to_go
     return state, reward, terminated | truncated
@@ -152,12 +152,12 @@ def achieved(
   targets: tuple[float, ...],
   episodes: int,
 ) -> dict[str, jax.Array]:
-  """Returns the mean return over some episodes for each return asked for.
+  """Returns the mean achieved return for each requested return.
 
   From an arm with its model, variables and scales, the player of the recorded
-  episodes, whose network is not used, a random key, and the returns asked for,
-  each in so many `episodes`. The result has "return", for the last target, and
-  "return_TARGET" for each of them.
+  episodes, whose network is not used, a random key, and the requested returns,
+  each played for `episodes` episodes. The result has "return", for the last
+  target, and "return_TARGET" for each target.
   """
   asked = jnp.repeat(jnp.array(targets, jnp.float32), episodes)
   totals = _play(arm.conditioned, model, variables, scale, player, key, asked)
@@ -168,7 +168,7 @@ def achieved(
 
 
 def save(path: str | os.PathLike, player: Player) -> None:
-  """Writes a player to a file, which is replaced if it is there.
+  """Writes a player to a file, replacing an existing one.
 
   Args:
     path: the file.
@@ -190,21 +190,21 @@ def save(path: str | os.PathLike, player: Player) -> None:
 def load(path: str | os.PathLike) -> Player:
   """Reads a player that `save` wrote.
 
-  Its environment is made when it plays: an id of your own has to be registered
-  until then.
+  Its environment is built when it plays: register an id of your own before
+  that.
 
   Args:
     path: the file.
 
   Raises:
-    ValueError: if the file is none of these, is damaged, or has a later format.
+    ValueError: if the file is not a player, is damaged, or has a later format.
     FileNotFoundError: if there is no such file.
   """
   return described_file.load(path, KIND)
 
 
 def _decode(contents):
-  """The player of a file."""
+  """Decodes the player of a file."""
   described, variables = contents.described, contents.tree
   conditions = _validate.instance(
     "conditioned", described["conditioned"], bool, "True or False"

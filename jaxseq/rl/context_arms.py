@@ -1,9 +1,9 @@
-"""Arms that learn from data to learn in context, and how they are measured.
+"""Comparison arms that learn in-context learning from data.
 
-Two ways to train one network on tasks of one kind, so that it gets better from
-trial to trial at a task that it has never seen, without a change of weights:
-`distillation` of learning histories, and `decision_pretraining` on labels of an
-expert. Both are measured by trials at tasks that are held out.
+Two ways to train one network on tasks of one kind, so that it improves from
+trial to trial at an unseen task without a change of weights: `distillation` of
+learning histories, and `decision_pretraining` on an expert's labels. Both are
+evaluated by trials at held-out tasks.
 """
 
 import dataclasses
@@ -34,8 +34,8 @@ class ArmConfig(base.ArmConfig):
 
   Attributes, beside those of `base.ArmConfig`:
     method: "distillation" learns from histories, "pretraining" from labels.
-    shuffled: whether the episodes of each history are in an order drawn at
-      random: the control of distillation.
+    shuffled: whether the episodes of each history are in random order: the
+      control of distillation.
     keep_memory: whether distillation keeps its memory between episodes.
   """
 
@@ -56,18 +56,18 @@ class ArmConfig(base.ArmConfig):
 
 @dataclasses.dataclass(frozen=True)
 class Config(base.Comparison):
-  """A comparison of networks that learn from data to learn in context.
+  """A comparison of networks that learn in-context learning from data.
 
   Attributes:
     env_id: the environment, which draws its task in `reset`.
-    env_options: options of it in training.
-    held_out: options that differ where arms are measured: those of tasks that
-      are not trained on.
-    learner: fields of `learning_histories.Learner`, who is distilled.
+    env_options: its options in training.
+    held_out: options that differ in evaluation: those of tasks that are not
+      trained on.
+    learner: fields of `learning_histories.Learner`, which is distilled.
     window: successive episodes of a history that a network sees at once; whole
       histories if 0.
-    context: transitions of a task beside each label of pretraining.
-    num_trials: episodes at one task where arms are measured.
+    context: transitions of a task for each label of pretraining.
+    num_trials: episodes per task in an evaluation.
     shown: the trials whose returns are columns of the table.
     evaluation_tasks: tasks per seed in an evaluation.
   """
@@ -99,7 +99,7 @@ class Config(base.Comparison):
     return self.env_id
 
   def make_learner(self) -> learning_histories.Learner:
-    """Returns who is distilled.
+    """Returns the learner that is distilled.
 
     Raises:
       UserError: (a ValueError) a field is unknown or has a wrong value.
@@ -109,7 +109,7 @@ class Config(base.Comparison):
     )
 
   def make_env(self, held_out: bool = False) -> protocol.Env:
-    """Returns the environment of the training, or that of measurements.
+    """Returns the training environment, or that of held-out tasks.
 
     Raises:
       ValueError: the environment or an option is unknown.
@@ -133,9 +133,9 @@ class Config(base.Comparison):
 
 
 def measures(config: Config, trials: Array | np.ndarray) -> PyTree:
-  """Returns metrics of mean returns (num_trials,) of the trials at a task.
+  """Returns metrics from the mean returns (num_trials,) of the trials.
 
-  They are "return", of the last trial, and "return_N" of those that are shown.
+  They are "return", of the last trial, and "return_N" of the shown trials.
   """
   metrics = {"return": trials[config.num_trials - 1]}
   return metrics | {f"return_{n}": trials[n - 1] for n in config.shown}
@@ -157,11 +157,11 @@ class Problem:
     self.config, self.arm = config, arm
 
   def play(self, variables: PyTree, key: Array) -> Array:
-    """Returns the returns (tasks, num_trials) at tasks that are held out."""
+    """Plays held-out tasks; returns the returns (tasks, num_trials)."""
     raise NotImplementedError
 
   def evaluate(self, variables: PyTree, data: PyTree) -> supervised.Metrics:
-    """Returns the metrics of playing, with the curve over all trials."""
+    """Returns evaluation metrics, with the curve over all trials."""
     del data
     # The same tasks for all arms and seeds.
     played = self.play(variables, jax.random.key(self.config.seed))
@@ -172,5 +172,5 @@ class Problem:
 
 
 def make_trials(config: Config, arm: ArmConfig) -> meta_suites.meta.Trials:
-  """Returns the trials that an arm is trained for."""
+  """Returns the `Trials` environment that an arm is trained for."""
   return meta_suites.trials(**config.trials(arm.keep_memory))

@@ -1,15 +1,15 @@
-"""Decision-pretrained networks: what would an expert do, given these steps?
+"""Decision-pretrained networks: predicting an expert's action in context.
 
 A network reads a state of a task, the query, and then transitions of the task,
-from states and with actions that are drawn uniformly. After each of them it
-predicts the expert's action in the query. Played at a new task, its context is
-what it has done itself: it draws actions of what it predicts, which is close to
-sampling from a posterior over tasks. Lee et al., "Supervised Pretraining Can
-Learn In-Context Reinforcement Learning", arXiv:2306.14892.
+whose states and actions are sampled uniformly. After each of them it predicts
+the expert's action in the query. At a new task its context is its own steps: it
+samples actions from its predictions, which is close to posterior sampling over
+tasks. Lee et al., "Supervised Pretraining Can Learn In-Context Reinforcement
+Learning", arXiv:2306.14892.
 
-Each query needs a memory of its own, since it comes first: at play all states
-of a small environment have one, and all of them see every step. A step is seen
-at once, where the paper's code puts it into the context when its episode ends.
+Each query needs its own memory, since it comes first: in play every state of a
+small environment has one, and all of them see every step. Here a step joins the
+context at once; in the paper's code, when its episode ends.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ class Family(NamedTuple):
   Attributes:
     env: the environment; its state holds the task.
     num_states: number of states of a task.
-    at: (state, index) -> the state of that index, of the same task.
+    at: (state, index) -> the state with that index, of the same task.
     index: state -> () int32.
     expert: state -> () int32, the best action.
   """
@@ -56,7 +56,7 @@ def family(env: protocol.Env) -> Family:
   """Returns the tasks of a dark room, or of a bandit, which has one state.
 
   Raises:
-    ValueError: the environment is another.
+    ValueError: the environment is neither.
   """
   match env:
     case dark_room.DarkRoom():
@@ -83,7 +83,7 @@ def family(env: protocol.Env) -> Family:
 
 
 def token_size(tasks: Family) -> int:
-  """Returns the width of the tokens of queries and transitions."""
+  """Returns the width of query and transition tokens."""
   env = tasks.env
   shown = spaces.flat_size(env.observation_space(env.default_params))
   return 2 * shown + spaces.flat_size(env.action_space()) + 2
@@ -102,7 +102,7 @@ def transition(
 ) -> Array:
   """Returns the token (d,) of a step: observations, action and reward.
 
-  A bandit pays shares of a trial: its reward is made that of a whole one.
+  A bandit pays a share of the episode's reward per step: it is scaled back.
   """
   env = tasks.env
   space = env.observation_space(env.default_params)
@@ -120,13 +120,13 @@ def transition(
 
 
 def _shown(tasks, state):
-  """Observes a state as itself, whatever was done to come there."""
+  """Observes a state independently of the step that led to it."""
   place = tasks.at(state, tasks.index(state))
   return tasks.env.observe(place, tasks.env.default_params)
 
 
 class Batch(NamedTuple):
-  """Contexts of tasks.
+  """Training contexts with their labels.
 
   Attributes:
     tokens: (batch, 1 + context, d) float32, the query first.
@@ -138,7 +138,7 @@ class Batch(NamedTuple):
 
 
 def draw(tasks: Family, key: Array, context: int) -> Batch:
-  """Draws a task, a query, and a context of so many transitions.
+  """Samples a task, a query, and `context` transitions.
 
   Returns:
     A `Batch` without the axis of examples. Can be traced.
@@ -186,7 +186,7 @@ class Problem(context_arms.Problem):
     return self.network.init(key, jnp.zeros((1, 1, token_size(self.tasks))))
 
   def sample(self, key: Array, update: Array, data: PyTree) -> Batch:
-    """Draws tasks, and contexts of them."""
+    """Samples tasks with their contexts."""
     del data
     keys = jax.random.fold_in(key, update)
     keys = jax.random.split(keys, self.arm.batch_size)
@@ -206,7 +206,7 @@ class Problem(context_arms.Problem):
     return loss + penalty, supervised.Loss(metrics, {}, carry)
 
   def play(self, variables: PyTree, key: Array) -> Array:
-    """Plays trials, whose steps are the context from then on."""
+    """Plays trials, whose steps become the context."""
     return play(
       self.network,
       variables,
@@ -230,10 +230,10 @@ def play(
   Args:
     network: from tokens to logits of actions.
     variables: of the network.
-    tasks: what tasks are drawn from.
+    tasks: the family that tasks are drawn from.
     key: random key.
     num_tasks: number of tasks.
-    num_trials: episodes of each.
+    num_trials: episodes per task.
 
   Returns:
     (num_tasks, num_trials) float32 returns.

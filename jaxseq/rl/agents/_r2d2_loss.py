@@ -1,4 +1,4 @@
-"""Loss of R2D2, of replayed sequences."""
+"""R2D2 loss of replayed sequences."""
 
 import functools
 
@@ -25,8 +25,8 @@ def action_values(config, network, params, batch, key_dropout=None):
 def policies(config, network, params, batch, key_dropout=None):
   """Returns the policies (batch, time + 1) of replayed sequences.
 
-  The memory starts as it was stored and is renewed over the burn-in, through
-  which no gradient flows. With a key dropout is on after the burn-in.
+  The memory starts from the stored state and is recomputed over the burn-in,
+  without gradients. With a key, dropout is on after the burn-in.
   """
   options = {}
   if key_dropout is not None:
@@ -38,7 +38,7 @@ def policies(config, network, params, batch, key_dropout=None):
 
 
 def targets(config, q, q_target, batch):
-  """Returns what the values of the actions taken should be.
+  """Returns the targets for the values of the actions taken.
 
   From action values (batch, time + 1, n) of the network and of the target
   network, see `action_values`, to (batch, time) on the scale of the network.
@@ -70,8 +70,8 @@ def distributions(config, q, logits_target, batch):
       r_t, v, terminated, batch.cut, gamma=gamma, num_steps=config.num_steps
     )
 
-  # A target is linear in the value that it ends with: its rewards, the factor
-  # of that value, and the step of it.
+  # A target is linear in its bootstrap value: compute its rewards, the factor
+  # of that value, and the step that the value is taken from.
   nothing, never = jnp.zeros_like(batch.reward), jnp.zeros_like(batch.cut)
   r_t = config.reward_scale * batch.reward
   returns = look(r_t, 0.0, batch.terminated, config.gamma)
@@ -94,7 +94,7 @@ def loss(
 ):
   """Returns the loss of sequences, metrics, and priorities (batch,).
 
-  With a key the values that learn have dropout, and their targets have none.
+  With a key, the trained values use dropout; their targets do not.
   """
   policy = selector = policies(config, network, params, batch, key_dropout)
   if key_dropout is not None:

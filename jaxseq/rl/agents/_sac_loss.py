@@ -1,4 +1,4 @@
-"""Losses of the soft actor-critic, of replayed sequences."""
+"""Soft actor-critic losses of replayed sequences."""
 
 import math
 from typing import Any
@@ -28,9 +28,9 @@ class Networks(NamedTuple):
 def actor_params(params: PyTree) -> PyTree:
   """Returns the actor's parameters, with the modules that it shares.
 
-  The parameters of all are {"actor", "critic": {"features", "values"},
-  "log_alpha"}. What the actor has none of its own of is the critic's, and
-  learns from the critic's loss alone.
+  `params` is {"actor", "critic": {"features", "values"}, "log_alpha"}. Modules
+  that the actor lacks are taken from the critic, and are trained by the
+  critic's loss only.
   """
   return {
     **jax.lax.stop_gradient(params["critic"]["features"]),
@@ -39,17 +39,17 @@ def actor_params(params: PyTree) -> PyTree:
 
 
 def fresh(network, params, batch_shape):
-  """Memories before the first observation of an episode."""
+  """Returns the initial memories of an episode."""
   return network.initial_state(batch_shape, variables={"params": params})
 
 
 def loss(config, networks, target_entropy, params, target, batch, weight, key):
   """Returns the sum of all losses, metrics, and None for priorities.
 
-  Each loss has gradients in its own part of the parameters only, so that the
-  sum learns all of them in one step.
+  Each loss has gradients only for its own parameters, so one step on the sum
+  trains all of them.
   """
-  del weight  # All sequences are drawn alike.
+  del weight  # Sequences are drawn uniformly.
   actor, features, values = networks
   critic, other = params["critic"], target["critic"]
   alpha = jax.lax.stop_gradient(jnp.exp(params["log_alpha"]))
@@ -96,13 +96,13 @@ def loss(config, networks, target_entropy, params, target, batch, weight, key):
     q = jax.vmap(td.take_action, (0, None))(q, batch.action)
   errors = target_tm1 - q
   critic_loss = soft.mean(jnp.square(errors).sum(axis=0), mask)
-  # The actor climbs the critic as it is; how images are seen is its, too.
+  # The actor's loss trains neither the critic nor its encoder.
   held = jax.lax.stop_gradient((critic["values"], x, seen))
   q_new = values.apply({"params": held[0]}, *held[1:], action)
   actor_loss = -soft.mean(value(q_new, log_prob, alpha)[:, :-1], mask)
   entropy = soft.mean(entropy[:, :-1], mask)
   if not numbers and config.target_entropy is None:
-    # Of the greatest entropy among the actions that are allowed.
+    # Scaled to the greatest entropy over the allowed actions.
     allowed = jnp.isfinite(log_prob).sum(axis=-1)
     share = jnp.log(allowed) / math.log(max(log_prob.shape[-1], 2))
     target_entropy *= soft.mean(share[:, :-1], mask)

@@ -1,9 +1,9 @@
-"""Playing sequences that overlap, for a replay of recurrent experience.
+"""Rollouts of overlapping sequences, for a replay of recurrent experience.
 
 Kapturowski et al., "Recurrent Experience Replay in Distributed Reinforcement
-Learning", ICLR 2019, section 3: a sequence is stored with the state that the
-memory had before it, and with steps in front of it that bring this state up to
-date with later parameters (burn-in).
+Learning", ICLR 2019, section 3: a sequence is stored with the memory state
+before it, and with preceding steps that update this state to later parameters
+(burn-in).
 """
 
 from typing import NamedTuple
@@ -21,7 +21,7 @@ class Tail(NamedTuple):
   """The last steps before a sequence; leading axis num_envs."""
 
   memory: PyTree  # before these steps; () if there are none
-  observation: PyTree  # (num_envs, burn_in, d), or as of `rollout.World`
+  observation: PyTree  # (num_envs, burn_in, d), or as in `rollout.World`
   reset: Array  # (num_envs, burn_in) bool
 
 
@@ -29,15 +29,15 @@ class Sequence(NamedTuple):
   """A stored sequence; leading axis num_envs, or as the caller stacks them.
 
   Observations are those of the burn-in, those acted on, and the one after the
-  last step; `reset` is what the network saw with them. Where it is `cut` the
-  observation was the last of an episode that a time limit cut off, and nothing
-  was done there.
+  last step; `reset` holds the reset flags that the network saw with them. At a
+  `cut` step the observation was the last of a truncated episode, and no action
+  was taken.
   """
 
   memory: PyTree  # before the first observation; of SAC by network, or ()
-  observation: PyTree  # (..., burn_in + time + 1, d), or as of the tail
+  observation: PyTree  # (..., burn_in + time + 1, d), or as in the tail
   reset: Array  # (..., burn_in + time + 1) bool
-  action: Array  # (..., time, *action), as the policy drew it
+  action: Array  # (..., time, *action), as sampled by the policy
   reward: Array  # (..., time) float32
   terminated: Array  # (..., time) bool
   cut: Array  # (..., time) bool
@@ -46,8 +46,8 @@ class Sequence(NamedTuple):
 def start(world: rollout.World, burn_in: int) -> tuple[rollout.World, Tail]:
   """Returns the world and the steps before it, to play the first sequence.
 
-  Nothing has been played: the steps before are made up, and the first
-  observation is marked as a reset, so that they do not matter.
+  The steps before are all zeros; the first observation is marked as a reset, so
+  they have no effect.
   """
   num_envs = len(world.reset)
 
@@ -65,9 +65,9 @@ def start(world: rollout.World, burn_in: int) -> tuple[rollout.World, Tail]:
 def play(player, variables, world, tail, key, length):
   """Plays a sequence in every environment; its length is a multiple of burn-in.
 
-  Where the environment says `truncated`, the observation acted on must have
-  been the last of an episode, as in `_last_observation.LastObservation`. The
-  transitions, beside the sequences, have axes (num_envs, length).
+  At a `truncated` step the observation acted on must be the last of an
+  episode, as in `_last_observation.LastObservation`. The transitions, returned
+  beside the sequences, have axes (num_envs, length).
   """
   burn_in = tail.reset.shape[1]
   piece = burn_in or length
@@ -79,7 +79,7 @@ def play(player, variables, world, tail, key, length):
   after, (memories, taken) = jax.lax.scan(
     play_piece, world, jax.random.split(key, length // piece)
   )
-  # (pieces, steps, num_envs) to (num_envs, time).
+  # (chunks, steps, num_envs) to (num_envs, time).
   taken = jax.tree.map(
     lambda x: jnp.swapaxes(x.reshape(length, *x.shape[2:]), 0, 1), taken
   )

@@ -35,45 +35,45 @@ C = TypeVar("C", bound="Config")
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """The configuration of all agents, to which each adds fields of its own.
+  """Configuration fields of all agents; each agent adds its own.
 
   Attributes:
     env_id: an id that `jaxseq.rl.envs.make` knows.
-    env_options: pairs of names and values passed on to it; a mapping is made
-      pairs, in the order of the names.
-    env_params: pairs of names and values of the environment's parameters that
-      are not the default ones, likewise.
+    env_options: pairs of names and values passed on to it; a mapping becomes
+      pairs, sorted by name.
+    env_params: pairs of names and values, or a mapping, of the environment's
+      parameters that are not the defaults.
     network: encoder, layers with a memory, and widths of the heads.
-    normalize_observation: whether the network sees the numbers of observations
-      less their mean, in standard deviations; see `normalization`. A replay
-      keeps them as they are.
+    normalize_observation: whether the network sees observations with their mean
+      subtracted, in standard deviations; see `normalization`. A replay stores
+      them unnormalized.
     drop_observation: probability that an observation is hidden from the network
       in training, see `wrappers.Dropped`; an evaluation shows all of them.
-      Statistics of observations take hidden numbers for 0.
+      Statistics of observations count hidden numbers as 0.
     shows_action: whether the network sees the previous action beside each
-      observation. An environment that tells it by itself still does.
-    num_envs: environments played side by side; games, if several agents play.
+      observation. Environments that show it by themselves still do.
+    num_envs: environments played in parallel; games, if several agents play.
     total_steps: environment steps of the whole run, over all environments;
       rounded down to whole updates.
     learning_rate: of Adam.
     learning_rate_schedule: "constant", or "linear" to 0 over the run.
     ssm_learning_rate_factor: multiplies the learning rate of the recurrence's
       own parameters (eigenvalues, input matrix, step sizes).
-    max_grad_norm: gradients are scaled down to this global norm.
+    max_grad_norm: gradients are clipped to this global norm.
     adam_epsilon: of Adam.
     gamma: discount.
-    reward_normalization: "returns" divides the rewards that are learned from by
-      the root mean square of the discounted returns so far, see
-      `return_scale`: an agent then learns alike from rewards of any size.
-      "none" leaves them as they are. Episode metrics are of raw rewards.
-    reward_scale: multiplies these rewards after that.
-    bootstrap_truncated: whether an episode that a time limit cuts off is
-      continued by its value. If not, a cut counts as an end.
-    skip_nonfinite: whether a step of the optimizer is left out that would make
-      a number that is not finite, see `optimizers.step`.
-    traced: names of the fields that may be arrays of a program, see `override`.
-    takes_mesh: whether an update spreads what it learns from over the devices
-      of a mesh.
+    reward_normalization: "returns" divides the training rewards by the root
+      mean square of the discounted returns so far, see `return_scale`: learning
+      is then independent of the size of rewards. "none" does not change them.
+      Episode metrics are of raw rewards.
+    reward_scale: multiplies the rewards after normalization.
+    bootstrap_truncated: whether an episode that a time limit truncates is
+      bootstrapped from its value. If not, truncation counts as termination.
+    skip_nonfinite: whether an optimizer step that would produce a non-finite
+      number is skipped, see `optimizers.step`.
+    traced: names of the fields that may be traced arrays, see `override`.
+    takes_mesh: whether an update spreads its training data over the devices of
+      a mesh.
   """
 
   takes_mesh: ClassVar[bool] = False
@@ -125,9 +125,9 @@ class Config:
       raise _validate.error("ssm_learning_rate_factor", factor, expected)
 
   def _check_total_steps(self, length: str, starts: str = "") -> None:
-    """Checks that a run has enough steps to learn, and few enough to count."""
-    # Names of fields: steps of an update in each environment, and sequences
-    # before the first update that learns; "" if all do.
+    """Checks that a run learns at least once and has fewer than 2**31 steps."""
+    # Arguments are field names: steps per update in each environment, and
+    # sequences before the first learning update; "" if every update learns.
     total, envs, steps = self.total_steps, self.num_envs, getattr(self, length)
     waits = -(-getattr(self, starts) // envs) if starts else 1
     least = envs * steps * waits
@@ -168,7 +168,7 @@ class Config:
 
 
 def _pairs(name: str, value: Any) -> tuple[tuple[str, Any], ...]:
-  """Pairs of names and values that can be hashed, of these or a mapping."""
+  """Returns hashable pairs of names and values, from pairs or a mapping."""
   pairs = sorted(value.items()) if isinstance(value, Mapping) else value
   expected = "pairs such as (('k', 2),), of values that can be hashed"
   if not isinstance(pairs, list | tuple) or not all(
@@ -188,9 +188,9 @@ class Exploration:
   """Fields of agents that take a random action with probability epsilon.
 
   Attributes:
-    epsilon_start: probability of a random action at first.
-    epsilon_end: and at last.
-    exploration_fraction: share of the run over which epsilon falls.
+    epsilon_start: initial probability of a random action.
+    epsilon_end: final probability.
+    exploration_fraction: fraction of the run over which epsilon falls.
   """
 
   epsilon_start: float = 1.0
@@ -203,16 +203,16 @@ class Exploration:
 
 
 def exploration(config: Any, num_updates: Array) -> Array:
-  """Returns epsilon after so many updates, of any shape, as float32."""
+  """Returns epsilon after `num_updates`, of any shape, as float32."""
   span = max(1, round(config.exploration_fraction * config.num_updates))
   bounds = config.epsilon_start, config.epsilon_end
   return optax.linear_schedule(*bounds, span)(num_updates.astype(jnp.float32))
 
 
 def exploring(config: Any, num_updates: Array) -> dict[str, PyTree]:
-  """Returns the variables by which a network explores after so many updates.
+  """Returns the exploration variables of a network after `num_updates`.
 
-  There are none if the configuration has no fields of `Exploration`.
+  The dict is empty if the configuration has no fields of `Exploration`.
   """
   if not isinstance(config, Exploration):
     return {}
@@ -227,8 +227,8 @@ def player(
 ) -> rollout.Player:
   """Returns the environment of a configuration and a network to play it.
 
-  `make` makes the network for the environment's actions, which `spec_of` reads
-  from their space.
+  `make` builds the network from the action spec, which `spec_of` reads from the
+  environment's action space.
 
   Raises:
     ValueError: if the environment or an option is unknown.
@@ -248,10 +248,10 @@ def player(
 
 
 def training_player(config: Config, player: rollout.Player) -> rollout.Player:
-  """Returns the player of training, of that of evaluation and policy files.
+  """Returns the training player of an evaluation player.
 
-  All agents learn from what it plays: `on_policy` and `off_policy` ask for it.
-  Its spaces are those of the other one, so that it has the same network.
+  `on_policy` and `off_policy` play with it in training. Its spaces, and so its
+  network, are those of the evaluation player.
   """
   chance = config.drop_observation
   if not chance:
@@ -285,7 +285,7 @@ def start(
 ) -> tuple[rollout.World, PyTree, Array]:
   """Returns environments, the network's variables, and the key of the run.
 
-  The variables have `beside` with them, by collection.
+  The variables include the collections of `beside`.
   """
   key_network, key_world, key_run = jax.random.split(key, 3)
   world = rollout.begin(players, key_world, config.num_envs)
@@ -296,11 +296,11 @@ def start(
 
 
 def override(config: C, overrides: Mapping[str, Any] | None) -> C:
-  """Returns a configuration in which arrays stand for numbers.
+  """Returns a configuration with traced arrays in place of some numbers.
 
-  A configuration is static: each other value is another program. One program
-  for many values, one after the other or by `jax.vmap` side by side, takes them
-  as arguments:
+  A configuration is static: each value compiles another program. One program
+  for many values, in sequence or in parallel by `jax.vmap`, takes them as
+  arguments:
 
       train = lambda runner, rate: ppo.train(
         config, runner, config.num_updates, {"learning_rate": rate}
@@ -310,13 +310,13 @@ def override(config: C, overrides: Mapping[str, Any] | None) -> C:
   Args:
     config: an agent's.
     overrides: by name, () float values of some of the fields in
-      `config.traced`, which are not checked. None for none.
+      `config.traced`, which are not validated; or None.
 
   Returns:
-    What stands for the configuration within a program; it cannot be hashed.
+    The configuration for use within a program; it is not hashable.
 
   Raises:
-    ValueError: a field is unknown, or cannot be traced, or is no scalar.
+    ValueError: a field is unknown, cannot be traced, or is not a scalar.
   """
   if not overrides:
     return config
@@ -347,16 +347,16 @@ def scale_rewards(
   statistics: return_scale.Statistics | None,
   transition: rollout.Transition,
 ) -> tuple[C, return_scale.Statistics | None, dict[str, Array]]:
-  """Returns a configuration whose `reward_scale` is that of this update.
+  """Returns a configuration with the `reward_scale` of this update.
 
   Args:
     config: the configuration.
     statistics: of the returns before this update; None without normalization.
-    transition: the steps that were played, (num_envs, time).
+    transition: the steps played, (num_envs, time).
 
   Returns:
-    What stands for the configuration within the update; the statistics with
-    these steps; and the metric `reward_scale`.
+    The configuration for use within the update; the statistics including these
+    steps; and the metric `reward_scale`.
   """
   if statistics is None:
     return config, None, {}
@@ -376,13 +376,12 @@ def make_train(
 
   @functools.partial(jax.jit, static_argnums=(0, 2))
   def train(config, runner, num_updates, overrides=None):
-    """Makes so many updates of an agent.
+    """Runs `num_updates` updates of an agent.
 
-    Returns the state of the run after them, and the metrics of `update` stacked
-    along a leading axis. Numbers of the configuration that other ones are to
-    stand for are the `overrides`, see `common.override`. A program that has no
-    more use for the old state should give its buffers to the new one, or there
-    are two replays:
+    Returns the new run state, and the metrics of `update` stacked along a
+    leading axis. `overrides` replace numbers of the configuration, see
+    `common.override`. A program that no longer needs the old state should
+    donate its buffers, or there are two replays in memory:
     `jax.jit(r2d2.train, static_argnums=(0, 2), donate_argnums=1)`.
     """
     return jax.lax.scan(
@@ -397,7 +396,7 @@ def make_train(
 def make_optimizer(
   config: Config, num_steps: int
 ) -> optax.GradientTransformation:
-  """Returns Adam with a clipped global norm, the recurrence in its own group.
+  """Returns Adam with clipped global norm and a group for the recurrence.
 
   A whole run has `num_steps` optimizer steps.
   """
@@ -416,14 +415,14 @@ def make_optimizer(
 
 
 def bootstraps(config: Config, player: rollout.Player) -> bool:
-  """Returns whether a cut is bootstrapped and a time limit may cut episodes."""
+  """Returns whether a time limit may truncate episodes and is bootstrapped."""
   natural = getattr(player.env, "num_steps", math.inf)
   limit = player.env_params.max_steps_in_episode
   return config.bootstrap_truncated and natural >= limit
 
 
 def episode_metrics(transition: rollout.Transition) -> dict[str, Array]:
-  """Returns means over the episodes that ended, NaN if none did.
+  """Returns means over the episodes that ended, NaN if no episode did.
 
   From transitions with any leading axes to scalars: the number of `episodes`,
   `episode_return` and `episode_length`.

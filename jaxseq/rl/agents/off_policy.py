@@ -1,9 +1,9 @@
 """The base of agents that learn from replayed sequences.
 
 An update plays a sequence in each environment, adds them to a replay, and takes
-optimizer steps on sequences that are drawn from it, once it has enough. An
-algorithm adds its player, the loss of a batch, and what its target network
-follows, as `r2d2` and `sac` do.
+optimizer steps on sequences sampled from it, once it has enough. An algorithm
+adds its player, the loss of a batch, and the target network's update rule, as
+`r2d2` and `sac` do.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ from jaxseq.training import optimizers
 
 Array = jax.Array
 
-# Half as wide as without a replay, where a step is learned from less often.
+# Half as wide as without a replay: replay agents reuse each step more often.
 _NETWORK = dataclasses.replace(
   networks.GENERAL,
   stack=dataclasses.replace(networks.GENERAL.stack, d_model=64),
@@ -46,22 +46,22 @@ _NETWORK = dataclasses.replace(
 
 @dataclasses.dataclass(frozen=True)
 class Config(common.Config):
-  """The configuration that all agents with a replay have in common.
+  """Configuration fields of all agents with a replay.
 
-  The defaults learn from rewards of any size on a laptop; comparisons have
-  those of `published` unless they say otherwise.
+  The defaults learn from rewards of any size on a laptop; comparisons use
+  `published` unless they override it.
 
-  Where a time limit is bootstrapped, seeing the last observation of an episode
+  If a time limit is bootstrapped, seeing the last observation of an episode
   counts as a step.
 
   Attributes, beside those of `common.Config`:
     sequence_length: steps in each environment between updates: one sequence.
-    burn_in: steps before a sequence that renew its stored memory: 0 or a
+    burn_in: steps before a sequence that recompute its stored memory: 0 or a
       divisor of its length.
-    replay_sequences: sequences that the replay holds.
-    learning_starts: sequences that it has got before the first optimizer step.
-    num_minibatches: optimizer steps in an update.
-    batch_size: sequences in a minibatch.
+    replay_sequences: capacity of the replay in sequences.
+    learning_starts: sequences in the replay before the first optimizer step.
+    num_minibatches: optimizer steps per update.
+    batch_size: sequences per minibatch.
   """
 
   published: ClassVar[Mapping[str, Any]] = types.MappingProxyType(
@@ -143,17 +143,17 @@ class Learned(NamedTuple):
 def begin(
   config: Config, params: PyTree, sequence: _sequence_rollout.Sequence
 ) -> tuple[Learned, sequences.Replay[_sequence_rollout.Sequence]]:
-  """Returns what is learned, and an empty replay, before the first update.
+  """Returns the initial learned state and an empty replay.
 
   Args:
     config: the configuration.
-    params: the first parameters.
-    sequence: shapes and dtypes of what all environments play in an update.
+    params: the initial parameters.
+    sequence: shapes and dtypes of the sequences that an update plays.
   """
   one = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), sequence
   )
-  # Buffers of its own, so that the state can be donated.
+  # Separate buffers, so that the state can be donated.
   target = jax.tree.map(jnp.copy, params)
   learned = Learned(params, target, optimizer(config).init(params))
   return learned, sequences.init(one, config.replay_sequences)
@@ -161,7 +161,7 @@ def begin(
 
 # From parameters, their targets, a batch of sequences, their weights (batch,)
 # and a key to the loss; and to a dict of scalars, with the priorities (batch,)
-# of the sequences, None where all stay alike.
+# of the sequences, or None if sampling is uniform.
 Loss = Callable[
   [PyTree, PyTree, PyTree, Array, Array],
   tuple[Array, tuple[dict[str, Array], Array | None]],
@@ -174,7 +174,7 @@ def optimizer(config: Config) -> optax.GradientTransformation:
 
 
 def learner(config: Config, player: rollout.Player) -> rollout.Player:
-  """Returns the player that learns: it sees where an episode was cut off."""
+  """Returns the training player, which sees last observations if truncated."""
   player = common.training_player(config, player)
   if not common.bootstraps(config, player):
     return player
@@ -195,14 +195,14 @@ def play(
   _sequence_rollout.Sequence,
   rollout.Transition,
 ]:
-  """Plays sequences in which a cut is either bootstrapped or an end.
+  """Plays sequences in which a truncation is bootstrapped, or a termination.
 
   Args:
     config: the configuration.
     player: the environment and the network that plays it.
     variables: of the network.
-    world: of the `learner`.
-    tail: the steps before.
+    world: the world of the `learner`.
+    tail: the steps before it.
     key: random key.
 
   Returns:
@@ -230,18 +230,18 @@ def unroll(
 ) -> tuple[Any, Any]:
   """Runs a network over replayed sequences.
 
-  The memory is renewed over the burn-in, through which no gradient flows.
+  The memory is recomputed over the burn-in, without gradients.
 
   Args:
-    network: a `networks.Policy`, or what is called as one.
+    network: a `networks.Policy`, or a module with the same call.
     params: its parameters.
     memory: before the first observation of each sequence.
     batch: sequences with one leading axis.
     burn_in: steps.
-    **options: of the network after the burn-in.
+    **options: options of the network call after the burn-in.
 
   Returns:
-    What the network says after the burn-in, without the memory after it; axes
+    The network's outputs after the burn-in, without the final memory; axes
     (batch, time + 1).
   """
 
@@ -273,19 +273,19 @@ def learn_if_ready(
 
   Args:
     config: the configuration.
-    learned: before these steps.
+    learned: learned state before these steps.
     replay: the replay.
     key: random key.
     loss: of a batch.
     retarget: from the parameters, their targets, and the number of optimizer
-      steps so far, to the targets; it does with each number alike.
+      steps so far, to the new targets; it is elementwise.
     num_updates: updates before this one.
-    importance: exponents of the priorities, and of the weights that take their
-      bias back.
+    importance: exponents of the priorities, and of the weights that correct
+      their bias.
 
   Returns:
-    What is learned; the priorities; and metrics, means over the steps, NaN if
-    there are none.
+    The new learned state; the priorities; and metrics, means over the steps,
+    NaN if there are no steps.
   """
   ready = replay.count >= config.learning_starts
   num_steps = (num_updates - config.first_update) * config.num_minibatches
@@ -296,7 +296,7 @@ def learn_if_ready(
     )
 
   def wait():
-    # Of what counts there is none yet; no mean is known.
+    # Counts are 0 and means are NaN without steps.
     empty = {optimizers.SKIPPED: 0}
     unknown = {
       name: jnp.full(x.shape, empty.get(name, jnp.nan), x.dtype)
@@ -314,7 +314,7 @@ def learn_if_ready(
 def finish(
   config: Config, runner: Any, transition: Any, metrics: dict[str, jax.Array]
 ) -> tuple[dict[str, Any], dict[str, jax.Array]]:
-  """Returns fields of the state that every update changes, and all metrics."""
+  """Returns the state fields that every update changes, and all metrics."""
   statistics = runner.statistics
   if config.normalize_observation:
     statistics = normalization.after_update(
@@ -327,7 +327,7 @@ def finish(
 
 
 def _learn(config, learned, replay, key, loss, retarget, num_steps, importance):
-  """The optimizer steps of one update, `num_steps` of the run before it."""
+  """Takes the optimizer steps of one update, after `num_steps` of the run."""
   adam, (exponent, importance_exponent) = optimizer(config), importance
   form = flat_parameters.choose(adam, learned.params, learned.opt_state)
 
@@ -355,7 +355,7 @@ def _learn(config, learned, replay, key, loss, retarget, num_steps, importance):
       skip_nonfinite=config.skip_nonfinite,
     )
     if skipped and priority is not None:
-      # One error that is not finite would spoil the sums of all priorities.
+      # One non-finite error would make the priority sums non-finite.
       priority = jnp.where(jnp.isfinite(priority), priority, 0)
     metrics |= skipped
     target = retarget(params, learned.target, count)
@@ -363,8 +363,8 @@ def _learn(config, learned, replay, key, loss, retarget, num_steps, importance):
       tree = sequences.set_priority(tree, places, priority, exponent)
     return (Learned(params, target, opt_state), tree), metrics
 
-  # The first row is what a split into as many keys gives: all else is as it is
-  # in losses that draw nothing.
+  # The first row equals a split into `num_minibatches` keys, so that losses
+  # without randomness keep their results.
   shape = (2, config.num_minibatches)
   keys, keys_loss = jax.random.split(key, shape)
   counts = num_steps + 1 + jnp.arange(config.num_minibatches)

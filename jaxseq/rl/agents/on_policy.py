@@ -1,8 +1,8 @@
-"""The base of agents that learn from what they have just played.
+"""The base of on-policy agents.
 
-An update plays a rollout, makes its advantages and returns, and goes over it in
-epochs of minibatches, each of whole environments. An algorithm adds its network
-and the loss of a minibatch: `on_policy_agent` makes its functions of both.
+An update plays a rollout, computes its advantages and returns, and trains on it
+in epochs of minibatches, each of whole environments. An algorithm adds its
+network and the loss of a minibatch: `on_policy_agent` builds its functions.
 """
 
 from collections.abc import Callable
@@ -38,23 +38,23 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Config(common.Config):
-  """The configuration that all on-policy agents have in common.
+  """Configuration fields of all on-policy agents.
 
   Attributes, beside those of `common.Config`:
     rollout_length: steps in each environment between updates.
     num_epochs: passes over each rollout.
     num_minibatches: minibatches in a pass; each holds whole environments.
-    gae_lambda: of the advantage estimates, and so of the returns.
-    returns_per_trial: whether values and advantages take the end of a trial
-      for that of an episode, as the memory does not. What later trials bring is
-      then not credited to earlier ones: they are not played worse for the sake
-      of finding something out, and a trial that is over is over, instead of
-      being followed at once by the rewards of the next.
-    segment_length: elements of a rollout that an update runs in parallel; the
-      memory is carried from one segment to the next, and the gradient computes
-      each of them again, so that its memory grows with a segment and not with
-      the rollout. All of the rollout at once if None.
-    truncate_gradient: whether the gradient stops at the borders of segments.
+    gae_lambda: lambda of the advantage estimates, and so of the returns.
+    returns_per_trial: whether values and advantages treat the end of a trial
+      as that of an episode; the memory is kept. Rewards of later trials are
+      then not credited to earlier ones: no trial is played worse for the sake
+      of exploration, and the rewards of the next trial do not follow the end of
+      the last.
+    segment_length: steps of a rollout that an update processes in parallel; the
+      memory is carried from one segment to the next, and the gradient
+      recomputes each segment, so that its memory grows with a segment and not
+      with the rollout. The whole rollout if None.
+    truncate_gradient: whether the gradient stops at segment boundaries.
   """
 
   takes_mesh: ClassVar[bool] = True
@@ -108,12 +108,12 @@ class Config(common.Config):
 
 
 class RunnerState(NamedTuple):
-  """All that changes during training: save it to go on later.
+  """The whole training state: save it to resume later.
 
   Attributes:
     variables: the network's.
     opt_state: the optimizer's.
-    world: environments, and the network's memory of them.
+    world: environments, and the network's memory in them.
     key: random key.
     num_updates: () int32, updates done.
     returns: statistics of returns, None if rewards are not normalized.
@@ -134,9 +134,9 @@ class Batch(NamedTuple):
 
   Attributes:
     memory: of the network at the start of the rollout, without an axis of time.
-    transition: what was played.
+    transition: the steps played.
     advantages: of the actions.
-    returns: targets of the values: with `gae_lambda` those of TD(lambda).
+    returns: value targets: TD(lambda) returns with `gae_lambda`.
   """
 
   memory: PyTree
@@ -154,7 +154,7 @@ def check_trials(config: Config, player: rollout.Player) -> rollout.Player:
   """Returns the player.
 
   Raises:
-    ValueError: if trials are asked for where episodes have none.
+    ValueError: if `returns_per_trial` is set but episodes have no trials.
   """
   envs = getattr(player.env, "envs", (player.env,))
   have_trials = all(hasattr(env, "num_trials") for env in envs)
@@ -176,10 +176,10 @@ def init(
     config: the configuration.
     player: the environment and the network that plays it.
     key: random key.
-    beside: further variables, by collection. The optimizer trains those that
-      the loss depends on, such as the multiplier of a constraint, together with
-      the network: under one learning rate and one gradient norm. The others
-      stay as they are.
+    beside: further variables, by collection. The optimizer trains variables
+      that the loss depends on, such as a constraint's multiplier, together with
+      the network: under one learning rate and one gradient norm. Others do not
+      change.
   """
   player = common.training_player(config, player)
   world, variables, key_run = common.start(config, player, key, beside)
@@ -204,10 +204,11 @@ def update(
 
   Returns:
     The new state and a dict of scalars. `episode_return` and `episode_length`
-    are means over the `episodes` episodes that ended in the rollout, NaN if
-    there were none; those of the loss are means over minibatches; `grad_norm`
-    is that before clipping; `explained_variance` is that of the returns by the
-    values; `target_rms` and `value_rms` are the root mean squares of both;
+    are means over the `episodes` episodes that ended in the rollout, NaN if no
+    episode did; the loss metrics are means over minibatches; `grad_norm` is
+    before clipping; `explained_variance` is the share of the returns' variance
+    that the values explain; `target_rms` and `value_rms` are the root mean
+    squares of returns and values;
     `reward_scale` is the factor of normalized rewards, and `target_mean` and
     `target_scale` are the statistics of `popart`; `env_steps` counts all steps
     so far.
@@ -248,7 +249,7 @@ def update(
 
 
 def _play(config, player, runner, key):
-  """The world after a rollout, this with its targets, and their scale."""
+  """Plays a rollout; returns world, batch, return statistics and metrics."""
   bootstraps = common.bootstraps(config, player)
   world, taken = rollout.collect(
     player,
@@ -258,7 +259,7 @@ def _play(config, player, runner, key):
     config.rollout_length,
     final_values=bootstraps,
   )
-  # This step of the memory is not kept: the next rollout takes it again.
+  # The memory after this step is dropped: the next rollout repeats the step.
   last = world.observation, world.memory, world.reset
   _, bootstrap_value, _ = player.network.apply(
     runner.variables, *last, method="step"
@@ -283,7 +284,7 @@ def _play(config, player, runner, key):
 
 
 def _in_units_of_targets(runner, batch):
-  """The state with PopArt's new statistics, a batch in them, and metrics."""
+  """Returns the state with new PopArt statistics, the scaled batch, metrics."""
   variables = popart.update(runner.variables, batch.returns)
   known = variables[popart.COLLECTION]
   value, target = popart.normalize(
@@ -299,7 +300,7 @@ def _in_units_of_targets(runner, batch):
 
 
 def _optimizer(config: Config) -> optax.GradientTransformation:
-  """The optimizer of a whole run."""
+  """Returns the optimizer of a whole run."""
   num_steps = config.num_updates * config.num_epochs * config.num_minibatches
   return common.make_optimizer(config, num_steps)
 
@@ -311,8 +312,8 @@ def _learn(config, network, runner, batch, loss, key):
   rows = runner.world.reset.shape[0]
   order = functools.partial(jax.random.permutation, x=rows)
   orders = jax.vmap(order)(keys).reshape(-1, rows // config.num_minibatches)
-  # A minibatch has environments of all devices. A rollout is small beside what
-  # the gradient keeps, so that each device gets all of it, once.
+  # A minibatch has environments of all devices. A rollout is small compared to
+  # the gradient's memory, so it is copied once to every device.
   batch = device_mesh.replicate(batch)
   form = flat_parameters.choose(optimizer, runner.variables, runner.opt_state)
 
@@ -348,13 +349,13 @@ def replay(
   batch: Batch,
   read: Callable[[Any, Array, Array], T],
 ) -> T:
-  """Runs a network in parallel over time over its rollout.
+  """Runs a network over its rollout, in parallel over time.
 
   Args:
-    config: the configuration, with the length of segments.
+    config: the configuration, with the segment length.
     network: of the player.
     variables: of the network.
-    batch: of whole environments.
+    batch: minibatch of whole environments.
     read: from the policy, its values and the actions taken, all with the axes
       (num_envs, time), to a tree of arrays with these axes first.
 

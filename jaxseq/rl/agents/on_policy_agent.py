@@ -1,4 +1,4 @@
-"""The functions of an agent that learns from what it has just played.
+"""The functions of an on-policy agent.
 
 An algorithm on `on_policy` is its `Config`, its network and its loss, and
 
@@ -44,7 +44,7 @@ def make(
   loss: on_policy.Loss,
   beside: Callable[[Any], Mapping[str, PyTree]] = lambda config: {},
 ) -> Agent:
-  """Returns the functions of an agent of its network and its loss.
+  """Builds the functions of an agent from its network and its loss.
 
   It explores if its configuration has the fields of `common.Exploration`.
 
@@ -59,8 +59,8 @@ def make(
 
     Raises:
       ValueError: if the environment or an option is unknown, if the network
-        does not fit the actions, or if trials are asked for where episodes have
-        none.
+        does not fit the actions, or if `returns_per_trial` is set but episodes
+        have no trials.
     """
     players = common.player(config, functools.partial(network, config))
     return on_policy.check_trials(config, players)
@@ -69,7 +69,7 @@ def make(
   def init(config, key):
     """Returns the state before the first update; raises what `player` raises.
 
-    Compiled on its own: jit it apart from `train`.
+    Compiled on its own: do not jit it together with `train`.
     """
     first = {**beside(config), **common.exploring(config, jnp.int32(0))}
     return on_policy.init(config, player(config), key, first)
@@ -81,12 +81,12 @@ def make(
     Args:
       config: the configuration.
       runner: the state before the update.
-      overrides: numbers in place of those of the configuration, see
+      overrides: replacements for numbers of the configuration, see
         `common.override`.
 
     Returns:
-      The new state and a dict of scalars, see `on_policy.update`, with those of
-      the loss, and the `epsilon` of this update if the agent explores.
+      The new state and a dict of scalars, see `on_policy.update`, with the loss
+      metrics, and the `epsilon` of this update if the agent explores.
 
     Raises:
       UserError: (a ValueError) the devices of a mesh do not divide the number

@@ -38,26 +38,26 @@ RunnerState = on_policy.RunnerState
 
 @dataclasses.dataclass(frozen=True)
 class Config(on_policy.Config):
-  """Everything that a training run depends on, except its key.
+  """Configuration of a training run, except its random key.
 
-  The defaults learn from rewards of any size, with or without need of a
-  memory, on a laptop: see docs/results/in_context_rl.md. `published` has those
-  of Lu et al.:
+  The defaults learn from rewards of any size, in environments that need a
+  memory or not, on a laptop: see docs/results/in_context_rl.md. `published` has
+  the values of Lu et al.:
 
       ppo.Config(**{**ppo.Config.published, "env_id": "CountRecallEasy"})
 
   Attributes, beside those of `on_policy.Config`:
-    reward_normalization: "popart" leaves rewards as they are, and the critic
-      learns in units of its targets, see `popart`; so do `value_rms` and
-      `target_rms`, and advantages are divided by their scale.
+    reward_normalization: with "popart" rewards are not changed, and the critic
+      learns normalized targets, see `popart`; `value_rms` and `target_rms` are
+      in these units, and advantages are divided by the scale of the targets.
     clip: range of the probability ratio, and of the value if `clip_value`.
     clip_value: whether the value loss is clipped.
     normalize_advantage: whether advantages are normalized in each minibatch.
     value_coef: weight of the value loss.
     entropy_coef: weight of the entropy bonus.
     critic: whether the values share the policy's memory, see
-      `networks.ActorCritic`. Where several agents play, "central" is MAPPO, and
-      any other one is IPPO, see `envs.teams`.
+      `networks.ActorCritic`. With several agents "central" is MAPPO, and any
+      other value is IPPO, see `envs.teams`.
   """
 
   traced: ClassVar[tuple[str, ...]] = (
@@ -90,7 +90,7 @@ class Config(on_policy.Config):
   total_steps: int = 1_000_000
   learning_rate: float = 2e-3
   learning_rate_schedule: Literal["constant", "linear"] = "linear"
-  # The policy's gradient is often small; 1e-5 slows what it must remember.
+  # The policy's gradient is often small; 1e-5 slows learning to remember.
   adam_epsilon: float = 1e-7
   reward_normalization: Literal["none", "returns", "popart"] = "returns"
   rollout_length: int = 128
@@ -119,12 +119,12 @@ class Config(on_policy.Config):
 
 
 def _network(config, spec):
-  """The network for actions of this kind."""
+  """Returns the network for an action spec."""
   return networks.ActorCritic(config.network, spec, critic=config.critic)
 
 
 def _beside(config):
-  """The variables beside those of the network."""
+  """Returns the variables in addition to the network's."""
   on = config.reward_normalization == "popart"
   return {popart.COLLECTION: popart.initial()} if on else {}
 

@@ -1,11 +1,11 @@
 """Recurrent Q-learning without replay or target network: init, update, train.
 
 Called as `ppo` is. Gallici et al., "Simplifying Deep Temporal Difference
-Learning", arXiv:2407.04460 (PQN): many environments are played side by side,
-epsilon-greedily, and the values learn Q(lambda) targets of that rollout, which
-are the returns of `losses.advantages.gae` where the value of an observation is
-that of its best action. Normalized layers take the place of a target network:
-leave `network.stack.norm` at "layer" or "rms".
+Learning", arXiv:2407.04460 (PQN): many environments are played in parallel,
+epsilon-greedily, and the values learn Q(lambda) targets of that rollout: the
+returns of `losses.advantages.gae` with the value of the best action as the
+value of an observation. Normalized layers replace the target network: leave
+`network.stack.norm` at "layer" or "rms".
 """
 
 from collections.abc import Mapping
@@ -41,15 +41,15 @@ _NETWORK = dataclasses.replace(
 
 @dataclasses.dataclass(frozen=True)
 class Config(on_policy.Config, common.Exploration, value_losses.Options):
-  """Everything that a training run depends on, except its key.
+  """Configuration of a training run, except its random key.
 
   The environment must have a `Discrete` action space. The defaults learn from
-  rewards of any size on a laptop; comparisons have those of `published` unless
-  they say otherwise.
+  rewards of any size on a laptop; comparisons use `published` unless they
+  override it.
 
   Attributes, beside those of `on_policy.Config`, `common.Exploration` and
   `value_losses.Options`:
-    dueling: whether values and advantages have a head each.
+    dueling: whether values and advantages have separate heads.
   """
 
   published: ClassVar[Mapping[str, Any]] = types.MappingProxyType(
@@ -94,8 +94,9 @@ def loss(
 ) -> tuple[Array, dict[str, Array]]:
   """Returns the mean loss of a minibatch's values, and its metrics.
 
-  These are the `loss`, `td_error` (mean size) and `q_value` (of what was done),
-  and `value_clipped` if values are histograms, see `value_losses.Options`.
+  These are `loss`, `td_error` (mean absolute) and `q_value` (of the actions
+  taken), and `value_clipped` if values are histograms, see
+  `value_losses.Options`.
   """
 
   def read(actor, value, action):

@@ -1,13 +1,13 @@
 """Recurrent Q-learning from replayed sequences: init, update, train.
 
 All of them can be jitted and vmapped over seeds, with the configuration
-static, and are called as those of `ppo` are.
+static; the calls are the same as in `ppo`.
 
 Kapturowski et al., "Recurrent Experience Replay in Distributed Reinforcement
 Learning", ICLR 2019 (R2D2): sequences are replayed from the stored state of
 the memory, after a burn-in; double Q-learning with n-step targets and a target
-network. One learner plays all environments here, where the paper has many
-actors with an epsilon each: epsilon falls along a line instead.
+network. Here one learner plays all environments with an epsilon that decays
+linearly; the paper has many actors, each with its own epsilon.
 """
 
 from collections.abc import Mapping
@@ -41,21 +41,21 @@ Array = jax.Array
 
 @dataclasses.dataclass(frozen=True)
 class Config(off_policy.Config, common.Exploration, value_losses.Options):
-  """Everything that a training run depends on, except its key.
+  """Configuration of a training run, except its random key.
 
   The environment must have a `Discrete` action space.
 
   Attributes, beside those of `off_policy.Config`, `common.Exploration` and
   `value_losses.Options`:
-    dueling: whether values and advantages have a head each.
+    dueling: whether values and advantages have separate heads.
     targets: "n_step", or "lambda" for Peng's Q(lambda).
     num_steps: n of the n-step targets.
-    q_lambda: of Peng's Q(lambda).
+    q_lambda: lambda of Peng's Q(lambda).
     target_period: optimizer steps between two copies to the target network.
-    priority_exponent: how much more often sequences with great errors are
-      replayed; 0 draws all alike.
-    importance_exponent: how much of that bias the loss takes back.
-    priority_max_share: weight of a sequence's greatest error against the mean.
+    priority_exponent: exponent of the priorities by which sequences with large
+      errors are replayed more often; 0 samples uniformly.
+    importance_exponent: exponent of the loss weights that correct this bias.
+    priority_max_share: weight of a sequence's largest error against the mean.
     rescale_values: whether the network's values are on the scale of
       `losses.td.rescale`, which fits rewards of any size; `value_range` is then
       on that scale, too.
@@ -100,14 +100,14 @@ class Config(off_policy.Config, common.Exploration, value_losses.Options):
 
 
 class RunnerState(NamedTuple):
-  """All that changes during training: save it to go on later.
+  """The whole training state: save it to resume later.
 
   Attributes:
     learned: parameters and optimizer.
     epsilon: () float32, of the last sequences played.
-    world: environments, and the network's memory of them.
+    world: environments, and the network's memory in them.
     tail: the last steps in them.
-    replay: sequences to learn from, the bulk of all this.
+    replay: sequences to learn from, most of the state's size.
     key: random key.
     num_updates: () int32, updates done.
     statistics: of observations, () if they are not normalized.
@@ -126,7 +126,7 @@ class RunnerState(NamedTuple):
 
   @property
   def variables(self) -> dict[str, PyTree]:
-    """The network's variables, with epsilon for a policy that is sampled."""
+    """The network's variables, with epsilon for sampling."""
     return _variables(self.learned.params, self.epsilon, self.statistics)
 
 
@@ -145,7 +145,7 @@ def player(config: Config) -> rollout.Player:
 def init(config: Config, key: Array) -> RunnerState:
   """Returns the state before the first update; raises what `player` raises.
 
-  Compiled on its own: jit it apart from `train`.
+  Compiled on its own: do not jit it together with `train`.
   """
   world, variables, key_run = common.start(
     config, off_policy.learner(config, player(config)), key
@@ -182,17 +182,17 @@ def update(
   Args:
     config: the configuration.
     runner: the state before the update.
-    overrides: numbers in place of those of the configuration, see
+    overrides: replacements for numbers of the configuration, see
       `common.override`.
 
   Returns:
     The new state and a dict of scalars. `episode_return` and `episode_length`
-    are means over the `episodes` episodes that ended, NaN if there were none;
-    `loss`, `td_error` (mean size), `q_value` (of what was done, on the
-    network's scale) and `grad_norm` (before clipping) are means over
-    minibatches, NaN before the first optimizer step, and so is `value_clipped`
-    of `value_losses.Options`; `epsilon` is that of this update; `env_steps`
-    counts all steps so far.
+    are means over the `episodes` episodes that ended, NaN if no episode did;
+    `loss`, `td_error` (mean absolute), `q_value` (of the actions taken, on the
+    network's scale), `grad_norm` (before clipping) and `value_clipped` (of
+    `value_losses.Options`) are means over minibatches, NaN before the first
+    optimizer step; `epsilon` is that of this update; `env_steps` counts all
+    steps so far.
   """
   config = common.override(config, overrides)
   key, key_play, key_learn = jax.random.split(runner.key, 3)
@@ -225,7 +225,7 @@ train = common.make_train(update)
 
 
 def _variables(params, epsilon, statistics):
-  """Returns what the network is applied with."""
+  """Returns the network's variables with epsilon and statistics."""
   variables = {"params": params, q_networks.EXPLORATION: {"epsilon": epsilon}}
   if statistics:
     variables[normalization.COLLECTION] = statistics

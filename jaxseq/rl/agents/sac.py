@@ -1,9 +1,9 @@
 """The recurrent soft actor-critic (SAC): init, update, train.
 
 Called as `ppo` is. Ni et al., "Recurrent Model-Free RL Can Be a Strong Baseline
-for Many POMDPs", arXiv:2110.05038, with any memory: numbers within bounds are
-drawn from a squashed Gaussian, one choice from all of its options, and what is
-learned from is replayed in sequences. Those of R2D2, with stored memories and a
+for Many POMDPs", arXiv:2110.05038, with any memory: continuous actions are
+sampled from a squashed Gaussian, discrete ones from a categorical policy, and
+training replays sequences. R2D2's sequences, with stored memories and a
 burn-in, are the default; `start="episode"`, a `burn_in` of 0 and a
 `sequence_length` of a whole episode are the paper's.
 """
@@ -40,30 +40,30 @@ Array = jax.Array
 
 @dataclasses.dataclass(frozen=True)
 class Config(off_policy.Config):
-  """Everything that a training run depends on, except its key.
+  """Configuration of a training run, except its random key.
 
   The actions of the environment must be one choice, or numbers with bounds. The
-  defaults are for normalized rewards: without, `reward_scale` times a return
-  should be about 30.
+  defaults are for normalized rewards: without normalization, `reward_scale`
+  times a return should be about 30.
 
   Attributes, beside those of `off_policy.Config`:
-    start: memory that a sequence starts from: "stored", as it was when the
-      sequence was played; or "episode", a fresh one: every sequence then begins
-      with an episode, and must be long enough for all of it.
-    shared_encoder: whether the actor reads the encoder and the memory of the
-      critic, which learn from the critic's loss alone. Otherwise it has its
+    start: initial memory of a sequence: "stored", the state when the sequence
+      was played; or "episode", a fresh one: every sequence then begins with an
+      episode, and must be long enough for all of it.
+    shared_encoder: whether the actor uses the encoder and the memory of the
+      critic, which are trained by the critic's loss only. Otherwise it has its
       own, which the paper found much better.
-    shortcut_width: width of the embedding by which the heads see observation
-      and action past the memory; 0 for none.
-    tau: share of the parameters that goes into those of the target network at
-      each optimizer step.
-    initial_alpha: temperature at first.
-    temperature: loss that it learns from, see `losses.soft.temperature_loss`:
-      "alpha", the paper's, or "log_alpha"; "fixed" leaves it as it is.
-    target_entropy: entropy that it steers to. If None, minus one for each
-      number, or `entropy_share` of the greatest entropy of a choice, which is
-      that among the actions that a mask allows.
-    entropy_share: see above.
+    shortcut_width: width of the embedding of observation and action that
+      bypasses the memory to the heads; 0 for no bypass.
+    tau: rate at which the target network's parameters move to the parameters,
+      at each optimizer step.
+    initial_alpha: initial temperature.
+    temperature: loss of the temperature, see `losses.soft.temperature_loss`:
+      "alpha", the paper's, or "log_alpha"; "fixed" does not train it.
+    target_entropy: entropy that the temperature steers to. If None, minus one
+      for each number, or `entropy_share` of the greatest entropy over the
+      actions that a mask allows.
+    entropy_share: see `target_entropy`.
   """
 
   traced: ClassVar[tuple[str, ...]] = (*off_policy.Config.traced, "tau")
@@ -109,16 +109,16 @@ class Config(off_policy.Config):
 
 
 class RunnerState(NamedTuple):
-  """All that changes during training: save it to go on later.
+  """The whole training state: save it to resume later.
 
   Attributes:
     learned: parameters of actor, critic and temperature, see
-      `_sac_loss.actor_params`; their averages, of which the critic's are the
-      target network; and the optimizer.
-    world: environments, and the actor's memory of them.
-    critic_memory: the critic's, before the `tail`; () if none is stored.
+      `_sac_loss.actor_params`; their averages (the critic's average is the
+      target network); and the optimizer.
+    world: environments, and the actor's memory in them.
+    critic_memory: the critic's memory before the `tail`; () if not stored.
     tail: the last steps in the environments.
-    replay: sequences to learn from, the bulk of all this.
+    replay: sequences to learn from, most of the state's size.
     key: random key.
     num_updates: () int32, updates done.
     statistics: of observations, None if they are not normalized.
@@ -163,10 +163,10 @@ def player(config: Config) -> rollout.Player:
 def init(config: Config, key: Array) -> RunnerState:
   """Returns the state before the first update; raises what `player` raises.
 
-  Compiled on its own: jit it apart from `train`.
+  Compiled on its own: do not jit it together with `train`.
 
   Raises:
-    ValueError: if sequences that are to be whole episodes are too short.
+    ValueError: if `start` is "episode" and sequences are too short for one.
   """
   key, key_features, key_values = jax.random.split(key, 3)
   players = player(config)
@@ -223,15 +223,15 @@ def update(
   Args:
     config: the configuration.
     runner: the state before the update.
-    overrides: numbers in place of those of the configuration, see
+    overrides: replacements for numbers of the configuration, see
       `common.override`.
 
   Returns:
     The new state and a dict of scalars. `episode_return` and `episode_length`
-    are means over the `episodes` episodes that ended, NaN if there were none;
-    `critic_loss`, `actor_loss`, `td_error` (mean size), `q_value` (of what was
-    done), `entropy` of the policy, `alpha` and `grad_norm` (before clipping)
-    are means over minibatches, NaN before the first optimizer step;
+    are means over the `episodes` episodes that ended, NaN if no episode did;
+    `critic_loss`, `actor_loss`, `td_error` (mean absolute), `q_value` (of the
+    actions taken), `entropy` of the policy, `alpha` and `grad_norm` (before
+    clipping) are means over minibatches, NaN before the first optimizer step;
     `env_steps` counts all steps so far.
   """
   config = common.override(config, overrides)
@@ -265,7 +265,7 @@ def _check_length(config, players):
 
 
 def _networks(config, players, statistics):
-  """The networks of the losses, which see observations with statistics."""
+  """Returns the loss networks, with observation statistics if given."""
   actor, spec = players.network, players.network.actions
   features = soft_networks.Features(config.network, spec)
   if statistics is not None:
@@ -280,7 +280,7 @@ def _networks(config, players, statistics):
 
 
 def _target_entropy(config, spec):
-  """The entropy that the temperature steers to."""
+  """Returns the entropy that the temperature steers to."""
   if config.target_entropy is not None:
     return config.target_entropy
   if spec.kind == "categorical":
@@ -289,7 +289,7 @@ def _target_entropy(config, spec):
 
 
 def _play(config, runner, key):
-  """The state after a sequence in each environment, these, and the steps."""
+  """Plays a sequence per environment; returns state, sequences and steps."""
   players, variables = player(config), runner.variables
   world, tail, stored = runner.world, runner.tail, runner.critic_memory
   if config.start == "episode":
@@ -305,8 +305,8 @@ def _play(config, runner, key):
     memory = {"actor": sequence.memory}
     if not config.shared_encoder:
       memory["critic"] = stored
-      # The actor alone plays. Of what it saw up to the next tail the critic's
-      # memory comes in one pass.
+      # Only the actor plays. One pass over its observations up to the next tail
+      # updates the critic's memory.
       _, features, _ = _networks(config, players, runner.statistics)
       observation, reset = jax.tree.map(
         lambda x: x[:, : config.sequence_length],
@@ -327,7 +327,7 @@ def _learn(config, runner, replay, key):
 
   def retarget(params, target, count):
     del count
-    # All parameters alike; the targets of actor and temperature are not used.
+    # All parameters; the targets of actor and temperature are not used.
     return optax.incremental_update(params, target, config.tau)
 
   return off_policy.learn_if_ready(

@@ -1,4 +1,4 @@
-"""The loss of the values, as an option of the agents that have values."""
+"""The value loss, as an option of value-based agents."""
 
 import dataclasses
 from typing import Literal
@@ -22,15 +22,15 @@ class Options:
       network predicts a histogram of each value, and learns the cross-entropy
       to a Gaussian around the target, see `losses.histogram`; the value is the
       mean. "c51": the target is the distribution of returns that the target
-      network predicts, see `losses.categorical`; R2D2 alone has it.
+      network predicts, see `losses.categorical`; only R2D2 supports it.
     value_bins: bins of a histogram.
     value_range: centers of the first and the last bin, in the units of the
-      network's values: returns times `reward_scale`. Normalized returns have
-      the size 1, and those of rare rewards are larger. Targets outside are
+      network's values: returns times `reward_scale`. Normalized returns have a
+      size of about 1; with rare rewards they are larger. Targets outside are
       clipped; the metric `value_clipped` is their share.
     value_symlog: whether the bins and `value_range` are of sign(x) log(1 + |x|)
-      of values, which fits rewards of any size: the range of 10 is that of
-      values up to 22,025.
+      of values, which fits rewards of any size: 10 on this scale is the value
+      22,025.
   """
 
   value_loss: Literal["squared", "hl_gauss", "c51"] = "squared"
@@ -68,14 +68,14 @@ def step_losses(
   target: Array,
   distribution: Array | None = None,
 ) -> tuple[Array, dict[str, Array]]:
-  """Returns the loss of each step, and metrics of each step.
+  """Returns the value loss and metrics of each step.
 
   Args:
-    support: of the histograms; None for the squared error.
-    error: (...), targets less values.
-    logits: (..., bins) of the histograms, None without.
-    target: (...), of the values.
-    distribution: (..., bins), of the targets; HL-Gauss if None.
+    support: bins of the histograms; None for the squared error.
+    error: (...), targets minus values.
+    logits: (..., bins) of the histograms; None without histograms.
+    target: (...), value targets.
+    distribution: (..., bins), target distribution; HL-Gauss if None.
 
   Returns:
     Losses (...), and metrics (...) by name.
