@@ -6,14 +6,15 @@
 `data.names()` lists the sets. `table`, `forecast_table`, `event_table`, `npz`,
 `ts`, `text_files` and `image_folders` read your own files, and
 `info.preparation` of any set prepares other data in the same way: it is one of
-`jaxseq.data.sources`, of which each is the home of a kind of data.
+`jaxseq.data.sources`, which has one module per kind of data.
 `jaxseq.data.tokens` samples tasks on the device, `jaxseq.data.trajectories`
-holds recorded episodes, `jaxseq.data.factors` makes series with known factors,
-`jaxseq.data.domains` splits between subjects or devices, `jaxseq.data.files`
-reads the formats that the papers' sets come in, `jaxseq.data.token_file` reads
-and writes tokens as Megatron does, however many. Nothing is ever downloaded: a
-package that is not installed raises `MissingData`. Data that nothing can be
-learnt from are refused, see `checks` and `missing`.
+holds recorded episodes, `jaxseq.data.factors` generates series with known
+factors, `jaxseq.data.domains` splits between subjects or devices,
+`jaxseq.data.files` reads the formats of the papers' sets, and
+`jaxseq.data.token_file` reads and writes token files of any size as Megatron
+does. Nothing is ever downloaded: a package that is not installed raises
+`MissingData`. Data that a model cannot learn from are rejected, see `checks`
+and `missing`.
 """
 
 from typing import TYPE_CHECKING

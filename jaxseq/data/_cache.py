@@ -1,4 +1,4 @@
-"""Generated sets on disk, where generation takes long.
+"""Disk cache of generated sets whose generation takes long.
 
 Nothing is written unless a caller asks for it. The folder is $JAXSEQ_CACHE, or
 ~/.cache/jaxseq.
@@ -20,9 +20,9 @@ from jaxseq import _limits
 from jaxseq.data import _npy
 
 Arrays = dict[str, np.ndarray]
-# More than the headers of the arrays take.
+# An upper bound of the arrays' headers, in bytes.
 _HEADERS = 2**16
-# What `read` raises of a file that is absent, damaged or none of `write`.
+# Errors of `read` for a file that is absent, damaged or not from `write`.
 UNREADABLE = (OSError, ValueError)
 
 
@@ -47,7 +47,7 @@ def arrays(
   *,
   enabled: bool = True,
 ) -> Arrays:
-  """Returns arrays from the cache, or makes and keeps them."""
+  """Returns arrays from the cache, or generates and caches them."""
   if not enabled:
     return make()
   described = json.dumps(options, sort_keys=True)
@@ -57,7 +57,7 @@ def arrays(
     return read(path)
   except UNREADABLE:
     pass
-  # Before what can take an hour is made.
+  # Check the folder before a generation that can take an hour.
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=path.parent):
@@ -90,7 +90,7 @@ def write(path: str | os.PathLike, values: Arrays) -> None:
     np.savez_compressed(file, **values)
     size = sum(np.asarray(array).nbytes for array in values.values())
     if size > max(_limits.FREE, _limits.RATIO * file.tell()) - _HEADERS:
-      # More than a reader takes of a file of that size.
+      # Readers reject so large a growth; write it uncompressed.
       file.seek(0)
       file.truncate()
       np.savez(file, **values)

@@ -1,4 +1,4 @@
-"""Calendars: which times follow rows of weekdays, months or equal steps."""
+"""Calendars: times that follow weekdays, months or equal steps."""
 
 from typing import Literal
 
@@ -14,10 +14,10 @@ def find(*series: np.ndarray) -> Calendar:
 
   Returns:
     "steps" of one length; all "weekdays", without weekends and without a gap;
-    the same day of "months" that are equally many apart, or "month ends"; and
-    "irregular" if none of these fits, or several do.
+    the same day of "months" at equal distances, or "month ends"; "irregular"
+    if no calendar fits, or several do.
   """
-  # A single row follows any.
+  # A single time follows any calendar.
   each = [_continuations(times, 1) for times in series if len(times) > 1]
   fitting = [x for x in (*each, {})[0] if all(x in one for one in each)]
   return fitting[0] if len(fitting) == 1 else "irregular"
@@ -36,8 +36,8 @@ def following(
   Args:
     times: (n,) increasing numbers or dates, at least two.
     count: how many times.
-    calendar: that of the training; if None, any that the times follow, which
-      have to agree on the times to come.
+    calendar: calendar of the training data; if None, all calendars that the
+      times follow, which have to agree on the later times.
   """
   fitting = _continuations(times, count)
   if calendar is not None:
@@ -70,7 +70,7 @@ def _continuations(times, count) -> dict[Calendar, np.ndarray]:
     later = months[-1] + (ahead * apart[0]).astype("timedelta64[M]")
     inside = days - months.astype("datetime64[D]")
     same = later.astype("datetime64[D]") + inside[0]
-    # The 31st is no day of all months.
+    # Not every month has a 31st.
     if np.all(inside == inside[0]) and np.all(
       same.astype("datetime64[M]") == later
     ):

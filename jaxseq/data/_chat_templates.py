@@ -1,8 +1,8 @@
-"""Chats as text, by the templates that tokenizers' files hold.
+"""Renders chats as text by the chat templates of tokenizer files.
 
-Templates are programs that others wrote: the package jinja2 runs them in its
-sandbox alone, where they reach no attribute of Python's own and change nothing,
-and take no more time and memory than `_template_sandbox` allows.
+Templates are untrusted programs: the package jinja2 runs them only in its
+sandbox, in which they access no internal attribute of Python and change
+nothing, within the time and memory that `_template_sandbox` allows.
 """
 
 from collections.abc import Mapping
@@ -17,34 +17,34 @@ from jaxseq import _validate
 from jaxseq.data import _template_costs
 from jaxseq.data import packages
 
-# Characters of a template; those of published models have 30,000 at most.
+# Most characters of a template; published models have 30,000 at most.
 _LARGEST = 2**18
-# Units of time and memory for any chat, and for each that it takes itself to be
-# read once, see `_template_costs`: some seconds and 256 MiB.
+# Units of time and memory for any chat, and per unit that reading it once
+# costs, see `_template_costs`: some seconds and 256 MiB.
 _FREE, _RATIO = 2**20, 32
-# A template says so which parts of its text a network has written.
+# Marks the parts of a template's text that are the network's answers.
 _BLOCK = re.compile(r"\{%[-+]?\s*generation\b")
 
 Message = Mapping[str, Any]
 
 
 def has_blocks(template: str) -> bool:
-  """Returns whether a template says which of its text are answers."""
+  """Returns whether a template marks the answers in its text."""
   return _BLOCK.search(template) is not None
 
 
 def compiled(template: str, name: str) -> Any:
-  """Returns a template as a program of the sandbox.
+  """Compiles a template for the sandbox.
 
   Args:
     template: the template.
-    name: what to call its owner in messages.
+    name: its owner's name in messages.
 
   Raises:
-    ValueError: if it is none.
+    ValueError: if it is not a valid template.
     MissingData: if jinja2 is not installed.
   """
-  _sandbox()  # The package is there, or the error says so.
+  _sandbox()  # Raises MissingData without the package.
   if len(template) > _LARGEST:
     got = f"{len(template)} characters"
     expected = f"at most {_LARGEST}"
@@ -64,26 +64,26 @@ def render(
   name: str,
   tools: Sequence[Mapping[str, Any]] | None = None,
 ) -> tuple[str, list[tuple[int, int]]]:
-  """Returns the text of a chat, and the characters that are answers.
+  """Returns the text of a chat, and the character ranges of its answers.
 
   Args:
     template: the template.
-    messages: of the chat.
+    messages: the chat's messages.
     special: special tokens by their names, such as `eos_token`.
     prompts: whether the text ends where an answer is to begin.
-    name: of the chat, for messages.
-    tools: that the template may describe.
+    name: the chat's name in messages.
+    tools: tools that the template may describe.
 
   Returns:
     The text, and pairs of the first character of a `generation` block and the
     one after its last.
 
   Raises:
-    ValueError: if the template is none, refuses the chat, or fails with it.
+    ValueError: if the template is invalid, rejects the chat, or fails.
     MissingData: if jinja2 is not installed.
   """
   program = compiled(template, name)
-  # No message can hold what is made of all of them.
+  # No message can contain a digest of all of them.
   written = json.dumps([dict(message) for message in messages])
   mark = "\0" + hashlib.sha256(written.encode()).hexdigest()
   sandbox = _sandbox()
@@ -98,20 +98,20 @@ def render(
         tools=tools,
         **{sandbox.MARK: mark},
       )
-  except Exception as error:  # Whatever others' code raises.
+  except Exception as error:  # The template's code may raise anything.
     reason = f"the chat template fails with it: {_sentence(error)}."
     raise ValueError(f"{name}: {reason}") from None
   return _ranges(text, mark)
 
 
 def _sentence(error):
-  """The message of an error on one line, without its end."""
+  """The message of an error on one line, without its final period."""
   text = " ".join(str(error).split())[:200]
   return (text or type(error).__name__).rstrip(".")
 
 
 def _ranges(text, mark):
-  """A text without marks, and the places between them."""
+  """The text without marks, and the ranges between them."""
   pieces, ranges, depth, size = [], [], 0, 0
   for piece in re.split(f"({mark}[<>])", text):
     if not piece.startswith(mark):
@@ -130,12 +130,12 @@ def _ranges(text, mark):
 
 @functools.lru_cache(maxsize=16)
 def _compiled(template):
-  """A template as a program of the sandbox."""
+  """Compiles a template for the sandbox, with a cache."""
   return _sandbox().compiled(template)
 
 
 def _sandbox():
-  """The module of the sandbox, which imports jinja2."""
+  """Imports the sandbox module, which needs jinja2."""
   what = "templates of chats are run by jinja2"
   module = "jaxseq.data._template_sandbox"
   return packages.imported(module, "jaxseq[chats]", what)

@@ -1,9 +1,9 @@
-"""Event sequences in files with a row for each: lists of times and of marks.
+"""Event sequences in files with a row per sequence: lists of times and marks.
 
 EasyTPP has `time_since_start` and `type_event`, in JSON (lines, or one array)
 or in a pickle, which is never unpickled: a dict with `dim_process` and for each
-part a list of sequences, which are lists of dicts, one for each event. HoTPP
-has Parquet files with `timestamps` and `labels`.
+part a list of sequences, each a list of dicts, one per event. HoTPP has Parquet
+files with `timestamps` and `labels`.
 """
 
 from collections.abc import Mapping
@@ -28,12 +28,12 @@ from jaxseq.data.files import table_files
 _PICKLES = (".pkl", ".pickle")
 _TEXTS = (".json", ".jsonl")
 SUFFIXES = (*_PICKLES, *_TEXTS, *_parquet_files.SUFFIXES)
-# Columns of times and marks, if not told: those of EasyTPP and HoTPP.
+# Default columns of times and marks: EasyTPP's and HoTPP's.
 _USUAL = (("time_since_start", "type_event"), ("timestamps", "labels"))
-# How many marks there are, in each row.
+# The number of marks, in each row.
 _MARKS = "dim_process"
 _PARTS = ("train", "dev", "test")
-# Kinds of events, each of which becomes a name.
+# Most kinds of events; each becomes a name.
 _MOST = 2**20
 
 
@@ -46,12 +46,12 @@ class _Rows(NamedTuple):
 
 
 class Lists(NamedTuple):
-  """Sequences, and how many marks there are.
+  """Event sequences and the number of marks.
 
   Attributes:
     streams: each begins with its first event, at 0; `words` has their "split",
       which may be empty.
-    num_marks: as the files say, or one more than the greatest.
+    num_marks: number in the files, or one more than the greatest mark.
     time: column of the times.
     mark: column of the marks.
   """
@@ -73,7 +73,7 @@ def read(
   """Reads sequences; `stream` is a column of names, if there is one.
 
   Raises:
-    ValueError: naming the file, row and column that is not as expected.
+    ValueError: naming the file, row and column with an invalid value.
     MissingData: if there is no file.
   """
   parts = [rows for file in _find(path) for rows in _contents(file)]
@@ -152,7 +152,7 @@ def _find(path):
 
 
 def _contents(path):
-  """Yields the rows of a file, by parts; its name may say which part it is."""
+  """Yields the rows of a file by parts; its name may name its part."""
   split = next(
     (word for word in _part_splits.WORDS if path.stem.lower().startswith(word)),
     "",
@@ -197,7 +197,7 @@ def _pickled(content):
       if not isinstance(events, list) or not events:
         raise ValueError(f"a sequence of {name!r} is no list of events")
       total += len(events)
-      # One list may stand in many places of a pickle.
+      # A pickle may refer to one list many times.
       if total > len(content):
         raise ValueError("it has more events than bytes")
       if not all(isinstance(event, dict) for event in events):
@@ -247,7 +247,7 @@ def _parquet(path):
       if not hasattr(column, "offsets"):
         columns[name] = column.to_pylist()
         continue
-      # Places of lists that are missing have no elements.
+      # The ranges of missing lists are empty.
       values = column.values.to_numpy(zero_copy_only=False)
       ends = column.offsets.to_numpy()
       columns[name] = [values[a:b] for a, b in zip(ends, ends[1:])]
@@ -255,13 +255,13 @@ def _parquet(path):
 
 
 def _places(parts, time):
-  """A table that says where each row stands, by its number in its file."""
+  """A table that locates each row by its number in its file."""
   counts = [len(rows.columns.get(time, ())) for rows in parts]
   return table_files.Table(
     {},
     {},
     (),
-    # Of texts the table tells lines, which are not rows here.
+    # For texts the table would report lines, which are not rows here.
     tuple(rows.name for rows in parts),  # pyrefly: ignore
     np.repeat(np.arange(len(parts)), counts),
     np.concatenate([np.arange(count) for count in counts]),
@@ -269,7 +269,7 @@ def _places(parts, time):
 
 
 def _array(values, where, kind):
-  """A list of numbers as an array of int64 or float64, with some elements."""
+  """Converts a non-empty list of numbers to int64 or float64."""
   try:
     array = np.asarray(values, np.float64)
   except (TypeError, ValueError) as error:

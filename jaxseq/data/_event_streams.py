@@ -1,4 +1,4 @@
-"""Streams of events in tables: each a row, with its stream, time and mark."""
+"""Event streams in tables: a row per event, with its stream, time and mark."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ Ties = Literal["refuse", "spread"]
 Unit = Literal["second", "minute", "hour", "day"]
 SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 _ONE_MARK = "event"
-# Between the words of several columns, which together are one mark.
+# Joins the words of several mark columns to one mark.
 BETWEEN = " | "
-# Usual gaps before the first event of all above which the times count from
-# another moment than the start of observation.
+# If the first event comes after more than so many median gaps, its times do
+# not count from the start of observation.
 _LATE = 1000
 
 
@@ -30,14 +30,14 @@ class Streams(NamedTuple):
   """Streams of events.
 
   Attributes:
-    ids: what each stream is called.
+    ids: name of each stream.
     times: arrays (events_i,) float64 since the start, increasing, from 0 on.
     marks: lists of as many words.
-    words: by column, the entry of each stream.
+    words: entry of each stream, by column.
     rows: arrays (events_i,), the table's row of each event.
-    table: what they were read from.
-    start: when the observation began, if that is a date.
-    unit: of the times, if they were dates.
+    table: table that they were read from.
+    start: date of the start of observation, if times were dates.
+    unit: unit of the times, if they were dates.
   """
 
   ids: tuple[str, ...]
@@ -50,7 +50,7 @@ class Streams(NamedTuple):
   unit: Unit | None = None
 
   def place(self, number: int, column: str | None, event: int = 0) -> str:
-    """Returns where an event stands, for messages."""
+    """Returns the location of an event in its file, for messages."""
     return self.table.place(int(self.rows[number][event]), column)
 
 
@@ -108,7 +108,7 @@ def read(
     {name: table_files.constant(table, name, rows, ids) for name in words},
     rows,
     table,
-    # That of times in UTC says so: a file without offsets is of other times.
+    # Mark UTC starts: times without offsets are not comparable with them.
     f"{begin}{'Z' * zoned}" if dated else None,
     unit if dated else None,
   )
@@ -116,7 +116,7 @@ def read(
 
 
 def usual_unit(gaps: Sequence[np.ndarray]) -> Unit:
-  """Returns the largest unit that the usual gap is not shorter than."""
+  """Returns the largest unit that is not longer than the median gap."""
   gaps = np.concatenate([np.zeros(0), *gaps])
   gaps = gaps[gaps > 0]
   usual = np.median(gaps) if len(gaps) else 0.0
@@ -125,7 +125,7 @@ def usual_unit(gaps: Sequence[np.ndarray]) -> Unit:
 
 
 def begin_of(at: np.ndarray, unit: Unit) -> np.datetime64:
-  """Returns the last whole unit before the first of dates in seconds."""
+  """Returns the last whole unit before the first date, `at` in seconds."""
   size = SECONDS[unit]
   whole = int(np.ceil(at.min() / size) - 1) * size
   return np.datetime64(whole, "s")
@@ -134,18 +134,18 @@ def begin_of(at: np.ndarray, unit: Unit) -> np.datetime64:
 def check_start(
   times: Sequence[np.ndarray], place: Callable[[int], str]
 ) -> None:
-  """Refuses numbers that count from long before the observation began.
+  """Rejects times that count from long before the start of observation.
 
-  Such as seconds since 1970, where the first event would have the longest gap
-  of all.
+  For instance seconds since 1970, which would give the first event the longest
+  gap.
 
   Args:
-    times: of each stream (events_i,) numbers in order; one has events.
-    place: from the number of a stream to where its first event stands.
+    times: increasing times (events_i,) per stream; one has events.
+    place: maps a stream's number to its first event's location in the file.
 
   Raises:
-    ValueError: if the first event of all is further from 0 than from the last
-      one, and by far more than the usual gap.
+    ValueError: if the first event is further from 0 than from the last one, and
+      by far more than the median gap.
   """
   number = min(
     (n for n, row in enumerate(times) if len(row)), key=lambda n: times[n][0]
@@ -164,7 +164,7 @@ def check_start(
 
 
 def _since(table, time, stamps, start, unit):
-  """The beginning of observation, and times as numbers since then."""
+  """The start of observation, and the times since then as numbers."""
   at = _time_stamps.seconds(stamps)
   size = 1 if unit is None else SECONDS[unit]
   try:
@@ -215,7 +215,7 @@ def _marks(table, columns, rows):
 
 
 def apart(streams: Streams, time: str, ties: Ties) -> Streams:
-  """Returns the streams with every event at a time of its own."""
+  """Returns the streams with distinct event times."""
   gaps = [np.diff(times) for times in streams.times]
   if all((gap > 0).all() for gap in gaps):
     return streams
@@ -231,7 +231,7 @@ def apart(streams: Streams, time: str, ties: Ties) -> Streams:
   least = min((gap.min() for gap in later if len(gap)), default=1.0)
   moved = []
   for times in streams.times:
-    # Of several at one time the first stays, and the others lie behind it.
+    # The first of simultaneous events stays; the others are moved after it.
     _, first, counts = np.unique(times, return_index=True, return_counts=True)
     inside = np.arange(len(times)) - np.repeat(first, counts)
     moved.append(times + least * inside / np.repeat(counts, counts))
@@ -241,8 +241,8 @@ def apart(streams: Streams, time: str, ties: Ties) -> Streams:
 def windows(
   streams: Streams, horizon: float, window: float, source: str
 ) -> tuple[list[np.ndarray], list[list[str]], np.ndarray, np.ndarray]:
-  """Returns pieces of streams: times, marks, stream numbers and beginnings."""
-  # What is left of a division is no time of observation.
+  """Returns windows of streams: times, marks, stream numbers and starts."""
+  # The rounding error of the division must not add a window.
   count = max(1, int(np.ceil(horizon / window - 1e-9)))
   held = sum(times.nbytes for times in streams.times)
   size = 2 * _limits.OBJECT * count * len(streams.ids)
@@ -261,7 +261,7 @@ def windows(
 
 
 def observed(streams: Streams, horizon: float | None, time: str) -> float:
-  """Returns the end of observation: the last event of all if not given."""
+  """Returns the end of observation, by default the last event of any stream."""
   last = max(float(times[-1]) for times in streams.times)
   if horizon is None:
     return last

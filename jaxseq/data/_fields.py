@@ -1,4 +1,4 @@
-"""Records that come from files: their fields are checked by annotations."""
+"""Type checks of records from files, by the annotations of their fields."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -23,7 +23,7 @@ _WORDS = {
 
 
 def check(record: Any, name: str = "") -> None:
-  """Refuses a field of a dataclass or named tuple that is not of its type."""
+  """Raises if a field of a dataclass or named tuple has another type."""
   for key, hint in hints(type(record)).items():
     value = getattr(record, key)
     if not _fits(value, hint):
@@ -32,7 +32,7 @@ def check(record: Any, name: str = "") -> None:
 
 
 def make(kind: type[T], values: Any, name: str) -> T:
-  """Makes a record of a JSON object of its fields, with lists for tuples."""
+  """Builds a record from a JSON object of its fields; lists become tuples."""
   _validate.instance(name, values, Mapping, "an object of its fields")
   known = hints(kind)
   for key in values:

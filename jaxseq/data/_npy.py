@@ -1,8 +1,8 @@
-"""Arrays in .npy files and .npz archives, read within bounds.
+"""Arrays in .npy files and .npz archives, read within memory bounds.
 
-NumPy's own reader evaluates the header as Python, and takes memory for any
-shape that it says. Here the header is of the one form that NumPy and others
-write, and the bytes must be as many as it says before they are read.
+NumPy's own reader evaluates the header as Python, and allocates memory for any
+shape in it. Here the header must have the one form that NumPy and others write,
+and the number of bytes must match it before they are read.
 
 Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html.
 """
@@ -22,7 +22,7 @@ import numpy as np
 from jaxseq import _limits
 
 _MAGIC = b"\x93NUMPY"
-# The longest that NumPy reads without being asked to.
+# The longest header that NumPy reads by default.
 _LONGEST = 10_000
 _HEADER = re.compile(
   r"\{\s*'descr'\s*:\s*'([<>|=]?[a-zA-Z?][0-9]{0,6})'\s*,"
@@ -31,7 +31,7 @@ _HEADER = re.compile(
   r"\s*,?\s*\}\s*"
 )
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-# What `zipfile` raises of archives that are damaged or of other kinds.
+# Errors of `zipfile` for archives that are damaged or of other kinds.
 DAMAGE = (
   *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError),
   *(RuntimeError, OverflowError, OSError, ValueError),
@@ -42,10 +42,10 @@ class Header(NamedTuple):
   """The header of an .npy file.
 
   Attributes:
-    shape: of the array.
-    dtype: of the array.
+    shape: shape of the array.
+    dtype: dtype of the array.
     order: "C" by rows, or "F" by columns.
-    size: number of bytes of the array behind the header.
+    size: number of bytes of the array after the header.
   """
 
   shape: tuple[int, ...]
@@ -55,7 +55,7 @@ class Header(NamedTuple):
 
 
 def read_header(file: BinaryIO, kinds: str = "biufSU") -> Header:
-  """Returns the header of an .npy file, whose dtype is of some kinds."""
+  """Returns the header of an .npy file; its dtype must be one of `kinds`."""
   start = file.read(8)
   if (
     len(start) < 8
@@ -125,7 +125,7 @@ def read_archive(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
   """Reads a member whose size was checked; raises one of `DAMAGE`."""
-  # The others take memory for themselves, by what their headers say.
+  # Other methods allocate memory by what their headers ask for.
   if member.compress_type not in _METHODS:
     raise ValueError(f"{member.filename[:80]!r} is compressed in another way")
   return archive.read(member)
@@ -144,5 +144,5 @@ def _member(archive, member):
     raise ValueError(f"{name[:80]!r} is not as long as its header says")
   array = np.frombuffer(content, header.dtype, offset=start)
   array = array.reshape(header.shape, order=header.order)
-  # One that can be written to, like those that were not read from a file.
+  # A copy is writable, as arrays that were not read from a file.
   return name.removesuffix(".npy"), array.copy(order="K")

@@ -1,7 +1,7 @@
-"""Division of examples for training, validation and testing.
+"""Splits of examples into training, validation and test parts.
 
-By a column that says so, by share, with the same share of every class or with
-groups left whole, or by time, the latest for testing.
+By a column that names the part; by share, with the same share of every class
+or with whole groups; or by time, the latest for testing.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ class Parts(NamedTuple):
 
 
 def by_words(words: Sequence[str], place: Callable[[int], str]) -> Parts:
-  """Divides by what a column says: train, valid or test."""
+  """Splits by the words of a column: train, valid or test."""
   for row, word in enumerate(words):
     if word.lower() not in WORDS:
       raise ValueError(
@@ -48,7 +48,7 @@ def by_share(
   classes: np.ndarray | None = None,
   groups: Sequence[str] | None = None,
 ) -> Parts:
-  """Divides by chance, with shares of classes, or with groups left whole."""
+  """Splits at random, with equal shares of classes, or with whole groups."""
   check_shares(valid, test)
   if groups is not None:
     return _checked(*_whole_groups(groups, valid, test, seed), share=valid)
@@ -61,7 +61,7 @@ def by_share(
 
 
 def by_time(starts: np.ndarray, valid: float, test: float) -> Parts:
-  """Divides by time: the latest for testing, those before for validation."""
+  """Splits by time: the latest for testing, earlier ones for validation."""
   check_shares(valid, test)
   order = np.argsort(starts, kind="stable")
   second = len(order) - round(test * len(order))
@@ -75,10 +75,10 @@ def by_time(starts: np.ndarray, valid: float, test: float) -> Parts:
 def sizes(
   count: int, valid: float, test: float, kind: str
 ) -> tuple[int, int, int]:
-  """Returns how many of so many examples each part has, by share.
+  """Returns the sizes of the parts of `count` examples, by share.
 
   Raises:
-    ValueError: naming their kind, such as "sequences", if a part has none.
+    ValueError: naming their kind, such as "sequences", if a part is empty.
   """
   held_out = round(valid * count), round(test * count)
   result = count - sum(held_out), *held_out
@@ -90,7 +90,7 @@ def sizes(
 
 
 def moved(sizes: Sequence[int], ends: Sequence[int]) -> tuple[int, ...]:
-  """Returns sizes of parts that end at the nearest of some ends, if all do."""
+  """Returns sizes moved to the nearest ends, if that leaves no part empty."""
   ends = np.asarray(ends)
   borders = [ends[np.argmin(abs(ends - x))] for x in np.cumsum(sizes)]
   result = np.diff(borders, prepend=0)
@@ -98,12 +98,12 @@ def moved(sizes: Sequence[int], ends: Sequence[int]) -> tuple[int, ...]:
 
 
 def of_groups(parts: Parts, own: np.ndarray) -> Parts:
-  """Returns the rows of pieces by the parts of their wholes; `own`: of each."""
+  """Returns the rows by the parts of their groups; `own`: group of each row."""
   return Parts(*(np.flatnonzero(np.isin(own, rows)) for rows in parts))
 
 
 def check_shares(valid: float, test: float) -> None:
-  """Raises ValueError unless something is left to train and to test on."""
+  """Raises ValueError if the training or the test part would be empty."""
   _validate.number("valid_fraction", valid, 0, 1)
   _validate.fraction("test_fraction", test)
   if valid + test >= 1:
@@ -112,20 +112,20 @@ def check_shares(valid: float, test: float) -> None:
 
 
 def _whole_groups(groups, valid, test, seed):
-  """Groups in random order, until the shares of examples are reached."""
+  """Assigns groups in random order until the shares of examples are reached."""
   names = sorted(set(groups))
   order = np.random.default_rng(seed).permutation(len(names))
   places = {names[number]: place for place, number in enumerate(order)}
   numbers = np.array([places[name] for name in groups])
   counts = np.cumsum(np.bincount(numbers, minlength=len(names)))
-  # A group belongs where its middle is.
+  # A group belongs to the part that contains its middle.
   middle = (counts - np.bincount(numbers) / 2) / len(groups)
   part = np.where(middle < test, 2, np.where(middle < test + valid, 1, 0))
   return (np.flatnonzero(part[numbers] == i) for i in range(3))
 
 
 def _checked(train, valid, test, share=0.0):
-  """Refuses parts without examples."""
+  """Raises if a part has no examples."""
   count = len(train) + len(valid) + len(test)
   for name, rows in (("train", train), ("test", test)):
     if not len(rows):

@@ -1,10 +1,10 @@
 """Pickles of plain containers and NumPy arrays, read without unpickling.
 
-An unpickler calls what a file names and sets the state that the file gives,
-which with NumPy's own dtype and array is enough to read and write anywhere in
-memory. Here nothing is called: a pickle is a list of instructions, of which
-those that NumPy writes are understood, and an array is made of bytes after its
-dtype, shape and number of bytes were found to agree.
+An unpickler calls the functions that a file names and sets the state that it
+contains; with NumPy's own dtype and array that suffices to read and write
+anywhere in memory. Here nothing is called: a pickle is a list of instructions,
+only the ones that NumPy writes are accepted, and an array is built from bytes
+after its dtype, shape and number of bytes were found to agree.
 """
 
 import codecs
@@ -21,9 +21,9 @@ _DTYPE = re.compile(r"b1|[iu][1248]|f[248]|[SU][1-9][0-9]{0,5}|O8?")
 _LITERAL = re.compile(
   rb"""(['"])(?:[^\\\n]|\\(?:x[0-9a-f]{2}|[\\'"nrt]))*\1\n"""
 )
-# Characters of a name.
+# Most characters of a name.
 _LONGEST = 100
-# Of the size of an axis.
+# Bound of the size of an axis.
 _ABOVE = 2**40
 _ENCODE = ("_codecs", "encode")
 _NDARRAY = ("numpy", "ndarray")
@@ -31,13 +31,13 @@ _NAMES = {
   _ENCODE,
   _NDARRAY,
   ("numpy", "dtype"),
-  # Where numpy 1 and numpy 2 have it.
+  # The modules of numpy 1 and numpy 2.
   ("numpy.core.multiarray", "_reconstruct"),
   ("numpy._core.multiarray", "_reconstruct"),
   ("numpy.core.multiarray", "scalar"),
   ("numpy._core.multiarray", "scalar"),
 }
-# Instructions that push the value that they hold, or a fixed one.
+# Instructions that push the value that they contain, or a fixed one.
 _VALUES = {
   *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
   *("BINUNICODE", "SHORT_BINUNICODE", "BINBYTES", "SHORT_BINBYTES"),
@@ -47,7 +47,7 @@ _VALUES = {
 }
 _FIXED = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-# The other instructions that are understood; the first three change nothing.
+# The other accepted instructions; the first three change nothing.
 _KNOWN = {
   *("PROTO", "FRAME", "STOP", "MARK", "EMPTY_LIST", "EMPTY_DICT", "TUPLE"),
   *("APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD", "REDUCE"),
@@ -63,7 +63,7 @@ class _Name(tuple):
 
 
 class _Dtype:
-  """A dtype: its code without byte order, then itself."""
+  """A dtype: first its code without byte order, then the dtype."""
 
   def __init__(self, code: str):
     self.code = code
@@ -71,7 +71,7 @@ class _Dtype:
 
 
 class _Array:
-  """An array before its state is known, and where it is remembered."""
+  """An array before its state is known, and its places in the memo."""
 
   def __init__(self):
     self.places: list[int] | None = []
@@ -87,7 +87,7 @@ def loads(content: bytes) -> Any:
       name = code if instruction is None else instruction.name
       raise ValueError(f"it has the instruction {name}")
     if instruction.name == "GLOBAL":
-      # The library's reader takes the lines for literals with escapes.
+      # The library's reader would unescape the lines.
       words = (file.readline(_LONGEST) for _ in range(2))
       argument = " ".join(word.decode("latin1").rstrip("\n") for word in words)
     elif instruction.name == "STRING":
@@ -103,17 +103,17 @@ def loads(content: bytes) -> Any:
 
 
 def _string(line):
-  """The text, a character for each byte, of a literal of Python 2."""
+  """The text of a Python 2 string literal, one character per byte."""
   if not _LITERAL.fullmatch(line):
     raise ValueError("it has a string without quotes, or with other escapes")
   return codecs.escape_decode(line[1:-2])[0].decode("latin1")
 
 
 class _Machine:
-  """The stack and memo of a pickle's instructions, as far as they have run.
+  """The stack and memo of a pickle machine.
 
   Args:
-    size: bytes of the pickle, which bound what instructions make by copying.
+    size: bytes of the pickle, which bound the values that are copied.
   """
 
   def __init__(self, size: int):
@@ -138,7 +138,7 @@ class _Machine:
     return values[::-1]
 
   def run(self, name: str, argument: Any) -> None:
-    """Follows one instruction."""
+    """Executes one instruction."""
     stack = self.stack
     if name in _VALUES:
       stack.append(argument)
@@ -208,7 +208,7 @@ class _Machine:
       value.places.append(place)
 
   def _reduce(self, named, arguments):
-    """Makes what NumPy or Python would return for a call."""
+    """Returns the result that a call to NumPy or Python would have."""
     if not isinstance(named, _Name) or type(arguments) is not tuple:
       raise ValueError("it calls what is no name")
     kinds = tuple(map(type, arguments))
@@ -226,13 +226,13 @@ class _Machine:
     raise ValueError(f"it calls {'.'.join(named)} in a way NumPy does not")
 
   def _spend(self, size):
-    """Bounds copies: one value could be copied any number of times."""
+    """Bounds copies: a value could be copied any number of times."""
     self.left -= size
     if self.left < 0:
       raise ValueError("it makes more out of its values than it holds")
 
   def _build(self, target, state):
-    """Gives a dtype its byte order, and an array its elements."""
+    """Sets the byte order of a dtype, or the elements of an array."""
     if type(state) is not tuple:
       raise ValueError("a state is no tuple")
     if isinstance(target, _Dtype):
@@ -251,7 +251,7 @@ class _Machine:
 
 
 def _scalar(described, data):
-  """Returns a number of NumPy as one of Python; Python 2 has bytes as text."""
+  """Converts a NumPy scalar to Python's; Python 2 stores bytes as text."""
   dtype = described.dtype
   data = data.encode("latin1") if isinstance(data, str) else data
   if dtype is None or dtype.hasobject or len(data) != dtype.itemsize:
@@ -260,7 +260,7 @@ def _scalar(described, data):
 
 
 def _ordered(code, state):
-  """Returns the dtype with the order of bytes that its state tells."""
+  """Returns the dtype with the byte order of its state."""
   kinds = [type(value) for value in state]
   if len(state) not in (8, 9) or kinds[1] is not str or kinds[5] is not int:
     raise ValueError("a dtype has another state than NumPy gives")
@@ -268,7 +268,7 @@ def _ordered(code, state):
   if state[1] not in ("<", ">", "=", "|"):
     raise ValueError(f"a dtype {code} has no order of bytes")
   dtype = dtype.newbyteorder(state[1])
-  # Neither a dtype of parts nor of another size than its own.
+  # Reject structured dtypes and other item sizes.
   sizes = (-1, dtype.itemsize)
   if state[2:5] != (None, None, None) or state[5] not in sizes:
     raise ValueError(f"a dtype {code} is made wider or of parts")
@@ -276,7 +276,7 @@ def _ordered(code, state):
 
 
 def _array(state):
-  """Makes the array of its state (version, shape, dtype, by columns, data)."""
+  """Builds an array from its state (version, shape, dtype, order, data)."""
   kinds = (int, tuple, _Dtype, bool)
   if len(state) != 5 or tuple(map(type, state[:4])) != kinds:
     raise ValueError("an array has another state than NumPy gives")
@@ -292,7 +292,7 @@ def _array(state):
     raise ValueError(f"an array {shape} of {dtype} has other data")
   if objects:
     array = np.empty(size, object)
-    # One by one: NumPy looks into lists and arrays that it gets together.
+    # One by one: NumPy would nest lists and arrays assigned together.
     for place, value in enumerate(data):
       array[place] = value
   else:

@@ -1,4 +1,4 @@
-"""Checks of raw arrays, and of frames, that are to be prepared."""
+"""Checks of raw arrays and frames before their preparation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from jaxseq.data import series_frames
 
 
 def rows(values: Any, lengths: np.ndarray | None = None) -> list[Any]:
-  """Returns the arrays of a sequence, or rows of one up to their lengths."""
+  """Returns the arrays of a sequence, or its rows cut at their lengths."""
   items = list(values)
   if not items:
     raise ValueError("values: got none, expected at least one example.")
@@ -67,7 +67,7 @@ def _by_name(name, item, names, channels):
 
 
 def _unnamed(channels):
-  """True if names are the ones that channels without names get."""
+  """True if the names are the default ones of unnamed channels."""
   return any(
     tuple(channels) == tuple(f"channel{sign}{i}" for i in range(len(channels)))
     for sign in "_ "
@@ -100,7 +100,7 @@ def times(name: str, stamps: Any, length: int) -> np.ndarray:
 def class_numbers(
   labels: Any, classes: Sequence[str] | None, name: str = "targets"
 ) -> np.ndarray:
-  """Returns the place of each label among the names of classes, (n,) int32."""
+  """Returns the class number of each label, (n,) int32."""
   array = np.asarray(labels)
   if not len(array):
     return np.zeros(0, np.int32)
@@ -115,7 +115,7 @@ def class_numbers(
   words = [str(label) for label in array.tolist()]
   for word in words:
     if word not in places:
-      # Names of data differ by little: "item 4" is no slip of "item 444".
+      # Names differ by little: "item 4" is no typing error of "item 444".
       _validate.choice(name, word, places, 0.9)
   return np.array([places[word] for word in words], np.int32)
 

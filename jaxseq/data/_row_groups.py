@@ -1,4 +1,4 @@
-"""Rows of tables, put together by what they belong to."""
+"""Rows of tables, grouped by their ids."""
 
 from collections.abc import Hashable
 from collections.abc import Iterable
@@ -14,13 +14,13 @@ def group(
   """Returns the rows of each id, in the order of time.
 
   Args:
-    ids: what each row belongs to.
-    times: (rows,) by which the rows of an id are put in order; they stay in
-      that of the table if None.
+    ids: id of each row.
+    times: (rows,) times that sort the rows of an id; if None, the rows stay in
+      the order of the table.
 
   Returns:
-    The ids, each once, in the order of their first rows; and the numbers of the
-    rows of each.
+    The unique ids, in the order of their first rows; and the row numbers of
+    each.
   """
   places: dict = {}
   numbers = np.array([places.setdefault(one, len(places)) for one in ids])
@@ -35,13 +35,13 @@ def group(
 def tell_moved(
   where: str, rows: Sequence[np.ndarray], times: np.ndarray, unit: str
 ) -> None:
-  """Logs how many rows came before the row above them; none, nothing.
+  """Logs the number of rows that are earlier than the row before, if any are.
 
   Args:
-    where: the rows are from.
-    rows: numbers of the rows of each id, in whatever order.
-    times: (rows,) of all.
-    unit: in which they should follow each other, for the message.
+    where: the rows' file, for the message.
+    rows: row numbers of each id, in any order.
+    times: (rows,) times of all rows.
+    unit: name of the group that should be in order, for the message.
   """
   moved = 0
   for one in rows:

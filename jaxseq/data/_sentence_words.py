@@ -1,4 +1,4 @@
-"""Words of sentences: how they are split, counted and chosen as tokens."""
+"""Words of sentences: splits, counts and selects them as tokens."""
 
 import collections
 from collections.abc import Iterable
@@ -6,14 +6,14 @@ import re
 
 from jaxseq import _validate
 
-# Words with their hyphens and apostrophes, numbers, and signs one by one.
+# Words with their hyphens and apostrophes, numbers, and single signs.
 _WORD = re.compile(
   r"<mask>|\w+(?:['\u2019-]\w+|(?<=[0-9])[.,][0-9]\w*)*|[^\w\s]"
 )
 
 
 def split(sentence: str) -> list[str]:
-  """Returns the words of a sentence in small letters, with signs as words.
+  """Returns the lower-case words of a sentence, with signs as words.
 
   "The cat's 1.5 mice, and <mask>" has the words "the", "cat's", "1.5", "mice",
   ",", "and" and "<mask>".
@@ -22,7 +22,7 @@ def split(sentence: str) -> list[str]:
 
 
 def count(sentences: Iterable[str]) -> collections.Counter[str]:
-  """Returns how often each word comes, but for masks."""
+  """Returns the frequency of each word, without masks."""
   counts: collections.Counter[str] = collections.Counter()
   for sentence in sentences:
     counts.update(split(sentence))
@@ -31,7 +31,7 @@ def count(sentences: Iterable[str]) -> collections.Counter[str]:
 
 
 def vocabulary(sentences: Iterable[str], least: int) -> set[str]:
-  """Returns the words that come so often.
+  """Returns the words that occur at least `least` times.
 
   Raises:
     ValueError: if there is no such word.

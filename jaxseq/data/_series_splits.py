@@ -1,6 +1,6 @@
-"""Parts of a set of series, with the constants of the training part.
+"""Splits of a set of series, prepared with the training part's constants.
 
-The series of all people's files come here: of tables, archives and .ts files.
+Serves the series of all user files: tables, archives and .ts files.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ _PARTS = ("train", "valid", "test")
 def _divide(whole, targets, split, group, by_time, shares, seed):
   """The rows of the training, validation and test part."""
   valid_fraction, test_fraction = shares
-  # Pieces of a series stay together, unless there is no other series.
+  # Windows of a series stay together, unless there is no other series.
   firsts = np.unique(whole.own, return_index=True)[1]
   groups = None
   if group is not None:
@@ -60,7 +60,7 @@ def _divide(whole, targets, split, group, by_time, shares, seed):
     _refuse_divided(
       groups, parts, lambda number: whole.place(int(firsts[number]), group)
     )
-  # A series that is too short for a window has no piece, and so no number here.
+  # A series that is too short for a window has no row, and so no number here.
   numbers = np.unique(whole.own, return_inverse=True)[1]
   return _part_splits.of_groups(parts, numbers)
 
@@ -84,7 +84,7 @@ def make(
   seed: int = 0,
   **fields: Any,
 ) -> datasets.Splits:
-  """Divides series; prepares them with the constants of the training part."""
+  """Splits series and prepares them with the training part's constants."""
   _validate.choice("gaps", gaps, get_args(series_sources.Gaps))
   if missing == "refuse":
     whole.refuse_missing()
@@ -107,7 +107,7 @@ def make(
   ]
   if targets.kind == "none":
     sets = [s and s._replace(targets=np.zeros_like(s.targets)) for s in sets]
-  # One structure for all parts: a step compiled for one serves the others.
+  # All parts have one structure, so that they share compiled steps.
   if any(part is not None and part.lengths is not None for part in sets):
     sets = [
       part and part._replace(lengths=datasets.inside(part).sum(1, np.int32))
@@ -142,7 +142,7 @@ def make(
 
 
 def _refuse_divided(groups, parts, place):
-  """Refuses a group that has series in two parts."""
+  """Raises if a group has series in two parts."""
   part_of: dict[str, str] = {}
   for part, rows in zip(_PARTS, parts):
     for row in rows:
@@ -156,7 +156,7 @@ def _refuse_divided(groups, parts, place):
 
 
 def _parts_of_files(whole, firsts, share, targets, seed, groups):
-  """Parts by the files that the series were read from."""
+  """Splits by the files that the series were read from."""
   part = whole.part[firsts]
   rows = [np.flatnonzero(part == number) for number in range(part.max() + 1)]
   if len(rows) == len(_PARTS):
@@ -165,7 +165,7 @@ def _parts_of_files(whole, firsts, share, targets, seed, groups):
   if not share:
     return _part_splits.Parts(train, train[:0], test)
   classes = targets.values[firsts[train]] if targets.kind == "class" else None
-  # What is called the test part here is that for validation.
+  # The "test" part of this inner split is the validation part.
   inner = _part_splits.by_share(
     len(train),
     0,
@@ -178,7 +178,7 @@ def _parts_of_files(whole, firsts, share, targets, seed, groups):
 
 
 def _constants(whole, train, targets, normalize, scale_targets, missing, gaps):
-  """Numbers of the training part that all parts are prepared with."""
+  """Constants of the training part that prepare all parts."""
   values = np.concatenate([whole.values[i] for i in train])
   empty = np.isnan(values).all(axis=0)
   if empty.any():

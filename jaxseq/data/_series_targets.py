@@ -18,7 +18,7 @@ from jaxseq.data import table_layouts
 from jaxseq.data.files import _columns
 from jaxseq.data.files import table_files
 
-# A whole number, also as tables write it after they held a missing value: 1.0.
+# A whole number, also as 1.0: tables with missing values write it so.
 _WHOLE = re.compile(r"([+-]?[0-9]{1,18})(?:\.0*)?")
 
 
@@ -26,12 +26,12 @@ class Targets(NamedTuple):
   """Labels of the series of a table.
 
   Attributes:
-    kind: what they are; "none" if there are none.
-    values: (n,) int32 classes, (n, numbers) float64, or of "step" a list of
-      arrays (time_i, numbers); zeros (n,) if there are none. Unknown ones of a
+    kind: kind of the labels; "none" without labels.
+    values: (n,) int32 classes, (n, numbers) float64, or for "step" a list of
+      arrays (time_i, numbers); zeros (n,) without labels. Unknown labels of a
       later file are -1 or NaN.
-    classes: names of the classes, if they are classes.
-    names: of what the labels are called.
+    classes: names of the classes, if the labels are classes.
+    names: names of the label columns.
   """
 
   kind: Literal["class", "number", "step", "none"]
@@ -40,7 +40,7 @@ class Targets(NamedTuple):
   names: tuple[str, ...] = ()
 
   def training(self, rows: np.ndarray) -> np.ndarray:
-    """Returns the numbers of some series, (numbers of all, columns)."""
+    """Returns the numbers of `rows`, (all of their numbers, columns)."""
     if self.kind == "step":
       return np.concatenate([self.values[row] for row in rows])
     return self.values[rows]
@@ -57,7 +57,7 @@ def find(
   target: str,
   labels: str | os.PathLike | None,
 ) -> Targets:
-  """Returns the targets of series to train on."""
+  """Returns the targets of training series."""
   if not columns.label:
     if labels is not None or target in ("step", "number"):
       raise _validate.error("label", None, "the column that holds the labels")
@@ -91,16 +91,16 @@ def of_classes(
   own: np.ndarray,
   name: str,
 ) -> Targets:
-  """Returns the classes of series to train on, in order.
+  """Returns the class targets of training series, with sorted classes.
 
   Args:
     words: the label of each series; 1.0 is the class 1.
-    place: where each stands, for messages.
-    own: (n,) number of the whole series that each is a piece of.
-    name: what the labels are called.
+    place: location of each in its file, for messages.
+    own: (n,) number of the whole series that contains each.
+    name: name of the labels.
 
   Raises:
-    ValueError: if whole series have whole numbers that are all different.
+    ValueError: if the labels of whole series are distinct whole numbers.
   """
   matches = list(map(_WHOLE.fullmatch, words))
   if all(matches):
@@ -122,7 +122,7 @@ def find_again(
   kind: str,
   classes: Sequence[str] | None,
 ) -> Targets:
-  """Returns the targets of later series, as far as they are known."""
+  """Returns the known targets of later series."""
   count, names = len(whole.ids), columns.label
   entries = whole.numbers if kind == "step" else whole.entries
   if not names or not set(names) <= entries.keys():
@@ -147,13 +147,13 @@ def of_known_classes(
   classes: Sequence[str],
   name: str,
 ) -> Targets:
-  """Returns the classes of later series, -1 where the training had no such one.
+  """Returns the classes of later series; -1 if not a class of the training.
 
   Args:
     words: the label of each series, which may be empty.
-    place: where each stands, for messages.
-    classes: of the training.
-    name: what the labels are called.
+    place: location of each in its file, for messages.
+    classes: classes of the training.
+    name: name of the labels.
   """
   places = {_plain(word): number for number, word in enumerate(classes)}
   places |= {word: number for number, word in enumerate(classes)}
@@ -174,13 +174,13 @@ def of_known_classes(
 
 
 def _plain(word):
-  """A whole number without a fraction of zeros; any other word as it is."""
+  """Removes a fraction of zeros from a whole number; keeps other words."""
   match = _WHOLE.fullmatch(word)
   return match[1] if match else word
 
 
 def _numbers(words, names, place, optional=False):
-  """Numbers to predict, one or several for each series."""
+  """Targets of one or several numbers per series."""
   numbers = [
     [
       _number(word, name, place, i, optional)
@@ -192,7 +192,7 @@ def _numbers(words, names, place, optional=False):
 
 
 def in_order(words: Sequence[str]) -> tuple[str, ...]:
-  """Returns names once each, in order: of whole numbers, or of the alphabet."""
+  """Returns the unique names, sorted as whole numbers or by alphabet."""
   names = sorted(set(words))
   if all(map(_WHOLE.fullmatch, names)):
     names.sort(key=lambda name: int(_plain(name)))
@@ -204,10 +204,10 @@ def check_classes(
   train: np.ndarray,
   whole: recordings.Recordings,
 ) -> None:
-  """Refuses classes that no training series is of."""
+  """Raises if a class has no training series."""
   if found.classes is None:
     return
-  # Classes without any example are those that a header lists in vain.
+  # Classes without any example are in a header only, and are allowed.
   there = np.unique(found.values)
   lacking = np.setdiff1d(there, found.values[train])
   if len(lacking):
@@ -221,7 +221,7 @@ def check_classes(
 
 
 def _stepwise(whole, columns, optional=False):
-  """Numbers at every element, NaN for unknown ones if they are optional."""
+  """Numbers at every element; NaN for unknown ones if they are optional."""
   rows = []
   for number, one in enumerate(whole.ids):
     values = np.stack(
@@ -251,7 +251,7 @@ def _kind(entries):
 
 
 def _number(word, name, place, number, optional):
-  """A number to predict."""
+  """Parses a number to predict."""
   if optional and word in _columns.MISSING:
     return float("nan")
   try:
@@ -266,7 +266,7 @@ def _number(word, name, place, number, optional):
 
 
 def _of_file(whole, columns, labels):
-  """Entries of a further table, in the order of the series."""
+  """Label entries of a separate table, in the order of the series."""
   if columns.id is None:
     raise _validate.error("id", None, "the column of both tables' ids")
   table = table_files.read(

@@ -1,4 +1,4 @@
-"""Costs of operations of a chat template, before they are done.
+"""Estimates the costs of a chat template's operations before they run.
 
 A unit is a step of a loop, 64 characters or an element of a container, which
 takes about a microsecond. No estimate is far below the true cost, so that units
@@ -12,21 +12,21 @@ import itertools
 import re
 from typing import Any
 
-# Characters of a unit, as a power of 2.
+# Log2 of the characters per unit.
 _BITS = 6
 _TEXT = (str, bytes, bytearray)
 _CONTAINERS = (list, tuple, set, frozenset, MappingView)
-# More units than any template has.
+# An unlimited number of units.
 ENDLESS = 2**62
-# Fields of texts that are formatted, and widths in them.
+# Fields of format strings, and nested widths in them.
 _FIELDS = re.compile(r"\{[^{}]*|%[^a-zA-Z%]*")
 _NESTED = re.compile(r"\{[^{}]*\{|%[^a-zA-Z%]*\*")
 
 
 def of(value: Any, most: int = ENDLESS) -> int:
-  """Returns the units of a value with all that it holds, at most some `most`.
+  """Returns the units of a value with its elements, up to some `most`.
 
-  A part that stands in several places counts in each, as in its text.
+  An element that occurs several times counts each time, as in its text.
   """
   kind = type(value)
   if kind is str or isinstance(value, _TEXT):
@@ -54,7 +54,7 @@ def operation(sign: str, left: Any, right: Any, most: int) -> int:
   if isinstance(left, int) and isinstance(right, int):
     bits = left.bit_length(), right.bit_length()
     if sign == "**":
-      # No power has more bits than this; a negative one is a float.
+      # A bound of the bits of a power; with a negative exponent it is a float.
       return (bits[0] * max(0, right) >> _BITS) ** 2
     return (sum(bits) >> _BITS) ** 2
   if sign == "+":
@@ -70,11 +70,11 @@ def operation(sign: str, left: Any, right: Any, most: int) -> int:
 
 
 def method(receiver: Any, name: str, args: Any, options: Any, most: int) -> int:
-  """Returns the units of a call of a method of a text, number or container.
+  """Returns the units of a method call on a text, number or container.
 
   Args:
-    receiver: whose method it is.
-    name: of the method.
+    receiver: object of the method.
+    name: name of the method.
     args: arguments, without iterators.
     options: arguments by name.
     most: units that are left.
@@ -87,7 +87,7 @@ def method(receiver: Any, name: str, args: Any, options: Any, most: int) -> int:
     if rule is not None:
       return rule(receiver, every, most)
   if name in ("encode", "decode"):
-    # Some codecs look at all characters for each.
+    # Some codecs take quadratic time.
     return len(receiver) ** 2 >> 2 * _BITS
   if not isinstance(receiver, (*_TEXT, int, float)):
     return of([receiver, *every], most)
@@ -98,7 +98,7 @@ def method(receiver: Any, name: str, args: Any, options: Any, most: int) -> int:
 def filtered(name: str, args: Any, options: Any, most: int) -> int:
   """Returns the units of a filter, see `method`; `args` begin with its value.
 
-  Those that yield elements one by one cost nothing themselves.
+  Filters that yield elements one by one cost nothing themselves.
   """
   value = args[0]
   if name in _LINEAR:
@@ -139,7 +139,7 @@ def _size(value):
 
 
 def _weight(value):
-  """By which factor an argument may make a result longer."""
+  """The factor by which an argument may lengthen a result."""
   if isinstance(value, int):
     return abs(value)
   return len(value) if isinstance(value, str) else of(value) << _BITS
@@ -155,12 +155,12 @@ def _product(values, most):
 
 
 def _length(value, most):
-  """Characters of a value as it would be written."""
+  """Characters of a value's text."""
   return len(value) if isinstance(value, _TEXT) else of(value, most) << _BITS
 
 
 def _formatted(form, args, most):
-  """Units of a text with fields, each of which may be any argument."""
+  """Units of a format string, any field of which may be any argument."""
   form = str(form)
   fields = _FIELDS.findall(form)
   digits = re.findall("[0-9]+", " ".join(fields))
@@ -178,13 +178,13 @@ def _one_pass(text, args, most):
 
 
 def _search(text, args, most):
-  """Units of a search from the end, which may begin anew at each place."""
+  """Units of a search from the end, which may restart at each place."""
   del most
   return len(text) * (1 + _size(args[0] if args else "")) >> 10
 
 
 def _pieces(text, args, most):
-  """Units of the pieces of a text, each an object of its own."""
+  """Units of splitting a text, with one object per piece."""
   separator = args[0] if args else None
   if not isinstance(separator, str):
     return len(text) >> 3
@@ -193,7 +193,7 @@ def _pieces(text, args, most):
 
 
 def _replaced(text, args, most):
-  """Units of a text with one word replaced by another."""
+  """Units of replacing a word in a text."""
   if len(args) < 2:
     return 0
   old, new = map(str, args[:2])
@@ -202,19 +202,19 @@ def _replaced(text, args, most):
 
 
 def _joined(text, args, most):
-  """Units of texts with one between them."""
+  """Units of joining texts."""
   (parts,) = args if len(args) == 1 else ((),)
   count = len(parts) if hasattr(parts, "__len__") else 0
   return of(parts, most) + (len(text) * count >> _BITS)
 
 
 def _form(text, args, most):
-  """Units of a text with fields."""
+  """Units of formatting a text."""
   return _formatted(text, args, most)
 
 
 Rule = Callable[[str, Any, int], int]
-# Methods of texts; any other may be as long as all its arguments multiplied.
+# Methods of texts; others may return the product of all argument lengths.
 _METHODS: Mapping[str, Rule] = {
   **dict.fromkeys(
     (
@@ -233,8 +233,7 @@ _METHODS: Mapping[str, Rule] = {
   "replace": _replaced,
   "join": _joined,
 }
-# Filters that take the same time for any value, or as long as what they yield
-# is asked for.
+# Filters that take constant time, or yield their elements lazily.
 _FREE = frozenset(
   (
     *("length", "count", "first", "last", "default", "d", "int", "float"),

@@ -1,4 +1,4 @@
-"""A sandbox of jinja2 for templates of chats, with a budget of steps.
+"""A jinja2 sandbox for chat templates, with a budget of steps.
 
 Templates are programs that others wrote. The sandbox of jinja2 hides attributes
 from them; here every loop, call, filter and operation is paid for beforehand,
@@ -24,15 +24,15 @@ from jinja2 import visitor
 
 from jaxseq.data import _template_costs
 
-# The name by which an answer's ends are marked while a text is made.
+# Variable with the mark of the ends of answers during rendering.
 MARK = "_generation_mark"
 _SIGNS = frozenset(("+", "-", "*", "/", "//", "%", "**"))
-# Tests that compare values, however large they are.
+# Tests whose time grows with their values.
 _COMPARISONS = (
   *("==", "eq", "equalto", "!=", "ne", ">", "gt", "greaterthan", ">=", "ge"),
   *("<", "lt", "lessthan", "<=", "le", "in", "lower", "upper"),
 )
-# Filters to which others hand over elements one by one.
+# Filters that consume iterators lazily.
 _LAZY = frozenset(
   (
     *("map", "select", "reject", "selectattr", "rejectattr", "list", "first"),
@@ -45,13 +45,13 @@ _VALUES = (str, bytes, int, float, list, tuple, dict)
 
 
 class _Budget:
-  """Units that are left of some."""
+  """A number of units and its remainder."""
 
   def __init__(self, units):
     self.units = self.left = units
 
   def charge(self, units: int) -> None:
-    """Takes units, or ends the template."""
+    """Subtracts units; raises TemplateError if too few are left."""
     self.left -= units
     if self.left < 0:
       raise jinja2.TemplateError(
@@ -60,14 +60,14 @@ class _Budget:
       )
 
 
-# Of the text that is being made. While a template is compiled there is no
-# budget, and nothing is computed.
+# Budget of the current rendering. Compilation has no budget, and computes
+# nothing.
 _BUDGET: contextvars.ContextVar[_Budget] = contextvars.ContextVar("budget")
 
 
 @contextlib.contextmanager
 def budget(units: int) -> Iterator[None]:
-  """Bounds what templates take in a block."""
+  """Bounds the units of templates within a `with` block."""
   token = _BUDGET.set(_Budget(units))
   try:
     yield
@@ -80,26 +80,26 @@ def _charge(units):
 
 
 def _paid(value):
-  """Returns a value after its units were taken."""
+  """Charges the units of a value, and returns it."""
   budget = _BUDGET.get()
   budget.charge(1 + _template_costs.of(value, budget.left))
   return value
 
 
 def _part(value):
-  """Returns a part of a text or list after its own units were taken."""
+  """Charges the units of a slice without its elements, and returns it."""
   _charge(1 + (len(value) >> 6 if hasattr(value, "__len__") else 0))
   return value
 
 
 def _step(value):
-  """Takes the unit of a step of a loop."""
+  """Charges the unit of a loop step, and returns the value."""
   _BUDGET.get().charge(1)
   return value
 
 
 def _counted(values):
-  """Yields the elements of an iterator, a unit each."""
+  """Yields the elements of an iterator, charging a unit for each."""
   charge = _BUDGET.get().charge
   for value in values:
     charge(1)
@@ -107,12 +107,12 @@ def _counted(values):
 
 
 def _listed(value):
-  """Returns the elements of an iterator as a list, anything else as it is."""
+  """Converts an iterator to a list; returns other values unchanged."""
   return list(_counted(value)) if hasattr(value, "__next__") else value
 
 
 class _Sandbox(sandbox.ImmutableSandboxedEnvironment):
-  """The sandbox in which operations and calls are paid for."""
+  """The sandbox, which charges for operations and calls."""
 
   intercepted_binops = _SIGNS
 
@@ -135,7 +135,7 @@ class _Sandbox(sandbox.ImmutableSandboxedEnvironment):
         receiver, name, args, options, budget.left
       )
     elif not isinstance(obj, _CHEAP):
-      # Others look at what they are given once.
+      # Other callables read their arguments once.
       count += _template_costs.of([args, options], budget.left)
     budget.charge(1 + count)
     return super().call(context, obj, *args, **options)
@@ -155,7 +155,7 @@ class _Sandbox(sandbox.ImmutableSandboxedEnvironment):
 
 
 def _filter(name, function):
-  """A filter that is paid for."""
+  """Wraps a filter so that it is charged for."""
   first = int(hasattr(function, "jinja_pass_arg"))
   change = _counted if name in _LAZY else _listed
 
@@ -171,7 +171,7 @@ def _filter(name, function):
 
 
 def _test(function):
-  """A test that is paid for."""
+  """Wraps a test so that it is charged for."""
 
   @functools.wraps(function)
   def paid(*args):
@@ -181,7 +181,7 @@ def _test(function):
 
 
 class _Payments(visitor.NodeTransformer):
-  """Adds payments for loops, parts and literals, which call no method."""
+  """Adds charges to loops, slices and literals, which call no method."""
 
   def visit_For(self, node):
     node = self.generic_visit(node)
@@ -217,19 +217,19 @@ class _Payments(visitor.NodeTransformer):
 
   def visit_Tuple(self, node):
     node = self.generic_visit(node)
-    # Names that values are given to.
+    # Targets of assignments cost nothing.
     return _call("_paid", node) if node.ctx == "load" else node
 
 
 def _call(name, node):
-  """The node of a filter of this module."""
+  """The syntax node that applies a filter of this module."""
   if isinstance(node, nodes.Const) and name == "_paid":
     return node
   return nodes.Filter(node, name, [], [], None, None).set_lineno(node.lineno)
 
 
 class _Generation(ext.Extension):
-  """The block `generation`, whose ends are marked."""
+  """The block `generation`, with marks at its ends."""
 
   tags = frozenset({"generation"})
 
@@ -249,12 +249,12 @@ def _refuse(message):
 
 
 def _as_json(value, ensure_ascii=False, **options):
-  # The filter of jinja2 writes for web pages.
+  # The filter of jinja2 escapes for HTML.
   return json.dumps(value, ensure_ascii=ensure_ascii, **options)
 
 
 def compiled(template: str) -> jinja2.Template:
-  """Returns a template as a program of the sandbox, or raises any exception."""
+  """Compiles a template for the sandbox; may raise any exception."""
   environment = _environment()
   tree = _Payments().visit(environment.parse(template))
   code = environment.compile(tree)
@@ -265,11 +265,11 @@ def compiled(template: str) -> jinja2.Template:
 
 @functools.cache
 def _environment() -> Any:
-  """The sandbox, with all that templates of chats are written for."""
+  """The sandbox, with the extensions and functions that templates expect."""
   environment = _Sandbox(
     trim_blocks=True,
     lstrip_blocks=True,
-    # Constants would be computed while a template is compiled.
+    # An optimizer would compute constants during compilation, unbounded.
     optimized=False,
     finalize=jinja2.pass_context(lambda context, value: _paid(value)),
     extensions=[_Generation, ext.loopcontrols],

@@ -1,8 +1,8 @@
-"""Pieces of long texts, whose tokens together are those of the whole.
+"""Chunks of long texts that are tokenized one by one to the same tokens.
 
 The package tokenizers takes some 150 bytes of memory for each byte of a text.
-A text is cut in front of a space between two letters, where no token of the
-tokenizers that are known here reaches across; others get the text whole.
+A text is cut before a space between two letters: no token of the known
+tokenizers spans such a cut. Unknown tokenizers get the whole text.
 """
 
 from collections.abc import Iterator
@@ -12,29 +12,29 @@ from typing import Any
 
 from jaxseq.data import _tokenizer_bounds
 
-# Characters of a piece, at least.
+# Least characters of a chunk.
 _SIZE = 2**20
 _CUT = re.compile("[A-Za-z](?= [A-Za-z])")
-# Where an added token, with what it asks for around it, may hold a cut.
+# Added tokens that match, with their required context, may span a cut.
 _ACROSS = re.compile(r"\w\s")
-# Steps that change a few characters at a time, and no space with the letter
-# before it.
+# Normalizers that change a few characters at a time, and never a space together
+# with the letter before it.
 _NORMALIZERS = frozenset(
   (
     *("NFC", "NFD", "NFKC", "NFKD", "Nmt", "Lowercase", "StripAccents"),
     *("BertNormalizer", "ByteLevel", "Precompiled"),
   )
 )
-# Those that divide a text only within the parts that they are given.
+# Pre-tokenizers that only split the parts of the steps before.
 _DIVIDERS = frozenset(("Digits", "Punctuation"))
-# Those that always divide a text where it is cut.
+# Pre-tokenizers that always split a text at a cut.
 _SPLITTERS = frozenset(("BertPreTokenizer", "Whitespace", "WhitespaceSplit"))
 _ENDS = "'s|'t|'re|'ve|'m|'ll|'d"
 _BLANKS = r"\s*[\r\n]+|\s+(?!\S)|\s+"
 _LETTERS = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
 _OPENING = r"[^\r\n\p{L}\p{N}]?"
 # The regular expressions of GPT-2, GPT-4, Qwen, Llama 3 and GPT-4o: a space is
-# the first character of a match or behind other blanks.
+# the first character of a match or comes after other blanks.
 _PATTERNS = frozenset(
   (
     _ENDS + r"| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
@@ -55,7 +55,7 @@ _PATTERNS = frozenset(
 
 
 def of(tokenizer: Any, words: str) -> Iterator[str]:
-  """Yields the pieces of a text, which is one piece unless it is long."""
+  """Yields the chunks of a text: one, unless the text is long."""
   start = 0
   if len(words) > 2 * _SIZE and _may_be_cut(tokenizer):
     while len(words) - start > 2 * _SIZE:
@@ -68,7 +68,7 @@ def of(tokenizer: Any, words: str) -> Iterator[str]:
 
 
 def _may_be_cut(tokenizer):
-  """Returns whether tokens of pieces are those of the whole text."""
+  """Returns whether the chunks have the tokens of the whole text."""
   normalizers = _parts(tokenizer.normalizer)
   if any(part["type"] not in _NORMALIZERS for part in normalizers):
     return False
@@ -92,7 +92,7 @@ def _parts(step):
 
 
 def _splits(part):
-  """Returns whether a pre-tokenizer divides a text at every cut."""
+  """Returns whether a pre-tokenizer splits a text at every cut."""
   kind = part["type"]
   if kind == "Metaspace":
     return part.get("split", True)

@@ -13,25 +13,26 @@ import numpy as np
 from jaxseq.data.files import _columns
 from jaxseq.data.files import text_forms
 
-# A year alone would be any number.
+# A lone year could be any number.
 _DATE = re.compile(
   r"[0-9]{4}-[0-9]{2}(-[0-9]{2}"
   r"(T[0-9]{2}(:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?)?)?)?"
 )
-# A date without signs, also of a column that became floats.
+# A date without separators, also in a column that became floats.
 _COMPACT = re.compile(r"((?:18|19|20|21)[0-9]{2})([0-9]{2})([0-9]{2})(?:\.0*)?")
 _QUARTER = re.compile(r"([0-9]{4})-?Q([1-4])")
-# A time zone behind the minutes or seconds.
+# A time zone after the minutes or seconds.
 _ZONE = re.compile(r"(?:Z|([+-])([0-9]{2})(?::?([0-9]{2}))?)$")
-# Dates of other signs: day, month and year, or year, month and day.
+# Dates with other separators: day, month, year, or year, month, day.
 _SIGNED = re.compile(
   r"([0-9]{1,2})([./-])([0-9]{1,2})\2([0-9]{4})(?![0-9])|"
   r"[0-9]{4}([./])[0-9]{1,2}\5[0-9]{1,2}(?![0-9])"
 )
 _CLOCK = re.compile(r"[T ][0-9]{2}(?::[0-9]{2}.*)?$")
-# Steps in time that differ by less of the usual one count as equal.
+# Time steps within this fraction of the usual one count as equal.
 TOLERANCE = 1e-3
-# Times the usual step of the training that hardly any is in the same unit.
+# A usual step that differs from the training's by this factor is probably in
+# another unit.
 _FAR = 100
 
 
@@ -64,12 +65,12 @@ def parse_date(word: str) -> np.datetime64:
 
 
 def has_zone(word: str) -> bool:
-  """Returns whether a date and time tells its offset from UTC."""
+  """Returns whether a date and time has an offset from UTC."""
   return _zone(word.strip()) is not None
 
 
 def repeated(word: str) -> str:
-  """Returns what to do about a local time that comes twice; "" of others."""
+  """Returns the remedy for a repeated local time; "" for other times."""
   if ":" not in word or has_zone(word):
     return ""
   return (
@@ -79,7 +80,7 @@ def repeated(word: str) -> str:
 
 
 def _zone(text):
-  """The offset from UTC at the end of a time, or None."""
+  """Matches the offset from UTC at the end of a time, or returns None."""
   return _ZONE.search(text) if ":" in text else None
 
 
@@ -89,19 +90,19 @@ def date_format(
   given: str | None = None,
   option: bool = True,
 ) -> str | None:
-  """Returns the format of dates, such as "%d/%m/%Y"; None of other times.
+  """Returns the format of dates, such as "%d/%m/%Y"; None for other times.
 
-  The day stands before the month in 31.01.2024; with slashes or dashes a day
-  above 12 says where it stands.
+  The day comes before the month in 31.01.2024; with slashes or dashes a day
+  above 12 shows the order.
 
   Args:
     words: the time stamps.
-    place: where each stands, for messages.
+    place: location of each in its file, for messages.
     given: the format, if it is known.
-    option: whether there is an option to say it, for messages.
+    option: whether the caller has the option `date_format`, for messages.
 
   Raises:
-    ValueError: if days and months cannot be told from each other.
+    ValueError: if days and months cannot be distinguished.
   """
   first = None if given or not len(words) else _SIGNED.match(words[0].strip())
   if first is None:
@@ -133,7 +134,7 @@ def date_format(
 
 @functools.lru_cache(2**16)
 def _of_format(word, date_format):
-  """A date of some format as ISO 8601 has it, with its time of day."""
+  """Converts a date to ISO 8601, with its time of day."""
   text, clock = word.strip(), ""
   if "%H" not in date_format and "%I" not in date_format:
     match = _CLOCK.search(text)
@@ -146,7 +147,7 @@ def _of_format(word, date_format):
 
 
 def _formatted(words, place, form):
-  """Time stamps as numbers or as ISO 8601 has them."""
+  """Time stamps as numbers or in ISO 8601."""
   given = None if form is None else form.date_format
   found = date_format(words, place, given, form is not None)
   if found is None:
@@ -179,20 +180,20 @@ def parse(
 ) -> np.ndarray:
   """Reads time stamps, which are all dates or all numbers.
 
-  Numbers of eight digits that are all dates of the calendar, such as 20240131,
-  are dates, and so are 31.01.2024 and the like, see `date_format`.
+  Numbers of eight digits that are all calendar dates, such as 20240131, are
+  dates, and so are 31.01.2024 and other forms of `date_format`.
 
   Args:
     words: the time stamps.
-    place: where each stands, for messages.
-    dates: whether they are dates, as in training; as the first is if None.
-    form: of a table, which has the format of dates; None of others.
+    place: location of each in its file, for messages.
+    dates: whether they are dates, as in training; if None, as the first is.
+    form: form of the table, with the format of dates; None without a table.
 
   Returns:
     (n,) datetime64, or float64.
 
   Raises:
-    ValueError: naming the first that is not a time, or of another kind.
+    ValueError: naming the first that is not a time, or of the other kind.
   """
   words = _formatted(words, place, form)
   numeric = bool(len(words)) and _is_number(words[0])
@@ -231,7 +232,7 @@ def seconds(times: np.ndarray) -> np.ndarray:
 
 
 def as_array(stamps: Sequence[Any] | np.ndarray) -> np.ndarray:
-  """Returns times (n,) as float64 or datetime64, also of objects of dates."""
+  """Converts times (n,), also date objects, to float64 or datetime64."""
   array = np.asarray(stamps)
   if array.dtype.kind in "OM":
     return array.astype("datetime64[us]")
@@ -239,7 +240,7 @@ def as_array(stamps: Sequence[Any] | np.ndarray) -> np.ndarray:
 
 
 def usual_step(gaps: Sequence[np.ndarray]) -> float | None:
-  """Returns the median of all gaps; None if there is none."""
+  """Returns the median of all gaps; None without gaps."""
   together = np.concatenate([np.zeros(0), *gaps])
   return float(np.median(together)) if len(together) else None
 
@@ -247,11 +248,11 @@ def usual_step(gaps: Sequence[np.ndarray]) -> float | None:
 def steps_of(
   stamps: Sequence[np.ndarray], train: Sequence[int] | np.ndarray
 ) -> tuple[float | None, bool]:
-  """Returns the usual step of training series, and whether it is that of all.
+  """Returns the median step of training series, and whether all steps equal it.
 
   Args:
     stamps: times (time_i,) of all series.
-    train: numbers of those that are trained on.
+    train: numbers of the training series.
   """
   step = usual_step([np.diff(seconds(stamps[i])) for i in train])
   return step, step is None or all(is_regular(one, step) for one in stamps)
@@ -264,7 +265,7 @@ def check_step(
   usual: bool = False,
   within: float = TOLERANCE,
 ) -> None:
-  """Refuses times (n,) that are not as far apart as those of the training."""
+  """Raises if the steps between times (n,) differ from the training's."""
   gaps = np.diff(seconds(np.asarray(times)))
   if usual and len(gaps):
     gaps = np.median(gaps, keepdims=True)
@@ -283,7 +284,7 @@ def usual_gap(times: Sequence[np.ndarray]) -> float | None:
 
 
 def tell_unit(usual: float | None, step: float | None) -> None:
-  """Warns of a usual step that is far from that of the training."""
+  """Warns if the usual step is far from the training's."""
   if step and usual and not 1 / _FAR < usual / step < _FAR:
     logging.warning(
       "times: the usual step is %g times that of the training; give times in"
@@ -293,7 +294,7 @@ def tell_unit(usual: float | None, step: float | None) -> None:
 
 
 def is_regular(times: np.ndarray, step: float | None = None) -> bool:
-  """Returns whether all times are one step apart; the usual one if None."""
+  """Returns whether all time steps equal `step`, by default the median."""
   gaps = np.diff(seconds(times))
   if not len(gaps):
     return True
@@ -310,7 +311,7 @@ def _is_number(word):
 
 
 def _is_compact_date(word):
-  """True of a date without signs, such as 20240131."""
+  """True for a date without separators, such as 20240131."""
   if not _COMPACT.fullmatch(word.strip()):
     return False
   try:
@@ -321,7 +322,7 @@ def _is_compact_date(word):
 
 
 def _number(word):
-  """A finite number."""
+  """Parses a finite number."""
   try:
     value = float(word)
     _columns.numbers([value])

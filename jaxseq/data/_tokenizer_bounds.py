@@ -1,9 +1,9 @@
-"""Bounds on what a tokenizer's file may ask for: memory, and time.
+"""Bounds on the memory and time that a tokenizer file may need.
 
-Tokenizers are run by another library, which ends the interpreter where memory
-is not to be had. Normalizers and decoders may write a character as many, one
-after the other, a regular expression may be tried in endless ways, and a table
-may say that it is larger than it is.
+Tokenizers are run by another library, which aborts the interpreter if memory is
+exhausted. Normalizers and decoders may expand a character to many, in several
+steps, a regular expression may backtrack without end, and a table may claim a
+larger size than it has.
 """
 
 import base64
@@ -20,15 +20,15 @@ from jaxseq import _json
 from jaxseq import _limits
 from jaxseq import _validate
 
-# Bytes that any text may become, and beyond them how many for each of its own:
-# the library takes some 30 bytes of memory for each.
+# Bytes that any text may grow to, and beyond them the growth per byte: the
+# library needs some 30 bytes of memory for each.
 _FREE = 2**22
 _RATIO = 8
-# Bytes of the pieces in which texts are measured.
+# Characters of the chunks in which texts are measured.
 _PIECE = 2**14
-# Lists of parts, by the names that sequences have for them.
+# Fields of sequences that list their parts.
 _LISTS = ("normalizers", "pretokenizers", "decoders")
-# Bytes that parts write for one byte at most.
+# Most bytes that a part writes per byte.
 _FACTORS = {
   "BertNormalizer": 12,
   "ByteLevel": 3,
@@ -40,13 +40,13 @@ _FACTORS = {
   "NFKD": 12,
   "Nmt": 3,
 }
-# Added tokens: the library's releases before 0.23 take a time that grows with
-# the square of their number, and here less than a minute.
+# Most added tokens: before its release 0.23 the library takes quadratic time,
+# here less than a minute.
 _ADDED = 80_000
-# Characters of a word that a model looks up in its vocabulary in parts: the
-# time grows with a power of them. Those of published models are 100 and 16.
+# Most characters of a word that a model looks up in parts: the time grows with
+# a power of them. Published models have 100 and 16.
 _WORD = 1024
-# Copies from which on a repetition counts as one without an end.
+# A repetition of at least so many copies counts as endless.
 _MANY = 16
 
 
@@ -55,11 +55,11 @@ def checked(content: str, name: str, vocab_size: int | None = None) -> str:
 
   Args:
     content: JSON of the package tokenizers.
-    name: what to call it in messages.
-    vocab_size: tokens that a model has, as many as the tokenizer has at most.
+    name: its name in messages.
+    vocab_size: tokens of the model, a bound of the tokenizer's.
 
   Raises:
-    ValueError: if it is no tokenizer, or asks for too much.
+    ValueError: if it is not a tokenizer, or exceeds a bound.
   """
   try:
     described = _json.loads(content)
@@ -95,7 +95,7 @@ def checked(content: str, name: str, vocab_size: int | None = None) -> str:
 
 
 def _check_vocabulary(described, name, vocab_size):
-  """Refuses numbers of tokens that are too large, and too many tokens."""
+  """Raises if a token's number is too large, or there are too many tokens."""
   model, added = described.get("model"), described.get("added_tokens") or []
   model = model if isinstance(model, dict) else {}
   vocab = model.get("vocab")
@@ -133,7 +133,7 @@ def _integers(value):
 
 
 def _check_most(name, value, most):
-  """Refuses a value that is not an integer, or is too large."""
+  """Raises if a value is not an integer, or too large."""
   if not isinstance(value, int) or value > most:
     raise _validate.error(name, value, f"an integer of at most {most}")
 
@@ -141,7 +141,7 @@ def _check_most(name, value, most):
 def check_text(
   tokenizer: Any, library: Callable[[], Any], words: str, name: str
 ) -> None:
-  """Refuses a text that grows beyond 4 MiB and 8 times its bytes."""
+  """Raises if a text grows beyond 4 MiB and 8 times its bytes."""
   if getattr(tokenizer, "normalizer", None) is None:
     return
   steps = _steps(bytes(tokenizer.normalizer.__getstate__()))
@@ -165,7 +165,7 @@ def check_text(
 
 
 def _check_size(name, size, most):
-  """Refuses a text of too many bytes."""
+  """Raises if a text has too many bytes."""
   if size > most:
     raise _validate.error(
       f"{name}: text after the tokenizer's normalizer",
@@ -201,7 +201,7 @@ def parts(part: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _factor(part):
-  """Bytes that a part writes for one byte at most."""
+  """Most bytes that a part writes per byte."""
   kind = part.get("type")
   if kind == "Replace":
     pattern, content = (
@@ -220,12 +220,12 @@ def _factor(part):
 
 
 def _check_table(encoded, name):
-  """Refuses a table of SentencePiece that says it is longer than it is."""
+  """Raises if a SentencePiece table claims more bytes than it has."""
   try:
     table = base64.b64decode(encoded or "")
     (size,) = struct.unpack_from("<I", table)
   except (binascii.Error, struct.error, TypeError, ValueError):
-    return  # The library refuses it.
+    return  # The library rejects it.
   if size > len(table) - 4:
     got = f"a table of {len(table) - 4} bytes that says it has {size}"
     raise ValueError(
@@ -234,7 +234,7 @@ def _check_table(encoded, name):
 
 
 def _longest_word(encoded):
-  """The longest text that a table of SentencePiece writes for another."""
+  """The length of the longest replacement in a SentencePiece table."""
   try:
     table = base64.b64decode(encoded or "")
     (size,) = struct.unpack_from("<I", table)
@@ -244,7 +244,7 @@ def _longest_word(encoded):
 
 
 def repeats_repetitions(pattern: str) -> bool:
-  """True if a group that repeats something is repeated itself, as `(a+)+$`."""
+  """True if a group that contains a repetition is repeated, as `(a+)+$`."""
   inside = [False]
   i, ended = 0, False
   while i < len(pattern):
@@ -271,7 +271,7 @@ def repeats_repetitions(pattern: str) -> bool:
 
 
 def _repetition(pattern, i):
-  """The place behind a repetition, and whether it has no end."""
+  """Returns whether a repetition is endless, and the place after it."""
   endless = False
   while i < len(pattern) and pattern[i] in "*+?{":
     if pattern[i] == "{":
@@ -288,7 +288,7 @@ def _repetition(pattern, i):
 
 
 def _behind_class(pattern, i):
-  """The place behind a class of characters, which may hold others."""
+  """The place after a character class, which may contain others."""
   depth = 0
   while i < len(pattern):
     if pattern[i] == "\\":
@@ -304,7 +304,7 @@ def _behind_class(pattern, i):
 
 
 def _behind_escape(pattern, i):
-  r"""The place behind an escape, such as \s or \p{L}."""
+  r"""The place after an escape, such as \s or \p{L}."""
   if pattern[i + 1 : i + 3] in ("p{", "P{", "x{"):
     end = pattern.find("}", i)
     return len(pattern) if end < 0 else end + 1

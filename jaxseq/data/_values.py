@@ -1,4 +1,4 @@
-"""Values of arrays that models cannot learn from, found with their places."""
+"""Checks of arrays for values that models cannot learn from."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-# Elements that are looked at together, so that checks take little memory.
+# Elements per chunk of a check, which bounds its memory.
 _CHUNK = 2**22
 _AXES = ("example", "element", "channel")
 
@@ -19,7 +19,7 @@ def check_finite(
   channels: Sequence[str] | None = None,
   expected: str = "finite numbers",
 ) -> None:
-  """Refuses NaN and infinities with the first place and their number."""
+  """Raises for NaN and infinities, naming the first place and their number."""
   if array.dtype.kind not in "fc":
     return
   refuse(name, array, lambda x: ~np.isfinite(x), axes, channels, expected)
@@ -33,7 +33,7 @@ def check_range(
   axes: Sequence[str],
   expected: str,
 ) -> None:
-  """Refuses integers that are not in low .. above - 1; see `check_finite`."""
+  """Raises for integers not in low .. above - 1; see `check_finite`."""
   limits = np.iinfo(array.dtype) if array.dtype.kind in "iu" else None
   if limits and low <= limits.min and limits.max < above:
     return
@@ -48,7 +48,7 @@ def refuse(
   channels: Sequence[str] | None,
   expected: str,
 ) -> None:
-  """Refuses values that are `wrong` with the first place and their number."""
+  """Raises for `wrong` values, naming the first place and their number."""
   whole = _without_copies(array)
   if whole is not array and not any(wrong(x).any() for _, x in _chunks(whole)):
     return
@@ -69,8 +69,8 @@ def refuse(
 
 
 def to_float32(name: str, values: Any, **options: Any) -> np.ndarray:
-  """Returns values as float32, which must hold them; see `check_finite`."""
-  # What is too large becomes an infinity, which is refused.
+  """Converts to float32; raises if values overflow, see `check_finite`."""
+  # Values that are too large become infinities, which are rejected.
   with np.errstate(over="ignore"):
     array = np.asarray(values).astype(np.float32, copy=False)
   check_finite(name, array, **options)
@@ -82,7 +82,7 @@ def place(
   axes: Sequence[str],
   channels: Sequence[str] | None = None,
 ) -> str:
-  """Names a place in an array, such as "example 3, element 7, channel 'x'"."""
+  """Returns a place's name, such as "example 3, element 7, channel 'x'"."""
   words = [
     f"{axes[i] if i < len(axes) else f'axis {i}'} {number}"
     for i, number in enumerate(index)
@@ -94,14 +94,14 @@ def place(
 
 
 def _chunks(array: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-  """Yields pieces of the leading axis with the place where each starts."""
+  """Yields chunks of the leading axis with their start positions."""
   rows = max(1, _CHUNK // max(1, array[:1].size))
   for start in range(0, len(array), rows):
     yield start, array[start : start + rows]
 
 
 def _without_copies(array: np.ndarray) -> np.ndarray:
-  """Returns the array, or the smaller one behind its overlapping windows."""
+  """Returns the array, or the smaller base of its overlapping windows."""
   base = array
   while getattr(base, "base", None) is not None:
     base = base.base

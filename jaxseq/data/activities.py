@@ -1,9 +1,9 @@
-"""Synthetic activities of subjects who differ: a set for domain adaptation.
+"""Synthetic activities of different subjects: a set for domain adaptation.
 
 An activity is a base frequency with three harmonics in three channels, like the
-acceleration of a phone. Each subject has a tempo, a gain, a way of wearing the
-sensor (a rotation) and a noise of its own. All of this is fixed; what is drawn
-for a window are the phases, the amplitude and the noise.
+acceleration of a phone. Each subject has its own tempo, gain, sensor
+orientation (a rotation) and noise level. These are fixed; the phases, the
+amplitude and the noise are drawn per window.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Subject(NamedTuple):
   Attributes:
     tempo: factor of the frequencies.
     gain: factor of the amplitudes.
-    rotation: (3, 3), of the sensor.
+    rotation: (3, 3) rotation of the sensor.
     noise: standard deviation of the sensor's noise.
   """
 
@@ -79,7 +79,7 @@ def _activity_series(
   jitter: np.ndarray | float = 1.0,
   length: int = 128,
 ) -> np.ndarray:
-  """Makes windows (n, length, 3) of a subject, without noise."""
+  """Computes windows (n, length, 3) of a subject, without noise."""
   # rotation (gravity + gain jitter sum_h H[:, h] sin(2 pi h f tempo t +
   # phase_h)), with f and H of the class.
   labels = np.asarray(labels)
@@ -119,12 +119,12 @@ def load(
   scaling: domains.Scaling = "source",
   unlabeled: bool = True,
 ) -> datasets.Splits:
-  """Makes a set of activities with a shift between subjects.
+  """Generates a set of activities with a shift between subjects.
 
   Args:
     seed: seed of the windows; subjects and classes are always the same.
     source: number, or numbers, of the subjects with labels, from 0.
-    target: number, or numbers, of the subjects without.
+    target: number, or numbers, of the subjects without labels.
     train: number of training windows of each subject.
     valid: number of validation windows of each source subject.
     test: number of test windows of each target subject.

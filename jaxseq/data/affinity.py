@@ -1,15 +1,15 @@
-"""Hierarchies of a graph's nodes: affinity clustering, orders, distances.
+"""Hierarchical clusters of graph nodes: affinity clustering, orders, distances.
 
   hierarchy = cluster(edges, weights, num_nodes)
-  order(hierarchy.levels)     # nodes, those of a cluster side by side
+  order(hierarchy.levels)     # nodes, clusters contiguous
   distances(hierarchy.levels)  # in the tree
 
-Each cluster takes the lightest edge that leaves it, clusters that are joined so
-become one, and so on until no edge leaves any (Boruvka's spanning forest;
-Bateni et al., "Affinity clustering", 2017, as in Behrouz et al.,
-arXiv:2411.15671). A cluster is named by its smallest node: with other numbers
-of the nodes the order of clusters is another. Of equal weights the edge that
-comes first counts as lighter.
+Each round selects the lightest edge that leaves each cluster and merges the
+clusters that these edges join, until no edge joins two clusters (Boruvka's
+spanning forest; Bateni et al., "Affinity clustering", 2017, as in Behrouz et
+al., arXiv:2411.15671). A cluster is named by its smallest node, so that the
+order of clusters depends on the numbers of the nodes. The first of several
+edges of equal weight counts as the lightest.
 """
 
 from typing import NamedTuple
@@ -23,9 +23,9 @@ class Hierarchy(NamedTuple):
   """Clusters of a graph's nodes.
 
   Attributes:
-    levels: (levels, n) the cluster of each node; single nodes at first, what is
-      connected at last.
-    spanning_tree: (n - components,) the edges that were taken, sorted.
+    levels: (levels, n) the cluster of each node, from single nodes to connected
+      components.
+    spanning_tree: (n - components,) the selected edges, sorted.
   """
 
   levels: np.ndarray
@@ -37,8 +37,8 @@ def cluster(edges: np.ndarray, weights: np.ndarray, nodes: int) -> Hierarchy:
 
   Args:
     edges: (m, 2) nodes, each edge once.
-    weights: (m,) of the edges, such as the distance of their nodes' features.
-    nodes: n.
+    weights: (m,) edge weights, such as the distance of their nodes' features.
+    nodes: number of nodes n.
 
   Raises:
     ValueError: if nodes or weights do not fit the edges.
@@ -51,7 +51,7 @@ def cluster(edges: np.ndarray, weights: np.ndarray, nodes: int) -> Hierarchy:
   if len(edges) and not 0 <= edges.min() <= edges.max() < nodes:
     got = int(edges.min() if edges.min() < 0 else edges.max())
     raise _validate.error("edges", got, f"nodes from 0 to {nodes - 1}")
-  # Stable, so that of equal weights the first edge is the lightest.
+  # Stable, so that the first edge of equal weight is the lightest.
   lightest = np.argsort(weights, kind="stable").tolist()
   pairs, name = edges.tolist(), list(range(nodes))
   levels, taken = [list(name)], set()
@@ -78,15 +78,15 @@ def paths(levels: np.ndarray) -> np.ndarray:
 
 
 def order(levels: np.ndarray) -> np.ndarray:
-  """Returns (n,) the nodes as a walk in depth meets them, small names first."""
+  """Returns the nodes (n,) in depth-first order, small names first."""
   return np.lexsort(levels)
 
 
 def distances(levels: np.ndarray) -> np.ndarray:
-  """Returns (n, n) steps between nodes in the tree; -1 where none joins them.
+  """Returns the tree distances (n, n) of nodes; -1 if they are not connected.
 
   Args:
-    levels: of a `Hierarchy`.
+    levels: levels of a `Hierarchy`.
   """
   same = levels[:, :, None] == levels[:, None, :]
   return np.where(same[-1], 2 * same.argmax(axis=0), -1)

@@ -1,8 +1,8 @@
 """Windows of series with labeled anomalies, which ship inside packages.
 
-A model is trained on windows without anomalies and has to tell those with one
-among others that come later, or from another recording. Only the packages' data
-files are read; the packages are not imported.
+A model is trained on windows without anomalies and has to detect the windows
+with one in later data, or in another recording. Only the packages' data files
+are read; the packages are not imported.
 """
 
 import dataclasses
@@ -34,10 +34,10 @@ def parse_csv(text: str, source: str) -> Series:
 
   Args:
     text: the table: a line of names, then a line for each time.
-    source: what to call it in messages.
+    source: its name in messages.
 
   Raises:
-    ValueError: naming the line that is not as it should be.
+    ValueError: naming the first invalid line.
   """
   rows = []
   with _columns.lines(source, text) as lines:
@@ -58,7 +58,7 @@ def parse_csv(text: str, source: str) -> Series:
 
 
 def _windows(series: Series, length: int, step: int) -> datasets.ArrayDataset:
-  """Cuts a series in windows, of the class 1 where elements are anomalous."""
+  """Cuts a series into windows, of class 1 if any element is anomalous."""
   _validate.all_positive(length=length, step=step)
   if len(series.values) < length:
     most = f"at most {len(series.values)}, that of the shortest part"
@@ -82,7 +82,7 @@ def _make_splits(
   step: int,
   info: datasets.Info,
 ) -> datasets.Splits:
-  """Makes the windows of three parts, standardized by the training series."""
+  """Cuts the windows of three parts, standardized by the training series."""
   if train.anomalous.any() or not test.anomalous.any():
     raise ValueError(
       f"anomalies: got {test.anomalous.sum()} and {train.anomalous.sum()} "
@@ -101,15 +101,15 @@ def _make_splits(
 
 
 def ecg_diff_count(length: int = 64, step: int = 4) -> datasets.Splits:
-  """Loads a synthetic ECG in which some stretches have another count of beats.
+  """Loads a synthetic ECG with abnormal numbers of beats in some stretches.
 
   Args:
     length: elements of a window in time; a beat has twenty.
-    step: from the start of a window to that of the next.
+    step: distance of the starts of consecutive windows.
 
   Returns:
     The splits: inputs (n, length, 1), standardized over the training series;
-    targets (n,), 1 where a window holds anomalous elements; extras.start, (n,),
+    targets (n,), 1 if a window contains anomalous elements; extras.start, (n,),
     the first element. Of 10000 elements each, 300 in three stretches are
     anomalous in the validation and in the test series.
 
@@ -134,11 +134,11 @@ def mitdb(length: int = 128, step: int = 4) -> datasets.Splits:
 
   Args:
     length: elements of a window in time.
-    step: from the start of a window to that of the next.
+    step: distance of the starts of consecutive windows.
 
   Returns:
     The splits, as of `ecg_diff_count`: the first 60 % of the 7500 elements are
-    the training series and the next 15 % that of the validation, both without
+    the training series and the next 15 % the validation series, both without
     an anomaly; the rest, with 352 anomalous elements, is the test series.
 
   Raises:

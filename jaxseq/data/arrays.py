@@ -1,11 +1,11 @@
-"""Data sets as arrays in files, of which only the parts in use are read.
+"""Data sets as memory-mapped array files, read only as far as they are used.
 
     arrays.save("sets/listops", data.load("lra_listops", path=...))
     splits = data.load("arrays", path="sets/listops")
 
-The arrays are memory-mapped. Where the devices of several processes share a set
-out (`split_data` in `training.devices.device_mesh`), each process then reads
-the rows of its own devices and, if the set is not checked, no others.
+If a set is sharded over the devices of several processes (`split_data` in
+`training.devices.device_mesh`), each process reads the rows of its own devices
+and, if the set is not checked, no others.
 """
 
 import json
@@ -34,9 +34,9 @@ def save(path: str | os.PathLike, splits: datasets.Splits) -> None:
   """Writes a data set as one `.npy` file for each array.
 
   Args:
-    path: folder to make; it must not exist.
-    splits: the data set. Of `info` numbers, strings, tuples of strings,
-      factors, domains and the preparation are kept.
+    path: folder to create; it must not exist.
+    splits: the data set. The numbers, strings, tuples of strings, factors,
+      domains and the preparation of `info` are saved.
 
   Raises:
     ValueError: if the folder exists.
@@ -44,7 +44,7 @@ def save(path: str | os.PathLike, splits: datasets.Splits) -> None:
   path = pathlib.Path(path)
   if path.exists():
     raise _validate.error("path", str(path), "a folder that is not there yet")
-  # A name of this process: what a kill has left behind is in nobody's way.
+  # Named by this process: leftovers of a killed one do not conflict.
   partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
   partial.mkdir(parents=True)
   try:
@@ -52,7 +52,7 @@ def save(path: str | os.PathLike, splits: datasets.Splits) -> None:
       for name, array in _named(getattr(splits, part)).items():
         np.save(partial / f"{part}.{name}.npy", array, allow_pickle=False)
     (partial / _INFO).write_text(_encoded(splits.info), encoding="utf-8")
-    # A reader sees all of it or nothing.
+    # Atomic: a reader sees the whole set or nothing.
     partial.rename(path)
   except BaseException:
     shutil.rmtree(partial, ignore_errors=True)
@@ -64,25 +64,25 @@ def load(
   missing: missing_values.Missing = "refuse",
   checked: bool = True,
 ) -> datasets.Splits:
-  """Opens what `save` wrote, or files of the same names.
+  """Opens a folder written by `save`, or files of the same names.
 
   Args:
     path: the folder: info.json with at least description, source and license;
       train.inputs.npy, train.targets.npy, perhaps train.lengths.npy and
-      train.extras.NAME.npy; the same of test and perhaps of valid.
-    missing: what becomes of NaN in the inputs, see `data.missing`. All but
+      train.extras.NAME.npy; the same for test and optionally for valid.
+    missing: treatment of NaN in the inputs, see `data.missing`. Every one but
       "refuse" copies the inputs into memory.
     checked: whether all values are read once and checked, see `data.checks`.
-      A set that several processes share out, and that was checked before, need
-      not be read whole by each of them.
+      Pass False for a sharded set that was checked before, so that each process
+      does not read all of it.
 
   Returns:
     The splits, of read-only memory-mapped arrays.
 
   Raises:
-    ValueError: if a file is damaged, leads out of the folder, or holds what
-      nothing can be learnt from.
-    MissingData: if there is no such folder, or it is not complete.
+    ValueError: if a file is damaged, links out of the folder, or contains
+      values that a model cannot learn from.
+    MissingData: if the folder does not exist or is incomplete.
   """
   path = pathlib.Path(path)
   if not (path / _INFO).is_file():
@@ -147,7 +147,7 @@ def _dataset(files_of_part, path, part):
   return datasets.ArrayDataset(**arrays, extras=datasets.Extras(**extras))
 
 
-# What is kept of a description, and the records in it.
+# The saved fields of `Info`, and the records among them.
 _KEPT = (
   *("description", "source", "license", "digest", "num_classes", "vocab_size"),
   *("left_out", "rate", "horizon", "mean", "deviation", "classes", "channels"),
@@ -157,7 +157,7 @@ _RECORDS = {"factors": datasets.Factors, "domains": datasets.Domains}
 
 
 def _encoded(info: datasets.Info) -> str:
-  """The text of the kept fields, as JSON."""
+  """The saved fields as JSON."""
   values = {name: getattr(info, name) for name in _KEPT}
   for name, value in values.items():
     if name in _RECORDS and value is not None:

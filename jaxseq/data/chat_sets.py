@@ -1,12 +1,12 @@
-"""Data sets of chats, and of pairs of answers of which one is preferred.
+"""Data sets of chats, and of preference pairs of answers.
 
   splits = data.load("chats", path="messages.jsonl", tokenizer="model")
   splits = data.load("preferences", path="pairs.jsonl", tokenizer="model")
 
-Files are those of `jaxseq.data.chats`; the tokenizer is a folder with
+The file formats are in `jaxseq.data.chats`; the tokenizer is a folder with
 `tokenizer.json` and the template. Without one, prompts and answers are texts,
-tokens are bytes, and an answer ends with its line. Two sets are made: additions
-whose results are numbers or words, and pairs that prefer the words.
+tokens are bytes, and an answer ends with its line. Two sets are generated:
+additions whose results are numbers or words, and pairs that prefer the words.
 """
 
 from collections.abc import Sequence
@@ -44,17 +44,17 @@ def chats(
   Args:
     path: a file of `chats.read`.
     tokenizer: see above.
-    answers: which are learnt, see `chats.Template.example`.
+    answers: which answers are targets, see `chats.Template.example`.
     valid_fraction: share of the chats for validation.
     test_fraction: share for testing.
-    seed: of the choice.
+    seed: seed of the split.
 
   Returns:
     The splits: inputs and targets (n, time), the tokens without the last and
     without the first, with lengths and the extra `answers`.
 
   Raises:
-    ValueError: if a line is no chat, or a part would be empty.
+    ValueError: if a line is not a chat, or a part would be empty.
     MissingData: if a package is not installed.
   """
   template = _template(tokenizer)
@@ -79,14 +79,14 @@ def preferences(
     tokenizer: see above.
     valid_fraction: share of the pairs for validation.
     test_fraction: share for testing.
-    seed: of the choice.
+    seed: seed of the split.
 
   Returns:
-    The splits as those of `chats`, where each preferred answer with its prompt
-    is followed by the other one of the pair.
+    The splits in the form of `chats`; each preferred answer with its prompt is
+    followed by the rejected one of the pair.
 
   Raises:
-    ValueError: as `chats`.
+    ValueError: if a line is not a pair, or a part would be empty.
     MissingData: if a package is not installed.
   """
   template = _template(tokenizer)
@@ -100,11 +100,11 @@ def preferences(
 
 
 def sums(*, seed: int = 0) -> datasets.Splits:
-  """Makes the 100 sums of two digits, each with a number and in words.
+  """Generates the 100 sums of two digits, each as a number and in words.
 
   Returns:
-    The splits as those of `chats`, of bytes; the two answers to one prompt are
-    in the same part.
+    The splits in the form of `chats`, of bytes; the two answers to one prompt
+    are in the same part.
   """
   rows = [(_sum(a, b, x),) for a, b in _digits(seed) for x in (True, False)]
   about = "A sum of two digits; how much is it?", "made here", "none"
@@ -112,11 +112,11 @@ def sums(*, seed: int = 0) -> datasets.Splits:
 
 
 def sum_preferences(*, seed: int = 0) -> datasets.Splits:
-  """Makes the pairs of the answers of `sums`, of which words are preferred.
+  """Generates the pairs of the answers of `sums`, which prefer the words.
 
   Returns:
-    The splits as those of `preferences`, with the prompts in the parts where
-    they are in `sums`.
+    The splits in the form of `preferences`, with each prompt in the same part
+    as in `sums`.
   """
   rows = [
     tuple(_sum(a, b, words) for words in (True, False))
@@ -127,19 +127,19 @@ def sum_preferences(*, seed: int = 0) -> datasets.Splits:
 
 
 def _digits(seed):
-  """All pairs of digits, in an order."""
+  """All pairs of digits, in random order."""
   order = np.random.default_rng(seed).permutation(100)
   return [divmod(int(number), 10) for number in order]
 
 
 def _sum(a, b, words):
-  """A sum with its answer."""
+  """The example of a sum with its answer."""
   answer = WORDS[a + b] if words else str(a + b)
   return _BYTES.example(chats_.Chat("sum", f"{a}+{b}=", answer))
 
 
 def _template(tokenizer):
-  """The template of a folder, or that of bytes."""
+  """The template of a folder, or the one for bytes."""
   return _BYTES if tokenizer is None else chats_.read_template(tokenizer)
 
 
@@ -150,7 +150,7 @@ def _splits(
   tokenizer,
   about,
 ) -> datasets.Splits:
-  """Divides groups of examples that stay together."""
+  """Splits groups of examples, keeping each group in one part."""
   for name, share in zip(("valid_fraction", "test_fraction"), fractions):
     _validate.number(name, share, 0, 1)
   valid, test = (round(share * len(rows)) for share in fractions)
@@ -158,7 +158,7 @@ def _splits(
   every = [example for group in rows for example in group]
   longest = max((len(example.tokens) for example in every), default=0)
   held = sum(len(example.text.encode()) for example in every)
-  # A long chat makes all others as long: tokens, and a byte of the answers.
+  # All chats are padded to the longest: 4 bytes a token, 1 of the mask.
   _limits.check_growth(about[1], 5 * longest * len(every), held)
   if min(train, valid, test) < 1:
     expected = "one in each part at least, by valid_fraction and test_fraction"
@@ -198,10 +198,10 @@ def _dataset(rows):
 
 
 def examples(dataset: datasets.ArrayDataset) -> list[chats_.Example]:
-  """Returns the chats of a part of such a set, without their texts.
+  """Returns the chats of a part of a chat set, without their texts.
 
   Raises:
-    ValueError: if the data are no chats.
+    ValueError: if the data are not chats.
   """
   answers = dataset.extras.answers
   if answers is None or dataset.lengths is None or dataset.inputs.ndim != 2:

@@ -1,4 +1,4 @@
-"""Chats as tokens, with the tokens of answers told from those of questions.
+"""Chats as tokens, with a mask of the answers' tokens.
 
   template = chats.read_template("model")  # tokenizer.json and its neighbors
   examples = [
@@ -8,8 +8,8 @@
 
 Each line of the file is `{"messages": [{"role": "user", "content": "Hi"},
 ..]}`, or `{"prompt": .., "completion": ..}` of two texts or two lists of
-messages. A question is read by a network, an answer is what it learns to write,
-the end of the answer included.
+messages. A network reads the questions and learns to write the answers, with
+their end.
 """
 
 from collections.abc import Mapping
@@ -37,12 +37,12 @@ Answers = Literal["all", "last"]
 
 
 class Chat(NamedTuple):
-  """A line of a file.
+  """A chat of a file's line.
 
   Attributes:
     name: the file and the line, for messages.
-    prompt: messages that are read and not learnt, whoever wrote them, or a
-      text; empty where the roles say so.
+    prompt: messages that are no targets, whatever their roles, or a text; empty
+      if the roles define the targets.
     completion: the messages after them, or a text.
   """
 
@@ -57,7 +57,7 @@ class Example(NamedTuple):
   Attributes:
     text: the chat as its template writes it.
     tokens: (n,) int32.
-    mask: (n,) bool, the tokens of answers, which are targets.
+    mask: (n,) bool, True for the tokens of answers, which are targets.
   """
 
   text: str
@@ -67,12 +67,12 @@ class Example(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Template:
-  """A tokenizer and how it writes chats.
+  """A tokenizer with its chat template.
 
   Attributes:
-    tokenizer: of the package tokenizers, see `text_tokens.read_tokenizer`;
-      bytes if None, of two texts alone.
-    template: of jinja2, as files of the library transformers have it.
+    tokenizer: from the package tokenizers, see `text_tokens.read_tokenizer`;
+      bytes if None, only for texts.
+    template: jinja2 template, as in files of the library transformers.
     special: special tokens by their names, such as `eos_token`.
   """
 
@@ -90,13 +90,13 @@ class Template:
     """Returns the text of messages.
 
     Args:
-      messages: of a chat, each with a "role" and its "content".
+      messages: messages of a chat, each with a "role" and its "content".
       prompts: whether the text ends where an answer is to begin.
-      name: of the chat, for messages.
+      name: name of the chat in messages.
       tools: descriptions of tools, which most templates write at the start.
 
     Raises:
-      ValueError: if the template refuses the chat, or fails with it.
+      ValueError: if the template rejects the chat, or fails.
       MissingData: if jinja2 is not installed.
     """
     return self._render(messages, prompts, name, tools)[0]
@@ -113,20 +113,20 @@ class Template:
     return text_tokens.token_ids(self.tokenizer, text, name)
 
   def example(self, chat: Chat, answers: Answers = "all") -> Example:
-    """Returns the tokens of a chat, and which are those of answers.
+    """Returns the tokens of a chat, with a mask of its answers.
 
-    The blocks `{% generation %}` of the template say so if it has them. Without
-    them, or of the last answer alone, it is what the text has more than the
-    text before the answer, whose tokens have to be its beginning.
+    The blocks `{% generation %}` of the template mark the answers if it has
+    them. Without them, or for the last answer only, the answer is the rest of
+    the text after the chat before it, whose tokens have to be a prefix.
 
     Args:
       chat: a line of a file.
-      answers: which are learnt; of a prompt with a completion it is always the
-        completion.
+      answers: which answers are targets; of a prompt with a completion it is
+        always the completion.
 
     Raises:
-      ValueError: if there is no answer, the tokens of a question are not the
-        beginning of those with its answer, or the template fails.
+      ValueError: if there is no answer, the tokens of a question are not a
+        prefix of its tokens with the answer, or the template fails.
       MissingData: if a package is not installed.
     """
     _validate.choice("answers", answers, ("all", "last"))
@@ -137,7 +137,7 @@ class Template:
       text, ranges, bounds = self._written(chat, answers)
     tokens, spans = text_tokens.token_spans(self.tokenizer, text, name)
     mask = np.zeros(len(tokens), bool)
-    # Neither begins nor ends of tokens ever fall.
+    # Starts and ends of tokens never decrease.
     begins, stops = np.array(spans, np.int64).reshape(-1, 2).T
     for start, end in ranges:
       first = np.searchsorted(stops, start, "right")
@@ -146,13 +146,13 @@ class Template:
       start = _beginning(before, tokens, name)
       end = through and _beginning(through, tokens, name)
       mask[start:end] = True
-    # The first token follows none, so that it is no target.
+    # The first token has no input before it, so that it is no target.
     if not mask[1:].any():
       raise ValueError(f"{name}: got no token of an answer, expected some.")
     return Example(text, np.array(tokens, np.int32), mask)
 
   def _plain(self, chat):
-    """Text of two texts, without a template, and where the second begins."""
+    """The joined texts, without a template, and the tokens of the prompt."""
     prompt, text = chat.prompt, chat.prompt + chat.completion
     end = self.special.get("eos_token", "")
     if not text.endswith(end):
@@ -183,7 +183,7 @@ class Template:
       ends = [place + 1 for place in places]
 
     def through(end):
-      # What the template writes behind the last message belongs to it.
+      # The text that the template adds after the last message belongs to it.
       if end == len(messages):
         return None
       return self.encode(messages[:end], False, name)
@@ -195,19 +195,20 @@ class Template:
     return text, [], bounds
 
   def _render(self, messages, prompts, name, tools=None):
-    """Text, and the characters of its blocks."""
+    """Text, and the character ranges of its blocks."""
     return _chat_templates.render(
       self.template, messages, self.special, prompts, name, tools
     )
 
 
 def read(path: str | os.PathLike) -> list[Chat]:
-  """Reads the chats of a file, one a line.
+  """Reads the chats of a file, one per line.
 
-  Other fields of a line are left alone, those of a message go to the template.
+  Other fields of a line are ignored; the fields of a message are passed to the
+  template.
 
   Raises:
-    ValueError: if a line is none, in one sentence with the file and the line.
+    ValueError: naming the file and the line, if it is not a chat.
   """
   return [_chat(fields, name) for fields, name in _lines(path)]
 
@@ -219,7 +220,7 @@ def read_pairs(path: str | os.PathLike) -> list[tuple[Chat, Chat]]:
   three texts or three lists of messages.
 
   Raises:
-    ValueError: as `read`.
+    ValueError: naming the file and the line, if it is not a pair.
   """
   return [
     (_answer(fields, name, "chosen"), _answer(fields, name, "rejected"))
@@ -244,13 +245,13 @@ def read_template(folder: str | os.PathLike) -> Template:
   """Reads the tokenizer of a folder and its template.
 
   The template is the file `chat_template.jinja`, or else `chat_template` in
-  `tokenizer_config.json`: where that has several, the one named "default".
+  `tokenizer_config.json`: if that has several, the one named "default".
 
   Args:
-    folder: with `tokenizer.json` and `tokenizer_config.json`.
+    folder: folder with `tokenizer.json` and `tokenizer_config.json`.
 
   Raises:
-    ValueError: if a file is not what it should be.
+    ValueError: if a file is invalid.
     MissingData: if a package is not installed.
   """
   folder = pathlib.Path(folder)
@@ -279,7 +280,7 @@ def read_template(folder: str | os.PathLike) -> Template:
     if name.endswith("_token")
   }
   special = {k: token for k, token in special.items() if isinstance(token, str)}
-  # That the template can be run is told before anything is read by it.
+  # Compile the template first, so that errors come early.
   _chat_templates.compiled(template, str(place))
   written = folder / "tokenizer.json"
   tokenizer = text_tokens.read_tokenizer(
@@ -289,7 +290,7 @@ def read_template(folder: str | os.PathLike) -> Template:
 
 
 def _fields(line, name):
-  """The object of a line."""
+  """Parses the JSON object of a line."""
   try:
     fields = _json.loads(line.strip())
   except ValueError as error:
@@ -307,7 +308,7 @@ def _chat(fields, name):
 
 
 def _answer(fields, name, key, otherwise=""):
-  """The chat of a line with a prompt, and with an answer of this name."""
+  """The chat of a line with a prompt and an answer in the field `key`."""
   if not {"prompt", key} <= set(fields):
     expected = f"{otherwise}'prompt' and {key!r}"
     raise _validate.error(f"{name}: fields", sorted(fields), expected)
@@ -321,7 +322,7 @@ def _answer(fields, name, key, otherwise=""):
 
 
 def _messages(values, name):
-  """Messages that have a role and a content."""
+  """Checks that messages have a role and a content."""
   _validate.instance(name, values, list, "a list of messages")
   if not values:
     raise _validate.error(name, values, "at least one message")
@@ -334,7 +335,7 @@ def _messages(values, name):
 
 
 def _text(value, name):
-  """A text that has bytes: JSON may name halves of characters."""
+  """Checks that a text can be encoded: JSON may contain lone surrogates."""
   _validate.instance(name, value, str, "a text")
   try:
     value.encode()
@@ -345,7 +346,7 @@ def _text(value, name):
 
 
 def _beginning(start, tokens, name):
-  """The number of tokens of a text's beginning, if it is one."""
+  """The number of tokens of a prefix; raises if it is not one."""
   pairs = zip(start, tokens)
   place = next((i for i, (a, b) in enumerate(pairs) if a != b), None)
   if place is None and len(start) > len(tokens):
