@@ -1,4 +1,4 @@
-"""The names of the mixers, and the contract that all of them keep.
+"""The names of the mixers, and their contract.
 
 A mixer is a module with these five names:
 
@@ -150,15 +150,15 @@ _MIXERS = _registry.Registry(
 
 
 def register(name: str, module_path: str) -> None:
-  """Makes a mixer known under a name.
+  """Registers a mixer under a name.
 
   Args:
     name: name for `get`.
     module_path: import path of the mixer's module; it is imported when the
-      mixer is first asked for.
+      mixer is first requested.
 
   Raises:
-    ValueError: if the name stands for another module already.
+    ValueError: if another module has the name already.
   """
   _MIXERS.register(name, module_path)
 
@@ -192,7 +192,7 @@ def get(name: str) -> contract.Mixer:
 
 
 def module_of(config: Any) -> contract.Mixer:
-  """Returns the module of the mixer that a configuration belongs to.
+  """Returns the module of the mixer of a configuration.
 
   Args:
     config: an instance of some mixer's Config.
@@ -201,7 +201,7 @@ def module_of(config: Any) -> contract.Mixer:
     The module in which the class of the configuration was defined.
 
   Raises:
-    ValueError: if that is no mixer's.
+    ValueError: if it is not the Config of a mixer.
   """
   kind = type(config)
   module = sys.modules.get(kind.__module__)
@@ -226,7 +226,7 @@ def fresh_state(
     config: an instance of some mixer's Config.
     batch_shape: leading axes.
     dtype: see `initial_state` above.
-    params: of the mixer; used where its fresh state is learned.
+    params: parameters of the mixer; used if its fresh state is learned.
 
   Raises:
     ValueError: if they are needed and missing.
@@ -238,7 +238,7 @@ def fresh_state(
 
 
 def traits(mixer: str | contract.Mixer) -> contract.Traits:
-  """Returns what a mixer declares, with defaults for what it does not.
+  """Returns a mixer's traits, with defaults for those it does not declare.
 
   Args:
     mixer: one of `names()`, or a mixer's module.
@@ -253,7 +253,7 @@ def traits(mixer: str | contract.Mixer) -> contract.Traits:
   return getattr(module, "TRAITS", contract.Traits())
 
 
-# Options that saved configurations may have, and that change nothing now.
+# Options that saved configurations may have, and that have no effect now.
 _RETIRED = {
   "aaren": ("block_size",),
   "mamba2": ("chunk_size",),
@@ -264,13 +264,13 @@ _RETIRED = {
 def current_options(
   name: str, options: Iterable[tuple[str, Any]]
 ) -> tuple[tuple[str, Any], ...]:
-  """Returns a mixer's options without those that are gone."""
+  """Returns a mixer's options without those that were removed."""
   retired = _RETIRED.get(name, ())
   return tuple(pair for pair in options if pair[0] not in retired)
 
 
 def make_config(name: str, **options: Any) -> Any:
-  """Makes the configuration of a mixer from a name and options.
+  """Returns the configuration of a mixer from a name and options.
 
   Args:
     name: one of `names()`.
