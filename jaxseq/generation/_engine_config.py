@@ -11,14 +11,14 @@ class EngineConfig:
   """Sizes of the compiled program.
 
   Attributes:
-    slots: rows that tokens are drawn for at a time.
-    lines: prompts that are read at a time.
-    chunk: tokens of each that are read in one call.
-    steps: tokens that one call draws for each row, at most; passes, each of
-      some tokens, with drafts.
+    slots: number of rows for which tokens are drawn at a time.
+    lines: number of prompts that are read at a time.
+    chunk: number of tokens of each that one call reads.
+    steps: maximum number of tokens that one call draws for each row; of passes,
+      each of some tokens, with drafts.
     key_channels: share of the channels of a head that keys of attention keep
-      once a prompt is read, those that matter most to its last 32 queries (Xu
-      et al., "ThinK", arXiv:2407.21018); 1 for all. Layers that see at most
+      after a prompt is read, the most important ones for its last 32 queries
+      (Xu et al., "ThinK", arXiv:2407.21018); 1 for all. Layers that see at most
       `whole_keys` elements keep all, and so do lines that read prompts, and a
       `PrefixCache`.
     whole_keys: number of the last keys that have room for all channels, at
@@ -40,5 +40,5 @@ class EngineConfig:
 
   @property
   def thinning(self) -> _thin_states.Thinning | None:
-    """Options of thin keys of prompts; None if all channels stay."""
+    """Options of thin keys of prompts; None if all channels are kept."""
     return _thin_states.parse(self.key_channels, self.whole_keys)

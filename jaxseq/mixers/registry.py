@@ -7,78 +7,78 @@ A mixer is a module with these five names:
 - `init(key, config) -> params`: a dict of float32 arrays.
 - `initial_state(config, batch_shape=(), dtype=float32) -> state`: the state of
   a fresh sequence, a pytree of arrays with leading axes batch_shape. `dtype` is
-  the real dtype of the state, float32 where a narrower one is asked for;
+  the real dtype of the state, float32 if a narrower one is requested;
   complex states take the complex dtype of the same precision. A mixer whose
-  fresh state is learned has a fourth argument `params`, and resets put its
-  state back to that of the parameters; nothing else of the contract changes.
+  fresh state is learned has a fourth argument `params`, and resets set its
+  state to that of the parameters; nothing else in the contract changes.
 - `apply(config, params, x, state=None, reset=None, *, axis=None)
   -> (y, state)`: x and y are (*batch, time, d_model) of one dtype; reset is
   (*batch, time) bool. axis is the name of a mesh axis over which time is split
-  into equal, contiguous parts, for use inside `jax.shard_map` only: x, reset
-  and y are then the part of this device, and both states those of the whole
+  into equal, contiguous chunks, only for use inside `jax.shard_map`: x, reset
+  and y are then the chunk of this device, and both states those of the whole
   sequence, the same on all devices.
 - `step(config, params, x, state, reset=None) -> (y, state)`: the same for one
   element: x and y are (*batch, d_model), reset (*batch,).
 
-It may have one more, which the package reads where it is there:
+One more name is optional:
 
-- `TRAITS`: a `contract.Traits`, which says what it keeps between elements, and
-  in which of it a sequence may begin with other numbers, which parameters get
-  the smaller learning rate, how time can be split over devices, and the block
-  of its paper. Every field has a default that works.
+- `TRAITS`: a `contract.Traits`, which declares the state between elements, its
+  fields whose initial numbers can be learned, the parameters with the smaller
+  learning rate, how time can be split over devices, and the block of its paper.
+  Every field has a default that works.
 
-And what the layers of a stack have in common goes through these, if they are
-there; `jaxseq.nn` calls them:
+`jaxseq.nn` calls these optional functions, by which the layers of a stack share
+arrays and parameters:
 
 - `apply_shared(config, params, x, state, reset, shared, *, axis=None)
   -> (y, state, shared)` and `step_shared`: `apply` and `step` with a dict of
-  arrays (*batch, time, n) that is handed from layer to layer, {} at first.
+  arrays (*batch, time, n) that is passed from layer to layer, {} at first.
 - `init_layers(key, config, layers) -> array` and `over_layers(array) ->
   options`: one parameter of all layers with this mixer, or None, and options of
-  `apply` and `step` made of it, each with a leading axis of layers.
-- `auxiliary_loss(config, params, x, mask=None) -> scalar`: what training adds
-  to its loss, of the elements where mask (*batch, time) is true.
+  `apply` and `step` computed from it, each with a leading axis of layers.
+- `auxiliary_loss(config, params, x, mask=None) -> scalar`: a term of the
+  training loss, for the elements whose mask (*batch, time) is true.
 
-A mixer may also read a `recurrence.Tree` of elements at once, of which each
-follows its parent; `jaxseq.generation` calls these, and goes through the tree
-by `step` where they are not there:
+A mixer may also read a `recurrence.Tree` of elements in one pass, in which each
+follows its parent; `jaxseq.generation` calls these, and runs through the tree
+by `step` if they are missing:
 
 - `tree(config, params, x, state, nodes) -> (y, residue)`: x and y are (*batch,
   nodes, d_model), and the residue is of any structure, its leaves (*batch,
   ...). NotImplemented for options that are not covered.
 - `commit(config, residue, state, nodes, node) -> state`: the state after one
-  node (*batch,) of each row; state is that in front of the tree.
+  node (*batch,) of each row; state is the one before the tree.
 
-A configuration may have an attribute `bidirectional`: where it is true `apply`
-takes no state and no axis, and there is no step.
+A configuration may have an attribute `bidirectional`: if it is true `apply`
+accepts no state and no axis, and there is no step.
 
 `jaxseq.mixers.contract` has decorators that check arguments and complete
-docstrings, and `jaxseq.recurrence` what mixers are made of. To add a mixer to
+docstrings, and `jaxseq.recurrence` the recurrences of mixers. To add a mixer to
 the package, write its file and add its line to the registry below: tests, the
 API reference and `python -m scripts.mixers_table` take it from there.
 
-What holds for every mixer:
+Every mixer has these properties:
 
   1. `apply` equals folding `step` over time.
   2. `apply` on two halves with the state carried equals `apply` on the whole.
-  3. `apply` with `reset` equals `apply` on each episode alone: where reset[t]
-     is True the state is put back to `initial_state` before element t is
-     consumed, whatever it held.
-  4. Nothing of the future leaks into y[:t]. (Not for configurations that read
-     in both directions; these take no state and have no step.)
+  3. `apply` with `reset` equals `apply` on each episode separately: if reset[t]
+     is True the state is reset to `initial_state` before element t is
+     consumed, whatever it was.
+  4. y[:t] does not depend on later elements. (Not for configurations that read
+     in both directions; these accept no state and have no step.)
   5. Gradients reach params, x and state, through y and through the last state.
   6. `jit`, `vmap`, `grad`, `jax.checkpoint` and any length of at least 1 work;
-     a batch of no sequences is refused by a ValueError.
+     an empty batch raises a ValueError.
      States are at least float32 and keep structure, shapes and dtypes from
      call to call, so that `step` can be the body of a `lax.scan`.
   7. The original implementation's numbers are reproduced.
   8. `apply` with the time split over the devices of a mesh axis equals `apply`
      on one device. (Configurations that read in both directions raise a
-     ValueError where they cannot.)
-  9. Of x in bfloat16 the products with weights take bfloat16 numbers and sum in
-     float32, and what is kept for the gradient is bfloat16; parameters with
+     ValueError if they cannot.)
+  9. For x in bfloat16 the products with weights have bfloat16 operands and
+     float32 sums, and residuals of the gradient are bfloat16; parameters with
      their gradients, states, decays and statistics are float32
-     (docs/precision.md). Of float32 and float64 all is in that dtype.
+     (docs/precision.md). For float32 and float64 everything has that dtype.
 """
 
 from collections.abc import Iterable
