@@ -1,4 +1,4 @@
-"""Adapters that come and go while a server runs, as the routes of vLLM have it.
+"""Routes that load and unload adapters of a running server, like those of vLLM.
 
 POST /v1/load_lora_adapter    {"lora_name": NAME, "lora_path": DIRECTORY}
 POST /v1/unload_lora_adapter  {"lora_name": NAME}
@@ -25,12 +25,12 @@ class Changes:
     read: Callable[[str], batch.Adapters],
     body_bytes: int,
   ):
-    """Returns the work for an engine.
+    """Returns the routes of an engine.
 
     Args:
-      engine: with `adapter_room`.
-      model: the name that no adapter may have.
-      read: returns the adapters of a directory.
+      engine: an engine with `adapter_room`.
+      model: name of the model, which no adapter may have.
+      read: function that reads the adapters of a directory.
       body_bytes: the largest body of a request.
     """
     self._engine = engine
@@ -79,7 +79,7 @@ class Changes:
     body = await _json_bodies.read_body(request, self._body_bytes)
     try:
       _validate.instance("body", body, dict, "a JSON object")
-      # A number that other servers have for it says nothing here.
+      # Numbers of other servers' interfaces are not used here.
       fields = {k: v for k, v in body.items() if k != "lora_int_id"}
       for name in fields:
         _validate.choice("field", name, names)
@@ -93,7 +93,7 @@ class Changes:
 
 
 def _in_fields(error):
-  """A message with the name of the field."""
+  """Prefixes a message with the name of the field."""
   message = str(error)
   if message.startswith("adapter:"):
     message = "lora_name" + message.removeprefix("adapter")

@@ -5,23 +5,23 @@ from collections.abc import Iterable
 from jaxseq.generation import pattern_pool
 from jaxseq.generation._engine_rows import Task
 
-# Requests with patterns that may begin before one that waits for room.
+# Requests with patterns that may overtake one that waits for room.
 _PASSES = 16
 
 
 class Admission:
-  """Room for the patterns of requests that are at work, if there is a pool."""
+  """Room for the patterns of active requests, if there is a pool."""
 
   def __init__(self, pool: pattern_pool.PatternPool | None):
     self.pool = pool
-    # Requests whose patterns have their places in the pool.
+    # Requests whose patterns have places in the pool.
     self._holders: list[Task] = []
 
   def first(self, queue: Iterable[Task], full: set[str | bytes]) -> Task | None:
-    """Returns the first request that need not wait for room; None if all must.
+    """Returns the first request that need not wait for room, or None.
 
-    A request that waits for room lets others pass, but only so many with
-    patterns, which take up room, too. Patterns without room join `full`.
+    A request that waits for room lets others pass, but only a limited number
+    with patterns, which also take up room. Patterns without room join `full`.
     """
     ahead: list[Task] = []
     for task in queue:
@@ -41,7 +41,7 @@ class Admission:
     return None
 
   def release(self, live: set[Task]) -> None:
-    """Gives back the patterns of requests whose rows have all ended."""
+    """Frees the patterns of requests whose rows have all ended."""
     for task in self._holders:
       if self.pool is not None and task not in live:
         self.pool.give_back(task.request.pattern)

@@ -1,4 +1,4 @@
-"""Answers of a server to one request, at once or piece by piece."""
+"""A server's answers to one request, whole or as a stream."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from jaxseq.generation.requests import Request
 
 
 class Answer:
-  """The choices of an answer, in front of which prompts may stand.
+  """The choices of an answer, optionally after the prompts.
 
   Attributes:
-    drawn: number of tokens that came.
+    drawn: number of drawn tokens so far.
   """
 
   def __init__(
@@ -26,14 +26,14 @@ class Answer:
     form: _chats.Form,
     scores: Sequence[scoring.Scores],
   ):
-    """Returns an answer at its beginning.
+    """Returns an empty answer.
 
     Args:
       completion: the request.
-      codec: of texts.
-      form: of the route.
-      scores: of the prompts; none if their log probabilities do not stand in
-        the answer.
+      codec: codec of texts.
+      form: form of the route.
+      scores: log probabilities of the prompts; empty if the answer does not
+        contain them.
     """
     self.drawn = 0
     self._completion = completion
@@ -41,13 +41,13 @@ class Answer:
     self._form = form
     pairs = zip(completion.requests, scores)
     self._fronts = [_prompt_pieces(*pair, codec) for pair in pairs]
-    # Characters of each choice so far.
+    # Number of characters of each choice so far.
     self._offsets: dict[int, int] = {}
 
   def whole(
     self, rows: Mapping[int, Sequence[streaming.Piece]]
   ) -> list[dict[str, Any]]:
-    """Returns all choices of rows that have ended, by their numbers."""
+    """Returns all choices of ended rows, by their numbers."""
     return [
       self._form.choice(self._choice(i, row)) for i, row in sorted(rows.items())
     ]
@@ -55,7 +55,7 @@ class Answer:
   def piece(
     self, index: int, pieces: Sequence[streaming.Piece]
   ) -> dict[str, Any] | None:
-    """Returns the next piece of a choice; None if it says nothing."""
+    """Returns the next chunk of a choice, or None if it is empty."""
     is_first = index not in self._offsets
     choice = self._choice(index, pieces)
     if choice["text"] or choice["finish_reason"] or choice["logprobs"]:
@@ -70,7 +70,7 @@ class Answer:
     return _completions.usage(self._completion, self.drawn)
 
   def _choice(self, index, pieces):
-    """The next pieces of a choice, behind the prompt if they are the first."""
+    """The next pieces of a choice, after the prompt if they are the first."""
     completion = self._completion
     self.drawn += len(pieces)
     text, front, offset = "", [], self._offsets.get(index)

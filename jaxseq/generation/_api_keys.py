@@ -21,7 +21,7 @@ class Keys:
     """Answers 401, or hands the request on."""
     if scope["type"] == "http" and scope["path"] != "/health":
       said = dict(scope["headers"]).get(b"authorization", b"")
-      # All are compared: no time says which one is nearest.
+      # All are compared, so that the time does not depend on the key.
       if not sum(hmac.compare_digest(said, key) for key in self.keys):
         message = "Authorization: got no key of this server, expected one."
         body = _completions.error(message, "invalid_request_error")

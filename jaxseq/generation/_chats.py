@@ -1,7 +1,7 @@
 """The chat interface: messages as prompts, and answers as messages.
 
-A body becomes one of the completions interface, whose prompt is what the
-model's own template writes of the messages.
+A body is converted to one of the completions interface, whose prompt is the
+messages as written by the model's template.
 """
 
 from collections.abc import Callable
@@ -25,16 +25,17 @@ class Form(NamedTuple):
   """The bodies of a route's requests and answers.
 
   Attributes:
-    prefix: of the names of answers.
-    whole: "object" of an answer.
-    piece: "object" of a piece of a stream.
-    body: makes the body of a completion of that of a request; None if it is
+    prefix: prefix of the names of answers.
+    whole: value of "object" in an answer.
+    piece: value of "object" in a chunk of a stream.
+    body: converts the body of a request to that of a completion; None if it is
       one.
-    choice: makes a choice of an answer of that of a completion.
-    delta: the same of a piece, and of whether it is the first of its choice.
-    prompt: the field that the prompt is of, for messages.
-    logs: makes the log probabilities of pieces, with a codec, and the offset of
-      their text.
+    choice: converts a choice of a completion to one of the answer.
+    delta: the same for a chunk, with a flag whether it is the first of its
+      choice.
+    prompt: name of the field with the prompt, for messages.
+    logs: computes the log probabilities of pieces, from a codec and the offset
+      of their text.
   """
 
   prefix: str
@@ -63,8 +64,8 @@ def make_form(template: chats.Template | None, max_tokens: int) -> Form:
   """Returns the form of chats.
 
   Args:
-    template: of the model; without one each request is refused.
-    max_tokens: of an answer where a request does not say.
+    template: template of the model; without one each request is rejected.
+    max_tokens: limit of an answer if a request does not set one.
   """
   return Form(
     "chatcmpl",
@@ -79,7 +80,7 @@ def make_form(template: chats.Template | None, max_tokens: int) -> Form:
 
 
 def _body(body, template, max_tokens):
-  """The body of a completion."""
+  """Converts the body of a chat to that of a completion."""
   _validate.instance("body", body, Mapping, "a JSON object")
   if template is None:
     raise ValueError(_NO_TEMPLATE)
@@ -91,7 +92,7 @@ def _body(body, template, max_tokens):
   tools = _tools(body.pop("tools", None))
   choice = body.pop("tool_choice", None)
   _validate.choice("tool_choice", choice, _TOOL_CHOICES)
-  # The first interface of clients has two words for the same.
+  # Clients of the first interface have two words for the same.
   length = body.pop("max_tokens", max_tokens)
   logprobs = body.pop("logprobs", False)
   _validate.instance("logprobs", logprobs, bool, "true or false")
@@ -113,7 +114,7 @@ def _body(body, template, max_tokens):
 
 
 def _messages(value):
-  """Messages whose contents are texts."""
+  """Converts messages to ones whose contents are texts."""
   _validate.instance("messages", value, list, "a list of messages")
   if not value:
     raise _validate.error("messages", value, "at least one message")
@@ -142,7 +143,7 @@ def _text(part, name):
 
 
 def _tools(value):
-  """Descriptions of tools, which the template writes as it likes."""
+  """Descriptions of tools, whose format the template decides."""
   if value is None or value == []:
     return None
   _validate.instance("tools", value, list, "a list of tools")
@@ -152,7 +153,7 @@ def _tools(value):
 
 
 def _choice(choice):
-  """A choice of an answer, with its message."""
+  """Returns a choice of an answer, with its message."""
   return {
     "index": choice["index"],
     "message": {"role": "assistant", "content": choice["text"]},
@@ -162,7 +163,7 @@ def _choice(choice):
 
 
 def _delta(choice, is_first):
-  """A piece of a choice; the first one has the role."""
+  """Returns a chunk of a choice; the first one has the role."""
   role = {"role": "assistant"} if is_first else {}
   return {
     "index": choice["index"],

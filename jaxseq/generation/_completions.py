@@ -1,9 +1,9 @@
 """The completions interface: bodies of requests, and answers, as JSON.
 
-The fields are those of the interface that public client libraries speak, with
-`top_k`, `min_p`, `repetition_penalty`, `min_tokens`, `stop_token_ids`,
-`ignore_eos` and `regex`, an expression that the whole answer matches, beside
-them. What is not offered is refused, and not left out silently.
+The fields are those of the interface of public client libraries, plus `top_k`,
+`min_p`, `repetition_penalty`, `min_tokens`, `stop_token_ids`, `ignore_eos` and
+`regex`, an expression that the whole answer matches. Unsupported fields are
+rejected, and not silently ignored.
 """
 
 from collections.abc import Mapping
@@ -22,12 +22,12 @@ from jaxseq.generation import token_sampling
 from jaxseq.generation.requests import MOST_TOPS
 from jaxseq.generation.requests import Request
 
-# Fields of the interface that have no other value here.
+# Fields of the interface that may have only this value here.
 _FIXED = {
   "best_of": (None, 1),
   "suffix": (None, ""),
 }
-# Fields that change nothing.
+# Fields without an effect.
 _IGNORED = ("user",)
 _SAMPLING = {
   "temperature": "temperature",
@@ -39,7 +39,7 @@ _SAMPLING = {
   "frequency_penalty": "frequency_penalty",
   "min_tokens": "min_length",
 }
-# Characters of a message, most of which the client has sent itself.
+# Maximum number of characters of a message, which mostly quotes the client.
 _LONGEST = 1000
 _OTHERS = (
   *("prompt", "max_tokens", "n", "stop", "stop_token_ids", "seed"),
@@ -47,10 +47,10 @@ _OTHERS = (
   *("response_format", "max_completion_tokens"),
   *("echo", "logit_bias", "ignore_eos"),
 )
-# Names in the engine's messages, and the fields that they are about.
+# Names in the engine's messages, and the corresponding fields.
 _FIELDS = {ours: name for name, ours in _SAMPLING.items()} | {
   "pattern": "regex",
-  # Texts that end a row do not get to the engine.
+  # Texts that end a row are not passed to the engine.
   "stop": "stop_token_ids",
 }
 
@@ -78,13 +78,13 @@ class Completion:
   """A request of the interface."""
 
   requests: tuple[Request, ...]  # One for each prompt.
-  stop: tuple[str, ...]  # Texts of which each ends a row.
-  stream: bool  # Whether the answer comes in pieces.
+  stop: tuple[str, ...]  # Texts each of which ends a row.
+  stream: bool  # Whether the answer is streamed.
   logprobs: bool  # Whether it has log probabilities.
-  include_usage: bool = False  # Whether the last piece has numbers of tokens.
-  # The text in front of the answers of each prompt; none if it is not echoed.
+  include_usage: bool = False  # Whether the last chunk has token counts.
+  # The text before the answers of each prompt; none if it is not echoed.
   echo: tuple[str, ...] = ()
-  is_echo_alone: bool = False  # Whether nothing follows it.
+  is_echo_alone: bool = False  # Whether no tokens follow the echo.
 
 
 def parse(
@@ -95,10 +95,10 @@ def parse(
   model: str | None = None,
   adapters: Sequence[str] = (),
 ) -> Completion:
-  """Reads the body of a request; it need not name the model that is served.
+  """Parses the body of a request; it need not name the served model.
 
-  The name of an adapter, in the place of the model's, is that of the model with
-  the adapter.
+  The name of an adapter, instead of the model's, selects the model with the
+  adapter.
   """
   _validate.instance("body", body, Mapping, "a JSON object")
   names = {*_FIXED, *_IGNORED, *_SAMPLING, *_OTHERS}
@@ -107,7 +107,7 @@ def parse(
   for name, values in _FIXED.items():
     if body.get(name) not in values:
       raise _validate.error(name, body[name], f"{values[1]!r}, or none")
-  # A field without a value is one that is not there.
+  # A field with a null value counts as missing.
   body = {k: value for k, value in body.items() if value is not None}
   name = _check_model(body.get("model", ""), model, adapters)
   echo = _flag("echo", body.get("echo", False))
@@ -115,7 +115,7 @@ def parse(
   _validate.integer("max_tokens", length, 0 if echo else 1, limits.max_tokens)
   count = _validate.integer("n", body.get("n", 1), 1, limits.rows)
   seed = body.get("seed", secrets.randbits(32))
-  # More bits than these would not count.
+  # More bits than these would have no effect.
   _validate.integer("seed", seed, 0, 2**32 - 1)
   stop = _texts("stop", body.get("stop", []))
   if len(stop) > limits.stops or not all(stop):
@@ -154,7 +154,7 @@ def parse(
     options = {"count": count, "pattern": pattern, "seed": seed + i}
     options["adapter"] = name if name in adapters else None
     options |= {"sampling": sampling, "top_log_probs": tops}
-    # A token that nobody gets to see, for an echo alone.
+    # A token that is not shown, if there is only an echo.
     requests.append(Request(tokens, max(1, length), **options))
     if echo:
       is_text, begun = isinstance(prompt, str), tokens[0] == codec.start
@@ -167,7 +167,7 @@ def parse(
 
 
 def _biases(entries):
-  """Biases of logits by tokens, which JSON has as texts."""
+  """Parses biases of logits by tokens, which are texts in JSON."""
   _validate.instance("logit_bias", entries, Mapping, "an object of tokens")
   biases = {}
   for token, bias in entries.items():
@@ -178,7 +178,7 @@ def _biases(entries):
 
 
 def _pattern(body):
-  """The regular expression of the answers, which the body may describe."""
+  """Returns the regular expression of the answers, or that of their schema."""
   pattern = body.get("regex")
   _validate.instance("regex", pattern, str | None, "a text")
   if "response_format" not in body:
@@ -216,7 +216,7 @@ def answer(
   usage: Mapping[str, int] | None = None,
   kind: str = "text_completion",
 ) -> dict[str, Any]:
-  """Returns an answer, or a piece of one, of what `choice` returns."""
+  """Returns an answer, or a chunk of one, with the results of `choice`."""
   body = {
     "id": number,
     "object": kind,
@@ -244,15 +244,15 @@ def event(value: Any) -> str:
 
 
 def error(message: str, kind: str, code: str | None = None) -> dict[str, Any]:
-  """Returns the answer that says what is wrong, in a sentence."""
-  # Of a long sentence the middle is left out.
+  """Returns an error answer with a one-sentence message."""
+  # The middle of a long sentence is omitted.
   if len(message) > _LONGEST:
     message = f"{message[: _LONGEST // 2]} ... {message[-_LONGEST // 2 :]}"
   return {"error": {"message": message, "type": kind, "code": code}}
 
 
 def _check_model(name, served, adapters):
-  """Refuses the name of another model, and returns it; an empty one is none."""
+  """Rejects the name of another model; returns the name, which may be empty."""
   if not isinstance(name, str):
     raise _validate.error("model", _shown(name), "a text")
   if name and served is not None and name not in (served, *adapters):
@@ -262,7 +262,7 @@ def _check_model(name, served, adapters):
 
 
 def _include_usage(options, stream):
-  """Returns what `stream_options` says of the numbers of tokens."""
+  """Returns whether `stream_options` requests the numbers of tokens."""
   if options is None:
     return False
   if not stream:
@@ -315,7 +315,7 @@ def _prompts(value):
 
 
 def _check_tokens(name, values):
-  """Refuses a list with an element that is no token."""
+  """Rejects a list with an element that is not a token."""
   for i, value in enumerate(values):
     fits = isinstance(value, int) and not isinstance(value, bool)
     if not fits or abs(value) >= 2**31:
@@ -324,5 +324,5 @@ def _check_tokens(name, values):
 
 
 def _shown(value):
-  """Returns a value for a message; its type in place of much text."""
+  """Returns a value for a message; its type if its text is long."""
   return value if len(repr(value)) <= 80 else type(value).__name__

@@ -2,7 +2,7 @@
 
 A client that sends nothing, or half of a request, holds a connection and a file
 descriptor. Its connection is closed after a time, and connections beyond a
-number are refused.
+maximum number are rejected.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import Any
 from jaxseq import _validate
 from jaxseq.data import packages
 
-# What to install, and what for.
+# The package to install, and its purpose.
 EXTRA, WHY = "jaxseq[serve]", "the server needs it"
 _REFUSAL = (
   b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
@@ -23,7 +23,7 @@ _FULL = (
   b'{"error": {"message": "connections: got as many as there is room for; try '
   b'again later.", "type": "server_error"}}'
 )
-# Seconds between looks of a server that ends for connections that arrive.
+# Seconds between checks of a stopping server for new connections.
 _PAUSE = 0.1
 
 
@@ -41,11 +41,11 @@ def make_server(
   uvicorn = packages.imported("uvicorn", EXTRA, WHY)
 
   class Server(uvicorn.Server):
-    """Gives requests up before uvicorn would break them off."""
+    """Cancels requests before uvicorn would abort them."""
 
     async def shutdown(self, sockets=None):
       loop = asyncio.get_running_loop()
-      # Time in which the errors get to their clients.
+      # Time for the errors to reach their clients.
       early = min(1.0, grace / 4)
       timer = loop.call_later(grace - early, app.state.give_up)
       try:
@@ -96,7 +96,7 @@ def _protocol(most, seconds):
   auto = packages.imported("uvicorn.protocols.http.auto", EXTRA, WHY)
 
   class Protocol(auto.AutoHTTPProtocol):
-    """A connection that ends unless its request comes in time."""
+    """A connection that closes unless its request arrives in time."""
 
     timer = None
 
@@ -114,7 +114,7 @@ def _protocol(most, seconds):
     def on_response_complete(self):
       self._wait()
       super().on_response_complete()
-      # The next request may have come already.
+      # The next request may have arrived already.
       self._check()
 
     def connection_lost(self, exc):
@@ -122,12 +122,12 @@ def _protocol(most, seconds):
       super().connection_lost(exc)
 
     def _wait(self):
-      """Begins to wait for a request."""
+      """Starts the timer of a request."""
       self._cancel()
       self.timer = self.loop.call_later(seconds, self._end)
 
     def _check(self):
-      """Ends to wait once a request is there with its body."""
+      """Stops the timer once a request has arrived with its body."""
       cycle = self.cycle
       if cycle and not cycle.response_complete and not cycle.more_body:
         self._cancel()
@@ -138,7 +138,7 @@ def _protocol(most, seconds):
         self.timer = None
 
     def _end(self):
-      """Closes a connection; one whose answer nobody reads, after a while."""
+      """Closes a connection; aborts it if its answer is not read."""
       self.transport.close()
       self.timer = self.loop.call_later(seconds, self.transport.abort)
 

@@ -1,4 +1,4 @@
-"""Passes of a network over drafts, each of which gives a row some tokens."""
+"""Passes of a network over drafts, each of which adds some tokens to a row."""
 
 import functools
 from typing import Any
@@ -23,14 +23,14 @@ class Progress(NamedTuple):
   """Rows in the middle of generation."""
 
   rows: _drawing.Rows  # Their lengths, last tokens and pasts, among others.
-  before: jax.Array  # (rows,) int32, the tokens in front of the last ones.
-  limit: jax.Array  # (rows,) int32, the most tokens of each.
+  before: jax.Array  # (rows,) int32, the tokens before the last ones.
+  limit: jax.Array  # (rows,) int32, the maximum number of tokens of each.
   states: PyTree  # After all tokens but the last, leaves (rows, ...).
-  memory: PyTree  # What the draft remembers.
+  memory: PyTree  # State of the draft.
 
   @property
   def done(self) -> jax.Array:
-    """(rows,) bool: whether nothing is left to generate."""
+    """(rows,) bool: whether all tokens are generated."""
     return self.rows.ended | (self.rows.length >= self.limit)
 
 
@@ -49,7 +49,7 @@ def begin(
   constraint: Any = None,
   thinning: _thin_states.Thinning | None = None,
 ) -> Progress:
-  """Reads prompts (rows, time), but for the last tokens, where drafts begin."""
+  """Reads prompts (rows, time) up to the last tokens, the drafts' roots."""
   count = len(prompt)
   prompt = jnp.asarray(prompt, jnp.int32)
   vocab_size = _network_checks.vocab_size(network, variables)
@@ -94,15 +94,15 @@ def advance(
   scheme: str = "auto",
   tops: int = 0,
 ) -> tuple[Progress, _drafts.Verdict, Any]:
-  """Makes one draft, and reads it.
+  """Proposes one draft, and reads it.
 
-  Rows that are done stay as they are.
+  Rows that are done do not change.
 
   Returns:
-    The progress; what was accepted, nothing of rows that were done and no more
-    than what was left to generate; and the log probabilities that the network
-    gives the verdict's tokens, (rows, depth), in a pair with those of so many
-    most probable ones if `tops` is not 0.
+    The progress; the accepted tokens, none for rows that were done and at most
+    as many as were left to generate; and the network's log probabilities of the
+    verdict's tokens, (rows, depth), in a pair with those of the `tops` most
+    probable ones if `tops` is not 0.
   """
   rows = progress.rows
   recent = jnp.stack([progress.before, rows.token], axis=1)

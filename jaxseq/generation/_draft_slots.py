@@ -24,7 +24,7 @@ from jaxseq.generation import requests
 def readers(
   network: Any, variables: PyTree, draft: _drafts.Draft | None, memory: PyTree
 ) -> tuple[Any, PyTree, PyTree]:
-  """Returns what reads prompts in an engine with drafts."""
+  """Returns the readers of prompts in an engine with drafts."""
   if draft is None:
     if memory is not None:
       raise _validate.error("memory", type(memory).__name__, "None: no drafts")
@@ -41,7 +41,7 @@ def readers(
 
 
 def tuned_states(reader: Any, variables: PyTree) -> PyTree:
-  """Returns the states that a row begins with; None if they are not tuned."""
+  """Returns the initial states of a row; None if they are not tuned."""
   pairs = [(reader, variables)]
   if isinstance(reader, _pairs.Both):
     pairs = list(zip((reader.network, reader.small), variables))
@@ -53,7 +53,7 @@ def tuned_states(reader: Any, variables: PyTree) -> PyTree:
 
 @dataclasses.dataclass(frozen=True)
 class Drawing:
-  """Draws with a draft, in the place of `_slots.draw`."""
+  """Draws with a draft, instead of `_slots.draw`."""
 
   draft: _drafts.Draft
 
@@ -67,9 +67,9 @@ class Drawing:
     constraint: Any,
   ) -> tuple[_slots.Slots, _slots.Drawn]:
     """Draws the tokens of at most `most` passes, each over a draft."""
-    # The first token of a row is drawn of what its prompt left. From then on
-    # the states are those in front of the row's last token, with which a draft
-    # begins, and what is not accepted of it was never in them.
+    # The first token of a row is drawn after its prompt. From then on the
+    # states are those before the row's last token, the root of the next draft,
+    # and never contain rejected tokens.
     depth = self.draft.tree.paths.shape[1]
     fresh = slots.active & (slots.rows.length == 0) & (work.steps > 0)
 
@@ -88,14 +88,14 @@ class Drawing:
     return _slots.repeated(step, slots, drawn, work, begun)
 
   def _passed(self, network, variables, slots, work, constraint):
-    """Slots after one pass, and the tokens that it has drawn."""
+    """Returns slots after one pass, and the tokens that it has drawn."""
     large, weights = network, variables
     states, memory = slots.states, slots.memory
     pair = isinstance(network, _pairs.Both)
     if pair:
       large, weights = network.network, variables[0]
       states, memory = states[0], draft_model.Memory(variables[1], states[1])
-    # Rows that have ended rest.
+    # Ended rows do not change.
     rows = slots.rows._replace(ended=slots.rows.ended | ~slots.active)
     progress, verdict, logs = _draft_passes.advance(
       large,
@@ -127,7 +127,7 @@ class Drawing:
 
 
 def _put(drawn, newest, place):
-  """Drawn tokens with others at a place."""
+  """Writes the newest drawn tokens to others at a place."""
   return jax.tree.map(
     lambda leaf, new: lax.dynamic_update_slice_in_dim(leaf, new, place, 0),
     drawn,

@@ -1,4 +1,4 @@
-"""Drafts of what comes next, which a network reads and accepts in part."""
+"""Drafts of next tokens, of which a network reads all and accepts a part."""
 
 from typing import Any
 from typing import NamedTuple
@@ -16,29 +16,29 @@ from jaxseq.recurrence import tree as trees
 class Draws(NamedTuple):
   """The draws of the rows of one pass.
 
-  A token is drawn by its row's key folded by its number in the row. So are the
-  tokens of `generation.generate`, and what nodes of a draft at the same place
-  say does not differ by chance.
+  A token is drawn by its row's key folded by its number in the row, as in
+  `generation.generate`: nodes of a draft at the same place have the same random
+  numbers.
   """
 
   keys: jax.Array  # (rows,)
-  controls: token_sampling.Controls  # With rows in front.
-  length: jax.Array  # (rows,) int, tokens that each row has.
-  # Of the nodes, (rows, nodes, ...); None without penalties.
+  controls: token_sampling.Controls  # With a leading axis of rows.
+  length: jax.Array  # (rows,) int, number of tokens of each row.
+  # For the nodes, (rows, nodes, ...); None without penalties.
   history: token_sampling.History | None = None
-  # (rows, nodes, vocab) bool, what may follow them; None for all.
+  # (rows, nodes, vocab) bool, tokens allowed after them; None for all.
   allowed: jax.Array | None = None
 
   def process(self, logits: jax.Array, depth: np.ndarray) -> jax.Array:
-    """Applies the options of sampling to logits of what follows nodes.
+    """Applies the options of sampling to the logits after nodes.
 
     Args:
       logits: (rows, nodes, vocab).
       depth: (nodes,) depths of the nodes.
 
     Returns:
-      (rows, nodes, vocab), unnormalized log probabilities; of a temperature of
-      0 one token alone has a probability.
+      (rows, nodes, vocab), unnormalized log probabilities; at a temperature of
+      0 only one token has a probability.
     """
     logits, controls = self._processed(logits, depth)
     best = token_sampling.most_probable(logits)
@@ -56,7 +56,7 @@ class Draws(NamedTuple):
     return token_sampling.draw(keys, logits, controls.temperature, depth)
 
   def _processed(self, logits, depth):
-    """Logits by the options, and these with an axis of nodes."""
+    """Returns logits after the options, and these with an axis of nodes."""
     controls = jax.tree.map(lambda leaf: leaf[:, None], self.controls)
     logits = token_sampling.process_logits(
       logits,
@@ -72,20 +72,20 @@ class Guess(NamedTuple):
   """A draft."""
 
   ids: jax.Array  # (rows, nodes) int32, the last token of each row at the root.
-  source: PyTree = None  # What the draft was made of, for its maker.
+  source: PyTree = None  # The source of the draft, for the class that made it.
 
 
 class Verdict(NamedTuple):
   """Accepted nodes of a draft."""
 
-  # (rows, depth): the accepted ones from the root on, and others behind these.
+  # (rows, depth): the accepted nodes from the root on, then others.
   nodes: jax.Array
-  count: jax.Array  # (rows,) how many are accepted; at least 1, the root.
-  tokens: jax.Array  # (rows, depth) the token that follows each of them.
+  count: jax.Array  # (rows,) number of accepted nodes; at least 1, the root.
+  tokens: jax.Array  # (rows, depth) the token after each of them.
 
 
 class Draft(Protocol):
-  """A way to make drafts; hashable. What it remembers is an array or a pytree.
+  """A method of drafting; hashable. Its memory is an array or a pytree.
 
   Attributes:
     tree: the draft's tree, whose only root, node 0, is the last token.
@@ -94,32 +94,32 @@ class Draft(Protocol):
   tree: trees.Tree
 
   def begin(self, memory: PyTree, vocab: int, rows: int) -> PyTree:
-    """Returns the memory to begin with; `memory` is None or an earlier one."""
+    """Returns the initial memory; `memory` is None or an earlier one."""
     ...
 
   def read_prompt(
     self, memory: PyTree, tokens: jax.Array, reset: Any, logits: jax.Array
   ) -> PyTree:
-    """Takes the prompts in, but for their last tokens, and returns the memory.
+    """Reads the prompts, except for their last tokens, and returns the memory.
 
     Args:
-      memory: what was remembered.
+      memory: the memory before.
       tokens: (rows, time).
       reset: (rows, time) bool, or None.
-      logits: (rows, time, vocab) of what follows them.
+      logits: (rows, time, vocab), after each of them.
     """
     ...
 
   def propose(self, memory: PyTree, recent: jax.Array, draws: Draws) -> Guess:
-    """Makes a draft after the last two tokens (rows, 2) of each row.
+    """Proposes a draft after the last two tokens (rows, 2) of each row.
 
-    The draws know neither histories nor what is allowed: a draft is no more
-    than a guess.
+    The draws have neither histories nor allowed tokens: a draft is only a
+    guess.
     """
     ...
 
   def judge(self, guess: Guess, logits: jax.Array, draws: Draws) -> Verdict:
-    """Accepts a part of a draft, by what follows its nodes."""
+    """Accepts a part of a draft, by the logits after its nodes."""
     ...
 
   def learn(
@@ -130,16 +130,16 @@ class Draft(Protocol):
     logits: jax.Array,
     verdict: Verdict,
   ) -> PyTree:
-    """Takes in a pass; `verdict.count` is 0 in rows that had ended."""
+    """Updates the memory by a pass; `verdict.count` is 0 in ended rows."""
     ...
 
 
 def follow(tree: trees.Tree, ids: jax.Array, drawn: jax.Array) -> Verdict:
-  """Accepts the longest path of a tree of which every token was drawn.
+  """Accepts the longest path of a tree whose tokens were all drawn.
 
-  Siblings may hold equal tokens, so that the first that fits may not be the one
-  to go on from: of all paths the one that goes deepest is taken, and of equally
-  deep ones the first in the order of the leaves.
+  Siblings may have equal tokens, so that the first match may not be the best:
+  of all paths the deepest is accepted, and among equally deep ones the first in
+  the order of the leaves.
   """
   right = jnp.ones(ids.shape, bool)
   parents = np.array(tree.parents)

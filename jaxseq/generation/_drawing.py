@@ -1,4 +1,4 @@
-"""One drawn token for each row, and what rows carry from one to the next."""
+"""One drawn token for each row, and the state between tokens."""
 
 from typing import Any
 from typing import NamedTuple
@@ -17,13 +17,13 @@ class Rows(NamedTuple):
   """Carry of the drawing of tokens, arrays with (*batch,) in front."""
 
   keys: jax.Array  # Random keys, see `token_sampling.row_keys`.
-  length: jax.Array  # int32, tokens that were drawn.
+  length: jax.Array  # int32, number of drawn tokens.
   token: jax.Array  # int32, the last of them.
   # bool, whether that was one of the row's stop tokens, or the constraint
-  # permits nothing after it.
+  # allows no token after it.
   ended: jax.Array
-  past: _pasts.Past  # What the tokens so far say about the next one.
-  allowed: jax.Array | None  # (*batch, vocab) bool, what may come next.
+  past: _pasts.Past  # The state of penalties and constraints.
+  allowed: jax.Array | None  # (*batch, vocab) bool, tokens that may come next.
 
 
 def start(
@@ -32,7 +32,7 @@ def start(
   constraint: Any,
   state: PyTree = None,
 ) -> Rows:
-  """Returns rows of which nothing was drawn."""
+  """Returns rows without drawn tokens."""
   past = _pasts.begin(constraint, history, keys.shape, state)
   return Rows(
     keys=keys,
@@ -59,7 +59,7 @@ def next_token(
   """Draws a token of each row, and its log probability by the network."""
   allowed = rows.allowed
   if allowed is not None:
-    # What follows an end is not looked at.
+    # Tokens after an end are not used.
     allowed = allowed | rows.ended[..., None]
   processed = token_sampling.process_logits(
     logits,

@@ -16,35 +16,35 @@ from jaxseq.generation._engine_rows import Task
 
 @dataclasses.dataclass
 class _Place:
-  """An adapter, or room for one."""
+  """An adapter, or a free place for one."""
 
-  name: str | None = None  # None where no request can ask for it any more.
+  name: str | None = None  # None if no request can select it any more.
   adapters: batch.Adapters = dataclasses.field(default_factory=dict)
   digest: bytes = b""
-  # Requests that have it, for as long as somebody knows them.
+  # Requests that use it; weak references.
   users: weakref.WeakSet[Task] = dataclasses.field(
     default_factory=weakref.WeakSet
   )
 
 
 class Named:
-  """Adapters by their numbers from 1 on, of which 0 is none.
+  """Adapters by their numbers from 1 on; 0 is no adapter.
 
-  Numbers are those of places: an adapter keeps its own until the last request
-  that has it is over, also if it cannot be asked for any more.
+  Numbers are those of places: an adapter keeps its number until the last
+  request that uses it has ended, even if it cannot be selected any more.
   """
 
   def __init__(
     self, adapters: Mapping[str, batch.Adapters] | None, room: int = 0
   ):
-    """Returns adapters, and room for so many others."""
+    """Returns adapters, with free places for more."""
     self._places = [
       _Place(name, each, batch.digest(each))
       for name, each in (adapters or {}).items()
     ]
     self._places += [_Place() for _ in range(room)]
     self._lock = threading.RLock()
-    # Held by who puts an adapter into a place.
+    # Held while an adapter is put into a place.
     self.changing = threading.Lock()
 
   @property
@@ -76,7 +76,7 @@ class Named:
     """Returns the number of a place for a new adapter of this name.
 
     Raises:
-      ValueError: if there is one of the name, or no place is free.
+      ValueError: if an adapter has that name already, or no place is free.
     """
     if name in self.names:
       raise _validate.error("adapter", name, "a name that no other one has")
@@ -97,7 +97,7 @@ class Named:
       self._places[number - 1] = _Place(name, adapters, digest)
 
   def remove(self, name: str) -> None:
-    """Lets no new request have an adapter; those that have it go on."""
+    """Rejects an adapter in new requests; requests that use it continue."""
     with self._lock:
       number, _ = self.find(name)
       self._places[number - 1].name = None
@@ -105,12 +105,12 @@ class Named:
   def attached(
     self, reader: Any, variables: PyTree, new: Mapping[int, Any] | None = None
   ) -> PyTree:
-    """Returns the variables of what reads prompts, with the adapters.
+    """Returns the variables of the prompt reader, with the adapters.
 
     Args:
-      reader: the network, or a pair with one that drafts.
-      variables: without adapters.
-      new: adapters by the places that they take.
+      reader: the network, or a pair with a drafting one.
+      variables: variables without adapters.
+      new: new adapters by their places.
     """
     adapters = [place.adapters for place in self._places]
     for number, each in (new or {}).items():

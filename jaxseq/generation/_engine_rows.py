@@ -14,7 +14,7 @@ from jaxseq.generation.requests import Event
 from jaxseq.generation.requests import Request
 from jaxseq.generation.requests import Tops
 
-# Tokens with a bias that a request may have.
+# Maximum number of tokens with a bias in a request.
 BIASES = 1024
 
 
@@ -26,16 +26,16 @@ class Task:
   request: Request
   prompt: np.ndarray  # (time,) int32
   controls: token_sampling.Controls  # Its options as arrays.
-  adapter: int = 0  # Number of its adapter, 0 for none.
-  digest: bytes = b""  # Of the adapter.
-  position: int = 0  # How many tokens of the prompt were read.
-  cut: int = 0  # Where reading pauses to keep the state.
-  constraint: int = 0  # State of the constraint that its rows begin in.
-  passed: int = 0  # Others with patterns that began while it waited for room.
+  adapter: int = 0  # Number of its adapter, 0 for no adapter.
+  digest: bytes = b""  # Digest of the adapter.
+  position: int = 0  # Number of tokens of the prompt that were read.
+  cut: int = 0  # Place at which reading pauses to cache the state.
+  constraint: int = 0  # Initial state of its rows' constraint.
+  passed: int = 0  # Number of requests with patterns that overtook it.
 
   @property
   def is_extra(self) -> bool:
-    """True for what the usual program leaves out."""
+    """True for options that the usual program does not support."""
     request = self.request
     return bool(request.top_log_probs or request.sampling.logit_bias)
 
@@ -43,7 +43,7 @@ class Task:
     """Returns the first tokens of the prompt, (1, vocab) bool."""
     flags = np.zeros((1, len(self.controls.stop)), bool)
     prompt = self.prompt[:count]
-    # Some tokens are read alone, and never drawn.
+    # Some tokens are only read, and never drawn.
     flags[0, prompt[prompt < flags.size]] = True
     return flags
 
@@ -53,8 +53,8 @@ class Row:
   """A continuation in a slot."""
 
   task: Task
-  continuation: int  # Which of the request's.
-  placed: bool = False  # Whether it has begun; not while its prompt is read.
+  continuation: int  # Number of the continuation in the request.
+  placed: bool = False  # Whether it is in its slot, after its prompt.
   drawn: int = 0  # Number of its tokens.
 
   def take(
@@ -86,7 +86,7 @@ class Row:
 def extras(
   slots: Sequence[Row | None], vocab_size: int
 ) -> _slots.Extras | None:
-  """Returns what rows in slots ask for; None if none asks for anything."""
+  """Returns the extra options of rows in slots; None if there are none."""
   if not any(row and row.task.is_extra for row in slots):
     return None
   shape = len(slots), min(BIASES, vocab_size)
@@ -103,14 +103,14 @@ class Chunks(NamedTuple):
   """Tokens that lines read in one call."""
 
   tokens: np.ndarray  # (lines, chunk) int32
-  reset: np.ndarray  # (lines, chunk) bool
+  reset: np.ndarray  # Rows whose prompts end with this chunk.
   adapter: np.ndarray  # (lines,) int32
   arrivals: list[Row | None]  # Rows whose prompts end with it.
   read: int  # Number of tokens.
 
 
 def chunks(lines: Sequence[Row | None], chunk: int) -> Chunks:
-  """Returns what comes next in lines, and moves their positions there."""
+  """Returns the next chunks of lines, and advances their positions."""
   tokens = np.zeros((len(lines), chunk), np.int32)
   reset = np.zeros((len(lines), chunk), bool)
   adapter = np.zeros(len(lines), np.int32)
@@ -120,7 +120,7 @@ def chunks(lines: Sequence[Row | None], chunk: int) -> Chunks:
     if row is None:
       continue
     task = row.task
-    # Only the first chunk of all is not full.
+    # Only the first of a prompt's chunks may be shorter.
     count = (task.cut - task.position - 1) % chunk + 1
     tokens[i, -count:] = task.prompt[task.position : task.position + count]
     reset[i, -count] = task.position == 0
@@ -138,7 +138,7 @@ def arrivals(
   idle: token_sampling.Controls,
   patterns: bool,
 ) -> _slots.Arrivals:
-  """Returns arrays of rows that begin."""
+  """Returns arrays of new rows."""
   there = [row.task if row else None for row in rows]
   seen = np.zeros((len(rows), len(idle.stop)), bool)
   for i, task in enumerate(there):
@@ -165,7 +165,7 @@ def arrivals(
 
 
 def take(slots: list[Row | None], drawn: _slots.Drawn) -> list[Event]:
-  """Returns events of rows; those that have ended leave their slots."""
+  """Returns events of rows; ended ones leave their slots."""
   events = []
   for slot, row in enumerate(slots):
     if row is None:
@@ -184,10 +184,10 @@ def take(slots: list[Row | None], drawn: _slots.Drawn) -> list[Event]:
 
 
 def all_but(number: int, continuation: int | None) -> Callable[[Row], bool]:
-  """Returns what says of a row whether it is not of a request.
+  """Returns a predicate of rows that do not belong to a request.
 
-  Or, with a continuation, whether it is not that one: what is read of the
-  prompt is for the other continuations, too.
+  Or, with a continuation, of rows that are not that one: the prompt is also
+  read for the other continuations.
   """
 
   def other(row):

@@ -24,16 +24,16 @@ class Refused(Exception):
   def __init__(self, status: int, message: str, code: str | None = None):
     super().__init__(message)
     self.status = status  # Of the answer by HTTP.
-    self.code = code  # A word that the interface has for the error, if any.
+    self.code = code  # A code that the interface has for the error, if any.
 
 
 def _given_up():
-  """The error of requests that a server which ends has no time for."""
+  """Returns the error for requests that a stopping server cancels."""
   return Refused(503, "server: got no time for an end before it shuts down.")
 
 
 class Rows:
-  """The rows of one request, which it hands to the engine."""
+  """The rows of one request, as passed to the engine."""
 
   def __init__(
     self,
@@ -55,7 +55,7 @@ class Rows:
       with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(self._events.put_nowait, events)
 
-    # The tokenizer may fail with a prompt: then nothing is begun.
+    # The tokenizer may fail with a prompt: then no row has started.
     streams = [
       [
         texts.TextStream(codec, completion.stop, request.prompt)
@@ -94,7 +94,7 @@ class Rows:
         raise Refused(500, "engine: it has failed, see the server's log.")
       if events == engine_thread.STOPPED:
         raise _given_up()
-      # What waits before the word to end is not worth the time.
+      # Requests before the stop signal are not worth the time.
       if self._given_up:
         raise _given_up()
       for event in events:
@@ -115,7 +115,7 @@ class Rows:
     self._events.put_nowait([])
 
   def cancel(self) -> None:
-    """Gives up what is left."""
+    """Cancels the remaining rows."""
     for number in self._row:
       self._worker.cancel(number)
 
@@ -127,7 +127,7 @@ async def disconnect(request: Any) -> None:
 
 
 class Flights:
-  """Requests that are not answered yet, until the server gives them up."""
+  """Unanswered requests, until the server cancels them."""
 
   def __init__(self):
     self._over = asyncio.Event()
@@ -135,11 +135,11 @@ class Flights:
 
   @property
   def over(self) -> bool:
-    """True once they have been given up."""
+    """True once they have been canceled."""
     return self._over.is_set()
 
   def add(self, rows: Rows) -> None:
-    """Takes rows, which hear if they are given up."""
+    """Adds rows, which are notified if they are canceled."""
     self._rows.add(rows)
 
   def remove(self, rows: Rows) -> None:
@@ -148,7 +148,7 @@ class Flights:
     self._rows.discard(rows)
 
   def give_up(self) -> None:
-    """Gives up all that is there, and that still comes."""
+    """Cancels all rows, including those that arrive later."""
     self._over.set()
     for rows in self._rows:
       rows.give_up()

@@ -24,7 +24,7 @@ async def read_body(request: Any, most: int) -> Any:
     body.append(part)
   try:
     fields = json.loads(b"".join(body).decode("utf-8-sig"))
-    # JSON may name a half of a character, which no answer can repeat.
+    # JSON may contain half of a surrogate pair, which no answer can encode.
     json.dumps(fields, ensure_ascii=False).encode()
     return fields
   except UnicodeEncodeError:

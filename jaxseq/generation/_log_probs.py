@@ -10,12 +10,12 @@ from jaxseq.generation import texts
 def of_completion(
   pieces: Sequence[streaming.Piece], codec: texts.Codec, offset: int = 0
 ) -> dict[str, Any]:
-  """Returns what /v1/completions says of tokens.
+  """Returns the log probabilities of tokens for /v1/completions.
 
   Args:
-    pieces: of a row, one after the other.
-    codec: of their texts.
-    offset: characters of the answer in front of them.
+    pieces: pieces of a row, one after the other.
+    codec: codec of their texts.
+    offset: number of characters of the answer before them.
   """
   tokens, offsets, tops = [], [], []
   for piece in pieces:
@@ -34,7 +34,7 @@ def of_completion(
 def of_chat(
   pieces: Sequence[streaming.Piece], codec: texts.Codec, offset: int = 0
 ) -> dict[str, Any]:
-  """Returns what /v1/chat/completions says of tokens; see `of_completion`."""
+  """Returns log probabilities for /v1/chat/completions; see `of_completion`."""
   del offset
 
   def entry(token, log_prob):
@@ -50,10 +50,11 @@ def of_chat(
 
 
 def _by_text(piece, codec):
-  """The most probable tokens and the drawn one; None if not asked for."""
+  """The most probable tokens and the drawn one; None if not requested."""
   if not piece.tops:
     return None
-  # Of tokens of one text, such as parts of characters, the first one counts.
+  # Of tokens with equal texts, such as parts of characters, the first one
+  # counts.
   named = {}
   for token, log_prob in (*piece.tops, (piece.token, piece.log_prob)):
     named.setdefault(codec.decode([token]), log_prob)

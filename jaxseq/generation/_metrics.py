@@ -10,14 +10,14 @@ class Metrics:
   """Counts of the requests of a server."""
 
   requests: int = 0
-  refused: int = 0  # Those which got an error.
-  timeouts: int = 0  # Those which took too long.
-  disconnected: int = 0  # Those whose clients went away.
-  answers: int = 0  # Those of which the engine had rows.
-  seconds: float = 0.0  # Time that the answers took, all together.
+  refused: int = 0  # Requests that got an error.
+  timeouts: int = 0  # Requests that timed out.
+  disconnected: int = 0  # Requests whose clients disconnected.
+  answers: int = 0  # Requests whose rows the engine had.
+  seconds: float = 0.0  # Total time of the answers.
 
   def refuse(self, status: int) -> None:
-    """Counts an error by its status in HTTP."""
+    """Counts an error by its HTTP status."""
     if status == 408:
       self.timeouts += 1
     else:
@@ -29,7 +29,7 @@ class Metrics:
     self.seconds += seconds
 
   def text(self, worker: engine_thread.EngineThread) -> str:
-    """Returns all numbers, with those of the engine."""
+    """Returns all numbers, including those of the engine."""
     engine = worker.engine
     entries = {
       "requests_total": self.requests,

@@ -1,4 +1,4 @@
-"""A network and the one that drafts for it, as one that reads."""
+"""A network and its drafting network, as one reader."""
 
 import dataclasses
 from typing import Any
@@ -12,14 +12,14 @@ from jaxseq._types import PyTree
 
 @dataclasses.dataclass(frozen=True)
 class Both:
-  """A network, and the one that drafts for it: both read the same tokens.
+  """A network and its drafting network, which read the same tokens.
 
-  Variables and states are pairs, so that what an engine keeps of a prompt is
-  that of both. The logits are those of the first, after the last token alone.
+  Variables and states are pairs, so that an engine caches both states of a
+  prompt. The logits are those of the first network, after the last token only.
   """
 
-  network: Any  # Which decides.
-  small: Any  # Which drafts.
+  network: Any  # The network that decides.
+  small: Any  # The network that drafts.
 
   def apply(
     self,

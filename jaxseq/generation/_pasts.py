@@ -1,4 +1,4 @@
-"""Histories and states of constraints, to which the tokens of a row lead."""
+"""Token histories and constraint states of rows."""
 
 from typing import Any
 from typing import NamedTuple
@@ -25,7 +25,7 @@ def begin(
   batch_shape: tuple[int, ...],
   state: PyTree = None,
 ) -> Past:
-  """Returns the past of rows of which nothing was drawn."""
+  """Returns the initial token counts and constraint states of new rows."""
   if constraint is not None and state is None:
     state = constraint.initial(batch_shape)
   return Past(history, state)
@@ -42,7 +42,7 @@ def extend(constraint: Any, past: Past, token: jax.Array) -> Past:
 
 
 def allowed(constraint: Any, past: Past) -> jax.Array | None:
-  """Returns which tokens may come next, (*batch, vocab) bool; None for all."""
+  """Returns a mask of the next tokens, (*batch, vocab) bool; None for all."""
   return None if constraint is None else constraint.allowed(past.constraint)
 
 
@@ -63,6 +63,6 @@ def at_nodes(
 
 
 def after_nodes(past: Past, nodes: jax.Array) -> Past:
-  """Takes the past after some nodes (rows, n) out of that after all of them."""
+  """Selects the past after some nodes (rows, n) from that after all of them."""
   take = jax.vmap(lambda leaf, places: leaf[places])
   return jax.tree.map(lambda leaf: take(leaf, nodes), past)

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from jaxseq import _validate
 
-# Most choices and repetitions, each written out, that a pattern may have.
+# Maximum number of alternatives and repetitions, each written out, of a
+# pattern.
 _MOST = 200_000
 _COUNTS = re.compile(r"\{(\d*)(,?)(\d*)\}")
 _LETTERS = {"n": 10, "t": 9, "r": 13, "f": 12, "v": 11, "a": 7, "0": 0}
@@ -33,11 +34,11 @@ Ranges = list[tuple[int, int]]
 
 
 class Choices(NamedTuple):
-  """An automaton in which several states can be next."""
+  """A nondeterministic automaton."""
 
-  # Of each state (low, high, next): bytes from low to high lead there.
+  # For each state (low, high, next): bytes from low to high lead there.
   edges: list[list[tuple[int, int, int]]]
-  free: list[list[int]]  # Of each state those that need no byte.
+  free: list[list[int]]  # For each state those reached without a byte.
   start: int
   end: int  # The state of whole matches.
 
@@ -69,7 +70,7 @@ class _Parser:
     self.free: list[list[int]] = []
 
   def error(self, expected, place=None):
-    """Error about the text at a place, at the present one if None."""
+    """Returns an error about the text at a place, the present one if None."""
     place = self.place if place is None else place
     # Places count characters of the pattern as it was written.
     shown = repr(self.text).replace(r"\\", "\\")
@@ -85,20 +86,20 @@ class _Parser:
     return len(self.edges) - 1
 
   def taken(self, word):
-    """Goes on behind a word, if it is next."""
+    """Advances past a word, if it is next, and returns whether it was."""
     match = self.text.startswith(word, self.place)
     self.place += len(word) * match
     return match
 
   def next(self):
-    """Takes a character."""
+    """Returns the next character, and advances."""
     if self.place >= len(self.text):
       raise self.error("the pattern to go on")
     self.place += 1
     return self.text[self.place - 1]
 
   def alternatives(self, start):
-    """Reads `a|b` from a state on; returns the state behind."""
+    """Parses `a|b` from a state on; returns the state after it."""
     end = self.state()
     while True:
       first = self.state()
@@ -108,7 +109,7 @@ class _Parser:
         return end
 
   def sequence(self, state):
-    """Reads `ab*c` from a state on; returns the state behind."""
+    """Parses `ab*c` from a state on; returns the state after it."""
     while self.place < len(self.text) and self.text[self.place] not in "|)":
       begin, first = self.place, self.state()
       parts = [(first, self.atom(first))]
@@ -123,7 +124,7 @@ class _Parser:
     return state
 
   def chained(self, state, parts, least, loops):
-    """Joins repetitions, of which the first `least` must be there."""
+    """Joins repetitions, the first `least` of which are required."""
     end = self.state()
     for i, (first, after) in enumerate(parts):
       if i >= least:
@@ -165,7 +166,7 @@ class _Parser:
     return least, most
 
   def atom(self, state):
-    """Reads a character, a class or a group; returns the state behind."""
+    """Parses a character, a class or a group; returns the state after it."""
     begin = self.place
     character = self.next()
     if character == "(":
@@ -195,7 +196,7 @@ class _Parser:
     return self.step(state, ranges)
 
   def characters(self):
-    """Reads a class behind its bracket; returns the ranges."""
+    """Parses a class after its bracket; returns the ranges."""
     negated = self.taken("^")
     ranges: Ranges = []
     first = True
@@ -226,7 +227,7 @@ class _Parser:
     return [(ord(character), ord(character))]
 
   def escape(self):
-    """Reads what follows a backslash; returns the ranges."""
+    """Parses the text after a backslash; returns the ranges."""
     begin = self.place - 1
     letter = self.next()
     if letter in _HEXADECIMAL and not (self.bytes and letter != "x"):
@@ -262,7 +263,7 @@ class _Parser:
     return gaps
 
   def step(self, state, ranges):
-    """Adds the bytes of a character; returns the state behind."""
+    """Adds the bytes of a character; returns the state after it."""
     end = self.state()
     for low, high in ranges:
       for encoding in [((low, high),)] if self.bytes else encodings(low, high):
@@ -283,7 +284,7 @@ def encodings(low: int, high: int) -> Iterator[tuple[tuple[int, int], ...]]:
 
 
 def _between(low: bytes, high: bytes) -> Iterable[tuple[tuple[int, int], ...]]:
-  """Yields the strings of bytes between two of equal length, both included."""
+  """Yields ranges of byte strings between two of equal length, inclusive."""
   if len(low) == 1:
     yield ((low[0], high[0]),)
     return

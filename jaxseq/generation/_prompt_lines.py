@@ -10,7 +10,7 @@ from jaxseq.generation._engine_rows import Task
 
 
 def begin(engine: Any, number: int, slot: int, task: Task) -> None:
-  """Gives a prompt a line, and a slot for when it is read."""
+  """Reserves a prompt-reading line and an output slot for a request."""
   row = Row(task, 0)
   task.cut = len(task.prompt)
   engine._rows[slot] = row
@@ -27,7 +27,7 @@ def begin(engine: Any, number: int, slot: int, task: Task) -> None:
 
 
 def _resume(engine, number, slot, position, prefix):
-  """Goes on after a prefix: what fills no chunk is read token by token."""
+  """Resumes after a prefix; reads tokens that fill no chunk one by one."""
   row = engine._lines[number]
   task, chunk = row.task, engine.config.chunk
   count = (task.cut - position) % chunk
@@ -52,7 +52,7 @@ def _resume(engine, number, slot, position, prefix):
 
 
 def _pause(engine, number, slot, prefix):
-  """Keeps what was read up to the cut, and goes on to the prompt's end."""
+  """Caches the state at the cut, and resumes up to the prompt's end."""
   task = engine._lines[number].task
   _keep(engine, task, prefix)
   task.cut = len(task.prompt)
@@ -60,19 +60,19 @@ def _pause(engine, number, slot, prefix):
 
 
 def _keep(engine, task, prefix):
-  """Stores what was read of a prompt."""
+  """Caches the state of the tokens of a prompt that were read."""
   if engine.cache is not None:
     engine.cache.put(task.prompt[: task.position], prefix, task.digest)
 
 
 def _others(engine, task, prefix):
-  """Lets the other continuations wait for slots."""
+  """Queues the other continuations for slots."""
   for i in range(1, task.request.count):
     engine._ready.append((Row(task, i), prefix))
 
 
 def after_reading(engine: Any) -> None:
-  """Frees lines whose prompts are read, and keeps what is of use again."""
+  """Frees lines whose prompts are read, and caches their prefix states."""
   for i, row in enumerate(engine._lines):
     if row is None or row.task.position < row.task.cut:
       continue

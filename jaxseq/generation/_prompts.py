@@ -17,8 +17,8 @@ class Prompts(NamedTuple):
   """Prompts at the ends of their rows."""
 
   tokens: Any  # (*batch, time) integers.
-  # (*batch, time) bool, true at the first token of a prompt that other tokens
-  # stand before; None if there are none.
+  # (*batch, time) bool, true at the first token of a prompt after other tokens;
+  # None if there are no other tokens.
   reset: Any
 
 
@@ -59,14 +59,14 @@ def make_prompts(
 
 
 def check_no_text(prompt: Any) -> None:
-  """Refuses a text in the place of tokens."""
+  """Rejects a text instead of tokens."""
   if isinstance(prompt, str | bytes):
     what = type(prompt).__name__
     raise _validate.error("prompt", what, "tokens: Codec().encode(text)")
 
 
 def one_way(sampling: Any, options: dict[str, Any]) -> Any:
-  """Returns `sampling`, or what options by name say if that is None."""
+  """Returns `sampling`, or one from options by name if it is None."""
   if sampling is None:
     return token_sampling.from_options(options)
   if options:
@@ -76,13 +76,13 @@ def one_way(sampling: Any, options: dict[str, Any]) -> Any:
 
 
 def check_sampling(sampling: Any) -> None:
-  """Refuses what is no `Sampling`."""
+  """Rejects a value that is not a `Sampling`."""
   kind = token_sampling.Sampling
   _validate.instance("sampling", sampling, kind, "Sampling(temperature=0.8)")
 
 
 def check_tokens(network: Any, tokens: Any) -> None:
-  """Checks tokens against the vocabulary, where both are known."""
+  """Checks tokens against the vocabulary, if both are known."""
   count = getattr(network, "vocab_size", None)
   if count is None or isinstance(tokens, jax.core.Tracer):
     return
@@ -94,7 +94,7 @@ def check_tokens(network: Any, tokens: Any) -> None:
 
 
 def make_history(prompts: Prompts, vocab_size: int) -> token_sampling.History:
-  """Returns the tokens of prompts, without what stands before their resets."""
+  """Returns the tokens of prompts, without tokens before their resets."""
   valid = None
   if prompts.reset is not None:
     resets = jnp.cumsum(prompts.reset, axis=-1)
@@ -145,7 +145,7 @@ def row_keys(
 
 
 def _unfit(name, got, lengths, reset):
-  """Refuses what says twice where prompts begin."""
+  """Rejects arguments that specify the prompts' starts twice."""
   for other, value in {"lengths": lengths, "reset": reset}.items():
     if value is not None:
       expected = f"rows of one length with `{other}`"

@@ -1,4 +1,4 @@
-"""States of rows: fresh ones, those behind prompts, some rows replaced."""
+"""States of rows: fresh ones, those after prompts, some rows replaced."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from jaxseq.nn import sequence_model
 
 
 def fresh_states(network: Any, variables: PyTree, *rows: int) -> PyTree:
-  """Returns the states of rows that have read nothing, at least float32."""
+  """Returns the fresh states of rows, at least float32."""
   if not isinstance(network, nn.SequenceNetwork):
     return network.initial_state(rows, jnp.float32)
   dtype = jnp.promote_types(network.config.stack.dtype, jnp.float32)
@@ -21,7 +21,7 @@ def fresh_states(network: Any, variables: PyTree, *rows: int) -> PyTree:
 
 
 def are_tuned(variables: PyTree) -> bool:
-  """Returns whether sequences begin with states that are tuned."""
+  """Returns whether initial states of sequences are tuned."""
   return isinstance(variables, Mapping) and sequence_model.TUNED in variables
 
 
@@ -36,13 +36,13 @@ def read(
   """Reads tokens (*rows, time); with resets and tuned states one by one.
 
   Args:
-    network: with `apply`.
+    network: network with `apply`.
     variables: of the network.
     tokens: (*rows, time).
-    states: before them; fresh ones if None.
+    states: states before them; fresh ones if None.
     reset: (*rows, time) bool, or None.
-    **options: of `apply`; "at", the last token of each row, is the only one
-      that is read out.
+    **options: of `apply`; "at" is the last token of each row, for which alone
+      logits are computed.
 
   Returns:
     Logits (*rows, time, vocab), or (*rows, 1, vocab), and the states after all.
@@ -68,7 +68,7 @@ def read(
 
 
 def where(flags: jax.Array, new: PyTree, old: PyTree) -> PyTree:
-  """Takes `new` in the rows where the flag (*rows,) is set."""
+  """Selects `new` in the rows whose flag (*rows,) is set."""
 
   def leaf(new, old):
     wide = flags.reshape(*flags.shape, *[1] * (old.ndim - flags.ndim))

@@ -13,22 +13,21 @@ _CHARACTER = (
 )
 _INTEGER = r"-?(0|[1-9]\d*)"
 _NUMBER = rf"{_INTEGER}(\.\d+)?([eE][+-]?\d+)?"
-# Objects and arrays inside of each other, where no schema says how many, and
-# schemas inside of each other.
+# Maximum depth of objects and arrays without a schema, and of nested schemas.
 _NESTED, _DEEPEST = 2, 16
 _KINDS = ("string", "number", "integer", "boolean", "null", "array", "object")
-# Entries that say nothing of what a value may be.
+# Entries that do not restrict values.
 _NOTES = (
   *("$schema", "$id", "$defs", "definitions", "title", "description"),
   *("default", "examples", "deprecated", "readOnly", "writeOnly", "$comment"),
 )
-# Entries by the type of the values that they speak of.
+# Entries by the type of the values that they restrict.
 _OF_KINDS = {
   "string": ("minLength", "maxLength"),
   "array": ("items", "minItems", "maxItems"),
   "object": ("properties", "required", "additionalProperties"),
 }
-# No text is longer before it is compiled.
+# Maximum length of a text before it is compiled.
 _LONGEST = 2**17
 
 
@@ -40,8 +39,8 @@ def pattern(response_format: Any) -> str | None:
       "json_schema", "json_schema": {"schema": ..}}.
 
   Raises:
-    ValueError: if it is no such object, or the schema has an entry that is not
-      read here.
+    ValueError: if it is not such an object, or the schema has an unsupported
+      entry.
   """
   name = "response_format"
   _validate.instance(name, response_format, Mapping, "an object")
@@ -67,13 +66,13 @@ def _list(begin, item, end):
 
 
 def _any_object(depth):
-  """An object of any names."""
+  """Returns the pattern of an object with any names."""
   pair = f'"{_CHARACTER}*"{_SPACE}:{_SPACE}{_any(depth)}'
   return _list(r"\{", pair, r"\}")
 
 
 def _any(depth):
-  """Any value, with so many more objects and arrays inside of each other."""
+  """Returns the pattern of any value, with objects and arrays up to a depth."""
   forms = [f'"{_CHARACTER}*"', _NUMBER, "true|false|null"]
   if depth:
     forms.append(_any_object(depth - 1))
@@ -82,12 +81,12 @@ def _any(depth):
 
 
 def _literal(value):
-  """The text of one value."""
+  """Returns the pattern of one value."""
   return re.escape(json.dumps(value, ensure_ascii=False))
 
 
 class _Schema:
-  """A schema, whose parts may name each other."""
+  """A schema, whose parts may refer to each other."""
 
   def __init__(self, name: str, root: Any):
     self._name = name
@@ -129,13 +128,13 @@ class _Schema:
     return f"({'|'.join(forms)})"
 
   def _check(self, schema, name, known):
-    """Refuses entries that say what is not read here."""
+    """Rejects unsupported entries."""
     for key in schema.keys() - {*known, *_NOTES}:
       expected = f"of such a schema {sorted(known)} alone"
       raise _validate.error(name, key, expected)
 
   def _choice(self, key, schemas, name, depth):
-    """One of several schemas; all of them only if there is one."""
+    """Returns the pattern of one of several schemas; of "allOf" only one."""
     if not isinstance(schemas, list) or not schemas:
       raise _validate.error(f"{name}: {key}", schemas, "a list of schemas")
     if key == "allOf" and len(schemas) > 1:
@@ -156,7 +155,7 @@ class _Schema:
     return found
 
   def _kind(self, kind, schema, name, depth):
-    """The values of one type."""
+    """Returns the pattern of the values of one type."""
     _validate.choice(f"{name}: type", kind, _KINDS)
     if kind == "array":
       count = self._count(schema, name, "Items")
@@ -176,7 +175,7 @@ class _Schema:
     return f"({plain[kind]})"
 
   def _count(self, schema, name, ending):
-    """The least and the greatest number of parts."""
+    """Returns the minimum and the maximum number of parts."""
     low, high = schema.get(f"min{ending}", 0), schema.get(f"max{ending}")
     _validate.integer(f"{name}: min{ending}", low, 0, 10_000)
     if high is not None:
@@ -184,7 +183,7 @@ class _Schema:
     return low, high
 
   def _object(self, schema, name, depth):
-    """An object with its properties in their order."""
+    """Returns the pattern of an object with its properties in their order."""
     properties = schema.get("properties", {})
     required = schema.get("required", [])
     _validate.instance(f"{name}: properties", properties, Mapping, "an object")
@@ -207,14 +206,14 @@ class _Schema:
 
 
 def _times(low, high):
-  """The quantifier of a number of parts."""
+  """Returns the quantifier of a number of parts."""
   if high is None:
     return "*" if low == 0 else f"{{{low},}}"
   return f"{{{low},{high}}}"
 
 
 def _counted(item, low, high):
-  """An array of so many items."""
+  """Returns the pattern of an array of that many items."""
   if high == 0:
     return rf"\[{_SPACE}\]"
   more = _times(max(low - 1, 0), high and high - 1)
@@ -224,10 +223,10 @@ def _counted(item, low, high):
 
 
 def _some(pairs):
-  """The required pairs and any others, in their order, with commas."""
+  """Returns the required pairs and any others, in their order, with commas."""
   comma = f"{_SPACE},{_SPACE}"
   after, forms = "", []
-  # From the last one: what may follow a pair, and which may be the first.
+  # From the last one: the pairs that may follow, and those that may be first.
   for text, needed in reversed(pairs):
     if needed:
       forms = [f"{text}{after}"]

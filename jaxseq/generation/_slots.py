@@ -29,56 +29,56 @@ class Reading(NamedTuple):
 
 
 class Slots(NamedTuple):
-  """Rows that tokens are drawn for, one in each slot."""
+  """Rows for which tokens are drawn, one in each slot."""
 
-  logits: jax.Array  # (slots, vocab), of the next token.
+  logits: jax.Array  # (slots, vocab), for the next token.
   states: PyTree  # Of the network, (slots, ...).
   rows: _drawing.Rows
   controls: token_sampling.Controls  # Options of each row.
-  limit: jax.Array  # (slots,) int32, the most tokens of each row.
-  active: jax.Array  # (slots,) bool, which hold a row that has not ended.
-  before: jax.Array  # (slots,) int32, the tokens in front of the last ones.
+  limit: jax.Array  # (slots,) int32, the maximum number of tokens.
+  active: jax.Array  # (slots,) bool, which slots have a row that has not ended.
+  before: jax.Array  # (slots,) int32, the tokens before the last ones.
   adapter: jax.Array  # (slots,) int32, the numbers of the rows' adapters.
-  memory: PyTree = None  # What drafts remember of all rows.
+  memory: PyTree = None  # Memory of drafts, of all rows.
 
 
 class Arrivals(NamedTuple):
-  """Rows that begin."""
+  """Rows that start."""
 
-  slot: Any  # (n,) int32, where each goes; the number of slots for nowhere.
+  slot: Any  # (n,) int32, the slot of each; the number of slots for none.
   seeds: Any  # (n,) uint32.
   continuation: Any  # (n,) uint32.
-  limit: Any  # (n,) int32.
+  limit: Any  # (n,) int32, the maximum number of tokens.
   controls: token_sampling.Controls  # Options of each.
   seen: Any  # (n, vocab) bool, the tokens of the prompts.
   before: Any  # (n,) int32, the last of them.
-  adapter: Any  # (n,) int32, numbers of adapters, 0 for none.
-  constraint: Any = None  # The state that each begins in; None for the first.
+  adapter: Any  # (n,) int32, numbers of adapters, 0 for no adapter.
+  constraint: Any = None  # The initial state of each; None for the default.
 
 
 class Extras(NamedTuple):
-  """Wishes of few rows, with which a call is another program."""
+  """Rare options of rows, with which a call runs a separate program."""
 
   # (slots, n), tokens with a bias and their biases; the vocabulary's size for
-  # no token. Drawn tokens have the most probable ones beside them.
+  # no token. The most probable tokens are returned beside drawn ones.
   tokens: Any
   biases: Any
 
 
 class Work(NamedTuple):
-  """Work of one call."""
+  """Inputs of one call: prompt chunks, arriving rows and the step budget."""
 
-  reads: Any  # () bool, whether there is something to read.
+  reads: Any  # () bool, whether there are prompt tokens to read.
   tokens: Any  # (lines, chunk) int32, the next tokens of the prompts.
-  # (lines, chunk) bool, true where a prompt begins; None if it resumes from
-  # states in its line.
+  # (lines, chunk) bool, true at the first token of a prompt; None if it resumes
+  # from states in its line.
   reset: Any
   adapter: Any  # (lines,) int32, the numbers of the prompts' adapters.
   arrivals: Arrivals  # Rows whose prompts end with this chunk.
-  held: Any  # (slots,) bool, which rows go on; the others are given up.
-  steps: Any  # () int32, tokens to draw for each row at most.
-  # () int32, ended rows after which no more tokens are drawn, so that others
-  # can take their slots.
+  held: Any  # (slots,) bool, rows that continue; the others are canceled.
+  steps: Any  # () int32, maximum number of tokens for each row.
+  # () int32, number of ended rows after which the call returns, so that others
+  # can use their slots.
   enough: Any
   extras: Extras | None = None
 
@@ -88,14 +88,14 @@ class Drawn(NamedTuple):
 
   tokens: jax.Array  # int32
   log_probs: jax.Array  # By the network.
-  valid: jax.Array  # bool, which of the tokens are there.
-  ended: jax.Array  # bool, which of them end their row, whatever its limit.
-  # (steps, slots, k) each, of the places; None without extras.
+  valid: jax.Array  # bool, which of the entries are tokens.
+  ended: jax.Array  # bool, tokens that end their row before its limit.
+  # (steps, slots, k) each, for the entries; None without extras.
   tops: requests.Tops | None = None
 
 
 def nothing(count: int, slots: Slots, work: Work) -> Drawn:
-  """Returns places of so many tokens for each slot."""
+  """Returns empty entries for that many tokens of each slot."""
   shape = count, len(slots.active)
   kinds = jnp.int32, slots.logits.dtype, bool, bool
   drawn = Drawn(*(jnp.zeros(shape, kind) for kind in kinds))
@@ -107,7 +107,7 @@ def nothing(count: int, slots: Slots, work: Work) -> Drawn:
 
 
 def tops(log_probs: jax.Array, work: Work) -> requests.Tops | None:
-  """Returns the most probable tokens of places, if a row asks for extras."""
+  """Returns the most probable tokens of entries, if a row has extras."""
   if work.extras is None:
     return None
   return _drawing.tops(log_probs, requests.MOST_TOPS)
@@ -154,13 +154,13 @@ def fresh(
     empty.logits,
     empty.states,
     _drawing.start(keys, history, constraint),
-    # Copies: what is donated must not be an array of the host.
+    # Copies: donated arrays must not be arrays of the host.
     jax.tree.map(jnp.array, controls),
     limit=jnp.zeros(slots, jnp.int32),
     active=jnp.zeros(slots, bool),
     before=jnp.zeros(slots, jnp.int32),
     adapter=jnp.zeros(slots, jnp.int32),
-    # A copy, as others may hold the memory.
+    # A copy, as others may use the memory.
     memory=jax.tree.map(jnp.array, memory),
   )
   return result, zeros(lines, states)
@@ -179,9 +179,9 @@ def advance(
   constraint: Any,
 ) -> tuple[Slots, Reading, Drawn]:
   """Slots, reading and tokens after a chunk of prompts and `most` tokens."""
-  # The prompts' first tokens come with a reset, so that what a line held before
-  # does not matter; neither does what a slot held. `drawing` takes the place of
-  # `draw`, if it is given.
+  # The prompts' first tokens come with a reset, so that earlier states of a
+  # line have no effect; nor have those of a slot. `drawing` replaces `draw`, if
+  # it is given.
   slots = slots._replace(active=slots.active & work.held)
 
   def read(slots, reading):
@@ -215,7 +215,7 @@ def repeated(
   work: Work,
   begun: jax.Array,
 ) -> tuple[Slots, Drawn]:
-  """Repeats a step while rows go on, of which so many had begun."""
+  """Runs a step until `work.steps`, or until `work.enough` rows have ended."""
 
   def goes_on(carry):
     done, slots, _ = carry
@@ -270,14 +270,14 @@ def place(
   key: jax.Array,
   constraint: Any,
 ) -> Slots:
-  """Lets a row begin after a prompt that was read before."""
+  """Starts a row after a prompt that was read before."""
   reading = Reading(prefix.logits, prefix.states)
   return _placed(slots, reading, arrivals, key, constraint)
 
 
 @jax.jit
 def line(reading: Reading, number: jax.Array, seen: jax.Array) -> Any:
-  """Returns a copy of what was read of one prompt."""
+  """Returns a copy of the state of one prompt."""
   one = jax.tree.map(
     lambda leaf: lax.dynamic_slice_in_dim(leaf, number, 1), reading
   )
@@ -288,7 +288,7 @@ def line(reading: Reading, number: jax.Array, seen: jax.Array) -> Any:
 def put_line(
   reading: Reading, number: jax.Array, prefix: offline.Prefix
 ) -> Reading:
-  """Lets a line go on after what was read before."""
+  """Resumes a line after a prefix that was read before."""
   return jax.tree.map(
     lambda leaf, one: lax.dynamic_update_slice_in_dim(leaf, one, number, 0),
     reading,
@@ -321,9 +321,9 @@ def awake(
   active: jax.Array,
   extras: Extras | None = None,
 ) -> token_sampling.Controls:
-  """Returns controls by which ended rows ask for nothing that takes time.
+  """Makes inactive slots greedy, so that they cost no sort and no noise.
 
-  Biases, which no slot holds, come to those that ask for them.
+  Biases, which slots do not store, are added for rows that have them.
   """
   greedy = token_sampling.Sampling(temperature=0)
   idle = token_sampling.make_controls(greedy, controls.stop.shape[-1])
@@ -338,7 +338,7 @@ def awake(
 
 
 def _placed(slots, reading, arrivals, key, constraint):
-  """Slots in which rows have begun."""
+  """Returns slots with the started rows."""
   keys = token_sampling.row_keys(key, arrivals.seeds, arrivals.continuation)
   history = token_sampling.unused_history(arrivals.seen)
   begun = Slots(

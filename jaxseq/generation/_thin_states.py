@@ -18,8 +18,8 @@ from jaxseq.mixers.keys_and_values import thin_keys
 class Thinning:
   """Sizes of thin keys of prompts."""
 
-  channels: float  # Share of the channels of a head that stay.
-  whole: int  # Keys that have room for all channels.
+  channels: float  # Share of the channels of a head that are kept.
+  whole: int  # Number of keys that have room for all channels.
 
   def kept(self, config: attention.Config) -> int:
     """Number of channels that a head's keys keep."""
@@ -30,15 +30,15 @@ class Thinning:
   def observed(
     self, network: Any, variables: PyTree, states: PyTree, reset: Any = None
   ) -> PyTree:
-    """Returns states that a prompt is read with.
+    """Returns states that read a prompt.
 
-    Layers whose window is within the whole keys stay as they are.
+    Layers whose window is within the whole keys do not change.
 
     Raises:
       ValueError: if the network has no attention whose keys can be thin.
     """
     if isinstance(network, _pairs.Both):
-      # The network that drafts keeps its keys.
+      # The drafting network keeps its keys.
       first, second = states
       arguments = network.network, variables[0], first
       return self.observed(*arguments, reset), second
@@ -71,7 +71,7 @@ class Thinning:
     return states
 
   def thin(self, states: PyTree) -> PyTree:
-    """Returns the states behind a prompt, with thin keys."""
+    """Returns the states after a prompt, with thin keys."""
 
     def leaf(state):
       if not isinstance(state, thin_keys.Observed):
@@ -82,7 +82,7 @@ class Thinning:
 
 
 def parse(key_channels: float, whole_keys: int) -> Thinning | None:
-  """Returns how keys become thin; None if all channels stay.
+  """Returns the options of thin keys; None if all channels are kept.
 
   Raises:
     ValueError: if a number is out of range.
@@ -93,7 +93,7 @@ def parse(key_channels: float, whole_keys: int) -> Thinning | None:
 
 
 def thin_like(states: PyTree, like: PyTree) -> PyTree:
-  """Returns states behind prompts, of the form of others with thin keys."""
+  """Returns states after prompts, in the form of others with thin keys."""
 
   def leaf(like, state):
     if not isinstance(state, thin_keys.Observed):

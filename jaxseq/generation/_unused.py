@@ -1,7 +1,7 @@
-"""States without the part of them that nothing was written to yet.
+"""States without the unused parts of their arrays.
 
-A window of attention is as long after a word as after a book. What no token has
-reached is zeros at one of its ends, whatever the mixer, and need not be stored.
+A window of attention has the same size after a word as after a book. Its unused
+elements are zeros at one of its ends, for any mixer, and need not be stored.
 """
 
 import functools
@@ -15,17 +15,17 @@ import numpy as np
 
 from jaxseq._types import PyTree
 
-# Arrays of fewer elements stay as they are.
+# Arrays with fewer elements are not cut.
 _LEAST = 1024
 
 
 class Cut(NamedTuple):
-  """A part of an array beside which there is nothing but zeros."""
+  """A part of an array whose other elements are zeros."""
 
-  part: jax.Array  # As long as a power of two.
-  first: int  # Where it begins.
+  part: jax.Array  # Its length is a power of two.
+  first: int  # Its first place.
   axis: int  # Along which it was cut.
-  size: int  # Of that axis before.
+  size: int  # Length of that axis before the cut.
 
   @property
   def nbytes(self) -> int:
@@ -44,7 +44,7 @@ def cut(tree: PyTree) -> PyTree:
 
 
 def whole(tree: PyTree) -> PyTree:
-  """Returns what `cut` was called with."""
+  """Restores the argument of `cut`."""
 
   def leaf(value):
     if not isinstance(value, Cut):
@@ -60,13 +60,13 @@ def is_cut(value: Any) -> bool:
 
 
 def _is_large(leaf: Any) -> bool:
-  """True for an array that is worth a look."""
+  """True for an array that is large enough to be cut."""
   return isinstance(leaf, jax.Array) and leaf.size >= _LEAST and leaf.ndim > 2
 
 
 @jax.jit
 def _used(leaf):
-  """For each axis but the first, where something is not a positive zero."""
+  """Returns the used places of each axis except the first."""
   some = leaf != 0
   if jnp.issubdtype(leaf.dtype, jnp.floating):
     some = some | jnp.signbit(leaf)
@@ -77,7 +77,7 @@ def _used(leaf):
 
 
 def _shortest(leaf, used):
-  """An array cut along the axis of which the smallest share is in use."""
+  """Cuts an array along the axis with the smallest used share."""
   choices = []
   for axis, there in enumerate(used, 1):
     places = np.flatnonzero(there)
@@ -99,7 +99,7 @@ def _part(axis, size, leaf, first):
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _padded(axis, size, part, first):
-  """An array of which there is a part."""
+  """Returns the whole array from its part."""
   shape = *part.shape[:axis], size, *part.shape[axis + 1 :]
   zeros = jnp.zeros(shape, part.dtype)
   return lax.dynamic_update_slice_in_dim(zeros, part, first, axis)

@@ -1,9 +1,10 @@
 """Automata over bytes that read the tokens of a vocabulary.
 
-A table of all states and tokens of a real vocabulary would take gigabytes. Kept
-are the table over bytes, by which a drawn token is followed, and a bit for each
-state and token, whether it may come. The bits are made on the host, along the
-trie of all tokens, in which bytes that a pattern does not tell apart are one.
+A table of all states and tokens of a real vocabulary would take gigabytes.
+Instead there are a table over bytes, which follows a drawn token, and a bit for
+each state and token, whether it is permitted. The bits are computed on the
+host, along the trie of all tokens, with bytes that a pattern treats alike
+merged.
 """
 
 from collections.abc import Sequence
@@ -17,26 +18,27 @@ import numpy as np
 
 from jaxseq import _validate
 
-# The most states times tokens: some seconds of work, and an eighth of it bytes.
+# Maximum of states times tokens: some seconds of work, and an eighth of it
+# bytes.
 MOST_PAIRS = 2**29
-# Pairs that are worked on at a time, and steps from state to state at most.
+# Number of pairs that are processed together, and maximum number of steps.
 _CHUNK, _EDGES = 2**22, 2**25
 
 
 class Automaton(NamedTuple):
   """An automaton over bytes, whose first state is 0."""
 
-  # (states, columns) int32, the state after a byte of each column; -1 for none.
+  # (states, columns) int32, the state after a byte of each column, or -1.
   table: np.ndarray
-  accepting: np.ndarray  # (states,) bool, where a text may end.
+  accepting: np.ndarray  # (states,) bool, states in which a text may end.
   column: np.ndarray  # (256,) the column of each byte.
 
 
 class Tables(NamedTuple):
-  """An automaton over bytes and what it permits, as arrays of the host.
+  """An automaton over bytes and the tokens that it permits, as host arrays.
 
-  The last two states are that behind an end token, and one which nothing leads
-  out of.
+  The last two states are that after an end token, and a dead state without a
+  way out.
   """
 
   table: np.ndarray  # (states, 256) int32, the state after each byte.
@@ -60,7 +62,7 @@ class TokenAutomaton:
   bits: jax.Array
   ends: jax.Array
   content: jax.Array  # The bytes of all tokens, one after the other, uint8.
-  starts: jax.Array  # (vocab + 1,) int32, where those of each begin.
+  starts: jax.Array  # (vocab + 1,) int32, the first byte of each.
   end_token: int | None = dataclasses.field(metadata={"static": True})
 
   def initial(self, batch_shape: tuple[int, ...] = ()) -> jax.Array:
@@ -68,7 +70,7 @@ class TokenAutomaton:
     return jnp.zeros(batch_shape, jnp.int32)
 
   def allowed(self, state: jax.Array) -> jax.Array:
-    """Returns which tokens may come next, (*batch, vocab) bool."""
+    """Returns the tokens that may come next, (*batch, vocab) bool."""
     count = self.starts.shape[0] - 1
     bits = jnp.unpackbits(self.bits[state], axis=-1, count=count)
     return bits.astype(bool)
@@ -91,8 +93,8 @@ class TokenAutomaton:
 class Vocabulary:
   """Tokens as bytes, with the trie of all of them.
 
-  One of 150,000 takes a second. Empty tokens are never permitted, and that of
-  ends ends a text whatever its bytes.
+  One of 150,000 takes a second. Empty tokens are never permitted, and the end
+  token ends a text whatever its bytes.
   """
 
   def __init__(self, tokens: Sequence[bytes], end_token: int | None = None):
@@ -105,7 +107,7 @@ class Vocabulary:
     lengths = [len(token) for token in tokens]
     self.starts = np.cumsum([0, *lengths], dtype=np.int32)
     self.content = np.frombuffer(b"".join(tokens) or b"\0", np.uint8)
-    # Of each node but the root: that above it, and the byte between them.
+    # For each node except the root: its parent, and the byte between them.
     nodes: dict[int, int] = {}
     self._ends = np.zeros(len(tokens), np.int32)
     for i, token in enumerate(tokens):
@@ -120,7 +122,7 @@ class Vocabulary:
       depth[node] = depth[parent] + 1
     order = np.argsort(depth, kind="stable")[1:]
     cuts = np.searchsorted(depth[order], np.arange(2, depth.max() + 1))
-    # Level by level: nodes, those above them, and the bytes.
+    # Level by level: nodes, their parents, and the bytes.
     self._levels = [
       (level, above[level - 1], ways[level - 1] % 256)
       for level in np.split(order, cuts)
@@ -133,7 +135,7 @@ class Vocabulary:
     return len(self._ends)
 
   def tables(self, automaton: Automaton) -> Tables:
-    """Returns what an automaton over bytes permits of the tokens."""
+    """Returns the tables of the tokens that an automaton over bytes permits."""
     states, most = len(automaton.table) + 2, MOST_PAIRS // len(self)
     if states > most:
       expected = f"at most {most} with {len(self)} tokens"
@@ -164,7 +166,7 @@ class Vocabulary:
     return TokenAutomaton(*arrays, self.end_token)
 
   def _joined(self, column):
-    """The trie in which bytes of the same column are one."""
+    """Returns the trie with bytes of the same column merged."""
     names = np.zeros(sum(len(level) for level, _, _ in self._levels) + 1, int)
     levels, count = [], 1
     for level, above, byte in self._levels:
@@ -176,7 +178,7 @@ class Vocabulary:
     return _Trie(levels, count, names[self._ends])
 
   def _after(self, table, states, trie):
-    """Some of the states at a time, and those (nodes, some) behind them."""
+    """Yields some of the states, and those (nodes, some) after them."""
     size = max(1, _CHUNK // max(len(self), trie.size))
     for first in range(0, len(states), size):
       some = states[first : first + size]
@@ -190,7 +192,7 @@ class Vocabulary:
       yield some, np.concatenate(after)
 
   def _live(self, table, accepting, column, trie):
-    """States from which an accepting one can be reached, token by token."""
+    """Returns the states that reach an accepting one, token by token."""
     single = self._some & (np.diff(self.starts) == 1)
     alone = np.unique(column[self.content[self.starts[:-1][single]]])
     by_bytes = live(edges_of(table), accepting)
@@ -215,7 +217,7 @@ class Vocabulary:
 class _Trie(NamedTuple):
   """Nodes level by level, the root first."""
 
-  # Of each level the nodes above its own, and the columns between them.
+  # For each level the nodes' parents, and the columns between them.
   levels: list[tuple[np.ndarray, np.ndarray]]
   size: int  # Number of nodes.
   ends: np.ndarray  # (vocab,) the node of each token.
@@ -224,7 +226,7 @@ class _Trie(NamedTuple):
 def live(
   edges: tuple[np.ndarray, np.ndarray], accepting: np.ndarray
 ) -> np.ndarray:
-  """Returns which states an accepting one can be reached from, by edges."""
+  """Returns the states from which edges lead to an accepting one."""
   origins, to = edges
   order = np.argsort(to, kind="stable")
   starts = np.searchsorted(to[order], np.arange(len(accepting) + 1))

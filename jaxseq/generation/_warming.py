@@ -12,14 +12,14 @@ from jaxseq.generation.requests import Request
 
 
 def add_adapter(engine: Any, name: str, adapters: batch.Adapters) -> None:
-  """Does what the engine's method of this name says."""
+  """Adds an adapter, as the engine's method of this name documents."""
   named = engine._named
   with named.changing:
     number = named.free(name)
     new = {number: adapters}
     variables = named.attached(engine._reader, engine._base, new)
     variables = jax.device_put(variables)
-    # Where the shapes are new, rows of others go on meanwhile.
+    # If the shapes are new, other rows continue meanwhile.
     base = engine._base
     if isinstance(engine._reader, _pairs.Both):
       base = base[0]
@@ -37,16 +37,16 @@ def add_adapter(engine: Any, name: str, adapters: batch.Adapters) -> None:
 
 
 def warm_up(engine: Any) -> None:
-  """Compiles what requests need; nothing of it is counted or kept."""
+  """Compiles the programs of requests; results are neither counted nor kept."""
   cache, counts = engine.cache, (engine.drawn, engine.read, engine.passes)
   if cache is not None:
     engine.cache = prefix_cache.PrefixCache(cache.max_bytes, least=1)
-  # The second goes on after the first, if that is kept, and the third has more
-  # than a chunk left then.
+  # The second resumes after the first, if that is cached, and the third then
+  # has more than a chunk left.
   longer = [0] * (2 * engine.config.chunk + 3)
   for prompt in ([0], [0, 0], longer):
     engine.run([Request(prompt, 1, count=2)])
-  # What few rows ask for is a program of its own.
+  # Rare options run a separate program.
   biased = token_sampling.Sampling(logit_bias={0: 1.0})
   engine.run([Request([0], 1, sampling=biased, top_log_probs=1)])
   engine.score([engine.prepare(Request([0, 0], 1, top_log_probs=1))])

@@ -1,7 +1,7 @@
 r"""Constraints by finite automata: of regular expressions, or of a table.
 
-A pattern becomes an automaton over bytes with as few states as can be, and a
-mask is one row of a table. Tokens may be of several bytes.
+A pattern becomes a minimal automaton over bytes, and a mask is one row of a
+table. Tokens may be of several bytes.
 
     number = automaton.compile_pattern(r"-?\d{1,3}(\.\d+)?", end_token=10)
     generation.beam_search(..., end_token=10, constraint=number)
@@ -23,7 +23,7 @@ from jaxseq.generation import _vocabularies
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Automaton:
-  """A constraint by a table; its state is a row of it, (*batch,) int32.
+  """A constraint by a table; its state is a row number, (*batch,) int32.
 
   Attributes:
     transitions: (states, vocab) int32, the state after each token.
@@ -38,7 +38,7 @@ class Automaton:
     return jnp.zeros(batch_shape, jnp.int32)
 
   def allowed(self, state: jax.Array) -> jax.Array:
-    """Returns which tokens may come next, (*batch, vocab) bool."""
+    """Returns the tokens that may come next, (*batch, vocab) bool."""
     return self.permitted[state]
 
   def advance(self, state: jax.Array, token: jax.Array) -> jax.Array:
@@ -62,21 +62,21 @@ def compile_pattern(
 
   Args:
     pattern: the regular expression.
-    tokens: bytes that each token of the vocabulary stands for; empty ones, as
-      of special tokens, are never permitted. If None, the tokens are bytes.
-      States times tokens are at most 2**29, which take some
-      seconds.
-    end_token: token that ends a text, permitted exactly where the tokens before
-      it match the pattern; after it nothing else is. It has no other meaning.
-      None if nothing ends a text: then nothing is permitted where no match can
-      be longer.
-    most_states: the most states of the automaton before it is made smaller; a
-      pattern of a page needs some hundreds. It bounds the time, too.
+    tokens: bytes of each token of the vocabulary; empty ones, as of special
+      tokens, are never permitted. If None, the tokens are bytes. States times
+      tokens are at most 2**29, which take some seconds.
+    end_token: token that ends a text, permitted only if the tokens before it
+      match the pattern; after it no other token is. It has no other meaning. If
+      None, no token ends a text: then no token is permitted after a match that
+      cannot be longer.
+    most_states: maximum number of states of the automaton before it is
+      minimized; a pattern of a page needs some hundreds. It bounds the time,
+      too.
 
   Raises:
-    ValueError: if the pattern cannot be parsed, matches nothing, or takes more
-      than `most_states`, or far more work than these mostly do; if tokens are
-      no bytes.
+    ValueError: if the pattern cannot be parsed, matches nothing, or needs more
+      than `most_states`, or far more work than usual for them; if tokens are
+      not bytes.
   """
   machine = over_bytes(pattern, most_states)
   if tokens is None:
@@ -103,12 +103,12 @@ def from_table(
   *,
   end_token: int | None = None,
 ) -> Automaton:
-  """Makes a constraint of an automaton's table.
+  """Returns a constraint from an automaton's table.
 
   Args:
     transitions: (states, vocab) integers: the state after each token, or -1 for
-      none. The first state is 0.
-    accepting: (states,) bool: where a text may end.
+      no state. The first state is 0.
+    accepting: (states,) bool: states in which a text may end.
     end_token: as in `compile_pattern`; its column is overwritten.
 
   Raises:
@@ -131,9 +131,9 @@ def from_table(
 
 
 def _constraint(name, transitions, accepting, end_token):
-  """The constraint of a table; errors have the name of what it is made of."""
+  """Returns the constraint of a table; errors have the name of its source."""
   states, vocab = transitions.shape
-  # Two more states: one behind the end, and one that nothing leads out of.
+  # Two more states: one after the end, and one without a way out.
   end, nowhere = states, states + 1
   table = np.full((states + 2, vocab), nowhere, np.int32)
   table[:states] = np.where(transitions < 0, nowhere, transitions)
@@ -156,7 +156,7 @@ def _constraint(name, transitions, accepting, end_token):
 
 
 def _with_tokens(name, found):
-  """Refuses a constraint that permits no first token."""
+  """Rejects a constraint that permits no first token."""
   if not np.any(found.allowed(found.initial())):
     raise ValueError(
       f"{name}: only the empty text matches it. Pass an end_token."
@@ -164,12 +164,12 @@ def _with_tokens(name, found):
   return found
 
 
-# Parts of a pattern that one state stands for, on average at most.
+# Maximum average number of pattern parts that one state stands for.
 _PARTS = 100
 
 
 def _table(choices, most):
-  """The table of sets of states, which accept, and bytes in each column."""
+  """Returns the deterministic table, accepting states, and bytes of columns."""
   cuts = {0, 256}
   for edges in choices.edges:
     for low, high, _ in edges:
@@ -206,7 +206,7 @@ def _table(choices, most):
 
 
 def _with_free(free, states):
-  """All states that need no further byte."""
+  """Returns all states that are reached without a further byte."""
   result, waiting = set(states), list(states)
   while waiting:
     for state in free[waiting.pop()]:
@@ -217,8 +217,8 @@ def _with_free(free, states):
 
 
 def _minimized(table, accepting):
-  """Joins states with the same texts behind them (Hopcroft, 1971)."""
-  # A last row for -1, which nothing leads out of.
+  """Merges states that accept the same texts (Hopcroft, 1971)."""
+  # A last row for -1, the dead state.
   table = np.vstack([table, np.full(table.shape[1], -1)])
   accepting = np.append(accepting, False)
   group = _groups(np.where(table < 0, len(table) - 1, table), accepting)
@@ -236,7 +236,7 @@ def _minimized(table, accepting):
 
 
 def _groups(table, accepting):
-  """A number for each state, equal where the same texts are accepted from."""
+  """Returns a number for each state, equal for states that accept the same."""
   columns = range(table.shape[1])
   origins = [_origins(table[:, column]) for column in columns]
   _, group = np.unique(accepting, return_inverse=True)
@@ -269,7 +269,7 @@ def _groups(table, accepting):
 
 
 def _origins(column):
-  """By a state, those that lead to it."""
+  """Returns for each state the states that lead to it."""
   origins = collections.defaultdict(list)
   for origin, state in enumerate(column.tolist()):
     origins[state].append(origin)

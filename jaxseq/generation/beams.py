@@ -1,10 +1,10 @@
 """Beam search, and Diverse Beam Search, with any network of tokens.
 
 Diverse Beam Search (arXiv:1610.02424) divides the beams into groups. At each
-time the groups choose one after the other, and a token costs a later group
-`strength` for each beam of an earlier one that has just taken it. Beams are one
-more batch axis, or two, of everything that a network remembers: its states are
-gathered with the beams, whatever they are made of.
+step the groups choose one after the other, and a token costs a later group
+`strength` for each beam of an earlier one that has just chosen it. Beams are
+one or two more batch axes of all states of a network, which are gathered with
+the beams, whatever their structure.
 """
 
 from collections.abc import Sequence
@@ -24,17 +24,17 @@ from jaxseq.generation import offline
 
 
 class Beams(NamedTuple):
-  """Beams of each group, those of the best selection score first.
+  """Beams of each group, in order of their selection scores.
 
   Attributes:
-    tokens: (*batch, groups, beams // groups, length) int32; behind the end of
-      a beam its last token comes again and again.
+    tokens: (*batch, groups, beams // groups, length) int32; after the end of a
+      beam its last token is repeated.
     count: (*batch, groups, beams // groups) int32, tokens of each beam up to
       its end, an end token included.
-    log_prob: (*batch, groups, beams // groups), of all tokens together; -inf
-      for a beam that there was no other sequence for.
-    selection: as `log_prob`, what the beams were chosen by: divided by length,
-      and less the penalties.
+    log_prob: (*batch, groups, beams // groups), sum over all tokens; -inf for a
+      beam without a sequence.
+    selection: like `log_prob`, the scores that selected the beams: divided by
+      length, minus the penalties.
     states: states of the network, with the same leading axes, after all tokens
       before the end token; after all tokens if there is none.
   """
@@ -73,10 +73,10 @@ def beam_search(
 
       log_prob / tokens ** length_penalty - strength * taken,
 
-  where `taken` counts the beams of the groups before it that took the same
-  token just now; of equals the earlier beam, and the lower token, comes first.
-  A beam ends with `end_token`, or where the constraint allows nothing more. It
-  keeps its score, costs nothing and is not counted, from the next step on.
+  with `taken` the number of beams of the groups before it that chose the same
+  token in this step; among equals the earlier beam, and the lower token, comes
+  first. A beam ends with `end_token`, or if the constraint allows no more
+  tokens. It then keeps its score, costs nothing and is not counted.
 
       found = beam_search(network, variables, prompt, 40, beams=6, groups=3,
                           strength=0.5)
@@ -86,36 +86,36 @@ def beam_search(
     network: a `SequenceNetwork` of tokens that does not pool, or another
       hashable object with the same `apply`.
     variables: of the network.
-    prompt: (*batch, time) int tokens, at least one; or a list of arrays; or
-      what `read_prefix` returned of them.
+    prompt: (*batch, time) int tokens, at least one; or a list of arrays; or the
+      result of `read_prefix`.
     length: number of tokens, at least 1.
     beams: number of beams of a prompt.
-    groups: number of groups, which divides `beams`; 1 for plain beam search.
-    strength: penalty for a token that beams of earlier groups took. The paper
+    groups: number of groups, a divisor of `beams`; 1 for plain beam search.
+    strength: penalty for a token that beams of earlier groups chose. The paper
       recommends as many groups as beams, and 0.2 to 0.8.
-    end_token: token that ends a beam; None for none.
-    length_penalty: exponent of the number of tokens, that of the end included,
+    end_token: token that ends a beam; or None.
+    length_penalty: exponent of the number of tokens, including the end token,
       by which log probabilities are divided: 0 compares sums, 1 means. It
       decides between beams that have ended and others.
-    carry_penalty: whether a beam keeps the penalties of earlier times, as in
-      the public codes; in the paper's objective they count at their time only.
-    constraint: which tokens may come next; all if None. It begins behind the
-      prompt.
+    carry_penalty: whether a beam keeps the penalties of earlier steps, as in
+      the public codes; in the paper's objective they count only in their step.
+    constraint: constraint of the next tokens; all are allowed if None. It
+      starts after the prompt.
     renormalize: whether the allowed tokens share all of the probability; False
-      masks probabilities as they are, as in SEAL's code.
-    end_at_match: whether a beam ends where the constraint allows nothing more;
-      False drops it, as SEAL's code does, so that longer ones take its place.
+      only masks probabilities, as in SEAL's code.
+    end_at_match: whether a beam ends if the constraint allows no more tokens;
+      False drops it, as SEAL's code does, so that longer ones replace it.
     states: states before the prompt; fresh ones if None.
     lengths: (*batch,) integers, as in `generate`, for prompts of different
-      lengths at the beginnings of their rows.
-    reset: (*batch, time) bool, as in `generate`, for such at their ends.
+      lengths at the starts of their rows.
+    reset: (*batch, time) bool, as in `generate`, for prompts at their ends.
 
   Returns:
     The beams.
 
   Raises:
-    ValueError: if the prompt is empty, holds a token that the network does not
-      know, or an option is out of range.
+    ValueError: if the prompt is empty, has a token outside of the network's
+      vocabulary, or an option is out of range.
   """
   _validate.all_positive(length=length, beams=beams, groups=groups)
   if beams % groups:
@@ -148,18 +148,18 @@ def beam_search(
 
 
 def ranked(beams: Beams, *, length_penalty: float = 0.0) -> Beams:
-  """Puts the beams of all groups in order, best first.
+  """Sorts the beams of all groups, best first.
 
   They are ranked by log probability, divided by a power of their length as in
-  `beam_search`, without any penalty for what other groups took.
+  `beam_search`, without the penalties of groups.
 
   Args:
     beams: from `beam_search`.
     length_penalty: exponent of the number of tokens.
 
   Returns:
-    The same with one axis in the place of groups and their beams: tokens
-    (*batch, beams, length).
+    The same with one axis instead of groups and their beams: tokens (*batch,
+    beams, length).
   """
   axis = beams.log_prob.ndim - 2
   flat = jax.tree.map(
@@ -170,7 +170,7 @@ def ranked(beams: Beams, *, length_penalty: float = 0.0) -> Beams:
 
 
 class _Options(NamedTuple):
-  """Options of a program, which is compiled anew for others."""
+  """Options of a program, which is recompiled if they change."""
 
   length: int
   groups: int
@@ -193,14 +193,14 @@ class _Carry(NamedTuple):
   logits: jax.Array
   states: PyTree
   constraint: PyTree
-  allowed: jax.Array | None  # What the constraint allows next.
+  allowed: jax.Array | None  # Tokens that the constraint allows next.
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _search(
   network, how, variables, prefix, constraint, strength, length_penalty
 ):
-  """The compiled part of `beam_search`."""
+  """Runs the compiled part of `beam_search`."""
   batch_shape = prefix.logits.shape[:-1]
   shape = (*batch_shape, how.groups, how.width)
   axes = len(batch_shape), len(batch_shape) + 1
@@ -289,7 +289,7 @@ def _search(
 
 
 def _choose(how, score, ended, strength):
-  """Chooses the beams of all groups: score, parent, token, new penalty."""
+  """Selects the beams of all groups: score, parent, token, new penalty."""
   vocab = score.shape[-1]
   group_axis = score.ndim - 3
 

@@ -1,19 +1,20 @@
-"""Constraints on decoding: which tokens may come next.
+"""Constraints on decoding: masks of the next tokens.
 
-A constraint has a state of its own, which is carried from token to token as
-those of a network are: it is gathered with beams, and put back with resets.
+A constraint has its own state, which is carried from token to token like those
+of a network: it is gathered with beams, and reset with resets.
 
     state = constraint.initial(batch_shape)
     mask = constraint.allowed(state)  # (*batch, vocab) bool
     state = constraint.advance(state, token)
 
 All three are pure and run inside compiled programs. A constraint is a pytree of
-its tables, so that programs are not compiled anew for others of the same
-shapes: one of your own is a dataclass registered by
-`jax.tree_util.register_dataclass`, or by `register_static` if it has no arrays.
+its tables, so that programs are not recompiled for others of the same shapes:
+your own one is a dataclass registered by `jax.tree_util.register_dataclass`, or
+by `register_static` if it has no arrays.
 
-`automaton.compile_pattern` makes one of a regular expression, `tries.build` one
-of a list of identifiers, `substrings.within` one of an index of a corpus.
+`automaton.compile_pattern` makes one from a regular expression, `tries.build`
+one from a list of identifiers, `substrings.within` one from an index of a
+corpus.
 """
 
 from typing import Protocol
@@ -28,14 +29,14 @@ from jaxseq._types import PyTree
 
 @runtime_checkable
 class Constraint(Protocol):
-  """Three pure functions that say which tokens may come next."""
+  """Three pure functions that mask the next tokens."""
 
   def initial(self, batch_shape: tuple[int, ...] = ()) -> PyTree:
     """Returns the state before the first token, with these leading axes."""
     ...
 
   def allowed(self, state: PyTree) -> jax.Array:
-    """Returns which tokens may come next, (*batch, vocab) bool."""
+    """Returns the tokens that may come next, (*batch, vocab) bool."""
     ...
 
   def advance(self, state: PyTree, token: jax.Array) -> PyTree:
@@ -44,10 +45,10 @@ class Constraint(Protocol):
 
 
 def check(constraint: Constraint | None, vocab_size: int) -> None:
-  """Checks that a constraint can be compiled, and speaks of so many tokens.
+  """Checks that a constraint is a valid pytree, for so many tokens.
 
   Raises:
-    ValueError: if it cannot, or does not.
+    ValueError: if it is not.
   """
   if constraint is None:
     return
@@ -78,10 +79,10 @@ def masked_log_probs(
     logits: (*batch, vocab).
     allowed: (*batch, vocab) bool; None for all.
     renormalize: whether the allowed tokens share all of the probability. If
-      not, they keep that which they have among all, as in SEAL's code.
+      not, they keep their probabilities among all tokens, as in SEAL's code.
 
   Returns:
-    (*batch, vocab) of the dtype of `logits`; all -inf where nothing is allowed.
+    (*batch, vocab) of the dtype of `logits`; all -inf if no token is allowed.
   """
   if allowed is None:
     return jax.nn.log_softmax(logits)

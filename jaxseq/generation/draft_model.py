@@ -1,11 +1,10 @@
 """Speculative sampling: a small network drafts, and the large one corrects it.
 
 Leviathan et al., "Fast inference from Transformers via speculative decoding",
-arXiv:2211.17192, algorithm 1. A drafted token x is kept with probability
-min(1, p(x) / q(x)), where q is the small network's distribution and p the
-large one's, both after the options of sampling; in the place of the first that
-is not kept a token is drawn from the positive part of p - q. The tokens are
-draws of p.
+arXiv:2211.17192, algorithm 1. A drafted token x is accepted with probability
+min(1, p(x) / q(x)), with q the small network's distribution and p the large
+one's, both after the options of sampling; the first rejected token is replaced
+by a draw from the positive part of p - q. The tokens are draws of p.
 
 The small network may be recurrent: its states after every drafted token are
 kept until it is known which are accepted.
@@ -29,7 +28,7 @@ from jaxseq.generation import _row_states
 from jaxseq.generation import token_sampling
 from jaxseq.recurrence import tree as trees
 
-# What a row's key is folded by for draws that are not those of its tokens.
+# Numbers that fold a row's key for draws other than tokens.
 _DRAFT, _KEEP = 1, 2
 
 
@@ -38,8 +37,8 @@ class Memory(NamedTuple):
 
   Attributes:
     variables: of the network.
-    states: its states, leaves (rows, ...), after all tokens but the last; in
-      front of the prompt, where generation begins. Fresh ones if None.
+    states: its states, leaves (rows, ...), after all tokens but the last;
+      before the prompt, when generation starts. Fresh ones if None.
   """
 
   variables: PyTree
@@ -48,10 +47,11 @@ class Memory(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class DraftModel:
-  """Options of speculative sampling. What it remembers is a `Memory`.
+  """Options of speculative sampling. Its memory is a `Memory`.
 
   Attributes:
-    network: what drafts, of the same tokens as the network that corrects it.
+    network: drafting network, with the same tokens as the network that corrects
+      it.
     length: number of tokens that it drafts for a pass.
   """
 
@@ -138,7 +138,7 @@ class DraftModel:
     q = jnp.exp(jnp.take_along_axis(log_q, at, axis=1)[:, 0])
     all_kept = (count == self.tree.size)[:, None]
     rest = jnp.where(all_kept, p, jnp.maximum(p - q, 0))
-    # By rounding nothing may be left of two distributions that are the same.
+    # By rounding, equal distributions may have no positive difference.
     nothing = jnp.sum(rest, axis=-1, keepdims=True) == 0
     rest = jnp.log(jnp.where(nothing, p, rest))
     keys = token_sampling.fold(draws.keys, draws.length + count - 1)
@@ -166,7 +166,7 @@ class DraftModel:
     return memory._replace(states=states)
 
   def _keys(self, draws, places, use):
-    """Keys of draws that are not those of tokens."""
+    """Returns keys of draws other than those of tokens."""
     keys = token_sampling.fold(draws.keys, np.uint32(2**32 - use))
     if places.ndim > 1:
       keys = jnp.broadcast_to(keys[:, None], places.shape)

@@ -77,16 +77,16 @@ class Engine:
         for event in engine.advance():
           ...
 
-  A row is what `offline.generate` gives with the same key and seed, whatever
-  the other rows are.
+  A row gets the tokens that `offline.generate` gives with the same key and
+  seed, whatever the other rows are.
 
   Attributes:
     network: as in `offline.generate`.
     config: sizes.
-    cache: where states of prompts are kept; None for none.
+    cache: cache of prompt states; or None.
     drawn: number of tokens drawn so far.
     read: number of tokens of prompts that were read.
-    passes: number of times that a row was read by the network to draw on; fewer
+    passes: number of times that the network read a row to draw tokens; fewer
       than `drawn` with drafts.
   """
 
@@ -112,23 +112,23 @@ class Engine:
       network: as in `offline.generate`.
       variables: of the network.
       config: sizes.
-      key: of all rows; that of 0 if None.
-      constraint: of all rows, as in `offline.generate`.
-      cache: where states of prompts are kept, for prompts that begin alike.
-      patterns: room for constraints of single requests; none if None.
-      drafts: makes several tokens of one pass, `recycling.Recycling` or a
-        `draft_model.DraftModel`; a token after the other if None. The matrix of
-        a `Recycling` learns of what is drawn and not of prompts.
-      memory: what drafts remember, as in `speculative.generate`.
-      adapters: by names, of which a request may have one. A network that drafts
-        has none.
-      stop: tokens that end every row, beside those of its request.
-      adapter_room: how many adapters `add_adapter` may add to those.
+      key: key of all rows; that of 0 if None.
+      constraint: constraint of all rows, as in `offline.generate`.
+      cache: cache of prompt states, for prompts with equal prefixes.
+      patterns: room for constraints of single requests; or None.
+      drafts: drafts several tokens in one pass, `recycling.Recycling` or a
+        `draft_model.DraftModel`; one token after the other if None. The matrix
+        of a `Recycling` learns from drawn tokens and not from prompts.
+      memory: memory of drafts, as in `speculative.generate`.
+      adapters: adapters by names, of which a request may use one. A drafting
+        network has none.
+      stop: tokens that end every row, in addition to those of its request.
+      adapter_room: number of adapters that `add_adapter` may add.
 
     Raises:
       ValueError: if there are both `constraint` and `patterns`, or one of them
-        or `drafts` does not fit the network; if `cache` holds states of another
-        one or of other variables; if an adapter is of other weights.
+        or `drafts` does not fit the network; if `cache` has states of another
+        network or of other variables; if an adapter is for other weights.
     """
     vocab_size = _network_checks.vocab_size(network, variables)
     _validate.instance("config", config, EngineConfig, "EngineConfig(...)")
@@ -141,10 +141,10 @@ class Engine:
       network, variables, drafts, memory
     )
     if cache is not None:
-      # Thin keys are made of more than a network's own states.
+      # Thin keys need more than a network's own states.
       owner = reader if config.thinning is None else ("observed", reader)
       cache.claim(owner, reader_variables)
-    # The cache is that of the network; what it keeps goes by adapters.
+    # The cache is that of the network; its keys include adapters.
     _validate.integer("adapter_room", adapter_room, 0)
     self._named = _engine_adapters.Named(adapters, adapter_room)
     self._base = jax.device_put(reader_variables)
@@ -178,7 +178,7 @@ class Engine:
     arguments = reader, self._variables, *sizes, self._key, constraint, shared
     self._arrays, self._reading = _slots.fresh(*arguments, thinning)
     self._vocab_size = vocab_size
-    # What a prompt resumes from as after a prefix of nothing, if it is tuned.
+    # The state before every prompt, like an empty prefix, if it is tuned.
     self._start = None
     states = _draft_slots.tuned_states(reader, self._variables)
     if states is not None:
@@ -206,7 +206,7 @@ class Engine:
 
   @property
   def busy(self) -> bool:
-    """True while there is something left to do."""
+    """True while there are requests to process."""
     return bool(self._queue or self._ready or any(self._rows))
 
   @property
@@ -224,11 +224,11 @@ class Engine:
     """Checks a request against the network; from any thread.
 
     Returns:
-      What `submit` takes in its place, once, so that it is not checked twice.
+      The argument of `submit` instead of it, once, without a second check.
 
     Raises:
       ValueError: if a token or an option is out of the vocabulary's range, a
-        pattern cannot be used, or an adapter is not there.
+        pattern cannot be used, or an adapter does not exist.
     """
     _validate.instance("request", request, Request, "Request(prompt, length)")
     adapter = self._named.find(request.adapter)
@@ -255,37 +255,37 @@ class Engine:
     return task
 
   def add_adapter(self, name: str, adapters: batch.Adapters) -> None:
-    """Adds an adapter; from any thread, which compiles what it needs.
+    """Adds an adapter, and compiles its programs; from any thread.
 
     Raises:
-      ValueError: if there is one of the name, or no room, which those that
-        were removed give back when the last request that has them is over; or
-        it is of other weights.
+      ValueError: if an adapter has that name already, if there is no room
+        (removed ones free theirs when the last request that uses them has
+        ended), or if it is for other weights.
     """
     _warming.add_adapter(self, name, adapters)
 
   def remove_adapter(self, name: str) -> None:
-    """Lets no new request have an adapter; from any thread.
+    """Rejects an adapter in new requests; from any thread.
 
     Raises:
-      ValueError: if there is none of the name.
+      ValueError: if no adapter has that name.
     """
     self._named.remove(name)
 
   def submit(self, request: Request | Task) -> int:
-    """Takes a request, or what `prepare` made of it, and returns its number.
+    """Queues a request, or the result of `prepare`, and returns its number.
 
     Raises:
-      ValueError: as `prepare`.
+      ValueError: as in `prepare`.
     """
     task = request if isinstance(request, Task) else self.prepare(request)
     self._queue.append(task)
     return task.number
 
   def cancel(self, number: int, continuation: int | None = None) -> None:
-    """Gives up a request, or a continuation that has begun; no event follows.
+    """Cancels a request, or a continuation that has started; no event follows.
 
-    One that is not there, or has ended, is no error.
+    It may have ended, or not exist.
     """
     other = _engine_rows.all_but(number, continuation)
     if continuation is None:
@@ -299,10 +299,10 @@ class Engine:
     self._tidy()
 
   def advance(self) -> list[Event]:
-    """Reads and draws what one call of the compiled program does.
+    """Runs one call of the compiled program, which reads and draws tokens.
 
     Returns:
-      What rows have got. There may be none although `busy`.
+      The events of rows. There may be none although `busy`.
     """
     self._fill()
     work = self._work()
@@ -326,9 +326,9 @@ class Engine:
     return events
 
   def score(self, tasks: Sequence[Task]) -> list[scoring.Scores]:
-    """Returns what the network says of prompts; from any thread.
+    """Returns the log probabilities of prompts; from any thread.
 
-    The tasks are of one request of the server, with the same adapter.
+    The tasks belong to one request of the server, with the same adapter.
     """
     variables = self._variables
     if isinstance(self._reader, _pairs.Both):
@@ -343,7 +343,7 @@ class Engine:
       )
 
   def warm_up(self) -> None:
-    """Compiles what requests need; nothing of it is counted or kept."""
+    """Compiles the programs of requests, without counting their results."""
     _warming.warm_up(self)
 
   def run(self, requests: Iterable[Request]) -> list[list[Result]]:
@@ -366,11 +366,11 @@ class Engine:
     return [[join(events) for events in rows] for rows in parts]
 
   def _free(self):
-    """Slots that hold nothing."""
+    """Returns the free slots."""
     return [i for i, row in enumerate(self._rows) if row is None]
 
   def _tidy(self):
-    """Forgets what rows that have ended leave."""
+    """Frees the resources of ended rows."""
     for i, row in enumerate(self._lines):
       if row is not None and row not in self._rows:
         self._lines[i] = None
@@ -378,7 +378,7 @@ class Engine:
     self._admission.release({row.task for row in rows if row})
 
   def _fill(self):
-    """Gives free slots to what waits, and lines to prompts."""
+    """Assigns free slots to waiting rows, and lines to prompts."""
     for slot in self._free():
       if self._ready:
         row, prefix = self._ready.popleft()
@@ -394,26 +394,26 @@ class Engine:
         _prompt_lines.begin(self, number, free[0], task)
 
   def _arrivals(self, rows):
-    """Arrays of rows that begin; None for nothing in its place."""
+    """Returns arrays of new rows; None for an empty place."""
     return _engine_rows.arrivals(
       rows, self._rows, self._idle, self._pool is not None
     )
 
   def _place(self, slot, row, prefix):
-    """Lets a row begin whose prompt was read before."""
+    """Starts a row whose prompt was read before."""
     row.placed = True
     self._rows[slot] = row
     where = self._arrivals([row]), self._key, self._constraint
     self._arrays = _slots.place(self._arrays, prefix, *where)
 
   def _work(self):
-    """Arrays of the next call."""
+    """Returns the arrays of the next call."""
     lines = self.config.lines
     held = np.array([bool(row and row.placed) for row in self._rows])
     chunks = _engine_rows.chunks(self._lines, self.config.chunk)
     self.read += chunks.read
     reads = any(row is not None for row in self._lines)
-    # Slots are filled before tokens are drawn, if all lines can be of use.
+    # Slots are filled before tokens are drawn, if all lines can be used.
     fills = len(self._queue) >= lines <= len(self._free())
     fills = fills and all(chunks.arrivals)
     waiting = len(self._queue) + len(self._ready)

@@ -1,4 +1,4 @@
-"""An engine in a thread of its own, for programs that wait on many clients."""
+"""An engine in its own thread, for programs that serve many clients."""
 
 import collections
 from collections.abc import Callable
@@ -13,30 +13,30 @@ from jaxseq.generation._engine_rows import Task
 from jaxseq.generation.requests import Event
 from jaxseq.generation.requests import Request
 
-# What listeners get when the engine has failed, or was stopped.
+# Signals to listeners when the engine has failed, or was stopped.
 FAILED = "failed"
 STOPPED = "stopped"
 
 
 class Full(Exception):
-  """There is no more room for requests that wait."""
+  """There is no room for further waiting requests."""
 
 
 class EngineThread:
   """Runs an engine; requests come from other threads.
 
   Attributes:
-    engine: only its thread may call it while that runs.
-    most: rows that may be there at a time, waiting or not.
-    failure: what has ended the thread; None while all is well.
+    engine: the engine; while the thread runs, only it may call it.
+    most: maximum number of rows at a time, waiting or not.
+    failure: the exception that ended the thread; or None.
   """
 
   def __init__(self, engine: engines.Engine, waiting: int = 256):
     """Returns an engine's thread, which is not running yet.
 
     Args:
-      engine: without requests.
-      waiting: the most rows that wait for a slot.
+      engine: an engine without requests.
+      waiting: maximum number of rows that wait for a slot.
     """
     _validate.integer("waiting", waiting, 0)
     self.engine = engine
@@ -46,7 +46,7 @@ class EngineThread:
     self._stopped = False
     self._new: collections.deque[Task] = collections.deque()
     self._given_up: list[tuple[int, int | None]] = []
-    # By the number of a request: the rows that are left, and who hears of them.
+    # By the number of a request: the remaining rows, and their listener.
     self._open: dict[int, set[int]] = {}
     self._hear: dict[int, Callable[[list[Event] | str], Any]] = {}
     self._thread = threading.Thread(target=self._run, daemon=True)
@@ -75,20 +75,20 @@ class EngineThread:
     requests: Sequence[Request | Task],
     hear: Callable[[list[Event] | str], Any],
   ) -> list[int]:
-    """Takes requests, all or none.
+    """Submits requests, all or none.
 
     Args:
-      requests: they are checked here, or `Engine.prepare` has done so.
-      hear: is called in the engine's thread with lists of events of one
-        request; or with `FAILED`; or with `STOPPED`, in the thread that stops
-        the engine.
+      requests: requests, checked here unless by `Engine.prepare`.
+      hear: called in the engine's thread with lists of events of one request;
+        or with `FAILED`; or with `STOPPED`, in the thread that stops the
+        engine.
 
     Returns:
       The number of each request.
 
     Raises:
-      ValueError: if a request does not fit the network, or there is never room
-        for so many rows.
+      ValueError: if a request does not fit the network, or there are more rows
+        than can ever fit.
       Full: if there is no room for them at present.
     """
     tasks = [
@@ -112,14 +112,14 @@ class EngineThread:
     return [task.number for task in tasks]
 
   def cancel(self, number: int, continuation: int | None = None) -> None:
-    """Gives up a request, or a continuation that has begun."""
+    """Cancels a request, or a continuation that has started."""
     with self._changed:
       self._close(number, continuation)
       self._given_up.append((number, continuation))
       self._changed.notify()
 
   def _close(self, number, continuation):
-    """Forgets rows."""
+    """Removes rows."""
     left = self._open.get(number, set())
     left -= left if continuation is None else {continuation}
     if not left:
@@ -127,10 +127,10 @@ class EngineThread:
       self._hear.pop(number, None)
 
   def _run(self):
-    """The thread."""
+    """Runs the thread."""
     try:
       self._serve()
-    # Nobody else would hear of it.
+    # No other thread would see it.
     except BaseException as error:
       logging.exception("The engine has failed.")
       with self._changed:
@@ -138,7 +138,7 @@ class EngineThread:
       self._tell(FAILED)
 
   def _tell(self, word):
-    """Forgets all rows, and says why to those who wait for them."""
+    """Removes all rows, and signals the reason to their listeners."""
     with self._changed:
       listeners = list(self._hear.values())
       self._open.clear()
@@ -147,7 +147,7 @@ class EngineThread:
       hear(word)
 
   def _serve(self):
-    """Lets the engine work for as long as there is something to do."""
+    """Runs the engine while there are requests."""
     while True:
       with self._changed:
         while not (self._stopped or self._new or self._given_up):
@@ -159,11 +159,11 @@ class EngineThread:
         new, self._new = self._new, collections.deque()
         given_up, self._given_up = self._given_up, []
       self._turn(new, given_up)
-      # While it waits, the thread knows no request.
+      # While it waits, the thread keeps no reference to a request.
       del new
 
   def _turn(self, new, given_up):
-    """Hands on what clients want, and lets the engine work."""
+    """Passes requests and cancellations to the engine, and advances it."""
     for task in new:
       self.engine.submit(task)
     for number, continuation in given_up:
@@ -172,7 +172,7 @@ class EngineThread:
       self._deliver(self.engine.advance())
 
   def _deliver(self, events):
-    """Hands events to those who wait for them."""
+    """Passes events to their listeners."""
     by_number = collections.defaultdict(list)
     for event in events:
       by_number[event.request].append(event)

@@ -1,6 +1,6 @@
 """Generation of whole batches of tokens in one compiled program.
 
-What a network remembers of a text lies in its states, whose size does not grow.
+A network's memory of a text is in its states, whose size does not grow.
 """
 
 from collections.abc import Sequence
@@ -39,13 +39,13 @@ class Prefix(NamedTuple):
 
 
 class Rollouts(NamedTuple):
-  """Answers to prompts, and what the network says of them.
+  """Answers to prompts, and the network's log probabilities.
 
   Attributes:
     tokens: (*batch, length) int32.
-    log_probs: (*batch, length), which the network gives the tokens.
-    mask: (*batch, length) bool, the tokens of the answers: up to the first stop
-      token, with it.
+    log_probs: (*batch, length), by the network.
+    mask: (*batch, length) bool, the tokens of the answers: up to and including
+      the first stop token.
   """
 
   tokens: jax.Array
@@ -74,50 +74,50 @@ def generate(
 ) -> tuple[jax.Array, PyTree]:
   """Continues prompts, token by token.
 
-  The prompts are read at once, and the states carry all that is remembered of
-  them and of what has been generated. Calls with the same network and shapes
-  share one compiled program, whatever their options:
+  The prompts are read in one pass, and the states carry the memory of them and
+  of the generated tokens. Calls with the same network and shapes share one
+  compiled program, whatever their options:
 
       tokens, states = generate(
         network, variables, [[5, 2], [7, 1, 3]], 20, key, temperature=0.8
       )
 
-  Prompts of different lengths are a list, or lie at the beginnings of their
-  rows, with `lengths`; or at the ends of their rows, with any tokens before
-  them and `reset` at the first token of each. All three give what each prompt
-  gives alone.
+  Prompts of different lengths are a list, or are at the starts of their rows,
+  with `lengths`; or at the ends of their rows, with any tokens before them and
+  `reset` at the first token of each. All three give the same results as each
+  prompt alone.
 
   A row's tokens are drawn by `key` folded by the row's seed and the number of
   the token, so that they do not depend on the other rows.
 
   Args:
-    network: a `SequenceNetwork` of tokens that does not pool, or an object that
-      is hashable and has the same `apply`.
+    network: a `SequenceNetwork` of tokens that does not pool, or a hashable
+      object with the same `apply`.
     variables: of the network.
     prompt: (*batch, time) int tokens, at least one; or a list of arrays.
     length: number of tokens to generate, at least 1.
     key: random key.
     states: states before the prompt; fresh ones if None.
-    lengths: (*batch,) integers, how many tokens of each row are the prompt.
-    reset: (*batch, time) bool; where true the states are fresh before that
-      token of the prompt.
+    lengths: (*batch,) integers, number of prompt tokens of each row.
+    reset: (*batch, time) bool; if true, the states are fresh before that token
+      of the prompt.
     seeds: (*batch,) integers; 0, 1, .. if None.
     sampling: how tokens are drawn, for all rows or a list of one for each.
-      `stop` ends a row: all that follow the token in the row are it, too.
-    constraint: which tokens may be drawn; all if None.
+      `stop` ends a row: all later tokens of the row are the stop token, too.
+    constraint: constraint of the drawn tokens; all are allowed if None.
     key_channels: share of the channels of keys that attention keeps of the
       prompt, see `EngineConfig`.
     whole_keys: number of the last keys that have room for all channels, see
       `EngineConfig`.
-    **options: fields of `Sampling` in place of `sampling`.
+    **options: fields of `Sampling` instead of `sampling`.
 
   Returns:
     The generated tokens (*batch, length) int32, and the states after all of
     them but the last.
 
   Raises:
-    ValueError: if a prompt is empty, holds a token that the network does not
-      know, or an option is out of range.
+    ValueError: if a prompt is empty, has a token outside of the network's
+      vocabulary, or an option is out of range.
   """
   _validate.integer("length", length, 1)
   vocab_size = _network_checks.vocab_size(network, variables)
@@ -146,21 +146,21 @@ def rollouts(
 ) -> Rollouts:
   """Draws answers from the network's own distribution, to learn from them.
 
-  The tokens are those of `generate` without options, under which alone the
-  distribution that tokens are drawn from is the network's. Their
-  log-probabilities are those that `network.apply` gives them in training, to
-  rounding, although it reads prompts and answers at once: what policy gradients
-  (`tasks.group_policy`) take as `old_log_probs` needs no further pass.
+  The tokens are those of `generate` without options, as only then tokens are
+  drawn from the network's own distribution. Their log-probabilities are those
+  that `network.apply` gives them in training, to rounding, although it reads
+  prompts and answers in one pass: they can be the `old_log_probs` of policy
+  gradients (`tasks.group_policy`) without another pass.
 
   Args:
     network: as in `generate`.
     variables: of the network.
     prompt: as in `generate`.
-    length: the most tokens of an answer.
+    length: maximum number of tokens of an answer.
     key: random key.
     lengths: as in `generate`.
     seeds: as in `generate`.
-    stop: tokens of which each ends an answer.
+    stop: tokens each of which ends an answer.
 
   Raises:
     ValueError: as in `generate`.
@@ -203,7 +203,7 @@ def read_prefix(
     whole_keys: as in `generate`.
 
   Returns:
-    What `continue_prefix` resumes from.
+    The prefix, for `continue_prefix`.
 
   Raises:
     ValueError: as in `generate`.
@@ -240,9 +240,8 @@ def continue_prefix(
     prefix: from `read_prefix`; it can be used any number of times.
     length: number of tokens to generate, at least 1.
     key: random key.
-    count: number of continuations of each prompt, which are drawn one
-      independently of the other; None for one without an axis of its own, which
-      is the first of many.
+    count: number of independent continuations of each prompt; None for one
+      without a separate axis, which is the first of many.
     seeds: as in `generate`.
     sampling: as in `generate`.
     constraint: as in `generate`.
@@ -269,7 +268,7 @@ def continue_prefix(
 
 
 def _after(network, thinning, variables, prompts, states):
-  """Logits after prompts, the states, and the tokens that were read."""
+  """Returns logits after prompts, the states, and the tokens that were read."""
   tokens, reset = prompts
   if thinning is not None:
     if states is None:
@@ -303,7 +302,7 @@ def _generate(
   controls,
   constraint,
 ):
-  """The compiled part of `generate`, or, after a prefix, `continue_prefix`."""
+  """Compiled part of `generate`, or, after a prefix, of `continue_prefix`."""
   if not isinstance(source, Prefix):
     source = _after(network, thinning, variables, source, states)
   if count is not None:

@@ -1,8 +1,8 @@
 """Patterns of single requests: their tables in one array of an engine.
 
-Each request may bring a regular expression of its own. The compiled program
-sees one table whose shape never changes: a pattern takes some rows of it while
-a request needs them, and its rows of text begin in the first of these.
+Each request may have its own regular expression. The compiled program has one
+table whose shape never changes: a pattern uses some rows of it while a request
+needs them, and the first of these is the initial state of its texts.
 """
 
 import collections
@@ -30,12 +30,12 @@ class PatternConfig:
   """Room for the patterns of requests.
 
   Attributes:
-    states: rows of the table, see `row_bytes`; a pattern takes as many as its
-      automaton has states. As much memory again holds what is compiled already.
+    states: rows of the table, see `row_bytes`; a pattern uses as many as its
+      automaton has states. The same memory again caches compiled patterns.
     tokens: bytes of each token, see `automaton.compile_pattern`; None if tokens
       are bytes.
-    end_token: token that ends a text; None if nothing but a whole match does
-      that cannot be longer.
+    end_token: token that ends a text; if None, only a whole match that cannot
+      be longer ends it.
   """
 
   states: int = 4096
@@ -71,8 +71,8 @@ class PatternPool:
     """Returns a pool without patterns.
 
     Args:
-      vocab_size: of the network.
-      config: its room.
+      vocab_size: vocabulary size of the network.
+      config: options of the pool.
 
     Raises:
       ValueError: if the config's tokens are not those of the vocabulary.
@@ -96,10 +96,10 @@ class PatternPool:
     tables.bits[0] = 255
     self.table = self._vocabulary.automaton(tables)
     self._config = config
-    # By the name of a pattern, those that were used last behind the others.
+    # By the name of a pattern, in order of their last use.
     self._blocks: collections.OrderedDict[bytes, _Block]
     self._blocks = collections.OrderedDict()
-    # What is compiled and has no rows yet, and its bytes.
+    # Compiled patterns without rows, and their bytes.
     self._waiting: collections.OrderedDict[bytes, _vocabularies.Tables]
     self._waiting = collections.OrderedDict()
     self._lock, self._one = threading.Lock(), threading.Lock()
@@ -119,15 +119,15 @@ class PatternPool:
 
   @property
   def nbytes(self) -> int:
-    """Bytes of the table and of what is compiled besides."""
+    """Bytes of the table and of compiled patterns."""
     table = self._config.states * row_bytes(len(self._vocabulary))
     return table + sum(each.nbytes for each in self._waiting.values())
 
   def take(self, pattern: str | bytes) -> int | None:
-    """Gives a pattern rows, which stay until it is given back as often.
+    """Allocates rows for a pattern, until it is released as often.
 
     Returns:
-      The state that its texts begin in; None if there is no room at present.
+      The initial state of its texts; None if there is no room at present.
     """
     name = _name(pattern)
     block = self._blocks.get(name) or self._placed(name, pattern)
@@ -142,7 +142,7 @@ class PatternPool:
     self._blocks[_name(pattern)].users -= 1
 
   def _compile(self, pattern):
-    """The tables of a pattern."""
+    """Returns the tables of a pattern."""
     config = self._config
     most = config.states - _ROWS
     # Seconds of work at most.
@@ -152,7 +152,7 @@ class PatternPool:
       expected = f"at most {most} with PatternConfig(states={config.states})"
       raise _validate.error("pattern", f"{states} states", expected)
     tables = self._vocabulary.tables(machine)
-    # Behind an end token nothing is permitted, where a row ends.
+    # After an end token nothing is permitted, as the row ends.
     tables.bits[-2] = 0
     bits = np.unpackbits(tables.bits[0], count=len(self._vocabulary))
     if config.end_token is not None:
@@ -163,7 +163,7 @@ class PatternPool:
     return tables
 
   def _keep(self, name, tables):
-    """Keeps what is compiled, within as many bytes as the table has."""
+    """Caches compiled tables, within as many bytes as the table has."""
     with self._lock:
       self._waiting[name] = tables
       room = self._config.states * row_bytes(len(self._vocabulary))
@@ -171,7 +171,7 @@ class PatternPool:
         self._waiting.popitem(last=False)
 
   def _placed(self, name, pattern):
-    """A block for a pattern, in the place of others that nobody uses."""
+    """Allocates a pattern block, evicting blocks that no request uses."""
     tables = self._waiting.get(name)
     if tables is None:
       tables = self._compile(pattern)
@@ -180,7 +180,7 @@ class PatternPool:
     blocks = self._blocks.copy()
     idle = [each for each, block in blocks.items() if not block.users]
     start = self._gap(blocks, size)
-    # Nothing goes if there is no room even so.
+    # Nothing is evicted if there would still be no room.
     while start is None and idle:
       del blocks[idle.pop(0)]
       start = self._gap(blocks, size)
@@ -202,7 +202,7 @@ class PatternPool:
     return self._blocks[name]
 
   def _gap(self, blocks, size):
-    """The first row of that many which belong to nothing."""
+    """Returns the first of that many unused rows."""
     start = _ROWS
     for block in sorted(blocks.values(), key=lambda block: block.start):
       if block.start - start >= size:
@@ -211,13 +211,13 @@ class PatternPool:
     return start if start + size <= self._config.states else None
 
   def _padded(self, count):
-    """Rows that a table of so many takes: few sizes are in use."""
+    """Rounds a number of rows up, so that there are few sizes."""
     size = max(_ROWS, 1 << (count - 1).bit_length())
     return min(size, self._config.states - _ROWS)
 
 
 def _name(pattern):
-  """A short name of a pattern, which may be long itself."""
+  """Returns a short name of a pattern, which may be long itself."""
   content = (
     pattern
     if isinstance(pattern, bytes)
@@ -228,7 +228,7 @@ def _name(pattern):
 
 @functools.partial(jax.jit, donate_argnums=0)
 def _write(table, written, start):
-  """The table with others' rows at a place."""
+  """Writes rows to the table at a place."""
   return jax.tree.map(
     lambda leaf, new: lax.dynamic_update_slice_in_dim(leaf, new, start, 0),
     table,

@@ -1,11 +1,11 @@
-"""Drawing of pictures from `nn.picture_network.PictureNetwork`.
+"""Drawing of images from `nn.picture_network.PictureNetwork`.
 
     model = jaxseq.load("runs/digits/s5/model.safetensors")
     drawn = picture_drawing.draw(model.network, model.variables, key, 16)
     drawn.pictures  # (16, height, width) in 0 .. 1
 
-Symbols of one scale are drawn step by step; of several, all of a scale at once,
-so that there are as many calls of the network as scales.
+Symbols of one scale are drawn step by step; with several scales, all of a scale
+in parallel, so that there are as many calls of the network as scales.
 """
 
 import dataclasses
@@ -23,17 +23,17 @@ from jaxseq._types import PyTree
 from jaxseq.generation import token_sampling
 from jaxseq.nn import picture_network
 
-# The options of sampling that pictures have.
+# The options of sampling that images support.
 SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 
 
 class Drawn(NamedTuple):
-  """Pictures, and what they were drawn of.
+  """Images, and the symbols that they were decoded from.
 
   Attributes:
     pictures: (n, height, width) in 0 .. 1.
     symbols: (n, time) int32.
-    inputs: (n, time, features), what the stack has read; without guidance.
+    inputs: (n, time, features), the inputs of the stack; without guidance.
   """
 
   pictures: jax.Array
@@ -51,21 +51,21 @@ def draw(
   guidance: float = 0.0,
   sampling: token_sampling.Sampling | None = None,
 ) -> Drawn:
-  """Draws pictures.
+  """Draws images.
 
   Args:
-    network: of them.
-    variables: of the network, with the codec's if there is one.
-    key: of all that is random.
-    count: of pictures.
-    labels: (count,) classes, -1 for any; of any if None.
-    guidance: t of the logits (1 + t) l - t l', where l' are those of any class;
-      with several scales it grows from 0 at the first to t at the last one.
+    network: network of images.
+    variables: variables of the network, with the codec's if there is one.
+    key: random key.
+    count: number of images.
+    labels: (count,) classes, -1 for any; of any class if None.
+    guidance: t of the logits (1 + t) l - t l', with l' those of any class; with
+      several scales it grows from 0 at the first to t at the last one.
     sampling: how symbols are drawn; by their probabilities if None.
 
   Raises:
-    ValueError: if `check_sampling` refuses the sampling, there are labels or
-      guidance and the network has no classes, or labels are none of these.
+    ValueError: if `check_sampling` rejects the sampling, there are labels or
+      guidance and the network has no classes, or labels are out of range.
   """
   sampling = check_sampling(sampling or token_sampling.Sampling())
   _validate.integer("count", count, 1)
@@ -90,10 +90,10 @@ def draw(
 def check_sampling(
   sampling: token_sampling.Sampling,
 ) -> token_sampling.Sampling:
-  """Returns the options of sampling of a picture.
+  """Returns the options of sampling of an image.
 
   Raises:
-    ValueError: if an option is set that says nothing of pictures, whose symbols
+    ValueError: if an option is set that does not apply to images, whose symbols
       are as many as there are places: penalties, lengths and ends.
   """
   plain = token_sampling.Sampling()
@@ -107,7 +107,7 @@ def check_sampling(
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _drawn(network, guided, variables, key, labels, guidance, controls):
-  """The compiled part of `draw`."""
+  """Compiled part of `draw`."""
 
   def call(method, *arguments):
     return network.apply(variables, *arguments, method=method)

@@ -19,7 +19,7 @@ from jaxseq.generation import offline
 
 @functools.partial(jax.jit, static_argnums=0)
 def _begin(network, variables, points, lengths):
-  """The compiled part of what a search starts from."""
+  """Compiled part that initializes a search."""
   return network.apply(variables, points, lengths, method="begin")
 
 
@@ -47,14 +47,14 @@ def decode(
     lengths: (*batch,) numbers of points; n if None.
     beams: number of beams.
     end: the choice that ends a row; None for networks without a terminator.
-    constraint: what may be chosen, such as a `Tour`.
+    constraint: constraint of the choices, such as a `Tour`.
 
   Returns:
-    (*batch, beams, time) int32, the best first, with nothing but `end` behind
-    it; and their log probabilities, (*batch, beams).
+    (*batch, beams, time) int32, the best first, with only `end` after it; and
+    their log probabilities, (*batch, beams).
 
   Raises:
-    ValueError: as `beam_search`.
+    ValueError: as in `beam_search`.
   """
   logits, states = _begin(network, variables, points, lengths)
   seen = jnp.zeros(logits.shape, bool)
@@ -76,12 +76,12 @@ def decode(
 class Tour:
   """A constraint: every city once, and then the end, choice 0.
 
-  Its state is what is left, (*batch, cities + 1) bool; the search has three
-  axes: one of batches, groups and beams.
+  Its state are the remaining choices, (*batch, cities + 1) bool; the search has
+  three axes: batches, groups and beams.
 
   Attributes:
     lengths: (batch,) numbers of cities.
-    cities: the most.
+    cities: maximum number of cities.
   """
 
   lengths: jax.Array
@@ -91,7 +91,7 @@ class Tour:
     """Returns the state before the first city."""
     place = jnp.arange(self.cities + 1)
     rows = (place > 0) & (place <= self.lengths[:, None])
-    if not batch_shape:  # Of no row: as if it had all cities.
+    if not batch_shape:  # Without a row: as if it had all cities.
       return place > 0
     wide = rows.reshape(
       rows.shape[0], *[1] * (len(batch_shape) - 1), len(place)
@@ -99,9 +99,9 @@ class Tour:
     return jnp.broadcast_to(wide, (*batch_shape, len(place)))
 
   def allowed(self, state: jax.Array) -> jax.Array:
-    """Returns what may be chosen, (*batch, cities + 1) bool."""
+    """Returns the allowed choices, (*batch, cities + 1) bool."""
     return state.at[..., 0].set(~state.any(axis=-1))
 
   def advance(self, state: jax.Array, token: jax.Array) -> jax.Array:
-    """Returns what is left after a choice."""
+    """Returns the remaining choices after a choice."""
     return state & (jnp.arange(self.cities + 1) != token[..., None])

@@ -1,4 +1,4 @@
-"""A bounded store of what networks keep of prompts, least recently used."""
+"""A bounded cache of networks' prompt states, least recently used first out."""
 
 import collections
 import logging
@@ -19,34 +19,34 @@ _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 
 class _Entry(NamedTuple):
-  """A prompt that is kept."""
+  """A cached prompt."""
 
   tokens: np.ndarray  # int32
   value: PyTree
-  size: int  # Bytes of all of it.
+  size: int  # Bytes of the whole entry.
 
 
 class PrefixCache:
   """States of prompts by their tokens, within a number of bytes.
 
-  What is stored is handed back as it is, so that a hit gives exactly what
-  reading the tokens gave. Of all prompts that the tokens begin with, the
-  longest is found. When there is no more room, what was not used for longest
-  goes.
+  Stored arrays are returned unchanged, so that a hit gives exactly the results
+  of reading the tokens. The longest cached prefix of the tokens is returned. If
+  there is no more room, the entries that were not used for the longest time are
+  evicted.
 
       cache = PrefixCache(2**28)
       cache.put(prompt, prefix)
       found = cache.get(longer_prompt)  # (len(prompt), prefix), or None
 
   Attributes:
-    max_bytes: bytes of all arrays and tokens that are kept, at most.
-    least: shortest beginning that `shared` finds.
-    recent: number of prompts that `shared` compares with, at most; they take a
-      quarter of the bytes, at most.
-    hits: number of times that `get` has found something.
+    max_bytes: maximum number of bytes of all cached arrays and tokens.
+    least: minimum length of a prefix that `shared` returns.
+    recent: maximum number of prompts that `shared` compares with; they take at
+      most a quarter of the bytes.
+    hits: number of times that `get` has found a prefix.
     misses: number of times that it has not.
-    refused: number of times that `put` got what is too large for any room.
-    nbytes: bytes that are kept.
+    refused: number of times that `put` got an entry larger than `max_bytes`.
+    nbytes: number of cached bytes.
   """
 
   def __init__(self, max_bytes: int, *, least: int = 16, recent: int = 64):
@@ -59,11 +59,11 @@ class PrefixCache:
     self.max_bytes = max_bytes
     self.least = least
     self.hits = self.misses = self.refused = self.nbytes = 0
-    # By the adapters' digests, their lengths and hashes, those that were used
-    # last behind the others.
+    # By the adapters' digests, their lengths and hashes, in order of their last
+    # use.
     self._kept: collections.OrderedDict[tuple[bytes, int, int], _Entry]
     self._kept = collections.OrderedDict()
-    # How many there are of each length.
+    # Number of entries of each length.
     self._lengths: collections.Counter[int] = collections.Counter()
     self._recent: collections.deque[tuple[bytes, np.ndarray]]
     self._recent = collections.deque()
@@ -74,15 +74,15 @@ class PrefixCache:
     return len(self._kept)
 
   def claim(self, network: Any, variables: PyTree) -> None:
-    """Says whose states are kept; an engine does so when it is made.
+    """Sets the network of the cached states; an engine calls it.
 
     Args:
-      network: which reads the tokens.
-      variables: of the network, the very arrays.
+      network: network that reads the tokens.
+      variables: variables of the network, the same arrays.
 
     Raises:
-      ValueError: if the states that are kept are of another network, or of
-        other variables.
+      ValueError: if the cached states belong to another network, or to other
+        variables.
     """
     owner = network, jax.tree.leaves(variables)
     if self._owner is not None:
@@ -106,15 +106,15 @@ class PrefixCache:
   def get(
     self, tokens: np.ndarray, digest: bytes = b""
   ) -> tuple[int, Any] | None:
-    """Finds the longest kept beginning of some tokens.
+    """Returns the longest cached prefix of some tokens.
 
     Args:
       tokens: (n,) integers.
-      digest: of the adapter that the network has, `adapt.batch.digest`; what
-        was stored with another is not found.
+      digest: digest of the network's adapter, `adapt.batch.digest`; entries
+        with another digest are not found.
 
     Returns:
-      Its length and what was stored; None if there is none.
+      Its length and the stored value; None if there is none.
     """
     tokens = np.asarray(tokens, np.int32)
     hashes = _hashes(tokens)
@@ -129,7 +129,7 @@ class PrefixCache:
     return None
 
   def put(self, tokens: np.ndarray, value: PyTree, digest: bytes = b"") -> None:
-    """Stores what is kept of some tokens; what is too large is left out.
+    """Stores the value of some tokens, unless it is too large.
 
     Args:
       tokens: (n,) integers.
@@ -157,17 +157,17 @@ class PrefixCache:
     self._fit()
 
   def shared(self, tokens: np.ndarray, digest: bytes = b"") -> int:
-    """Returns how many tokens a prompt begins with as a recent one did.
+    """Returns the length of the longest prefix shared with a recent prompt.
 
-    The prompt is among the recent ones afterwards. A beginning that comes a
-    second time is worth an entry of its own.
+    The prompt is among the recent ones afterwards. A prefix that occurs a
+    second time is worth a separate entry.
 
     Args:
       tokens: (n,) integers.
       digest: see `get`.
 
     Returns:
-      The most, at least `least`; or 0.
+      The length, at least `least`; or 0.
     """
     tokens = np.asarray(tokens, np.int32)
     best = 0
@@ -187,7 +187,7 @@ class PrefixCache:
     return best if best >= self.least else 0
 
   def _drop(self, name):
-    """Lets an entry go, if it is there."""
+    """Removes an entry, if it exists."""
     entry = self._kept.pop(name, None)
     if entry is not None:
       self.nbytes -= entry.size
@@ -195,7 +195,7 @@ class PrefixCache:
       self._lengths += collections.Counter()
 
   def _fit(self):
-    """Lets go what was not used for longest, until there is room."""
+    """Evicts the least recently used entries until there is room."""
     while self.nbytes > self.max_bytes:
       if len(self._kept) < 2 and self._recent:
         self.nbytes -= self._recent.popleft()[1].nbytes
@@ -204,7 +204,7 @@ class PrefixCache:
 
 
 def _hashes(tokens):
-  """Hashes of the first 0, 1, .. of some tokens, (n + 1,) uint64."""
+  """Hashes of the prefixes of some tokens, (n + 1,) uint64."""
   powers = np.cumprod(np.full(len(tokens), _FACTOR))
   terms = (tokens.astype(np.uint64) + np.uint64(1)) * powers
   return np.concatenate([np.zeros(1, np.uint64), np.cumsum(terms)])

@@ -18,8 +18,8 @@ class State(NamedTuple):
   """State of the grammar.
 
   Attributes:
-    place: (*batch,) int32, the part of a line that comes next.
-    lines: (*batch,) int32, how many lines there are.
+    place: (*batch,) int32, the place in a line of the next token.
+    lines: (*batch,) int32, number of lines so far.
   """
 
   place: jax.Array
@@ -29,16 +29,16 @@ class State(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Grammar:
-  """A constraint: all tokens together are a program, and END behind it.
+  """A constraint: all tokens together are a program, followed by END.
 
-  A line refers to earlier lines only, and there are no more than `lines` of
-  them: what is written to its END can be parsed and run. It has no other bound
-  on how long a program is.
+  A line refers to earlier lines only, and there are at most `lines` of them:
+  the tokens up to END can be parsed and run. The length of a program has no
+  other bound.
 
   Attributes:
     table: (places, vocab) int32, the place after each token.
     permitted: (places, vocab) bool.
-    lines: () int32, most lines of a program.
+    lines: () int32, maximum number of lines of a program.
   """
 
   table: jax.Array
@@ -51,13 +51,13 @@ class Grammar:
     return State(zeros, zeros)
 
   def allowed(self, state: State) -> jax.Array:
-    """Returns which tokens may come next, (*batch, vocab) bool."""
+    """Returns the tokens that may come next, (*batch, vocab) bool."""
     token = jnp.arange(codes.VOCAB_SIZE)
     line = token - codes.LINE
     lines = state.lines[..., None]
     refers = (line >= 0) & (line < codes.LINES)
     ok = self.permitted[state.place] & (~refers | (line < lines))
-    # A first line refers to none, and a last one is the output.
+    # The first line refers to no line, and the last one is the output.
     some = (lines > 0) | jnp.asarray(_needs_no_line())
     head = (token >= codes.FUNCTION) & (token < codes.PREDICATE)
     return ok & some & ((lines < self.lines) | ~head)
@@ -71,7 +71,7 @@ class Grammar:
 
 @functools.cache
 def _needs_no_line():
-  """The tokens that may stand in a program without lines, (vocab,) bool."""
+  """Returns the tokens of programs without lines, (vocab,) bool."""
   free = np.ones(codes.VOCAB_SIZE, bool)
   for token, function in enumerate(
     byte_programs.FUNCTIONS.values(), codes.FUNCTION
@@ -85,16 +85,16 @@ def grammar(lines: int = codes.LINES) -> Grammar:
   """Returns the constraint.
 
   Args:
-    lines: most lines of a program.
+    lines: maximum number of lines of a program.
 
   Raises:
-    ValueError: they are fewer than one, or more than tokens can name.
+    ValueError: if they are fewer than one, or more than tokens can name.
   """
   _validate.integer("lines", lines, 1, codes.LINES)
   rows: list[dict[int, int]] = [{}]
 
   def add(kinds: Sequence[int], behind: int | None) -> int:
-    """Adds places for arguments; returns the first, or what is behind."""
+    """Adds places for arguments; returns the first, or the place after them."""
     first = len(rows)
     for i, kind in enumerate(kinds):
       rows.append({})

@@ -1,11 +1,11 @@
-"""Token Recycling: drafts of tokens that were candidates once before.
+"""Token Recycling: drafts of tokens that were candidates before.
 
 Luo et al., "Turning trash into treasure: Accelerating inference of large
 language models with Token Recycling", arXiv:2408.08696, with the details of
-their code. A matrix holds for every token the most probable successors when it
-was last read. A static tree of them, from the last token on, is a draft of what
-comes next, which the network reads in one pass; and what the pass says of all
-of its nodes, used or not, is what the matrix holds next.
+their code. A matrix has for every token its most probable successors when it
+was last read. A static tree of them, from the last token on, is a draft, which
+the network reads in one pass; the successors of all of its nodes, accepted or
+not, update the matrix.
 """
 
 import dataclasses
@@ -46,14 +46,14 @@ SMALL_TREE = _tree(_SMALL)
 class Recycling:
   """Options of Token Recycling.
 
-  What it remembers is the matrix, (vocab ** context, candidates) integers, 0 at
-  first. All rows of a batch share it, and later calls can go on with it.
+  Its memory is the matrix, (vocab ** context, candidates) integers, 0 at first.
+  All rows of a batch share it, and later calls can continue with it.
 
   Attributes:
     tree: the draft's tree, whose node 0 is the last token.
-    candidates: successors that the matrix holds for each token.
-    context: number of last tokens, 1 or 2, that the matrix is looked up by. The
-      paper's is 1; 2 is an extension for small vocabularies, as of bytes.
+    candidates: number of successors of each token in the matrix.
+    context: number of last tokens, 1 or 2, that index the matrix. The paper's
+      is 1; 2 is an extension for small vocabularies, as of bytes.
     reads_prompt: whether the matrix also learns from the tokens of prompts.
   """
 
@@ -103,7 +103,7 @@ class Recycling:
   def propose(
     self, memory: jax.Array, recent: jax.Array, draws: _drafts.Draws
   ) -> _drafts.Guess:
-    """Fills the tree with tokens; nothing is drawn."""
+    """Fills the tree with tokens, without random draws."""
     del draws
     parents, ranks = np.array(self.tree.parents), np.array(self.tree.ranks)
     ids = jnp.zeros((recent.shape[0], self.tree.size), jnp.int32)
@@ -117,10 +117,10 @@ class Recycling:
   def judge(
     self, guess: _drafts.Guess, logits: jax.Array, draws: _drafts.Draws
   ) -> _drafts.Verdict:
-    """Draws what follows every node, and accepts where the draft has it.
+    """Draws the token after every node, and accepts nodes that match.
 
-    So the tokens are draws of the network's own distribution, and the draft
-    decides only how many there are in a pass.
+    The tokens are thus draws of the network's own distribution, and the draft
+    affects only their number in a pass.
     """
     drawn = draws.tokens(logits, self.tree.depths)
     return _drafts.follow(self.tree, guess.ids, drawn)
@@ -143,12 +143,12 @@ class Recycling:
     return self._put(memory, guess.ids, before, logits, active)
 
   def _before(self, ids, recent):
-    """The token in front of each node."""
+    """Returns the token before each node."""
     before = ids[:, np.maximum(self.tree.parents, 0)]
     return before.at[:, 0].set(recent[:, 0])
 
   def _places(self, matrix, ids, before):
-    """The rows of the matrix for tokens, by those before them."""
+    """Returns the rows of the matrix for tokens, by those before them."""
     if self.context == 1:
       return ids
     return ids + before * round(matrix.shape[0] ** 0.5)
@@ -159,8 +159,8 @@ class Recycling:
     places = jnp.where(active, places, rows).reshape(-1)
     _, best = lax.top_k(logits, self.candidates)
     best = best.reshape(-1, self.candidates).astype(matrix.dtype)
-    # Which of several writes to a place is the last is undefined on
-    # accelerators, so that there must be one only.
+    # The order of several writes to a place is undefined on accelerators, so
+    # that there must be only one.
     order = jnp.arange(places.size)
     if places.size**2 < rows:
       same = places[:, None] == places

@@ -1,4 +1,4 @@
-"""Requests of an engine: prompts that come in, and tokens that come out."""
+"""Requests of an engine, and events with their tokens."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -12,7 +12,7 @@ from jaxseq import _validate
 from jaxseq.generation import _prompts
 from jaxseq.generation import token_sampling
 
-# The most probable tokens of a place that are told, at most.
+# Maximum number of most probable tokens of a place.
 MOST_TOPS = 20
 
 
@@ -22,16 +22,16 @@ class Request:
 
   Attributes:
     prompt: int tokens, at least one.
-    length: the most tokens of a continuation.
+    length: maximum number of tokens of a continuation.
     sampling: how tokens are drawn.
-    seed: of the drawing; see `offline.generate`.
-    count: number of continuations, which share what was read of the prompt.
-    pattern: regular expression that the continuations match, as
-      `automaton.compile_pattern` reads it; for engines with `patterns`.
-    adapter: name of the engine's adapter that the network has for the request;
-      None for the network as it is.
-    top_log_probs: of how many of the most probable tokens, up to 20, events
-      have log probabilities beside those of the drawn ones.
+    seed: seed of the random draws; see `offline.generate`.
+    count: number of continuations, which share the state after the prompt.
+    pattern: regular expression that the continuations match, see
+      `automaton.compile_pattern`; for engines with `patterns`.
+    adapter: name of the engine's adapter to use for the request; None for the
+      base network.
+    top_log_probs: number of most probable tokens, up to 20, whose log
+      probabilities events have beside those of the drawn ones.
   """
 
   prompt: Any
@@ -68,8 +68,8 @@ class Tops(NamedTuple):
   """The most probable tokens of each place, most probable first.
 
   Attributes:
-    tokens: (*places, k) int32, fewer than asked for if there are no more.
-    log_probs: (*places, k), which the network gives them, whatever the options.
+    tokens: (*places, k) int32, fewer than requested if there are no more.
+    log_probs: (*places, k), by the network, whatever the options.
   """
 
   tokens: Any
@@ -77,17 +77,17 @@ class Tops(NamedTuple):
 
 
 class Event(NamedTuple):
-  """Tokens of a row since the last event of it.
+  """Tokens of a row since its last event.
 
   Attributes:
     request: number of the request, from `Engine.submit`.
-    continuation: which of its continuations.
+    continuation: number of the continuation.
     tokens: (n,) int32, at least one.
-    log_probs: (n,), which the network gives them, whatever the options.
+    log_probs: (n,), by the network, whatever the options.
     reason: why the row has ended: "stop" for a stop token, which is the last of
-      the tokens, "match" where the constraint allows nothing more, or "length";
-      None if it goes on.
-    tops: of the places of the tokens; None if the request asks for none.
+      the tokens, "match" if the constraint allows no more tokens, or "length";
+      None if it continues.
+    tops: most probable tokens of the places; None if not requested.
   """
 
   request: int

@@ -9,9 +9,10 @@
     GET  /metrics              numbers in the text format of Prometheus
     GET  /                     these routes
 
-Many clients share one engine: their rows go on together. What has no room is
-refused (429), what takes too long is given up (408), and so are what nobody
-waits for any more and what a server that ends has no time for (503).
+Many clients share one engine, which draws their rows together. Requests without
+room are rejected (429), those that take too long are canceled (408), and so are
+those whose clients have left and those that a stopping server cannot finish
+(503).
 """
 
 import asyncio
@@ -45,7 +46,7 @@ from jaxseq.generation import texts
 Limits = _completions.Limits
 read_body = _json_bodies.read_body
 EXTRA, WHY = _connections.EXTRA, _connections.WHY
-# Connections at a time, and seconds for a request to come.
+# Maximum number of connections, and seconds for a request to arrive.
 CONNECTIONS, REQUEST_TIMEOUT = 512, 60.0
 
 
@@ -54,14 +55,14 @@ class ServerConfig:
   """Options of a server.
 
   Attributes:
-    model: its name.
-    timeout: seconds that an answer may take.
-    body_bytes: the largest body of a request.
-    limits: what a request may ask for: `max_tokens` of a continuation,
-      `prompt_tokens`, `rows` of all its prompts together, and `stops`, texts.
+    model: name of the model.
+    timeout: maximum number of seconds for an answer.
+    body_bytes: maximum number of bytes of a request's body.
+    limits: bounds of requests: `max_tokens` of a continuation, `prompt_tokens`,
+      `rows` of all its prompts together, and `stops`, texts.
     stop_tokens: tokens that end every row.
-    api_keys: of which a request must have one, as "Authorization: Bearer KEY",
-      except for /health; none are asked for if there are none.
+    api_keys: keys, of which a request must have one, as "Authorization: Bearer
+      KEY", except for /health; no key is required if there are none.
   """
 
   model: str = "jaxseq"
@@ -76,7 +77,7 @@ class ServerConfig:
 
 
 def _imported(name):
-  """A module of starlette."""
+  """Returns a module of starlette."""
   return packages.imported(f"starlette.{name}", EXTRA, WHY)
 
 
@@ -90,15 +91,15 @@ def make_app(
   """Returns the server as an ASGI application.
 
   Its `state.give_up`, called in the loop that the application runs in, answers
-  all requests at once that have no answer yet: with an error.
+  all pending requests immediately with an error.
 
   Args:
-    worker: of the engine; it runs while the application does.
-    codec: of prompts and answers.
+    worker: thread of the engine; it runs while the application does.
+    codec: codec of prompts and answers.
     config: options.
-    template: of chats; None refuses them.
-    read_adapter: returns the adapters of a directory that a request names, for
-      an engine with `adapter_room`; None for no such requests.
+    template: template of chats; None rejects them.
+    read_adapter: function that reads the adapters of a directory in a request,
+      for an engine with `adapter_room`; None rejects such requests.
 
   Raises:
     ValueError: if an adapter of the engine has the name of the model.
@@ -161,7 +162,7 @@ class _App:
     # Requests that are not answered yet.
     self.flights = _in_flight.Flights()
     self.numbers = _metrics.Metrics()
-    # Where something is answered.
+    # The routes of answers.
     self.paths: list[str] = []
     self._responses = _imported("responses")
     self._left = _imported("requests").ClientDisconnect
@@ -264,24 +265,24 @@ class _App:
       await asyncio.to_thread(self.worker.stop)
 
   def _names(self):
-    """The name of the model, and those of its adapters."""
+    """Returns the name of the model, and those of its adapters."""
     return self.config.model, *self.worker.engine.adapters
 
   def _model(self, name):
-    """The entry of the model, or of one of its adapters."""
+    """Returns the entry of the model, or of one of its adapters."""
     owner = {"owned_by": "jaxseq", "created": 0}
     entry = {"id": name, "object": "model"} | owner
     base = self.config.model
     return entry if name == base else entry | {"parent": base}
 
   def _refusal(self, error):
-    """The answer of a request that gets no completion."""
+    """Returns the answer to a request without a completion."""
     self.numbers.refuse(error.status)
     headers = {"Retry-After": "1"} if error.status == 429 else None
     return self._failure(error.status, str(error), error.code, headers)
 
   def _failure(self, status, message, code=None, headers=None):
-    """An answer that says what is wrong."""
+    """Returns an error answer with a message."""
     fault = status in (400, 404, 405)
     kind = "invalid_request_error" if fault else "server_error"
     return self._responses.JSONResponse(
@@ -289,7 +290,7 @@ class _App:
     )
 
   def _gone(self):
-    """The answer that a client which has gone does not hear."""
+    """Returns an answer for a client that has disconnected."""
     self.numbers.disconnected += 1
     return self._responses.Response(status_code=499)
 
@@ -298,14 +299,14 @@ class _App:
     fields = await read_body(request, self.config.body_bytes)
     config, engine = self.config, self.worker.engine
     try:
-      # A template of a chat may take its time.
+      # A template of a chat may be slow.
       if form.body:
         fields = await asyncio.to_thread(form.body, fields)
       completion = _completions.parse(
         *(fields, self.codec, config.limits, config.stop_tokens),
         *(config.model, engine.adapters),
       )
-      # Others need not wait while a pattern is compiled.
+      # Other requests do not wait while a pattern is compiled.
       tasks = [
         await asyncio.to_thread(engine.prepare, each)
         if each.pattern is not None
@@ -322,7 +323,7 @@ class _App:
     return completion, tasks
 
   def _begun(self, completion, tasks):
-    """The rows of a request, which the engine has taken."""
+    """Returns the rows of a request, submitted to the engine."""
     try:
       rows = _in_flight.Rows(completion, tasks, self.worker, self.codec)
     except ValueError as error:
@@ -337,7 +338,7 @@ class _App:
     return rows
 
   def _end(self, rows, start):
-    """Gives up what is left of rows, and counts their time."""
+    """Cancels the remaining rows, and counts their time."""
     self.flights.remove(rows)
     self.numbers.take(time.monotonic() - start)
 
@@ -360,7 +361,7 @@ class _App:
     return self._responses.JSONResponse(body)
 
   def _name_of(self, rows):
-    """The name of what answers: of the model, or of an adapter."""
+    """Returns the name of the answering model or adapter."""
     return rows.completion.requests[0].adapter or self.config.model
 
   async def _answer_of(self, rows, form):
@@ -381,7 +382,7 @@ class _App:
     return answer, gathered
 
   def _streamed(self, rows, number, start, form):
-    """The answer in pieces, as an application that sends them."""
+    """Returns the streamed answer as an application that sends it."""
     response = self._responses.StreamingResponse(
       self._events(rows, number, form), media_type="text/event-stream"
     )
@@ -398,7 +399,7 @@ class _App:
       try:
         await response(scope, receive, heard)
       except asyncio.CancelledError:
-        # A client that does not read holds up even the error.
+        # A client that does not read also blocks the error.
         if not self.flights.over:
           raise
       finally:
@@ -412,7 +413,7 @@ class _App:
     """Server-sent events: a piece of the answer each."""
     name = self._name_of(rows)
     counted = rows.completion.include_usage
-    # By the interface all pieces have the field if one has it.
+    # In the interface all chunks have the field if one has it.
     no_usage = {"usage": None} if counted else {}
     try:
       answer = await self._answer_of(rows, form)
@@ -443,19 +444,18 @@ def serve(
 ) -> None:
   """Serves an application until SIGTERM or SIGINT.
 
-  Then no connection is taken any more, and answers that have begun are given
-  `grace` seconds to their ends; those that have not come to them shortly
-  before get an error.
+  After the signal no connection is accepted, and started answers have `grace`
+  seconds to finish; those that have not finished shortly before get an error.
 
   Args:
     app: from `make_app`.
-    host: address to listen at; others than the own machine's are open to all
-      who reach it.
-    port: to listen at; 0 for one that is free.
-    grace: seconds.
-    connections: the most at a time, and at most half of the files that the
-      process may open; others are refused with 503.
-    request_timeout: seconds in which a request, with its body, has to come;
+    host: address to listen at; any but that of the own machine is open to
+      everyone who can reach it.
+    port: port to listen at; 0 for a free one.
+    grace: seconds for started answers to finish.
+    connections: maximum number at a time, and at most half of the files that
+      the process may open; further ones are rejected with 503.
+    request_timeout: seconds in which a request, with its body, has to arrive;
       then its connection is closed.
 
   Raises:
@@ -469,7 +469,7 @@ def serve(
     connections=connections,
     request_timeout=request_timeout,
   )
-  # When all is over, uvicorn hands the signal to who listened for it before.
+  # At the end, uvicorn passes the signal to the previous handlers.
   for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, lambda *unused: None)
   running.run()

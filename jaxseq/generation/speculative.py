@@ -1,18 +1,18 @@
 """Generation by drafts: several tokens in one pass of the network.
 
-A draft guesses what comes next, as a tree; the network reads all of it in one
-pass, and what agrees with the network is accepted. The tokens are those that
-the network alone would give: the very ones with a temperature of 0 and, with
-Token Recycling, of the same key; and draws of the same distribution otherwise.
+A draft is a tree of guesses; the network reads all of it in one pass, and nodes
+that agree with the network are accepted. The tokens are those of the network
+alone: identical at a temperature of 0 and, with Token Recycling, for the same
+key; and draws of the same distribution otherwise.
 
     draft = recycling.Recycling(recycling.SMALL_TREE, context=2)
     tokens, states, memory, passes = speculative.generate(
       network, variables, prompt, 100, key, draft=draft, temperature=0
     )
 
-A pass sums in another order than single steps do, so that in float32 two
-tokens whose logits are as near to each other as rounding may change places, as
-they may between machines.
+A pass sums in another order than single steps do, so that in float32 two tokens
+whose logits differ only by rounding may be exchanged, as they may between
+machines.
 """
 
 from collections.abc import Sequence
@@ -46,11 +46,11 @@ class Generated(NamedTuple):
 
   Attributes:
     tokens: (*batch, length) int32.
-    states: states after all tokens but the last; of rows that have ended, but
-      the one that ended them.
-    memory: what the draft remembers, for other calls.
+    states: states after all tokens but the last; of ended rows, after all but
+      the stop token.
+    memory: memory of the draft, for other calls.
     passes: (*batch,) int32, passes of the network in which each row had not
-      ended; the reading of the prompt is none.
+      ended, without the reading of the prompt.
   """
 
   tokens: jax.Array
@@ -81,34 +81,34 @@ def generate(
   whole_keys: int = 128,
   **options: Any,
 ) -> Generated:
-  """Continues prompts by drafts; see `generation.generate`, also for the rest.
+  """Continues prompts by drafts, see `generation.generate`.
 
-  Each row accepts as many tokens of a pass as it can, whatever the others do.
+  Each row accepts as many tokens of a pass as it can, independently.
 
   Args:
-    network: a `SequenceNetwork` of tokens that does not pool, or an object that
-      is hashable and has the same `apply` and `initial_state`.
+    network: a `SequenceNetwork` of tokens that does not pool, or a hashable
+      object with the same `apply` and `initial_state`.
     variables: of the network.
     prompt: (*batch, time) int tokens, at least one; or a list of arrays.
     length: number of tokens to generate, at least 1.
     key: random key.
-    draft: what makes drafts: a `recycling.Recycling`, or a
+    draft: method of drafting: a `recycling.Recycling`, or a
       `draft_model.DraftModel`, whose memory must be given.
-    memory: what the draft remembers of an earlier call; None for nothing.
+    memory: memory of the draft from an earlier call; None for a fresh one.
     states: states before the prompt; fresh ones if None.
     lengths: as in `generation.generate`.
-    reset: likewise.
-    seeds: likewise.
-    sampling: likewise.
-    constraint: likewise.
-    scheme: how a tree is read, one of `tree_passes.SCHEMES`.
-    key_channels: as in `generation.generate`; the prompt's last token is none
-      of those that decide.
+    reset: as in `generation.generate`.
+    seeds: as in `generation.generate`.
+    sampling: as in `generation.generate`.
+    constraint: as in `generation.generate`.
+    scheme: scheme of reading a tree, one of `tree_passes.SCHEMES`.
+    key_channels: as in `generation.generate`; the prompt's last token is not
+      one of the deciding ones.
     whole_keys: as in `generation.generate`.
     **options: as in `generation.generate`.
 
   Returns:
-    Tokens, states, what the draft remembers, and numbers of passes.
+    Tokens, states, the memory of the draft, and numbers of passes.
 
   Raises:
     ValueError: as in `generation.generate`; or if the draft does not fit the
@@ -162,7 +162,7 @@ def _generate(
   history,
   constraint,
 ):
-  """The compiled part of `generate`."""
+  """Compiled part of `generate`."""
   progress = _draft_passes.begin(
     network,
     variables,
@@ -207,7 +207,7 @@ def _generate(
 
 
 def _reshape(values, old, new):
-  """Arrays with other axes of a batch."""
+  """Reshapes arrays to other batch axes."""
   return jax.tree.map(
     lambda leaf: jnp.reshape(leaf, (*new, *jnp.shape(leaf)[len(old) :])), values
   )

@@ -1,4 +1,4 @@
-"""Continuations of prompts, token by token as they come, and to their ends."""
+"""Continuations of prompts, as streams of tokens and as whole texts."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from jaxseq.generation.requests import Event
 from jaxseq.generation.requests import Request
 from jaxseq.generation.requests import Tops
 
-# Rows that `stream` continues at a time if there are more.
+# Maximum number of rows that `stream` continues at a time.
 _SLOTS = 16
 
 
@@ -30,16 +30,15 @@ class Piece(NamedTuple):
 
   Attributes:
     row: number of the prompt.
-    continuation: which of its continuations.
-    token: what was drawn.
+    continuation: number of the continuation.
+    token: the drawn token.
     log_prob: its log probability by the network, whatever the options.
-    text: what is certain of the row's text with this token and was not before;
-      empty without a codec.
+    text: the row's text that this token completes; empty without a codec.
     reason: why the row ends with this token: "stop" for a stop token or text,
-      "match" where the constraint allows nothing more, or "length"; None if it
-      goes on.
-    tops: the most probable tokens there with their log probabilities, if they
-      are asked for.
+      "match" if the constraint allows no more tokens, or "length"; None if it
+      continues.
+    tops: the most probable tokens there with their log probabilities, if
+      requested.
   """
 
   row: int
@@ -84,31 +83,32 @@ def stream(
   config: engines.EngineConfig | None = None,
   **options: Any,
 ) -> Iterator[Piece]:
-  """Continues prompts and yields their tokens as they come.
+  """Continues prompts and yields their tokens as they are drawn.
 
       for piece in stream(
         network, variables, ["In the"], 80, codec=Codec(), temperature=0.8
       ):
         print(piece.text, end="", flush=True)
 
-  What a row gets is what `generate` gives it with the same key and seed.
+  A row gets the tokens that `generate` gives with the same key and seed.
 
   Args:
     network: as in `generate`.
     variables: of the network.
     prompts: texts, if there is a codec, or int tokens (time,), of any lengths.
-    length: the most tokens of a continuation, or one number for each prompt.
+    length: maximum number of tokens of a continuation, or one number for each
+      prompt.
     key: random key; that of 0 if None.
-    codec: of texts; None for tokens alone.
-    stop_texts: texts of which each ends a row.
+    codec: codec of texts; None if there are only tokens.
+    stop_texts: texts each of which ends a row.
     count: number of continuations of each prompt, which is read once.
-    seeds: of the prompts; 0, 1, .. if None.
+    seeds: seeds of the prompts; 0, 1, .. if None.
     sampling: how tokens are drawn.
     constraint: as in `generate`.
-    cache: where states of prompts are kept.
-    config: sizes of the compiled program; as many slots as rows, and at most
-      16, and a token at a time if None.
-    **options: fields of `Sampling` in place of `sampling`.
+    cache: cache of prompt states.
+    config: sizes of the compiled program; if None, as many slots as rows, at
+      most 16, and one token at a time.
+    **options: fields of `Sampling` instead of `sampling`.
 
   Yields:
     A piece for each token.
@@ -165,8 +165,8 @@ def complete(
     prompts: as in `stream`.
     length: as in `stream`.
     key: as in `stream`.
-    callback: is called with each piece, if given.
-    **options: of `stream`. Without `config` its sizes are those of
+    callback: function that is called with each piece; or None.
+    **options: options of `stream`. Without `config` its sizes are those of
       `EngineConfig`, which draws several tokens at a time.
 
   Returns:
@@ -208,13 +208,13 @@ def pieces_of(
   """Returns the pieces of an event, up to a text that ends the row.
 
   Args:
-    event: of a row.
-    row: what to call it.
-    text: of the row so far; it takes the tokens. None for tokens alone.
+    event: event of a row.
+    row: name of the row.
+    text: text of the row so far, to which tokens are added. None without texts.
 
   Returns:
-    Pieces, of which the last has a reason if the row ends, by the event's own
-    or by a text.
+    Pieces; the last has a reason if the row ends, by the event's own or by a
+    text.
   """
   pieces = []
   for i, token in enumerate(event.tokens):
@@ -223,7 +223,7 @@ def pieces_of(
     written = ""
     if text is not None:
       stops = reason == "stop"
-      # A stop token ends the text and is none of it.
+      # A stop token ends the text and is not a part of it.
       written = "" if stops else text.push(token)
       if reason and not text.stopped:
         written += text.finish()
@@ -256,7 +256,7 @@ def join(pieces: Sequence[Piece]) -> Completion:
 
 
 def _pieces(engine, requests, codec, stop_texts):
-  """Runs an engine until all is there, or nobody wants more."""
+  """Runs an engine until all rows have ended, or the generator is closed."""
   rows = {engine.submit(request): i for i, request in enumerate(requests)}
   streams = {}
   if codec is not None:

@@ -1,4 +1,4 @@
-"""Constraint to what occurs in a corpus, by its FM-index (arXiv:2204.10628)."""
+"""Constraint to substrings of a corpus, by its FM-index (arXiv:2204.10628)."""
 
 import dataclasses
 from typing import NamedTuple
@@ -23,15 +23,15 @@ class Rows(NamedTuple):
 class Substrings:
   """A constraint: all tokens together occur in the corpus.
 
-  Its state are the rows of what has been generated, so that a step takes the
-  same time after any number of tokens.
+  Its state are the rows of the generated tokens, so that a step takes the same
+  time after any number of tokens.
 
   Attributes:
     bwt: (blocks + 1, block) symbols of the index.
-    starts: (symbols + 1,) int32, how many symbols are less than each.
+    starts: (symbols + 1,) int32, number of smaller symbols for each.
     checkpoints: (blocks + 1, symbols) int32; see `fm_index.FMIndex`.
-    end_token: token that is allowed where the corpus goes no further.
-    always_end: whether it is allowed everywhere.
+    end_token: token that is allowed if no token follows in the corpus.
+    always_end: whether it is always allowed.
   """
 
   bwt: jax.Array
@@ -41,13 +41,13 @@ class Substrings:
   always_end: bool = dataclasses.field(metadata={"static": True})
 
   def initial(self, batch_shape: tuple[int, ...] = ()) -> Rows:
-    """Returns all rows, before which all tokens of the corpus stand."""
+    """Returns all rows, which all tokens of the corpus precede."""
     count = self.starts[-1]
     low, high = jnp.zeros_like(count), count
     return Rows(*(jnp.broadcast_to(x, batch_shape) for x in (low, high)))
 
   def allowed(self, state: Rows) -> jax.Array:
-    """Returns which tokens follow in the corpus, (*batch, vocab) bool."""
+    """Returns the tokens that follow in the corpus, (*batch, vocab) bool."""
     counts = self._ranks(state.high) - self._ranks(state.low)
     flags = counts[..., fm_index.SHIFT :] > 0
     if self.end_token is None:
@@ -58,14 +58,14 @@ class Substrings:
     return flags | ends
 
   def advance(self, state: Rows, token: jax.Array) -> Rows:
-    """Returns the rows of the tokens with one more; (0, 0) if none."""
+    """Returns the rows after one more token; (0, 0) if there are none."""
     symbol = token + fm_index.SHIFT
     low, high = (self.starts[symbol] + self._rank(symbol, x) for x in state)
     some = low < high
     return Rows(jnp.where(some, low, 0), jnp.where(some, high, 0))
 
   def _rank(self, symbol, row):
-    """Occurrences of a symbol before a row."""
+    """Returns the number of occurrences of a symbol before a row."""
     here, block = self._block(row)
     hits = jnp.sum(here == symbol[..., None], axis=-1, dtype=jnp.int32)
     return self.checkpoints[block, symbol] + hits
@@ -78,7 +78,7 @@ class Substrings:
     return self.checkpoints[block] + hits
 
   def _block(self, row):
-    """Symbols of a row's block before it, -1 behind; and which block it is."""
+    """Symbols of a row's block before it, then -1; and the block's number."""
     size = self.bwt.shape[-1]
     block, left = row // size, row % size
     before = jnp.arange(size) < left[..., None]
@@ -91,16 +91,16 @@ def within(
   end_token: int | None = None,
   always_end: bool = False,
 ) -> Substrings:
-  """Returns the constraint that what is generated occurs in a corpus.
+  """Returns the constraint that generated tokens occur in a corpus.
 
   Args:
-    index: of the corpus, of less than 2^31 symbols.
-    end_token: token that is allowed where the corpus goes no further, as at the
-      end of a document; if None nothing is allowed there.
-    always_end: whether the end token is allowed behind every run of tokens.
+    index: index of the corpus, of less than 2^31 symbols.
+    end_token: token that is allowed if no token follows in the corpus, as at
+      the end of a document; if None no token is allowed there.
+    always_end: whether the end token is allowed after every substring.
 
   Raises:
-    ValueError: if the corpus is too long, or `end_token` is no token.
+    ValueError: if the corpus is too long, or `end_token` is not a token.
   """
   call = "fm_index.build(documents, vocab_size)"
   _validate.instance("index", index, fm_index.FMIndex, call)

@@ -1,4 +1,4 @@
-"""Texts of tokens: encoding, decoding as they come, texts that end a row."""
+"""Texts of tokens: encoding, incremental decoding, texts that end a row."""
 
 import codecs
 from collections.abc import Iterable
@@ -15,9 +15,9 @@ from jaxseq._types import PyTree
 from jaxseq.data import text_tokens
 from jaxseq.generation import offline
 
-# What decoders write in the place of bytes that are no text.
+# The character that decoders write for bytes that are not a text.
 _REPLACEMENT = "\ufffd"
-# Tokens of a prompt that what follows is decoded behind, at most.
+# Maximum number of prompt tokens that are decoded with the continuation.
 _BEFORE = 8
 
 
@@ -25,9 +25,9 @@ class Codec:
   """Texts as tokens and back: bytes, or a tokenizer's.
 
   Attributes:
-    tokenizer: of the package tokenizers, see `data.text_tokens.read_tokenizer`;
-      bytes if None.
-    start: the token in front of a text, or None.
+    tokenizer: tokenizer of the package tokenizers, see
+      `data.text_tokens.read_tokenizer`; bytes if None.
+    start: the token before a text, or None.
   """
 
   def __init__(
@@ -36,18 +36,18 @@ class Codec:
     """Returns the codec of a tokenizer.
 
     Args:
-      tokenizer: of the package tokenizers; bytes if None.
-      start: the token in front of every text, as `tasks.language` trains; None
-        if the tokenizer itself writes what stands there.
+      tokenizer: tokenizer of the package tokenizers; bytes if None.
+      start: the token before every text, as in the training of
+        `tasks.language`; None if the tokenizer adds it.
     """
     self.tokenizer = tokenizer
     self.start = start
 
   def encode(self, text: str) -> np.ndarray:
-    """Returns the tokens of a text, which stands at the beginning, int32.
+    """Returns the tokens of a text at the start of a document, int32.
 
     Raises:
-      ValueError: if it is no text, or has no UTF-8.
+      ValueError: if it is not a text, or has no UTF-8.
     """
     _validate.instance("text", text, str, "str")
     if self.tokenizer is None:
@@ -67,12 +67,12 @@ class Codec:
     """Returns the text of generated tokens.
 
     Args:
-      tokens: that were generated.
-      before: those of the prompt. A decoder may leave out the space in front of
-        a word where a text begins, and there alone.
+      tokens: the generated tokens.
+      before: tokens of the prompt. A decoder may omit the space before a word
+        only at the start of a text.
 
     Raises:
-      ValueError: if there is no tokenizer and one is no byte.
+      ValueError: if there is no tokenizer and a token is not a byte.
     """
     tokens = [int(token) for token in tokens]
     if self.tokenizer is None:
@@ -86,10 +86,10 @@ class Codec:
     return whole[len(text_tokens.text_of(self.tokenizer, before)) :]
 
   def last(self, prompt: Sequence[int]) -> list[int]:
-    """Returns the last tokens of a prompt, for what follows to be decoded.
+    """Returns the last tokens of a prompt, to decode a continuation.
 
-    There are none of bytes, or of a prompt that is no more than a start. No
-    character is among them in part.
+    There are none for bytes, or if the prompt is only a start token. They do
+    not split a character.
     """
     if self.tokenizer is None:
       return []
@@ -103,19 +103,19 @@ class Codec:
 
 
 class TextStream:
-  """The text of one row, as its tokens come.
+  """The incremental text of one row.
 
-  A text is handed out as soon as later tokens cannot change it: characters wait
-  until they are whole, and what may be the beginning of a text that ends the
-  row waits until it is known. The text before the first of these, by its end,
-  is all that there is.
+  A text is returned as soon as later tokens cannot change it: incomplete
+  characters are held back, and so is a possible start of a text that ends the
+  row, until it is known. The row's text is that before the stop text that ends
+  first.
 
       stream = TextStream(Codec(), stop=("THE END",))
       text = "".join(stream.push(token) for token in tokens)
       text += stream.finish()
 
   Attributes:
-    stopped: whether one of the texts has come.
+    stopped: whether a stop text has occurred.
   """
 
   def __init__(
@@ -124,11 +124,11 @@ class TextStream:
     stop: Iterable[str] = (),
     before: Sequence[int] = (),
   ):
-    """Returns a stream at its beginning.
+    """Returns an empty stream.
 
     Args:
-      codec: of the tokens.
-      stop: texts of which each ends the row; they are not handed out.
+      codec: codec of the tokens.
+      stop: texts each of which ends the row; they are not returned.
       before: see `Codec.decode`.
 
     Raises:
@@ -141,19 +141,19 @@ class TextStream:
       raise _validate.error("stop", self._stop, "texts that are not empty")
     self._held = ""
     self._bytes = codecs.getincrementaldecoder("utf-8")("replace")
-    # Tokens whose text may depend on each other, and how many of these have
-    # been handed out: a decoder may write a word otherwise at a beginning.
+    # Tokens whose texts may depend on each other, and the number of those that
+    # were returned: a decoder may write a word differently at a start.
     self._tokens = codec.last(before)
     self._known = len(self._tokens)
 
   def push(self, token: int) -> str:
-    """Takes the next token and returns the text that is certain with it."""
+    """Adds the next token and returns the text that it completes."""
     if self.stopped:
       return ""
     return self._cut(self._decoded(int(token)))
 
   def finish(self) -> str:
-    """Returns what is held back, when no token follows."""
+    """Returns the text that is held back, if no token follows."""
     if self.stopped:
       return ""
     if self._codec.tokenizer is None:
@@ -166,7 +166,7 @@ class TextStream:
     return text
 
   def _decoded(self, token):
-    """Characters that are whole with a token."""
+    """Returns the characters that a token completes."""
     if self._codec.tokenizer is None:
       return self._bytes.decode(bytes([token]))
     self._tokens.append(token)
@@ -178,12 +178,12 @@ class TextStream:
     return text
 
   def _rest(self):
-    """Text of the tokens that was not handed out."""
+    """Returns the text of the tokens that was not returned before."""
     prefix = self._codec.decode(self._tokens[: self._known])
     return self._codec.decode(self._tokens)[len(prefix) :]
 
   def _cut(self, text):
-    """Adds characters to those held back; returns what is certain."""
+    """Adds characters to those held back; returns the certain ones."""
     held = self._held + text
     stops = [(held.find(stop), stop) for stop in self._stop if stop in held]
     if stops:
@@ -198,7 +198,7 @@ class TextStream:
 
 
 def printable(text: str) -> str:
-  """Returns a text with escapes for what could steer a terminal."""
+  """Escapes control characters of a text for a terminal."""
   return "".join(
     c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text
   )
@@ -216,19 +216,19 @@ def continue_text(
 ) -> str:
   """Continues a text with a network of tokens; see `generation.generate`.
 
-  The text stands at the beginning of a document, and may be empty.
+  The text is the start of a document, and may be empty.
 
   Args:
     network: as in `generation.generate`.
     variables: of the network.
-    text: the beginning.
+    text: the start of the text.
     length: number of tokens to generate.
     key: random key.
-    codec: of the network's tokens; of bytes if None.
+    codec: codec of the network's tokens; of bytes if None.
     **options: as in `generation.generate`.
 
   Returns:
-    The text and what follows, with escapes for what could steer a terminal.
+    The text with its continuation, with escaped control characters.
   """
   codec = codec or Codec()
   prompt = codec.encode(text)

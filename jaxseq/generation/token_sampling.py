@@ -1,9 +1,9 @@
 """Sampling of tokens from logits: temperature, truncations, penalties.
 
 The steps have the order of the transformers library: biases, penalties, the
-least length, temperature, top-k, top-p and min-p. All values are arrays, one
-for each row if wished, so that rows with other options, and calls with other
-values, share one compiled program.
+minimum length, temperature, top-k, top-p and min-p. All values are arrays,
+optionally one for each row, so that rows with other options, and calls with
+other values, share one compiled program.
 """
 
 from collections.abc import Mapping
@@ -24,27 +24,27 @@ from jaxseq import _validate
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-  """Options of how tokens are drawn.
+  """Options of drawing tokens.
 
   Attributes:
-    temperature: divides the logits; 0 takes the most probable token.
-    top_k: only the k most probable tokens are drawn, at most as many as there
-      are; all if None.
+    temperature: divisor of the logits; 0 selects the most probable token.
+    top_k: number of most probable tokens to draw from, at most the vocabulary;
+      all if None.
     top_p: only the smallest set of the most probable tokens whose probabilities
       sum to at least p is drawn from (arXiv:1904.09751); all if None.
     min_p: only tokens of at least this share of the highest probability are
       drawn (arXiv:2407.01082); all if None.
-    repetition_penalty: logits of tokens that the prompt or what was generated
-      holds are divided by it if positive and multiplied if negative
+    repetition_penalty: logits of tokens in the prompt or the generated tokens
+      are divided by it if positive and multiplied if negative
       (arXiv:1909.05858, section 4.1).
-    presence_penalty: is subtracted from the logits of tokens that were
-      generated.
-    frequency_penalty: is subtracted from the logit of a token once for each
-      time that it was generated.
-    min_length: a row holds at least so many tokens before one of `stop`.
-    stop: tokens of which each ends a row; one number stands for one token.
-    logit_bias: by tokens, what is added to their logits, from -100 to 100; kept
-      as pairs.
+    presence_penalty: number that is subtracted from the logits of generated
+      tokens.
+    frequency_penalty: number that is subtracted from the logit of a token once
+      for each time that it was generated.
+    min_length: minimum number of tokens of a row before one of `stop`.
+    stop: tokens each of which ends a row; a number is a single token.
+    logit_bias: numbers by tokens that are added to their logits, from -100 to
+      100; stored as pairs.
   """
 
   _: dataclasses.KW_ONLY
@@ -90,21 +90,20 @@ class Sampling:
 
 
 class Controls(NamedTuple):
-  """`Sampling` as arrays, for all rows alike or one entry for each.
+  """`Sampling` as arrays, for all rows together or one entry for each.
 
   Attributes:
-    temperature: () or (*batch,) of JAX's type of floats, as are `top_p`,
-      `min_p` and the penalties.
-    top_k: () or (*batch,) int32, as is `min_length`.
-    top_p: infinite for none.
-    min_p: 0 for none.
+    temperature: () or (*batch,) of JAX's floating type, like `top_p`, `min_p`
+      and the penalties.
+    top_k: () or (*batch,) int32, like `min_length`.
+    top_p: infinite for no truncation.
+    min_p: 0 for no truncation.
     repetition_penalty: see `Sampling`.
     presence_penalty: see `Sampling`.
     frequency_penalty: see `Sampling`.
     min_length: see `Sampling`.
     stop: (vocab,) or (*batch, vocab) bool, the tokens that end a row.
-    bias: (vocab,) or (*batch, vocab), what is added to logits; None for
-      nothing.
+    bias: (vocab,) or (*batch, vocab), added to logits; or None.
   """
 
   temperature: jax.Array
@@ -132,7 +131,7 @@ class History(NamedTuple):
 
 
 def from_options(options: Mapping[str, Any]) -> Sampling:
-  """Returns options that were given by name.
+  """Returns options from names and values.
 
   Raises:
     ValueError: if there is no option of a name, or one is out of range.
@@ -149,11 +148,11 @@ def make_controls(
   """Returns options as arrays of the host.
 
   Args:
-    options: of all rows, or one for each.
+    options: options of all rows, or one for each.
     vocab_size: number of tokens.
 
   Raises:
-    ValueError: if a stop token, or one with a bias, is none of the vocabulary.
+    ValueError: if a stop token, or one with a bias, is not in the vocabulary.
   """
   if not isinstance(options, Sampling):
     rows = [make_controls(each, vocab_size) for each in options]
@@ -197,15 +196,15 @@ def unused_history(prompt: jax.Array) -> History:
 def make_history(
   prompt: jax.Array, vocab_size: int, valid: jax.Array | None = None
 ) -> History:
-  """Returns the history of rows of which only the prompts are there.
+  """Returns the history of rows that have only prompts.
 
   Args:
     prompt: (*batch, time) int tokens.
     vocab_size: number of tokens.
-    valid: (*batch, time) bool, which of them count; all if None.
+    valid: (*batch, time) bool, the tokens that count; all if None.
   """
   if valid is not None:
-    # An index behind the end is dropped.
+    # An index after the end is dropped.
     prompt = jnp.where(valid, prompt, vocab_size)
   flat = prompt.reshape(-1, prompt.shape[-1])
   seen = jnp.zeros((len(flat), vocab_size), bool)
@@ -229,18 +228,18 @@ def process_logits(
   history: History | None = None,
   allowed: jax.Array | None = None,
 ) -> jax.Array:
-  """Applies all options to logits; what cannot be drawn becomes -inf.
+  """Applies all options to logits; excluded tokens become -inf.
 
-  A temperature of 0 leaves the logits undivided, and the row's maximum is what
-  is drawn.
+  A temperature of 0 leaves the logits undivided, and the row's maximum is
+  drawn.
 
   Args:
     logits: (*batch, vocab).
     controls: from `make_controls`.
-    length: (*batch,) int, how many tokens each row has generated.
-    history: of the rows; no penalties if None.
-    allowed: (*batch, vocab) bool, which tokens may be drawn at all; at least
-      one in each row. All if None.
+    length: (*batch,) int, number of tokens that each row has generated.
+    history: history of the rows; no penalties if None.
+    allowed: (*batch, vocab) bool, tokens that may be drawn; at least one in
+      each row. All if None.
 
   Returns:
     (*batch, vocab), unnormalized log probabilities.
@@ -260,7 +259,7 @@ def process_logits(
     )
   early = jnp.asarray(length < controls.min_length)[..., None] & controls.stop
   left = jnp.where(early, -jnp.inf, logits)
-  # Where nothing but an end is allowed, it is no matter of length.
+  # If only an end token is allowed, the minimum length does not apply.
   there = jnp.any(left > -jnp.inf, axis=-1, keepdims=True)
   logits = jnp.where(there, left, logits)
   temperature = jnp.asarray(controls.temperature, logits.dtype)
@@ -286,10 +285,10 @@ def draw(
   Args:
     keys: (*batch,) random keys, one for each row; or one for all together.
     logits: (*batch, vocab), from `process_logits`.
-    temperature: () or (*batch,); where it is 0 the maximum is taken.
-    sharing: (n,) which key each entry of the last axis of the batch is drawn
-      with, where keys are (*outer, m) and the batch is (*outer, n); each with
-      one of its own if None.
+    temperature: () or (*batch,); if it is 0 the maximum is selected.
+    sharing: (n,) number of the key of each entry of the last batch axis, if
+      keys are (*outer, m) and the batch is (*outer, n); a separate key for each
+      if None.
 
   Returns:
     (*batch,) int32.
@@ -297,7 +296,7 @@ def draw(
   greedy = jnp.broadcast_to(temperature == 0, logits.shape[:-1])
 
   def drawn(keys, logits):
-    # What `jax.random.categorical` does, with noise made once for each key.
+    # Like `jax.random.categorical`, with noise computed once for each key.
     shape = logits.shape[-1 if sharing is not None else keys.ndim :]
     gumbel = functools.partial(
       jax.random.gumbel, shape=shape, dtype=logits.dtype
@@ -338,18 +337,18 @@ def most_probable(logits: jax.Array) -> jax.Array:
 def row_keys(
   key: jax.Array, seeds: jax.Array, continuation: jax.Array | int = 0
 ) -> jax.Array:
-  """Returns a random key for each row that no other row has a part in.
+  """Returns an independent random key for each row.
 
   A row's tokens are drawn by this key folded by the number of the token, so
-  that they are the same in whatever batch the row lies.
+  that they are the same in any batch.
 
   Args:
-    key: of all rows.
-    seeds: (*batch,) integers, of which the last 32 bits count.
-    continuation: (*batch,) integers, which of a row's continuations.
+    key: key of all rows.
+    seeds: (*batch,) integers; their last 32 bits are used.
+    continuation: (*batch,) integers, number of a row's continuation.
 
   Raises:
-    ValueError: if the key is none, or more than one, or seeds are no integers.
+    ValueError: unless the key is one key and seeds are integers.
   """
   _check_key(key)
   if not isinstance(seeds, jax.Array):
@@ -376,8 +375,8 @@ def sample(key: jax.Array, logits: jax.Array, **options: Any) -> jax.Array:
   Args:
     key: random key, or (*batch,) keys, one for each row.
     logits: (*batch, vocab).
-    **options: fields of `Sampling`; of them penalties and lengths have no
-      effect, as there is no history.
+    **options: fields of `Sampling`; penalties and lengths have no effect, as
+      there is no history.
 
   Returns:
     (*batch,) int32.
@@ -394,7 +393,7 @@ def sample(key: jax.Array, logits: jax.Array, **options: Any) -> jax.Array:
 
 
 def _check_key(key):
-  """Refuses what is not one random key."""
+  """Rejects a value that is not one random key."""
   expected = "one random key: jax.random.key(0)"
   _validate.instance("key", key, jax.Array, expected)
   if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.ndim:
@@ -404,18 +403,18 @@ def _check_key(key):
 
 @jax.jit
 def _row_keys(key, seeds, continuation):
-  """The compiled part of `row_keys`: its steps take a millisecond each."""
+  """Compiled part of `row_keys`: its steps take a millisecond each."""
   return fold(fold(jnp.broadcast_to(key, seeds.shape), seeds), continuation)
 
 
 def _unchanged(logits, *unused):
-  """Logits as they are."""
+  """Returns the logits unchanged."""
   del unused
   return logits
 
 
 def _penalized(logits, controls, history):
-  """Logits with the penalties on what the rows hold."""
+  """Applies the penalties for the tokens of the rows to logits."""
   generated = history.counts > 0
   penalty, presence, frequency = (
     jnp.asarray(value, logits.dtype)[..., None]
@@ -431,7 +430,7 @@ def _penalized(logits, controls, history):
 
 
 def _truncated(logits, controls):
-  """Logits with -inf at what top-k, top-p and min-p leave out."""
+  """Sets logits that top-k, top-p and min-p exclude to -inf."""
   dtype = logits.dtype
   ranked = jnp.sort(logits, axis=-1, descending=True)
   last = jnp.broadcast_to(controls.top_k - 1, logits.shape[:-1])[..., None]

@@ -1,8 +1,8 @@
-"""One pass of a network over a tree of tokens, and the states that it leaves.
+"""One pass of a network over a tree of tokens, and the states after its nodes.
 
-Every node's state comes from its parent's, so that a recurrent network reads
-drafts as one with a cache does. There are three ways, with the same results to
-rounding:
+Every node's state is computed from its parent's, so that a recurrent network
+reads drafts as one with a cache does. There are three ways, with the same
+results to rounding:
 
 - "levels": `step` level by level, the states of parents gathered. Any network
   can; the weights are read once for every level. It is the reference.
@@ -39,10 +39,10 @@ class Read(NamedTuple):
   """A tree that was read.
 
   Attributes:
-    logits: (rows, nodes, vocab) of what follows the nodes.
+    logits: (rows, nodes, vocab), for the tokens after the nodes.
     ids: (rows, nodes) the tokens.
-    states: states in front of the tree, with rows in front.
-    pending: what the states after the nodes are made of.
+    states: states before the tree, with a leading axis of rows.
+    pending: values from which the states after the nodes are computed.
   """
 
   logits: jax.Array
@@ -52,10 +52,10 @@ class Read(NamedTuple):
 
 
 def choose_scheme(network: Any, scheme: str) -> str:
-  """Decides what the scheme "auto" means.
+  """Returns the scheme that "auto" stands for, or checks the given one.
 
   Raises:
-    ValueError: if the scheme is unknown, or the network cannot.
+    ValueError: if the scheme is unknown, or the network does not support it.
   """
   _validate.choice("scheme", scheme, SCHEMES)
   ours = isinstance(network, nn.SequenceNetwork)
@@ -78,19 +78,19 @@ def read(
   """Reads a tree of tokens.
 
   Args:
-    network: a `SequenceNetwork` of tokens that does not pool, or what has the
-      same `apply`.
+    network: a `SequenceNetwork` of tokens that does not pool, or an object with
+      the same `apply`.
     variables: of the network.
     ids: (rows, nodes) tokens.
-    states: states in front of the tree, leaves (rows, ...).
+    states: states before the tree, leaves (rows, ...).
     tree: the tree.
-    scheme: one of `SCHEMES`; "auto" is "nodes" where the network can.
+    scheme: one of `SCHEMES`; "auto" is "nodes" if the network supports it.
 
   Returns:
-    What `commit` resumes from.
+    The argument of `commit`.
 
   Raises:
-    ValueError: if the scheme is unknown, or the network cannot.
+    ValueError: if the scheme is unknown, or the network does not support it.
   """
   scheme = choose_scheme(network, scheme)
   pending = None
@@ -122,16 +122,17 @@ def commit(
   tree: trees.Tree,
   scheme: str = "auto",
 ) -> PyTree:
-  """Returns the states after the nodes that are accepted.
+  """Returns the states after the accepted nodes.
 
   Args:
     network: as in `read`.
-    variables: likewise.
+    variables: as in `read`.
     result: from `read`.
     nodes: (rows, depth) the accepted nodes, from the root on.
-    count: (rows,) how many of them are; where 0, the states stay.
+    count: (rows,) number of accepted nodes; if it is 0, the states do not
+      change.
     tree: as in `read`.
-    scheme: likewise.
+    scheme: as in `read`.
 
   Returns:
     States, leaves (rows, ...).
@@ -176,9 +177,9 @@ def commit(
 )
 @dataclasses.dataclass(frozen=True)
 class _Pending:
-  """Parts that a mixer's states after the nodes are made of."""
+  """Parts from which a mixer's states after the nodes are computed."""
 
-  # States after all nodes; or, with a tree, what the mixer's `tree` returned.
+  # States after all nodes; or, with a tree, the result of the mixer's `tree`.
   residue: PyTree
   config: Any
   tree: trees.Tree | None
@@ -189,7 +190,7 @@ def _is_pending(leaf):
 
 
 def _after(pending, state, node):
-  """A mixer's state after one node of each row."""
+  """Returns a mixer's state after one node of each row."""
   if pending.tree is None:
     return trees.after_node(pending.residue, node)
   module = mixers.module_of(pending.config)
@@ -198,7 +199,7 @@ def _after(pending, state, node):
 
 
 def _intercept(tree, following, arguments, keywords, context):
-  """Puts the tree in the place of time where a mixer is called."""
+  """Replaces time by the tree when a mixer is called."""
   bound, called = context.module, context.method_name
   if not isinstance(bound, mixer.SequenceMixer):
     return following(*arguments, **keywords)

@@ -16,15 +16,15 @@ class Trie:
   """A constraint: all tokens together are one of some identifiers.
 
   Its state is a node of the trie, (*batch,) int32. Memory grows with the nodes,
-  not with their number times that of the tokens.
+  not with their number times the vocabulary.
 
   Attributes:
-    first: (nodes + 1,) int32, which edge is the first out of each node; the
+    first: (nodes + 1,) int32, number of the first edge out of each node; the
       first node is the root.
-    token: (edges + width,) int32, the token of each edge; -1 behind the last.
-    node: (edges + width,) int32, where each edge leads.
+    token: (edges + width,) int32, the token of each edge; then -1.
+    node: (edges + width,) int32, the end of each edge.
     vocab_size: number of tokens.
-    width: most edges out of a node.
+    width: maximum number of edges out of a node.
   """
 
   first: jax.Array
@@ -38,7 +38,7 @@ class Trie:
     return jnp.zeros(batch_shape, jnp.int32)
 
   def allowed(self, state: jax.Array) -> jax.Array:
-    """Returns which tokens may come next, (*batch, vocab) bool."""
+    """Returns the tokens that may come next, (*batch, vocab) bool."""
     token, _ = self._edges(state)
     hits = token[..., None] == jnp.arange(self.vocab_size)
     return jnp.any(hits, axis=-2)
@@ -52,7 +52,7 @@ class Trie:
     return jnp.where(best < 0, nowhere, best)
 
   def _edges(self, state):
-    """Tokens and nodes of the edges out of a node, -1 behind the last."""
+    """Tokens and nodes of the edges out of a node, then -1."""
     edge = self.first[state][..., None] + jnp.arange(self.width)
     there = edge < self.first[state + 1][..., None]
     return jnp.where(there, self.token[edge], -1), self.node[edge]
@@ -69,9 +69,8 @@ def build(
   Args:
     identifiers: tokens of each, as lists or bytes; equal ones count once.
     vocab_size: number of tokens.
-    end_token: token that ends a text, permitted exactly behind a whole
-      identifier, and after itself; no identifier has it. None if nothing ends a
-      text.
+    end_token: token that ends a text, permitted only after a whole identifier,
+      and after itself; no identifier has it. None if no token ends a text.
 
   Raises:
     ValueError: if there are no identifiers, one is empty, or a token is out of
@@ -82,7 +81,7 @@ def build(
     raise _validate.error("identifiers", [], "at least one")
   if end_token is not None:
     _validate.integer("end_token", end_token, 0, vocab_size - 1)
-  # Of each node its edges; the last node has none, that before it the end's.
+  # Edges of each node; the last node has none, the one before it the end's.
   nodes: list[dict[int, int]] = [{}]
   whole = set()
   for number, identifier in enumerate(identifiers):

@@ -1,7 +1,7 @@
-"""Sequence mixers: files of pure functions that all keep one contract.
+"""Sequence mixers: modules of pure functions with one contract.
 
 `get("s5")` returns the module of a mixer, `names()` lists them; the contract is
-written down in `jaxseq.mixers.registry`, and what mixers share is in
+documented in `jaxseq.mixers.registry`, and functions that mixers share are in
 `jaxseq.mixers.contract`.
 """
 

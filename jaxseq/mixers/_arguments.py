@@ -1,4 +1,4 @@
-"""Checks of what a caller hands to a mixer: parameters, inputs, states."""
+"""Checks of the arguments of a mixer: parameters, inputs, states."""
 
 from collections.abc import Mapping
 import functools
@@ -10,7 +10,7 @@ from jaxseq import _validate
 
 
 def check_params(config_type, init, config, params):
-  """Raises a ValueError unless parameters are those of a configuration."""
+  """Raises a ValueError unless parameters fit a configuration."""
   if not isinstance(config, config_type):
     kind = type(config)
     raise _validate.error(
@@ -85,7 +85,7 @@ def check_flags(name, flags, shape):
 
 
 def _check_state(state, expected):
-  """Compares structure and shapes; dtypes are the mixer's own concern."""
+  """Compares structure and shapes; each mixer handles dtypes itself."""
   have, want = jax.tree.structure(state), jax.tree.structure(expected)
   if have != want:
     raise _validate.error(

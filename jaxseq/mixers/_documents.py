@@ -9,7 +9,7 @@ _FIELDS = "\n\nAttributes:\n"
 
 
 def with_fields(kind: type) -> str:
-  """A class's docstring with the fields of its bases above its own."""
+  """Returns a class's docstring with the fields of its bases above its own."""
   title, _, _ = inspect.cleandoc(kind.__doc__ or "").partition(_FIELDS)
   entries = {}
   for one in (*reversed(kind.__bases__), kind):
@@ -78,7 +78,7 @@ Raises:
 """
 
 
-# Of an `initial_state` whose fresh states are learned.
+# For an `initial_state` whose fresh states are learned.
 LEARNED = "Options:\n  params: from `init`; needed, as the state is of them.\n"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq.mixers import contract
 
-# `contract.Traits.block`: what stands around the time mix of all versions.
+# `contract.Traits.block`: the block around the time mix of all versions.
 BLOCK = {
   "activation": "none",
   "feedforward": "channel_mix",
@@ -44,7 +44,7 @@ class Layer(contract.Options):
 
 
 def depth(config: Layer) -> float:
-  """The layer from 0, the first, to 1, the last; 0 if it is alone."""
+  """Returns the layer's depth from 0, the first, to 1, the last; 0 if alone."""
   return config.layer / max(1, config.num_layers - 1)
 
 

@@ -1,10 +1,11 @@
-"""The parts of a mixer that all mixers share: declarations, checks, decorators.
+"""Parts of a mixer that all mixers share: declarations, checks, decorators.
 
-What a mixer is stands in `jaxseq.mixers.registry`. This module has what its
-author needs beside `jaxseq.recurrence`: `Options`, the base of a Config,
-`Traits`, what a mixer may declare, `Draws` of parameters, and decorators, which
-check what a caller hands in, so that the functions below them hold the mixer
-alone, and which complete their docstrings (`init` does no more):
+The contract of mixers is documented in `jaxseq.mixers.registry`. This module
+has what an author of a mixer needs beside `jaxseq.recurrence`: `Options`, the
+base of a Config, `Traits`, optional declarations of a mixer, `Draws` of
+parameters, and decorators, which check the caller's arguments, so that the
+functions contain only the mixer, and complete their docstrings (`init` only the
+latter):
 
     @contract.initial_state
     def initial_state(config, batch_shape=(), dtype=jnp.float32):
@@ -20,7 +21,7 @@ alone, and which complete their docstrings (`init` does no more):
       state = recurrence.linear_step(params["a"], x, state, reset=reset)
       return state, state
 
-`jaxseq.mixers.passes` makes the last two of one function.
+`jaxseq.mixers.passes` builds the last two from one function.
 """
 
 from collections.abc import Callable
@@ -46,8 +47,8 @@ from jaxseq.mixers import _documents
 from jaxseq.recurrence.shared import _varying
 
 # Elements of all rows in a section of time: measured on a CPU, where these took
-# 0.57 of the time of all at once; others want larger products, which is not
-# measured. And those of the longest chunks.
+# 0.57 of the time of an undivided pass; other platforms want larger products,
+# which is not measured. And the elements of the longest chunks.
 _SECTION, _OTHERS_SECTION, _CHUNKS = 2048, 2**15, 256
 _NO_DIRECTION = "None for a model that reads in both directions"
 
@@ -70,29 +71,31 @@ Number = Annotated[float, None]
 class Traits:
   """Traits of a mixer beside the five names of the contract.
 
-  A mixer that wants to say something of this has a module constant `TRAITS`;
-  every field has a default that works.
+  A mixer declares them in a module constant `TRAITS`; every field has a default
+  that works.
 
   Attributes:
-    keeps: what stays between elements, for the table in docs/mixers.md.
-    ssm_parameters: names of the parameters that get the optimizer's smaller
-      learning rate and no weight decay.
-    schemes: the ways of splitting time over devices that `apply` takes as an
-      option `scheme`.
-    block: options of `nn.StackConfig` that the mixer's paper has around it,
-      where they differ from the defaults.
-    splits_time: whether `apply` takes `axis`, so that time can be split over
-      the devices of a mesh; where not, one is refused.
-    memory: names of the state's fields that a sequence may begin with other
-      numbers in, see `adapt.initial_states`; "" for a state that is one array.
-      Windows, caches, counters and positions are none.
-    norms: names of further ones that are at least 0, as sums of weights are.
-    exponents: names of the logarithms of the scales of these and of the memory;
-      where a fresh one lets nothing of it count, a sequence begins with 0.
-    traced: parameters that the state depends on, of a recurrence whose decays
-      are diagonal and do not see the state, for `mixers.rtrl`; each with the
-      axes that count the numbers of the state's first array, if a number of it
-      touches one of these alone, or () if it touches several.
+    keeps: description of the state between elements, for the table in
+      docs/mixers.md.
+    ssm_parameters: names of the parameters with the optimizer's smaller
+      learning rate and without weight decay.
+    schemes: ways of splitting time over devices, the values of `apply`'s option
+      `scheme`.
+    block: options of `nn.StackConfig` for the block in the mixer's paper, if
+      they differ from the defaults.
+    splits_time: whether `apply` has `axis`, so that time can be split over the
+      devices of a mesh; if not, an axis is rejected.
+    memory: names of the state's fields whose initial numbers can be learned,
+      see `adapt.initial_states`; "" for a state that is one array. Windows,
+      caches, counters and positions are not among them.
+    norms: names of further fields that are at least 0, such as sums of weights.
+    exponents: names of the logarithms of the scales of these fields and of the
+      memory; if a fresh one gives the memory no weight, a sequence starts with
+      0.
+    traced: parameters that the state depends on, in a recurrence whose decays
+      are diagonal and independent of the state, for `mixers.rtrl`; each with
+      the axes that index the numbers of the state's first array, if each entry
+      affects only one of these numbers, or () if it affects several.
   """
 
   keeps: str = ""
@@ -108,7 +111,7 @@ class Traits:
   )
 
 
-# `Traits.block` of what takes the place of attention in a Transformer.
+# `Traits.block` of mixers that replace attention in a Transformer.
 TRANSFORMER_BLOCK = {"activation": "none", "feedforward": "swiglu"}
 
 
@@ -132,7 +135,7 @@ class Options:
 
   `int` is an integer of at least 1, `float` a number above 0, `FromZero` and
   `NotNegative` include 0, `Number` is any finite one, and `Literal` its values.
-  A derived class tells its own fields; in its docstring those of its base stand
+  A derived class documents its own fields; the fields of its base are added
   above them.
 
   Attributes:
@@ -151,7 +154,7 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Hidden(Options):
-  """Base of a Config with a width of its own inside.
+  """Base of a Config with a separate inner width.
 
   Attributes:
     d_hidden: width of the state; d_model if None.
@@ -175,9 +178,8 @@ def init(function: Callable[..., Params]) -> Callable[..., Params]:
 def initial_state(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
   """Decorator of a mixer's `initial_state`.
 
-  The function gets a batch_shape that was checked, and a dtype that is float32
-  or wider. One with an argument `params` gets these, too: its fresh state is
-  learned.
+  The function gets a checked batch_shape, and a dtype that is float32 or wider.
+  If it has an argument `params` it gets these, too: its fresh state is learned.
   """
   learned = sees_params(function)
 
@@ -207,7 +209,7 @@ def sees_params(initial_state: Callable[..., PyTree]) -> bool:
 
 
 def _of_params(initial_state, params):
-  """`initial_state` with the parameters, if it takes them."""
+  """Returns `initial_state` with the parameters, if it has such an argument."""
   if not sees_params(initial_state):
     return initial_state
   return functools.partial(initial_state, params=params)
@@ -221,20 +223,20 @@ def apply(
   fresh: bool = True,
   sections: bool = False,
 ) -> Callable[[Run], Apply]:
-  """Makes the decorator of a mixer's `apply`.
+  """Returns the decorator of a mixer's `apply`.
 
-  The function gets arguments that were checked, and its y is brought to the
-  dtype of x. Configurations with a true attribute `bidirectional` are kept from
-  states and split time.
+  The function gets checked arguments, and its y is cast to the dtype of x.
+  Configurations with a true attribute `bidirectional` reject states and split
+  time.
 
   Args:
     config_type: the mixer's Config.
     init: the mixer's function of this name.
     initial_state: the mixer's function of this name.
-    fresh: the function gets a fresh state in the place of None.
-    sections: where no gradient is asked, the function runs over sections of a
-      long sequence in turn. For mixers whose projections hold several times the
-      memory of their inputs.
+    fresh: whether the function gets a fresh state instead of None.
+    sections: whether the function runs over sections of a long sequence in
+      turn, if there is no gradient. For mixers whose projections need several
+      times the memory of their inputs.
 
   Returns:
     The decorator.
@@ -274,7 +276,7 @@ def apply(
 
 
 def _in_sections(function, config, params, x, state, reset):
-  """`function`, in sections unless it is short, or a gradient is asked."""
+  """Runs `function`, in sections unless x is short or there is a gradient."""
 
   def run(params, state, x, reset):
     y, state = function(config, params, x, state, reset)
@@ -282,7 +284,7 @@ def _in_sections(function, config, params, x, state, reset):
 
   rows = math.prod(x.shape[:-2])
   rows = rows if isinstance(rows, int) else 1
-  # In multiples of what chunks of recurrences are: their borders are the same.
+  # Multiples of the chunks of recurrences, so that their borders are the same.
   on_cpu = recurrence.kernels.contexts.machine()[0] == "cpu"
   section = _SECTION if on_cpu else _OTHERS_SECTION
   size = max(_CHUNKS, section // max(rows, 1) // _CHUNKS * _CHUNKS)
@@ -294,7 +296,7 @@ def _in_sections(function, config, params, x, state, reset):
 
 
 def _splits_time(config_type):
-  """True if the mixer of a Config says that it splits time, as by default."""
+  """Returns the mixer's trait `splits_time`, True by default."""
   module = sys.modules.get(config_type.__module__)
   return getattr(module, "TRAITS", Traits()).splits_time
 
@@ -309,7 +311,7 @@ def step(
   init: Callable[..., Params],
   initial_state: Callable[..., PyTree],
 ) -> Callable[[Run], Step]:
-  """Makes the decorator of a mixer's `step`, as `apply` that of its `apply`."""
+  """Returns the decorator of a mixer's `step`, as `apply` for its `apply`."""
 
   def decorate(function):
     @functools.wraps(function)
@@ -341,7 +343,7 @@ def of_module(config_type: type, **functions: Any) -> tuple[Any, ...]:
 def one_element(
   apply: Apply, config: Any, params: Params, x, state, reset=None, **flags: Any
 ) -> tuple[jax.Array, PyTree]:
-  """A step by way of `apply`: a sequence of one element.
+  """Runs a step by `apply`, on a sequence of one element.
 
   Args:
     apply: the mixer's function of this name.
@@ -366,10 +368,10 @@ def wide_dtype(*arrays: PyTree) -> jnp.dtype:
 
 
 def cast(tree: PyTree, dtype: jax.typing.DTypeLike) -> PyTree:
-  """Returns a pytree of arrays in that dtype, but for integers.
+  """Casts a pytree of arrays to a dtype, except integers.
 
-  Those of weights in 8 bits, of keys and of rows have their meaning in their
-  own dtype alone.
+  Integers of quantized weights, keys and rows have a meaning only in their own
+  dtype.
   """
 
   def one(leaf):
@@ -380,10 +382,10 @@ def cast(tree: PyTree, dtype: jax.typing.DTypeLike) -> PyTree:
 
 
 def product_dtype(x: jax.Array, *others: PyTree) -> jnp.dtype:
-  """Returns the dtype in which activations meet weights, by the inputs x.
+  """Returns the dtype of products of activations and weights, by the inputs x.
 
-  That of x where it is narrower than float32, whatever the others; else the
-  common dtype of all.
+  That of x if it is narrower than float32, whatever the others; else the common
+  dtype of all.
   """
   if x.dtype != wide_dtype(x):
     return x.dtype
@@ -393,7 +395,7 @@ def product_dtype(x: jax.Array, *others: PyTree) -> jnp.dtype:
 def masked_mean(
   x: jax.Array, mask: jax.Array | None, axis: int | tuple[int, ...]
 ) -> jax.Array:
-  """Returns the mean of the elements that count, 0 where there are none.
+  """Returns the mean of the elements in the mask, 0 if there are none.
 
   Args:
     x: (..., n).
@@ -416,18 +418,18 @@ def project(params: Params, name: str, x: jax.Array) -> jax.Array:
 def pointwise(
   function: Callable[..., jax.Array], x: jax.Array, *arrays: jax.Array
 ) -> jax.Array:
-  """Applies a function that is no product to activations, in float32 or wider.
+  """Applies a pointwise function to activations, in float32 or wider.
 
-  Where x is narrower the result is rounded to its dtype once, and the gradient
-  keeps the arrays as they came and computes the function again: what is
-  computed between them takes no memory in float32.
+  If x is narrower the result is rounded to its dtype once, and the gradient
+  keeps the arrays in their own dtypes and recomputes the function: its
+  intermediate arrays take no memory in float32.
 
   Args:
     function: of x and the arrays, to an array.
     x: activations; its dtype is that of the result.
     *arrays: further activations and parameters.
 
-  Returns:
+  The function's result; for wide x it is called with the unchanged arrays.
     The function's result; for wide x it is called with the arrays as they are.
   """
   wide = wide_dtype(x)
@@ -454,7 +456,7 @@ class Draws:
     return lecun(self.keys[name], shape, jnp.float32)
 
   def conv(self, taps: int, channels: int) -> Params:
-    """Returns the conv_weight of a causal convolution; nothing for one tap."""
+    """Returns the conv_weight of a causal convolution; {} for one tap."""
     if taps == 1:
       return {}
     weight = uniform(self.keys["conv"], (taps, channels), taps)
@@ -488,7 +490,7 @@ def largest_divisor(number: int, most: int) -> int:
 
 
 def check_mask(mask: jax.Array | None, x: jax.Array) -> None:
-  """Checks which elements a mixer is told to leave out.
+  """Checks the mask of the elements that a mixer leaves out.
 
   Args:
     mask: the caller's mask, or None.

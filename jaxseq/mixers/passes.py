@@ -1,10 +1,10 @@
-"""One function for both `apply` and `step` of a mixer, and for trees.
+"""Builds `apply` and `step` of a mixer, and its trees, from one function.
 
-It gets `over`, by which recurrences run over a sequence, one element or a tree:
+It gets `over`, which runs recurrences over a sequence, one element or a tree:
 `over(recurrence.causal_conv, x, weight, bias, window, reset)`, with arguments
-as for sequences, (*batch, time, heads, n) where there are heads. A scan other
-than the package's own comes with its function of one element,
-`over(scan, q, k, v, state, reset=reset, step=step)`, see `make`.
+as for sequences, (*batch, time, heads, n) if there are heads. A scan that is
+not part of the package comes with its function of one element, `over(scan, q,
+k, v, state, reset=reset, step=step)`, see `make`.
 """
 
 from collections.abc import Callable
@@ -27,24 +27,24 @@ def make(
   run: Callable[..., tuple[jax.Array, PyTree]],
   **options: Any,
 ) -> tuple[contract.Apply, contract.Step]:
-  """Makes a mixer's `apply` and `step` of one function.
+  """Builds a mixer's `apply` and `step` from one function.
 
   Args:
     config_type: the mixer's Config.
     init: the mixer's function of this name.
-    initial_state: likewise.
-    run: what both do, `run(over, config, params, x, state, reset)`. Parameters
-      are float32 or wider. The first lines of its docstring are those of
-      `apply`.
+    initial_state: the mixer's function of this name.
+    run: the function of both, `run(over, config, params, x, state, reset)`.
+      Parameters are float32 or wider. The first lines of its docstring are
+      those of `apply`.
     **options: of `apply`, the decorator.
 
   In `apply`, `over(scan, *arrays, state, reset=reset, step=step)` calls
-  `scan(*arrays, state, reset=reset, axis=axis)`, whose arrays are as `run` has
-  them: (*batch, time, heads, n) after `head_parts.split`, with reset (*batch,
-  time). In `step` it calls `step(*arrays, state, reset=reset)` without the time
-  axis. Both return outputs and the last state. `step` may be left out for scans
-  of `jaxseq.recurrence` such as `linear_scan`; an error lists them. A scan that
-  needs heads in front of time moves them itself, and gives each head its flags
+  `scan(*arrays, state, reset=reset, axis=axis)` with the arrays of `run`:
+  (*batch, time, heads, n) after `head_parts.split`, with reset (*batch, time).
+  In `step` it calls `step(*arrays, state, reset=reset)` without the time axis.
+  Both return outputs and the last state. `step` may be omitted for scans of
+  `jaxseq.recurrence` such as `linear_scan`; an error lists them. A scan that
+  needs heads before time moves them itself, and repeats the flags for each head
   by `head_parts.resets`; docs/recurrences.md has an example.
   """
 
@@ -99,8 +99,8 @@ def trees(
     """Consumes a tree of elements, x (*batch, nodes, d_model).
 
     Returns:
-      y of x's shape, and what `commit` makes states of; NotImplemented with
-      options that go level by level.
+      y of x's shape, and the residue for `commit`; NotImplemented with options
+      that run level by level.
     """
     if not covers(config):
       return NotImplemented
@@ -115,7 +115,7 @@ def trees(
     Args:
       config: as in `tree`.
       residue: from `tree`.
-      state: in front of the tree.
+      state: state before the tree.
       nodes: the tree.
       node: (*batch,) numbers of nodes.
     """
@@ -155,7 +155,7 @@ def convolved(
     return contract.pointwise(jax.nn.silu, y.astype(x.dtype)), window
 
   if x.dtype != contract.wide_dtype(x):
-    # The gradient convolves again, and keeps x alone.
+    # The gradient recomputes the convolution, and keeps only x.
     run = jax.checkpoint(run)
   return run(x, params["conv_weight"], params.get("conv_bias"), window)
 
@@ -178,13 +178,13 @@ def over_element(
   step: Callable[..., Any] | None = None,
   **options: Any,
 ) -> Any:
-  """Runs over one element, by `step`, or the one that belongs to a scan."""
+  """Runs over one element, by `step`, or by the one of a known scan."""
   step = step or _of_scan(_steps(), scan, "pass its function of one element")
   return step(*arguments, **options)
 
 
 def _of_scan(functions, scan, remedy):
-  """The function of a scan in a table, or an error with a remedy."""
+  """Looks up the function of a scan, or raises an error with a remedy."""
   if scan in functions:
     return functions[scan]
   name = getattr(scan, "__name__", repr(scan))
@@ -226,7 +226,7 @@ def _linear_step(a, b, h, *, reset=None):
 
 
 def _to_heads(x, *groups):
-  """Arrays of groups (..., groups, n), once for each head of x."""
+  """Repeats arrays of groups (..., groups, n) for each head of x."""
   heads = x.shape[-2]
   return [jnp.repeat(z, heads // z.shape[-2], axis=-2) for z in groups]
 

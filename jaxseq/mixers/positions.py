@@ -1,9 +1,9 @@
 """Positions: rotary embeddings and LRPE, along one axis and along several.
 
-LRPE turns queries and keys by angles whose difference is all that a product of
-the two sees. It is that of LightNet (Qin et al., "You Only Scan Once: Efficient
-Multi-dimension Sequential Modeling with LightNet", arXiv:2405.21022) as its
-first author's code has it.
+LRPE rotates queries and keys by angles; a product of the two depends only on
+the difference of their angles. It is that of LightNet (Qin et al., "You Only
+Scan Once: Efficient Multi-dimension Sequential Modeling with LightNet",
+arXiv:2405.21022), as in its first author's code.
 """
 
 import math
@@ -27,8 +27,8 @@ def angles(positions: jax.Array, theta: np.ndarray, dtype) -> jax.Array:
   """Returns positions * theta, up to multiples of 2 pi.
 
   A float32 product of a position of 100,000 and a frequency of 1 is off by
-  0.004. Here the position is taken apart into digits of eight bits whose angles
-  are reduced in float64 beforehand.
+  0.004. Here the position is split into digits of eight bits, whose angles are
+  reduced in float64 beforehand.
 
   Args:
     positions: (...,) integers, or whole numbers in floating point, from 0 to
@@ -36,7 +36,7 @@ def angles(positions: jax.Array, theta: np.ndarray, dtype) -> jax.Array:
     theta: (n,) frequencies, a numpy array.
     dtype: dtype of the result.
 
-  Returns:
+  (..., n) angles; their derivative with respect to positions is theta.
     (..., n) angles; their slope with respect to positions is theta.
   """
   rest = jnp.asarray(positions, dtype)[..., None]
@@ -55,7 +55,7 @@ def rotary(
   *,
   channels: int | None = None,
 ) -> jax.Array:
-  """Rotary position embedding: turns channel i with channel i + D / 2.
+  """Rotary position embedding: rotates channel i with channel i + D / 2.
 
   (x1 cos - x2 sin, x1 sin + x2 cos) with x1 the first and x2 the second half of
   the channels; Su et al., "RoFormer", arXiv:2104.09864, in the layout of
@@ -67,13 +67,13 @@ def rotary(
       x without its last axis: (time,) for x (..., time, D), (*batch, time, 1)
       for x (*batch, time, heads, D).
     base: the slowest frequency is about 1 / base.
-    channels: how many there are to turn, the first ones; D if None.
+    channels: number of channels to rotate, the first ones; D if None.
 
   Returns:
     Array like x.
 
   Raises:
-    ValueError: if D is odd, or `channels` are not an even number of them.
+    ValueError: if D is odd, or `channels` is odd or larger than D.
   """
   x = jnp.asarray(x)
   width = x.shape[-1]
@@ -89,7 +89,7 @@ def rotary(
   dtype = jnp.promote_types(x.dtype, jnp.float32)
   phase = angles(positions, frequencies(width // 2, width, base), dtype)
   x1, x2 = jnp.split(x.astype(dtype), 2, axis=-1)
-  # Made once, and not again for every head and row by the loop that turns them.
+  # Computed once, and not in the loop over heads and rows that rotates them.
   cos, sin = lax.optimization_barrier((jnp.cos(phase), jnp.sin(phase)))
   turned = jnp.concatenate([x1 * cos - x2 * sin, x1 * sin + x2 * cos], axis=-1)
   return turned.astype(x.dtype)
@@ -110,11 +110,11 @@ def since_reset(
     axis: name of the mesh axis over which time is split, or None.
 
   Returns:
-    Places (*batch, time) in the dtype of position, and that of one more.
+    Places (*batch, time) in the dtype of position, and the next place.
   """
   index = jnp.arange(time)
   if axis is not None and reset is not None:
-    # The count is a recurrence itself: one more with each element.
+    # The count is a recurrence itself: each element adds one.
     one = jnp.ones((1,), position.dtype)
     ones = jnp.ones((*reset.shape, 1), position.dtype)
     counts, after = recurrence.linear_scan(
@@ -183,7 +183,7 @@ def md_lrpe(
   """MD-LRPE: LRPE "cosine" for the elements of an array of several axes.
 
   Element (s_1, ..., s_m) has the phases [s_1 theta, ..., s_m theta], cut to D
-  channels: each axis turns a block of channels of its own.
+  channels: each axis rotates a separate block of channels.
 
   Args:
     x: (..., n, D) with n = num_extra + prod(shape): extra elements, which have
@@ -236,7 +236,7 @@ def check_grid(
 
 
 def _grid_phases(shape, theta, width, num_extra):
-  """(..., n, width) phases of the elements of a row-major grid."""
+  """Phases (..., n, width) of the elements of a row-major grid."""
   grid = np.stack(np.indices(shape), axis=-1).reshape(-1, len(shape))
   phase = grid[:, :, None].astype(theta.dtype) * theta[..., None, None, :]
   phase = phase.reshape(phase.shape[:-2] + (-1,))[..., :width]
@@ -253,8 +253,8 @@ def rms_norm(
     x: (..., d).
     weight: (d,) factors.
     eps: added under the root.
-    eps_on: what eps is added to: the "mean" of the squares, or their "sum" as
-      LightNet's first author's code has it, which is eps / d on the mean.
+    eps_on: whether eps is added to the "mean" of the squares, or to their "sum"
+      as in LightNet's first author's code, which is eps / d on the mean.
 
   Returns:
     Array like x, computed in float32 or wider.

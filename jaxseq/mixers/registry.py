@@ -1,4 +1,4 @@
-"""The names of the mixers, and the contract that all of them keep.
+"""The names of the mixers, and their contract.
 
 A mixer is a module with these five names:
 
@@ -7,78 +7,78 @@ A mixer is a module with these five names:
 - `init(key, config) -> params`: a dict of float32 arrays.
 - `initial_state(config, batch_shape=(), dtype=float32) -> state`: the state of
   a fresh sequence, a pytree of arrays with leading axes batch_shape. `dtype` is
-  the real dtype of the state, float32 where a narrower one is asked for;
+  the real dtype of the state, float32 if a narrower one is requested;
   complex states take the complex dtype of the same precision. A mixer whose
-  fresh state is learned has a fourth argument `params`, and resets put its
-  state back to that of the parameters; nothing else of the contract changes.
+  fresh state is learned has a fourth argument `params`, and resets set its
+  state to that of the parameters; nothing else in the contract changes.
 - `apply(config, params, x, state=None, reset=None, *, axis=None)
   -> (y, state)`: x and y are (*batch, time, d_model) of one dtype; reset is
   (*batch, time) bool. axis is the name of a mesh axis over which time is split
-  into equal, contiguous parts, for use inside `jax.shard_map` only: x, reset
-  and y are then the part of this device, and both states those of the whole
+  into equal, contiguous chunks, only for use inside `jax.shard_map`: x, reset
+  and y are then the chunk of this device, and both states those of the whole
   sequence, the same on all devices.
 - `step(config, params, x, state, reset=None) -> (y, state)`: the same for one
   element: x and y are (*batch, d_model), reset (*batch,).
 
-It may have one more, which the package reads where it is there:
+One more name is optional:
 
-- `TRAITS`: a `contract.Traits`, which says what it keeps between elements, and
-  in which of it a sequence may begin with other numbers, which parameters get
-  the smaller learning rate, how time can be split over devices, and the block
-  of its paper. Every field has a default that works.
+- `TRAITS`: a `contract.Traits`, which declares the state between elements, its
+  fields whose initial numbers can be learned, the parameters with the smaller
+  learning rate, how time can be split over devices, and the block of its paper.
+  Every field has a default that works.
 
-And what the layers of a stack have in common goes through these, if they are
-there; `jaxseq.nn` calls them:
+`jaxseq.nn` calls these optional functions, by which the layers of a stack share
+arrays and parameters:
 
 - `apply_shared(config, params, x, state, reset, shared, *, axis=None)
   -> (y, state, shared)` and `step_shared`: `apply` and `step` with a dict of
-  arrays (*batch, time, n) that is handed from layer to layer, {} at first.
+  arrays (*batch, time, n) that is passed from layer to layer, {} at first.
 - `init_layers(key, config, layers) -> array` and `over_layers(array) ->
   options`: one parameter of all layers with this mixer, or None, and options of
-  `apply` and `step` made of it, each with a leading axis of layers.
-- `auxiliary_loss(config, params, x, mask=None) -> scalar`: what training adds
-  to its loss, of the elements where mask (*batch, time) is true.
+  `apply` and `step` computed from it, each with a leading axis of layers.
+- `auxiliary_loss(config, params, x, mask=None) -> scalar`: a term of the
+  training loss, for the elements whose mask (*batch, time) is true.
 
-A mixer may also read a `recurrence.Tree` of elements at once, of which each
-follows its parent; `jaxseq.generation` calls these, and goes through the tree
-by `step` where they are not there:
+A mixer may also read a `recurrence.Tree` of elements in one pass, in which each
+follows its parent; `jaxseq.generation` calls these, and runs through the tree
+by `step` if they are missing:
 
 - `tree(config, params, x, state, nodes) -> (y, residue)`: x and y are (*batch,
   nodes, d_model), and the residue is of any structure, its leaves (*batch,
   ...). NotImplemented for options that are not covered.
 - `commit(config, residue, state, nodes, node) -> state`: the state after one
-  node (*batch,) of each row; state is that in front of the tree.
+  node (*batch,) of each row; state is the one before the tree.
 
-A configuration may have an attribute `bidirectional`: where it is true `apply`
-takes no state and no axis, and there is no step.
+A configuration may have an attribute `bidirectional`: if it is true `apply`
+accepts no state and no axis, and there is no step.
 
 `jaxseq.mixers.contract` has decorators that check arguments and complete
-docstrings, and `jaxseq.recurrence` what mixers are made of. To add a mixer to
+docstrings, and `jaxseq.recurrence` the recurrences of mixers. To add a mixer to
 the package, write its file and add its line to the registry below: tests, the
 API reference and `python -m scripts.mixers_table` take it from there.
 
-What holds for every mixer:
+Every mixer has these properties:
 
   1. `apply` equals folding `step` over time.
   2. `apply` on two halves with the state carried equals `apply` on the whole.
-  3. `apply` with `reset` equals `apply` on each episode alone: where reset[t]
-     is True the state is put back to `initial_state` before element t is
-     consumed, whatever it held.
-  4. Nothing of the future leaks into y[:t]. (Not for configurations that read
-     in both directions; these take no state and have no step.)
+  3. `apply` with `reset` equals `apply` on each episode separately: if reset[t]
+     is True the state is reset to `initial_state` before element t is
+     consumed, whatever it was.
+  4. y[:t] does not depend on later elements. (Not for configurations that read
+     in both directions; these accept no state and have no step.)
   5. Gradients reach params, x and state, through y and through the last state.
   6. `jit`, `vmap`, `grad`, `jax.checkpoint` and any length of at least 1 work;
-     a batch of no sequences is refused by a ValueError.
+     an empty batch raises a ValueError.
      States are at least float32 and keep structure, shapes and dtypes from
      call to call, so that `step` can be the body of a `lax.scan`.
   7. The original implementation's numbers are reproduced.
   8. `apply` with the time split over the devices of a mesh axis equals `apply`
      on one device. (Configurations that read in both directions raise a
-     ValueError where they cannot.)
-  9. Of x in bfloat16 the products with weights take bfloat16 numbers and sum in
-     float32, and what is kept for the gradient is bfloat16; parameters with
+     ValueError if they cannot.)
+  9. For x in bfloat16 the products with weights have bfloat16 operands and
+     float32 sums, and residuals of the gradient are bfloat16; parameters with
      their gradients, states, decays and statistics are float32
-     (docs/precision.md). Of float32 and float64 all is in that dtype.
+     (docs/precision.md). For float32 and float64 everything has that dtype.
 """
 
 from collections.abc import Iterable
@@ -150,15 +150,15 @@ _MIXERS = _registry.Registry(
 
 
 def register(name: str, module_path: str) -> None:
-  """Makes a mixer known under a name.
+  """Registers a mixer under a name.
 
   Args:
     name: name for `get`.
     module_path: import path of the mixer's module; it is imported when the
-      mixer is first asked for.
+      mixer is first requested.
 
   Raises:
-    ValueError: if the name stands for another module already.
+    ValueError: if another module has the name already.
   """
   _MIXERS.register(name, module_path)
 
@@ -192,7 +192,7 @@ def get(name: str) -> contract.Mixer:
 
 
 def module_of(config: Any) -> contract.Mixer:
-  """Returns the module of the mixer that a configuration belongs to.
+  """Returns the module of the mixer of a configuration.
 
   Args:
     config: an instance of some mixer's Config.
@@ -201,7 +201,7 @@ def module_of(config: Any) -> contract.Mixer:
     The module in which the class of the configuration was defined.
 
   Raises:
-    ValueError: if that is no mixer's.
+    ValueError: if it is not the Config of a mixer.
   """
   kind = type(config)
   module = sys.modules.get(kind.__module__)
@@ -226,7 +226,7 @@ def fresh_state(
     config: an instance of some mixer's Config.
     batch_shape: leading axes.
     dtype: see `initial_state` above.
-    params: of the mixer; used where its fresh state is learned.
+    params: parameters of the mixer; used if its fresh state is learned.
 
   Raises:
     ValueError: if they are needed and missing.
@@ -238,7 +238,7 @@ def fresh_state(
 
 
 def traits(mixer: str | contract.Mixer) -> contract.Traits:
-  """Returns what a mixer declares, with defaults for what it does not.
+  """Returns a mixer's traits, with defaults for those it does not declare.
 
   Args:
     mixer: one of `names()`, or a mixer's module.
@@ -253,7 +253,7 @@ def traits(mixer: str | contract.Mixer) -> contract.Traits:
   return getattr(module, "TRAITS", contract.Traits())
 
 
-# Options that saved configurations may have, and that change nothing now.
+# Options that saved configurations may have, and that have no effect now.
 _RETIRED = {
   "aaren": ("block_size",),
   "mamba2": ("chunk_size",),
@@ -264,13 +264,13 @@ _RETIRED = {
 def current_options(
   name: str, options: Iterable[tuple[str, Any]]
 ) -> tuple[tuple[str, Any], ...]:
-  """Returns a mixer's options without those that are gone."""
+  """Returns a mixer's options without those that were removed."""
   retired = _RETIRED.get(name, ())
   return tuple(pair for pair in options if pair[0] not in retired)
 
 
 def make_config(name: str, **options: Any) -> Any:
-  """Makes the configuration of a mixer from a name and options.
+  """Returns the configuration of a mixer from a name and options.
 
   Args:
     name: one of `names()`.

@@ -1,29 +1,28 @@
 """Real-time recurrent learning: states that carry their own derivatives.
 
-Backpropagation ends where a call begins: of what came before it knows the state
-alone. Here a state has traces beside it, E = dh / dparams, which go forward
-with it, so that a gradient of this call reaches what all calls before have
-consumed:
+Backpropagation ends at the first element of a call: of earlier elements it
+knows only the state. Here a state comes with traces, E = dh / dparams, which
+are propagated forward, so that a gradient of this call includes the elements of
+all earlier calls:
 
   E_t = a_t E_{t-1} + (da_t / dparams) h_{t-1} + db_t / dparams
 
-of h_t = a_t h_{t-1} + b_t; and the gradient of a loss by the state before the
-call, times E, is added to that of the call. Williams and Zipser, "A learning
-algorithm for continually running fully recurrent neural networks" (1989); for
-diagonal recurrences, whose traces are as large as the parameters and not
-states times parameters: Zucchet et al., "Online learning of long-range
-dependencies", arXiv:2305.15947, and Irie et al., "Exploring the promise and
-limits of real-time recurrent learning", arXiv:2305.19044.
+for h_t = a_t h_{t-1} + b_t; and the gradient of a loss with respect to the
+state before the call, times E, is added to that of the call. Williams and
+Zipser, "A learning algorithm for continually running fully recurrent neural
+networks" (1989); for diagonal recurrences, whose traces are as large as the
+parameters and not states times parameters: Zucchet et al., "Online learning of
+long-range dependencies", arXiv:2305.15947, and Irie et al., "Exploring the
+promise and limits of real-time recurrent learning", arXiv:2305.19044.
 
-With parameters that stay what they are this is the gradient of backpropagation
-through the whole stream, for the parameters of the mixer. What lies below it,
-as an encoder or other layers, learns from within a call alone, as it does in
-those papers: what its parameters did to the elements of earlier calls is
-dropped. Where parameters change between calls, traces are those of the
-parameters that have been.
+With constant parameters this is the gradient of backpropagation through the
+whole stream, for the parameters of the mixer. Layers below it, such as an
+encoder, learn only from within a call, as in those papers: the effect of their
+parameters on elements of earlier calls is dropped. If parameters change between
+calls, traces are those of the old parameters.
 
 `Config(config of a mixer)` is a mixer like others, with the same parameters;
-`nn.StackConfig(..., rtrl=True)` makes the layers of a stack so:
+`nn.StackConfig(..., rtrl=True)` applies it to the layers of a stack:
 
     config = rtrl.Config(mixers.make_config("lru", d_model=8))
     y, state = rtrl.apply(config, params, x, state, reset)
@@ -55,15 +54,14 @@ class Config:
   """A mixer whose state has traces.
 
   Attributes:
-    mixer: Config of a diagonal recurrence: of a mixer that says by
-      `contract.Traits.traced` which parameters reach its state, as lru, s5,
-      rtu, mingru, minlstm and rglru do. Traces of the first five are as large
-      as parameters, once for each row of a batch. Those of the matrices in
-      front of the gates of rglru are larger by the number of states, since its
-      gates join channels.
+    mixer: Config of a diagonal recurrence: of a mixer that declares in
+      `contract.Traits.traced` which parameters affect its state, such as lru,
+      s5, rtu, mingru, minlstm and rglru. Traces of the first five are as large
+      as parameters, once for each row of a batch. Those of the gates' matrices
+      of rglru are larger by the number of states, since its gates mix channels.
 
   Raises:
-    ValueError: if the mixer is another one, or sees the future.
+    ValueError: if it is a Config of another mixer, or a bidirectional one.
   """
 
   mixer: Any
@@ -89,10 +87,10 @@ class State(NamedTuple):
   """State of a mixer with traces.
 
   Attributes:
-    mixer: the mixer's own.
-    traces: by name of a parameter, dh / dparameter: (*batch, *shape) where a
-      number of it touches one number of the state alone, else (*batch, numbers
-      of the state, *shape). Complex where the state is.
+    mixer: the mixer's own state.
+    traces: by name of a parameter, dh / dparameter: (*batch, *shape) if each of
+      its numbers affects only one number of the state, else (*batch, numbers of
+      the state, *shape). Complex if the state is.
   """
 
   mixer: PyTree
@@ -140,16 +138,16 @@ def apply(
     config: options.
     params: from `init`.
     x: (*batch, time, d_model).
-    state: before the first element; a fresh one if None. Its gradient goes to
-      the parameters by its traces, and no other way.
-    reset: (*batch, time) bool; where True state and traces are made fresh
-      before the element.
+    state: state before the first element; a fresh one if None. Its gradient
+      reaches the parameters only through its traces.
+    reset: (*batch, time) bool; if True, state and traces are reset before the
+      element.
     axis: None, as time is not split over devices.
-    **options: of the mixer's own `apply`, without arrays.
+    **options: options of the mixer's own `apply`, without arrays.
 
   Returns:
-    y of x's shape, and the state after the last element, of which no gradient
-    goes into this call.
+    y of x's shape, and the state after the last element, whose gradient does
+    not reach this call.
   """
   if axis is not None:
     raise contract.error("axis", axis, "None: rtrl does not split time")
@@ -173,7 +171,7 @@ def step(
 
 
 def _run(run, config, params, x, state, reset, batch, options):
-  """The mixer's function over a batch, with traces of each row behind it."""
+  """Runs the mixer's function over a batch, with traces for each row."""
   state = jax.lax.stop_gradient(state)
 
   def traces(params, x, state, reset):
@@ -196,12 +194,12 @@ def _run(run, config, params, x, state, reset, batch, options):
 
 
 def _attached(config, params, state):
-  """The state of a row, its gradient going to the parameters."""
+  """Returns the state of a row, with its gradient passed to the parameters."""
   flat, restore = flatten_util.ravel_pytree(state.mixer)
   count = jax.tree.leaves(state.mixer)[0].size
   for name, axes in _traced(config, params).items():
     trace = state.traces[name]
-    # Zero, with the slope of the parameter.
+    # Zero, with the derivative of the state by the parameter.
     own = params[name].astype(jnp.finfo(trace.dtype).dtype)
     own -= jax.lax.stop_gradient(own)
     if axes:
@@ -212,13 +210,13 @@ def _attached(config, params, state):
 
 
 def _derivatives(config, params, last):
-  """Traces: the derivatives of the numbers of a state by parameters."""
+  """Returns traces: derivatives of the numbers of a state by parameters."""
   flat, pull = jax.vjp(last, params)
   module = registry.module_of(config.mixer)
   fresh = jax.eval_shape(lambda: module.initial_state(config.mixer))
   count = jax.tree.leaves(fresh)[0].size
-  # Each parameter that has axes touches one of the first numbers alone, so that
-  # the derivatives of their sum are all of theirs.
+  # Each entry of a parameter with axes affects only one of the first numbers,
+  # so that the derivatives of their sum are those of all numbers.
   of_sum = _pulled(pull, (jnp.arange(flat.size) < count).astype(flat.dtype))
   table = _traced(config, params)
   every = None
@@ -231,7 +229,7 @@ def _derivatives(config, params, last):
 
 
 def _pulled(pull, row):
-  """Derivatives of a sum of numbers that may be complex by real parameters."""
+  """Derivatives of a sum, perhaps of complex numbers, by real parameters."""
   (real,) = pull(row)
   if not jnp.iscomplexobj(row):
     return jax.tree.map(lambda x: x.astype(row.dtype), real)
@@ -242,14 +240,14 @@ def _pulled(pull, row):
 
 
 def _sums(values, axes, count):
-  """Sums over all that belongs to each of `count` numbers of a state."""
+  """Sums over all entries that belong to each of `count` numbers of a state."""
   values = jnp.moveaxis(values, axes, range(len(axes)))
   sizes = values.shape[: len(axes)]
-  # Several matrices may stand side by side.
+  # Several matrices may be concatenated.
   return values.reshape(math.prod(sizes) // count, count, -1).sum((0, 2))
 
 
 def _traced(config, params) -> Mapping[str, tuple[int, ...]]:
-  """The parameters that reach the state, with the axes that count it."""
+  """Returns the parameters that affect the state, with their traced axes."""
   traced = registry.traits(registry.module_of(config.mixer)).traced
   return {name: axes for name, axes in traced.items() if name in params}

@@ -12,14 +12,14 @@ from jaxseq.mixers import contract
 from jaxseq.mixers import head_parts
 from jaxseq.mixers import positions
 
-# Logit of an element that is left out. Not -inf: where all elements are, a
-# softmax of these is still defined.
+# Logit of a masked element. Not -inf: a softmax of only masked elements is then
+# still defined.
 _NOTHING = -1e30
 
 
 def vector(config, params, x, state, reset, mask, place, axis):
   """Averages with logits for each key channel, and the state after them."""
-  # From x (*batch, time, d_model), m, u and w of the state and positions
+  # Maps x (*batch, time, d_model), m, u and w of the state and positions
   # (*batch, time, 1), None if lrpe is "none", to o (*batch, time, H, d_model /
   # H).
   q = _queries(config, params, x)
@@ -28,7 +28,7 @@ def vector(config, params, x, state, reset, mask, place, axis):
   if config.turning != "none":
     width, base = config.key_width, config.lrpe_base
     if config.turning == "rotary":
-      # Of the weighted key, channels 1 and 2 of a pair meet r1 cos + r2 sin and
+      # Channels 1 and 2 of a pair of the weighted key meet r1 cos + r2 sin and
       # r2 cos - r1 sin of the rotated query's r1, r2 at the key's own angle.
       q = positions.rotary(q, place, base)
       r1, r2 = jnp.split(q, 2, axis=-1)
@@ -45,13 +45,13 @@ def vector(config, params, x, state, reset, mask, place, axis):
     k = jnp.broadcast_to(k.astype(q.dtype), q.shape)
     if x.dtype == contract.wide_dtype(x):
       logits = jnp.concatenate([logits, logits], axis=-1)
-  # The heads are one more batch axis of the average.
+  # The heads are an additional batch axis of the average.
   q, logits, k, v = (
     None if z is None else jnp.moveaxis(z, -2, -3) for z in (q, logits, k, v)
   )
   reset = head_parts.resets(reset, v.shape[:-1])
-  # Both halves of the channels have the same logits, and m and u. Of narrow x
-  # they are not held twice.
+  # Both halves of the channels have the same logits, and m and u. For narrow x
+  # they are not stored twice.
   size, rows = logits.shape[-1], state.w.shape[-2]
   state = state._replace(m=state.m[..., :size], u=state.u[..., :size])
   o, state = recurrence.softmax_outer_scan(
@@ -62,7 +62,7 @@ def vector(config, params, x, state, reset, mask, place, axis):
 
 
 def scalar(config, params, x, state, reset, mask, place, axis):
-  """Result of `vector` with one logit for each head, a decay."""
+  """Result of `vector` with one logit, a decay, for each head."""
   q, k = _queries(config, params, x), _heads(config, x, params["W_k"])
   k = contract.pointwise(jax.nn.silu, k)
   v = _heads(config, x, params["W_v"])
@@ -96,9 +96,8 @@ def array(
   num_extra: int,
 ) -> jax.Array:
   """Outputs of elements of an array that all see each other."""
-  # From x (*batch, n, d_model), n = num_extra + prod(shape), to o (*batch, n,
-  # H, d_model / H).
-  # The heads are one more batch axis.
+  # Maps x (*batch, n, d_model), n = num_extra + prod(shape), to o (*batch, n,
+  # H, d_model / H). The heads are an additional batch axis.
   q, logits, v = (
     jnp.moveaxis(z, -2, -3)
     for z in (_queries(config, params, x), *_logits_v(config, params, x, mask))
@@ -125,7 +124,7 @@ def single_scan(
   # Section 3.2 of the paper. Without positions it does not depend on the order
   # of the elements. The softmax of logits (*batch, n, dk) is over the n
   # elements; `shape` has the axes of an array, whose queries and keys get
-  # MD-LRPE with frequencies `theta`, behind `num_extra` other elements.
+  # MD-LRPE with frequencies `theta`, after `num_extra` other elements.
   keys = jax.nn.softmax(logits, axis=-2).astype(v.dtype)
   if shape is not None:
     q, keys = (
@@ -156,7 +155,7 @@ def output(
 
 
 def _logits_v(config, params, x, mask):
-  """Logits and values (..., time, H, width), masked elements left out."""
+  """Logits and values (..., time, H, width), without masked elements."""
   logits = _heads(config, x, params["W_k"], wide=True)
   v = _heads(config, x, params["W_v"])
   if mask is None:

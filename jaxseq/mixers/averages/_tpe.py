@@ -1,13 +1,13 @@
-"""TPE and MD-TPE: positions by decaying sums of the elements before.
+"""TPE and MD-TPE: positions by decaying sums of earlier elements.
 
   TPE(x)_t = W_o RMSNorm(concat_h (q_h . k_h) sum_{s<=t} lambda_h^{t-s} x_s)
   MD-TPE(x) = sum_j TPE_j(x along axis j)
 
-Section 3.3 of the paper of LightNet (arXiv:2405.21022), as its first author's
-code has it: each axis has parameters of its own, and an element sees those
-before it along the axis, whose other places are its own. An array of elements
-row by row is a sequence: along an axis the element before is `stride` elements
-back, so that the last `stride` sums are the state.
+Section 3.3 of the paper of LightNet (arXiv:2405.21022), as in its first
+author's code: each axis has its own parameters, and an element sees the
+elements before it along the axis, at the same place of the other axes. An array
+of elements row by row is a sequence: the previous element along an axis is
+`stride` elements before, so that the last `stride` sums are the state.
 """
 
 import math
@@ -22,7 +22,7 @@ from jaxseq.mixers import positions
 
 
 def strides(grid: tuple[int, ...]) -> tuple[int, ...]:
-  """Returns how far apart neighbors along each axis are; 1 without a grid."""
+  """Returns the distances of neighbors along each axis; 1 without a grid."""
   return tuple(math.prod(grid[j + 1 :]) for j in range(len(grid))) or (1,)
 
 
@@ -66,13 +66,13 @@ def run(
     params: its parameters.
     x: (*batch, time, d_model).
     sums: (*batch, stride, d_model) for each axis, the last sums.
-    grid: sizes of the axes; () for time alone.
-    place: numbers (*batch, time) of the elements in the array; those beyond it
-      begin another one. None without a grid, where `reset` counts.
+    grid: sizes of the axes; () if time is the only one.
+    place: numbers (*batch, time) of the elements in the array; larger ones
+      start another array. None without a grid, for which `reset` counts.
     count: (*batch,) number of elements since the last reset, after the last
-      one; None without a grid, or for no use of the sums.
+      one; None without a grid, or if the sums are not used.
     reset: (*batch, time) bool, or None.
-    axis: as of `apply`; with a grid each device has whole rows of the array.
+    axis: as in `apply`; with a grid each device has whole rows of the array.
   """
   wide = contract.wide_dtype(x, sums)
   inputs, y, after = x.astype(wide), jnp.zeros((), wide), []
@@ -90,7 +90,7 @@ def run(
       first = jnp.broadcast_to(first, x.shape[:-1])
     out, last = _scan(decay, inputs, sums[j], first, stride, axis)
     if grid and count is not None:
-      # Nothing is left of what lies before a reset.
+      # Sums from before a reset are dropped.
       there = count[..., None] - stride + jnp.arange(stride) >= 0
       last = jnp.where(there[..., None], last, 0)
     out = jnp.repeat(gain, per_head) * out

@@ -5,11 +5,11 @@
   y_t = W_o [o_t of all heads] + b_o
 
 Feng et al., "Attention as an RNN", arXiv:2405.13956, section 3.3. The query
-does not depend on the input, so that the softmax over a growing prefix is a
-running average, and a step needs constant memory.
+does not depend on the input: the softmax over a growing prefix is a running
+average, and a step needs constant memory.
 
-The module takes the place of causal self-attention in a Transformer layer;
-residual, LayerNorm and feed-forward are in `jaxseq.nn`.
+The module replaces causal self-attention in a Transformer layer; residual,
+LayerNorm and feed-forward are in `jaxseq.nn`.
 """
 
 import dataclasses
@@ -39,9 +39,9 @@ class Config(contract.Options):
   """Options of Aaren.
 
   Attributes:
-    heads: number of heads, each with a query, scores and an average of its own;
-      divides d_model. The paper does not fix it; 8 where that divides d_model,
-      else 1, if None.
+    heads: number of heads, each with its own query, scores and average; divides
+      d_model. The paper does not fix it; if None, 8 if that divides d_model,
+      else 1.
   """
 
   heads: int | None = None
@@ -87,7 +87,7 @@ def init(key: jax.Array, config: Config) -> contract.Params:
 
 @contract.initial_state
 def initial_state(config, batch_shape=(), dtype=jnp.float32):
-  """Returns the state of a fresh sequence: the average of nothing.
+  """Returns the state of a fresh sequence: the empty average.
 
   m, u (*batch, heads) and w (*batch, heads, d_model / heads).
   """
@@ -102,14 +102,14 @@ def apply(config, params, x, state=None, reset=None, *, axis=None, mask=None):
   """Runs over a sequence.
 
   Options:
-    mask: (*batch, time) bool; elements where it is false, padding say, are left
-      out of all averages. Where there is nothing to average y is b_o.
+    mask: (*batch, time) bool; elements with False, such as padding, are left
+      out of all averages. For an empty average y is b_o.
   """
   contract.check_mask(mask, x)
   *batch, time, _ = x.shape
   heads = config.num_heads
   scores, values = _project(config, params, x, state)
-  # The heads are one more batch axis of the average.
+  # The heads are an additional batch axis of the average.
   shape = (*batch, heads, time)
   reset, mask = (head_parts.resets(flag, shape) for flag in (reset, mask))
   scores, values = jnp.moveaxis(scores, -1, -2), jnp.moveaxis(values, -2, -3)
@@ -146,8 +146,8 @@ def _project(config, params, x, state):
   p = contract.cast(params, contract.wide_dtype(x))
   q = (p["q_tok"] @ p["W_q"] + p["b_q"]).reshape(heads, width)
   q = q / math.sqrt(width)
-  # The query is the same for all elements, so keys need not be formed: it goes
-  # through W_k once.
+  # The query is the same for all elements: it is multiplied by W_k once, and
+  # keys are not computed.
   W_score = jnp.einsum("ihw,hw->ih", p["W_k"].reshape(-1, heads, width), q)
   b_score = jnp.sum(p["b_k"].reshape(heads, width) * q, axis=-1)
   values = recurrence.dense(x, p["W_v"], p["b_v"])

@@ -7,12 +7,11 @@
 
 Qin et al., "You Only Scan Once: Efficient Multi-dimension Sequential Modeling
 with LightNet", arXiv:2405.21022. The keys are the logits of a softmax over
-time, and the state is a running average. Where there is no time order, in an
-image, one average over all positions serves every query: `apply(..., shape=(h,
-w))`.
+time, and the state is a running average. Without a time order, in an image, one
+average over all positions serves every query: `apply(..., shape=(h, w))`.
 
-Two public codes of this layer differ in details; all of them are options, see
-`Config`.
+Two public implementations of this layer differ in details; all of them are
+options, see `Config`.
 """
 
 import dataclasses
@@ -46,48 +45,48 @@ TRAITS = contract.Traits(
 class Config(contract.Options):
   """Options of LightNet.
 
-  The defaults are those of the paper's first author (Doraemonzzz/xmixers) but
-  for the position embedding, where that code's own default, "rotary", is broken
-  for vector decays, and "cosine" is the one that it means. For the layer of
+  The defaults are those of the paper's first author (Doraemonzzz/xmixers)
+  except for the position embedding: that code's default, "rotary", is broken
+  for vector decays, and "cosine" is the intended one. For the layer of
   fla-org/flash-linear-attention:
 
     Config(d, delta_0=0, gate="silu", gate_position="post", gate_rank=128,
            norm_eps=1e-6, norm_eps_on="mean", scale_q=True, lrpe="none")
 
   Attributes:
-    heads: number of heads; divides d_model. The largest divisor that leaves
-      them at least 128 wide if None: 1024 and 2048 get the 8 and 16 of the two
-      codes.
+    heads: number of heads; divides d_model. If None, the largest divisor with a
+      width of at least 128: 8 and 16 heads for 1024 and 2048, as in both
+      implementations.
     d_key: key channels of a head; d_model / heads if None.
     gate_rank: rank of the gate's projection; d_model / heads if None.
-    delta_0: 1: every sequence starts with an element of logit 0 and no value;
-      0: with nothing, so that the first element has the weight 1.
+    delta_0: 1: every sequence starts with an element of logit 0 without a
+      value; 0: it starts empty, so that the first element has the weight 1.
     decay: "vector": the keys are logits, one for each channel. "scalar": one
-      logit for each head from a projection of its own, W_f, and keys are
-      silu(W_k x).
-    input_gate: with "scalar", weigh a key by its share of Delta_t, as "vector"
-      does; otherwise the key of element t enters with weight 1.
+      logit for each head from a separate projection, W_f, and keys are silu(W_k
+      x).
+    input_gate: with "scalar", weight a key by its share of Delta_t, as in
+      "vector"; otherwise the key of element t enters with weight 1.
     gate: activation of the gate, "sigmoid" or "silu".
     gate_position: gate before ("pre") or after ("post") the norm.
     norm_eps: added in the norm.
-    norm_eps_on: to the "mean" or to the "sum" of the squares.
+    norm_eps_on: whether to add it to the "mean" or to the "sum" of the squares.
     scale_q: multiply q by d_key^-0.5.
-    positions: where positions come from: "lrpe" turns q and keys, see `lrpe`;
-      "tpe" puts decaying sums of the elements before in the place of x,
-      W_o RMSNorm(gain sum_{s<=t} decay^(t-s) x_s), with a decay for each head;
-      "md_tpe" the sum of such sums along the axes of an array, for elements
-      that are its places row by row; "none" from nowhere. (The paper's models
-      have one such layer, behind the embedding, and LRPE in all.)
-    grid: sizes of the array's axes, with "md_tpe": (28, 28) for the pixels of a
-      picture. Elements behind the last one begin another array. Devices that
-      time is split over need whole rows of the array.
+    positions: source of positions: "lrpe" rotates q and keys, see `lrpe`; "tpe"
+      replaces x by decaying sums of earlier elements, W_o RMSNorm(gain
+      sum_{s<=t} decay^(t-s) x_s), with a decay for each head; "md_tpe" by the
+      sum of such sums along the axes of an array, for elements that are its
+      places row by row; "none" has no positions. (The paper's models have one
+      such layer, after the embedding, and LRPE in all.)
+    grid: sizes of the array's axes, with "md_tpe": (28, 28) for the pixels of
+      an image. Elements after the last one start another array. With time split
+      over devices, each needs whole rows of the array.
     lrpe: position embedding of q and keys, with "lrpe": "none", "cosine" (twice
       the key channels in the state) or "rotary". Rotating the two channels of a
-      pair together is no longer a rotation of the key once they decay
+      pair together is no longer a rotation of the key if they decay
       differently: for vector decays "rotary" rotates the query against the
-      weighted key, which takes twice the channels too. (The reference fails
+      weighted key, which also doubles the channels. (The reference fails
       there.)
-    lrpe_base: inverse of the smallest frequency, about.
+    lrpe_base: approximate inverse of the smallest frequency.
   """
 
   heads: int | None = None
@@ -153,7 +152,7 @@ class Config(contract.Options):
 
   @property
   def sink(self) -> float | None:
-    """Logit of what every fresh sequence starts with; None for nothing."""
+    """Logit of the first element of every fresh sequence; None without one."""
     return 0.0 if self.delta_0 else None
 
 
@@ -162,14 +161,14 @@ class State(NamedTuple):
   """State of LightNet.
 
   Attributes:
-    m: (*batch, H, n) largest logit; n is 1 for scalar decays, and the rows of w
-      otherwise.
+    m: (*batch, H, n) largest logit; n is 1 for scalar decays, else the number
+      of rows of w.
     u: (*batch, H, n) sum of exp(logit - m).
     w: (*batch, H, rows, d_model / H) matrix state: sum of exp(logit - m) k v^T;
       for scalar decays it is divided by u.
-    position: (*batch,) number of elements since the last reset, as a floating-
-      point number, exact up to 2^24; None if q and keys are not turned and
-      there is no grid.
+    position: (*batch,) number of elements since the last reset, in floating
+      point, exact up to 2^24; None if q and keys are not rotated and there is
+      no grid.
   """
 
   m: jax.Array
@@ -183,10 +182,9 @@ class TpeState(NamedTuple):
   """State of LightNet with "tpe" or "md_tpe" positions.
 
   Attributes:
-    average: state of the rest.
+    average: state without positions.
     sums: (*batch, n, d_model) for each axis, the last n decaying sums: n is 1
-      for "tpe", and the number of elements from one to the next along the axis
-      for "md_tpe".
+      for "tpe", and the distance of neighbors along the axis for "md_tpe".
   """
 
   average: State
@@ -226,7 +224,7 @@ def init(key: jax.Array, config: Config) -> contract.Params:
   params = {name: draw(name, *shape) for name, shape in shapes.items()}
   params |= {"norm": contract.ones(d)}
   if config.sums:
-    # Of no key above: without them those parameters are what they are.
+    # From a separate key: other parameters do not depend on the positions.
     params |= _tpe.init(jax.random.fold_in(key, len(shapes)), config)
   return params
 
@@ -264,16 +262,16 @@ def apply(
   """Runs over a sequence, or over an array of any number of axes.
 
   Options:
-    mask: (*batch, time) bool; elements where it is false, padding say, are left
+    mask: (*batch, time) bool; elements with False, such as padding, are left
       out of all averages.
     shape: sizes of the axes of an array whose elements have no time order: x is
       the extra elements and then the array row by row. Each sees all: keys are
-      softmax(g) over the positions, with MD-LRPE where lrpe is "cosine", MD-TPE
-      with "md_tpe", whose sums see what is before along each axis, and
-      otherwise without positions; delta_0 plays no part. The state returned is
+      softmax(g) over the positions, with MD-LRPE if lrpe is "cosine", MD-TPE
+      with "md_tpe", whose sums see earlier elements along each axis, and
+      otherwise without positions; delta_0 has no effect. The returned state is
       None.
-    num_extra: with `shape`, number of elements that stand before the array and
-      have no place in it: class or condition tokens.
+    num_extra: with `shape`, number of elements before the array that have no
+      place in it: class or condition tokens.
   """
   contract.check_mask(mask, x)
   if shape is not None:
@@ -322,7 +320,7 @@ def step(config, params, x, state, reset=None, *, mask=None):
 
 
 def _run_array(config, params, x, past, mask, shape, num_extra):
-  """`apply` without time order."""
+  """Runs `apply` without time order."""
   positions.check_grid("x", x.shape[-2], shape, num_extra)
   for name, value in past.items():
     if value is not None:
@@ -343,7 +341,7 @@ def _run_array(config, params, x, past, mask, shape, num_extra):
     sums = [
       jnp.zeros((*x.shape[:-2], n, x.shape[-1])) for n in _tpe.strides(shape)
     ]
-    # An extra element is an array of its own.
+    # Each extra element is a separate array.
     place = jnp.pad(jnp.arange(math.prod(shape)), (num_extra, 0))
     past = tuple(sums), shape, place, None, None
     x, _ = _tpe.run(config, params, _valid(x, mask), *past)
@@ -353,5 +351,5 @@ def _run_array(config, params, x, past, mask, shape, num_extra):
 
 
 def _valid(x, mask):
-  """Elements with zeros in the place of those that are left out."""
+  """Replaces masked elements by zeros."""
   return x if mask is None else jnp.where(mask[..., None], x, 0)

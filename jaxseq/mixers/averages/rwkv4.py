@@ -71,9 +71,8 @@ def init(key: jax.Array, config: Config) -> contract.Params:
 
   Returns:
     A dict of float32 arrays:
-      mu_k, mu_v, mu_r: (d_model,), shares of the element before, by channel and
-        layer.
-      W_k, W_r: (d_model, d_hidden), zeros; W_v likewise, orthogonal.
+      (d_model,), shares of the previous element, by channel and layer.
+      W_k, W_r: (d_model, d_hidden), zeros; W_v: the same shape, orthogonal.
       decay, bonus: (d_hidden,), by channel and layer.
       W_o: (d_hidden, d_model), zeros.
   """
@@ -100,7 +99,7 @@ def init(key: jax.Array, config: Config) -> contract.Params:
 
 @contract.initial_state
 def initial_state(config, batch_shape=(), dtype=jnp.float32):
-  """Returns the state of a fresh sequence: zeros, and averages of nothing."""
+  """Returns the state of a fresh sequence: zeros, and empty averages."""
   return State(
     jnp.zeros((*batch_shape, config.d_model), dtype),
     recurrence.wkv_initial(tuple(batch_shape), config.width, dtype),

@@ -1,4 +1,4 @@
-"""Mixers that keep vectors behind gates."""
+"""Mixers with vector states behind gates."""
 
 from typing import TYPE_CHECKING
 

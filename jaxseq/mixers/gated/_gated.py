@@ -11,7 +11,7 @@ from jaxseq._types import PyTree
 from jaxseq.mixers import contract
 from jaxseq.recurrence.gated import gated
 
-# Declarations that all of them share.
+# Declarations that all gated networks share.
 TRAITS = contract.Traits(schemes=gated.SCHEMES)
 
 
@@ -33,12 +33,12 @@ class Config(contract.Hidden):
 
 
 def sigmoid(x: jax.Array) -> jax.Array:
-  """By tanh: one transcendental that compilers turn into vector code."""
+  """Sigmoid by tanh: one transcendental that compilers vectorize."""
   return 0.5 * jnp.tanh(0.5 * x) + 0.5
 
 
 def weights(params: contract.Params) -> recurrence.GatedParams:
-  """The weights of a recurrence whose biases stand beside the inputs."""
+  """Returns the weights of a recurrence with its biases at the inputs."""
   return recurrence.GatedParams(params["W"], params["b"], params["R"])
 
 
@@ -51,8 +51,8 @@ def init(
   biases: int,
 ) -> contract.Params:
   """Weights W, R, b and, for hidden width other than d_model, W_out, b_out."""
-  # `input_gates` see the input, `recurrent_gates` the hidden state, and there
-  # are `biases` bias vectors; the mixers' own `init` tells their layouts.
+  # The input feeds `input_gates`, the hidden state `recurrent_gates`, and there
+  # are `biases` bias vectors; the mixers' own `init` documents their layouts.
   key_w, key_r, key_out = jax.random.split(key, 3)
   width, heads = config.width, config.heads
   lecun = jax.nn.initializers.lecun_normal()
@@ -82,8 +82,8 @@ def bind(
   weights: Callable[[contract.Params], recurrence.GatedParams] = weights,
 ) -> tuple[Callable[..., PyTree], contract.Apply, contract.Step]:
   """Functions `initial_state`, `apply` and `step` of a gated network."""
-  # Its state is so many vectors; `weights` are those of the recurrence, from
-  # the mixer's parameters.
+  # The state has a vector for each field of `state_type`; `weights` maps the
+  # mixer's parameters to those of the recurrence.
 
   @contract.initial_state
   def initial_state(config, batch_shape=(), dtype=jnp.float32):
@@ -131,7 +131,7 @@ def bind(
 
 
 def _prepare(config, params, x, state):
-  """Parameters and state in one dtype, the state by heads, and a dtype."""
+  """Returns parameters and state in one dtype, by heads, and a dtype."""
   # The state by heads has one batch axis; the dtype is that of products.
   dtype = contract.wide_dtype(x, state)
   rows = (leaf.astype(dtype).reshape(-1, leaf.shape[-1]) for leaf in state)

@@ -11,13 +11,13 @@ from jaxseq._types import PyTree
 from jaxseq.mixers import contract
 from jaxseq.mixers import passes
 
-# Declarations that both share.
+# Declarations that both mixers share.
 TRAITS = contract.Traits(block=contract.TRANSFORMER_BLOCK, traced={"W": (1,)})
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(contract.Hidden):
-  """Options that both have.
+  """Options of both mixers.
 
   Attributes:
     d_hidden: width of the state; d_model if None. Any other width adds an
@@ -26,7 +26,7 @@ class Config(contract.Hidden):
 
 
 def init(key: jax.Array, config: Config, parts: int) -> contract.Params:
-  """Draws W, to `parts` arrays side by side, and W_out where there is one."""
+  """Draws W, to `parts` concatenated arrays, and W_out if it is needed."""
   draw = contract.Draws(key, "in out")
   params = {"W": draw("in", config.d_model, parts * config.width)}
   if config.width != config.d_model:
@@ -35,7 +35,7 @@ def init(key: jax.Array, config: Config, parts: int) -> contract.Params:
 
 
 def positive(x: jax.Array) -> jax.Array:
-  """Sum x + 1/2 where x is not negative, and sigmoid(x) elsewhere."""
+  """Returns x + 1/2 if x is not negative, else sigmoid(x)."""
   return jnp.where(x >= 0, x + 0.5, jax.nn.sigmoid(x))
 
 
@@ -46,8 +46,7 @@ def bind(
   coefficients: Callable[[jax.Array], tuple[jax.Array, jax.Array]],
 ) -> tuple[Callable[..., PyTree], contract.Apply, contract.Step]:
   """Functions `initial_state`, `apply`, `step` of h_t = a_t h_{t-1} + b_t."""
-  # `coefficients` goes from the projection of x, in float32 or wider, to a and
-  # b.
+  # `coefficients` maps the projection of x, in float32 or wider, to a and b.
 
   @contract.initial_state
   def initial_state(config, batch_shape=(), dtype=jnp.float32):
@@ -67,6 +66,6 @@ def bind(
 
 
 def _output(params, h, x):
-  """The state in the dtype of x, projected where it has another width."""
+  """Casts the state to the dtype of x, and projects it if its width differs."""
   y = h.astype(x.dtype)
   return recurrence.dense(y, params["W_out"]) if "W_out" in params else y

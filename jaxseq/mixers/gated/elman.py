@@ -62,8 +62,7 @@ def init(key: jax.Array, config: Config) -> contract.Params:
       W: (d_model, 1, d_hidden), input kernel.
       R: (heads, D, 1, D), [head, in, 1, out], recurrent kernel.
       b: (1, d_hidden), bias.
-      W_out, b_out: (d_hidden, d_model) and (d_model,), only where d_hidden is
-        not d_model.
+      (d_hidden, d_model) and (d_model,), only if d_hidden is not d_model.
   """
   return _gated.init(key, config, input_gates=1, recurrent_gates=1, biases=1)
 

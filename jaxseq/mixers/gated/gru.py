@@ -5,10 +5,10 @@
   n_t = tanh(W_n x_t + b_n + r_t * (R_g h_{t-1} + b_g))
   h_t = z_t * h_{t-1} + (1 - z_t) * n_t
 
-Sources: Cho et al., arXiv 1406.1078; the variant with the reset gate behind the
+Sources: Cho et al., arXiv 1406.1078; the variant with the reset gate after the
 recurrent product and head-wise R: FlashRNN, arXiv 2412.07752.
 
-The parameters of `flax.linen.GRUCell` with one head go over as: W = (ir, iz,
+The parameters of `flax.linen.GRUCell` with one head convert as: W = (ir, iz,
 in), R = (hn, hr, hz) kernels stacked along the gate axis; b = (hn, ir, iz, in)
 biases.
 """
@@ -75,14 +75,14 @@ def init(key: jax.Array, config: Config) -> contract.Params:
       W: (d_model, 3, d_hidden), input kernels of the gates r, z, n.
       R: (heads, D, 3, D), [head, in, gate, out], recurrent kernels of g, r, z.
       b: (4, d_hidden), biases of g, r, z, n.
-      W_out, b_out: (d_hidden, d_model) and (d_model,), only where d_hidden is
-        not d_model.
+      W_out, b_out: (d_hidden, d_model) and (d_model,), only if d_hidden is not
+        d_model.
   """
   return _gated.init(key, config, input_gates=3, recurrent_gates=3, biases=4)
 
 
 def _weights(params):
-  # The biases of r and z may stand on either side; n's stand on both.
+  # The biases of r and z may be on either side; those of n are on both.
   bias = params["b"]
   beside_g = jnp.concatenate([bias[:1], jnp.zeros_like(bias[:2])])
   return recurrence.GatedParams(params["W"], bias[1:], params["R"], beside_g)

@@ -1,4 +1,4 @@
-"""HGRN: a vector per layer, whose forget gates have lower bounds.
+"""HGRN: a vector state per layer, whose forget gates have lower bounds.
 
   i, f = W_i x, W_f x, or a short convolution of these
   a_t = b + (1 - b) sigmoid(f_t)                                 per channel
@@ -41,10 +41,10 @@ class Config(contract.Hidden):
   """Options of HGRN.
 
   Attributes:
-    d_conv: width of the convolution of i and f, the present element counted; 1
-      for none, as in the paper.
-    lower_bound: of the forget gate, from 0 to below 1, where no other is given;
-      at 0 a stack of layers learns them.
+    d_conv: width of the convolution of i and f, including the present element;
+      1 for no convolution, as in the paper.
+    lower_bound: of the forget gate, from 0 to below 1, if no other is given; if
+      it is 0, a stack of layers learns the bounds.
     eps: added to the mean square in the norm.
   """
 
@@ -64,7 +64,7 @@ class State(NamedTuple):
   Attributes:
     h: (*batch, d_hidden).
     conv: (*batch, d_conv - 1, 2 d_hidden), the last inputs of the convolution,
-      oldest first, of i and f side by side; None without one.
+      oldest first, of i and f concatenated; None without a convolution.
   """
 
   h: jax.Array
@@ -122,7 +122,7 @@ def apply(
       both, params["conv_weight"], None, window, reset, axis=axis
     )
     i, f = jnp.split(both, 2, axis=-1)
-  # The difference 1 - a has no digits where a is near 1.
+  # The difference 1 - a loses all digits if a is near 1.
   a = bound + (1 - bound) * jax.nn.sigmoid(f)
   b = (1 - bound) * jax.nn.sigmoid(-f) * jax.nn.silu(i)
   h, last = recurrence.linear_scan(a, b, state.h, reset=reset, axis=axis)

@@ -8,9 +8,9 @@
 Sources: Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al.
 2000; head-wise R: FlashRNN, arXiv 2412.07752.
 
-The parameters of `flax.linen.OptimizedLSTMCell` go over, for one head, as: W =
-(ii, if, ig, io) and R = (hi, hf, hg, ho) kernels stacked along the gate axis,
-b = the biases of (hi, hf, hg, ho).
+The parameters of `flax.linen.OptimizedLSTMCell` convert, for one head, as: W =
+(ii, if, ig, io) and R = (hi, hf, hg, ho) kernels stacked along the gate axis, b
+= the biases of (hi, hf, hg, ho).
 """
 
 import dataclasses
@@ -88,9 +88,9 @@ def init(key: jax.Array, config: Config) -> contract.Params:
     heads:
       W: (d_model, 4, d_hidden), input kernels.
       R: (heads, D, 4, D), [head, in, gate, out], recurrent kernels.
-      b: (4, d_hidden), biases; zeros but for f's.
-      W_out, b_out: (d_hidden, d_model) and (d_model,), only where d_hidden is
-        not d_model.
+      b: (4, d_hidden), biases; zeros except for those of f.
+      W_out, b_out: (d_hidden, d_model) and (d_model,), only if d_hidden is not
+        d_model.
   """
   params = _gated.init(key, config, input_gates=4, recurrent_gates=4, biases=4)
   params["b"] = params["b"].at[1].set(config.forget_bias)

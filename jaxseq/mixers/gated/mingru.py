@@ -1,9 +1,9 @@
-"""MinGRU: a gated network whose gates do not see the state.
+"""MinGRU: a gated network whose gates do not depend on the state.
 
   z_t = sigmoid(W_z x_t)
   h_t = (1 - z_t) h_{t-1} + z_t g(W_h x_t)
 
-with g(x) = x + 1/2 for x >= 0, else sigmoid(x). So it is a linear recurrence,
+with g(x) = x + 1/2 for x >= 0, else sigmoid(x). It is thus a linear recurrence,
 which runs in parallel over time. Feng et al., "Were RNNs all we needed?",
 arXiv:2410.01201, in the form of lucidrains' minGRU-pytorch.
 """
@@ -44,7 +44,7 @@ def init(key: jax.Array, config: Config) -> contract.Params:
   Returns:
     A dict of float32 arrays:
       W: (d_model, 2 d_hidden), to the candidates W_h and the gates W_z.
-      W_out: (d_hidden, d_model), where d_hidden is not d_model.
+      W_out: (d_hidden, d_model), if d_hidden is not d_model.
   """
   return _minimal.init(key, config, 2)
 

@@ -1,12 +1,12 @@
-"""MinLSTM: an LSTM whose gates do not see the state, and add up to one.
+"""MinLSTM: an LSTM whose gates do not depend on the state, and sum to one.
 
   f_t = sigmoid(W_f x_t),  i_t = sigmoid(W_i x_t)
   h_t = (f_t h_{t-1} + i_t g(W_h x_t)) / (f_t + i_t)
 
-with g(x) = x + 1/2 for x >= 0, else sigmoid(x). So it is a linear recurrence,
+with g(x) = x + 1/2 for x >= 0, else sigmoid(x). It is thus a linear recurrence,
 which runs in parallel over time. Feng et al., "Were RNNs all we needed?",
-arXiv:2410.01201, in the form of lucidrains' minGRU-pytorch; a state that is
-carried is one of h, as in its code for single steps.
+arXiv:2410.01201, in the form of lucidrains' minGRU-pytorch; a carried state is
+one of h, as in its code for single steps.
 """
 
 import dataclasses
@@ -45,7 +45,7 @@ def init(key: jax.Array, config: Config) -> contract.Params:
   Returns:
     A dict of float32 arrays:
       W: (d_model, 3 d_hidden), to the candidates W_h and the gates W_f and W_i.
-      W_out: (d_hidden, d_model), where d_hidden is not d_model.
+      W_out: (d_hidden, d_model), if d_hidden is not d_model.
   """
   return _minimal.init(key, config, 3)
 

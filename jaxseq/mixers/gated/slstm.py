@@ -7,10 +7,10 @@
   n_t = max(exp(l_t - m_t) n_{t-1} + exp(i_t - m_t), 1)
   h_t = sigmoid(o_t) c_t / n_t
 
-Sources: Beck et al., "xLSTM", arXiv:2405.04517; in this form, with the bound
-below n: FlashRNN, arXiv:2412.07752. A state with n = 0 is a fresh one. The code
-of FlashRNN asks for n = 0 in the whole array; here it is asked element by
-element, so that some sequences of a batch may begin while others go on.
+Sources: Beck et al., "xLSTM", arXiv:2405.04517; in this form, with the lower
+bound of n: FlashRNN, arXiv:2412.07752. A state with n = 0 is a fresh one. The
+code of FlashRNN tests n = 0 for the whole array; here it is tested element by
+element, so that some sequences of a batch may start while others continue.
 """
 
 import dataclasses
@@ -59,12 +59,12 @@ class State(NamedTuple):
 
 def _log_sigmoid(x):
   # log1p is not vector code. The digits that log(1 + e) loses for small e are
-  # below the rounding of m, which the result is added to.
+  # below the rounding of m, to which the result is added.
   return jnp.minimum(x, 0) - jnp.log(1 + jnp.exp(-jnp.abs(x)))
 
 
 def _slope_of_max(x, y):
-  """Derivative of max(x, y) by x: one half where both are equal."""
+  """Derivative of max(x, y) by x: one half if both are equal."""
   return jnp.where(x == y, 0.5, jnp.where(x > y, 1.0, 0.0)).astype(x.dtype)
 
 
@@ -74,8 +74,8 @@ def _forward(inputs, recurrent, state):
   log_kept = _log_sigmoid(f) + m
   new_m = jnp.where(n == 0, i, jnp.maximum(i, log_kept))
   scale_in = jnp.exp(i - new_m)
-  # In a fresh state l may be far above m = i: what it scales is zero there, and
-  # infinity times zero is not.
+  # In a fresh state l may be far above m = i: it scales a zero there, and
+  # infinity times zero is not zero.
   bound = 0.5 * math.log(jnp.finfo(i.dtype).max)
   scale_kept = jnp.exp(jnp.minimum(log_kept - new_m, bound))
   z, o = jnp.tanh(z), _gated.sigmoid(o)
@@ -87,7 +87,7 @@ def _forward(inputs, recurrent, state):
 
 
 def _backward(saved, state, cotangent):
-  """Exact, the scale m included; ties of both maxima are split in halves."""
+  """Exact, including the scale m; ties of both maxima are split in halves."""
   i, f, z, o, log_kept, scale_in, scale_kept, total, new_c = saved
   _, c, n, _ = state
   d_h, d_c, d_n, d_m = cotangent

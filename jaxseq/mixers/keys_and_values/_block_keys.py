@@ -65,10 +65,10 @@ def initial(config, batch_shape, dtype) -> BlockState:
 
 
 class Format:
-  """The format of a layer, whose parameters give the order of channels.
+  """The key format of a layer; its parameters set the order of channels.
 
-  Keys that are kept are read in the order of the parameters of the call that
-  reads them: with another order, as in training, they are other keys.
+  Stored keys are read in the channel order of the current call's parameters: if
+  the order changes, as in training, they are read as different keys.
   """
 
   def __init__(self, config, params):
@@ -85,9 +85,9 @@ class Format:
       self.order = order, jnp.argsort(order, axis=-1)
 
   def rounded(self, k: jax.Array) -> jax.Array:
-    """Keys as they will be kept, with the gradient of what they were."""
+    """Returns keys as they are stored, with the gradient of the exact keys."""
     near = lax.stop_gradient(k)
-    # k - k is an exact zero, and NaN for what is not finite.
+    # k - k is an exact zero, or NaN for numbers that are not finite.
     return self._read(*self._kept(near), k.dtype) + (k - near)
 
   def decoded(
@@ -115,6 +115,6 @@ class Format:
 
 
 def _gather(x, order):
-  """Channels (..., groups, D) in an order (groups, D)."""
+  """Selects channels (..., groups, D) in an order (groups, D)."""
   order = jnp.broadcast_to(order, x.shape)
   return jnp.take_along_axis(x, order, axis=-1)

@@ -9,7 +9,7 @@ from jaxseq import _validate
 
 
 class Averages(NamedTuple):
-  """Running means of what comes to clusters.
+  """Running means of the elements in each cluster.
 
   Attributes:
     counts: (heads, clusters), elements in a batch.
@@ -21,9 +21,9 @@ class Averages(NamedTuple):
 
 
 def initial_averages(centroids: jax.Array, elements: float) -> Averages:
-  """Running means as if `elements` had come to all clusters alike."""
-  # With counts from 0 the first update would divide by next to nothing, and
-  # throw the centroids (heads, clusters, d) far away.
+  """Returns running means with `elements` spread evenly over all clusters."""
+  # With counts from 0 the first update would divide by almost nothing, and move
+  # the centroids (heads, clusters, d) far away.
   counts = jnp.full(centroids.shape[:-1], elements / centroids.shape[-2])
   counts = counts.astype(centroids.dtype)
   return Averages(counts, centroids * counts[..., None])
@@ -42,15 +42,15 @@ def running_means(
     averages: running means so far.
     counts: (heads, clusters), elements of the batch in each cluster.
     sums: (heads, clusters, d), the sums of these.
-    decay: share of what was that stays.
-    eps: added to each cluster's count, of which the sum stays the same, so that
-      no empty one divides by zero.
+    decay: share of the previous means that remains.
+    eps: added to each cluster's count, without a change of the total, so that
+      no empty cluster divides by zero.
 
   Returns:
     The running means, and the centroids (heads, clusters, d).
 
   Raises:
-    ValueError: if decay is no number from 0 to 1.
+    ValueError: if decay is not a number from 0 to 1.
   """
   _validate.number("decay", decay, 0, 1)
   averages = Averages(
@@ -64,6 +64,6 @@ def running_means(
 
 
 def unit(x: jax.Array) -> jax.Array:
-  """Vectors of length 1; those of length 0 stay."""
+  """Scales vectors to length 1; zero vectors stay."""
   square = jnp.sum(x * x, axis=-1, keepdims=True)
   return x * jax.lax.rsqrt(jnp.where(square > 0, square, 1))

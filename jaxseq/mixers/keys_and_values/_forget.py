@@ -1,12 +1,12 @@
-"""The Forgetting Transformer's parts of attention: forget gates and shifts.
+"""Parts of the Forgetting Transformer's attention: forget gates and shifts.
 
   f = logsigmoid(W_f x + b_f)                         per head, added to scores
   k_t = a_t W_k x_{t-1} + (1 - a_t) W_k x_t,  a = sigmoid(W_s x)     v likewise
 
 Lin et al., "Forgetting Transformer: Softmax attention with a forget gate",
-arXiv:2503.02130, and its code for the shifts, which stand in front of the norm
-of keys. The code takes no shift from a state that several elements follow; here
-one always does.
+arXiv:2503.02130, and its code for the shifts, which come before the norm of
+keys. The code does not shift from a state if several elements follow; this
+module always does.
 """
 
 import math
@@ -24,7 +24,7 @@ from jaxseq.mixers import contract
 
 @_serialization.exported("jaxseq.mixers.attention.ShiftState")
 class ShiftState(NamedTuple):
-  """State of attention whose keys or values are shifted.
+  """State of attention with shifted keys or values.
 
   Attributes:
     window: the state without shifts.
@@ -41,7 +41,7 @@ def check(config: Any) -> None:
   """Checks the options of gates and shifts."""
   gate, times = config.forget_gate, config.decay_times
   if times is not None:
-    times = tuple(times)  # Hashable, whatever came.
+    times = tuple(times)  # Hashable, for any sequence.
     if len(times) != 2 or not 0 < times[0] <= times[1] < math.inf:
       expected = "(shortest, longest), 0 < shortest <= longest"
       raise contract.error("decay_times", times, expected)
@@ -59,14 +59,14 @@ def check(config: Any) -> None:
 
 
 def init(key: jax.Array, config: Any) -> contract.Params:
-  """Parameters W_f, b_f, W_k_shift and W_v_shift, as far as there are some."""
+  """Draws those of W_f, b_f, W_k_shift and W_v_shift that options need."""
   draw = contract.Draws(key, "f k_shift v_shift")
   params = {}
   if config.forget_gate == "full":
     params["W_f"] = draw("f", config.d_model, config.heads)
     params["b_f"] = contract.zeros(config.heads)
   if config.decay_times and config.forget_gate in ("full", "bias_only"):
-    # Whose sigmoid is exp(-1 / time).
+    # The sigmoid of the bias is exp(-1 / time).
     rate = 1 / _times(config)
     bias = -rate - np.log(-np.expm1(-rate))
     params["b_f"] = jnp.asarray(bias, jnp.float32)
@@ -107,7 +107,7 @@ def decays(
   else:
     decay = jax.nn.log_sigmoid(params["b_f"])
   decay = decay.astype(contract.wide_dtype(x, decay))
-  # Before they are as many as elements, whose gradients devices would exchange.
+  # Before the broadcast: devices then exchange only one gradient per head.
   decay = contract.varying_as(x, decay)
   return jnp.broadcast_to(decay, (*x.shape[:-1], config.heads))
 
@@ -120,18 +120,18 @@ def shift(
   reset: jax.Array | None,
   axis: str | None,
 ) -> tuple[dict[str, jax.Array], list[jax.Array | None]]:
-  """Mixes keys and values of elements with those before them.
+  """Mixes keys and values of elements with those of the previous elements.
 
   Args:
     params: of the layer.
     x: (*batch, time, d_model).
     raw: "k" and "v", (*batch, time, kv_heads d_head), before all norms.
-    state: before the first element, of no elements if None.
+    state: state before the first element; None for no elements.
     reset: (*batch, time) bool or None.
     axis: name of the mesh axis over which time is split, or None.
 
   Returns:
-    `raw` with those that have a shift replaced, and the last key and value.
+    `raw` with the shifted arrays replaced, and the last key and value.
   """
   lasts = [None, None] if state is None else [state.key, state.value]
   raw = dict(raw)
@@ -148,7 +148,7 @@ def shift(
 
 
 def _mixed(y, before, share):
-  """Heads (..., groups d) and those before them, by logits (..., groups)."""
+  """Mixes heads (..., groups d) and previous ones by logits (..., groups)."""
   share = jax.nn.sigmoid(share)[..., None]
   heads = y.reshape(*share.shape[:-1], -1)
   heads = share * before.reshape(heads.shape) + (1 - share) * heads
@@ -156,11 +156,11 @@ def _mixed(y, before, share):
 
 
 def _shifted(config):
-  """Names of the shifts that there are."""
+  """Returns the names of the enabled shifts."""
   flags = {"k_shift": config.key_shift, "v_shift": config.value_shift}
   return [name for name, on in flags.items() if on]
 
 
 def _times(config):
-  """Elements in which each head fades to 1 / e."""
+  """Number of elements in which each head decays to 1 / e."""
   return np.geomspace(*config.decay_times, config.heads)

@@ -1,4 +1,4 @@
-"""Projections of attention to heads, positions, and the gate behind them."""
+"""Projections of attention to heads, positions, and the output gate."""
 
 import math
 
@@ -24,7 +24,7 @@ def width(config):
 
 
 def turning(config, channels=None):
-  """The function that turns queries and keys; None without positions."""
+  """Returns the rotation of queries and keys; None without positions."""
   if config.positions != "rotary":
     return None
 
@@ -54,14 +54,14 @@ def normed(config, params, projected):
 
   def norm(name, y):
     if f"{name}_norm" not in params:
-      return y  # Values have none.
+      return y  # Values have no norm.
     return _rms_norm(y, params[f"{name}_norm"], config.eps)
 
   return map(one, "qkv")
 
 
 def _rms_norm(y, scale, eps):
-  """An RMS norm of (..., n), or of heads (..., heads, n) with own factors."""
+  """RMS norm of (..., n), or of heads (..., heads, n) with separate factors."""
   if scale.shape[0] == y.shape[-1]:
     return head_parts.normed(y, scale, eps)
 
@@ -75,7 +75,7 @@ def scaled(config, q):
   """Queries for products that are divided by sqrt(d_head)."""
   if config.scale is None:
     return q
-  # Beside the factor that is there already.
+  # Relative to the factor 1 / sqrt(d_head) of the products.
   factor = config.scale * math.sqrt(config.head_width)
   return contract.pointwise(lambda q: factor * q, q)
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxseq import recurrence
 from jaxseq.mixers import contract
 
-# Deviation of the vectors u and v at first, as in the authors' code.
+# Standard deviation of the vectors u and v at first, as in the authors' code.
 _DEVIATION = 0.02
 
 
@@ -55,8 +55,8 @@ def table(
 
 def encodings(count: int, width: int, base: float) -> jax.Array:
   """Sines, then cosines R_n for n below `count`, (count, width)."""
-  # Frequencies fall from 1 to almost 1 / base. In float32, or float64 where
-  # that is on.
+  # Frequencies fall from 1 to almost 1 / base. In float32, or float64 if it is
+  # enabled.
   frequencies = base ** -(jnp.arange(0, width, 2) / width)
   angles = jnp.arange(count)[:, None] * frequencies
   return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)

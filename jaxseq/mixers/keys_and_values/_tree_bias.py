@@ -15,11 +15,12 @@ def check(config, clusters, x):
 
 
 def bias(params, clusters):
-  """Returns what is added to scores, (*batch, heads, time, time).
+  """Returns the bias of the scores, (*batch, heads, time, time).
 
   Args:
-    params: with tree_bias (heads, levels + 1), of the first level at which two
-      elements share a cluster; the last of those that never do.
+    params: with tree_bias (heads, levels + 1), one entry for the first level at
+      which two elements share a cluster; the last one for elements that never
+      do.
     clusters: (*batch, time, levels) integers.
   """
   same = clusters[..., :, None, :] == clusters[..., None, :, :]
@@ -29,17 +30,18 @@ def bias(params, clusters):
 
 
 def attend(q, k, v, bias, reset):
-  """Lets elements attend to all of their episode, with a bias of the scores.
+  """Attends to all elements of the episode, with a bias of the scores.
 
   Args:
-    q: (*batch, heads, time, d); k and v likewise, with fewer heads perhaps.
+    q: (*batch, heads, time, d) queries; k and v have this shape, with heads or
+      fewer.
     k: see q.
     v: see q.
     bias: (*batch, heads, time, time).
     reset: (*batch, time) bool, or None.
 
   Returns:
-    q's shape.
+    Averages of q's shape.
   """
   wide = contract.wide_dtype(q)
   k, v = (jnp.repeat(z, q.shape[-3] // z.shape[-3], axis=-3) for z in (k, v))

@@ -1,4 +1,4 @@
-"""Attention that sees all of an element's own block, and the blocks before."""
+"""Attention to all of an element's own block, and to the blocks before."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +9,7 @@ from jaxseq.mixers.keys_and_values import _tree_bias
 
 
 def check(config, blocks, x, reset, axis, mask):
-  """Checks the sizes of blocks, and that nothing stands in their way."""
+  """Checks the sizes of blocks, and that no other option excludes them."""
   sizes = tuple(map(int, blocks))
   time = x.shape[-2]
   if min(sizes, default=0) < 1 or sum(sizes) != time:
@@ -36,21 +36,21 @@ def attend(q, k, v, window, init, *, sizes, embed, **unused):
   Args:
     q: (*batch, time, heads, d).
     k: (*batch, time, groups, d).
-    v: as k.
-    window: as of `recurrence.window_attention`, as `init` and `embed`.
-    init: likewise.
-    sizes: of the blocks.
-    embed: likewise.
+    v: like k, values.
+    window: as in `recurrence.window_attention`.
+    init: as in `recurrence.window_attention`.
+    sizes: sizes of the blocks.
+    embed: as in `recurrence.window_attention`.
     **unused: further options of that function, which are not set.
 
   Returns:
-    q's shape, and the state after the last element.
+    Averages of q's shape, and the state after the last element.
   """
-  del unused  # There are neither resets nor axes.
+  del unused  # They are not supported here.
   *batch, time = q.shape[:-2]
   length = jnp.zeros(batch, jnp.promote_types(k.dtype, jnp.float32))
   if init is None:
-    # Nothing lies before, and takes no room.
+    # An empty cache, which takes no memory.
     blank = jnp.zeros((*batch, 0, *k.shape[-2:]), k.dtype)
     init = recurrence.WindowState(blank, blank, length)
   front = init.keys.shape[-3]
@@ -62,7 +62,7 @@ def attend(q, k, v, window, init, *, sizes, embed, **unused):
     jnp.concatenate([cache.astype(x.dtype), x], axis=-3)
     for cache, x in ((init.keys, k), (init.values, v))
   )
-  # Of the cache, what there has been.
+  # Places of the cache that hold elements.
   held = place >= -init.length[..., None]
   bias = jnp.where(seen & held[..., None, :], 0.0, -jnp.inf)[..., None, :, :]
   if embed is None:

@@ -6,21 +6,19 @@ over the elements j of t's own episode. Vaswani et al., "Attention is all you
 need", arXiv:1706.03762; rotary positions: Su et al., "RoFormer",
 arXiv:2104.09864; heads that share keys and values: Ainslie et al., "GQA",
 arXiv:2305.13245; norms of queries and keys: Henry et al., "Query-key
-normalization for Transformers", arXiv:2010.04245; a gate on what the heads
-give: Qiu et al., "Gated attention for large language models", arXiv:2505.06708;
-a gate
-that forgets: Lin et al., "Forgetting Transformer", arXiv:2503.02130;
-positions by distance: Dai et al., "Transformer-XL", arXiv:1901.02860, whose
-memory of hidden states is a window of keys and values here. Both give the same
-numbers; but where parameters change between segments, as in training, these
-keys are what they were, and no gradient of theirs reaches W_k and W_v. Of the
-elements in reach a query may see a part alone, which it searches for: Lee et
-al., "HiP", arXiv:2406.09827.
+normalization for Transformers", arXiv:2010.04245; a gate on the heads' outputs:
+Qiu et al., "Gated attention for large language models", arXiv:2505.06708; a
+forget gate: Lin et al., "Forgetting Transformer", arXiv:2503.02130; positions
+by distance: Dai et al., "Transformer-XL", arXiv:1901.02860, whose memory of
+hidden states is a window of keys and values here. Both give the same numbers;
+but if parameters change between segments, as in training, these keys are the
+old ones, and no gradient of theirs reaches W_k and W_v. A query can also search
+for a part of the elements in reach: Lee et al., "HiP", arXiv:2406.09827.
 
-Up to `window` + 1 elements this is plain causal attention. Beyond, the oldest
-are forgotten: the state has a fixed size. With `bidirectional` an element sees
-all others of its episode, as in BERT, and there is no state; with the option
-`blocks` of `apply` it sees all of its block, and the state goes on.
+Up to `window` + 1 elements this is plain causal attention. In longer sequences
+the oldest are dropped: the state has a fixed size. With `bidirectional` an
+element sees all others of its episode, as in BERT, and there is no state; with
+the option `blocks` of `apply` it sees all of its block, and there is a state.
 """
 
 import dataclasses
@@ -69,53 +67,52 @@ class Config(contract.Options):
       holds that many keys and values: 8 * window * kv_heads * d_head bytes in
       float32, half a megabyte at the default and d_model = 64.
     positions: "rotary"; "relative", by distance as in Transformer-XL, whose
-      memory of past segments the window is; or "none" for none at all.
+      memory of past segments the window is; or "none" for no positions.
     rotary_base: the slowest rotary frequency is about 1 / rotary_base, and so
       is that of the waves of "relative" positions.
-    rotary_fraction: share of a head's channels that are turned, the first ones;
-      the rest has no position.
+    rotary_fraction: share of a head's channels that are rotated, the first
+      ones; the others have no position.
     qkv_bias: whether queries, keys, values and a gate have biases.
     output_bias: whether the output has one.
-    qk_norm: an RMS norm of queries and of keys in front of the rotation, over
-      each "head", which all have the same factors, over the whole "width" of
-      all heads, or "none"; or over "each_head", of which all have factors of
-      their own.
+    qk_norm: an RMS norm of queries and of keys before the rotation: over each
+      "head", with factors that heads share; over the whole "width" of all
+      heads; over "each_head", with separate factors; or "none".
     eps: added to the mean square in these norms.
     scale: factor on the products of queries and keys; 1 / sqrt(d_head) if None.
-    gate: what the heads' outputs are multiplied by, "none" (1), or "sigmoid" or
-      "silu" of W_g x.
-    output_norm: whether each head has an RMS norm in front of this gate, with
-      factors of its own.
+    gate: factor on the heads' outputs, "none" (1), or "sigmoid" or "silu" of
+      W_g x.
+    output_norm: whether each head has an RMS norm before this gate, with
+      separate factors.
     output_eps: added to the mean square in that norm.
-    forget_gate: what heads forget at each element, all before it: "none", or to
-      a share that is logsigmoid(W_f x + b_f) in logarithms, "full"; the same
-      without W_f, "bias_only"; or exp(-1 / T), which is not learned, "fixed".
-    decay_times: the shortest and the longest T of "fixed" heads, between which
-      the others lie at equal ratios; those that "bias_only" begins with, and
-      "full" where x is 0. For the latter None is the paper's: b_f = 0.
-    key_shift: whether keys are mixed with those of the element before, by a
-      share of sigmoid(W_s x) for each head, in front of their norm.
-    value_shift: the same of values.
-    select: which of the elements in reach a query of a head sees: "all", or
-      those that "hip" finds, by a search for keys of large products with it,
-      and those that are near.
+    forget_gate: decay of all earlier elements, for each head and element:
+      "none"; "full", with the logarithm logsigmoid(W_f x + b_f); "bias_only",
+      the same without W_f; or "fixed", exp(-1 / T), which is not learned.
+    decay_times: the shortest and the longest T of "fixed" heads; the others are
+      between them at equal ratios. The initial ones for "bias_only", and for
+      "full" if x is 0. For the latter None is the paper's: b_f = 0.
+    key_shift: whether keys are mixed with those of the previous element, by a
+      share of sigmoid(W_s x) for each head, before their norm.
+    value_shift: the same for values.
+    select: the elements in reach that a query of a head sees: "all", or those
+      that "hip" finds, by a search for keys with large products with it, and
+      near ones.
     hip_keys: number of keys that the search keeps, a multiple of `hip_block`.
-      No less than there are in reach is attention to all.
+      With at least as many as are in reach, this is attention to all.
     hip_block: number of neighboring keys that it keeps or drops together;
       counted from the first element of the episode.
-    near: elements before a query that it sees in any case.
-    sinks: first elements of an episode that all of it sees, while in reach.
-    representative: which keys of an interval the search looks at, those at its
+    near: number of elements before a query that are always visible.
+    sinks: first elements of an episode that are always visible, while in reach.
+    representative: the keys of an interval that the search scores, those at its
       "center" or its "first".
     key_format: a `BlockFloat`, or a mapping of its fields, for keys that are
-      rounded to it before any query sees them and kept in few bits; None for
-      keys as they are. Their gradient is passed on as if they were not rounded;
-      what is kept has none, so none goes back to the keys of earlier calls.
-    bidirectional: whether elements see all of their episode, what follows, too,
-      and `window` says nothing; there is no `step` then, and no state.
-    tree_levels: levels of clusters of the elements, where heads have a bias by
-      how far elements lie apart in the tree of these (see the option `clusters`
-      of `apply`; Behrouz et al., arXiv:2411.15671); 0 for none. Only with
+      rounded to it before any query sees them and stored in few bits; None for
+      unrounded keys. Gradients ignore the rounding; stored keys have no
+      gradient, so none reaches the keys of earlier calls.
+    bidirectional: whether elements see all of their episode, later elements
+      too, and `window` has no effect; there is no `step` then, and no state.
+    tree_levels: levels of clusters of the elements, if heads have a bias by the
+      distance of elements in the tree of clusters (see the option `clusters` of
+      `apply`; Behrouz et al., arXiv:2411.15671); 0 for no bias. Only with
       `bidirectional`.
   """
 
@@ -210,7 +207,7 @@ def init(key: jax.Array, config: Config) -> contract.Params:
       W_o: (heads * d_head, d_model).
       W_g: (d_model, heads * d_head), if there is a gate.
       W_q_bias, W_k_bias, W_v_bias, W_g_bias: as many as the matrix has columns,
-        if qkv_bias; W_o_bias likewise, if output_bias.
+        if qkv_bias; W_o_bias in the same way, if output_bias.
       q_norm, k_norm: (d_head,), or as many as the columns of W_q and W_k, ones,
         if there is a qk_norm; o_norm: (heads * d_head,), ones, if output_norm.
       W_f: (d_model, heads), b_f: (heads,), with a forget_gate.
@@ -233,7 +230,7 @@ def init(key: jax.Array, config: Config) -> contract.Params:
       width = config.head_width if config.qk_norm == "head" else width
       params[f"{name}_norm"] = contract.ones(width)
   if config.gate != "none":
-    # Of no key above: without a gate these are what they are.
+    # From a separate key: other parameters do not depend on the gate.
     lecun = jax.nn.initializers.lecun_normal()
     gate_key = jax.random.fold_in(key, 4)
     params["W_g"] = lecun(gate_key, (config.d_model, inner), jnp.float32)
@@ -254,10 +251,10 @@ def init(key: jax.Array, config: Config) -> contract.Params:
 def initial_state(config, batch_shape=(), dtype=jnp.float32):
   """Returns the state of a fresh sequence: no elements.
 
-  Keys and values (*batch, window, kv_heads, d_head), and how many they are;
-  with a `key_format` keys are mantissas and exponents, int8. With a forget gate
-  there are fades (*batch, window, heads), and with shifts it is a `ShiftState`.
-  Nothing is kept if the elements see all of their episode.
+  Keys and values (*batch, window, kv_heads, d_head), and their number; with a
+  `key_format` keys are mantissas and exponents, int8. With a forget gate there
+  are fades (*batch, window, heads), and with shifts it is a `ShiftState`. The
+  state is empty if the elements see all of their episode.
   """
   if config.key_format is not None:
     window = _block_keys.initial(config, batch_shape, dtype)
@@ -284,18 +281,18 @@ def apply(
   """Runs attention over a sequence; the work grows with time * window.
 
   Options:
-    scheme: how devices exchange what they need: "halo", where each receives the
+    scheme: exchange between devices: "halo", in which each receives the
       `window` keys and values before its own; or, if all elements together are
-      at most `window` + 1, one of those of `recurrence.softmax_attention`.
-    mask: (*batch, time) bool, False in the padding behind the end of a row,
-      which bidirectional attention leaves out; nothing else sees it anyway.
+      at most `window` + 1, a scheme of `recurrence.softmax_attention`.
+    mask: (*batch, time) bool, False in the padding at the end of a row, which
+      bidirectional attention leaves out; causal attention never sees it.
     clusters: (*batch, time, tree_levels) integers, the cluster of each element
       at each level, the smallest first.
-    blocks: sizes of blocks, one behind the other, of which elements see all of
-      their own, what follows in it, too, beside what lies before (arXiv:
-      2404.02905, whose blocks are scales); None for what lies before alone. All
-      pairs of elements are there at once. Only without resets, `axis`, `mask`,
-      "relative" positions and a search for keys.
+    blocks: sizes of consecutive blocks: elements see all of their own block,
+      later elements in it, too, and all elements before it (arXiv:2404.02905,
+      whose blocks are scales); None for earlier elements only. All pairs of
+      elements are in memory. Only without resets, `axis`, `mask`, "relative"
+      positions and a search for keys.
   """
   attend = recurrence.window_attention
   if blocks is not None:
@@ -321,19 +318,19 @@ def weights(
   reset: jax.Array | None = None,
   clusters: jax.Array | None = None,
 ) -> jax.Array:
-  """Returns what elements take of each other, from a fresh state.
+  """Returns the attention weights of the elements, from a fresh state.
 
-  It is what attention makes of values that are the elements' own numbers, so
-  that it holds with all options.
+  Computed as the attention outputs for one-hot values of the elements, so that
+  it is valid with all options.
 
   Args:
     config: options.
     params: from `init`.
-    x: (*batch, time, d_model), as of `apply`.
-    mask: (*batch, time) bool, False in the padding behind the end of a row;
-      None for none.
-    reset: as of `apply`.
-    clusters: as of `apply`.
+    x: (*batch, time, d_model), as in `apply`.
+    mask: (*batch, time) bool, False in the padding at the end of a row, or
+      None.
+    reset: as in `apply`.
+    clusters: as in `apply`.
 
   Returns:
     (*batch, heads, time, time): rows are queries and sum to 1; rows and columns
@@ -362,7 +359,7 @@ def weights(
 
 
 def _both_ways(config, params, x, reset, clusters, values=None):
-  """Outputs of heads that see both sides, perhaps of other values."""
+  """Outputs of bidirectional heads, optionally for other values."""
   q, k, v = _heads.normed(config, params, _heads.project(params, x))
   q = _heads.scaled(config, q)
   turn = _heads.turning(config, config.turned)
@@ -379,7 +376,7 @@ def _both_ways(config, params, x, reset, clusters, values=None):
 
 
 def _with_ends(reset, mask):
-  """Resets, with one where the padding begins."""
+  """Returns resets, with one at the first padding element."""
   if mask is None:
     return reset
   before = jnp.pad(mask, [(0, 0)] * (mask.ndim - 1) + [(1, 0)])[..., :-1]
@@ -388,7 +385,7 @@ def _with_ends(reset, mask):
 
 
 def _attended(config, params, x, state, attend, **options):
-  """Outputs of the heads, side by side, and what `attend` returns beside."""
+  """Returns the heads' outputs, concatenated, and the result of `attend`."""
   o, state = _one_way(config, params, x, state, attend, **options)
   return _heads.gated(config, params, x, o), state
 
@@ -402,7 +399,7 @@ def _one_way(
   values=None,
   **options,
 ):
-  """Heads (..., heads, d_head) and the state, perhaps of other values."""
+  """Returns heads (..., heads, d_head), perhaps of other values, and state."""
   projected, lasts = _heads.project(params, x), None
   if config.key_shift or config.value_shift:
     flags = (options.get(name) for name in ("reset", "axis"))
@@ -446,7 +443,7 @@ def tree(
   Returns:
     y of x's shape, and the nodes' keys and values, for `commit`; NotImplemented
     with "relative" positions, a search for keys, keys in another format, a
-    forget gate or shifts, which go level by level.
+    forget gate or shifts, which run level by level.
   """
   whole = config.select == "all" and config.key_format is None
   whole = whole and config.forget_gate == "none"
@@ -455,7 +452,7 @@ def tree(
     return NotImplemented
 
   def attend(q, k, v, window, init, *, embed, **unused):
-    del unused  # There are neither resets nor axes.
+    del unused  # They are not supported here.
     arguments = q, k, v, window, init, nodes
     o = recurrence.tree_window_attention(*arguments, embed=embed)
     return o, (k, v)

@@ -1,11 +1,12 @@
-"""Numbers in block floating point: few bits each, and one exponent for a block.
+"""Block floating point: few bits per number, and one exponent per block.
 
 A block of n channels shares the exponent E of its largest number, 8 bits, and
 each has a mantissa of `bits` bits with its sign: bits + 8 / n bits for a
-number. With K-sort the channels of a key are ordered by the norms of what makes
-them first, so that the large ones share blocks. Trukhanov and Soloveychik,
-"Accurate block quantization in LLMs with outliers", arXiv:2403.20137, which
-gives no rule of rounding: here it is half to even, and mantissas are clipped.
+number. With K-sort the channels of a key are ordered by the norms of the
+weights that compute them, so that the large ones share blocks. Trukhanov and
+Soloveychik, "Accurate block quantization in LLMs with outliers",
+arXiv:2403.20137, which does not specify the rounding: here it is half to even,
+and mantissas are clipped.
 """
 
 import dataclasses
@@ -17,19 +18,21 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 
-# What a block of zeros has, and what one that is not finite has.
+# The lowest exponent, also of zeros, the highest, and that of a block that is
+# not finite.
 _LOWEST, _HIGHEST, _UNDEFINED = -126, 127, -128
 
 
 @dataclasses.dataclass(frozen=True)
 class BlockFloat:
-  """Form in which keys are kept.
+  """Format in which keys are stored.
 
   Attributes:
-    bits: of a mantissa, its sign counted: 2 to 8.
+    bits: bits of a mantissa, including its sign: 2 to 8.
     block: number of channels that share an exponent, a divisor of their number.
-    order: of the channels in blocks: as they are "given", or by "norm", the
-      largest first. Those that rotary positions turn together stay together.
+    order: order of the channels in blocks: as "given", or by "norm", the
+      largest first. Channels that rotary positions rotate together stay
+      together.
   """
 
   bits: int = 4
@@ -51,7 +54,7 @@ def quantize(
 
   E = floor(log2 max |x|) within -126 and 127, -126 for a block of zeros, and
   mantissas round(x / 2^(E - bits + 2)), half to even, within +-(2^(bits - 1) -
-  1). What float32 holds gives the same in float32 and float64.
+  1). Numbers that float32 represents give the same in float32 and float64.
 
   Args:
     x: (..., d), real.
@@ -63,7 +66,7 @@ def quantize(
     number that is not finite has the exponent -128.
 
   Raises:
-    ValueError: if there is no such format, or the block is no divisor.
+    ValueError: if there is no such format, or the block is not a divisor.
   """
   BlockFloat(bits, block)
   width = x.shape[-1]
@@ -72,13 +75,13 @@ def quantize(
   x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
   blocks = lax.stop_gradient(x).reshape(*x.shape[:-1], -1, block)
   finite = jnp.all(jnp.isfinite(blocks), axis=-1, keepdims=True)
-  # Of each number its share of the next power of two, 1/2 or more: no digit
-  # is lost, and none of the scales is beyond what float32 holds.
+  # The fraction of each number relative to the next power of two, 1/2 or more:
+  # no digit is lost, and no scale is outside of the range of float32.
   share, power = _parts(jnp.where(finite, blocks, 0))
   power = jnp.where(share == 0, _LOWEST, power - 1)
   exponent = jnp.max(power, axis=-1, keepdims=True)
   exponent = jnp.clip(exponent, _LOWEST, _HIGHEST)
-  # A shift of more than 30 bits leaves nothing.
+  # A shift of more than 30 bits gives 0.
   shift = jnp.clip(power - exponent + bits - 1, -30, bits)
   most = 2 ** (bits - 1) - 1
   mantissas = jnp.round(share * _power_of_two(shift, share.dtype))
@@ -99,8 +102,8 @@ def dequantize(
     mantissas: (..., d) int8.
     exponents: (..., d / block) int8.
     bits: bits of a mantissa.
-    dtype: of the result, which holds all of these numbers exactly, but that
-      XLA takes numbers below its normal ones for zeros.
+    dtype: dtype of the result, which represents all of these numbers exactly,
+      except that XLA flushes subnormal numbers to zero.
 
   Returns:
     (..., d); NaN in blocks that were not finite.
@@ -108,7 +111,7 @@ def dequantize(
   block = mantissas.shape[-1] // exponents.shape[-1]
   exponents = jnp.repeat(exponents.astype(jnp.int32), block, axis=-1)
   wide = jnp.promote_types(dtype, jnp.float32)
-  # In two factors, each of which float32 holds.
+  # In two factors, both in the range of float32.
   half = (exponents - bits + 2) // 2
   x = mantissas.astype(wide) * _power_of_two(half, wide)
   x = x * _power_of_two(exponents - bits + 2 - half, wide)
@@ -119,10 +122,10 @@ def channel_order(norms: jax.Array, turned: int = 0) -> jax.Array:
   """Returns the channels of each head by their norms, the largest first.
 
   Args:
-    norms: (..., d) norms of what makes the channels.
-    turned: number of channels, the first ones, of which rotary positions turn
-      each of the first half with one of the second. These come first, pairs
-      side by side, by the larger norm of the two.
+    norms: (..., d) norms of the weights that compute the channels.
+    turned: number of channels, the first ones, in which rotary positions rotate
+      each of the first half with one of the second. These come first, in
+      adjacent pairs, by the larger norm of the two.
 
   Returns:
     (..., d) int32; among equal norms, the lower channel first.
@@ -137,10 +140,10 @@ def channel_order(norms: jax.Array, turned: int = 0) -> jax.Array:
 
 
 def _parts(x):
-  """Numbers as share * 2^power with 1/2 <= |share| < 1, or 0."""
+  """Splits numbers into share * 2^power with 1/2 <= |share| < 1, or 0."""
   if x.dtype != jnp.float32:
     return jnp.frexp(x)
-  # XLA takes what is below the normal numbers for zero: their bits are read.
+  # XLA flushes subnormal numbers to zero: their bits are read.
   raw = lax.bitcast_convert_type(x, jnp.int32)
   digits = raw & 0x7FFFFFFF
   tiny = digits < 2**23
@@ -149,5 +152,5 @@ def _parts(x):
 
 
 def _power_of_two(exponent, dtype):
-  """Exactly 2^exponent, of integers within those of normal numbers."""
+  """Returns exactly 2^exponent, for integer exponents of normal numbers."""
   return jnp.ldexp(jnp.ones((), dtype), exponent)

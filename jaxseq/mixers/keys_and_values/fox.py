@@ -3,11 +3,11 @@
   o_t = sum_j softmax_j(q_t . k_j / sqrt(d_head) + f_{j+1} + ... + f_t) v_j
   y_t = W_o (norm(o_t) * sigmoid(W_g x_t)),   f = logsigmoid(W_f x + b_f)
 
-per head; keys and values are mixed with those of the element before, queries
+per head; keys and values are mixed with those of the previous element, queries
 and keys have norms. Lin et al., "Forgetting Transformer: Softmax attention with
 a forget gate", arXiv:2503.02130. This is `attention` with the options of the
-paper's Pro block, in which the feed-forward part is narrower by the parameters
-of the gate.
+paper's Pro block, whose feed-forward part is narrower by the parameters of the
+gate.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Multi-head latent attention: attention whose keys and values are low ranks.
+"""Multi-head latent attention: keys and values are low-rank projections.
 
   c_t = RMSNorm(W_kv x_t),  p_t = turned(W_kv' x_t)              what is kept
   k_t = [W_k c_t, p_t],  v_t = W_v c_t                           of each head
@@ -9,9 +9,9 @@ holds c and p, which all heads share. DeepSeek-AI, "DeepSeek-V2",
 arXiv:2405.04434, section 2.1; without positions as in Kimi Linear,
 arXiv:2510.26692.
 
-Keys and values are made of the latents where there are many queries; for few,
-W_k and W_v are taken to the queries and the outputs, which then meet the
-latents themselves, as section 2.1.2 has it.
+With many queries, keys and values are computed from the latents; with few, W_k
+and W_v are applied to the queries and the outputs, which are multiplied with
+the latents themselves, as in section 2.1.2.
 """
 
 import dataclasses
@@ -42,10 +42,10 @@ class Config(contract.Options):
 
   Attributes:
     heads: number of heads.
-    d_key: width of a head's queries and keys, but for what is turned; d_model /
-      heads, rounded up to an even number, if None.
-    d_rotary: width of the part of queries and keys that has positions, of which
-      heads share the keys'; d_key / 2, rounded up to an even number, if None.
+    d_key: width of the part of a head's queries and keys that is not rotated;
+      d_model / heads, rounded up to an even number, if None.
+    d_rotary: width of the part of queries and keys that has positions; heads
+      share that of the keys; d_key / 2, rounded up to an even number, if None.
     d_value: width of a head's values; d_key if None.
     d_latent: width of the latents; 4 d_key, as in the paper, if None.
     query_rank: rank of the queries' matrix, with an RMS norm in between; full
@@ -55,7 +55,7 @@ class Config(contract.Options):
     window: number of elements that an element sees beside itself. The state
       holds that many latents: 4 * window * (d_latent + d_rotary) bytes in
       float32.
-    positions: "rotary", or "none" for no positions at all.
+    positions: "rotary", or "none" for no positions.
     rotary_base: the slowest rotary frequency is about 1 / rotary_base.
     eps: added to the mean square in the norms.
   """
@@ -78,12 +78,12 @@ class Config(contract.Options):
 
   @property
   def key_width(self) -> int:
-    """Width of a head's queries and keys, but for what is turned."""
+    """Width of the part of queries and keys that is not rotated."""
     return self.d_key or 2 * math.ceil(self.d_model / self.heads / 2)
 
   @property
   def rotary_width(self) -> int:
-    """Width of what is turned."""
+    """Width of the rotated part."""
     if self.d_rotary is not None:
       return self.d_rotary
     return 2 * math.ceil(self.key_width / 4)
@@ -104,7 +104,7 @@ class State(NamedTuple):
   """The last elements, oldest first; those before the episode are zeros.
 
   Attributes:
-    latents: (*batch, window, d_latent + d_rotary), latents and keys to turn.
+    latents: (*batch, window, d_latent + d_rotary), latents and unrotated keys.
     length: (*batch,) number of elements since the state was fresh, in floating
       point.
   """
@@ -124,10 +124,10 @@ def init(key: jax.Array, config: Config) -> contract.Params:
       W_kv: (d_model, d_latent + d_rotary).
       kv_norm: (d_latent,), ones.
       W_kv2: (d_latent, heads * (d_key + d_value)), keys and values of a head
-        side by side.
+        concatenated.
       W_o: (heads * d_value, d_model).
-      W_q_bias, with a query_rank, W_kv_bias and W_o_bias: of as many as the
-        columns of the matrix, if there are biases.
+      W_q_bias, with a query_rank, W_kv_bias and W_o_bias: as many entries as
+        the columns of the matrix, if there are biases.
   """
   draw = contract.Draws(key, "W_q W_kv W_kv2 W_o W_q2")
   latent, rotary = config.latent_width, config.rotary_width
@@ -164,7 +164,7 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
 def apply(config, params, x, state=None, reset=None, *, axis=None):
   """Runs over a sequence; the work grows with time * window."""
   q, cache = _queries(config, params, x), None
-  # A weight that is no array is that of a product, and of nothing else.
+  # A `Weight` supports only products by `dense`, and no absorption.
   absorbed = not isinstance(params["W_kv2"], recurrence.Weight) and (
     _absorbs(config, x.shape[-2], state is not None)
   )
@@ -193,7 +193,7 @@ step = passes.step_by(Config, init, initial_state, apply)
 
 
 def _absorbs(config, time, continued):
-  """True if queries of latents take fewer products than keys and values."""
+  """True if queries of latents need fewer products than keys and values."""
   keys = time + config.window * continued
   latent, rotary = config.latent_width, config.rotary_width
   expansion = latent * (config.key_width + config.value_width)
@@ -204,7 +204,7 @@ def _absorbs(config, time, continued):
 
 
 def _queries(config, params, x):
-  """(*batch, time, heads, d_key + d_rotary)."""
+  """Returns queries (*batch, time, heads, d_key + d_rotary)."""
   q = contract.project(params, "W_q", x)
   if config.query_rank is not None:
     q = head_parts.normed(q, params["q_norm"], config.eps)
@@ -213,7 +213,7 @@ def _queries(config, params, x):
 
 
 def _kept(config, params, x):
-  """Latents and keys to turn, (*batch, time, 1, d_latent + d_rotary)."""
+  """Latents and unrotated keys, (*batch, time, 1, d_latent + d_rotary)."""
   both = contract.project(params, "W_kv", x)
   latents, keys = jnp.split(both, (config.latent_width,), axis=-1)
   latents = head_parts.normed(latents, params["kv_norm"], config.eps)
@@ -221,7 +221,7 @@ def _kept(config, params, x):
 
 
 def _turning(config):
-  """The function that turns the last channels, or None."""
+  """Returns the function that rotates the last channels, or None."""
   if config.positions == "none" or not config.rotary_width:
     return None
 
@@ -234,8 +234,8 @@ def _turning(config):
 
 
 def _make(config, params, state):
-  """Keys and values of all heads."""
-  # Zero times what is not finite is not zero, in the gradient of the matrix.
+  """Computes keys and values of all heads."""
+  # Zero times an infinite number is not zero, in the gradient of the matrix.
   finite = jnp.all(jnp.isfinite(state), axis=-1, keepdims=True)
   clean = jnp.where(finite, state, 0)
   latents, shared = jnp.split(clean, (config.latent_width,), axis=-1)
@@ -248,31 +248,31 @@ def _make(config, params, state):
 
 
 def _latents(config, params, state):
-  """Latents and keys to turn, as keys of all heads, and latents as values."""
+  """Returns latents and unrotated keys as keys, and latents as values."""
   del params
   return state, state[..., : config.latent_width]
 
 
 def _absorb(config, params, q):
-  """Queries of latents: W_k is taken from the keys to them."""
+  """Applies W_k to queries instead of keys: queries of latents."""
   content, turned = jnp.split(q, (config.key_width,), axis=-1)
   W_k = _by_head(config, params)[..., : config.key_width]
   q = jnp.concatenate(
     [recurrence.dense_heads(content, W_k.swapaxes(1, 2)), turned], axis=-1
   )
-  # `window_attention` divides by the root of their width.
+  # `window_attention` divides by the square root of their width.
   factor = math.sqrt(q.shape[-1] / (config.key_width + config.rotary_width))
   return contract.pointwise(lambda q: factor * q, q)
 
 
 def _release(config, params, o):
-  """Averages of values, of averages of latents."""
+  """Converts averages of latents to averages of values."""
   return recurrence.dense_heads(
     o, _by_head(config, params)[..., config.key_width :]
   )
 
 
 def _by_head(config, params):
-  """(heads, d_latent, d_key + d_value)."""
+  """Returns the matrix by heads, (heads, d_latent, d_key + d_value)."""
   W = params["W_kv2"]
   return W.reshape(len(W), config.heads, -1).swapaxes(0, 1)

@@ -1,16 +1,16 @@
-"""NSA, native sparse attention: block means, chosen blocks and a window.
+"""NSA, native sparse attention: block means, selected blocks and a window.
 
   y = W_o (g_1 mean + g_2 chosen + g_3 window),  g = sigmoid(W_g x) per head
 
-where each term is softmax attention with one set of rotary queries, keys and
-values: to the means of blocks of elements, to the blocks with the largest
-weights in it, and to the last elements: `recurrence.native_sparse_attention`.
-Yuan et al., arXiv:2502.11089, in the form of flash-linear-attention's layer;
-the paper compresses overlapping blocks by a learned network, and has keys and
-values of their own for each term.
+with terms of softmax attention that share rotary queries, keys and values: to
+the means of blocks of elements, to the blocks with the largest weights in it,
+and to the last elements: `recurrence.native_sparse_attention`. Yuan et al.,
+arXiv:2502.11089, in the form of flash-linear-attention's layer; the paper
+compresses overlapping blocks by a learned network, and has separate keys and
+values for each term.
 
-Up to `capacity` elements this is exact. Of longer episodes the oldest block is
-forgotten when a block begins: the state has a fixed size.
+Up to `capacity` elements this is exact. In longer episodes a new block replaces
+the oldest one: the state has a fixed size.
 """
 
 import dataclasses
@@ -41,14 +41,14 @@ class Config(contract.Options):
   Attributes:
     heads: number of heads of queries.
     kv_heads: number of heads of keys and values, a divisor of `heads`. Heads
-      that share them choose their blocks together.
+      that share them select their blocks together.
     d_head: width of a head; d_model / heads, rounded up to an even number, if
       None.
     block_size: elements in a block.
-    block_count: blocks that an element chooses, at least 3: the first one, its
+    block_count: blocks that an element selects, at least 3: the first one, its
       own and the one before its own are among them.
-    window: last elements that an element sees in any case, itself included; 0
-      for no such term.
+    window: number of last elements that are always visible, including the
+      element itself; 0 for no such term.
     capacity: elements that the state holds, a multiple of `block_size`.
     rotary_base: the slowest rotary frequency is about 1 / rotary_base.
     qkv_bias: whether queries, keys and values have biases.
@@ -68,7 +68,7 @@ class Config(contract.Options):
     super().__post_init__()
     contract.divisor("kv_heads", self.kv_heads, heads=self.heads)
     positions.check_rotary(self, "d_head", self.head_width)
-    _ = self.sizes  # Which are checked.
+    _ = self.sizes  # Checks the sizes.
 
   @property
   def positions(self) -> str:
@@ -129,7 +129,7 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
 def apply(config, params, x, state=None, reset=None):
   """Runs over a sequence; the work grows with time * block_count * block_size.
 
-  So does that of the block means, with time * capacity / block_size.
+  The work for block means grows with time * capacity / block_size.
   """
   place = jnp.zeros(x.shape[:-2], contract.wide_dtype(x))
   if state is not None:
@@ -144,7 +144,7 @@ def apply(config, params, x, state=None, reset=None):
 
 @contract.step(Config, init, initial_state)
 def step(config, params, x, state, reset=None):
-  """Consumes one element; reads the block means and what it sees."""
+  """Consumes one element; reads the block means and the visible elements."""
   place = state.count
   if reset is not None:
     place = jnp.where(reset, 0, place)

@@ -1,13 +1,13 @@
-"""PaTH attention: positions by what the elements between two of them say.
+"""PaTH attention: positions by Householder maps of the elements between.
 
   w, beta = unit(silu(conv(W_2 W_1 x))), 2 sigmoid(W_b x + b)
   y = W_o attention(W_q x, W_k x, W_v x; w, beta)
 
-where every element turns all keys before it, k - beta (k . w) w, so that a
-product of these maps stands between a query and a key: `recurrence.path_scan`.
+with every element transforming all keys before it, k - beta (k . w) w, so that
+a product of these maps is between a query and a key: `recurrence.path_scan`.
 Yang et al., arXiv:2505.16381, in the form of flash-linear-attention's layer. A
-forget gate adds decays as in the Forgetting Transformer, but within the scale
-of the scores.
+forget gate adds decays as in the Forgetting Transformer, but inside of the
+scaling of the scores by 1 / sqrt(d_head).
 """
 
 import dataclasses
@@ -44,11 +44,11 @@ class Config(contract.Options):
       `heads` if None.
     d_head: width of a head; d_model / heads, rounded up to an even number, if
       None.
-    window: number of elements that an element sees beside itself, which the
-      state holds.
-    rank: of the projection to w; full if None.
-    d_conv: width of w's convolution, the present element counted; 1 for none,
-      and no silu.
+    window: number of elements that an element sees beside itself; the size of
+      the state.
+    rank: rank of the projection to w; full if None.
+    d_conv: width of w's convolution, including the present element; 1 for no
+      convolution and no silu.
     forget_gate: whether heads forget by logsigmoid(W_f x + b_f).
     qk_norm: whether queries and keys of a head have an RMS norm.
     eps: added to the mean square in these norms.

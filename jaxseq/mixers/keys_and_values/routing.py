@@ -3,15 +3,15 @@
   c_t = argmax_c mu_c . LayerNorm(q_t)
   o_t = sum_j softmax_j(q_t . k_j / sqrt(d_head)) v_j
 
-over the last `window` elements j of t's cluster in its episode, itself counted;
+over the last `window` elements j of t's cluster in its episode, including t;
 `local_heads` of the heads attend to the last `window` elements of all instead.
 Roy, Saffar, Vaswani and Grangier, "Efficient content-based sparse attention
-with Routing Transformers", arXiv:2003.05997, whose clusters take their best
-elements of a whole sequence, in which later ones push earlier ones out: here
-clusters take their elements as they come.
+with Routing Transformers", arXiv:2003.05997, whose clusters select their best
+elements of a whole sequence, so that later ones replace earlier ones: here
+clusters take their elements in order.
 
-No gradient reaches the centroids from outputs. `auxiliary_loss` has one, for
-training without further ado; or running means take its place, as published:
+Outputs give the centroids no gradient. `auxiliary_loss` does, for training
+without additional code; running means can replace it, as published:
 
     counts, sums = routing.statistics(config, params, x)
     averages, centroids = routing.running_means(averages, counts, sums)
@@ -55,16 +55,16 @@ class Config(contract.Options):
     heads: number of heads.
     d_head: width of a head; d_model / heads, rounded up to an even number, if
       None.
-    window: number of elements that an element sees, itself counted: of its
+    window: number of elements that an element sees, including itself: of its
       cluster, or of all in local heads.
     clusters: number of clusters of a head; the root of `window`, rounded, if
       None.
-    local_heads: number of heads, the first ones, that attend to what is near;
+    local_heads: number of heads, the first ones, that attend to near elements;
       half of all, rounded down, if None.
     positions: of local heads, "rotary" or "none"; the others have none.
     rotary_base: the slowest rotary frequency is about 1 / rotary_base.
-    commitment: weight, in `auxiliary_loss`, of the queries' part, which draws
-      them to their centroids, beside that of the centroids, which is 1.
+    commitment: weight, in `auxiliary_loss`, of the queries' term, which moves
+      them to their centroids, relative to that of the centroids, which is 1.
   """
 
   heads: int = 4
@@ -104,8 +104,8 @@ class State(NamedTuple):
   """State of routing attention.
 
   Attributes:
-    local: the last elements, of local heads; None without these.
-    routed: those of each cluster, of the other heads.
+    local: the last elements, of local heads; None without local heads.
+    routed: the last elements of each cluster, of the other heads.
   """
 
   local: recurrence.WindowState | None
@@ -172,7 +172,7 @@ def step(config, params, x, state, reset=None):
 
 
 def _normed(q):
-  """Queries after a layer norm without factors: of length sqrt(d)."""
+  """Normalizes queries without factors: to the length sqrt(d)."""
   return head_parts.standardized(q, 1e-6)
 
 
@@ -197,7 +197,7 @@ def clusters(params: contract.Params, q: jax.Array) -> jax.Array:
 def statistics(
   config: Config, params: contract.Params, x: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """Sums up what running means need of a batch.
+  """Returns the statistics of a batch for running means.
 
   Args:
     config: options.
@@ -205,8 +205,8 @@ def statistics(
     x: (..., d_model), the layer's inputs.
 
   Returns:
-    How many queries are in each cluster (heads, clusters), and the sum of their
-    layer norms (heads, clusters, d_head), without gradient.
+    The number of queries in each cluster (heads, clusters), and the sum of
+    their layer norms (heads, clusters, d_head), without gradient.
   """
   q = lax.stop_gradient(_queries(config, params, x))
   number = clusters(params, q)
@@ -223,12 +223,12 @@ def auxiliary_loss(
   x: jax.Array,
   mask: jax.Array | None = None,
 ) -> jax.Array:
-  """Returns what training adds to its loss for one layer.
+  """Returns the auxiliary loss of one layer.
 
   The mean square distance of queries, layer-normed and of length 1, from the
-  centroids of their clusters, whose gradient reaches the centroids, and
-  `commitment` times the same, whose gradient reaches the queries.
-  `nn.SequenceMixer` puts it into the collection "losses" where that is mutable.
+  centroids of their clusters, with a gradient for the centroids, and
+  `commitment` times the same, with a gradient for the queries.
+  `nn.SequenceMixer` adds it to the collection "losses" if that is mutable.
 
   Args:
     config: options.
@@ -271,7 +271,7 @@ def _queries(config, params, x):
 
 
 def _local(config, elements, state, reset, axis):
-  """A list of what the local heads give, if there are any, and their state."""
+  """A list of the local heads' outputs, if there are any, and their state."""
   if not config.near:
     return [], state
   o, state = recurrence.window_attention(

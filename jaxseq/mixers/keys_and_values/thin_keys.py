@@ -1,18 +1,18 @@
-"""Thin keys of attention: what a prompt leaves, and what goes on from it.
+"""Thin keys of attention: a pruned cache after a prompt, and steps from it.
 
 While a prompt is read, `Observed` keeps the squares of its last queries beside
-attention's own state. `thin` then drops the channels of its keys that matter
-least to these, see `recurrence.thin_window`; a `Thin` state is narrower, and
-steps go on from it:
+attention's own state. `thin` then drops the channels of its keys that are least
+important for these queries, see `recurrence.thin_window`; a `Thin` state is
+narrower, and steps continue from it:
 
     state = thin_keys.observe(config, attention.initial_state(config))
     y, state = thin_keys.apply(config, params, prompt, state)
     state = thin_keys.thin(state, kept=10, whole=128)
     y, state = thin_keys.step(config, params, x, state)
 
-`nn.SequenceMixer` takes these functions in the place of attention's for such
-states. Keys are kept turned by their positions, as in the authors' code: what
-is dropped is a channel of turned keys.
+`nn.SequenceMixer` uses these functions instead of attention's for such states.
+Keys are stored rotated by their positions, as in the authors' code: dropped
+channels are channels of rotated keys.
 """
 
 import dataclasses
@@ -30,8 +30,8 @@ from jaxseq.mixers.keys_and_values import attention
 
 Thin = recurrence.ThinWindow
 
-# Queries that decide, and keys in front of these that stay whole; both are the
-# numbers of the authors' configuration.
+# Number of queries that decide, and of keys before these that keep all
+# channels; both are from the authors' configuration.
 RECENT = 32
 
 
@@ -78,7 +78,7 @@ def observe(
   state: recurrence.WindowState,
   queries: int = RECENT,
 ) -> Observed:
-  """Returns the state to read a prompt with.
+  """Returns the state that reads a prompt.
 
   Args:
     config: options of the layer.
@@ -101,7 +101,7 @@ def thin(state: Observed, kept: int, whole: int, recent: int = RECENT) -> Thin:
     state: state after the prompt.
     kept: number of channels that each head's keys keep.
     whole: number of the last keys that have room for all channels.
-    recent: number of the prompt's last keys that lose none.
+    recent: number of the prompt's last keys that keep all channels.
 
   Raises:
     ValueError: see `recurrence.thin_window`.
@@ -126,7 +126,7 @@ def apply(
 ) -> tuple[jax.Array, Observed | Thin]:
   """Runs attention over a sequence, (*batch, time, d_model).
 
-  From thin keys elements are read one after the other.
+  After thin keys, elements are read one after the other.
 
   Args:
     config: options of the layer.
@@ -135,7 +135,7 @@ def apply(
     state: state before the first element.
     reset: (*batch, time) bool, or None.
     axis: None: time is not split over devices.
-    **options: of `attention.apply`, while a prompt is read.
+    **options: options of `attention.apply`, while a prompt is read.
 
   Returns:
     y of x's shape and dtype, and the state after the last element.
@@ -174,9 +174,9 @@ def step(
 
 
 def plain(state: Any) -> Any:
-  """Returns attention's own state in the place of one of these.
+  """Returns a state with the structure of attention's own state.
 
-  Its structure is what counts; arrays of thin keys are not put together again.
+  Only its structure is used; arrays of thin keys are not restored.
   """
   if isinstance(state, Observed):
     return state.window
@@ -203,6 +203,6 @@ def _squares(config, params, x, squares, length):
   q = q.reshape(*x.shape[:-1], config.groups, -1, config.head_width)
   squares = jnp.concatenate([squares, jnp.sum(q * q, axis=-2)], axis=-3)
   squares = squares[..., -count:, :, :]
-  # Those of an earlier episode do not count.
+  # Queries of an earlier episode do not count.
   index = length[..., None] - count + jnp.arange(count)
   return jnp.where((index >= 0)[..., None, None], squares, 0)

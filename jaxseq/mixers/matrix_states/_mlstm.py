@@ -9,7 +9,7 @@ from jaxseq import recurrence
 from jaxseq.mixers import contract
 from jaxseq.mixers import head_parts
 
-# Forget gates at the beginning, before the sigmoid, over the heads.
+# Initial forget gates, before the sigmoid, over the heads.
 _FORGET_BIAS = (3.0, 6.0)
 
 
@@ -21,8 +21,8 @@ def gate_biases(input_bias: jax.Array) -> jax.Array:
 
 def read(over, q, k, v, gates, state, reset, eps):
   """Outputs (..., heads, d_value) and the state; eps is beside the divisor."""
-  # q and k are (..., heads * d_key), of which k is divided by sqrt(d_key) here,
-  # v is (..., heads * d_value), and gates (..., 2 * heads) are input gates and
+  # q and k are (..., heads * d_key), and k is divided by sqrt(d_key) here, v is
+  # (..., heads * d_value), and gates (..., 2 * heads) are input gates and
   # forget gates before the sigmoid.
   i, f = jnp.split(gates, 2, axis=-1)
   q, k, v = (head_parts.split(x, i.shape[-1]) for x in (q, k, v))

@@ -1,4 +1,4 @@
-"""Memories of Mixture-of-Memories: what they get, and what they give."""
+"""Memories of Mixture-of-Memories: their inputs, recurrences and outputs."""
 
 from collections.abc import Callable
 import functools
@@ -22,13 +22,13 @@ class Elements(NamedTuple):
   q: jax.Array
   k: jax.Array
   v: jax.Array
-  # What the state is read with before it is written to; None to only add.
+  # The vector that reads the state before the update; None to only add.
   read: jax.Array | None
   decay: jax.Array | None  # logarithms
 
 
 def _routed_conv(x, weight, window, routed, reset, *, axis):
-  """Convolutions of (..., memories, channels), each over what came to it."""
+  """Convolves (..., memories, channels), each over its routed elements."""
   x, routed = jnp.moveaxis(x, -2, -3), jnp.moveaxis(routed, -1, -2)
   reset = head_parts.resets(reset, routed.shape)
   y, window = recurrence.routed_conv(
@@ -43,7 +43,7 @@ def _routed_conv_step(x, weight, window, routed, reset):
 
 
 def _scan(x, state, *, reset, axis):
-  """Recurrences of (*batch, time, memories, heads, n)."""
+  """Runs the recurrences of (*batch, time, memories, heads, n)."""
   x = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -4, -2), x)
   options = {"reset": head_parts.resets(reset, x.v.shape[:-1]), "axis": axis}
   if x.read is None:
@@ -71,7 +71,7 @@ def inputs(
 ) -> tuple[Elements, jax.Array | None]:
   """Inputs of the memories from x, and the convolutions' next windows."""
   # x is (..., d_model), `window` (*batch, memories, d_conv - 1, channels) or
-  # None, and `routed` (..., memories) says who gets what.
+  # None, and `routed` (..., memories) flags the memories of each element.
   qkv = jnp.concatenate(
     [_of_memories(config, params, name, x) for name in "qkv"], axis=-1
   )
@@ -83,7 +83,7 @@ def inputs(
       return contract.pointwise(jax.nn.silu, y.astype(x.dtype)), window
 
     if x.dtype != contract.wide_dtype(x):
-      # The gradient convolves again: it keeps no array in float32.
+      # The gradient recomputes the convolution: it keeps no array in float32.
       convolved = jax.checkpoint(convolved)
     qkv, window = convolved(qkv, params["conv_weight"], window)
   elif config.rule == "gated_deltanet":
@@ -126,7 +126,7 @@ def read(
   if not config.normalize:
     o, S = over(_scan, x, S, reset=reset, step=_scan_step)
     return o, S, None
-  # The sum of keys is one more column of S, of values 1.
+  # The sum of keys is an additional column of S, for values of 1.
   one = jnp.ones_like(x.v[..., :1])
   x = x._replace(v=jnp.concatenate([x.v, one], axis=-1))
   S = jnp.concatenate([S, z[..., None]], axis=-1)

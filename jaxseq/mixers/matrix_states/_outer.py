@@ -17,12 +17,12 @@ from jaxseq.mixers.state_space import discretize
 
 @_serialization.exported("jaxseq.mixers._outer.ConvState")
 class ConvState(NamedTuple):
-  """State of a mixer with matrix states behind a short convolution.
+  """State of a mixer with matrix states after a short convolution.
 
   Attributes:
     conv: (*batch, d_conv - 1, channels), the last inputs of the convolution,
-      oldest first; of queries, keys and values (q, f and i in HGRN2) side by
-      side. None without one.
+      oldest first, concatenated over queries, keys and values (q, f and i in
+      HGRN2); None without a convolution.
     S: (*batch, heads, d_key, d_value).
   """
 
@@ -48,7 +48,7 @@ class HeadWidths(contract.Options):
     heads: number of heads.
     d_key: width of a head's queries and keys; d_model / heads, rounded up, if
       None.
-    d_value: width of a head's values; as d_key's default if None.
+    d_value: width of a head's values; its default is that of d_key.
   """
 
   heads: int = 4

@@ -1,13 +1,13 @@
 """Chunks of test-time training: networks that learn while they read.
 
 A network of one or two layers for each head, trained by a step of gradient
-descent for every mini-batch of `size` elements; elements in between see the sum
+descent for every mini-batch of `size` elements; elements in between use the sum
 of gradients so far. A gradient of a layer is an outer product of its input and
 of the cotangent of its output, so that sums over elements are matrix products.
 
-A chunk is no longer than a mini-batch. So its elements belong to the mini-batch
-that came in, to the next one of that episode, or to the first one of an episode
-that begins here, and gradients are needed at three sets of weights.
+A chunk is at most as long as a mini-batch. Its elements thus belong to the
+entering mini-batch, to the next one of that episode, or to the first one of an
+episode that starts here, and gradients are needed at three sets of weights.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxseq.mixers import positions
 
 EPS = 1e-6
-# Of the derivative of gelu in the original code.
+# Constants of the derivative of gelu in the original code.
 _SLOPE, _CUBE = 0.79788456, 0.1070322243
 
 
@@ -41,8 +41,8 @@ class Carried(NamedTuple):
   Attributes:
     layers: weights at the start of the mini-batch minus those of a fresh state,
       one or two `Layer`s.
-    sums: of their gradients since, times rates.
-    place: (*batch, 1), elements of the mini-batch so far.
+    sums: sums of their gradients in this mini-batch, times rates.
+    place: (*batch, 1), number of elements of the mini-batch so far.
   """
 
   layers: tuple[Layer, ...]
@@ -54,9 +54,9 @@ class Shared(NamedTuple):
   """Weights that all rows share.
 
   Attributes:
-    layers: of a fresh state, without batch axes.
-    scale: (heads, width), of the norm behind the network.
-    bias: (heads, width).
+    layers: weights of a fresh state, without batch axes.
+    scale: (heads, width), factors of the norm after the network.
+    bias: (heads, width), biases of that norm.
     rates: (size,), factors on sums of gradients, by place.
   """
 
@@ -67,14 +67,14 @@ class Shared(NamedTuple):
 
 
 def chunk(state: Carried, x, reset, shared: Shared):
-  """One chunk of `recurrence.chunked`.
+  """Runs one chunk of `recurrence.chunked`.
 
   Args:
-    state: before the chunk.
+    state: state before the chunk.
     x: q, k, v (rows, time, heads, width) and rates of elements (rows, time,
-      heads), of which there are at most as many as in a mini-batch.
+      heads), at most as many as in a mini-batch.
     reset: (rows, time) bool, or None.
-    shared: weights.
+    shared: weights that all rows share.
 
   Returns:
     The state after the chunk, and outputs like q.
@@ -90,12 +90,12 @@ def chunk(state: Carried, x, reset, shared: Shared):
   place = jnp.where(begun >= 0, index - begun, index + entered)
   following = (begun < 0) & (place >= size)
   kind = jnp.where(begun >= 0, 2, following.astype(jnp.int32))
-  batch = begun - following  # Different for different mini-batches.
+  batch = begun - following  # Distinct for different mini-batches.
   place = place % size
   same = jnp.tril(batch[:, :, None] == batch[:, None, :])
 
   q, k = (_turned(part, place) for part in (q, k))
-  # Heads in front of time.
+  # Moves heads before time.
   q, k, v = (jnp.moveaxis(part, 2, 1) for part in (q, k, v))
   rate = jnp.moveaxis(rate, 2, 1)[..., None]
   target = v - k
@@ -145,14 +145,14 @@ def chunk(state: Carried, x, reset, shared: Shared):
 
 
 def _next_place(place, begun, time, size):
-  """Elements of the mini-batch after the chunk; a slope of 1 goes through."""
+  """Number of elements of the mini-batch after the chunk, with a slope of 1."""
   after = jnp.where(begun >= 0, time - begun, place + time)
   whole = jnp.floor((lax.stop_gradient(after) + 0.5) / size)
   return (after - size * whole).astype(place.dtype)
 
 
 def _wide(flags):
-  """A function that zeroes arrays (rows, ...) where flags (rows,) are false."""
+  """Returns a function that zeroes arrays (rows, ...) where flags are false."""
 
   def run(x):
     return jnp.where(flags.reshape(-1, *[1] * (x.ndim - 1)), x, 0)
@@ -161,7 +161,7 @@ def _wide(flags):
 
 
 def _of_kind(kind, three):
-  """Chooses one of three arrays for each element, or row."""
+  """Selects one of three arrays for each element, or row."""
   if kind.ndim == 2:
     kind = kind[:, None, :, None]
   else:
@@ -170,7 +170,7 @@ def _of_kind(kind, three):
 
 
 def _turned(x, place):
-  """Rotary positions of neighboring channels, (rows, time, heads, width)."""
+  """Rotates neighboring channels by position, (rows, time, heads, width)."""
   width = x.shape[-1]
   theta = positions.frequencies(width // 2, width)
   phase = positions.angles(place, theta, x.dtype)[:, :, None]

@@ -5,10 +5,10 @@
 
 with phi(q) phi(k) = 1 + s + s^2 / 2, s = q k / sqrt(d_feature). Arora et al.,
 "Simple linear attention language models balance the recall-throughput
-tradeoff", arXiv:2402.18668. This is `jrt` without a prefix, and without the
-parameters for one. Nothing fades: the sums grow with time. The paper's network
-has it in turns with attention over short windows and short convolutions, as
-`nn.StackConfig(hybrid=...)` makes them.
+tradeoff", arXiv:2402.18668. This is `jrt` without a prefix, and without its
+parameters. There is no decay: the sums grow with time. The paper's network
+alternates it with attention over short windows and short convolutions, as in
+`nn.StackConfig(hybrid=...)`.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from jaxseq.mixers import passes
 from jaxseq.mixers.matrix_states import jrt
 
 TRAITS = jrt.TRAITS
-# Parameters of `jrt` that a prefix alone needs.
+# Parameters of `jrt` that only a prefix needs.
 _PREFIX = "W_k_prefix", "W_v_prefix"
 
 
@@ -62,7 +62,7 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
 @contract.apply(Config, init, initial_state)
 def apply(config, params, x, state=None, reset=None, *, axis=None):
   """Runs over a sequence; the work grows with time."""
-  # Without a prefix they are not read.
+  # Without a prefix they are not used.
   unused = {
     name: jnp.zeros_like(params[name.removesuffix("_prefix")])
     for name in _PREFIX

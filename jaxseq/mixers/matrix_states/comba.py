@@ -1,4 +1,4 @@
-"""Comba: a gated delta rule that reads by a vector of its own before it decays.
+"""Comba: a gated delta rule that reads with a separate vector before the decay.
 
   q, k, v = silu(conv(W x))            causal, depthwise
   p = sigmoid(inner_decay) k,  q <- q - D p,  then q, k and p of length 1
@@ -11,8 +11,8 @@ Hu et al., "Comba: improving bilinear RNNs with closed-loop control",
 arXiv:2506.02475, in the form of flash-linear-attention's layer and kernels,
 which read before the decay; its `naive_recurrent_comba` reads after it.
 
-At length 1 p does not depend on inner_decay, which acts by q - D p alone. The
-paper's p is shorter than k: unit_read=False keeps it so.
+At length 1 p does not depend on inner_decay, which acts only through q - D p.
+The paper's p is shorter than k: unit_read=False keeps it so.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ _LENGTH_EPS = 1e-6
 TRAITS = contract.Traits(
   keeps="a matrix per head, with a decay, whose values are replaced; 3 inputs "
   "of a convolution",
-  # What the paper's code keeps weight decay away from.
+  # Parameters without weight decay in the paper's code.
   ssm_parameters=("A_log", "dt_bias", "D"),
   block=contract.TRANSFORMER_BLOCK,
   memory=("S",),
@@ -49,14 +49,13 @@ class Config(_outer.HeadWidths, discretize.FlooredSteps):
   Attributes:
     d_key: width of a head's queries and keys; d_model / heads, rounded up, if
       None.
-    d_value: width of a head's values; as d_key's default if None. The code has
-      twice d_key.
-    d_conv: width of the convolution, the present element counted; 1 for none.
-    correction: what D begins with; the code recommends 0.02 for small models.
-    unit_read: whether p is brought to length 1, as in the code, or is
+    d_value: width of a head's values; its default is that of d_key. The code
+      has twice d_key.
+    d_conv: width of the convolution, including the present element; 1 for none.
+    correction: initial value of D; the code recommends 0.02 for small models.
+    unit_read: whether p is scaled to length 1, as in the code, or is
       sigmoid(inner_decay) times the key of length 1.
-    gate: what the heads' outputs are multiplied by, "none" (1) or "sigmoid" (of
-      W_g x).
+    gate: factor on the heads' outputs, "none" (1) or "sigmoid" (of W_g x).
     eps: added to the mean square in the norm of a head's output.
   """
 
@@ -68,7 +67,7 @@ class Config(_outer.HeadWidths, discretize.FlooredSteps):
 
   @property
   def channels(self) -> tuple[int, int, int]:
-    """Channels of queries, keys and values, which the convolution is over."""
+    """Channels of queries, keys and values, the inputs of the convolution."""
     keys = self.heads * self.key_width
     return keys, keys, self.heads * self.value_width
 
@@ -81,9 +80,9 @@ def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters.
 
   Returns:
-    A dict of float32 arrays, LeCun-normal matrices where nothing is said:
-      W_qkv: (d_model, sum of channels), to queries, keys and values side by
-        side.
+    A dict of float32 arrays, LeCun-normal matrices unless noted:
+      W_qkv: (d_model, sum of channels), to concatenated queries, keys and
+        values.
       conv_weight: (d_conv, sum of channels), the last row for the present
         element, if d_conv > 1.
       inner_decay: (heads,), ones; D: (heads,), the correction.
@@ -148,7 +147,7 @@ def _run(over, config, params, x, state, reset):
 
 
 def _directions(config, params, q, k):
-  """Queries, keys and what the state is read with, (..., heads, d_key)."""
+  """Returns queries, keys and the reading vectors, (..., heads, d_key)."""
   unit = functools.partial(head_parts.unit, eps=_LENGTH_EPS)
   share, D = (
     jax.nn.sigmoid(params["inner_decay"])[:, None],

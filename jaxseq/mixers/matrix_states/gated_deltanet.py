@@ -1,4 +1,4 @@
-"""Gated DeltaNet: multi-head linear attention that corrects what it holds.
+"""Gated DeltaNet: multi-head linear attention with a gated delta rule.
 
   q, k, v = silu(conv(W x))            causal, depthwise; q and k of length 1
   D_t = alpha_t S_{t-1}                per head
@@ -13,18 +13,17 @@ family:
     Config(d, decay="none", gate="none")
 
   Kimi Delta Attention (arXiv:2510.26692): a decay per channel of the keys, and
-  a gate by sigmoid, both by way of few channels.
+  a gate by sigmoid, both by low-rank projections.
     Config(d, decay="channel", decay_rank=r, gate="sigmoid", gate_rank=r)
 
   DeltaProduct (arXiv:2502.10297): several writes for each element.
     Config(d, writes=2)
 
-  Eigenvalues down to -1 (arXiv:2411.12537), for the tracking of states: beta in
-  (0, 2).
+  Eigenvalues down to -1 (arXiv:2411.12537), for state tracking: beta in (0, 2).
     Config(d, negative_eigenvalues=True)
 
-With rates="channel" what is erased has a rate for each channel of the keys, and
-what is written one for each of the values, as in Gated DeltaNet-2.
+With rates="channel" erasing has a rate for each channel of the keys, and
+writing one for each of the values, as in Gated DeltaNet-2.
 """
 
 import dataclasses
@@ -47,7 +46,7 @@ _LENGTH_EPS = 1e-6
 TRAITS = contract.Traits(
   keeps="a matrix per head, with a decay, whose values are replaced; 3 inputs "
   "of a convolution",
-  # What the papers' code keeps weight decay away from.
+  # Parameters without weight decay in the papers' code.
   ssm_parameters=("A_log", "dt_bias"),
   block=contract.TRANSFORMER_BLOCK,
   memory=("S",),
@@ -62,22 +61,22 @@ class Config(_outer.HeadWidths, discretize.FlooredSteps):
     key_heads: number of heads of queries and keys, each for heads / key_heads
       neighboring heads; `heads` if None.
     d_key: width of a head's queries and keys; d_model / heads, rounded up, if
-      None. The paper has 0.75 of that.
-    d_value: width of a head's values; as d_key's default if None. The paper has
-      1.5 of that.
-    d_conv: width of the convolution, the present element counted; 1 for none.
+      None. The paper has 0.75 times that.
+    d_value: width of a head's values; d_key's default if None. The paper has
+      1.5 times that.
+    d_conv: width of the convolution, including the present element; 1 for none.
     decay: alpha, "none" (1), "head" (exp(-exp(A_log) softplus(W_a x +
       dt_bias))) or "channel" (the same for every channel of the keys).
     decay_rank: rank of the "channel" decay's projection; full if None.
     decay_bound: lower bound of log alpha, which is then decay_bound
-      sigmoid(exp(A_log) (W_a x + dt_bias)); None for none.
-    rates: what beta is for, a "head", or, apart for what is erased and what is
-      written, a "channel".
-    negative_eigenvalues: whether beta of what is erased lies in (0, 2) and not
-      in (0, 1).
+      sigmoid(exp(A_log) (W_a x + dt_bias)); None for no bound.
+    rates: whether beta is one number per "head", or one per "channel", with
+      separate rates for erasing and writing.
+    negative_eigenvalues: whether beta for erasing is in (0, 2) instead of (0,
+      1).
     writes: number of keys and values that an element writes, one after the
       other; the state decays before the first, and is read after the last.
-    gate: what the heads' outputs are multiplied by, "none" (1), "silu" or
+    gate: factor on the heads' outputs, "none" (1), "silu" or
       "sigmoid" (of W_g x).
     gate_rank: rank of the gate's projection; full if None.
     gate_bias: whether a projection of that rank has a bias.
@@ -111,7 +110,7 @@ class Config(_outer.HeadWidths, discretize.FlooredSteps):
 
   @property
   def channels(self) -> tuple[int, int, int]:
-    """Channels of queries, keys and values, which the convolution is over."""
+    """Channels of queries, keys and values, the inputs of the convolution."""
     keys = self.groups * self.key_width
     return keys, keys * self.writes, self.values * self.writes
 
@@ -129,7 +128,7 @@ def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters.
 
   Returns:
-    A dict of float32 arrays, LeCun-normal matrices where nothing is said:
+    A dict of float32 arrays, LeCun-normal matrices unless noted:
       W_qkv: (d_model, sum of channels), to queries, keys and values side by
         side; keys and values with their writes before their heads.
       conv_weight: (d_conv, sum of channels), the last row for the present
@@ -211,7 +210,7 @@ def _run(over, config, params, x, state, reset):
 
 
 def _projected(params, name, x, bias=None, wide=False):
-  """W x, or W2 (W x) where the projection is of a low rank."""
+  """Returns W x, or W2 (W x) if the projection has a low rank."""
   if f"W_{name}2" in params:
     x = recurrence.dense(x, params[f"W_{name}"])
     name = f"{name}2"
@@ -236,7 +235,7 @@ def _split(config, qkv):
 
 
 def _rates(config, params, x):
-  """Rates of what is erased and written, (..., writes, heads, width | 1)."""
+  """Rates of erasing and writing, (..., writes, heads, width | 1)."""
   lead = *x.shape[:-1], config.writes
   largest = 2.0 if config.negative_eigenvalues else 1.0
   b = jax.nn.sigmoid(recurrence.dense(x, params["W_b"], wide=True))
@@ -264,11 +263,11 @@ def _log_decay(config, params, x):
 
 
 def _scan(over, q, k, v, read, decay, state, reset):
-  """The recurrence of arrays with time before writes and heads."""
+  """Runs the recurrence of arrays with time before writes and heads."""
   writes = k.shape[-3]
 
   def as_writes(x, place):
-    """(..., time, heads, n) with nothing at the other writes of an element."""
+    """(..., time, heads, n) with zeros at the other writes of an element."""
     if writes == 1 or x is None:
       return x
     x, rest = x[..., None, :, :], [(0, 0)] * (x.ndim + 1)

@@ -1,4 +1,4 @@
-"""Gated DeltaNet-2: what is erased and what is written have rates of their own.
+"""Gated DeltaNet-2: a delta rule with separate rates for erasing and writing.
 
   q, k, v = silu(conv(W x))            causal, depthwise; q and k of length 1
   D_t = diag(alpha_t) S_{t-1}                   per head and channel of the keys
@@ -8,7 +8,7 @@
 with rates e = sigmoid(W_b x) for each channel of the keys and w = sigmoid(W_w
 x) for each of the values, in the form of flash-linear-attention's layer. This
 is `gated_deltanet` with such rates, a decay per channel and ranks of the
-values' width, but for its groups: here neighboring heads share decays, too.
+values' width, except for its groups: here neighboring heads share decays, too.
 """
 
 import dataclasses
@@ -34,11 +34,11 @@ class Config(_outer.HeadWidths, discretize.FlooredSteps):
   """Options of Gated DeltaNet-2.
 
   Attributes:
-    key_heads: number of heads of queries, keys, decays and rates of what is
-      erased, each for heads / key_heads neighboring heads; `heads` if None.
-    d_conv: width of the convolution, the present element counted; 1 for none.
-    negative_eigenvalues: whether rates of what is erased lie in (0, 2) and not
-      in (0, 1).
+    key_heads: number of heads of queries, keys, decays and rates of erasing,
+      each for heads / key_heads neighboring heads; `heads` if None.
+    d_conv: width of the convolution, including the present element; 1 for none.
+    negative_eigenvalues: whether rates of erasing are in (0, 2) instead of (0,
+      1).
     eps: added to the mean square in the norm of a head's output.
   """
 
@@ -83,8 +83,8 @@ def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters.
 
   Returns:
-    A dict of float32 arrays, as of `gated_deltanet` with rates and decays per
-    channel, but for these:
+    A dict of float32 arrays, as in `gated_deltanet` with rates and decays per
+    channel, except for these:
       A_log: (key_heads,), logarithms of numbers from 1 to 16.
       dt_bias: (key_heads * d_key,).
       W_a2: (d_value, key_heads * d_key).
@@ -107,7 +107,7 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
 
 
 def _of_heads(config, params):
-  """The same with decays for every head, as `gated_deltanet` has them."""
+  """Repeats decays for every head, as `gated_deltanet` has them."""
   shared = config.heads // config.groups
 
   def repeated(x):

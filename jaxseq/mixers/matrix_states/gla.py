@@ -1,4 +1,4 @@
-"""Gated linear attention (GLA): matrix memories that the input makes decay.
+"""Gated linear attention (GLA): matrix states with input-dependent decays.
 
   q, k, v = W_q x, W_k x, W_v x, or silu of a short convolution of these
   g_t = log sigmoid(W_a2 W_a x_t + b_a) / 16           per channel of the keys
@@ -7,8 +7,8 @@
 
 Yang et al., "Gated Linear Attention Transformers with Hardware-Efficient
 Training", arXiv:2312.06635, section 4, with the options of its authors' code,
-flash-linear-attention. Of `linear_attention` it is one setting, but for the
-convolution.
+flash-linear-attention. Except for the convolution, it is one setting of
+`linear_attention`.
 """
 
 import dataclasses
@@ -40,14 +40,13 @@ class Config(contract.Options):
   Attributes:
     heads: number of heads.
     expand_k: width of all heads' keys / d_model; a head's is rounded up.
-    expand_v: width of all heads' values / d_model; likewise.
-    d_conv: width of the convolution of queries, keys and values, the present
-      element counted, which silu follows; 1 for neither. The code has none or
-      4.
+    expand_v: width of all heads' values / d_model; a head's is rounded up.
+    d_conv: width of the convolution of queries, keys and values, including the
+      present element, followed by silu; 1 for neither. The code has none or 4.
     decay_rank: rank of the decay's projection.
-    decay_temperature: what the logarithms of decays are divided by; larger is
-      slower decay.
-    gate: what the heads' outputs are multiplied by, "none" (1) or "silu"
+    decay_temperature: divisor of the logarithms of decays; larger is slower
+      decay.
+    gate: factor on the heads' outputs, "none" (1) or "silu"
       (silu(W_g x)).
     eps: added to the mean square in the norm of a head's output.
   """
@@ -73,7 +72,7 @@ class Config(contract.Options):
 
   @property
   def channels(self) -> tuple[int, int, int]:
-    """Channels of queries, keys and values, which the convolution is over."""
+    """Channels of queries, keys and values, the inputs of the convolution."""
     keys = self.heads * self.key_width
     return keys, keys, self.heads * self.value_width
 

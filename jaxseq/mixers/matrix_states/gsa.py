@@ -1,4 +1,4 @@
-"""GSA: gated slot attention, a softmax over a few slots that are rewritten.
+"""GSA: gated slot attention, a softmax over a few slots with gated updates.
 
   f_t = log sigmoid(W_f x_t) / 8,  s_t = 1 - exp(f_t)        per head and slot
   K_t = diag(exp(f_t)) K_{t-1} + s_t k_t^T
@@ -45,11 +45,10 @@ class Config(_outer.HeadWidths):
     slots: number of slots of a head.
     feature_map: of queries and keys, "silu", "relu" or "learned" (relu of a
       square matrix, the same for all heads).
-    d_conv: width of the convolution of queries, keys and values, the present
-      element counted, which silu follows; 1 for neither. The code has none or
-      4.
-    decay_temperature: what the logarithms of decays are divided by; larger is
-      slower decay.
+    d_conv: width of the convolution of queries, keys and values, including the
+      present element, followed by silu; 1 for neither. The code has none or 4.
+    decay_temperature: divisor of the logarithms of decays; larger is slower
+      decay.
     eps: added to the mean square in the norm.
   """
 
@@ -71,7 +70,7 @@ class Config(_outer.HeadWidths):
 
   @property
   def channels(self) -> tuple[int, int, int]:
-    """Channels of queries, keys and values, which the convolution is over."""
+    """Channels of queries, keys and values, the inputs of the convolution."""
     queries, keys = (n * self.key_width for n in (self.heads, self.groups))
     return queries, keys, self.groups * self.value_width
 
@@ -82,7 +81,8 @@ class State(NamedTuple):
 
   Attributes:
     conv: (*batch, d_conv - 1, channels), the last inputs of the convolution,
-      oldest first, of queries, keys and values side by side; None without one.
+      oldest first, concatenated over queries, keys and values; None without
+      one.
     K: (*batch, heads, slots, d_key).
     V: (*batch, heads, slots, d_value).
   """
@@ -154,7 +154,7 @@ def _run(over, config, params, x, state, reset):
   def slots_as_heads(z):
     return z.reshape(*z.shape[:-2], config.heads * config.slots, 1)
 
-  # The product of queries and keys is taken once for all slots of a head.
+  # The product of queries and keys is computed once for all slots of a head.
   K = state.K.reshape(*state.K.shape[:-3], -1, config.key_width, 1)
   scores, K = over(
     recurrence.outer_scan_heads,

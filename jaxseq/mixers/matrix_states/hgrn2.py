@@ -7,14 +7,14 @@
   y_t = W_o norm(o_t)                           the norm over all heads at once
 
 Qin et al., "HGRN2: Gated Linear RNNs with State Expansion", arXiv:2404.07904,
-and its code in flash-linear-attention. The lower bound b of the
-forget gate a, 0 in the first layer, grows from layer to layer: what is further
-up forgets more slowly. A network learns the bounds by one array gamma of all
-its layers, and runs layer l by
+and its code in flash-linear-attention. The lower bound b of the forget gate a,
+0 in the first layer, grows from layer to layer: later layers forget more
+slowly. A network learns the bounds by one array gamma of all its layers, and
+runs layer l by
 
   apply(..., lower_bound=lower_bounds(gamma)[l])
 
-as `nn.SequenceModel` does, unless the Config has a bound of its own.
+as `nn.SequenceModel` does, unless the Config has its own bound.
 """
 
 import dataclasses
@@ -46,10 +46,10 @@ class Config(contract.Options):
       below it, if None.
     d_key: width of a head's keys, the expansion of the state; d_model / heads
       if None.
-    d_conv: width of the convolution of q, f and i, the present element counted;
-      1 for none, as in the paper.
-    lower_bound: of the forget gate, from 0 to below 1, where no other is given;
-      at 0 a stack of layers learns them.
+    d_conv: width of the convolution of q, f and i, including the present
+      element; 1 for none, as in the paper.
+    lower_bound: of the forget gate, from 0 to below 1, if no other is given; if
+      it is 0, a stack of layers learns the bounds.
     eps: added to the mean square in the norm.
   """
 
@@ -82,7 +82,7 @@ class Config(contract.Options):
 
   @property
   def channels(self) -> tuple[int, int, int]:
-    """Channels of q, f and i, which the convolution is over."""
+    """Channels of q, f and i, the inputs of the convolution."""
     keys = self.num_heads * self.key_width
     return keys, keys, self.d_model
 
@@ -175,9 +175,9 @@ def over_layers(gamma: jax.Array) -> dict[str, jax.Array]:
 def lower_bounds(gamma: jax.Array) -> jax.Array:
   """Returns the lower bounds of the forget gates of all layers.
 
-  Those of a layer are the sums over the layers up to it of a softmax over all
-  layers, less that of the first, whose bounds are 0: they grow with the layer,
-  and stay below 1, as in HGRN (arXiv:2311.04823). gamma begins as zeros.
+  A layer's bounds are the sums over the layers up to it of a softmax over all
+  layers, minus that of the first, whose bounds are 0: they grow with the layer,
+  and stay below 1, as in HGRN (arXiv:2311.04823). gamma is initially zeros.
 
   Args:
     gamma: (layers, heads * d_key), trained with the network.
@@ -206,11 +206,10 @@ def _inputs(config, params, x, window, reset, axis):
 
 def _forget_gate(f, bound):
   """Values log a and 1 - a of a = bound + (1 - bound) sigmoid(f)."""
-  # The difference 1 - a has no digits where a is near 1, nor has the logarithm
-  # of a there.
+  # If a is near 1, the difference 1 - a and the logarithm of a lose all digits.
   k = (1 - bound) * jax.nn.sigmoid(-f)
   a = bound + (1 - bound) * jax.nn.sigmoid(f)
   near_one = jnp.log1p(-jnp.minimum(k, 0.5))
-  # A gate that is smaller forgets all, and has no slope.
+  # A smaller gate forgets everything, and has no slope.
   smallest = jnp.finfo(f.dtype).tiny
   return jnp.where(f > 0, near_one, jnp.log(jnp.maximum(a, smallest))), k

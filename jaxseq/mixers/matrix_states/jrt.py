@@ -1,22 +1,22 @@
-"""Prefix linear attention: a first part of the sequence is read at once.
+"""Prefix linear attention: a prefix of the sequence is read bidirectionally.
 
   y_n = phi(q_n) S_n / (phi(q_n) z_n),      q, k, v, k', v' = W x      per head
   S_n = sum_{j <= n} phi(k_j) v_j^T + sum_{j < prefix} phi(k'_j) v'_j^T
   z_n = sum_{j <= n} phi(k_j)       + sum_{j < prefix} phi(k'_j)
 
-for all n, those of the prefix too: they see all of it. phi is the Taylor series
-of the exponential to second order, so that phi(q) phi(k) = 1 + s + s^2 / 2 with
-s = q k / sqrt(d_feature). Arora et al., "Just read twice: closing the recall
-gap for recurrent language models", arXiv:2407.05483, section 4 and equation 4;
-the feature map is that of Based (arXiv:2402.18668).
+for all n, including those of the prefix, which see all of it. phi is the Taylor
+series of the exponential to second order, so that phi(q) phi(k) = 1 + s + s^2 /
+2 with s = q k / sqrt(d_feature). Arora et al., "Just read twice: closing the
+recall gap for recurrent language models", arXiv:2407.05483, section 4 and
+equation 4; the feature map is that of Based (arXiv:2402.18668).
 
 `apply` has the length of the prefix as an option. After it, and without it,
-this is causal linear attention: the state that `apply` with a prefix leaves is
-continued by `apply` without, or by `step`. With a prefix the contract holds but
-for its fourth point: elements of the prefix depend on later ones of it.
+this is causal linear attention: the state after `apply` with a prefix is
+continued by `apply` without, or by `step`. With a prefix the contract holds
+except for its fourth point: elements of the prefix depend on later ones of it.
 
-The original masks padding before the feature map, whose first feature is 1 all
-the same; here what `mask` leaves out adds nothing.
+The original masks padding before the feature map, whose first feature is still
+1; here masked elements add nothing.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ from jaxseq.mixers import positions
 
 # Added to the divisor, as in the original code.
 _EPS = 1e-12
-# Elements whose features are in memory at once, unless time is split.
+# Elements whose features are in memory together, unless time is split.
 _PIECE = 256
 
 TRAITS = contract.Traits(
@@ -52,8 +52,8 @@ class Config(contract.Options):
 
   Attributes:
     heads: number of heads.
-    d_feature: width of a head's queries and keys, before the feature map, which
-      makes 1 + d_feature + d_feature^2 features of them.
+    d_feature: width of a head's queries and keys, before the feature map, whose
+      output has 1 + d_feature + d_feature^2 features.
     d_value: width of a head's values; d_model / heads, rounded up, if None.
   """
 
@@ -93,8 +93,8 @@ def init(key: jax.Array, config: Config) -> contract.Params:
     A dict of float32 arrays:
       W_q, W_k: (d_model, heads * d_feature).
       W_v: (d_model, heads * d_value).
-      W_k_prefix: like W_k, and W_v_prefix like W_v, of what the prefix gives
-        beside; used with the option `prefix` of `apply` alone.
+      W_k_prefix: like W_k, and W_v_prefix like W_v, for the additional term of
+        the prefix; used only with the option `prefix` of `apply`.
       W_o: (heads * d_value, d_model).
   """
   draw = contract.Draws(key, "q k v k_prefix v_prefix o")
@@ -134,12 +134,12 @@ def apply(
   """Runs over a sequence; the work grows with time.
 
   Options:
-    prefix: the number of elements at the beginning of x, of all of it where
-      time is split over devices, that are read at once: an integer, or integers
-      (*batch,); all of x where there are fewer. What is behind a reset after
-      the first element does not belong to it.
-    mask: (*batch, time) bool, False for padding, of which nothing is added to
-      the state; it does count for `prefix`. None for none.
+    prefix: number of the first elements of x, or of the whole sequence if time
+      is split over devices, that are read bidirectionally: an integer, or
+      integers (*batch,); all of x if there are fewer. Elements after a reset
+      after the first element do not belong to it.
+    mask: (*batch, time) bool, False for padding, which adds nothing to the
+      state but counts for `prefix`; or None.
   """
   contract.check_mask(mask, x)
   params = contract.cast(params, contract.wide_dtype(x))
@@ -188,7 +188,7 @@ def taylor_features(x: jax.Array) -> jax.Array:
 
 
 def _keys_and_values(config, params, x, mask, suffix=""):
-  """Features of keys, 0 without the mask, and values with a column of ones."""
+  """Features of keys, 0 if masked, and values with a column of ones."""
   k, v = (
     head_parts.split(y, config.heads)
     for y in (recurrence.dense(x, params[f"W_{n}{suffix}"]) for n in "kv")
@@ -211,15 +211,15 @@ def _check_prefix(prefix, x, axis):
   if jnp.ndim(prefix):
     _validate.shape("prefix", prefix, x.shape[:-2])
   time = x.shape[-2]
-  # With the time split, a device does not know the whole of it.
+  # With time split, a device does not know the length of the sequence.
   if isinstance(prefix, int) and axis is None and not 0 <= prefix <= time:
     expected = f"a number from 0 to {time}, the elements of x"
     raise contract.error("prefix", prefix, expected)
 
 
 def _with_prefix(config, params, x, S, reset, axis, prefix, mask):
-  """State before the first element with the prefix's share, and the resets."""
-  # The resets go without one at the first element, which comes before that.
+  """Returns the state with the prefix's term, and the resets after it."""
+  # A reset at the first element is dropped: it precedes the prefix.
   time = x.shape[-2]
   index = jnp.arange(time)
   if axis is not None:
@@ -229,7 +229,7 @@ def _with_prefix(config, params, x, S, reset, axis, prefix, mask):
   if reset is not None:
     first = reset & (index == 0)
     reset = reset & (index > 0)
-    # As many elements since the last reset as there are before: none yet.
+    # In the prefix if no reset has occurred: the place is the index.
     place, _ = positions.since_reset(
       jnp.zeros_like(S[..., 0, 0, 0]), reset, time, axis
     )

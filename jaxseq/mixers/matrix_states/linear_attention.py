@@ -14,9 +14,9 @@ those of its descendants:
     Config(d, d_value=d // 2, feature_map="none", decay="fixed",
            normalization="rms", positions="rotary", gate="silu", eps=1e-5)
 
-  Gated linear attention (Yang et al., arXiv:2312.06635, section 4): a decay per
-  key channel that the input decides; the mixer `gla` has it with the options of
-  its authors' code.
+  Gated linear attention (Yang et al., arXiv:2312.06635, section 4): an
+  input-dependent decay per key channel; the mixer `gla` has it with the options
+  of its authors' code.
     Config(d, d_key=d // 8, feature_map="none", decay="vector",
            normalization="rms", gate="silu", eps=1e-5)
 
@@ -25,8 +25,8 @@ those of its descendants:
     Config(d, feature_map="silu", value_map="silu", decay="fixed",
            log_decays=..., normalization="rms_width", gate="sigmoid")
 
-The "scalar" decay lies between the two: one number per head that the input
-decides, as in Mamba-2 (arXiv:2405.21060), here parametrized like the latter.
+The "scalar" decay is between the two: one input-dependent number per head, as
+in Mamba-2 (arXiv:2405.21060), here parametrized like the latter.
 """
 
 import dataclasses
@@ -63,7 +63,7 @@ class Config(_outer.HeadWidths):
       even number, if None.
     d_value: width of a head's values; as d_key's default if None.
     feature_map: phi, "elu" (elu(x) + 1), "relu", "silu" or "none".
-    value_map: the same of the values, "silu" or "none".
+    value_map: map of the values, "silu" or "none".
     decay: alpha, "none" (1), "fixed" (by `log_decays`), "scalar"
       (sigmoid(W_a x + b_a)^(1 / decay_temperature), one per head) or "vector"
       (the same for every key channel, with W_a of rank decay_rank).
@@ -71,16 +71,16 @@ class Config(_outer.HeadWidths):
       1 - 2^(-5 - h) for head h if None.
     decay_rank: rank of the "vector" decay's projection.
     decay_temperature: larger is slower decay.
-    normalization: what is done with o, "sum" (divided by q_t z_t, where z
-      decays like S; the feature map must not be negative), "rms" (q is scaled
-      by d_key^-0.5, and o divided by the root of its mean square in the head)
-      or "rms_width" (the same, in all heads together).
+    normalization: normalization of o, "sum" (divided by q_t z_t, where z decays
+      like S; the feature map must not be negative), "rms" (q is scaled by
+      d_key^-0.5, and o divided by the root of its mean square in the head) or
+      "rms_width" (the same, over all heads together).
     eps: added to q_t z_t, or to the mean square.
-    positions: "none" or "rotary", which turns queries and keys, not those of
-      the sum z (Su et al., arXiv:2104.09864, section 3.3). Not for "vector"
-      decays: channels that are turned into each other must decay alike.
+    positions: "none" or "rotary", which rotates queries and keys, except in the
+      sum z (Su et al., arXiv:2104.09864, section 3.3). Not with "vector"
+      decays: channels that are rotated together must have equal decays.
     rotary_base: the slowest rotary frequency is about 1 / rotary_base.
-    gate: what the heads' outputs are multiplied by, "none" (1), "silu"
+    gate: factor on the heads' outputs, "none" (1), "silu"
       (silu(W_g x)) or "sigmoid".
   """
 
@@ -124,15 +124,14 @@ class Config(_outer.HeadWidths):
 
 @_serialization.exported("jaxseq.mixers.linear_attention.State")
 class State(NamedTuple):
-  """State of linear attention; what the configuration does not need is None.
+  """State of linear attention; fields that the configuration lacks are None.
 
   Attributes:
     S: (*batch, heads, d_key, d_value), decayed sum of k v^T.
     z: (*batch, heads, d_key), decayed sum of the keys, if normalization is
       "sum".
     position: (*batch,) number of elements since the state was fresh, if
-      positions is "rotary"; in floating point: more than 2^24 in float32 are
-      not counted.
+      positions is "rotary"; in floating point: float32 counts up to 2^24.
   """
 
   S: jax.Array
@@ -261,7 +260,7 @@ def _attend(config, params, plain, turned, v, x, state, reset, axis):
       o = o.reshape(*shape[:-2], -1)
     o = head_parts.normed(o, params["norm_scale"], config.eps)
     return o.reshape(shape), State(S, None, None)
-  # The keys' sum is one more column of S, of values 1.
+  # The keys' sum is an additional column of S, for values of 1.
   one, z = jnp.ones_like(v, shape=(*v.shape[:-1], 1)), state.z[..., None]
   if config.positions == "none":
     v = jnp.concatenate([v, one], axis=-1)
@@ -279,7 +278,7 @@ def _attend(config, params, plain, turned, v, x, state, reset, axis):
 
 
 def _turned(config, q, k, position, reset, axis):
-  """Queries and keys with their positions, and the position that follows."""
+  """Returns queries and keys with positions, and the next position."""
   if config.positions == "none":
     return (q, k), None
   place, after = positions.since_reset(position, reset, q.shape[-3], axis)

@@ -36,8 +36,8 @@ class Config(mamba2.Config):
   """Options of log-linear Mamba-2.
 
   Attributes:
-    levels: stretches of the past, L; what is older than 2^(levels - 2) elements
-      may share the last.
+    levels: number of ranges of past elements, L; elements older than 2^(levels
+      - 2) may share the last.
   """
 
   levels: int = 15
@@ -54,9 +54,9 @@ class State(NamedTuple):
   """State of log-linear Mamba-2.
 
   Attributes:
-    conv: as that of Mamba-2.
+    conv: like that of Mamba-2.
     ssm: (*batch, heads, levels, d_state, headdim).
-    count: (*batch,), elements of the episode so far, a whole number.
+    count: (*batch,), number of elements of the episode so far.
   """
 
   conv: jax.Array
@@ -118,7 +118,7 @@ def _run(over, config, params, x, state, reset):
 
 
 def _scan(C, B, v, decay, scales, state, *, reset, axis=None):
-  """All elements; arrays (*batch, time, heads, n), B and C of groups."""
+  """Scans arrays (*batch, time, heads, n), B and C of groups."""
   heads = v.shape[-2]
   C, B = (jnp.repeat(x, heads // x.shape[-2], axis=-2) for x in (C, B))
   arrays = (jnp.moveaxis(x, -2, -3) for x in (C, B, v, decay, scales))
@@ -130,7 +130,7 @@ def _scan(C, B, v, decay, scales, state, *, reset, axis=None):
 
 
 def _step(C, B, v, decay, scales, state, *, reset=None):
-  """One element; arrays (*batch, heads, n)."""
+  """Runs over one element; arrays (*batch, heads, n)."""
   heads = v.shape[-2]
   C, B = (jnp.repeat(x, heads // x.shape[-2], axis=-2) for x in (C, B))
   reset = head_parts.resets(reset, v.shape[:-1], time=False)
@@ -141,7 +141,7 @@ def _step(C, B, v, decay, scales, state, *, reset=None):
 
 
 def _of_heads(state, heads):
-  """The state with a count for each head."""
+  """Returns the state with a count for each head."""
   S, count = state
   count = jnp.broadcast_to(count[..., None], (*count.shape, heads))
   return recurrence.LogLinearState(S, count)

@@ -1,17 +1,17 @@
-"""MesaNet: at every element the best linear map from keys to values so far.
+"""MesaNet: the best linear map from keys to values so far, at every element.
 
   H_t = exp(g_t) H_{t-1} + beta_t k_t k_t^T      per head
   G_t = exp(g_t) G_{t-1} + beta_t k_t v_t^T
   y_t = W_o norm(G_t^T (H_t + diag(lambda))^{-1} q_t)
 
-so that linear attention's query is divided by what is kept. von Oswald et al.,
-"MesaNet: sequence modeling by locally optimal test-time training",
+so that linear attention's query is multiplied by the inverse of H. von Oswald
+et al., "MesaNet: sequence modeling by locally optimal test-time training",
 arXiv:2506.05233, in the form of flash-linear-attention's layer: q and k are
 silu(conv(W x)) of length 1, beta and exp(g) sigmoids.
 
 The original solves by conjugate gradients, 30 steps from 0 in training, from
-another start in decoding, which differ by some 3e-4. Here `apply` and `step`
-start from 0 both.
+another initial value in decoding, which differ by some 3e-4. Here both `apply`
+and `step` start from 0.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ TRAITS = contract.Traits(
 )
 
 # Added to the sum of squares of queries and keys, and to the divisors of
-# conjugate gradients, where it is what ends their convergence at 2e-4.
+# conjugate gradients, whose convergence it limits to 2e-4.
 _LENGTH_EPS, _CG_EPS = 1e-6, 1e-5
 
 
@@ -48,11 +48,11 @@ class Config(_outer.HeadWidths):
   """Options of MesaNet.
 
   Attributes:
-    d_conv: width of the convolution, the present element counted; 1 for none.
+    d_conv: width of the convolution, including the present element; 1 for none.
     method: "solve", which factors H for every element, for keys of up to some
-      32 numbers; or "cg", conjugate gradients, which hold no H.
-    steps: of "cg".
-    lower_bound: of lambda; it bounds the condition of the systems.
+      32 numbers; or "cg", conjugate gradients, without a stored H.
+    steps: number of steps of "cg".
+    lower_bound: lower bound of lambda; it bounds the condition of the systems.
     gate: whether outputs are multiplied by silu(W_g x).
     eps: added to the mean square in the norm of a head's output.
   """
@@ -71,7 +71,7 @@ class State(NamedTuple):
 
   Attributes:
     conv: (*batch, d_conv - 1, 2 heads d_key), the last inputs of the
-      convolution, oldest first, of queries and keys side by side; or None.
+      convolution, oldest first, of queries and keys concatenated; or None.
     H: (*batch, heads, d_key, d_key).
     G: (*batch, heads, d_key, d_value).
   """
@@ -92,7 +92,7 @@ def init(key: jax.Array, config: Config) -> contract.Params:
       conv_weight: (d_conv, 2 heads d_key), the last row for the present
         element, if d_conv > 1.
       W_b, b_b, W_a, b_a: (d_model, heads) and (heads,), of beta and g.
-      lambda: (heads, d_key), behind softplus and above lower_bound.
+      lambda: (heads, d_key), before softplus and the addition of lower_bound.
       W_g: (d_model, heads d_value), with a gate.
       norm_scale: (d_value,), ones.
       W_o: (heads d_value, d_model).
@@ -100,7 +100,7 @@ def init(key: jax.Array, config: Config) -> contract.Params:
   draw = contract.Draws(key, "qk v conv b a g o")
   width, heads = config.d_model, config.heads
   keys, values = heads * config.key_width, heads * config.value_width
-  # softplus of it and the bound are 1.
+  # Such that its softplus plus the bound is 1.
   above = max(1 - config.lower_bound, 1e-3)
   start = math.log(math.expm1(above))
   params = {
@@ -134,7 +134,7 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
 
 def _run(over, config, params, x, state, reset):
   """Runs over a sequence; a reset empties the convolution's window too."""
-  # Solutions magnify the errors of keys, which are wide.
+  # Solutions amplify the rounding errors of keys, which are thus wide.
   qk, window = recurrence.dense(x, params["W_qk"], wide=True), state.conv
   if config.d_conv > 1:
     qk, window = passes.convolved(over, params, qk, window, reset)
@@ -164,7 +164,7 @@ def _run(over, config, params, x, state, reset):
 
 
 def _scan(config, q, weighted, k, v, decay, ridge, H, G, *, reset, axis=None):
-  """All elements, (*batch, time, heads, n); returns outputs and states."""
+  """Runs over a sequence (*batch, time, heads, n); outputs and states."""
   more = {"reset": reset, "axis": axis}
   if config.method == "cg":
 
@@ -189,7 +189,7 @@ def _scan(config, q, weighted, k, v, decay, ridge, H, G, *, reset, axis=None):
 
 
 def _step(config, q, weighted, k, v, decay, ridge, H, G, *, reset=None):
-  """One element, (*batch, heads, n)."""
+  """Runs over one element, (*batch, heads, n)."""
   decay = decay[..., None]
   if reset is not None:
     reset = reset[..., None, None, None]

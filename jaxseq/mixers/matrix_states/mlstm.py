@@ -1,4 +1,4 @@
-"""mLSTM: the block of xLSTM with a matrix memory and exponential gates.
+"""mLSTM: the block of xLSTM with a matrix state and exponential gates.
 
   u_t, z_t = W_up x_t
   c_t = silu(conv(u)_t)                      causal, depthwise over time
@@ -10,7 +10,7 @@
   y_t = W_down ((norm(h_t) + skip c_t) silu(z_t))
 
 Beck et al., "xLSTM", arXiv:2405.04517, section 2.3 and appendix A.3, and
-NX-AI's code. The layer of xLSTM-7B is another mixer, `mlstm_large`.
+NX-AI's code. The layer of xLSTM-7B is a separate mixer, `mlstm_large`.
 """
 
 import dataclasses
@@ -40,11 +40,11 @@ class Config(contract.Options):
   """Options of the block.
 
   Attributes:
-    d_hidden: width inside, a multiple of heads and of d_block; if None 2
+    d_hidden: inner width, a multiple of heads and of d_block; if None 2
       d_model, rounded up to one. The original rounds up to a multiple of 64.
     heads: number of heads.
-    d_conv: width of the convolution, the present element counted; 1 for none,
-      and no silu then.
+    d_conv: width of the convolution, including the present element; 1 for no
+      convolution and no silu.
     d_block: width of the blocks of W_q, W_k and W_v.
     bias: whether W_up, W_q, W_k, W_v and W_down have biases.
     eps: added to the variance in the layer norm of a head's output.
@@ -87,10 +87,10 @@ class State(NamedTuple):
 
 @contract.init
 def init(key: jax.Array, config: Config) -> contract.Params:
-  """Draws the parameters, the gates' as the original code does.
+  """Draws the parameters; the gates' as in the original code.
 
   Returns:
-    A dict of float32 arrays, LeCun-normal matrices where nothing is said:
+    A dict of float32 arrays, LeCun-normal matrices unless noted:
       W_up: (d_model, 2 * d_hidden), to u and z.
       conv_weight: (d_conv, d_hidden), the last row for the present element, and
         conv_bias, if d_conv > 1.

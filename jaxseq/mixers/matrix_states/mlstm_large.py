@@ -1,4 +1,4 @@
-"""mLSTM layer of xLSTM-7B: few queries and keys, capped gates, no convolution.
+"""mLSTM layer of xLSTM-7B: narrow queries and keys, capped gates.
 
   q_t = W_q x_t,  k_t = W_k x_t,  v_t = W_v x_t               per head
   i_t, f_t = cap tanh((W_if x_t + b) / cap)      one of each per head
@@ -31,7 +31,7 @@ TRAITS = contract.Traits(
   memory=("C", "n"),
 )
 
-# Of input gates at the beginning.
+# Initial biases of input gates.
 _INPUT_BIAS = -10.0
 
 
@@ -44,8 +44,8 @@ class Config(_outer.HeadWidths):
       up, if None.
     d_value: width of a head's values; d_model / heads, rounded up, if None.
     gate_cap: bound on input and forget gates before exp and sigmoid.
-    bias: whether the projections of all but the gates, which have one always,
-      and the norm have biases.
+    bias: whether the norm and the projections have biases, except for the
+      gates', which always have one.
     eps: added to the variance in the layer norm of a head's output.
     divisor_eps: added to the divisor, relative to the largest weight.
   """
@@ -63,10 +63,10 @@ class Config(_outer.HeadWidths):
 
 @contract.init
 def init(key: jax.Array, config: Config) -> contract.Params:
-  """Draws the parameters, the gates' as the original code does.
+  """Draws the parameters; the gates' as in the original code.
 
   Returns:
-    A dict of float32 arrays, LeCun-normal matrices where nothing is said:
+    A dict of float32 arrays, LeCun-normal matrices unless noted:
       W_q, W_k: (d_model, heads * d_key).
       W_v, W_g: (d_model, heads * d_value).
       W_if: (d_model, 2 * heads), zeros, and W_if_bias: -10 for the input gates,

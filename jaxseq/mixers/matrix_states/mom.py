@@ -1,4 +1,4 @@
-"""Mixture-of-Memories: several matrix states, of which an element uses a few.
+"""Mixture-of-Memories: several matrix states, each element uses a few.
 
   l_t = W_router x_t                         one logit for each memory
   g_t = softmax of the `active` largest logits, 0 for the other memories
@@ -6,10 +6,10 @@
   o_t = sum_e g_t^e (S_t^e^T q_t^e)          e also a shared memory, of weight 1
   y_t = W_o (norm(o_t) * gate(x_t))
 
-Every memory has projections of its own to keys, values and decays; the queries'
-is common. Short convolutions run over the elements that came to a memory, in
-that order. A memory that an element is not routed to stays as it is, to the
-bit: it does not decay either.
+Every memory has its own projections to keys, values and decays; the queries' is
+common. Short convolutions run over the elements that are routed to a memory, in
+that order. A memory that an element is not routed to is unchanged, bit for bit:
+it does not decay either.
 
 Du et al., "MoM: Linear sequence modeling with Mixture-of-Memories",
 arXiv:2502.13685, and the authors' code, whose grouping by memories is replaced
@@ -51,21 +51,21 @@ class Config(_outer.HeadWidths, discretize.FlooredSteps):
   Attributes:
     memories: number of memories beside the shared one.
     active: number of these that an element is routed to.
-    shared: whether there is a memory that all elements come to.
-    rule: how memories change: "gated_deltanet", with a decay per head;
+    shared: whether there is a memory that all elements are routed to.
+    rule: update of memories: "gated_deltanet", with a decay per head;
       "linear_attention", without one; "gla", with a decay per channel of keys.
     d_conv: width of the convolutions, the present element counted; 1 for none.
-    one_projection: whether all memories have keys, values and decays in common.
+    one_projection: whether all memories share keys, values and decays.
     feature_map: of queries and keys of "linear_attention": "elu" (elu(x) + 1),
       "relu" or "none".
-    normalize: whether what "linear_attention" reads from a memory is divided by
-      the sum of the query's products with the memory's keys.
+    normalize: whether outputs of "linear_attention" are divided by the sum of
+      the query's products with the memory's keys.
     decay_rank: rank of the projection to the decays of "gla".
     decay_temperature: the larger, the slower the decays of "gla".
-    gate: what the heads' outputs are multiplied by, "none" (1) or "silu" (of
+    gate: factor on the heads' outputs, "none" (1) or "silu" (of
       W_g x).
-    balance_weight: weight of the loss for even use in `auxiliary_loss`.
-    balance: which loss: the authors' in each sequence, "sequences", or that
+    balance_weight: weight of the load balancing loss in `auxiliary_loss`.
+    balance: which loss: the authors', in each sequence, "sequences", or one
       over the elements of all, "pooled".
     eps: added to the mean square in the norm of a head's output.
   """
@@ -101,12 +101,12 @@ class Config(_outer.HeadWidths, discretize.FlooredSteps):
 
   @property
   def every(self) -> int:
-    """Number of memories, the shared one counted."""
+    """Number of memories, including the shared one."""
     return self.memories + self.shared
 
   @property
   def channels(self) -> tuple[int, int, int]:
-    """Channels of queries, keys and values, which the convolution is over."""
+    """Channels of queries, keys and values, the inputs of the convolution."""
     keys = self.heads * self.key_width
     return keys, keys, self.heads * self.value_width
 
@@ -117,10 +117,10 @@ class State(NamedTuple):
 
   Attributes:
     conv: (*batch, memories, d_conv - 1, channels), the last inputs of each
-      memory's convolution, oldest first; of queries, keys and values side by
-      side. None without one.
+      memory's convolution, oldest first, concatenated over queries, keys and
+      values; None without one.
     S: (*batch, memories, heads, d_key, d_value).
-    z: (*batch, memories, heads, d_key), sums of keys; None but with normalize.
+    z: (*batch, memories, heads, d_key), sums of keys; None without normalize.
   """
 
   conv: jax.Array | None
@@ -133,9 +133,9 @@ def init(key: jax.Array, config: Config) -> contract.Params:
   """Draws the parameters.
 
   Returns:
-    A dict of float32 arrays, LeCun-normal matrices where nothing is said.
-    Columns of one memory stand behind those of another, those of the shared one
-    last, and n is the number of both, or 1 with one_projection:
+    A dict of float32 arrays, LeCun-normal matrices unless noted. Columns of
+    memories are concatenated, those of the shared one last, and n is the number
+    of all of them, or 1 with one_projection:
       W_router: (d_model, memories), without the shared one.
       W_q: (d_model, heads * d_key).
       W_k: (d_model, n * heads * d_key).
@@ -195,7 +195,7 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
 
 
 def router(config: Config, params: contract.Params, x: jax.Array) -> jax.Array:
-  """Returns the logits that decide which memories the elements come to.
+  """Returns the logits of the memories, which route the elements.
 
   Args:
     config: options.
@@ -212,15 +212,15 @@ def router(config: Config, params: contract.Params, x: jax.Array) -> jax.Array:
 def balance_loss(
   logits: jax.Array, active: int, mask: jax.Array | None = None
 ) -> jax.Array:
-  """Returns the authors' loss for even use of the memories, `active` at best.
+  """Returns the authors' load balancing loss, `active` at best.
 
   memories^2 mean_e(f_e p_e) in each sequence, with f_e the share of its
-  elements that come to memory e, and p_e the mean of their weights g^e; then
-  the mean over all sequences and layers.
+  elements that are routed to memory e, and p_e the mean of their weights g^e;
+  then the mean over all sequences and layers.
 
   Args:
-    logits: (..., time, memories), of `router`; layers may be a leading axis.
-    active: number of memories that an element comes to.
+    logits: (..., time, memories), from `router`; layers may be a leading axis.
+    active: number of memories that an element is routed to.
     mask: (..., time) bool, False for padding, which does not count; or None.
 
   Returns:
@@ -239,15 +239,15 @@ def balance_loss(
 def pooled_balance_loss(
   logits: jax.Array, active: int, mask: jax.Array | None = None
 ) -> jax.Array:
-  """Returns flash-linear-attention's loss for even use, `active` at best.
+  """Returns flash-linear-attention's load balancing loss, `active` at best.
 
   memories sum_e(f_e p_e) over the elements of all sequences and layers, with
   f_e as in `balance_loss` and p_e the mean of the softmax over all memories:
   that of the Switch Transformer (arXiv:2101.03961, equation 4) for each choice.
 
   Args:
-    logits: (..., memories), of `router`; layers may be a leading axis.
-    active: number of memories that an element comes to.
+    logits: (..., memories), from `router`; layers may be a leading axis.
+    active: number of memories that an element is routed to.
     mask: (...) bool, False for padding, which does not count; or None.
 
   Returns:
@@ -267,16 +267,16 @@ def auxiliary_loss(
   x: jax.Array,
   mask: jax.Array | None = None,
 ) -> jax.Array:
-  """Returns what training adds to its loss for one layer, for even use.
+  """Returns the load balancing loss of one layer.
 
-  `nn.SequenceMixer` puts it into the collection "losses" where that is mutable,
-  and the package's tasks add up what is there.
+  `nn.SequenceMixer` adds it to the collection "losses" if that is mutable, and
+  the package's tasks sum that collection.
 
   Args:
     config: options.
     params: from `init`.
     x: (*batch, time, d_model), the layer's inputs; or one element without time,
-      which is a sequence of its own.
+      which is a separate sequence.
     mask: (*batch, time) bool, False for padding, which does not count; or None.
 
   Returns:
@@ -289,14 +289,14 @@ def auxiliary_loss(
 
 
 def route(logits: jax.Array, active: int) -> tuple[jax.Array, jax.Array]:
-  """Returns the weights of the memories, and which of them are chosen.
+  """Returns the weights of the memories, and the routing flags.
 
   Args:
     logits: (..., memories).
-    active: number of memories that are chosen.
+    active: number of memories that are selected.
 
   Returns:
-    Weights (..., memories), of sum 1 and 0 for the others, and bools likewise.
+    Weights (..., memories), with sum 1 and 0 for the others, and flags (bool).
   """
   best, chosen = jax.lax.top_k(logits, active)
   places = chosen[..., None] == jnp.arange(logits.shape[-1])

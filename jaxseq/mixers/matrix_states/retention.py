@@ -4,13 +4,13 @@
   S_t = gamma S_{t-1} + k_t v_t^T,      o_t = d_key^-0.5 q_t S_t
   y_t = W_o (silu(W_g x_t) norm(o_t / root(n_t)))
 
-with q and k turned by their places p in the episode and n_t the sum of gamma^j
+with q and k rotated by their places p in the episode and n_t the sum of gamma^j
 over j = 0 .. p. Sun et al., "Retentive network: a successor to Transformer for
 large language models", arXiv:2307.08621, in the recurrent form of Microsoft's
-torchscale. Its parallel form and its form of chunks divide by other numbers in
-place of root(n_t), which the norm takes out again but for its eps: they differ
-from this by 1e-6 to 5e-5. Neither code has the scales of xPos: the decay does
-their work. flash-linear-attention's layer is
+torchscale. Its parallel form and its form of chunks divide by other numbers
+instead of root(n_t), which the norm cancels except for its eps: they differ
+from this by 1e-6 to 5e-5. Neither code has the scales of xPos, which the decay
+replaces. flash-linear-attention's layer is
 
   Config(d, rotation="halves", divided=False, norm_weight=True, eps=1e-5)
 """
@@ -50,10 +50,11 @@ class Config(_outer.HeadWidths):
     d_value: width of a head's values; twice d_key's default if None.
     kv_heads: number of heads of keys and values, each for heads / kv_heads
       neighboring heads; `heads` if None.
-    rotation: which channels of queries and keys turn together, "pairs" of
-      neighbors as in torchscale or the first with the second of two "halves" as
-      in flash-linear-attention, whose frequencies differ too; "none" for none.
-    divided: whether o is divided by root(n_t) in front of the norm.
+    rotation: channels of queries and keys that are rotated together: "pairs" of
+      neighbors as in torchscale, or the first with the second of two "halves"
+      as in flash-linear-attention, whose frequencies differ too; "none" for no
+      rotation.
+    divided: whether o is divided by root(n_t) before the norm.
     norm_weight: whether the norm of a head has factors.
     eps: added to the mean square in the norm.
   """
@@ -151,7 +152,7 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
 
 @contract.apply(Config, init, initial_state, sections=True)
 def apply(config, params, x, state=None, reset=None, *, axis=None):
-  """Runs over a sequence; a reset counts places anew."""
+  """Runs over a sequence; a reset restarts the places at 0."""
   params = contract.cast(params, contract.wide_dtype(x))
   place, after = positions.since_reset(state.position, reset, x.shape[-2], axis)
   counts = {"q": config.heads, "k": config.groups, "v": config.groups}
@@ -184,7 +185,7 @@ step = passes.step_by(Config, init, initial_state, apply)
 
 
 def _turned(rotation, x, place):
-  """Queries or keys (..., heads, d_key), turned by their places."""
+  """Rotates queries or keys (..., heads, d_key) by their places."""
   if rotation == "none":
     return x
   if rotation == "halves":

@@ -33,7 +33,7 @@ from jaxseq.mixers import head_parts
 from jaxseq.mixers import passes
 
 _HEAD_SIZE = 64
-# What token shift is for, in the order of the original's arrays.
+# The mixtures of token shift, in the order of the original's arrays.
 _SHIFTS = "wkvrg"
 
 TRAITS = contract.Traits(
@@ -57,7 +57,7 @@ class Config(_rwkv.Layer):
     layer: number of the layer in its network, from 0. Initial parameters depend
       on it.
     eps: added to the variance in the norm of a head's output. The original has
-      64e-5 whatever the head's size.
+      64e-5 for any head size.
   """
 
   head_size: int | None = None
@@ -102,12 +102,12 @@ class State(NamedTuple):
 
 @contract.init
 def init(key: jax.Array, config: Config) -> contract.Params:
-  """Draws the parameters, those of shifts and decays as the original code does.
+  """Draws the parameters; those of shifts and decays as the original code does.
 
   Returns:
     A dict of float32 arrays:
       mu_x: (d_model,), and mu: (5, d_model), of w, k, v, r and g, shares of the
-        element before, by channel and layer.
+        previous element, by channel and layer.
       M1: (d_model, 5 mix_rank), zeros; M2: (5, mix_rank, d_model), from -0.01
         to 0.01.
       w0: (heads * d_key,), by channel and layer.
@@ -189,7 +189,7 @@ def _run(over, config, params, x, state, reset):
 
 
 def _shifted(params, x, before):
-  """Five mixtures of x and the element before, by shares that depend on x."""
+  """Mixes x and the previous element five times, by shares computed from x."""
   coarse = contract.pointwise(_rwkv.mix, x, before, params["mu_x"])
   low = recurrence.dense(coarse, params["M1"])
   low = contract.pointwise(jnp.tanh, low)

@@ -8,11 +8,11 @@
   y_t = W_o ((norm(S_t^T r) + (r k r_k) v) g),   r = W_r x_r,  v = W_v x_v
 
 Peng et al., "RWKV-7 Goose with expressive dynamic state evolution",
-arXiv:2503.14456, in the form of BlinkDL's RWKV-LM. In all layers but the first
-the values are drawn to those of the first, v + (v_first - v) sigmoid(v0 + x_v
-v1 v2), which `apply_shared` and `step_shared` hand from layer to layer. In
-`apply` and `step` a layer is alone, and its values are its own. The channel mix
-that follows in a block is `jaxseq.nn.channel_mix`.
+arXiv:2503.14456, in the form of BlinkDL's RWKV-LM. In all layers except the
+first the values are mixed with those of the first, v + (v_first - v) sigmoid(v0
++ x_v v1 v2), which `apply_shared` and `step_shared` pass from layer to layer.
+`apply` and `step` run a single layer with its own values. The channel mix that
+follows in a block is `jaxseq.nn.channel_mix`.
 """
 
 import dataclasses
@@ -32,14 +32,14 @@ from jaxseq.mixers import head_parts
 from jaxseq.mixers import passes
 from jaxseq.mixers.matrix_states import _outer
 
-# Key of the first layer's values among what layers share.
+# Key of the first layer's values among the arrays that layers share.
 SHARED = "v_first"
-# Smallest length that keys are divided by.
+# Smallest divisor when keys are scaled to length 1.
 _SMALLEST_LENGTH = 1e-12
 _HEAD_SIZE = 64
-# What token shift is for, and the exponents of its initial weights.
+# The mixtures of token shift, and the exponents of their initial weights.
 _SHIFTS = {"r": 0.2, "w": 0.9, "k": 0.7, "v": 0.7, "a": 0.9, "g": 0.2}
-# Projections of low rank, and their ranks over the root of the width.
+# Low-rank projections, and their ranks divided by the root of the width.
 _RANKS = {"w": 2.5, "a": 2.5, "v": 1.7, "g": 5.0}
 
 TRAITS = contract.Traits(
@@ -58,14 +58,14 @@ class Config(_rwkv.Layer):
     head_size: width of a head; the largest divisor of d_model up to 64, which
       is the original's, if None.
     decay_rank: rank of the decay's projection w1 w2; if None, 2.5
-      sqrt(d_model), to a multiple of 32 other than 0, as the next three.
+      sqrt(d_model), to a multiple of 32 other than 0, like the next three.
     rate_rank: rank of a1 a2, 2.5 sqrt(d_model).
     value_rank: rank of v1 v2, 1.7 sqrt(d_model).
     gate_rank: rank of g1 g2, 5 sqrt(d_model).
     layer: number of the layer in its network, from 0; the first has no v0, v1
       and v2. Initial parameters depend on it.
     eps: added to the variance in the norm of a head's output. The original has
-      64e-5 whatever the head's size.
+      64e-5 for any head size.
   """
 
   head_size: int | None = None
@@ -121,10 +121,10 @@ def init(key: jax.Array, config: Config) -> contract.Params:
 
   Returns:
     A dict of float32 arrays:
-      mu_r, mu_w, mu_k, mu_v, mu_a, mu_g: (d_model,), shares of the element
-        before, by channel and layer.
+      mu_r, mu_w, mu_k, mu_v, mu_a, mu_g: (d_model,), shares of the previous
+        element, by channel and layer.
       W_r, W_k, W_v: (d_model, d_model), uniform; W_o: zeros.
-      w0, a0: (d_model,), by channel and layer; v0 likewise.
+      w0, a0, v0: (d_model,), by channel and layer.
       w1, a1, v1, g1: (d_model, rank), zeros.
       w2, a2, v2, g2: (rank, d_model), orthogonal, times 0.1.
       k_k, k_a: (d_model,).
@@ -141,7 +141,7 @@ def init(key: jax.Array, config: Config) -> contract.Params:
   }
   channel = np.arange(width)
   linear = channel / max(1, width - 1)
-  # From -1 to 1 along a head, pressed towards 0.
+  # From -1 to 1 along a head, contracted towards 0.
   along = channel % config.width - (config.width - 1) / 2
   along /= max(1, config.width - 1) / 2
   along *= np.abs(along)
@@ -183,12 +183,12 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
 
 @contract.apply(Config, init, initial_state)
 def apply_shared(config, params, x, state, reset, shared, *, axis=None):
-  """Runs over a sequence as a layer among others; returns what they share, too.
+  """Runs over a sequence as one of several layers; also returns shared arrays.
 
   Options:
-    shared: what the layers before have left, of which this reads "v_first",
-      values (*batch, time, d_model). The first layer, and one that finds none,
-      leaves its own there.
+    shared: arrays from the layers before; this one reads "v_first", values
+      (*batch, time, d_model). The first layer, and one without "v_first",
+      stores its own values there.
   """
   over = functools.partial(passes.over_sequence, axis=axis)
   return _run(over, config, params, x, state, reset, shared)
@@ -205,7 +205,7 @@ def step_shared(config, params, x, state, reset, shared):
 
 
 def _run(over, config, params, x, state, reset, shared):
-  """Outputs y, the state, and what layers share from here on."""
+  """Returns outputs y, the state, and the arrays that layers share."""
   v_first = shared.get(SHARED)
   if v_first is not None and jnp.shape(v_first) != x.shape:
     raise contract.error(
@@ -259,7 +259,7 @@ def _run(over, config, params, x, state, reset, shared):
 
 
 def _low_rank(params, name, x, function=None):
-  """Sum p0 + function(x p1) p2, in float32 or wider; the gate has no p0."""
+  """Returns p0 + function(x p1) p2, in float32 or wider; the gate has no p0."""
   x = recurrence.dense(x, params[f"{name}1"])
   if function is not None:
     x = contract.pointwise(function, x)
@@ -268,13 +268,13 @@ def _low_rank(params, name, x, function=None):
 
 
 def _unit(x):
-  """Returns x at length 1 along the last axis, or 0."""
+  """Scales x to length 1 along the last axis; zeros stay."""
   square = jnp.sum(x * x, axis=-1, keepdims=True)
   return x * jax.lax.rsqrt(jnp.maximum(square, _SMALLEST_LENGTH**2))
 
 
 def _alone(over, config, params, x, state, reset):
-  """Runs over a sequence, whose values are the layer's own."""
+  """Runs over a sequence with the layer's own values."""
   y, state, _ = _run(over, config, params, x, state, reset, {})
   return y, state
 

@@ -1,18 +1,18 @@
-"""SHM, stable Hadamard memory: a matrix that is multiplied number by number.
+"""SHM, stable Hadamard memory: a matrix state with elementwise products.
 
   C_t = 1 + tanh(theta c_t^T)
   M_t = M_{t-1} * C_t + (eta_t v_t) k_t^T
   y_t = W_out (M_t q_t) + b_out
 
-with keys and queries relu(W x) over their sums, and x standardized first. Le et
-al., "Stable Hadamard memory: revitalizing memory-augmented agents for
+with keys and queries relu(W x) divided by their sums, and x standardized first.
+Le et al., "Stable Hadamard memory: revitalizing memory-augmented agents for
 reinforcement learning", arXiv:2410.10132, in the form of the authors' code.
 
 The paper draws theta from a table at every step, which keeps the mean of C at 1
-and products of many in bounds. The authors' agents read row 0 at every step,
-and so does this mixer, unless `apply` and `step` get `rows`. With one row and
-inputs that hardly change, numbers of M grow by up to a factor of 2 an element:
-float32 ends after some 150 elements at C = 1.8.
+and long products bounded. The authors' agents read row 0 at every step, and so
+does this mixer, unless `apply` and `step` get `rows`. With one row and nearly
+constant inputs, numbers of M grow by up to a factor of 2 per element: float32
+overflows after some 150 elements at C = 1.8.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ TRAITS = contract.Traits(
 )
 
 _EPS = 1e-5
-# Rows of the table of the paper, by which the first numbers are bounded.
+# Rows of the paper's table, which bound the initial numbers.
 _ROWS = 128
 
 
@@ -43,8 +43,8 @@ class Config(contract.Options):
 
   Attributes:
     d_memory: rows and columns of the memory.
-    rows: rows of the table theta; the paper has 128. Those beyond the first
-      are for `rows` of `apply` and `step`.
+    rows: rows of the table theta; the paper has 128. Rows after the first are
+      for `rows` of `apply` and `step`.
   """
 
   d_memory: int = 16
@@ -150,7 +150,7 @@ def _share(x):
 
 
 def _theta(table, x, rows):
-  """The row of the table for each element, (..., d_memory)."""
+  """Returns the row of the table for each element, (..., d_memory)."""
   if rows is None:
     return table[0]
   rows = jnp.asarray(rows)

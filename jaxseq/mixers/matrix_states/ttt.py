@@ -1,14 +1,14 @@
-"""TTT: the state is a network that is trained on what it reads.
+"""TTT: the state is a network that is trained on the sequence.
 
 Each head has a network f of one layer (TTT-Linear) or two (TTT-MLP), which
-learns to give LN(f(k_s)) = v_s - k_s by gradient descent over mini-batches, and
-answers q_t with o_t = q_t + LN(f_t(q_t)), f_t after the elements up to t. Sun
-et al., "Learning to (learn at test time): RNNs with expressive hidden states",
-arXiv:2407.04620, in the form of the authors' JAX code.
+learns LN(f(k_s)) = v_s - k_s by gradient descent over mini-batches, and outputs
+o_t = q_t + LN(f_t(q_t)), f_t after the elements up to t. Sun et al., "Learning
+to (learn at test time): RNNs with expressive hidden states", arXiv:2407.04620,
+in the form of the authors' JAX code.
 
-The mini-batch is an option of the model: elements of one share the weights at
-which gradients are taken. It is counted from the first element of an episode.
-The fresh network is learned; the state has what its weights have moved by.
+The mini-batch size is an option of the model: gradients of its elements are
+computed at the same weights. Mini-batches are counted from the first element of
+an episode. The fresh network is learned; the state has the changes of weights.
 """
 
 import dataclasses
@@ -47,10 +47,10 @@ class Config(contract.Options):
       number, if None.
     network: "linear", one layer, or "mlp", two with 4 d_head numbers between.
     mini_batch: elements of a step of gradient descent.
-    base_rate: learning rate that all others are factors of; 1 for "linear" and
-      0.1 for "mlp" if None.
-    d_conv: width of the convolutions of queries and keys, which are of one
-      projection, the present element counted; 1 for projections of their own.
+    base_rate: learning rate that scales all others; 1 for "linear" and 0.1 for
+      "mlp" if None.
+    d_conv: width of the convolutions of queries and keys, which share one
+      projection, including the present element; 1 for separate projections.
     gate: whether outputs are multiplied by gelu(W_g x).
   """
 
@@ -88,9 +88,9 @@ class State(NamedTuple):
     W: weights of the layers at the start of the mini-batch, minus those of the
       fresh network, (*batch, heads, inputs, outputs) each.
     b: biases, (*batch, heads, outputs).
-    W_sum: sums of the gradients of W since, times rates.
-    b_sum: those of b.
-    place: (*batch, 1), elements of the mini-batch so far, a whole number.
+    W_sum: sums of the gradients of W in this mini-batch, times rates.
+    b_sum: the same sums for b.
+    place: (*batch, 1), number of elements of the mini-batch so far.
   """
 
   conv: jax.Array | None
@@ -112,9 +112,9 @@ def init(key: jax.Array, config: Config) -> contract.Params:
         conv_q_bias, conv_k_bias: (n,), with convolutions.
       W_0, b_0: (heads, d_head, outputs) and (heads, outputs), the fresh
         network; with two layers W_1 and b_1 after it.
-      norm_scale, norm_bias: (heads, d_head), of the norm behind the network.
+      norm_scale, norm_bias: (heads, d_head), of the norm after the network.
       W_rate, b_rate: (d_model, heads) and (heads,), of the rates of elements.
-      place_rate: (mini_batch,), what is added to rates 1 / (i + 1) by place.
+      place_rate: (mini_batch,), added to rates 1 / (i + 1) by place.
       out_scale, out_bias: (n,), of the norm of all heads.
       W_g: (d_model, n), with a gate.
       W_o: (n, d_model).
@@ -190,13 +190,13 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
 
 
 def _state(conv, carried):
-  """The state of a mixer from that between chunks."""
+  """Returns the state of the mixer from the state between chunks."""
   (W, b), (W_sum, b_sum) = (zip(*x) for x in carried[:2])
   return State(conv, W, b, W_sum, b_sum, carried.place)
 
 
 def _carried(state):
-  """The state between chunks."""
+  """Returns the state between chunks."""
   layers = tuple(map(_ttt.Layer, state.W, state.b))
   sums = tuple(map(_ttt.Layer, state.W_sum, state.b_sum))
   return _ttt.Carried(layers, sums, state.place)

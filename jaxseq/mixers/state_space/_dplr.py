@@ -1,12 +1,12 @@
 """Diagonal plus low rank state space models (arXiv:2111.00396).
 
-One for every channel:
+There is one for every channel:
 
     x'(t) = A x(t) + B u(t),   A = diag(Lambda) - sum_r P_r P_r^H
 
-States, Lambda, P and B come in conjugate pairs of which one is kept, M of N = 2
-M. What is linear in a state and its conjugate is a real matrix on real parts
-before imaginary parts, (2 M,): a "joined" array here.
+States, Lambda, P and B come in conjugate pairs, and one of each is stored: M of
+N = 2 M. A linear map of a state and its conjugate is a real matrix on real
+parts before imaginary parts, (2 M,): a "joined" array here.
 
 With R = (2/dt - A)^-1 the bilinear transform of S4 is
 
@@ -57,7 +57,7 @@ def read_out(C: jax.Array) -> jax.Array:
 
 
 def _inverse(G):
-  """Inverse of (..., r, r) for r of 1 or 2; no solver for complex matrices."""
+  """Inverse of (..., r, r) for r of 1 or 2; complex matrices have no solver."""
   if G.shape[-1] == 1:
     return 1 / G
   a, b, c, d = G[..., 0, 0], G[..., 0, 1], G[..., 1, 0], G[..., 1, 1]
@@ -90,11 +90,11 @@ def _resolvent(system):
 
 def advance(system: System, z: jax.Array, u: jax.Array) -> jax.Array:
   """States A_bar z + B_bar u of the bilinear transform, in O(M) per channel."""
-  # From states (*batch, H, M) and inputs u (*batch, H).
+  # Maps states (*batch, H, M) and inputs u (*batch, H).
   Lambda, P, B, _ = system
   D, G_inv = _resolvent(system)
-  # z + 2 R (A z + B u): the change is computed to full precision also where
-  # A_bar is close to 1.
+  # z + 2 R (A z + B u): the change is computed to full precision even if A_bar
+  # is close to 1.
   v = D * (Lambda * z - _outer(P, _inner(P, z)) + B * u[..., None])
   weights = jnp.einsum("hrs,...hs->...hr", G_inv, _inner(P, v))
   return z + 2 * (v - D * _outer(P, weights))
@@ -126,8 +126,8 @@ def _real_diagonal(d):
 
 def truncate(A_bar: jax.Array, C: jax.Array, length: int) -> jax.Array:
   """Matrix C (I - A_bar^length), the paper's C~, whose kernel is cut off."""
-  # From A_bar (H, 2 M, 2 M) of `transition` and C (directions, H, M) complex.
-  # The endless kernel of the result is the one of C, cut off.
+  # For A_bar (H, 2 M, 2 M) of `transition` and C (directions, H, M) complex.
+  # The infinite kernel of the result is the truncated one of C.
   c = read_out(C)
   after = jnp.swapaxes(c, 0, 1)
   for bit in range(length.bit_length()):
@@ -197,7 +197,7 @@ def kernel(system: System, C: jax.Array, length: int) -> jax.Array:
       )
 
     blocks = -(-count // size)
-    # On the host, in float64; past the end the highest frequency again.
+    # On the host, in float64; after the end the highest frequency is repeated.
     theta = np.pi / length * np.minimum(np.arange(blocks * size), length / 2)
     angles = np.stack([np.cos(theta), np.sin(theta)], 1)
     angles = angles.reshape(blocks, size, 2).transpose(0, 2, 1)
@@ -217,8 +217,8 @@ def _cauchy(Lambda, c, sigma):
   # (frequencies,) and sigma (H, frequencies).
   re, im = c * Lambda.real[..., None], c * Lambda.imag[..., None]
   sigma = sigma[:, None]
-  # A product and not a difference of squares: close to a resonance that would
-  # lose digits.
+  # A product and not a difference of squares, which would lose digits close to
+  # a resonance.
   x = re * re + (im - sigma) * (im + sigma)
   y = -2 * sigma * re
   scale = 1 / (x * x + y * y)

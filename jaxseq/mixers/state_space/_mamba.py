@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jaxseq.mixers import contract
 from jaxseq.mixers.state_space import discretize
 
-# Declarations that both share.
+# Declarations that all Mamba mixers share.
 TRAITS = contract.Traits(
-  # What the papers' code keeps weight decay away from.
+  # Parameters without weight decay in the papers' code.
   ssm_parameters=("A_log", "D", "dt_bias"),
   block={"activation": "none"},
 )
@@ -18,10 +18,10 @@ TRAITS = contract.Traits(
 
 @dataclasses.dataclass(frozen=True)
 class Inner(discretize.FlooredSteps):
-  """Options that all have.
+  """Options of all Mamba mixers.
 
   Attributes:
-    expand: d_inner / d_model, where d_inner is the number of channels inside.
+    expand: d_inner / d_model, where d_inner is the number of inner channels.
     d_state: states per channel, N.
   """
 
@@ -30,7 +30,7 @@ class Inner(discretize.FlooredSteps):
 
   @property
   def inside(self) -> str:
-    """The name of what d_inner comes from."""
+    """Name of the option that d_inner is computed from."""
     return "expand * d_model"
 
   @property
@@ -44,8 +44,8 @@ class Heads(Inner):
   """Options of blocks with heads.
 
   Attributes:
-    headdim: channels of a head, P; 64 or, where that is no divisor of d_inner,
-      the largest divisor below it, if None.
+    headdim: channels of a head, P; if None, 64 or, if that does not divide
+      d_inner, the largest smaller divisor.
     ngroups: groups of heads that share B and C.
   """
 
@@ -93,7 +93,7 @@ class Config(Inner):
 def add_biases(
   params: contract.Params, key: jax.Array, config: Config
 ) -> contract.Params:
-  """Adds the biases that the options ask for; returns the parameters."""
+  """Adds the biases of the options; returns the parameters."""
   taps, channels = params["conv_weight"].shape
   if config.conv_bias:
     params["conv_bias"] = contract.uniform(key, (channels,), taps)

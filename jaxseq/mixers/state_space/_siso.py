@@ -22,11 +22,11 @@ _FLOOR = 1e-4
 
 
 def _softplus_inverse(x):
-  # Also where exp(x) would round to 1.
+  # Also if exp(x) would round to 1.
   return x + np.log(-np.expm1(-x))
 
 
-# How a positive number is stored: from the parameter, and to it.
+# Maps between a parameter and the positive number that it stores.
 TRANSFORMS = {
   "exp": (jnp.exp, np.log),
   "softplus": (jax.nn.softplus, _softplus_inverse),
@@ -36,7 +36,7 @@ TRANSFORMS = {
 
 
 class System(NamedTuple):
-  """Systems in discrete time, as `recurrence.siso_scan` takes them."""
+  """Systems in discrete time, as arguments of `recurrence.siso_scan`."""
 
   A: jax.Array  # (H, N) or (H, N, N)
   B: jax.Array  # (H, N)
@@ -46,22 +46,22 @@ class System(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Config(discretize.StepSizes):
-  """Options that both have.
+  """Options of both S4 and S4D.
 
   Attributes:
-    d_state: states per channel, conjugates counted, N; even.
-    n_ssm: number of different systems but for C, D and step size; channel h has
-      that of number h modulo n_ssm. One per channel if None.
-    real_transform: -Re(Lambda) is this function of the parameter: "exp",
+    d_state: states per channel, including conjugates, N; even.
+    n_ssm: number of different systems except for C, D and step size; channel h
+      has system h modulo n_ssm. One per channel if None.
+    real_transform: function from the parameter to -Re(Lambda): "exp",
       "softplus", "relu" (plus 1e-4) or "none".
-    dt_transform: the step size is this function of the parameter: "exp" or
+    dt_transform: function from the parameter to the step size: "exp" or
       "softplus".
     step_rescale: factor on all step sizes; 2 runs a model on every second
       sample of the signal that it was trained on.
-    bidirectional: a second kernel for what follows an element; not causal, so
-      it has no `step` and takes no state.
+    bidirectional: whether there is a second kernel for later elements; not
+      causal, so it has no `step` and no state.
     method: how a sequence without resets is run: "convolution" (by FFT),
-      "chunks" (matrix products, the state carried from chunk to chunk) or
+      "chunks" (matrix products, with the state carried from chunk to chunk) or
       "auto". With resets it is always "chunks". They agree to rounding.
   """
 
@@ -144,7 +144,7 @@ def init_step(
 def step_sizes(
   config: Config, params: contract.Params, dtype: _DType
 ) -> jax.Array:
-  """Step sizes at the sampling rate of use, in the shape of the parameter."""
+  """Step sizes at the current sampling rate, in the shape of the parameter."""
   load, _ = TRANSFORMS[config.dt_transform]
   return config.step_rescale * load(params["log_step"].astype(dtype))
 
@@ -163,12 +163,12 @@ def bind(
   def apply(config, params, x, state=None, reset=None, *, axis=None, mask=None):
     """Runs over a sequence.
 
-    A bidirectional model keeps the elements on the two sides of a reset apart
-    in both directions.
+    In a bidirectional model, elements on one side of a reset do not see those
+    on the other side, in both directions.
 
     Options:
-      mask: (*batch, time) bool; elements where it is false, padding say, are
-        read as zeros.
+      mask: (*batch, time) bool; elements with False, such as padding, are read
+        as zeros.
     """
     contract.check_mask(mask, x)
     if mask is not None:
@@ -184,7 +184,7 @@ def bind(
 
 
 def put_back(reset: jax.Array | None, state: jax.Array) -> jax.Array:
-  """Zeros where `reset` is set, and `state` (*reset.shape, H, N) elsewhere."""
+  """Zeros if `reset` is set, else `state` (*reset.shape, H, N)."""
   if reset is None:
     return state
   # A select: an infinite or undefined state must not survive.
@@ -192,7 +192,7 @@ def put_back(reset: jax.Array | None, state: jax.Array) -> jax.Array:
 
 
 def _with_input(u, y, D):
-  """Sum y + D u: the feed-through of every channel."""
+  """Returns y + D u: the feed-through of every channel."""
   return y + D.astype(u.dtype) * u
 
 
@@ -200,15 +200,14 @@ def choose_method(time: int, init: str, *, carried: bool) -> str:
   """Method that "auto" means for sequences without resets."""
   # `benchmarks/s4.py` prints the timings of both for the machine it runs on. On
   # a CPU the convolution took half the time of the chunks for the gradient at
-  # 1024 elements. With a state handed in it would have to add the response to
-  # that, which the chunks have anyway. For accelerators the choice rests on no
-  # timing.
-  # The eigenvalues of LegT's normal part lie on the imaginary axis, where the
-  # low-rank correction of S4's kernel cancels what the diagonal has too much:
-  # errors of 2e-3 in float32 at 16384 elements, against 4e-6 by chunks.
+  # 1024 elements. With a given state it would have to add the response to that,
+  # which the chunks compute anyway. For accelerators there are no timings.
+  # The eigenvalues of LegT's normal part are on the imaginary axis, where the
+  # low-rank correction of S4's kernel cancels a part of the diagonal: errors of
+  # 2e-3 in float32 at 16384 elements, against 4e-6 by chunks.
   if carried or init == "legt":
     return "chunks"
-  # What fits one chunk is one matrix product there.
+  # A sequence that fits one chunk is one matrix product there.
   return "chunks" if time <= 64 else "convolution"
 
 
@@ -220,10 +219,10 @@ def run(
   reset: jax.Array | None,
   axis: str | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-  """State and outputs of `recurrence.siso_scan`, in one direction or both."""
-  # The second direction goes backwards and excludes the present element, as in
-  # the code of S4. `method` of the configuration counts where there is no
-  # reset; with resets or a split of time (in one direction only) the pass is by
+  """Runs `recurrence.siso_scan` in one or both directions."""
+  # The second direction runs backward and excludes the present element, as in
+  # the code of S4. The configuration's `method` is used only without resets;
+  # with resets or a split of time (in one direction only) the pass is by
   # chunks.
   A, B, C, _ = system
   scan = functools.partial(recurrence.siso_scan, reset=reset, axis=axis)
@@ -251,8 +250,7 @@ def _convolve(system, u, state):
       _after(A, flat)
     )
     y = y + jnp.swapaxes(seen, 1, 2).reshape(u.shape)
-  # Where only the state is used, the outputs are never computed; and the other
-  # way round.
+  # If only the state is used, the outputs are never computed, and vice versa.
   _, final = recurrence.siso_scan(A, B, C[0], u, state)
   return y, final
 
@@ -267,7 +265,7 @@ def _after(A, x):
 def _backwards(A, B, C, u, reset):
   """Sums y_t over s > t in t's episode of Re(C A^(s-t-1) B) u_s."""
   if reset is not None:
-    # What follows t is another episode if t + 1 starts one.
+    # The elements after t are another episode if t + 1 starts one.
     ends = jnp.roll(reset, -1, axis=-1).at[..., -1].set(True)
     reset = jnp.flip(ends, -1)
   y, _ = recurrence.siso_scan(A, B, C, jnp.flip(u, -2), reset=reset)

@@ -1,7 +1,7 @@
 """Discretization of diagonal systems x' = Lambda x + B u.
 
-Each function gives the decay and the factor that multiplies B u, so that no
-discretized copy of B is needed.
+Each function returns the decay and the factor of B u, so that no discretized
+copy of B is needed.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def zoh(Lambda: jax.Array, dt: jax.Array) -> tuple[jax.Array, jax.Array]:
   z = Lambda * dt
   tiny = jnp.abs(z) < _SMALL
   # expm1 keeps the digits that exp(z) - 1 loses for small z. The inner select
-  # keeps the gradient of the branch that is not taken finite.
+  # keeps the gradient of the unselected branch finite.
   quotient = jnp.expm1(z) / jnp.where(tiny, 1, Lambda)
   return jnp.exp(z), jnp.where(tiny, dt, quotient)
 
@@ -59,7 +59,7 @@ METHODS: dict[str, Callable] = {"zoh": zoh, "bilinear": bilinear}
 
 
 def get(name: str) -> Callable:
-  """The discretization of that name; ValueError lists the names there are."""
+  """Returns the discretization of that name; ValueError lists the names."""
   return METHODS[_validate.choice("discretization", name, METHODS)]
 
 

@@ -31,11 +31,11 @@ TRAITS = contract.Traits(
   memory=("S",),
 )
 
-# Elements after which the slowest trace of a fresh model has a hundredth left,
-# and the longest of its periods.
+# Number of elements after which the slowest trace of a fresh model has decayed
+# to a hundredth, and the longest period.
 _HORIZON = 1024
-# The fastest decay: powers of it are float64 numbers over the horizon, as the
-# authors' parallel form wants.
+# The fastest decay: its powers must be float64 numbers over the horizon in the
+# authors' parallel form.
 _FASTEST = math.log(sys.float_info.max) / _HORIZON - 0.01
 _SLOWEST = 1e-8
 _EPS = 1e-5
@@ -46,10 +46,10 @@ class Config(contract.Options):
   """Options of FFM.
 
   Attributes:
-    d_memory: inputs that are kept, m.
-    frequencies: frequencies at which each of them is kept, c.
-    fastest: decays stay above minus this, as in the authors' code; None for no
-      bound.
+    d_memory: number of inputs that are stored, m.
+    frequencies: number of frequencies of each of them, c.
+    fastest: bound such that decays stay above minus this, as in the authors'
+      code; None for no bound.
   """
 
   d_memory: int = 32
@@ -70,9 +70,8 @@ def init(key: jax.Array, config: Config) -> contract.Params:
 
   Returns:
     A dict of float32 arrays:
-      W_in, b_in: (d_model, n) and (n,), n = 2 d_memory + 2 d_model, side by
-        side the inputs, the skipped values, the gate of inputs and that of
-        outputs.
+      W_in, b_in: (d_model, n) and (n,), n = 2 d_memory + 2 d_model, for the
+        concatenated inputs, skipped values, input gate and output gate.
       decay: (d_memory,), logarithms of absolute values.
       frequency: (frequencies,), in radians an element.
       W_mix, b_mix: (2 d_memory frequencies, d_model) and (d_model,), of the

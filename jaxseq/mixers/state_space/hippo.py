@@ -20,8 +20,8 @@ class DPLR(NamedTuple):
 
   Attributes:
     Lambda: (N,) complex128 eigenvalues of the normal part, by imaginary part.
-    P: (N,) complex128 low-rank vector in the eigenbasis; (r, N) where the
-      rank r may differ from 1, as A = V (diag(Lambda) - sum_r P_r P_r^H) V^H.
+    P: (N,) complex128 low-rank vector in the eigenbasis; (r, N) if the rank r
+      may differ from 1, as A = V (diag(Lambda) - sum_r P_r P_r^H) V^H.
     B: (N,) complex128 input vector in the eigenbasis.
     V: (N, N) complex128 eigenvectors, in columns; unitary. Their phases are
       the solver's choice.
@@ -102,7 +102,7 @@ def half_dplr(name: str, N: int) -> DPLR:
 
   Returns:
     The form with Lambda (N/2,), P (r, N/2), B (N/2,) and V (N, N/2), where r is
-    2 for "legt" and 1 for the others. The kept half has the eigenvalues with
+    2 for "legt" and 1 for the others. The stored half has the eigenvalues with
     negative imaginary part.
 
   Raises:
@@ -115,8 +115,8 @@ def half_dplr(name: str, N: int) -> DPLR:
   Lambda, V = _normal_part(A + P.T @ P)
   Lambda, V = Lambda[: N // 2], V[:, : N // 2]
   if name == "fourier":
-    # The pair of frequency 0 has one eigenvalue, and the solver may choose any
-    # two vectors for it: these are conjugates of each other.
+    # The pair of frequency 0 has one eigenvalue, for which the solver may
+    # return any two vectors: these are conjugates of each other.
     Lambda[-1] = Lambda[-1].real
     V[:, -1] = 0
     V[:2, -1] = math.sqrt(0.5), 1j * math.sqrt(0.5)
@@ -133,17 +133,17 @@ def _normal_part(normal):
 
 
 def diagonal(name: str, N: int) -> np.ndarray:
-  """Eigenvalues that S4D starts from (Gu et al., arXiv:2206.11893, section 4).
+  """Initial eigenvalues of S4D (Gu et al., arXiv:2206.11893, section 4).
 
   Args:
     name: "legs" (the normal part of HiPPO-LegS), "lin" (-1/2 + i pi n), "inv"
       (-1/2 + i N/pi (N/(2n+1) - 1)), "inv2" (N/(n+1) instead of N/(2n+1)),
       "quad" (-1/2 + i (1+2n)^2/pi) or "real" (-(n+1)).
-    N: state size, conjugates counted, even.
+    N: state size, including conjugates, even.
 
   Returns:
     (N/2,) complex128, with imaginary parts <= 0; for "real", whose states are
-    no pairs, (N,) without imaginary parts.
+    not pairs, (N,) without imaginary parts.
 
   Raises:
     ValueError: if there is no such choice, or N is not positive and even.
@@ -186,18 +186,18 @@ def block_legs(
   """Block-diagonal HiPPO-LegS as S5 uses it (arXiv:2208.04933, app. B.1).
 
   Args:
-    size: number of states, conjugates counted.
+    size: number of states, including conjugates.
     blocks: number of equal blocks on the diagonal.
-    conj_sym: keep one of each conjugate pair, that with negative imaginary
-      part.
+    conj_sym: whether to keep one of each conjugate pair, that with negative
+      imaginary part.
 
   Returns:
     Lambda (P,), V (size, P) and V^H (P, size), complex128, where P is size / 2
     under `conj_sym` and size otherwise.
 
   Raises:
-    ValueError: if `size` is no positive multiple of `blocks`, or the blocks
-      are odd under `conj_sym`.
+    ValueError: if `size` is not a positive multiple of `blocks`, or the blocks
+      are odd with `conj_sym`.
   """
   if blocks < 1 or size < 1 or size % blocks:
     raise _validate.error(

@@ -1,13 +1,13 @@
-"""LRU: a diagonal complex system, trained as it stands, without discretization.
+"""LRU: a diagonal complex system, trained directly, without discretization.
 
   lambda = exp(-exp(nu_log) + i exp(theta_log))
   h_t = lambda h_{t-1} + exp(gamma_log) (B x_t)
   y_t = Re(C h_t) + D x_t
 
 Orvieto et al., "Resurrecting recurrent neural networks for long sequences",
-arXiv:2303.06349, section 3, in the form of NicolasZucchet/minimal-LRU:
-eigenvalues on a ring at the start, inputs scaled so that states are of one
-size, and no conjugate pairs.
+arXiv:2303.06349, section 3, in the form of NicolasZucchet/minimal-LRU: initial
+eigenvalues on a ring, inputs scaled so that all states have the same magnitude,
+and no conjugate pairs.
 """
 
 import dataclasses
@@ -137,9 +137,9 @@ def step(config, params, x, state, reset=None):
   """Consumes one element; `apply` without the time axis."""
   del config
   Lambda, B, C, D = _matrices(params, contract.wide_dtype(x))
-  # Real products, with matrices that the barrier keeps as they are: complex
-  # or transposed ones of a single row are several times slower on CPUs. A loop
-  # over steps makes the matrices once.
+  # Real products, with matrices that the barrier keeps unchanged: complex or
+  # transposed ones of a single row are several times slower on CPUs. A loop
+  # over steps computes the matrices once.
   enter, read = jax.lax.optimization_barrier(
     (jnp.concatenate(B).T, jnp.concatenate(C, axis=1).T)
   )

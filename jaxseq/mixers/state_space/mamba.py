@@ -48,10 +48,9 @@ class Config(_mamba.Config):
       up, if None.
     dt_init: "random": dt_proj is uniform in +-dt_scale / sqrt(dt_rank);
       "constant": it has that value everywhere.
-    dt_scale: factor on dt_proj at the start.
-    norm: how dt, B and C, as they come out of x_proj, are divided by the root
-      of their mean squares: "none" for not at all, "plain", or "scaled" with
-      factors behind it.
+    dt_scale: factor on the initial dt_proj.
+    norm: division of dt, B and C, the outputs of x_proj, by the root of their
+      mean squares: "none", "plain", or "scaled" with factors after it.
     norm_eps: added to the mean square there.
   """
 

@@ -10,7 +10,7 @@
 Dao and Gu, "Transformers are SSMs: Generalized models and efficient algorithms
 through structured state space duality", arXiv:2405.21060, section 7, and its
 code. This is the whole block of the paper; norm and residual around it are in
-`jaxseq.nn`. The norm may stand before the gate, or be left out (Falcon-H1,
+`jaxseq.nn`. The norm may come before the gate, or be omitted (Falcon-H1,
 arXiv:2507.22448).
 """
 
@@ -43,16 +43,16 @@ class Config(_mamba.Heads, _mamba.Config):
   """Options of Mamba-2; the defaults are those of the paper's code.
 
   Attributes:
-    channels: channels inside, d_inner; expand * d_model if None.
+    channels: number of inner channels, d_inner; expand * d_model if None.
     dt_limit: bounds on the step sizes at all times.
     A_init_range: bounds between which the initial -A are drawn uniformly.
-    norm: where the norm stands: "after_gate", norm(y * silu(z)), "before_gate",
-      norm(y) * silu(z), or nowhere, "none".
+    norm: place of the norm: "after_gate", norm(y * silu(z)), "before_gate",
+      norm(y) * silu(z), or "none".
     norm_eps: added to the mean square in the norm.
-    norm_groups: groups of neighboring channels, of one size, that the norm
-      takes its mean squares over. Weights that were trained with ngroups > 1
+    norm_groups: groups of neighboring channels, of one size, for which the norm
+      computes separate mean squares. Weights that were trained with ngroups > 1
       mostly have as many here.
-    out_bias: whether out_proj has a bias; as in_proj if None.
+    out_bias: whether out_proj has a bias; like in_proj if None.
   """
 
   channels: int | None = None
@@ -68,7 +68,7 @@ class Config(_mamba.Heads, _mamba.Config):
     inside = {self.inside: self.d_inner}
     contract.divisor("norm_groups", self.norm_groups, **inside)
     for name, lowest in (("dt_limit", 0.0), ("A_init_range", 1e-30)):
-      bounds = tuple(getattr(self, name))  # Hashable, whatever came.
+      bounds = tuple(getattr(self, name))  # Hashable, for any sequence.
       if len(bounds) != 2 or not lowest <= bounds[0] <= bounds[1]:
         above = "0 <=" if name == "dt_limit" else "0 <"
         raise contract.error(name, bounds, f"(low, high), {above} low <= high")
@@ -76,7 +76,7 @@ class Config(_mamba.Heads, _mamba.Config):
 
   @property
   def inside(self) -> str:
-    """The name of what d_inner comes from."""
+    """Name of the option that d_inner is computed from."""
     return super().inside if self.channels is None else "channels"
 
   @property
@@ -116,7 +116,7 @@ def init(key: jax.Array, config: Config) -> contract.Params:
   Returns:
     A dict of float32 arrays:
       in_proj: (d_model, 2 d_inner + 2 ngroups d_state + heads), to z, x, B, C
-        and dt side by side.
+        and dt concatenated.
       conv_weight: (d_conv, conv_channels), the last row for the present
         element.
       conv_bias: (conv_channels,), if conv_bias.
@@ -183,13 +183,13 @@ def _project(config, params, x):
     bias_part = None if bias is None else bias[columns]
     return recurrence.dense(x, weight[:, columns], bias_part, wide=wide)
 
-  # Of one product the parts would be copies beside the whole.
+  # Parts of a single product would be copies beside the whole.
   z, xBC = part(slice(inner)), part(slice(inner, end))
   return z, xBC, part(slice(end, None), wide=True)
 
 
 def _ssm(config, params, xBC, dt, state, reset, over):
-  """Outputs y without D x, and x, (..., heads, headdim), and the state."""
+  """Returns outputs y without D x, x (..., heads, headdim) and the state."""
   # From xBC (..., conv_channels) and dt (..., heads).
   lead, inner = xBC.shape[:-1], config.d_inner
   states = config.ngroups * config.d_state
@@ -206,7 +206,7 @@ def _ssm(config, params, xBC, dt, state, reset, over):
 
 
 def _finish(config, y, x, z, D, scale=None):
-  """Feed-through, gate and norm: (..., d_inner)."""
+  """Applies feed-through, gate and norm: (..., d_inner)."""
   y = y + D[:, None] * x
   y, gate = y.reshape(z.shape), jax.nn.silu(z)
   if config.norm == "before_gate":

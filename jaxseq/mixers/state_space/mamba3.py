@@ -1,4 +1,4 @@
-"""Mamba-3 (SISO): trapezoidal steps, and queries and keys that are turned.
+"""Mamba-3 (SISO): trapezoidal steps, and rotated queries and keys.
 
     z, x, B, C, dt, a, trap, angle = split(in_proj u)
     dt = softplus(dt + dt_bias),  A = -max(h(a), A_floor)        per head
@@ -8,11 +8,11 @@
     y_t = q_t S_t + D x_t                              tau = sigmoid(trap)
     out_proj (y * silu(z))
 
-with h(a) = 1 + a for positive a and 1 / (1 - a) elsewhere. The pairs of
-channels that theta turns stand for complex states, and the element before is in
-the sum by the trapezoidal rule. There is no convolution. After the code of its
-authors, state-spaces/mamba (mamba_ssm/modules/mamba3.py), without its variant
-of several inputs and outputs (MIMO).
+with h(a) = 1 + a for positive a, else 1 / (1 - a). The pairs of channels that
+theta rotates are complex states, and the trapezoidal rule includes the previous
+element in the sum. There is no convolution. Based on the code of its authors,
+state-spaces/mamba (mamba_ssm/modules/mamba3.py), without its variant of several
+inputs and outputs (MIMO).
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ from jaxseq.mixers.state_space import discretize
 TRAITS = contract.Traits(
   keeps="a matrix per head, with a decay that depends on the input; angles; "
   "the last key and input",
-  # What the authors' code keeps weight decay away from.
+  # Parameters without weight decay in the authors' code.
   ssm_parameters=("D", "dt_bias"),
   block={"activation": "none"},
   memory=("S",),
@@ -47,7 +47,7 @@ class Config(_mamba.Heads):
 
   Attributes:
     d_state: states per channel, N, the width of queries and keys.
-    rotary_fraction: part of the states that is turned, 0.5 or 1.
+    rotary_fraction: part of the states that is rotated, 0.5 or 1.
     A_floor: lower bound of -A.
     norm: whether y is normalized in each head, before the gate.
     norm_eps: added to the mean square in the norms, those of B and C too.
@@ -67,7 +67,7 @@ class Config(_mamba.Heads):
 
   @property
   def angles(self) -> int:
-    """Number of angles, one for each pair of states that is turned."""
+    """Number of angles, one for each pair of rotated states."""
     return int(self.d_state * self.rotary_fraction) // 2
 
   @property
@@ -195,18 +195,18 @@ def scan(
 ) -> tuple[jax.Array, State]:
   """Runs the recurrence of Mamba-3 over time, by one `outer_scan`.
 
-  The sum over t of both terms with k_t x_t^T, that of t and that of t + 1, is
-  one term with their weights added; an element reads the state before itself,
-  which its successor's weights are not in yet, and then itself alone.
+  The two terms with k_t x_t^T, at t and at t + 1, are combined into one term
+  with their weights added; an element reads the state before itself, without
+  its successor's weights, and then itself alone.
 
   Args:
-    q: (*batch, time, heads, d_state) queries, not turned yet, floating.
-    k: (*batch, time, heads, d_state) keys, likewise.
+    q: (*batch, time, heads, d_state) queries, before rotation, floating.
+    k: (*batch, time, heads, d_state) keys, before rotation.
     x: (*batch, time, heads, headdim) inputs.
     decay: (*batch, time, heads), dt A, the logarithm of the decay.
     dt: (*batch, time, heads) step sizes.
     trap: (*batch, time, heads), tau before the sigmoid.
-    angle: (*batch, time, heads | 1, angles), turns before tanh and dt.
+    angle: (*batch, time, heads | 1, angles), rotations before tanh and dt.
     state: state before the first element.
     reset: (*batch, time) bool; where true the state is that of a fresh sequence
       before the element is consumed.
@@ -225,7 +225,7 @@ def scan(
   first = _of_device(late[..., 0, :], axis, last=False)[..., None]
   last_k, last_x = state.k, state.x
   if reset is not None:
-    # For the gradients: what is undefined in a state stays behind a reset.
+    # For the gradients: undefined numbers of a state must not pass a reset.
     begins = reset[..., 0].astype(dt.dtype)
     begins = _of_device(begins, axis, last=False)[..., None, None] > 0
     last_k, last_x = (jnp.where(begins, 0, z) for z in (last_k, last_x))
@@ -254,7 +254,7 @@ def scan(
 
 
 def _projected(config, params, x):
-  """The parts of in_proj x; those of dt and after it at least float32."""
+  """The parts of in_proj x; dt and the parts after it at least float32."""
   weight, sizes = params["in_proj"], config.parts
   cuts = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
   if x.dtype == contract.wide_dtype(x):
@@ -268,7 +268,7 @@ def _projected(config, params, x):
 
 
 def _with_bias(config, x, scale, bias):
-  """Keys or queries (..., heads, d_state) of B or C of all groups."""
+  """Returns keys or queries (..., heads, d_state) from B or C of all groups."""
   x = x.reshape(*x.shape[:-1], config.ngroups, config.d_state)
 
   def run(x, scale, bias):
@@ -285,8 +285,8 @@ def _rate(a):
 
 def _phases(turns, angle, reset, axis):
   """Values e^{i theta}, (*batch, time, heads, angles), and the last theta."""
-  # A product of e^{i turn} has no large numbers in it: a sum of 100,000 angles
-  # would have no digits left in float32.
+  # A product of e^{i turn} has no large numbers: a sum of 100,000 angles would
+  # have no digits left in float32.
   *lead, heads, angles = turns.shape
   flat = turns.reshape(*lead, heads * angles)
   factors = lax.complex(jnp.cos(flat), jnp.sin(flat))
@@ -294,19 +294,19 @@ def _phases(turns, angle, reset, axis):
   begin = lax.complex(jnp.cos(angle), jnp.sin(angle))
   started = jnp.zeros_like(factors)
   if reset is not None:
-    # Of the angle 0, which is 1, where states are put back to 0.
+    # The factor 1, of the angle 0, if states are reset to 0.
     started = jnp.where(reset[..., None], factors, started)
   phase, last = recurrence.linear_scan(
     factors, started, begin, reset=reset, axis=axis
   )
-  # Of length 1 but for rounding, which adds up.
+  # Of length 1 except for rounding, which accumulates.
   phase = phase / jnp.abs(phase)
   theta = jnp.mod(jnp.arctan2(jnp.imag(last), jnp.real(last)), 2 * math.pi)
   return (phase.reshape(turns.shape), theta.reshape(*lead[:-1], heads, angles))
 
 
 def _turned(x, cos, sin):
-  """Turns the first states (2 j, 2 j + 1) of (..., d_state) by angle j."""
+  """Rotates the first states (2 j, 2 j + 1) of (..., d_state) by angle j."""
   pairs = x[..., : 2 * cos.shape[-1]].reshape(*cos.shape, 2)
   even, odd = pairs[..., 0], pairs[..., 1]
   turned = jnp.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1)
@@ -329,7 +329,7 @@ def _of_successor(x, reset, axis):
 
 
 def _of_device(x, axis, *, last):
-  """An array of the first or the last device, on all; x without an axis."""
+  """Sends the first or last device's array to all; x without an axis."""
   if axis is None:
     return x
   device = lax.axis_size(axis) - 1 if last else 0

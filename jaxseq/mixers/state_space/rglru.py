@@ -35,7 +35,7 @@ TRAITS = contract.Traits(
   ssm_parameters=("Lambda",),
   block=contract.TRANSFORMER_BLOCK,
   memory=("h",),
-  # A channel of the gates' input reaches all gates of its block.
+  # A channel of the gates' input affects all gates of its block.
   traced=dict.fromkeys(("Lambda", "b_i", "b_r"), (0,))
   | dict.fromkeys(("W_i", "W_r"), (0, 2))
   | dict.fromkeys(("W_x", "b_x", "conv_weight", "conv_bias"), ()),
@@ -49,7 +49,7 @@ class Config(contract.Hidden):
   Attributes:
     d_hidden: width of the state; d_model if None. The paper has 4 / 3 of it.
     heads: blocks of the gates' matrices.
-    d_conv: width of the convolution, the present element counted; 1 for none.
+    d_conv: width of the convolution, including the present element; 1 for none.
   """
 
   heads: int = 1
@@ -154,7 +154,7 @@ def step(config, params, x, state, reset=None):
 
 
 def _run(over, params, x, state, reset, begins):
-  """`begins` (...) is 1 where the state is fresh, beside those of resets."""
+  """Runs over x; `begins` (...) is 1 if the state is fresh without a reset."""
   params = contract.cast(params, contract.wide_dtype(x))
   u, window = recurrence.dense(x, params["W_x"], params["b_x"]), state.conv
   if "conv_weight" in params:
@@ -185,14 +185,14 @@ def _coefficients(params, u, begins):
 
 
 def _gate(params, name, u):
-  """sigmoid(W u + b), with W block by block, at least float32."""
+  """Returns sigmoid(W u + b), with a block-diagonal W, at least float32."""
   y = head_parts.dense(u, params[f"W_{name}"], wide=True)
   return jax.nn.sigmoid(y + params[f"b_{name}"])
 
 
 @jax.custom_jvp
 def _root(x):
-  """sqrt(x), with a slope of at most 1000 / 2, as in the original code."""
+  """Returns sqrt(x), with a slope up to 1000 / 2, as in the original code."""
   return jnp.sqrt(x)
 
 

@@ -37,7 +37,7 @@ _ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh}
 
 
 def _cell(activation, slope):
-  """The pointwise part of a gated network; slope is that of f, of its value."""
+  """Pointwise part of a gated network; slope is that of f, of its value."""
 
   def forward(inputs, recurrent, state):
     del state
@@ -68,13 +68,13 @@ class Config(contract.Options):
 
   Attributes:
     units: complex numbers of the state; half of d_model, rounded up, if None.
-      Where their parts are not d_model numbers an output projection follows.
-    linear: whether the activation is that of outputs alone, and the recurrence
-      linear. If not, time is taken one element after the other.
+      If their parts are not d_model numbers, an output projection follows.
+    linear: whether the activation applies only to outputs, and the recurrence
+      is linear. If not, elements are processed one after the other.
     activation: f.
-    r_min: smallest absolute value of the first eigenvalues.
+    r_min: smallest absolute value of the initial eigenvalues.
     r_max: largest one, at most 1.
-    max_phase: largest first phase, in radians.
+    max_phase: largest initial phase, in radians.
   """
 
   units: int | None = None
@@ -111,7 +111,7 @@ def init(key: jax.Array, config: Config) -> contract.Params:
     A dict of float32 arrays:
       nu_log, theta_log: (units,), absolute value and phase of eigenvalues.
       W_1, W_2: (d_model, units), to real and imaginary parts.
-      W_out: (2 units, d_model), where these are not one number.
+      W_out: (2 units, d_model), if these numbers differ.
   """
   draw = contract.Draws(key, "nu theta W_1 W_2 W_out")
   width, states = config.d_model, config.states
@@ -164,7 +164,7 @@ def _run(over, config, params, x, state, reset):
 
 
 def _step(activation, a, b, h, *, reset=None):
-  """One element: b and h are complex, (*batch, units)."""
+  """Runs over one element: b and h are complex, (*batch, units)."""
   if reset is not None:
     h = jnp.where(reset[..., None], 0, h)
   z, f = a * h + b, _ACTIVATIONS[activation]
@@ -173,12 +173,12 @@ def _step(activation, a, b, h, *, reset=None):
 
 
 def _scan(activation, a, b, h, *, reset=None, axis=None):
-  """`_step` over b (*batch, time, units): blocks of 2 in a gated network."""
+  """Runs `_step` over time as a gated network with blocks of 2."""
   *batch, time, units = b.shape
   rows = _pairs(b.reshape(-1, time, units).swapaxes(0, 1))
   rows = rows.reshape(*rows.shape[:-2], 2 * units)
   reset = None if reset is None else reset.reshape(-1, time).T
-  # From [real, imaginary] of h to those of a h.
+  # Maps [real, imaginary] of h to those of a h.
   turn = jnp.stack([_pairs(a), _pairs(1j * a)], axis=1)[:, :, None]
   bias = jnp.zeros((1, 2 * units), rows.dtype)
   weights = recurrence.GatedParams(None, bias, turn)
@@ -193,7 +193,7 @@ def _scan(activation, a, b, h, *, reset=None, axis=None):
 
 
 def _pairs(x):
-  """Complex numbers (...) as (..., 2), real and imaginary parts."""
+  """Splits complex numbers (...) into (..., 2), real and imaginary parts."""
   return jnp.stack([jnp.real(x), jnp.imag(x)], axis=-1)
 
 

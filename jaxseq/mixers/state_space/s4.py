@@ -8,10 +8,10 @@ Gu, Goel, Re, "Efficiently modeling long sequences with structured state
 spaces", arXiv:2111.00396, as its code has it today: one P for both low-rank
 factors (arXiv:2202.09729), which keeps every eigenvalue in the left half plane.
 
-The parameter is the output vector C itself. The code of the paper trains C~ =
-C (I - A_bar^L) for one length L instead, which saves the power of A_bar in
-every pass, but then the model depends on L, and C, which a step needs, takes
-the solution of a linear system.
+The parameter is the output vector C itself. The code of the paper trains C~ = C
+(I - A_bar^L) for one length L instead, which saves the power of A_bar in every
+pass; but then the model depends on L, and C, which a step needs, is the
+solution of a linear system.
 
 Only the state space model itself is here; the activation, gate and residual of
 the paper's layer are in `jaxseq.nn`.
@@ -31,7 +31,7 @@ from jaxseq.mixers.state_space import hippo
 
 TRAITS = contract.Traits(
   keeps="per channel, 32 complex states of one diagonal plus low-rank system",
-  # What the paper trains with the smaller learning rate.
+  # Parameters with the smaller learning rate in the paper.
   ssm_parameters=("Lambda_re", "Lambda_im", "P", "B", "log_step"),
   memory=("",),
 )
@@ -42,8 +42,8 @@ class Config(_siso.Config):
   """Options of S4; the defaults are those of the paper's code.
 
   Attributes:
-    init: HiPPO matrix at the start: "legs", "legt" or "fourier". With "legt"
-      the convolution loses up to 3 more digits; method = "auto" knows.
+    init: initial HiPPO matrix: "legs", "legt" or "fourier". With "legt" the
+      convolution loses up to 3 more digits; method = "auto" considers it.
   """
 
   n_ssm: int | None = 1
@@ -58,13 +58,13 @@ def init(key: jax.Array, config: Config) -> contract.Params:
     A dict of float32 arrays, where M = N / 2, one of each conjugate pair is
     kept, a last axis of 2 holds real and imaginary part, and the rank r is 2
     for "legt" and 1 otherwise:
-      Lambda_re: (n_ssm, M), from which real_transform makes -Re(Lambda).
+      Lambda_re: (n_ssm, M), which real_transform maps to -Re(Lambda).
       Lambda_im: (n_ssm, M), Im(Lambda).
       P: (r, n_ssm, M, 2).
       B: (n_ssm, M, 2).
-      C: (H, M, 2); (2, H, M, 2) if bidirectional, forwards and backwards.
+      C: (H, M, 2); (2, H, M, 2) if bidirectional, forward and backward.
       D: (H,).
-      log_step: (H,), from which dt_transform makes the step sizes.
+      log_step: (H,), which dt_transform maps to the step sizes.
   """
   H, M, n = config.d_model, config.d_state // 2, config.copies
   form = hippo.half_dplr(config.init, config.d_state)

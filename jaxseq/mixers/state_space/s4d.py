@@ -26,7 +26,7 @@ from jaxseq.mixers.state_space import hippo
 
 TRAITS = contract.Traits(
   keeps="per channel, 32 complex states of one diagonal system",
-  # What the paper trains with the smaller learning rate.
+  # Parameters with the smaller learning rate in the paper.
   ssm_parameters=("Lambda_re", "Lambda_im", "B", "log_step"),
   memory=("",),
 )
@@ -37,8 +37,8 @@ class Config(_siso.Config):
   """Options of S4D; the defaults are those of the paper's short version.
 
   Attributes:
-    init: eigenvalues at the start: "lin", "inv", "legs", "inv2", "quad" or
-      "real" (see `hippo.diagonal`); with "real" they stay real.
+    init: initial eigenvalues: "lin", "inv", "legs", "inv2", "quad" or "real"
+      (see `hippo.diagonal`); with "real" they stay real.
     discretization: "zoh" or "bilinear".
     dt_tie: one step size per channel; otherwise one per state.
   """
@@ -61,13 +61,13 @@ def init(key: jax.Array, config: Config) -> contract.Params:
     A dict of float32 arrays. One of each conjugate pair is kept, M = N / 2, and
     a last axis of 2 holds real and imaginary part; under "real" M = N, and
     there are no such axis and no Lambda_im:
-      Lambda_re: (n_ssm, M), from which real_transform makes -Re(Lambda).
+      Lambda_re: (n_ssm, M), which real_transform maps to -Re(Lambda).
       Lambda_im: (n_ssm, M), Im(Lambda).
       B: (n_ssm, M, 2).
-      C: (H, M, 2); (2, H, M, 2) if bidirectional, forwards and backwards.
+      C: (H, M, 2); (2, H, M, 2) if bidirectional, forward and backward.
       D: (H,).
-      log_step: (H,), or (H, M) without dt_tie, from which dt_transform makes
-        the step sizes.
+      log_step: (H,), or (H, M) without dt_tie, which dt_transform maps to the
+        step sizes.
   """
   H, M, n = config.d_model, config.num_states, config.copies
   real = config.init == "real"
@@ -133,7 +133,7 @@ def _discrete(config, params, dtype):
     _siso.to_channels(config, Lambda), dt
   )
   B_bar = factor * _siso.to_channels(config, B)
-  # The factor 2 also where there are no pairs, as in the paper's code.
+  # The factor 2 even without pairs, as in the paper's code.
   C = 2 * (C if config.bidirectional else C[None])
 
   def kernel(length):

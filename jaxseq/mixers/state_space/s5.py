@@ -27,7 +27,7 @@ from jaxseq.mixers.state_space import hippo
 
 TRAITS = contract.Traits(
   keeps="one diagonal system for all channels",
-  # What the paper trains with the smaller learning rate.
+  # Parameters with the smaller learning rate in the paper.
   ssm_parameters=("Lambda_re", "Lambda_im", "B", "log_step"),
   memory=("",),
   traced=dict.fromkeys(("Lambda_re", "Lambda_im", "B", "log_step"), (0,)),
@@ -42,17 +42,17 @@ class Config(discretize.StepSizes):
   """Options of S5; the defaults are those of the paper's code.
 
   Attributes:
-    ssm_size: number of states, conjugates counted.
+    ssm_size: number of states, including conjugates.
     blocks: diagonal blocks of the HiPPO initialization.
-    conj_sym: states come in conjugate pairs and one of each is kept: P =
-      ssm_size / 2 and y = 2 Re(C x) + D u.
+    conj_sym: whether states come in conjugate pairs, of which one is stored: P
+      = ssm_size / 2 and y = 2 Re(C x) + D u.
     discretization: "zoh" or "bilinear".
     c_init: "trunc_standard_normal", "lecun_normal" or "complex_normal".
-    clip_eigs: keep real parts of eigenvalues at or below -1e-4.
+    clip_eigs: whether to keep real parts of eigenvalues at or below -1e-4.
     step_rescale: factor on all step sizes; 2 runs a model on every second
       sample of the signal that it was trained on.
-    bidirectional: a second pass from the end of the sequence; not causal, so
-      it has no `step` and takes no state.
+    bidirectional: whether there is a second pass from the end of the sequence;
+      not causal, so it has no `step` and no state.
   """
 
   ssm_size: int = 256
@@ -99,8 +99,8 @@ def init(key: jax.Array, config: Config) -> contract.Params:
   Lambda, V, V_inv = hippo.block_legs(size, config.blocks, config.conj_sym)
   key_B, key_C, key_C2, key_D, key_step = jax.random.split(key, 5)
   scale = 1 / math.sqrt(size)
-  # B and C are drawn for all states and then brought into the eigenbasis, so
-  # that the kept half has the phases and the variance of the whole.
+  # B and C are drawn for all states and then transformed into the eigenbasis,
+  # so that the stored half has the phases and the variance of the whole.
   B = scale * _lecun(key_B, (size, H))
   params = {
     "Lambda_re": jnp.asarray(Lambda.real, jnp.float32),
@@ -134,8 +134,8 @@ def _lecun(key, shape):
 def _init_C(key, config, V):
   """C in the eigenbasis, (H, P, 2)."""
   H, size = config.d_model, config.ssm_size
-  # The fan-in that the code's initializers see: the states for one row drawn
-  # at a time, the states times the rows for all rows drawn at once.
+  # The fan-in that the code's initializers see: the states for one row drawn at
+  # a time, the states times the rows for all rows drawn together.
   rows = H if config.c_init == "lecun_normal" else 1
   C = _lecun(key, (H, size, 2)) / math.sqrt(rows * size)
   V_re, V_im = (np.asarray(part, np.float32) for part in (V.real, V.imag))
@@ -164,16 +164,16 @@ def apply(
 ):
   """Runs over a sequence.
 
-  A bidirectional model keeps the elements on the two sides of a reset apart in
-  both directions.
+  In a bidirectional model, elements on one side of a reset do not see those on
+  the other side, in both directions.
 
   Options:
-    gaps: (*batch, time) time since the element before, in units of the step
+    gaps: (*batch, time) time since the previous element, in units of the step
       size, for irregularly sampled sequences (appendix G.3 of the paper); 1
       everywhere if None. The first gap of a fresh sequence is 1 by convention.
-    mask: (*batch, time) bool, False in the padding behind the end of a row,
-      which a bidirectional model reads as zeros, with gaps of 1; nothing else
-      sees it anyway.
+    mask: (*batch, time) bool, False in the padding at the end of a row, which a
+      bidirectional model reads as zeros, with gaps of 1; a causal one never
+      sees it.
   """
   contract.check_mask(mask, x)
   if gaps is not None and jnp.shape(gaps) != x.shape[:-1]:
@@ -188,8 +188,8 @@ def apply(
   C1, C2 = _directions(config, params)
   y1, state = run(config, params, C1, x, state, reset, gaps, False)
   fresh = jnp.zeros_like(state)
-  # Going backwards, element t meets what follows it: the flag and the gap
-  # between t and t + 1 belong to t.
+  # Backward, element t is processed after t + 1: the flag and the gap between t
+  # and t + 1 belong to t.
   if reset is not None:
     reset = jnp.roll(reset, -1, axis=-1).at[..., -1].set(False)
   if gaps is not None:

@@ -1,11 +1,11 @@
-"""Gated short convolution: a few elements back, with two gates and no decay.
+"""Gated short convolution: a few elements, with two gates and no decay.
 
   B_t, C_t, u_t = W_in x_t + b_in                  three parts of d_model each
   y_t = W_out (C_t * conv(B * u)_t) + b_out        causal, depthwise over time
 
-The block that LFM2 has in most of its layers (Liquid AI's technical report,
-arXiv:2511.23404, section 2), as transformers has it: no activation between the
-gates and the convolution, and one option for all three biases.
+The block of most LFM2 layers (Liquid AI's technical report, arXiv:2511.23404,
+section 2), as in transformers: no activation between the gates and the
+convolution, and one option for all three biases.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ class Config(contract.Options):
   """Options of the block.
 
   Attributes:
-    d_conv: width of the convolution, the present element counted; at least 2.
+    d_conv: width of the convolution, including the present element; at least 2.
     bias: whether both projections and the convolution have biases.
   """
 
@@ -45,8 +45,8 @@ def init(key: jax.Array, config: Config) -> contract.Params:
       W_in: (d_model, 3 * d_model), to B, C and u side by side.
       conv_weight: (d_conv, d_model), the last row for the present element.
       W_out: (d_model, d_model).
-      W_in_bias, conv_bias, W_out_bias: as wide as what they are added to, if
-        there are biases.
+      W_in_bias, conv_bias, W_out_bias: as many as the output channels, if there
+        are biases.
   """
   keys = jax.random.split(key, 3)
   lecun = jax.nn.initializers.lecun_normal()
