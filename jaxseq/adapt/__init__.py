@@ -1,4 +1,4 @@
-"""Trained networks that are adapted to something else.
+"""Adapting trained networks to new data.
 
 from jaxseq import adapt
 
@@ -10,7 +10,7 @@ logits, _ = network.apply(adapt.lora.attach(variables, adapters), tokens)
 lora            adapters of low rank
 peft_file       adapters in the files of the PEFT library
 batch           several adapters in one batch
-initial_states  states that sequences begin with
+initial_states  tuned initial states of sequences
 quantized       weights in 8 bits
 """
 

@@ -1,4 +1,4 @@
-"""Weights with an adapter that reads a part of its input, in training."""
+"""Weights with an adapter and dropout on its input, in training."""
 
 import dataclasses
 import functools
@@ -17,13 +17,14 @@ from jaxseq import recurrence
 )
 @dataclasses.dataclass(frozen=True)
 class Dropped(recurrence.LowRank):
-  """The weight w + scale a b, where a reads x with some elements left out.
+  """The weight w + scale a b, where a reads x after dropout.
 
-  With DoRA the norm is that of the whole sum.
+  With DoRA the norm is computed without dropout.
 
   Attributes:
-    key: words of a key, uint32 (words,), with the same axes before as a.
-    dropout: share of the elements; those that are left grow by 1 / (1 - it).
+    key: words of a key, uint32 (words,), with the leading axes of a.
+    dropout: dropout rate p; the remaining elements are multiplied by 1 / (1 -
+      p).
   """
 
   key: jax.Array | None = None
@@ -41,7 +42,7 @@ class Dropped(recurrence.LowRank):
 def dropped(
   weight: recurrence.LowRank, dropout: float, key: jax.Array
 ) -> Dropped:
-  """Returns a weight with dropout; each path has masks of its own."""
+  """Returns a weight with dropout; masks differ by path."""
   own = jax.random.fold_in(key, zlib.crc32(weight.path.encode()))
   words = jax.random.key_data(jax.random.split(own, weight.a.shape[:-2]))
   return Dropped(

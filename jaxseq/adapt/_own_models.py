@@ -1,8 +1,8 @@
-"""Files of models that were trained here, opened as those from elsewhere are.
+"""Files of models trained here, opened like transformers models.
 
-A weight (*axes, n, m) is a module of the name of its path, with dots, that is a
-matrix (m, n) of torch; with axes before, as of scanned layers, it is as many
-modules, with their numbers behind.
+A weight (*axes, n, m) is one module, named by its dotted path, with a torch
+matrix (m, n). Leading axes, as of scanned layers, give one module per index,
+with the index appended to the name.
 """
 
 import os
@@ -21,7 +21,7 @@ _PARAMS = "params/"
 
 
 class Opened(NamedTuple):
-  """A model of which no tensor is read yet, see `huggingface.OpenedModel`."""
+  """An opened model file whose tensors are read on demand."""
 
   places: dict[str, _placement.Place]
   tensors: dict[str, safetensors_file.Stored]
@@ -37,7 +37,7 @@ def open_any(
   if path.is_dir() and not (path / "config.json").is_file():
     path /= _NAME
   if path.is_dir():
-    # Places of weights are the same with any context.
+    # Weight paths do not depend on the context.
     context = 1 if context is None else context
     return huggingface.open_model(path, context, quiet=True)
   places, tensors = {}, {}

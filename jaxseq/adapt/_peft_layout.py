@@ -14,13 +14,13 @@ from jaxseq.interop import peft_modules
 
 @dataclasses.dataclass
 class Layout:
-  """Adapters as a file has them.
+  """Adapters as stored in a file.
 
   Attributes:
     tensors: by their names in the file.
     ranks: by the names of modules.
     parameters: names of parameters that are adapted without their modules.
-    parameters_rank: of all of these; 0 without any.
+    parameters_rank: their common rank; 0 if there are none.
     dora: whether there are magnitudes.
   """
 
@@ -31,8 +31,8 @@ class Layout:
   dora: bool = False
 
   def contents(self, model: str) -> dict[str, Any]:
-    """Returns the contents of adapter_config.json; s is 1 of every module."""
-    # PEFT warns about patterns that are those of parameters.
+    """Returns the contents of adapter_config.json; all modules have scale 1."""
+    # PEFT warns about patterns that match parameters.
     rank = self.parameters_rank or max(self.ranks.values(), default=8)
     others = {name: each for name, each in self.ranks.items() if each != rank}
     return {
@@ -108,7 +108,7 @@ def _parameters(rest, opened):
 
 
 def _filled_up(a, b, rank):
-  """Returns A (..., r, in) and B (..., out, r) with zeros up to a rank."""
+  """Pads A (..., r, in) and B (..., out, r) with zeros to a rank."""
   more = rank - a.shape[-2]
   axes = [(0, 0)] * (a.ndim - 2)
   a = np.pad(a, [*axes, (0, more), (0, 0)])
@@ -116,7 +116,7 @@ def _filled_up(a, b, rank):
 
 
 def _rows(array):
-  """Returns an array whose rows lie one after the other."""
+  """Returns an array that is contiguous by rows."""
   return np.ascontiguousarray(array)
 
 
@@ -137,7 +137,7 @@ def _wrapped(name, pairs):
 
 @dataclasses.dataclass
 class Copies:
-  """Copies of whole modules as a file has them.
+  """Copies of whole modules as stored in a file.
 
   Attributes:
     tensors: by their names in the file.
@@ -149,10 +149,11 @@ class Copies:
 
 
 def of_copies(copies: Mapping[str, jax.Array], opened: Any) -> Copies:
-  """Returns the layout of parameters that were trained as a whole.
+  """Returns the layout of fully trained parameters.
 
   Raises:
-    ValueError: if there is no such parameter, or its module holds others.
+    ValueError: if there is no such parameter, or its module holds other
+      modules.
   """
   changed: dict[str, np.ndarray] = {}
   for path, value in copies.items():
@@ -196,7 +197,7 @@ def of_copies(copies: Mapping[str, jax.Array], opened: Any) -> Copies:
 
 
 def _is_copied(name):
-  """False for tensors of which PEFT has several in one."""
+  """False for tensors that are a part of one PEFT tensor."""
   last = name.split(".")[-2]
   return name.endswith((".weight", ".bias")) and last not in (
     *("q_conv1d", "k_conv1d", "v_conv1d"),

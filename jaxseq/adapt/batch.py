@@ -1,11 +1,11 @@
-"""Several adapters in one batch, of which each row has its own or none.
+"""Several adapters in one batch: each row uses one of them, or none.
 
     attached = batch.attach(variables, [french, german])
     # Rows without an adapter, with the second, and with the first.
     logits, _ = network.apply(batch.at_rows(attached, [0, 2, 1]), tokens)
 
-The adapters need not be of the same weights, ranks or kinds. A weight that some
-of them have takes, for each row, the time of its factors of the largest rank.
+The adapters may differ in weights, ranks and kinds. For an adapted weight every
+row costs the time of the largest rank.
 """
 
 from collections.abc import Mapping
@@ -29,19 +29,19 @@ Adapters = Mapping[str, lora.Factors]
 def attach(
   variables: Mapping[str, PyTree], adapters: Sequence[Adapters]
 ) -> dict[str, PyTree]:
-  """Puts adapters beside the weights: `recurrence.LowRankRows` in their places.
+  """Replaces adapted weights by `recurrence.LowRankRows`.
 
   Args:
     variables: of a network.
-    adapters: by paths of weights. The first has the number 1; 0 stands for no
+    adapters: factors by weight path. The first adapter has number 1; 0 means no
       adapter.
 
   Returns:
     Variables for `at_rows`.
 
   Raises:
-    ValueError: if there is no such weight, or one of another shape; when
-      applied, if a weight is not that of a product.
+    ValueError: if there is no such weight, or its shape differs; when applied,
+      if a weight is not used in a product.
   """
   flat = traverse_util.flatten_dict(variables["params"], sep="/")
   nodes = []
@@ -81,18 +81,18 @@ def _stacked(w, nodes):
 
 
 def at_rows(variables: PyTree, rows: jax.Array | Sequence[int]) -> PyTree:
-  """Says which adapter each row of a batch has.
+  """Selects the adapter of each row of a batch.
 
   Args:
-    variables: from `attach`, or any pytree that holds such.
-    rows: (rows,) integers, the numbers of adapters, 0 for none.
+    variables: from `attach`, or any pytree that holds such weights.
+    rows: (rows,) integers, adapter numbers, 0 for no adapter.
 
   Returns:
     Variables for the network's `apply` to inputs (rows, ...).
 
   Raises:
-    ValueError: if rows are no integers, or, where they are known, the numbers
-      of no adapters.
+    ValueError: if rows are not integers, or, if their values are known, not
+      adapter numbers.
   """
   numbers = jnp.asarray(rows)
 
@@ -118,12 +118,12 @@ def _check_rows(rows, count):
     return
   numbers = np.asarray(rows)
   if np.any((numbers < 0) | (numbers >= count)):
-    # An index outside would be that of another adapter.
+    # An index out of range would select another adapter.
     raise _validate.error("rows", numbers.tolist(), expected)
 
 
 def digest(adapters: Adapters) -> bytes:
-  """Returns 32 bytes that differ where adapters do."""
+  """Returns the SHA-256 digest of adapters."""
   result = hashlib.sha256()
   for path in sorted(adapters):
     factors = adapters[path]

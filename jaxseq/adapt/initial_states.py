@@ -1,7 +1,7 @@
-"""Initial states that are tuned: sequences begin with them, not with zeros.
+"""Tuned initial states: sequences begin with them instead of zeros.
 
-All weights stay as they are; what is trained is one state of every recurrent
-layer, float32, from zeros, which all rows begin with ("S0 tuning",
+All weights are frozen. The trainable variables are one float32 state per
+recurrent layer, initialized by zeros and shared by all rows ("S0 tuning",
 arXiv:2604.01168; state tuning of RWKV). Windows of convolutions, caches of
 attention, counters and positions stay fresh.
 
@@ -13,16 +13,15 @@ attention, counters and positions stay fresh.
     tuned = initial_states.attach(network, variables, states)
     tokens, _ = generation.generate(network, tuned, prompt, 20, key)
 
-With the variables of `attach` a row that is handed no states begins with the
-tuned ones, wherever it is read: in `apply`, in steps (also behind a reset), in
-`generate`, in an `Engine` and behind its `PrefixCache`. A row that resumes from
-states resumes from these. A sequence with resets inside is refused: rows hold
-one document each.
+With the variables of `attach` a row without given states begins with the tuned
+ones: in `apply`, in steps (also after a reset), in `generate`, in an `Engine`
+and with its `PrefixCache`. A row with given states resumes from them. A
+sequence with resets inside raises an error: each row holds one document.
 
-What a layer is tuned in is what its mixer calls memory (`contract.Traits`).
-Complex memories are pairs of real numbers, in a last axis. A sum of weights is
-max(0, what is tuned), and where such averages are kept by logarithms of scales
-these are 0, as nothing beside a scale of 0 would count.
+The tuned arrays are those that a mixer declares as memory (`contract.Traits`).
+Complex memories are pairs of real numbers in a last axis. A sum of weights is
+max(0, tuned value); if a mixer keeps its averages with logarithms of scales,
+these start at 0, as a scale of 0 would cancel the state.
 """
 
 from collections.abc import Mapping
@@ -46,12 +45,12 @@ from jaxseq.interop import described_file
 from jaxseq.interop import safetensors_file
 from jaxseq.nn import sequence_model
 
-# What is trained, by the paths of the states' leaves, such as "0/ssm".
+# Trainable states by the paths of their leaves, such as "0/ssm".
 States = dict[str, jax.Array]
 
-# Logarithms of scales below this are those of nothing.
+# Logarithms of scales below this mean an empty state.
 _NOTHING = -1e20
-# Of a file of RWKV.
+# Names of the states in an RWKV file.
 _TIME_STATE = re.compile(r"(?:.*\.)?blocks\.(\d+)\.att\.time_state")
 
 
@@ -60,10 +59,10 @@ class Recipe:
   """Options of `tune`; the defaults are those of S0 tuning.
 
   Attributes:
-    updates: their number, each of all rows.
-    learning_rate: of Adam.
-    penalty: factor of the sum of squares that is added to the loss.
-    clip: largest norm of the gradient, that of the penalty included.
+    updates: number of updates, each on all rows.
+    learning_rate: learning rate of Adam.
+    penalty: weight of the sum of squares in the loss.
+    clip: largest gradient norm, including the penalty.
   """
 
   updates: int = 20
@@ -80,15 +79,15 @@ class Recipe:
 
 @dataclasses.dataclass(frozen=True)
 class _Leaf:
-  """An array of the states of a fresh sequence."""
+  """One array of the initial states."""
 
   fresh: jax.Array
   mixer: str  # The last word of its module's name.
-  kind: str  # A field of `Traits` that names it; "" for none.
+  kind: str  # The field of `Traits` that lists it, or "".
 
 
 def _leaves(network, variables) -> dict[str, _Leaf]:
-  """Returns the arrays of fresh states by their paths."""
+  """Returns the arrays of the initial states by path."""
   base = {k: v for k, v in variables.items() if k != sequence_model.TUNED}
   states = network.initial_state(variables=base)
   stack = nn.SequenceModel(network.config.stack, parent=None)
@@ -128,7 +127,7 @@ def _tunable(network, variables) -> dict[str, _Leaf]:
 
 
 def _shape(leaf):
-  """The shape of what is tuned in the place of an array."""
+  """Returns the shape of the trainable array of a state."""
   pair = (2,) if jnp.iscomplexobj(leaf.fresh) else ()
   return (*leaf.fresh.shape, *pair)
 
@@ -138,19 +137,19 @@ def parameters(
   variables: Mapping[str, PyTree],
   which: str | None = None,
 ) -> States:
-  """Makes the states to tune: zeros, which change nothing yet.
+  """Returns the initial trainable states: zeros, which change no output.
 
   Args:
     network: the network.
     variables: its variables.
-    which: regular expression, which the paths of those that are tuned hold;
-      every memory of every layer if None.
+    which: regular expression to search in the paths of the states; every memory
+      of every layer if None.
 
   Returns:
     float32 arrays by paths, such as "0/ssm" for (heads, d_state, headdim).
 
   Raises:
-    ValueError: if there is none.
+    ValueError: if no path matches.
   """
   leaves = _tunable(network, variables)
   _validate.expression("which", which or "")
@@ -165,13 +164,13 @@ def attach(
   variables: Mapping[str, PyTree],
   states: Mapping[str, jax.Array],
 ) -> dict[str, PyTree]:
-  """Returns variables with which the network begins with tuned states.
+  """Returns variables with tuned initial states.
 
   Args:
     network: the network.
-    variables: its variables, with or without adapters; others' tuned states are
+    variables: its variables, with or without adapters; tuned states in them are
       replaced.
-    states: as `parameters` makes them; gradients go through.
+    states: from `parameters`; differentiable.
 
   Raises:
     ValueError: if the states are not those of the network.
@@ -187,7 +186,7 @@ def attach(
     if jnp.iscomplexobj(leaf.fresh):
       value = jax.lax.complex(value[..., 0], value[..., 1])
     elif leaf.kind == "norms":
-      # Half a slope at 0, so that it can leave it.
+      # The gradient at 0 is one half, so that training can leave 0.
       value = jnp.maximum(value, 0)
     values[path] = leaf.fresh + value
   beside = {path.rpartition("/")[0] for path in values}
@@ -201,15 +200,15 @@ def attach(
 def scaled(
   states: Mapping[str, jax.Array], alpha: float, normalize: bool = False
 ) -> States:
-  """Returns the states that are used, once they are trained.
+  """Scales trained states for use.
 
-  The loss that training ended with is that of the states before this.
+  The final training loss is that of the unscaled states.
 
   Args:
-    states: that were trained.
-    alpha: their factor; in the paper 0.07 for Gated DeltaNet and 0.65 for
+    states: the trained states.
+    alpha: the factor; in the paper 0.07 for Gated DeltaNet and 0.65 for
       Mamba-2.
-    normalize: whether each array is divided by its norm before.
+    normalize: whether to divide each array by its norm first.
   """
 
   def one(state):
@@ -228,15 +227,15 @@ def loss(
   tokens: jax.Array,
   scored: jax.Array,
 ) -> jax.Array:
-  """Returns the mean over rows of the mean cross entropy of what is scored.
+  """Returns the mean over rows of the mean cross entropy of scored tokens.
 
   Args:
     network: of tokens.
     variables: its variables.
-    states: to begin with.
-    tokens: (rows, time) integers, a document a row, what fills it up behind it.
-    scored: (rows, time) bool, the tokens whose probabilities count, as those of
-      answers; not the first of a row, which nothing stands before.
+    states: initial states.
+    tokens: (rows, time) integers, one document per row, padded at the end.
+    scored: (rows, time) bool, the tokens that the loss counts, such as answers;
+      the first token of a row has no prediction.
   """
   tuned = attach(network, variables, states)
   logits, _ = network.apply(tuned, tokens[:, :-1])
@@ -254,18 +253,18 @@ def tune(
   scored: jax.Array,
   recipe: Recipe = Recipe(),
 ) -> tuple[States, np.ndarray]:
-  """Tunes states on a few dozen examples, all of them in each update.
+  """Tunes states on a few dozen examples; each update reads all of them.
 
   Args:
-    network: see `loss`, as for the others.
-    variables: its variables, which stay as they are.
-    states: to begin with, from `parameters`.
+    network: of tokens.
+    variables: its variables, which are frozen.
+    states: initial states, from `parameters`.
     tokens: (rows, time) integers.
     scored: (rows, time) bool.
     recipe: options.
 
   Returns:
-    The states, and the losses in front of each update, without the penalty.
+    The states, and the loss before each update, without the penalty.
   """
   optimizer = optax.chain(
     optax.clip_by_global_norm(recipe.clip), optax.adam(recipe.learning_rate)
@@ -291,11 +290,11 @@ def tune(
 
 
 class File(NamedTuple):
-  """Tuned states of a file.
+  """Tuned states read from a file.
 
   Attributes:
     states: by paths.
-    base: SHA-256 of the parameters that they were tuned for.
+    base: SHA-256 of the parameters they were tuned for.
   """
 
   states: States
@@ -307,12 +306,12 @@ def save(
   states: Mapping[str, jax.Array],
   variables: Mapping[str, PyTree],
 ) -> None:
-  """Writes states to a file, which is replaced if it is there.
+  """Writes states to a file; an existing file is replaced.
 
   Args:
     path: the file.
-    states: as they are used, see `scaled`.
-    variables: that they were tuned for.
+    states: from `scaled`.
+    variables: the variables they were tuned for.
 
   Raises:
     OSError: if the file cannot be written.
@@ -329,11 +328,11 @@ def load(
 
   Args:
     path: the file.
-    variables: that they will be used with; not looked at if None.
+    variables: the variables to use them with; not checked if None.
 
   Raises:
-    ValueError: if the file is none of these or is damaged, or the states were
-      tuned for other variables.
+    ValueError: if it is not a file of initial states or is damaged, or the
+      states were tuned for other variables.
     FileNotFoundError: if there is no such file.
   """
   states, base = described_file.load(path, KIND)
@@ -351,7 +350,7 @@ def digest(variables: Mapping[str, PyTree]) -> str:
 
 
 def _decode(contents):
-  """The states and the digest."""
+  """Returns the states and the digest of a file."""
   flat = contents.tensors.items()
   states = {path.removeprefix("states/"): state for path, state in flat}
   if sorted(states) != contents.described["paths"]:
@@ -375,16 +374,16 @@ def read_s0(
   network: nn.SequenceNetwork,
   variables: Mapping[str, PyTree],
 ) -> States:
-  """Reads states that the package s0-tuning wrote.
+  """Reads states that the s0-tuning package wrote.
 
   Args:
-    directory: with states.safetensors, a matrix per recurrent layer by the
-      layer's number among all or among the recurrent ones.
+    directory: contains states.safetensors, one matrix per recurrent layer,
+      named by the layer's number among all layers or among the recurrent ones.
     network: of the same model.
     variables: its variables.
 
   Returns:
-    States for `scaled`; `config.json` there may say by which factor.
+    States for `scaled`; `config.json` in the directory may contain the factor.
 
   Raises:
     ValueError: if they are not those of the network.
@@ -395,7 +394,7 @@ def read_s0(
   for name in tensors:
     if not name.isdecimal():
       raise _validate.error(f"{path}: name", name, "the number of a layer")
-  # Matrices of Mamba-2 are (heads, headdim, d_state) there.
+  # In these files Mamba-2 matrices are (heads, headdim, d_state).
   of_layers = {int(name): tensor for name, tensor in tensors.items()}
   return _placed(path, network, variables, of_layers, ("mamba2",))
 
@@ -405,17 +404,17 @@ def read_rwkv(
   network: nn.SequenceNetwork,
   variables: Mapping[str, PyTree],
 ) -> States:
-  """Reads states of RWKV's state tuning, `blocks.N.att.time_state`.
+  """Reads states of RWKV state tuning, `blocks.N.att.time_state`.
 
   Args:
-    path: a safetensors file; their `.pth` files hold programs of Python, and
-      are to be converted by who trusts them.
+    path: a safetensors file; RWKV's `.pth` files can execute Python code:
+      convert only files that you trust.
     network: of the same model.
     variables: its variables.
 
   Returns:
-    States, with the last two axes the other way round, as RWKV's own programs
-    turn them before they use them.
+    States with the last two axes swapped, as RWKV's own programs swap them
+    before use.
 
   Raises:
     ValueError: if they are not those of the network.
@@ -429,7 +428,7 @@ def read_rwkv(
 
 
 def _placed(path, network, variables, tensors, turned):
-  """Returns the states of layers by their paths, some mixers' turned round."""
+  """Returns layer states by path; transposes those of the `turned` mixers."""
   if network.config.stack.scan_layers:
     raise _validate.error("scan_layers", True, "False: layers have their own")
   leaves = _tunable(network, variables)

@@ -1,10 +1,10 @@
 """Adapters of low rank: LoRA, with the scale of rslora, and DoRA.
 
 A weight W (n, m) becomes W + s A B with A (n, r), B (r, m) and s = alpha / r,
-or alpha / sqrt(r) (arXiv:2106.09685, arXiv:2312.03732); with DoRA column j of
-that is multiplied by magnitude[j] and divided by its norm, of which no gradient
-is taken (arXiv:2402.09353). Adapters are a dict of `Factors` by paths, and
-what is trained; the variables stay as they are:
+or alpha / sqrt(r) (arXiv:2106.09685, arXiv:2312.03732); with DoRA its column j
+is multiplied by magnitude[j] and divided by its norm, a constant for the
+gradient (arXiv:2402.09353). Adapters, the trainable variables, are a dict of
+`Factors` by path; the network's variables are frozen:
 
     def loss(adapters, variables, tokens):
       merged = lora.merge(jax.lax.stop_gradient(variables), adapters)
@@ -46,18 +46,18 @@ class Config:
   """Options of adapters.
 
   Attributes:
-    targets: names of weights: each stands for those whose dotted path, or other
-      name, is it or ends in "." and it. One string is a regular expression
-      that the whole of such a name matches.
+    targets: names of weights: each matches the weights whose dotted path, or
+      other name, equals it or ends in "." and it. A string is a regular
+      expression that must match the whole name.
     rank: r.
     alpha: see above.
     rslora: whether s = alpha / sqrt(r).
     dora: whether there are magnitudes.
-    first: the numbers that A begins with: uniform within 1 / sqrt(n), or normal
-      with deviation 1 / r. B begins with zeros.
-    rank_pattern: pairs of a regular expression, which a name ends in, and the
-      rank of those weights.
-    alpha_pattern: the same of alpha.
+    first: initialization of A: uniform within 1 / sqrt(n), or normal with
+      standard deviation 1 / r. B is initialized by zeros.
+    rank_pattern: pairs of a regular expression that matches the end of a name,
+      and the rank of those weights.
+    alpha_pattern: such pairs with alpha.
   """
 
   targets: str | tuple[str, ...]
@@ -106,7 +106,7 @@ class Factors:
 
 
 class Row(NamedTuple):
-  """A weight that is adapted.
+  """One adapted weight.
 
   Attributes:
     path: of the parameter, as "stack/layers_0/mixer/in_proj".
@@ -114,9 +114,9 @@ class Row(NamedTuple):
     shape: of the weight.
     rank: of its adapter.
     scale: s above.
-    parameters: how many numbers A and B have.
-    layer: "0" and so on, "" outside of the layers or where they are scanned.
-    mixer: that it belongs to, or the feed-forward; "" outside of the layers.
+    parameters: number of parameters in A and B.
+    layer: "0" and so on; "" outside of the layers or if they are scanned.
+    mixer: its mixer, or the feed-forward; "" outside of the layers.
   """
 
   path: str
@@ -131,12 +131,12 @@ class Row(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-  """The weights that are adapted; its string is a table.
+  """The adapted weights; `str` returns a table.
 
   Attributes:
     rows: one for each weight.
-    layers: by a mixer or feed-forward, in how many layers it is hit, and how
-      many layers have it.
+    layers: by mixer or feed-forward, the number of layers in which it is
+      adapted, and the number of layers that have it.
   """
 
   rows: tuple[Row, ...]
@@ -163,20 +163,19 @@ def match(
   config: Config,
   names: Names | None = None,
 ) -> Table:
-  """Finds the weights that are adapted.
+  """Finds the weights to adapt.
 
-  A warning is logged where attention is hit, and no recurrent mixer of a
-  hybrid, beside it or in other layers.
+  Logs a warning if the targets match a hybrid's attention but no recurrent
+  mixer.
 
   Args:
     network: the network.
     variables: its variables.
     config: options.
-    names: other names of weights by their paths, as `peft_file.names` gives.
+    names: other names of weights by their paths, as from `peft_file.names`.
 
   Raises:
-    ValueError: if a target is the name of no weight; only those of products
-      (`recurrence.dense`) can be adapted.
+    ValueError: if a target matches no weight of a product (`recurrence.dense`).
   """
   table = _table(network, variables, config, names)
   _warn(table, len(network.config.stack.every_layer))
@@ -184,7 +183,7 @@ def match(
 
 
 def _table(network, variables, config, names):
-  """Returns what `match` does, which warns."""
+  """Returns the table of `match`, without its warning."""
   names = names or {}
   shapes = products.weights(network, variables)
   labels = {
@@ -210,7 +209,7 @@ def _table(network, variables, config, names):
 
 
 def _hit(targets, labels):
-  """Returns the paths that targets stand for."""
+  """Returns the paths that match targets."""
   if isinstance(targets, str):
     tests = {targets: lambda name: re.fullmatch(targets, name)}
   else:
@@ -246,7 +245,7 @@ def _parts(layer):
 
 
 def _layers(network, rows):
-  """Returns by a mixer how many layers are hit, and how many there are."""
+  """Returns the numbers of adapted layers and of layers, by mixer."""
   scanned = {row.mixer for row in rows if row.path.startswith("stack/layers/")}
   hits = {(row.layer, row.mixer) for row in rows}
   counts: dict[str, tuple[int, int]] = {}
@@ -259,7 +258,7 @@ def _layers(network, rows):
 
 
 def _warn(table, total):
-  """Warns where a hybrid's recurrent mixers are missed in `total` layers."""
+  """Warns if attention is adapted but a hybrid's recurrent mixers are not."""
   kinds = {
     name: ".keys_and_values." in mixers.get(name).__name__
     for name in table.layers
@@ -289,11 +288,11 @@ def init(
   config: Config,
   names: Names | None = None,
 ) -> dict[str, Factors]:
-  """Makes adapters that change nothing yet, as B is zero.
+  """Initializes adapters; as B is zero, they change no output.
 
   Args:
     key: for A.
-    network: see `match`, which warns, too, as for the others and errors.
+    network: the network; arguments and errors are those of `match`.
     variables: the network's variables.
     config: options.
     names: other names of weights.
@@ -305,7 +304,7 @@ def init(
   adapters = {}
   for row in _table(network, variables, config, names).rows:
     *axes, n, m = row.shape
-    # Not by the number of the row: other targets do not change it.
+    # By path, not row number: other targets do not change the key.
     own = jax.random.fold_in(key, zlib.crc32(row.path.encode()))
     shape = (*axes, n, row.rank)
     if config.first == "gaussian":
@@ -331,22 +330,21 @@ def attach(
   dropout: float = 0.0,
   key: jax.Array | None = None,
 ) -> dict[str, PyTree]:
-  """Puts adapters beside the weights: `recurrence.LowRank` in their places.
+  """Replaces adapted weights by `recurrence.LowRank`.
 
   Args:
     variables: of a network.
-    adapters: by paths of weights.
-    dropout: share of the elements of their inputs that A does not read, in
-      training.
-    key: of the dropout.
+    adapters: factors by weight path.
+    dropout: dropout rate of A's inputs, in training.
+    key: random key of the dropout.
 
   Returns:
     Variables for the network's `apply`. Products take more time than with
-    `merge`, and memory is that of the factors alone.
+    `merge`; only the factors take additional memory.
 
   Raises:
-    ValueError: if there is no such weight, or one of another shape; when
-      applied, if a weight is not that of a product.
+    ValueError: if there is no such weight, or its shape differs; when applied,
+      if a weight is not used in a product.
   """
   if dropout and key is None:
     raise _validate.error("key", None, "that of the dropout")
@@ -392,7 +390,7 @@ def merge(
 
 
 def _check(path, factors, flat):
-  """Refuses factors of another weight."""
+  """Raises a ValueError if factors do not fit the weight."""
   if path not in flat:
     raise _validate.error("adapters", path, "paths of the variables' weights")
   shape = (*factors.a.shape[:-1], factors.b.shape[-1])
@@ -404,5 +402,5 @@ def _check(path, factors, flat):
 
 
 def count(adapters: Mapping[str, Factors]) -> int:
-  """Returns how many numbers adapters have."""
+  """Returns the number of adapter parameters."""
   return sum(leaf.size for leaf in jax.tree.leaves(adapters))

@@ -4,10 +4,11 @@
     adapters = peft_file.read(adapter, model)
     variables = lora.attach(variables, adapters)
 
-A parameter here may be made of several tensors there, or of a part of one. What
-is read is exact, and `huggingface.load(model, adapter=...)` merges the same. Of
-a model that was trained here, a file of `jaxseq.models` or its directory, the
-modules have the names of the parameters, with dots, and only `read` knows them.
+A parameter here may consist of several tensors in the file, or of a part of
+one. Reading is exact, and equal to the adapters that `huggingface.load(model,
+adapter=...)` merges. For a model trained here, a file of `jaxseq.models` or its
+directory, modules are named by the parameters' dotted paths, and only `read`
+can read them.
 """
 
 from collections.abc import Iterable
@@ -42,7 +43,7 @@ _EMBEDDING = "embed/embedding"
 def names(
   model: str | os.PathLike, *, context: int | None = None
 ) -> dict[str, tuple[str, ...]]:
-  """Returns the names that PEFT has for the weights of a model.
+  """Returns PEFT's names of a model's weights.
 
   Args:
     model: the model's directory, or its own file.
@@ -62,7 +63,7 @@ def names(
 
 
 def _parameters(opened):
-  """Returns the places of what the network has as parameters."""
+  """Returns the places of the network's parameters."""
   if not isinstance(opened, huggingface.OpenedModel):
     return opened.places
   paths = _tensors.shapes(opened.config, opened.vocab_size)
@@ -70,7 +71,7 @@ def _parameters(opened):
 
 
 def _is_of_matrices(opened, place):
-  """True for a parameter of tensors that may all be modules' weights."""
+  """True if all tensors of a parameter may be weights of modules."""
   tensors = list(map(opened.tensors.get, place.names))
   if any(each is None for each in tensors):
     return False
@@ -92,10 +93,10 @@ def _experts(opened):
 def check_readable(
   modules: Iterable[str], model: str | os.PathLike, *, dora: bool = False
 ) -> None:
-  """Warns if PEFT does not read adapters of modules.
+  """Logs a warning if PEFT cannot read adapters of modules.
 
   Args:
-    modules: PEFT's names of them, such as `names` returns.
+    modules: their PEFT names, such as `names` returns.
     model: the model's directory, or its own file.
     dora: whether the adapters have magnitudes.
   """
@@ -103,7 +104,7 @@ def check_readable(
 
 
 def _warn(modules, opened, dora):
-  """Warns about modules whose adapters PEFT refuses."""
+  """Warns about modules whose adapters PEFT cannot read."""
   lost = peft_modules.unreadable(modules, opened.kind, dora=dora)
   if lost:
     said = "DoRA " if dora else ""
@@ -116,14 +117,14 @@ def read(
   *,
   context: int | None = None,
 ) -> dict[str, lora.Factors]:
-  """Reads adapters to go on training, or to attach.
+  """Reads adapters to attach or to train further.
 
-  Of a parameter that is made of several tensors A is that of all of them, one
-  beside the other, and B has zeros where a tensor meets the A of another;
-  training may change these, too.
+  If a parameter consists of several tensors, its A concatenates theirs, and B
+  has zeros between a tensor and the A of another; training may change these
+  zeros.
 
   Args:
-    directory: with adapter_config.json and adapter_model.safetensors.
+    directory: contains adapter_config.json and adapter_model.safetensors.
     model: the model's directory, or its own file.
     context: see `huggingface.load`.
 
@@ -131,9 +132,10 @@ def read(
     Factors by the paths of parameters.
 
   Raises:
-    ValueError: if the adapter is of another model or kind, of a weight that is
-      no parameter's here, or of an embedding that is the read-out, too; or if
-      the directory has copies of modules, which `read_with_copies` returns.
+    ValueError: if the adapter is for another model or of another kind, for a
+      weight that is not a parameter here, or for an embedding tied to the
+      read-out; or if the directory has copies of modules, which
+      `read_with_copies` returns.
   """
   adapters, copies = read_with_copies(directory, model, context=context)
   if copies:
@@ -152,16 +154,16 @@ def read_with_copies(
   *,
   context: int | None = None,
 ) -> tuple[dict[str, lora.Factors], dict[str, jax.Array]]:
-  """Reads adapters, and parameters that were trained as a whole.
+  """Reads adapters and fully trained parameters.
 
   Args:
-    directory: see `read`, as for the others and errors.
+    directory: of the adapter; arguments and errors are those of `read`.
     model: the model's directory, or its own file.
     context: see `huggingface.load`.
 
   Returns:
     Factors and copies (`modules_to_save` of PEFT), by the paths of parameters;
-    copies stand in the places of the parameters.
+    copies replace the parameters.
   """
   opened = _own_models.open_any(model, context)
   contents = peft_modules.read(directory)
@@ -195,13 +197,13 @@ def read_with_copies(
 
 
 def _replaced(opened, adapter):
-  """Returns the model's tensors with an adapter's copies in some places."""
+  """Returns the model's tensors, some replaced by an adapter's copies."""
   copied = {
     name: array
     for name, array in peft_modules.copied(
       adapter, opened.tensors, opened.modules
     ).items()
-    # PEFT writes embeddings beside their adapters, changed or not.
+    # PEFT writes embeddings with their adapters, changed or not.
     if not np.array_equal(array, opened.tensors[name].read())
   }
   return {
@@ -213,7 +215,7 @@ def _replaced(opened, adapter):
 
 
 def _check_tied(opened, paths):
-  """Refuses an embedding that is the read-out, too, as it is not in PEFT."""
+  """Rejects adapters of a tied embedding: PEFT does not adapt its read-out."""
   config = getattr(opened, "config", None)
   if _EMBEDDING in paths and config is not None and config.tie:
     expected = (
@@ -224,10 +226,10 @@ def _check_tied(opened, paths):
 
 
 def _factors(opened, place, adapters):
-  """Returns the factors of a parameter; None if they are no two matrices."""
+  """Returns a parameter's factors; None if they are not two matrices."""
   modules = [adapters.get(name) for name in place.names]
   present = [module for module in modules if module is not None]
-  # Of an alpha of 0 nothing is left but zeros.
+  # If alpha is 0, B is zero.
   scale = present[0].scale or 1.0
   if place is opened.places.get(_EMBEDDING):
     (module,) = present
@@ -247,7 +249,7 @@ def _factors(opened, place, adapters):
   if b.ndim < 2 or b.shape[-2] != rank or place.offset:
     return None
   a = np.concatenate([module.a for module in present]).T
-  # Tensors on top of each other: each has its own part of B, and zeros beside.
+  # Stacked tensors: each has its own block of B, and zeros elsewhere.
   a = np.broadcast_to(a, (*b.shape[:-2], *a.shape))
   magnitude = None
   if any(module.magnitude is not None for module in present):
@@ -262,12 +264,12 @@ def _plain(a, b, scale):
 
 
 def _is_stacked(opened, place):
-  """True for a parameter (n, ...) of n tensors of experts."""
+  """True for a parameter (n, ...) that stacks n experts' tensors."""
   return len(place.names) > 1 and place.names[0] in _experts(opened)
 
 
 def _stacked_factors(opened, place, modules, scale):
-  """Returns the factors of the experts' matrices, with zeros up to one rank."""
+  """Returns the factors of the experts' matrices, padded to one rank."""
   if modules[0] is not None and modules[0].a.ndim == 3:
     (module,) = modules
     a, b = module.a, module.b * np.float32(module.scale / scale)
@@ -289,7 +291,7 @@ def _stacked_factors(opened, place, modules, scale):
 
 
 def _magnitude(opened, place, modules):
-  """Returns DoRA's magnitudes of the columns, norms where there are none."""
+  """Returns DoRA's column magnitudes; norms if a module has none."""
   vectors = []
   for name, module in zip(place.names, modules):
     if module is None or module.magnitude is None:
@@ -297,7 +299,7 @@ def _magnitude(opened, place, modules):
       vectors.append(np.linalg.norm(weight, axis=1, keepdims=True))
     else:
       vectors.append(module.magnitude[:, None])
-  # A factor of the parameter is one of its norm.
+  # Scaling the parameter scales its norm.
   return np.abs(place.read(vectors, np.float32)[..., 0, :])
 
 
@@ -309,29 +311,30 @@ def write(
   copies: Mapping[str, jax.Array] | None = None,
   context: int | None = None,
 ) -> None:
-  """Writes adapters so that PEFT, and `read`, can read them.
+  """Writes adapters in PEFT's format, for PEFT and `read`.
 
-  Every tensor that a parameter is made of gets its A, and its part of B. Those
-  of a tensor that several parameters have rows of stand beside each other, and
-  the rank is their sum; parameters without an adapter have zeros there. Those
-  of all experts are one module, with the largest rank. PEFT reads no
-  adapters of `out_proj` in Mamba, Mamba-2, Falcon-Mamba, Falcon-H1 and
-  Nemotron-H, and no DoRA of experts, routers, and feed-forwards of Qwen3-Next:
-  a warning is logged then, and `read` reads them.
+  Every tensor of a parameter gets the A, and its part of B. If several
+  parameters are rows of one tensor, their factors are concatenated and their
+  ranks added; parameters without an adapter get zeros. All experts are one
+  module with the largest rank. PEFT cannot read adapters of `out_proj` in
+  Mamba, Mamba-2, Falcon-Mamba, Falcon-H1 and Nemotron-H, nor DoRA of experts,
+  routers, and feed-forwards of Qwen3-Next; `read` can. A warning is logged for
+  them.
 
   Args:
-    directory: it is made if absent; files of the same names are replaced.
+    directory: created if absent; files of the same names are replaced.
     adapters: factors by paths of the model's parameters, in layers that are
       not scanned.
-    model: the directory or the file of the model that they are of.
-    copies: parameters that were trained as a whole, by their paths, such as
-      those of norms: PEFT's `modules_to_save`.
+    model: the directory or file of the adapted model.
+    copies: fully trained parameters by path, such as norms: PEFT's
+      `modules_to_save`.
     context: see `huggingface.load`.
 
   Raises:
-    ValueError: if there is none, or no such parameter, it is made of no weights
-      of modules, or a part of the adapters, or of a tensor, has magnitudes; or
-      if copies are no whole modules, or of weights that have adapters.
+    ValueError: if there are no adapters and no copies; if a path is not a
+      parameter, or not of modules' weights; if only some of the adapters, or of
+      a tensor's rows, have magnitudes; or if copies are not whole modules, or
+      their weights have adapters.
   """
   copies = copies or {}
   if not (adapters or copies):
@@ -345,7 +348,7 @@ def write(
       expected = "paths of weights that are those of the model's modules"
       raise _validate.error("adapters", path, expected)
     if path == _EMBEDDING:
-      # Its rows are those of tokens.
+      # Its rows are tokens.
       factors = dataclasses.replace(factors, a=factors.b.T, b=factors.a)
     for name, block in _blocks(place, factors):
       blocks.setdefault(name, []).append(block)
@@ -355,7 +358,7 @@ def write(
   }
   plain = [name for name, each in modules.items() if each.magnitude is None]
   if 0 < len(plain) < len(modules):
-    # The file says once of all of them whether there are some.
+    # The file has one flag for all of them.
     raise ValueError(
       f"adapters: {plain[0].removesuffix('.weight')} has no magnitudes, "
       "expected them in all, or none."
@@ -377,7 +380,7 @@ def write(
 
 
 def _blocks(place, factors):
-  """Yields the A, B and magnitudes of the tensors of a parameter, by names."""
+  """Yields A, B and magnitudes of a parameter's tensors, by name."""
   a, b, magnitude = jax.tree.map(
     lambda leaf: np.asarray(leaf, np.float32),
     (factors.a, factors.b, factors.magnitude),
@@ -393,7 +396,7 @@ def _blocks(place, factors):
 
 
 def _joined(name, blocks, shape):
-  """Returns the module of a tensor, of parts that several parameters have."""
+  """Returns a tensor's module, joined from the blocks of its parameters."""
   if len(shape) == 3:
     return _joined_experts(blocks, shape)
   a = np.concatenate([a for _, a, _, _ in blocks])
@@ -418,7 +421,7 @@ def _joined(name, blocks, shape):
 
 
 def _joined_experts(blocks, shape):
-  """Returns the module of a tensor of all experts (experts, out, in)."""
+  """Returns the module of an expert tensor (experts, out, in)."""
   first = blocks[0][1]
   is_shared = all(np.array_equal(a, first) for _, a, _, _ in blocks)
   every = [first] if is_shared else [a for _, a, _, _ in blocks]

@@ -1,4 +1,4 @@
-"""Parameters of a network that are the weights of products and nothing else."""
+"""Parameters of a network that are used only as weights of products."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -15,7 +15,7 @@ from jaxseq._types import PyTree
 
 
 class _Record:
-  """The use that a network makes of its parameters, by their paths."""
+  """Paths of parameters, by how the network uses them."""
 
   def __init__(self):
     self.products: set[str] = set()
@@ -30,7 +30,7 @@ class _Record:
 )
 @dataclasses.dataclass(frozen=True)
 class _Probe(recurrence.Weight):
-  """A parameter that notes what is done with it."""
+  """A parameter that records its uses."""
 
   leaf: jax.Array
   path: str
@@ -67,15 +67,15 @@ def weights(
   *,
   experts: bool = False,
 ) -> dict[str, tuple[int, ...]]:
-  """Returns the weights of `recurrence.dense`, which may be no arrays.
+  """Returns the weights of `recurrence.dense`, which can be replaced by nodes.
 
-  The network is traced once, over two elements; nothing is computed.
+  Traces the network once, over two elements, and computes nothing.
 
   Args:
     network: of tokens or features.
     variables: its variables, or their shapes and dtypes.
-    experts: whether those of experts count, too: what stands in their places
-      needs `Weight.pick` and `Weight.array`.
+    experts: whether to include experts' weights; their replacements need
+      `Weight.pick` and `Weight.array`.
 
   Returns:
     Shapes (*axes, n, m) by paths, as "stack/layers_0/mixer/in_proj", of the

@@ -1,21 +1,20 @@
-"""Weights in 8 bits, with a scale for each column: a quarter of the bytes.
+"""Weights in 8 bits with one scale per column: a quarter of the bytes.
 
     scale_j = max_i |w_ij| / 127
     q_ij = round(w_ij / scale_j)
     y = (x q) scale
 
-`quantize` does this to the weights of products and, by rows, to the embedding;
-what else a network has stays as it is, and so do its states:
+`quantize` rounds the weights of products and, by rows, the embedding. Other
+parameters and the states keep their dtypes:
 
     variables = quantized.quantize(network, variables)
     config, variables = huggingface.load(model, quantize=quantized.Config())
 
 With activations "int8" the rows of x are rounded in the same way, and products
-are of integers: on CPUs with instructions for these they take less time than
-those of float32, and on others more. Such a product depends on how its inputs
-were rounded: a sequence in pieces is then equal to the whole to the size of the
-rounding, and to that of float32 with activations "float". Adapters are trained
-beside the weights by `lora.attach`, whose `LowRank` takes them.
+are of integers. They are faster than float32 on CPUs with integer product
+instructions, and slower on others. A sequence in chunks then equals the whole
+up to the int8 rounding; with activations "float", up to float32 rounding.
+`lora.attach` adds trainable adapters to such weights.
 """
 
 from collections.abc import Callable
@@ -43,11 +42,11 @@ from jaxseq.interop import network_file
 
 _MOST = 127
 _EMBEDDING = "embed/embedding"
-# Which experts are chosen changes with the smallest difference.
+# The smallest difference can change the choice of experts.
 _KEPT = r".*/(router|shared_gate)/kernel"
-# Products of integers are of so many rows, or a multiple.
+# Integer products have a multiple of this number of rows.
 _ROWS = 8
-# Width and repetitions of the products that are timed.
+# Width and repetitions of the timed products.
 _WIDTH, _TIMES = 1024, 10
 
 
@@ -63,8 +62,9 @@ class Int8(recurrence.Weight):
   Attributes:
     q: (*axes, n, m), int8.
     scale: (*axes, m), float32.
-    activations: "float", or "int8" if those that it meets are rounded, too.
-    path: where in the variables it stands, for messages.
+    activations: "float", or "int8" if the inputs of the product are rounded,
+      too.
+    path: its path in the variables, for messages.
   """
 
   q: jax.Array
@@ -87,7 +87,7 @@ class Int8(recurrence.Weight):
     return self._product(x, self.q, wide)
 
   def pick(self, indices: jax.Array) -> "Int8":
-    """Returns some of a stack of weights, by their numbers."""
+    """Selects weights from a stack by index."""
     return jax.tree.map(lambda x: jnp.take(x, indices, axis=0), self)
 
   def array(self) -> jax.Array:
@@ -111,10 +111,10 @@ class Int8(recurrence.Weight):
 )
 @dataclasses.dataclass(frozen=True)
 class Int8Rows(Int8):
-  """An embedding: q (n, m) with a scale for each of the rows, (n,)."""
+  """An embedding: q (n, m) with one scale per row, (n,)."""
 
   def apply(self, x: jax.Array, wide: bool = False) -> jax.Array:
-    """Raises an error, as the scales are not of columns."""
+    """Raises an error: there are no column scales."""
     return self.elsewhere()
 
   def array(self) -> jax.Array:
@@ -122,7 +122,7 @@ class Int8Rows(Int8):
     return self.q.astype(self.dtype) * self.scale[:, None]
 
   def take(self, indices: jax.Array) -> jax.Array:
-    """Returns rows of these numbers, (..., m)."""
+    """Returns rows by index, (..., m)."""
     rows = jnp.take(self.q, indices, axis=0).astype(self.dtype)
     return rows * jnp.take(self.scale, indices)[..., None]
 
@@ -141,7 +141,7 @@ def _int8_product(x, q, scale):
   size = jnp.where(size == 0, 1, size)
   whole = jnp.clip(jnp.round(rows / size), -_MOST, _MOST).astype(jnp.int8)
   count = rows.shape[0]
-  if isinstance(count, int):  # An exported program may take any number.
+  if isinstance(count, int):  # Symbolic in exported programs.
     whole = jnp.pad(whole, ((0, -count % _ROWS), (0, 0)))
   axes = ((1,), (0,)), ((), ())
   y = lax.dot_general(whole, q, axes, preferred_element_type=jnp.int32)
@@ -154,7 +154,7 @@ def _int8_product_forward(x, q, scale):
 
 
 def _int8_product_backward(arrays, cotangent):
-  # That of x is as if it had not been rounded.
+  # Straight-through: the gradient of x ignores its rounding.
   x, q, scale = arrays
   scaled = (cotangent * scale.astype(cotangent.dtype)).astype(x.dtype)
   whole = _int8_product(x, q, jnp.ones_like(scale))
@@ -172,11 +172,11 @@ _int8_product.defvjp(_int8_product_forward, _int8_product_backward)
 def to_int8(
   w: np.typing.ArrayLike, axis: int = -2
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Rounds an array to whole multiples of a scale, halves to even ones.
+  """Rounds an array to integer multiples of a scale, halves to even.
 
   Args:
     w: of numbers.
-    axis: over which numbers share a scale.
+    axis: the axis along which numbers share a scale.
 
   Returns:
     q, int8 of the shape of w, and scales, float32 without that axis.
@@ -189,7 +189,7 @@ def to_int8(
   if not np.all(np.isfinite(scale)):
     raise _validate.error("w", "numbers that are not finite", "finite ones")
   divisor = np.where(scale == 0, np.float32(1), scale)
-  # In place: of a large tensor there is one copy.
+  # In place, to keep one copy of a large tensor.
   np.divide(w, np.expand_dims(divisor, axis), out=w)
   np.clip(np.rint(w, out=w), -_MOST, _MOST, out=w)
   return w.astype(np.int8), scale
@@ -197,16 +197,16 @@ def to_int8(
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """Options of `quantize`, and what `huggingface.load` takes.
+  """Options of `quantize` and `huggingface.load`.
 
   Attributes:
-    activations: "float" or "int8", see `Int8`; or "auto", "int8" on CPUs where
-      a product of integers takes less time, which is measured once.
-    keep: a regular expression of the paths of weights that stay as they are;
+    activations: "float" or "int8", see `Int8`; or "auto": "int8" on CPUs if a
+      measurement, made once, finds integer products faster.
+    keep: a regular expression of the paths of weights that are not rounded;
       routers of experts by default.
-    experts: whether the experts of mixtures are in 8 bits, too. On accelerators
-      their products are of rows sorted by expert, which know no weights in 8
-      bits: each layer's experts are there in float32 while it runs.
+    experts: whether to round the experts of mixtures, too. On accelerators
+      their products, of rows sorted by expert, do not support 8 bits: each
+      layer's experts are converted to float32 while it runs.
   """
 
   activations: Literal["auto", "float", "int8"] = "auto"
@@ -220,7 +220,7 @@ class Config:
   def quantizer(
     self, network: nn.SequenceNetwork, variables: Mapping[str, PyTree]
   ) -> Callable[[str, np.ndarray], Int8 | None]:
-    """Returns a function of a path and its array, which gives a node or None.
+    """Returns a function from a path and its array to a node or None.
 
     Args:
       network: the network.
@@ -244,7 +244,7 @@ class Config:
 
 @functools.cache
 def _int8_is_faster():
-  """True on CPUs where a row's product of integers takes less time."""
+  """True on CPUs if an integer product of one row is faster."""
   if jax.default_backend() != "cpu":
     return False
   w = np.random.default_rng(0).standard_normal((_WIDTH, _WIDTH), np.float32)
@@ -265,10 +265,10 @@ def quantize(
   variables: Mapping[str, PyTree],
   config: Config | None = None,
 ) -> dict[str, PyTree]:
-  """Puts `Int8` in the places of the weights that can be in 8 bits.
+  """Replaces weights by `Int8` nodes.
 
-  These are the weights of products (`recurrence.dense`) and the embedding.
-  Experts stay as they are unless the options ask for them.
+  These are the weights of products (`recurrence.dense`) and the embedding;
+  experts only with `Config.experts`.
 
   Args:
     network: of tokens or features.
@@ -276,7 +276,7 @@ def quantize(
     config: options, or None for the defaults.
 
   Returns:
-    Variables for the network's `apply`, `step` and what is made of these.
+    Variables for the network's `apply` and `step`.
 
   Raises:
     ValueError: if a weight is not finite.
@@ -305,7 +305,7 @@ def save(
     variables: from `quantize` or `huggingface.load`.
 
   Raises:
-    ValueError: if a node is of another kind.
+    ValueError: if a weight is a node of another kind.
     OSError: if the file cannot be written.
   """
   leaves, kinds = {}, {}
@@ -337,7 +337,7 @@ def load(path: str | os.PathLike) -> tuple[network_file.Network, PyTree]:
     The Linen module and its variables.
 
   Raises:
-    ValueError: if the file is none of these, or is damaged.
+    ValueError: if it is not such a file, or is damaged.
     FileNotFoundError: if there is no such file.
   """
   return described_file.load(path, KIND)
@@ -347,7 +347,7 @@ _AXES = {Int8: "columns", Int8Rows: "rows"}
 
 
 def _decode(contents):
-  """The module and its variables."""
+  """Returns the module and its variables."""
   said = contents.described["quantized"]
   _validate.instance("quantized", said, dict, "an object")
   described_file.check_names(said, ("bits", "group", "weights"))
@@ -362,7 +362,7 @@ def _decode(contents):
 
 
 def _node(name, words, leaves):
-  """Takes the tensors of a weight, and returns it."""
+  """Builds a weight from its tensors, which it removes from `leaves`."""
   classes = {axes: cls for cls, axes in _AXES.items()}
   q, scale = leaves.get(name), leaves.pop(f"{name}.scale", None)
   if q is None or scale is None or q.dtype != np.int8 or q.ndim < 2:

@@ -1,11 +1,11 @@
-"""Methods of adapting a network: what is trained, and what that makes of it.
+"""Methods of adapting a network: trainable variables and adapted networks.
 
   method = tuning.Lora(network, lora.Config(("in_proj", "out_proj")))
   params = method.init(key, variables)
   training = method.training(variables, params, key)
   served = method.served(variables, params)
 
-The network's variables stay as they are; `params` are what an optimizer sees.
+The network's variables are frozen; the optimizer updates `params`.
 """
 
 from collections.abc import Mapping
@@ -27,24 +27,24 @@ class Method:
   """A way of adapting a network."""
 
   def init(self, key: jax.Array, variables: Variables) -> PyTree:
-    """Returns what is trained, which changes nothing yet."""
+    """Returns initial trainable variables, which change no output."""
     raise NotImplementedError
 
   def training(
     self, variables: Variables, params: PyTree, key: jax.Array
   ) -> dict[str, PyTree]:
-    """Returns variables for the network in training; of many methods `served`.
+    """Returns variables for training; by default those of `served`.
 
     Args:
-      variables: of the network, of which no gradient is taken.
-      params: what is trained.
-      key: of an update, for what is random in training alone.
+      variables: of the network, which are frozen.
+      params: the trainable variables.
+      key: random key of an update, such as for dropout.
     """
     del key
     return self.served(variables, params)
 
   def served(self, variables: Variables, params: PyTree) -> dict[str, PyTree]:
-    """Returns variables for the network once it is trained."""
+    """Returns variables for use after training."""
     raise NotImplementedError
 
 
@@ -58,7 +58,7 @@ class Full(Method):
     return variables["params"]
 
   def served(self, variables: Variables, params: PyTree) -> dict[str, PyTree]:
-    """Returns the variables with the parameters in their place."""
+    """Returns the variables with the trained parameters."""
     return {**variables, "params": params}
 
 
@@ -67,11 +67,11 @@ class Lora(Method):
   """Adapters of low rank are trained, see `adapt.lora`.
 
   Attributes:
-    network: that is adapted.
-    config: of the adapters.
+    network: to adapt.
+    config: adapter options.
     names: other names of weights, see `lora.match`.
-    dropout: share of the adapters' inputs that are zero in training, each
-      element by itself; the weights beside them read all of it.
+    dropout: dropout rate of the adapters' inputs in training; the frozen
+      weights read the whole input.
   """
 
   network: nn.SequenceNetwork
@@ -102,12 +102,12 @@ class Lora(Method):
 
 @dataclasses.dataclass(frozen=True)
 class States(Method):
-  """The states that sequences begin with are tuned, see `initial_states`.
+  """Initial states are trained, see `initial_states`.
 
   Attributes:
-    network: that is adapted.
-    which: of its memories, see `initial_states.parameters`.
-    alpha: factor of the states once they are trained.
+    network: to adapt.
+    which: regular expression of states, see `initial_states.parameters`.
+    alpha: factor of the trained states.
   """
 
   network: nn.SequenceNetwork
@@ -122,7 +122,7 @@ class States(Method):
   def training(
     self, variables: Variables, params: PyTree, key: jax.Array
   ) -> dict[str, PyTree]:
-    """Returns the variables with the states as they are."""
+    """Returns the variables with unscaled states."""
     del key
     return initial_states.attach(self.network, variables, params)
 
@@ -131,24 +131,24 @@ class States(Method):
     return initial_states.attach(self.network, variables, self.scaled(params))
 
   def scaled(self, params: PyTree) -> initial_states.States:
-    """Returns the states as they are used."""
+    """Returns the scaled states."""
     return initial_states.scaled(params, self.alpha)
 
 
 @dataclasses.dataclass(frozen=True)
 class LoraAndStates(Method):
-  """Adapters and states are trained together; params are a dict of both.
+  """Trains adapters and initial states together; params are a dict of both.
 
   Attributes:
-    lora: of the adapters, "lora".
-    states: of the states, "states".
+    lora: method of the adapters, "lora".
+    states: method of the states, "states".
   """
 
   lora: Lora
   states: States
 
   def init(self, key: jax.Array, variables: Variables) -> PyTree:
-    """Returns what both begin with."""
+    """Returns the initial variables of both."""
     return {
       "lora": self.lora.init(key, variables),
       "states": self.states.init(key, variables),

@@ -1,11 +1,11 @@
-"""Models as programs of `jax.export`, which need no code of jaxseq to run.
+"""Models as `jax.export` programs, which run without jaxseq.
 
     model.export("model.bin")
     program = jax.export.deserialize(pathlib.Path("model.bin").read_bytes())
     program.call({"inputs": inputs})["class"]
 
-A program takes the arrays of the model's signature, prepared as the network
-takes them, and returns what `Model.outputs` does. The variables are part of it.
+A program takes the arrays of the model's signature, prepared for the network,
+and returns the result of `Model.outputs`. It contains the variables.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ from jaxseq import _serialization
 from jaxseq import _validate
 from jaxseq.training import files
 
-# Lengths up to which the mixers' forms do not depend on the length: of some on
-# none, of others beyond one of these.
+# Bounds of the length: a mixer's form may be the same for all lengths, or for
+# those up to one of these.
 _LONGEST = (None, 2**16, 512, 128, 32)
 _REFUSALS = (
   jax.errors.InconclusiveDimensionOperation,
@@ -45,13 +45,13 @@ def make(
   Args:
     model: a `jaxseq.Model`.
     batch: number of examples; any if None.
-    time: elements of the sequences. Any from 2 on if None, or, where the form
-      of the mixer depends on the length, any up to 65536, 512, 128 or 32: a
-      call with more says so.
+    time: elements of the sequences. Any from 2 on if None; if the mixer's form
+      depends on the length, any up to 65536, 512, 128 or 32, and longer calls
+      raise an error.
     platforms: such as ("cpu", "cuda", "tpu"); that of this process if None.
 
   Raises:
-    ValueError: if the lengths of sequences are fixed, or have to be.
+    ValueError: if the sequence length is fixed, or must be.
   """
   for name, value in (("batch", batch), ("time", time)):
     if value is not None:
@@ -94,7 +94,7 @@ def _shapes(model, batch, time, longest=None):
   constraints = {"batch": ["batch >= 1"], "time": ["time >= 2"]}
   if longest is not None:
     constraints["time"].append(f"time <= {longest}")
-  # A constraint of what no argument has is an error.
+  # A constraint on an axis that no argument has is an error.
   scope = export.SymbolicScope([c for a in free for c in constraints[a]])
   sizes |= {a: export.symbolic_shape(a, scope=scope)[0] for a in free}
   return {
@@ -104,7 +104,7 @@ def _shapes(model, batch, time, longest=None):
 
 
 def write(path: str | os.PathLike, program: export.Exported) -> None:
-  """Writes a program to a file, which is replaced if it is there.
+  """Writes a program to a file; an existing file is replaced.
 
   Raises:
     ModuleNotFoundError: if the extra "export" is not installed.

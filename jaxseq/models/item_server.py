@@ -1,4 +1,4 @@
-r"""A server that recommends, and follows what users take, by HTTP.
+r"""An HTTP server that recommends items and records the users' events.
 
     python -m experiments.serve --checkpoint=runs/films/gru
     curl localhost:8000/v1/events -d '{"user": "anna", "item": "Heat"}'
@@ -12,10 +12,10 @@ r"""A server that recommends, and follows what users take, by HTTP.
     GET  /health        whether the server runs
     GET  /              these routes
 
-An event changes the state of its user in constant time; lists are those of
-`predict` on the whole history, to rounding. States are in memory: a server that
-starts anew reads the events again, and so does one that has forgotten a user,
-the least recent of more than it keeps.
+An event changes the state of its user in constant time; lists equal those of
+`predict` on the whole history, up to rounding. States are in memory: send the
+events again after a restart, or for a user whom the server evicted, the least
+recent one beyond its limit.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from jaxseq.generation import server
 from jaxseq.models import model as trained
 
 _BODY = 2**20
-# Users that are kept, and characters of a name.
+# Largest number of users, and of characters of a name.
 USERS, NAME_LENGTH = 2**16, 1024
 _ITEMS = 2**16
 _FIELDS = ("user", "k", "repeats", "items")
@@ -50,12 +50,12 @@ def make_app(
   Args:
     model: of recommendation.
     body_bytes: the largest body of a request.
-    users: the most that are kept; a new one takes the place of the user who
-      sent or asked something least recently.
-    name_length: the most characters of a name.
+    users: largest number of users; a new one evicts the least recently active
+      user.
+    name_length: largest number of characters of a name.
 
   Raises:
-    ValueError: if the model answers no events.
+    ValueError: if the model cannot answer events.
     MissingData: if starlette is not installed.
   """
   _validate.all_positive(
@@ -72,7 +72,7 @@ def make_app(
   prepared = model.preparation
   columns = (prepared.user, prepared.item)
   columns += (prepared.time,) if model.network.gaps else ()
-  # Names of the documentation, which requests may have in place of columns.
+  # Documented names, which requests may use instead of column names.
   names_of_columns = {
     name: getattr(prepared, name) for name in ("user", "item", "time")
   }
@@ -86,7 +86,7 @@ def make_app(
       try:
         fields = await server.read_body(request, body_bytes)
         _validate.instance("body", fields, Mapping, "an object")
-        # Users take turns: a state is changed in place.
+        # One request at a time: states are changed in place.
         done = await asyncio.to_thread(_locked, lock, respond, fields)
       except _in_flight.Refused as error:
         return failure(error.status, str(error))
@@ -102,7 +102,7 @@ def make_app(
     fields = _renamed(fields, names_of_columns)
     for name in columns:
       _require(fields, name)
-    # A time is read, too, where it is not needed; null says that there is none.
+    # A time is optional if it is not needed; null means no time.
     if prepared.time not in columns and fields.get(prepared.time) is None:
       fields = {k: x for k, x in fields.items() if k != prepared.time}
     names = {*columns, prepared.time} & fields.keys()
@@ -147,7 +147,7 @@ def make_app(
 
 
 def _renamed(fields, names):
-  """Returns fields by their new names; those that have one keep it."""
+  """Renames fields; fields with a new name already keep it."""
   names = {old: new for old, new in names.items() if old not in names.values()}
   for old, new in names.items():
     if {old, new} <= fields.keys():
@@ -156,7 +156,7 @@ def _renamed(fields, names):
 
 
 def _list(stream, fields):
-  """The list that a request asks for."""
+  """Returns the requested list of items."""
   for name in fields:
     _validate.choice("field", name, _FIELDS)
   items, repeats = fields.get("items"), fields.get("repeats")
@@ -171,7 +171,7 @@ def _list(stream, fields):
 
 
 def _require(fields, name):
-  """Refuses a request without a field."""
+  """Raises a ValueError if a request lacks a field."""
   if name not in fields:
     raise _validate.error(
       "body", sorted(fields), f"{name!r} too: it is missing"
@@ -179,6 +179,6 @@ def _require(fields, name):
 
 
 def _locked(lock: threading.Lock, function: Callable, fields: Any) -> Any:
-  """Returns a function of fields, one after the other."""
+  """Calls a function of fields under a lock."""
   with lock:
     return function(fields)

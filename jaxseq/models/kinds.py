@@ -1,8 +1,8 @@
 """Kinds of models: the outputs of the tasks that train them.
 
 A name stands for a task, "package.module:TASK", whose `outputs` is a
-`tasks.outputs.Outputs`, or for one of these. Those of `tasks.lines` are here;
-others are registered.
+`tasks.outputs.Outputs`, or for such outputs. The kinds of `tasks.lines` are
+built in; others are registered.
 """
 
 from jaxseq import _registry

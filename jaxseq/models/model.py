@@ -28,18 +28,18 @@ from jaxseq.tasks import outputs
 from jaxseq.training import run_directory
 
 Arrays = Mapping[str, Any]
-# Names of axes, or sizes that are fixed.
+# Axis names, or fixed sizes.
 Axis = int | Literal["batch", "time"]
 # dtype and axes of each argument of a model's program, by name.
 Signature = Mapping[str, tuple[str, tuple[Axis, ...]]]
 
-# Examples that are computed together.
+# Number of examples in a batch.
 _BATCH = 256
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Model:
-  """A trained network with all that it takes to use it on other data.
+  """A trained network with everything needed to use it on new data.
 
     model = jaxseq.load("model.safetensors")
     predictions = model.predict("new.csv")
@@ -51,7 +51,7 @@ class Model:
     preparation: of raw data, as in training.
     signature: dtype and axes of each array that the network takes: "batch" and
       "time" may have any size.
-    about: where it comes from, as far as it is known: "experiment", "data",
+    about: its origin, as far as it is known: "experiment", "data",
       "arm", "seed", "step", "chosen_by" and the like.
     versions: of Python and the libraries that it was trained with.
     digest: SHA-256 of all of it; "" before it is saved.
@@ -75,7 +75,7 @@ class Model:
     return kinds.get(self.kind)
 
   def examples(self, source: Any) -> data.Examples:
-    """Returns examples as the network takes them.
+    """Returns prepared examples for the network.
 
     Args:
       source: the path of a file of the same form as the training data, or a
@@ -105,8 +105,8 @@ class Model:
       source: see `examples`.
 
     Returns:
-      Named columns, with the examples' identifiers in front; which they are,
-      docs/predictions.md says of each kind.
+      Named columns, the examples' identifiers first; docs/predictions.md lists
+      the columns of each kind.
 
     Raises:
       ValueError: if the file or the arrays are not as in training.
@@ -126,16 +126,16 @@ class Model:
     """Returns the model as a program that runs without jaxseq.
 
     Args:
-      path: file to write it to as well, if there is one.
+      path: file to write, if any.
       batch: number of examples; any if None.
-      time: elements of sequences; any if None, as far as the mixers can.
+      time: elements of sequences; any if None, as far as the mixers allow.
       platforms: see `exported.make`.
 
     Returns:
       The program: from the arrays of the signature, by name, to `outputs`.
 
     Raises:
-      ValueError: if the length of sequences is fixed, or has to be.
+      ValueError: if the sequence length is fixed, or must be.
       ModuleNotFoundError: if a path is given and the extra "export" is not
         installed.
     """
@@ -158,22 +158,23 @@ class Model:
 
     The program reads an element at a time and needs no jaxseq, see
     `interop.step_program` and docs/deploying.md. It takes `inputs` (batch,
-    features), prepared as `examples` has them, or tokens (batch,) int32, and
+    features), prepared as in `examples`, or tokens (batch,) int32, and
     returns `outputs` (batch, n), such as logits of classes.
 
     Args:
-      path: of the program; walks.json and perhaps walks.npz are put beside it.
+      path: of the program; walks.json and perhaps walks.npz are written beside
+        it.
       format: "jax" for a program of `jax.export`; "onnx" for a graph of ONNX,
-        which is kept only if onnxruntime computes the same by it.
+        which is kept only if onnxruntime computes the same results.
       batch: number of examples; any if None.
       platforms: of a program of JAX; see `exported.make`.
 
     Returns:
-      What the JSON says: names, shapes, dtypes and initial values.
+      The contents of the JSON: names, shapes, dtypes and initial values.
 
     Raises:
-      ValueError: if the network is no `SequenceNetwork`, or takes the mean
-        over time, or ONNX lacks one of its operations.
+      ValueError: if the network is not a `SequenceNetwork`, averages over time,
+        or uses an operation that ONNX lacks.
       ModuleNotFoundError: if the extra "export" or "onnx" is not installed.
     """
     name = "tokens" if "tokens" in self.signature else "inputs"
@@ -191,10 +192,10 @@ class Model:
     )
 
   def outputs(self, dataset: data.ArrayDataset) -> dict[str, np.ndarray]:
-    """Returns what the network says of prepared examples, by name.
+    """Returns the network's outputs for prepared examples, by name.
 
-    The arrays have an axis of examples in front; `predict` makes columns of
-    them.
+    The first axis of each array is examples; `predict` converts them to
+    columns.
     """
     if not len(dataset.inputs):
       raise _validate.error("examples", 0, "at least one")
@@ -212,10 +213,10 @@ class Model:
     )
 
   def _fitted(self, arguments):
-    """Returns arguments as in training, or says what differs."""
+    """Returns arguments that fit the signature; raises a ValueError if not."""
     for name, (dtype, axes) in self.signature.items():
       if name not in arguments and name == "lengths":
-        # All are as long as the array.
+        # All have the length of the array.
         inputs = arguments["inputs"].shape
         time = inputs[self.parts.time_axis(self.network) or 1]
         shape = inputs[: len(axes)]
@@ -232,7 +233,7 @@ class Model:
     return arguments
 
   def _check_one_length(self, arguments):
-    """Refuses several lengths where training had one that is fixed."""
+    """Rejects different lengths if the network's length is fixed."""
     if self.parts.time_axis(self.network) is None:
       time = arguments["inputs"].shape[1]
       raise _validate.error(
@@ -279,14 +280,13 @@ def make(
     kind: one of `models.kinds.names()`.
     network: the Flax module.
     variables: its variables, of one seed.
-    splits: what it was trained on. A few examples and the preparation are used,
-      and of forecasts the validation part, for intervals. Not needed with the
-      next two, from a training loop of one's own.
+    splits: the training data. One example and the preparation are used, and for
+      forecasts the validation part, for intervals. Not needed if `preparation`
+      and `examples` are given, as from a custom training loop.
     about: see `Model.about`.
     preparation: of raw data, as in training; that of the splits if None.
-    examples: one or more of the training examples, raw, as
-      `preparation.prepare` takes them, or prepared; those of the splits if
-      None.
+    examples: one or more of the training examples, raw, as for
+      `preparation.prepare`, or prepared; those of the splits if None.
 
   Raises:
     ValueError: there are neither splits nor a preparation and examples.
@@ -321,7 +321,8 @@ def signature_of(arguments: Arrays, time_axis: int | None) -> Signature:
 
   Args:
     arguments: the arrays.
-    time_axis: which axis may have any length; None for no other than the batch.
+    time_axis: the axis of variable length, beside the batch; None if there is
+      none.
   """
   signature = {}
   for name, x in arguments.items():
@@ -334,13 +335,13 @@ def signature_of(arguments: Arrays, time_axis: int | None) -> Signature:
 def in_batches(
   function: Callable[[Arrays], Arrays], arguments: Arrays, size: int = _BATCH
 ) -> dict[str, np.ndarray]:
-  """Applies a compiled function to examples, some of them at a time.
+  """Applies a compiled function to examples in batches.
 
   Args:
     function: from arrays (batch, ...) by name to such arrays.
     arguments: arrays (n, ...) by name; n is 1 or more.
-    size: examples of a batch; the last one is filled up with copies, so that
-      one program serves all.
+    size: batch size; the last batch is padded with copies, so that one program
+      computes all.
 
   Returns:
     The arrays (n, ...) by name.

@@ -4,8 +4,8 @@
       header     {"__metadata__": {"jaxseq": JSON}, ...}
       tensors    the variables, by their paths: "params/encoder/kernel"
 
-Nothing of a file is executed: names in it choose among the kinds of models and
-the mixers that are registered, and all else is numbers, strings and lists.
+Loading executes nothing from the file: names select registered model kinds and
+mixers; everything else is numbers, strings and lists.
 """
 
 import math
@@ -24,24 +24,24 @@ from jaxseq.models import model as trained
 
 NAME = "model.safetensors"
 
-# Fields of configurations that change nothing of what a trained network says.
+# Configuration fields that do not change a trained network's outputs.
 _OF_TRAINING = ("optimizer", "batch_size", *_codec.OF_DEVICES)
-# Numbers of a prepared example at most, and pixels of an image.
+# Largest size of a prepared example, and largest number of pixels.
 _LARGEST_EXAMPLE = 2**22
 _LARGEST_IMAGE = 2**24
-# What stands behind the numbers of a preparation.
+# Largest float32 number, the bound of standardized values.
 _FLOAT32 = float(np.finfo(np.float32).max)
 
 
 def save(path: str | os.PathLike, model: trained.Model) -> None:
-  """Writes a model to a file, which is replaced as a whole if it is there.
+  """Writes a model to a file; an existing file is replaced as a whole.
 
   Args:
     path: the file.
     model: the model.
 
   Raises:
-    ValueError: if a field of the network is nothing that JSON can hold.
+    ValueError: if JSON cannot represent a field of the network.
     OSError: if the file cannot be written.
   """
   described = {
@@ -60,14 +60,14 @@ def load(path: str | os.PathLike, *, finite: bool = True) -> trained.Model:
 
   Args:
     path: the file.
-    finite: whether weights that are not finite are refused, as a run that goes
-      on with `--on_nonfinite=ignore` may leave them.
+    finite: whether to reject weights that are not finite, which a run with
+      `--on_nonfinite=ignore` may write.
 
   Returns:
     The model, with its digest.
 
   Raises:
-    ValueError: if the file is no such model, is damaged, or was written by a
+    ValueError: if the file is not a model, is damaged, or was written by a
       later version.
     FileNotFoundError: if there is no such file.
   """
@@ -75,7 +75,7 @@ def load(path: str | os.PathLike, *, finite: bool = True) -> trained.Model:
 
 
 def load_kind(name: str, path: str | os.PathLike, kind: str) -> trained.Model:
-  """Reads a model of one kind, as the option `name` asks for.
+  """Reads a model of one kind for the option `name`.
 
   Raises:
     ValueError: if the model is of another kind, and as `load`.
@@ -89,7 +89,7 @@ def load_kind(name: str, path: str | os.PathLike, kind: str) -> trained.Model:
 
 
 def _decode(contents):
-  """The model of a file."""
+  """Returns the model of a file."""
   described = contents.described
   for name in ("network", "preparation", "signature", "about", "versions"):
     _validate.instance(name, described[name], dict, "an object")
@@ -116,7 +116,7 @@ def _decode(contents):
 
 
 def _check_preparation(fields, tensors):
-  """Refuses a preparation that asks for more memory than there is reason to."""
+  """Rejects a preparation that would need unreasonable memory."""
   channels = fields.get("channels")
   width = len(channels) if isinstance(channels, list) and channels else 1
   largest = max(described_file.largest_size(tensors), 1024)
@@ -141,14 +141,14 @@ def _check_preparation(fields, tensors):
 
 
 def _check_scale(name, means, deviations):
-  """Refuses a scale on which zeros would not be finite."""
+  """Rejects a scale if zeros would not be finite after standardization."""
   if not isinstance(means, list) or not isinstance(deviations, list):
     return
   for mean, deviation in zip(means, deviations):
     if all(isinstance(x, int | float) for x in (mean, deviation)) and (
       deviation > 0
     ):
-      # Zeros, and the deviation itself, have to be numbers of the network's.
+      # Standardized zeros, and the deviation, must be finite in float32.
       if not max(abs(mean), 1) / _FLOAT32 < deviation <= _FLOAT32:
         got = f"{deviation} for the mean {mean}"
         expected = "numbers that float32 can hold once they are standardized"
@@ -156,7 +156,7 @@ def _check_scale(name, means, deviations):
 
 
 def _check_names(model):
-  """Checks that outputs and their names are as many, and that names differ."""
+  """Checks that there is one distinct name for each output."""
   prepared = model.preparation
   for field in ("classes", "targets", "channels"):
     names = getattr(prepared, field, None) or ()
@@ -173,7 +173,7 @@ def _check_names(model):
 
 
 def _signature(words):
-  """Returns the signature of what a file says of it."""
+  """Decodes the signature in a file."""
   signature = {}
   for name, entry in words.items():
     try:
@@ -192,8 +192,8 @@ def _signature(words):
 
 
 def _check_fit(model):
-  """Checks that the variables are those of the network."""
-  # In files of before, time of seasonal forecasters is said to be free.
+  """Checks that the variables fit the network."""
+  # Older files declare the time of seasonal forecasters as variable.
   forecasts = model.kind == "forecasting"
   time = getattr(model.preparation, "length", 2) if forecasts else 2
   size = {"batch": 1, "time": time}
@@ -223,7 +223,7 @@ def _check_fit(model):
 
 
 def _encode(value, name):
-  """Returns a value as JSON has it, without what only training needs."""
+  """Encodes a value as JSON, without fields that only training needs."""
   return _codec.encode(value, name, _OF_TRAINING)
 
 

@@ -1,12 +1,12 @@
-"""Models that point: hulls, tours, triangles and orders of one's own sets.
+"""Pointer models: hulls, tours, triangulations and sorting of new point sets.
 
     model = jaxseq.load("runs/hull/lstm/model.safetensors")
     corners = model.predict("points.csv")["element"]
 
-A table has a row for each point, with the columns id, x and y (x alone where
-numbers are sorted); a set is the rows of an id. Answers are decoded by as many
-beams as the network's config has, greedily by one, a set alone: no other one
-changes it. A tour visits every city once.
+A table has a row for each point, with the columns id, x and y (only x for
+sorting); a set is the rows of an id. Each set is decoded independently, with as
+many beams as the network's config has; one beam is greedy. A tour visits every
+city once.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ from jaxseq.tasks import outputs
 
 
 def splits_of(sets: geometry.Sets) -> data.Splits:
-  """Returns sets as splits whose preparation reads tables of others."""
+  """Returns sets as splits whose preparation reads tables of new sets."""
   channels = ("x", "y")[: sets.points.shape[-1]]
   source = series.SeriesSource(
     reader="table",
@@ -60,7 +60,7 @@ def arguments(
 
 
 def _checked(dataset, ids):
-  """The points, all of them from 0 to 1, and their numbers."""
+  """Returns points and lengths; raises a ValueError outside of 0 to 1."""
   inputs, lengths = dataset.inputs, dataset.lengths
   if lengths is None:
     lengths = np.full(len(inputs), inputs.shape[1], np.int32)
@@ -70,7 +70,7 @@ def _checked(dataset, ids):
     example, row, _ = np.argwhere(wrong)[0]
     expected = "numbers from 0 to 1, as in training: scale all alike"
     where = f"(it is in row {row + 1} of id {ids[example]!r})"
-    # As text a number is as short as it was in a file, whatever its precision.
+    # As text a number is as short as in the file, whatever its precision.
     value = float(str(inputs[wrong][0]))
     raise _validate.error("points", value, f"{expected} {where}")
   return outputs.present(inputs=inputs, lengths=lengths)
@@ -83,7 +83,7 @@ def answers(
   lengths: jax.Array,
   beams: int = 1,
 ) -> jax.Array:
-  """Decodes the answer of each set, of tours within their rule.
+  """Decodes the answer for each set; tours visit every city once.
 
   Args:
     network: a network that points.
@@ -93,9 +93,8 @@ def answers(
     beams: of the search; 1 is greedy.
 
   Returns:
-    (n, time) int32, places from 1 on and then 0. There is time for as many
-    choices as triangles have corners, or for each point if none is chosen
-    twice.
+    (n, time) int32, positions from 1 on, padded by 0. `time` allows all corners
+    of a triangulation, or each point once if no point repeats.
   """
   count = points.shape[-2]
   ends = isinstance(network, pointer.PointerNetwork)
@@ -139,10 +138,10 @@ def compute(
 def predict(
   model: Any, examples: data.Examples
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-  """Returns a row for each choice: an element of the set, and where it is.
+  """Returns a row for each choice: an element of the set and its coordinates.
 
   Args:
-    model: a `models.Model` that points.
+    model: a pointer `models.Model`.
     examples: as from `model.examples`.
 
   Returns:

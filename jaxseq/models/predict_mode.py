@@ -1,10 +1,10 @@
-r"""The mode "predict" of experiments: what a trained arm says of a file.
+r"""The mode "predict" of experiments: predictions of a trained arm for a file.
 
     python -m experiments.NAME --workdir=DIR --mode=predict \
       --data=new.csv --output=predictions.csv
 
-It reads the model file that the training has left, and neither the training
-data nor a checkpoint. A config that is given must be that of the run.
+It reads the model file of the training, and neither the training data nor a
+checkpoint. If a config is given, it must be that of the run.
 """
 
 import functools
@@ -15,7 +15,7 @@ from absl import flags
 from jaxseq.training import errors
 from jaxseq.training.comparison import experiment
 
-# `--help` shows the flags as those of the program.
+# `--help` lists the flags under the program.
 flags.disclaim_key_flags()
 
 
@@ -45,17 +45,17 @@ def define_flags() -> tuple[flags.FlagHolder, ...]:
 
 
 def predicts(program: experiment.Experiment) -> bool:
-  """Predicts if that is the program's mode.
+  """Predicts if the program's mode is "predict".
 
   Args:
     program: of an experiment with the mode "predict".
 
   Returns:
-    Whether it was.
+    Whether it predicted.
 
   Raises:
-    UserError: a flag is missing, or there for nothing; there is no model; the
-      file does not fit it; or the output cannot be written.
+    UserError: a flag is missing or has no effect in the mode; there is no
+      model; the file does not fit it; or the output cannot be written.
   """
   # Slow to import, and not needed for the flags.
   from jaxseq.models import predictions
@@ -94,7 +94,7 @@ def model_of(program: experiment.Experiment, arm: str | None) -> Any:
   """Returns the model of a run, of its only arm if none is named.
 
   Raises:
-    UserError: there is none, or one of another experiment.
+    UserError: there is no model, or it is of another experiment.
   """
   from jaxseq.models import model_file
   from jaxseq.models import run_models

@@ -23,12 +23,12 @@ class Predictions(Mapping[str, np.ndarray]):
 
     predictions = model.predict("new.csv")
     predictions["class"]           # (rows,) names
-    predictions.arrays             # the same before it became columns
+    predictions.arrays             # the arrays that columns come from
     predictions.write("out.csv")
 
   Attributes:
     columns: by name, (rows,) numbers, names or times.
-    arrays: what the network said, by name, with an axis of examples in front.
+    arrays: the network's outputs by name, with a first axis of examples.
   """
 
   def __init__(
@@ -67,8 +67,8 @@ class Predictions(Mapping[str, np.ndarray]):
 
     Args:
       path: a file whose name ends in .csv or .parquet. Numbers in a CSV file
-        have as many digits as it takes to read the same number again; what is
-        unknown is empty.
+        have enough digits to read the same number again; unknown values are
+        empty.
 
     Raises:
       ValueError: see `check_output`.
@@ -81,7 +81,7 @@ class Predictions(Mapping[str, np.ndarray]):
       files.write_bytes(path, self._to_parquet())
 
   def to_csv(self) -> str:
-    """Returns the table as CSV, with a line of names."""
+    """Returns the table as CSV, with a header line."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(self.columns)
@@ -101,10 +101,10 @@ class Predictions(Mapping[str, np.ndarray]):
 
 
 def check_output(path: str | os.PathLike) -> pathlib.Path:
-  """Returns the path of a table that can be written, or says why it cannot.
+  """Checks that a table can be written to a path, and returns the path.
 
   Raises:
-    ValueError: if the file is there, or its suffix is none of `SUFFIXES`.
+    ValueError: if the file exists, or its suffix is not in `SUFFIXES`.
     OSError: if there is no such directory.
     MissingData: if the suffix needs a package that is not installed.
   """
@@ -123,9 +123,9 @@ def check_output(path: str | os.PathLike) -> pathlib.Path:
 
 
 def _words(column):
-  """Returns a column as CSV has it."""
+  """Formats a column for CSV."""
   if column.dtype.kind == "f":
-    # The shortest that reads as the same number of this width.
+    # The shortest text that reads as the same number of this width.
     return ["" if x != x else str(x) for x in column]
   if column.dtype.kind == "M":
     whole = column.astype("datetime64[s]")

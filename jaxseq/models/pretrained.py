@@ -1,10 +1,10 @@
-"""Language models of the transformers library, with texts and their ends.
+"""Language models of the transformers library, from texts to texts.
 
     model = pretrained.load("path/to/model")
     answers = model.generate(["Where is Oslo?"], 200, temperature=0.7)
     print(answers.texts[0], answers.lengths[0])
 
-Rows end at the end tokens that the model's own files name.
+Rows end at the end tokens of the model's files.
 """
 
 from collections.abc import Sequence
@@ -34,14 +34,14 @@ class Generated(NamedTuple):
   """Continuations of prompts.
 
   Attributes:
-    tokens: (prompts, length) int32; behind the end of a row its last token
-      comes again and again.
-    lengths: (prompts,) integers, how many are of the row, its end token among
-      them.
-    log_probs: (prompts, length), which the network gives the tokens; 0 behind
-      the end.
-    reasons: of each row, why it has ended: "stop" or "length".
-    texts: of each row, without the end; empty if there is no tokenizer.
+    tokens: (prompts, length) int32; after the end of a row its last token is
+      repeated.
+    lengths: (prompts,) integers, the tokens of each row, including its end
+      token.
+    log_probs: (prompts, length), log probabilities of the tokens; 0 after the
+      end.
+    reasons: why each row ended: "stop" or "length".
+    texts: of each row, without the end token; empty if there is no tokenizer.
   """
 
   tokens: np.ndarray
@@ -53,15 +53,15 @@ class Generated(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pretrained:
-  """A language model that was read from its directory.
+  """A language model loaded from its directory.
 
   Attributes:
     network: of tokens.
     variables: of the network.
-    codec: of its texts; None if there is no tokenizer, and tokens are no bytes.
-    stop_tokens: tokens that end a text, as the model's files name them.
+    codec: of its texts; None if there is no tokenizer and tokens are not bytes.
+    stop_tokens: tokens that end a text, from the model's files.
     positions: number of tokens that full attention sees; None for no limit.
-    template: of chats; None if the model has none.
+    template: chat template; None if the model has none.
   """
 
   network: nn.SequenceNetwork
@@ -77,7 +77,7 @@ class Pretrained:
     """Returns an engine whose rows end at the model's end tokens.
 
     Args:
-      config: its sizes.
+      config: sizes of the engine.
       **options: of `generation.Engine`.
     """
     config = generation.EngineConfig() if config is None else config
@@ -89,16 +89,16 @@ class Pretrained:
   ) -> Generated:
     """Continues prompts up to the model's end tokens.
 
-    Programs are compiled once, whatever prompts and lengths are. A row's tokens
-    depend on its prompt, the seed and its place among the prompts.
+    Programs are compiled once for all prompts and lengths. A row's tokens
+    depend on its prompt, the seed and its index.
 
     Args:
       prompts: texts, if there is a codec, or int tokens (time,), of any
         lengths.
-      length: the most tokens of a continuation.
-      seed: of the drawing; that of row i is `seed + i`.
-      **options: fields of `generation.Sampling`; `stop` has tokens that end a
-        row beside the model's own.
+      length: largest number of new tokens.
+      seed: seed of the sampling; row i uses `seed + i`.
+      **options: fields of `generation.Sampling`; `stop` adds end tokens to the
+        model's own.
 
     Raises:
       ValueError: if a prompt or an option is wrong.
@@ -154,17 +154,17 @@ def load(
   memory: int | str | None = None,
   predictors: Any = None,
 ) -> Pretrained:
-  """Loads a directory with its tokenizer and template, if they are there.
+  """Loads a model directory, with its tokenizer and template if present.
 
   Compiled programs are kept on disk for later processes, see
   `training.compile_cache`.
 
   Args:
     directory: of the model.
-    context: see `huggingface.load`, as for the other options.
+    context: longest context; options are those of `huggingface.load`.
     param_dtype: dtype of the parameters.
-    adapter: a directory of an adapter, which is merged.
-    quantize: whether weights are rounded to 8 bits, and how.
+    adapter: directory of an adapter to merge.
+    quantize: options of rounding weights to 8 bits, if any.
     stream_to: a file from which feed-forwards are computed.
     memory: bytes of the weights in memory, with `stream_to`.
     predictors: of active neurons, with `stream_to`.
@@ -202,7 +202,7 @@ def load(
 
 
 def _listed(prompts):
-  """Refuses one prompt for many."""
+  """Raises a ValueError for one prompt instead of a list."""
   if isinstance(prompts, str | bytes):
     raise ValueError(
       f"prompts: got {prompts!r}, expected a list of them. Put it into one."
@@ -211,7 +211,7 @@ def _listed(prompts):
 
 
 def _template(directory):
-  """The template of chats of a model; None, with a warning, if none is read."""
+  """Returns a model's chat template; warns and returns None if unreadable."""
   try:
     return chats.read_template(directory)
   except (ValueError, datasets.MissingData) as error:

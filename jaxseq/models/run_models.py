@@ -1,4 +1,4 @@
-"""The model files of a run: the seed that becomes one, and where it is."""
+"""The model files of a run: choosing the seed, and finding the file."""
 
 from collections.abc import Mapping
 import pathlib
@@ -10,7 +10,7 @@ from jaxseq.models import model_file
 from jaxseq.training import errors
 from jaxseq.training import per_seed
 
-# Metrics of validation examples that choose a seed, and whether more is better.
+# Validation metrics that choose a seed, and whether higher is better.
 _CHOOSING = {
   "valid_accuracy": True,
   "valid_mse": False,
@@ -23,17 +23,17 @@ _CHOOSING = {
 def choose_seed(
   report: Mapping[str, Any], num_seeds: int, arm: Any = None
 ) -> tuple[int, str]:
-  """Returns the seed that is best on validation examples, and why it is.
+  """Returns the seed that is best on validation examples, and the metric.
 
   Args:
     report: of an arm; failed seeds have NaN.
-    num_seeds: of the arm.
-    arm: a `supervised_arms.Arm`, whose own metric counts if it is of validation
-      examples and there is none of those that all tasks share.
+    num_seeds: number of seeds.
+    arm: a `supervised_arms.Arm`, whose own metric is used if it is of
+      validation examples and the report has none of the shared metrics.
 
   Returns:
     The seed and the metric that chose it; without such a metric the first seed
-    that has not failed, and "first seed".
+    that did not fail, and "first seed".
   """
   choosing = dict(_CHOOSING)
   if arm is not None and arm.part == "validation" and arm.better:
@@ -63,10 +63,10 @@ def find(directory: pathlib.Path, arm: str | None) -> pathlib.Path:
 
   Args:
     directory: of the run.
-    arm: its name; None where there is one only.
+    arm: its name; may be None if there is only one.
 
   Raises:
-    UserError: there is no such arm, or its training has not ended.
+    UserError: there is no such arm, or its training is not finished.
   """
   files = {
     path.parent.name: path

@@ -1,12 +1,11 @@
-"""Recommending by beams over the codes of items, which are always real items.
+"""Recommending by beam search over item codes, restricted to real items.
 
     found = semantic_beam.recommend(model.network, model.variables, items,
                                     lengths, k=10, beams=30)
 
-A beam follows a trie of the items' ids: no id is drawn that no item has, and
-with as many beams as items the list is that of scoring every item. Where
-others search freely and leave out afterwards what is no item, fewer than k may
-be left.
+Beams follow a trie of the items' ids, so every id is an item's, and with as
+many beams as items the list equals that of scoring every item. Free searches
+that remove invalid ids afterwards may return fewer than k items.
 """
 
 import functools
@@ -25,19 +24,19 @@ from jaxseq.tasks.items import semantic_network
 def trie(
   network: semantic_network.SemanticNetwork, variables: Any
 ) -> tries.Trie:
-  """Returns the constraint to the ids of a network's items."""
+  """Returns the constraint that allows only the ids of a network's items."""
   return tries.build(_ids(variables), network.tokens().num_outputs)
 
 
 def places(ids: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-  """Returns which items ids are, by a search in their sorted table.
+  """Returns the items with given ids, by binary search.
 
   Args:
     ids: (items, levels) tokens of each item.
-    tokens: (..., levels) of some of them.
+    tokens: (..., levels) ids to look up.
 
   Returns:
-    Numbers (...) of the items, from 0 on; -1 where there is no such item.
+    Numbers (...) of the items, from 0 on; -1 if there is no such item.
   """
   base = 1 + int(max(ids.max(), tokens.max()))
   keys, wanted = (
@@ -63,17 +62,17 @@ def recommend(
 
   Args:
     network: of the codes.
-    variables: of it.
-    items: (n, time) histories, from 1 on, 0 behind the end.
-    lengths: (n,) of them.
+    variables: its variables.
+    items: (n, time) histories, from 1 on, 0 after the end.
+    lengths: (n,) lengths of histories.
     k: items of each user.
-    beams: ids that are followed at once; what users have taken takes some of
-      them, too, unless it may come again.
-    constraint: `trie` of the variables, which is built anew if None.
+    beams: width of the search; items of the history take up beams, too, unless
+      repeats are allowed.
+    constraint: `trie` of the variables, built if None.
 
   Returns:
-    Items (n, k) from 0 on, the best first, and their log probabilities; -inf
-    where no beam is left.
+    Items (n, k) from 0 on, the best first, and their log probabilities; -inf if
+    no beam is left.
   """
   _validate.integer("beams", beams, k)
   logits, states = _read(network, variables, items, lengths)
@@ -102,10 +101,10 @@ def recommend(
 
 @functools.partial(jax.jit, static_argnums=0)
 def _read(network, variables, items, lengths):
-  """The network's `read`."""
+  """Calls the network's `read`."""
   return network.apply(variables, items, lengths, method="read")
 
 
 def _ids(variables):
-  """The tokens (items, levels) of all items."""
+  """Returns the tokens (items, levels) of all items."""
   return np.asarray(variables[item_network.ITEMS]["ids"])[1:]

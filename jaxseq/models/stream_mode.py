@@ -1,14 +1,14 @@
-r"""The mode "serve_stream" of experiments: an answer to each event that comes.
+r"""The mode "serve_stream" of experiments: answers each event as it arrives.
 
     python -m experiments.NAME --workdir=DIR --mode=serve_stream \
       --data=events.csv --output=answers.jsonl
 
 The events are the rows of a CSV file in the form of the training data, or of
 the standard input (`--data=-`). An answer is a line of JSON, written at once,
-to the standard output if there is no `--output`. Of an event that cannot be
-read it is an "error", with the number of its "row" below the names and its
-"user", and nothing changes. Only the state of each user is kept:
-an event takes constant time and memory however many came before.
+to the standard output if there is no `--output`. An unreadable event gets an
+"error" with the number of its "row" below the header and its "user", and
+changes no state. Only the state of each user is kept: an event takes constant
+time and memory, however many came before.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ MODE = "serve_stream"
 
 
 def serves(program: experiment.Experiment) -> bool:
-  """Answers events if that is the program's mode.
+  """Answers events if the program's mode is "serve_stream".
 
   Args:
     program: of an experiment with the mode.
@@ -65,7 +65,7 @@ def serves(program: experiment.Experiment) -> bool:
 
 
 def _opened(source: str) -> TextIO:
-  """Opens a file, or the standard input, as the training's table was."""
+  """Opens a file, or the standard input, like the training's table."""
   own = source != "-"
   options = {"encoding": "utf-8-sig", "errors": "replace", "newline": ""}
   return open(source if own else sys.stdin.fileno(), closefd=own, **options)
@@ -80,7 +80,7 @@ def answers(
 
   Args:
     answer: from the entries of a row, by the names of their columns.
-    lines: of the text, of which the first has the names.
+    lines: of the text; the first one is the header.
     user: column that names the user of a row, for errors.
   """
   for number, row in enumerate(_rows(csv.DictReader(lines)), 1):
@@ -100,8 +100,8 @@ def answers(
 def _rows(
   reader: csv.DictReader[str],
 ) -> Iterator[dict[str | Any, str | Any] | csv.Error]:
-  """Yields rows, and errors in the places of those that are no CSV."""
-  # What follows such a row does not become the names of the columns.
+  """Yields rows, and errors for rows that are not CSV."""
+  # Otherwise the line after such a row would become the header.
   if reader.fieldnames is None:
     return
   while True:
@@ -114,8 +114,8 @@ def _rows(
 
 
 def _write(answers: Iterator[dict[str, Any]], out: TextIO) -> tuple[int, float]:
-  """Writes answers line by line; returns how many, and seconds of the later."""
-  # The first one compiles what answers the others.
+  """Writes answers; returns their number and the time without the first."""
+  # The first answer compiles the program of the others.
   count, begin = 0, time.perf_counter()
   for count, one in enumerate(answers, 1):
     out.write(json.dumps(one) + "\n")

@@ -1,4 +1,4 @@
-"""Texts of models of language: how they become tokens, and how they go on."""
+"""Texts of language models: tokenization and continuation."""
 
 from typing import Any
 
@@ -22,18 +22,18 @@ def continue_text(
   """Continues a text with a model of bytes, or of a tokenizer's tokens.
 
   Args:
-    model: of text.
-    prompt: the beginning, of a document; it may be empty.
-    length: tokens to generate.
-    seed: of the sampling.
+    model: a language model.
+    prompt: beginning of a document; may be empty.
+    length: number of tokens to generate.
+    seed: seed of the sampling.
     **options: of `generation.generate`, such as temperature and top_k.
 
   Returns:
     The prompt and what follows.
 
   Raises:
-    ValueError: if the tokens are no bytes and there is no tokenizer, or an
-      option is out of range.
+    ValueError: if tokens are not bytes and there is no tokenizer, or an option
+      is out of range.
     MissingData: if the package of the tokenizer is not installed.
   """
   fits, text_codec = model.kind == "language", generation.Codec()
@@ -57,7 +57,7 @@ def continue_text(
 
 
 def codec(prepared: data.Source | None) -> generation.Codec:
-  """Returns how texts become tokens, as they did in training.
+  """Returns the codec from texts to tokens, as in training.
 
   Raises:
     MissingData: if the package of the tokenizer is not installed.

@@ -1,11 +1,10 @@
-"""Trained networks that are adapted: to texts here, to chats beside.
+"""Adapting trained networks to texts; for chats see `tasks.chat_adaptation`.
 
-What is trained is a `adapt.tuning.Method`'s, such as adapters beside the
-weights. The network's own variables are data of the problem: an argument of its
-programs, which no update changes, and shared by all seeds.
+The trainable variables belong to an `adapt.tuning.Method`, such as adapters of
+the weights. The network's own variables are data of the problem: a constant
+argument of its programs, shared by all seeds.
 
-Texts are read as `tasks.language` does; chats and pairs of answers are those of
-`tasks.chat_adaptation`.
+Texts are read as in `tasks.language`.
 """
 
 from collections.abc import Mapping
@@ -36,9 +35,9 @@ from jaxseq.training import supervised
 
 Arm = TypeVar("Arm", bound="MethodConfig")
 
-# Those that tune the states that sequences begin with: a row holds one then.
+# Methods that tune initial states: each row then holds one sequence.
 TUNED = ("states", "lora+states")
-# Pieces of a text that are scored at a time.
+# Number of pieces of a text that are scored at a time.
 _PIECES = 64
 
 
@@ -47,13 +46,14 @@ class MethodConfig(base.ArmConfig):
   """The method by which an arm adapts a network.
 
   Attributes:
-    method: "full": all parameters are trained; "lora": adapters; "states": the
-      states that sequences begin with; "lora+states": both.
-    adapters: their options; the weights of all products in the layers are hit
-      if nothing else is said.
+    method: "full": all parameters are trained; "lora": adapters; "states":
+      initial states of sequences; "lora+states": both.
+    adapters: their options; by default all product weights of the layers are
+      adapted.
     adapter_dropout: see `adapt.tuning.Lora`.
-    states: which of these, see `adapt.initial_states.parameters`; all if None.
-    alpha: factor of the states once they are trained.
+    states: regular expression of the tuned states, see
+      `adapt.initial_states.parameters`; all if None.
+    alpha: factor of the trained states.
   """
 
   _: dataclasses.KW_ONLY
@@ -66,13 +66,13 @@ class MethodConfig(base.ArmConfig):
 
 @dataclasses.dataclass(frozen=True)
 class ArmConfig(MethodConfig):
-  """The method by which an arm adapts the network, which is that of all.
+  """The method by which an arm adapts the network that all arms share.
 
   Attributes:
-    together: whether several chats share a row in training; they are the same
-      to the network if they do not, and do not where states are tuned.
-    average: over what the loss of chats is a mean in training, see
-      `instruction.pack`; in tests it is one over tokens.
+    together: whether several chats share a row in training, which does not
+      change the network's outputs; never if states are tuned.
+    average: averaging of the loss of chats in training, see `instruction.pack`;
+      tests average over tokens.
     pairs: the loss of preferences.
   """
 
@@ -83,13 +83,13 @@ class ArmConfig(MethodConfig):
 
 
 class Base(NamedTuple):
-  """A network that is adapted.
+  """The network to adapt.
 
   Attributes:
     network: of tokens.
     variables: of the network.
-    start: the token that is read where a text begins.
-    opens: whether a chat begins with that token, too.
+    start: the token read before a text.
+    opens: whether chats begin with that token, too.
     names: other names of weights, see `lora.match`.
     digest: SHA-256 of the variables, which checkpoints keep.
   """
@@ -103,10 +103,10 @@ class Base(NamedTuple):
 
 
 def fit(arm: Arm, adapted: Base) -> Arm:
-  """Returns an arm with the network that is adapted.
+  """Returns an arm with the network to adapt.
 
   Raises:
-    ValueError: if the arm has another one.
+    ValueError: if the arm has another network.
   """
   network = adapted.network.config
   if arm.network not in (nn.NetworkConfig(), network):
@@ -133,7 +133,7 @@ def make_method(arm: MethodConfig, adapted: Base) -> tuning.Method:
 def make_optimizer(
   arm: MethodConfig, num_updates: int
 ) -> optax.GradientTransformation:
-  """Returns the optimizer of an arm; adapters are all trained alike."""
+  """Returns an arm's optimizer; all adapters get the same settings."""
   if arm.method == "full":
     return base.make_optimizer(arm, num_updates)
   config = recipes.make(arm.optimizer, (), num_updates)
@@ -145,7 +145,7 @@ class Adapted:
 
   Attributes:
     method: of the arm.
-    starts_from_data: as what is trained first may be the network itself.
+    starts_from_data: True: initial variables may be the network's own.
   """
 
   starts_from_data = True
@@ -153,25 +153,25 @@ class Adapted:
   network: nn.SequenceNetwork
 
   def adapt(self, arm: MethodConfig, adapted: Base) -> dict[str, Any]:
-    """Takes the network; returns its variables, as data."""
+    """Sets the network and the method; returns the variables as data."""
     self.network = adapted.network
     self.method = make_method(arm, adapted)
     sha256 = np.frombuffer(bytes.fromhex(adapted.digest), np.uint32)
     return {"base": dict(adapted.variables), "sha256": sha256}
 
   def init(self, key: jax.Array, data: PyTree) -> dict[str, PyTree]:
-    """Returns what is trained, and the digest of what it belongs to."""
+    """Returns the trainable variables and the digest of their base model."""
     params = self.method.init(key, data["base"])
     return {"params": params, "base": {"sha256": data["sha256"]}}
 
   def training(self, variables: PyTree, frozen: PyTree, key: jax.Array) -> Any:
-    """Returns the network's variables in training, and another key."""
+    """Returns the network's variables for training, and a new key."""
     key, key_method = jax.random.split(key)
     params = variables["params"]
     return self.method.training(frozen, params, key_method), key
 
   def served(self, variables: PyTree, data: PyTree) -> dict[str, PyTree]:
-    """Returns the network's variables once it is trained."""
+    """Returns the network's variables for use after training."""
     return self.method.served(data["base"], variables["params"])
 
 
@@ -183,13 +183,13 @@ class TextProblem(Adapted, language.Problem):
     adapted: the network.
     corpus: the text.
     length: tokens of a piece.
-    fresh: whether each piece is a text of its own, from a random place and in
-      front of which nothing was read, in training and where bits are counted.
+    fresh: whether each piece is an independent text, read from a fresh state,
+      in training (from random places) and in evaluation.
     bytes_per_token: of the validation part.
     **options: of `language.Problem`.
 
   Raises:
-    ValueError: if states are tuned for pieces that go on from others.
+    ValueError: if states are tuned but pieces continue others.
   """
 
   metric = "bits_per_byte"
@@ -226,7 +226,7 @@ class TextProblem(Adapted, language.Problem):
   def loss(
     self, variables: PyTree, batch: Any, carry: PyTree, key: jax.Array
   ) -> tuple[jax.Array, supervised.Loss]:
-    """Returns the mean cross-entropy in nats; the states are carried on."""
+    """Returns the mean cross-entropy in nats; states are carried over."""
     piece, frozen = batch
     variables, key = self.training(variables, frozen, key)
     if self.fresh:
@@ -255,14 +255,14 @@ def bits_of_pieces(
   length: int,
   first: int = language.START,
 ) -> jax.Array:
-  """Scores the pieces of a text, each as a text of its own.
+  """Scores the pieces of a text, each as an independent text.
 
   Args:
     network: the network.
     variables: of the network.
-    text: (streams, n) arrays; what fills no piece at their ends is left out.
-    length: tokens of a piece, all of them if there are fewer.
-    first: the token that is read in front of a piece.
+    text: (streams, n) arrays; incomplete pieces at their ends are left out.
+    length: tokens of a piece, or the whole stream if it is shorter.
+    first: the token read before a piece.
 
   Returns:
     The mean negative log-likelihood in bits.

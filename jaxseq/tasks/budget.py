@@ -1,4 +1,4 @@
-"""Networks of equal size, and what they cost to run."""
+"""Networks of equal size: parameter counts, widths and state sizes."""
 
 import bisect
 import dataclasses
@@ -19,7 +19,7 @@ def count_parameters(
   width: int,
   pairs: bool = False,
 ) -> int:
-  """Counts the parameters of a network without making them.
+  """Counts the parameters of a network without allocating them.
 
   Args:
     config: of the network.
@@ -38,7 +38,7 @@ def count_parameters(
 
 
 def _key() -> PyTree:
-  """The shape of a key, so that none is made on a device."""
+  """Returns the shape of a key, without creating one on a device."""
   return jax.eval_shape(lambda: jax.random.key(0))
 
 
@@ -66,7 +66,7 @@ def fit_width(
     The configuration.
 
   Raises:
-    ValueError: if the smallest width is beyond twice the budget.
+    ValueError: if the smallest network exceeds twice the budget.
   """
 
   def at(units):
@@ -99,7 +99,7 @@ def state_bytes(config: nn.NetworkConfig) -> int:
   network = nn.SequenceNetwork(config, 1)
 
   def fresh(key):
-    # A mixer may learn its fresh state, which is among the parameters then.
+    # Some mixers learn their initial state: it is a parameter then.
     inputs = jnp.zeros((1, 2, config.stack.d_model))
     return network.initial_state(variables=network.init(key, inputs))
 

@@ -1,8 +1,8 @@
-"""Networks adapted to chats, or to preferences between their answers.
+"""Adapting networks to chats, or to preferences between their answers.
 
 Chats are read in packed rows (`tasks.instruction`), pairs of answers side by
-side (`tasks.preference`); the reference of these is the network before it is
-adapted. The methods are those of `tasks.adaptation`.
+side (`tasks.preference`), with the network before adaptation as reference. The
+methods are those of `tasks.adaptation`.
 """
 
 from collections.abc import Mapping
@@ -50,7 +50,7 @@ def rows(
 def opened(
   examples: Sequence[chats.Example], adapted: adaptation.Base
 ) -> list[chats.Example]:
-  """Returns chats with the token in front that the network begins with."""
+  """Returns chats with the network's start token in front."""
   if not adapted.opens:
     return list(examples)
   return [
@@ -72,11 +72,11 @@ class _RowsProblem(adaptation.Adapted, base.ArrayProblem):
     size = len(jax.tree.leaves(parts["train"])[0])
     base.ArrayProblem.__init__(self, arm, adapted.network, parts, size)
     self.data = {**parts, **self.adapt(arm, adapted)}
-    # Of an update, without padding; for the speed.
+    # Tokens of an update without padding, to report the speed.
     self.tokens = round(tokens / size * arm.batch_size)
 
   def sample(self, key: jax.Array, update: jax.Array, data: PyTree) -> Any:
-    """Draws a batch, and returns the network's variables beside it."""
+    """Draws a batch; returns it with the network's variables."""
     return base.ArrayProblem.sample(self, key, update, data), data["base"]
 
   def loss(
@@ -93,7 +93,7 @@ class _RowsProblem(adaptation.Adapted, base.ArrayProblem):
     return arm.method not in adaptation.TUNED
 
   def resets(self, reset: jax.Array) -> jax.Array | None:
-    """Returns where chats begin; None if each has a row, and tuned states."""
+    """Returns the starts of chats; None if states are tuned, one chat a row."""
     return reset if self.shares(self.arm) else None
 
   def evaluate(self, variables: PyTree, data: PyTree) -> supervised.Metrics:
@@ -115,7 +115,7 @@ class ChatProblem(_RowsProblem):
     adapted: the network.
     parts: chats by part: "train", "test" and perhaps "valid".
     length: elements of a row.
-    cut: whether longer chats lose their ends; they are an error if not.
+    cut: whether longer chats are truncated; otherwise they raise an error.
     bytes_per_token: of the answers.
 
   Raises:
@@ -132,7 +132,7 @@ class ChatProblem(_RowsProblem):
     cut: bool = False,
     bytes_per_token: float = 1.0,
   ):
-    # Arms of different averages are compared by means over tokens, which alone
+    # Arms with different averages are compared by means over tokens; only these
     # can be divided by the bytes of a token.
     packed = {
       name: rows(
@@ -149,7 +149,7 @@ class ChatProblem(_RowsProblem):
     self.bits = 1 / (math.log(2) * bytes_per_token)
 
   def inputs(self, batch: Rows) -> tuple[Any, ...]:
-    """Returns tokens, no states, and where chats begin."""
+    """Returns tokens, no states, and the starts of chats."""
     return batch.tokens, None, self.resets(batch.reset)
 
   def score(
@@ -172,12 +172,12 @@ class ChatProblem(_RowsProblem):
 
 
 class Pairs(NamedTuple):
-  """Answers of which the first is preferred; arrays are (pairs, 2, ..).
+  """Pairs of answers, the preferred one first; arrays are (pairs, 2, ..).
 
   Attributes:
     rows: (pairs, 2, length).
     reference: (pairs, 2) log-probabilities of the answers, by the network
-      before it is adapted.
+      before adaptation.
   """
 
   rows: Rows
@@ -189,8 +189,8 @@ class PreferenceProblem(_RowsProblem):
 
   Args:
     arm: the method, the loss, and pairs of an update.
-    adapted: the network, which is the reference, too.
-    parts: chats by part, a preferred one before the other.
+    adapted: the network, which is also the reference.
+    parts: chats by part, the preferred answer of each pair first.
     length: elements of a row.
     cut: whether longer chats lose their ends; they are an error if not.
 
@@ -223,7 +223,7 @@ class PreferenceProblem(_RowsProblem):
       self.data[name] = part._replace(reference=reference)
 
   def _reference(self, variables, pairs):
-    """Returns the log-probabilities by the network as it is, in batches."""
+    """Returns the reference log-probabilities of pairs, in batches."""
 
     @jax.jit
     def one(variables, batch):
@@ -245,7 +245,7 @@ class PreferenceProblem(_RowsProblem):
   def score(self, outputs: Any, batch: Pairs) -> tuple[supervised.Metrics, int]:
     """Returns means over pairs.
 
-    These are "test_loss", and of `preference.loss` "accuracy" and "margin".
+    These are "test_loss", and "accuracy" and "margin" of `preference.loss`.
     """
     log_probs, counts = _log_probs(outputs[0], batch.rows)
     loss, metrics = preference.loss(
@@ -255,19 +255,19 @@ class PreferenceProblem(_RowsProblem):
 
 
 def _pairs(examples, length, cut):
-  """Rows of pairs, each answer in one of its own; no reference yet."""
+  """Packs pairs with one answer per row; the reference is still zeros."""
   packed = rows(examples, length, together=False, cut=cut)
   paired = Rows(*(x.reshape(-1, 2, *x.shape[1:]) for x in packed))
   return Pairs(paired, np.zeros(paired.tokens.shape[:2], np.float32))
 
 
 def _flat(x):
-  """(pairs, 2, ..) as (2 pairs, ..), the preferred ones first."""
+  """Reshapes (pairs, 2, ..) to (2 pairs, ..), the preferred ones first."""
   return jnp.concatenate([x[:, 0], x[:, 1]])
 
 
 def _log_probs(logits, batch):
-  """Log-probabilities of answers, and their numbers of tokens (2 pairs,)."""
+  """Returns answers' log-probabilities and numbers of tokens, (2 pairs,)."""
   mask = _flat(batch.weight) > 0
   each = losses.token_log_probs(logits, _flat(batch.targets), mask)
   return each.sum(axis=-1), mask.sum(axis=-1)

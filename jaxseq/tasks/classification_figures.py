@@ -27,9 +27,9 @@ def show(
   *,
   draw: bool,
 ) -> None:
-  """Prints the table of classes, and draws what the classifiers do.
+  """Prints the table of classes, and draws confusion and calibration.
 
-  Only the first of several processes does.
+  With several processes only the first one does.
 
   Args:
     directory: of the run; gets calibration.png, and ARM/confusion.png.
@@ -59,7 +59,7 @@ def show(
 def draw_confusion(
   path: str | os.PathLike, result: Mapping[str, Any], arm: str
 ) -> pathlib.Path | None:
-  """Draws what the examples of each class are taken for, over all seeds.
+  """Draws the confusion matrix over all seeds.
 
   Args:
     path: the PNG file to write.
@@ -110,7 +110,7 @@ def draw_confusion(
 def draw_calibration(
   path: str | os.PathLike, results: Mapping[str, Mapping[str, Any]]
 ) -> pathlib.Path | None:
-  """Draws how often each classifier is right over how sure it is.
+  """Draws the accuracy of each classifier over its confidence.
 
   Args:
     path: the PNG file to write.
@@ -151,7 +151,7 @@ def draw_calibration(
     figures.lines(axes, "both")
   figure.supxlabel(
     "mean confidence of a bin\n"
-    # A single panel has no room for more in a line.
+    # A single panel is too narrow for one line.
     "area: share of the test examples\norange: distance from calibrated",
     fontsize=9,
   )

@@ -1,15 +1,14 @@
 """Intervals of forecasts by split conformal prediction.
 
-The absolute errors on examples that a network was not trained on, in order,
-say how wide an interval has to be: with n of them, the k-th smallest for k =
+The sorted absolute errors on examples that a network was not trained on
+determine the width of an interval: with n of them, the k-th smallest for k =
 ceil((n + 1) level) holds the next error with a probability of at least the
 level, if all n + 1 are exchangeable (Lei et al., "Distribution-Free Predictive
-Inference for Regression", JASA 2018, section 2.2). Nothing is assumed of the
-network or of the errors' distribution.
+Inference for Regression", JASA 2018, section 2.2). There are no assumptions
+about the network or the errors' distribution.
 
-Examples that have also chosen when training stopped, or which seed was kept,
-are not quite like the next one: their errors, and so the intervals, are a
-little small. A part of its own, of neither use, has none of that.
+If the same examples also chose the stopping time or the seed, their errors, and
+so the intervals, are a little too small. A separate part avoids this bias.
 """
 
 import functools
@@ -22,25 +21,25 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq import data
 
-# Per cent of the truths that the intervals in a model's file are to hold.
+# Levels of the intervals in a model's file, in per cent.
 LEVELS = (80, 95)
-# Of the collection of a model's variables that has the widths.
+# Name of the collection of variables that holds the widths.
 COLLECTION = "intervals"
-# Validation windows that intervals come from, at most, and numbers of them.
+# Largest number of validation windows for intervals, and of their values.
 _WINDOWS, _NUMBERS = 4096, 2**26
-# Windows that are computed together.
+# Number of windows in a batch.
 _BATCH = 256
 
 
 def rank(count: Any, level: float) -> Any:
-  """Returns which of the smallest of some errors is the half width, from 1.
+  """Returns the rank, from 1, of the error that is the half width.
 
   Args:
     count: number of errors, or an array of such numbers.
-    level: probability that an interval is to hold the truth, in per cent.
+    level: required probability that an interval holds the truth, in per cent.
 
   Returns:
-    The rank; more than the count where they are too few for the level.
+    The rank; more than the count if there are too few errors for the level.
   """
   # In whole numbers of millionths: 95 / 100 of 20 is 19.
   parts = round(level * 10**6)
@@ -48,11 +47,11 @@ def rank(count: Any, level: float) -> Any:
 
 
 def fewest(level: float) -> int:
-  """Returns the number of errors from which on a level has intervals."""
+  """Returns the smallest number of errors that suffices for a level."""
   return math.ceil(level / (100 - level))
 
 
-# Errors that the lowest of the levels takes, at least.
+# Smallest number of errors for the lowest level.
 FEWEST = fewest(LEVELS[0])
 
 
@@ -60,12 +59,12 @@ def half_widths(errors: np.ndarray) -> dict[str, np.ndarray]:
   """Returns the half widths of intervals around forecasts.
 
   Args:
-    errors: (n, ...) of examples that the network was not trained on; NaN where
-      the truth is unknown.
+    errors: (n, ...) on examples that the network was not trained on; NaN if the
+      truth is unknown.
 
   Returns:
-    By level of `LEVELS`, as a word, (...) float32; without those levels for
-    which the examples are too few.
+    Half widths (...) float32 by level of `LEVELS`, as a string; without levels
+    that need more examples.
   """
   most = int(np.max(_known(errors)))
   return {
@@ -76,23 +75,23 @@ def half_widths(errors: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _known(errors):
-  """Counts the known errors of each place."""
+  """Counts the known errors along the first axis."""
   return np.count_nonzero(~np.isnan(errors), axis=0)
 
 
 def half_width(errors: np.ndarray, level: float) -> np.ndarray:
-  """Returns the half width (...) of the intervals of any level.
+  """Returns the half width (...) of intervals at a level.
 
   Args:
-    errors: (n, ...) absolute ones, in order; NaN behind the others where the
-      truth is unknown.
+    errors: (n, ...) sorted absolute errors; NaN at the end if the truth is
+      unknown.
     level: in per cent, from 1 on and below 100.
 
   Returns:
-    (...) float32; -1 where too few truths are known.
+    (...) float32; -1 if too few truths are known.
 
   Raises:
-    ValueError: the errors are too few for the level, or it is a share.
+    ValueError: the errors are too few for the level, or it is a fraction.
   """
   _validate.number("level", level, 0, 100)
   if 0 < level < 1:
@@ -116,12 +115,13 @@ def half_width(errors: np.ndarray, level: float) -> np.ndarray:
 def errors(
   network: Any, variables: Any, windows: data.ArrayDataset
 ) -> np.ndarray:
-  """Returns how far forecasts are off, in order.
+  """Returns the sorted absolute errors of forecasts.
 
   Args:
     network: the trained network, a Flax module from inputs to forecasts.
     variables: its variables.
-    windows: which it was not trained on; of many it is some, evenly spaced.
+    windows: not trained on; if there are many, an evenly spaced selection is
+      used.
 
   Returns:
     (n, horizon, channels) absolute errors, rising along the first axis; NaN at
@@ -133,7 +133,7 @@ def errors(
   places = np.linspace(0, len(targets) - 1, count).astype(int)
   parts = []
   for start in range(0, count, _BATCH):
-    # The last batch is filled up, so that one program serves all.
+    # The last batch is padded, so that one program computes all.
     rows = places[np.minimum(np.arange(start, start + _BATCH), count - 1)]
     extras = windows.extras
     along = [x if x is None else x[rows] for x in (extras.known, extras.series)]
@@ -154,9 +154,8 @@ def with_intervals(variables: Any, errors: np.ndarray) -> Any:
     errors: see `errors`.
 
   Returns:
-    The variables with one more collection, `COLLECTION`, of half
-    widths (horizon, channels) by level; as they came where the errors are too
-    few.
+    The variables with one more collection, `COLLECTION`, of half widths
+    (horizon, channels) by level; unchanged if there are too few errors.
   """
   widths = half_widths(errors)
   return {**variables, COLLECTION: widths} if widths else variables

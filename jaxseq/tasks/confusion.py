@@ -1,7 +1,7 @@
-"""Counts of what classifiers take for what, and of how sure they are of it.
+"""Confusion matrices and calibration of classifiers.
 
-`count` counts batches on the device; the rest makes figures of the counts of
-all seeds: those of each class, and the calibration (Guo et al.,
+`count` counts batches on the device; `figures` computes metrics from the counts
+of all seeds: those of each class, and the calibration (Guo et al.,
 arXiv:1706.04599).
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxseq.training import per_seed
 
-# Of the confidences, between 0 and 1.
+# Number of bins of confidences, between 0 and 1.
 NUM_BINS = 15
 
 
@@ -24,11 +24,12 @@ class Counts(NamedTuple):
   """Counts of examples, or shares of all.
 
   Attributes:
-    classes: (classes, classes), of each class (rows) taken for each (columns).
-    bins: (NUM_BINS,), of confidences in a bin: the probability of the class
-      that was chosen, between equally distant bounds.
+    classes: (classes, classes), by true class (rows) and predicted class
+      (columns).
+    bins: (NUM_BINS,), examples by confidence, the probability of the predicted
+      class, in bins of equal width.
     confidence: (NUM_BINS,), sum of the confidences in a bin.
-    right: (NUM_BINS,), of those in a bin that are right.
+    right: (NUM_BINS,), correct predictions in a bin.
   """
 
   classes: Any
@@ -64,25 +65,25 @@ def count(logits: jax.Array, labels: jax.Array) -> Counts:
 def figures(
   counts: Counts, classes: Sequence[str] | None = None
 ) -> dict[str, Any]:
-  """Returns the figures of all seeds, as results hold them.
+  """Returns the metrics of all seeds for the results.
 
   Args:
-    counts: with a leading axis of seeds each.
+    counts: with a leading axis of seeds.
     classes: names of the classes; numbers if None.
 
   Returns:
     Lists over seeds: "ece", the expected calibration error; "confusion",
     `Counts.classes`; "calibration", mean "confidence" and "accuracy" of each
-    bin, NaN of an empty one, and its "count"; and under "classes", by name,
-    "precision" (NaN where the class was never chosen), "recall" and "f1", NaN
-    without examples, and their number, "support".
+    bin, NaN if it is empty, and its "count"; and under "classes", by name,
+    "precision" (NaN if the class was never predicted), "recall" and "f1" (NaN
+    without examples), and "support", the number of examples.
   """
   table = np.rint(np.asarray(counts.classes)).astype(int)
   bins = np.rint(np.asarray(counts.bins)).astype(int)
   names = classes or [str(i) for i in range(table.shape[-1])]
   right = np.diagonal(table, axis1=1, axis2=2)
   support, chosen = table.sum(axis=2), table.sum(axis=1)
-  # A class without examples has a recall of nothing, whatever was chosen.
+  # A class without examples has no recall, whatever was predicted.
   occurring = np.where(support > 0, support, 0)
   per_class = {
     "precision": _share(right, chosen),
@@ -122,11 +123,11 @@ def rows(
 
   Args:
     results: of the arms, with the `figures` of each.
-    most: classes at most; those of the lowest F1, where there are more.
+    most: largest number of classes; those of the lowest F1 if there are more.
 
   Returns:
     The headings, and a row for each class: its support, and for each arm the
-    mean of F1 over seeds; of a single arm also precision and recall.
+    mean of F1 over seeds; for a single arm also precision and recall.
   """
   classes = {
     name: x["classes"] for name, x in results.items() if "classes" in x

@@ -2,9 +2,9 @@
 
 A recorded episode becomes the tokens (return-to-go, observation, action) of its
 steps, and a network with any causal mixer predicts each action at the token of
-its observation. Asked for a high return, it plays as the recorded players did
-where they got one. Chen et al., arXiv:2106.01345; with Aaren for attention:
-Feng et al., arXiv:2405.13956.
+its observation. Asked for a high return, it plays like the recorded players
+when they got one. Chen et al., arXiv:2106.01345; with Aaren for attention: Feng
+et al., arXiv:2405.13956.
 """
 
 from collections.abc import Callable
@@ -34,13 +34,13 @@ Array = jax.Array
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-  """The options of arms that a comparison may have for all of them.
+  """Options of arms that a comparison can also set for all of them.
 
   Attributes:
     conditioned: whether the network sees returns-to-go. If not, these tokens
       are 0, and the network clones the recorded behavior.
-    top_share: share of the episodes, those with the highest returns, that are
-      learnt from.
+    top_share: share of the episodes to learn from, those with the highest
+      returns.
   """
 
   conditioned: bool = True
@@ -61,11 +61,10 @@ class Config(Options, base.Comparison):
   """A comparison of networks on recorded episodes, with `Options`.
 
   Attributes:
-    ppo: fields of `ppo.Config`: the environment, and the agent that is
-      recorded.
-    checkpoints: how often the agent's policy is looked at during its training,
-      to find the medium player.
-    episodes: number of recorded episodes, a third of them of each level.
+    ppo: fields of `ppo.Config`: the environment, and the recorded agent.
+    checkpoints: number of evaluations of the agent during its training, to find
+      the medium player.
+    episodes: number of recorded episodes, a third of each level.
     context: steps of a window.
     targets: returns to ask for in evaluations; the last is the one that the
       progress bar, the learning curve and the first column of the table show.
@@ -132,7 +131,7 @@ class Scales(NamedTuple):
 
 
 def scales(recorded: trajectories.Trajectories) -> Scales:
-  """Returns by what a recording is scaled."""
+  """Returns the scales of a recording."""
   statistics = trajectories.statistics(recorded)
   largest = max(float(np.abs(statistics.returns).max()), 1e-6)
   return Scales(statistics.mean, statistics.deviation, np.float32(largest))
@@ -156,7 +155,7 @@ class DecisionModel(linen.Module):
 
   Attributes:
     config: options of the stack of layers.
-    actions: what is decided.
+    actions: the action space.
     max_timesteps: number of embeddings; later steps share the last.
   """
 
@@ -199,8 +198,8 @@ class DecisionModel(linen.Module):
       actions: (*batch, time) int32, or (*batch, time, n) float32.
       timesteps: (*batch, time) int32.
       states: states before the first step; fresh ones if None.
-      reset: (*batch, time) bool; where True the states are made fresh before
-        that step. What precedes it, such as padding, is forgotten.
+      reset: (*batch, time) bool; True resets the states before that step, such
+        as after padding.
       train: whether dropout is on.
 
     Returns:
@@ -230,12 +229,11 @@ class DecisionModel(linen.Module):
   ) -> tuple[Array, PyTree]:
     """Runs over the first two tokens of one step.
 
-    What comes in is as for `__call__`, without the axis of time, with the
-    states after the step before.
+    Arguments are as for `__call__`, without the axis of time, with the states
+    after the previous step.
 
     Returns:
-      (*batch, size), as from `__call__`, and the states to remember the action
-      with.
+      (*batch, size), as from `__call__`, and the states for `remember`.
     """
     token = self._token(self.embed_return, returns[..., None], timestep)
     _, states = self.stack(token, states, step=True)
@@ -272,7 +270,7 @@ class DecisionModel(linen.Module):
 
 
 def choose(actions: Actions, output: Array) -> Array:
-  """Returns the actions that outputs (*batch, size) of the model stand for."""
+  """Converts outputs (*batch, size) of the model to actions."""
   if actions.kind == "discrete":
     return jnp.argmax(output, axis=-1).astype(jnp.int32)
   return output
@@ -307,7 +305,7 @@ def inputs(
 
 
 def first_steps(mask: Array) -> Array:
-  """Returns where the padding (..., time) ends: the first True of each row."""
+  """Marks the first True of each row (..., time), the end of the padding."""
   before = jnp.pad(mask[..., :-1], [(0, 0)] * (mask.ndim - 1) + [(1, 0)])
   return mask & ~before
 
@@ -315,13 +313,13 @@ def first_steps(mask: Array) -> Array:
 def imitation_loss(
   actions: Actions, outputs: Array, taken: Array, mask: Array
 ) -> tuple[Array, dict[str, Array]]:
-  """Returns how far outputs are from the actions that were taken.
+  """Returns the loss of outputs against the recorded actions.
 
   Args:
-    actions: what is decided.
+    actions: the action space.
     outputs: (..., size) of the model.
     taken: (...) int32 or (..., size) float32.
-    mask: (...) bool, what counts.
+    mask: (...) bool, the steps that count.
 
   Returns:
     The mean cross-entropy (nats), or squared error per number; and metrics.
@@ -337,7 +335,7 @@ class Problem:
   """Predicting recorded actions.
 
   Args:
-    arm: batch size, and which episodes are learnt from.
+    arm: batch size, and the share of episodes to learn from.
     model: of the arm.
     recorded: all episodes; observations are vectors.
     context: steps of a window.
@@ -379,7 +377,7 @@ class Problem:
   def sample(
     self, key: Array, update: Array, data: base.PyTree
   ) -> tuple[trajectories.Windows, Scales]:
-    """Draws windows, with what they are scaled by."""
+    """Draws windows, and returns them with their scales."""
     key = jax.random.fold_in(key, update)
     windows = trajectories.sample_windows(
       key, data["recorded"], self.arm.batch_size, self.context
@@ -393,7 +391,7 @@ class Problem:
     carry: None,
     key: Array,
   ) -> tuple[Array, supervised.Loss]:
-    """Returns the distance of the actions from those that were taken."""
+    """Returns the loss of the model's actions against the recorded ones."""
     windows, scale = batch
     seen = inputs(self.arm, windows, scale)
     (outputs, _), _, penalty = base.in_training(
@@ -414,11 +412,11 @@ class Problem:
 
 
 class Recording(NamedTuple):
-  """The source of problems: episodes, and the way to play a model of them.
+  """The data of problems: episodes, and a function that plays a model.
 
   Attributes:
-    episodes: all that were recorded.
-    actions: what is decided.
+    episodes: all recorded episodes.
+    actions: the action space.
     max_timesteps: of an episode.
     play: (arm, model) -> the function `play` of its `Problem`.
   """

@@ -1,4 +1,4 @@
-"""Arms that are trained on planned batches of documents."""
+"""Arms trained on planned batches of documents."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ Config = documents.Config
 
 
 class Program:
-  """The one seed of an arm, whose batches are planned on the host."""
+  """The program of an arm with one seed; the host plans its batches."""
 
   steps_per_update = 1
   update_axis = 0
@@ -66,7 +66,7 @@ class Program:
   def chunk(
     self, state: planned.State, count: int
   ) -> tuple[planned.State, dict[str, Any]]:
-    """Makes a number of updates, see `planned.make_chunk`."""
+    """Runs a number of updates, see `planned.make_chunk`."""
     state, metrics = self._update(state, count)
     if self._on_nonfinite != "ignore":
       metrics[finite.FLAGS] = self.broken(state)
@@ -101,8 +101,8 @@ class Arm:
   """A network and its planned batches, ready to be trained.
 
   Attributes:
-    problem: what to train.
-    optimizer: how.
+    problem: the problem.
+    optimizer: its optimizer.
     examples: documents of an update.
   """
 
@@ -119,7 +119,7 @@ class Arm:
   def program(
     self, config: supervised_arms.Supervised, beside: Sequence["Arm"] = ()
   ) -> Program:
-    """Returns what trains the arm."""
+    """Returns the program that trains the arm."""
     del beside
     return Program(config, self)
 
@@ -196,12 +196,12 @@ def choose_devices(count: int) -> list[jax.Device]:
   """Returns the devices that share the work.
 
   Args:
-    count: how many; 0 for all of several processes, or the greatest power of
-      two of one.
+    count: number of devices; 0 for all of several processes, or the largest
+      power of two of one process.
 
   Raises:
-    UserError: (a ValueError) there are not as many, or they leave a process
-      out, or are no power of two.
+    UserError: (a ValueError) there are not enough, or they leave a process out,
+      or their number is not a power of two.
   """
   devices = jax.devices()
   total = len(devices)

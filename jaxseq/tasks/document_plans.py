@@ -1,4 +1,4 @@
-"""Plans of updates on documents: which of them are read, and as what arrays."""
+"""Plans of updates on documents: devices, groups and arrays."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -26,21 +26,20 @@ _OF_ATTENTION = ("square_seconds", "exchange_bytes")
 
 @dataclasses.dataclass(frozen=True)
 class PlanConfig:
-  """The plan of updates. Nothing of it changes a loss but by rounding.
+  """Options of planned updates; losses do not depend on them up to rounding.
 
   Attributes:
-    method: "lpt" and "stream": see `planner.plan`; to compare with: "packing",
-      `baselines.by_tokens`, and "static", one degree for all documents, the
-      smallest that holds the longest one.
-    tokens_per_device: elements that a device has memory for; 0: as many as a
-      document of the greatest length has on four devices, or on all if there
-      are fewer.
+    method: "lpt" and "stream": see `planner.plan`; as baselines "packing",
+      `baselines.by_tokens`, and "static", the same degree for all documents,
+      the smallest that holds the longest one.
+    tokens_per_device: elements that a device has memory for; 0: those of the
+      longest document divided by four devices, or by all if there are fewer.
     levels: chunk sizes, each half of the one above, that rows are padded to.
     uniform: whether a wave holds groups of one size only, see `planner.rows`.
-    costs: fields of `planner.CostModel`, but for those that follow from the
-      network and from the fields above. `square_seconds` and `exchange_bytes`
-      are for arms with attention alone; the first is worked out from the width
-      if it is not given.
+    costs: fields of `planner.CostModel`, except those that follow from the
+      network and the fields above. `square_seconds` and `exchange_bytes` are
+      only for arms with attention; by default the first is computed from the
+      width.
   """
 
   method: Literal["lpt", "stream", "packing", "static"] = "lpt"
@@ -59,13 +58,13 @@ class PlanConfig:
 
 
 class Planner(NamedTuple):
-  """Documents to the arrays of an update.
+  """Plans an update: documents to arrays.
 
   Attributes:
     config: options.
     cost_model: seconds, in any unit.
-    chunks: rising elements per device that arrays may have.
-    num_devices: of all processes.
+    chunks: possible elements of arrays per device, in rising order.
+    num_devices: number of devices of all processes.
     local: numbers of the devices of this process, in their order.
   """
 
@@ -91,17 +90,17 @@ class Planner(NamedTuple):
   def lay_out(
     self, documents: Documents, chosen: Sequence[int]
   ) -> planned.Step:
-    """Plans documents and makes the arrays.
+    """Plans documents and builds the arrays.
 
-    Only documents that devices of this process work on are read; in the place
-    of the others are zeros, which are not sent to any device.
+    Reads only documents of this process's devices; the others are zeros, which
+    are not sent to any device.
 
     Args:
       documents: all documents.
       chosen: numbers of those of this update.
 
     Returns:
-      The arrays and what is to be told of them.
+      The arrays, the programs that read them, and the gap of the plan.
     """
     lengths = documents.lengths[np.asarray(chosen)]
     plan = self.plan(lengths)
@@ -140,13 +139,13 @@ def make_planner(
 
   Args:
     config: options.
-    network: the network; its mixers say what is exchanged.
+    network: the network; its mixers determine the exchange.
     max_length: elements of the longest document.
     devices: those that share the work.
 
   Raises:
-    ValueError: if the devices are no power of two, or too few for the longest
-      document, or the network cannot be planned.
+    ValueError: if the number of devices is not a power of two, or too small for
+      the longest document, or the network cannot be planned.
   """
   count = len(devices)
   if count & (count - 1):
@@ -181,8 +180,8 @@ def make_planner(
     # Arms share the costs; these are attention's.
     costs = {k: v for k, v in costs.items() if k not in _OF_ATTENTION}
   elif "square_seconds" not in costs:
-    # Scores and averages take 2 d operations for each pair of elements that
-    # sees each other, the matrices of a layer 24 d^2 for an element.
+    # Scores and averages cost 2 d operations per visible pair of elements, the
+    # matrices of a layer 24 d^2 per element.
     costs["square_seconds"] = costs["token_seconds"] / (12 * stack.d_model)
   model = planner.CostModel(
     "recurrent" if recurrent else "attention", chunks=chunks, **costs

@@ -1,9 +1,9 @@
-"""Next-token prediction on documents of very different lengths, as planned.
+"""Next-token prediction on documents of very different lengths, with plans.
 
-Every document is read from a fresh state: it is `language.START` and its
-tokens, of which each is a target. An update takes some of the documents; the
-planner says which devices work on which of them (`jaxseq.planner`). The loss is
-the mean over all targets of the update, so that no number depends on the plan.
+Every document is read from a fresh state: its inputs are `language.START` and
+its tokens, and each token is a target. The planner assigns the documents of an
+update to devices (`jaxseq.planner`). The loss is the mean over all targets of
+the update, so that it does not depend on the plan.
 """
 
 from collections.abc import Sequence
@@ -28,12 +28,12 @@ class Config(base.DataComparison):
   """A comparison of networks on the documents of one text.
 
   Attributes:
-    max_length: elements of a document; what is longer becomes several. An
-      element more than bytes are read: every document has a start.
+    max_length: largest number of elements of a document, including the start
+      token; longer ones are divided.
     valid_tokens: bytes of the validation documents that an evaluation reads.
     plan: how updates are planned.
-    devices: how many share the work; 0 for as many as there are, in one process
-      the greatest power of two of them.
+    devices: number of devices; 0 for all, in one process the largest power of
+      two.
     num_seeds: 1, as a run takes all devices.
   """
 
@@ -72,10 +72,10 @@ class Config(base.DataComparison):
 def from_text(
   text: language.Text | document_plans.Documents, max_length: int
 ) -> document_plans.Documents:
-  """Returns the documents of a text (n,), cut where they are too long.
+  """Returns the documents of a text (n,).
 
-  A document has `max_length` elements at most, `START` included; what is longer
-  becomes several.
+  A document has at most `max_length` elements, including `START`; longer ones
+  are divided.
 
   Raises:
     ValueError: if `max_length` leaves no room for a token.
@@ -97,11 +97,11 @@ def from_text(
 def first(
   documents: document_plans.Documents, tokens: int
 ) -> document_plans.Documents:
-  """Returns the first documents that have so many tokens; at least one.
+  """Returns the first documents with at most so many tokens; at least one.
 
   Args:
     documents: the documents.
-    tokens: how many at most.
+    tokens: largest number of tokens.
   """
   count = np.searchsorted(documents.offsets, tokens, side="right") - 1
   return documents._replace(offsets=documents.offsets[: max(count, 1) + 1])
@@ -117,7 +117,7 @@ def draw(seed: int, update: int, count: int, size: int) -> np.ndarray:
     size: documents of an update.
 
   Returns:
-    (size,) int64. No document comes again before all others have come.
+    (size,) int64. No document is repeated before all others were read.
   """
   epochs, places = np.divmod(update * size + np.arange(size), count)
   orders = {
@@ -133,11 +133,12 @@ class Problem:
   Args:
     arm: network, optimizer, and documents per update.
     corpus: the text.
-    plan: how updates are planned.
-    max_length: elements of a document; longer ones are cut.
+    plan: options of the plan.
+    max_length: elements of a document; longer ones are divided.
     seed: of the order of the documents.
-    valid_tokens: how many tokens of the validation part an evaluation reads.
-    devices: those that share the work, of all processes.
+    valid_tokens: number of tokens of the validation part that an evaluation
+      reads.
+    devices: devices of all processes.
 
   Raises:
     ValueError: if there are too few documents, or an option is wrong.
@@ -194,7 +195,7 @@ class Problem:
     return (nats * wave.mask).sum()
 
   def make_step(self, update: int) -> planned.Step:
-    """Returns the batch of the update after so many."""
+    """Returns the batch of an update by its number."""
     count = len(self.documents.lengths)
     chosen = draw(self.seed, update, count, self.batch_size)
     return self.planner.lay_out(self.documents, chosen)
@@ -208,7 +209,7 @@ class Problem:
     return self._held_out(self.corpus.test, len(self.corpus.test.tokens))
 
   def _held_out(self, text, tokens):
-    """Batches of the first documents of a part."""
+    """Returns batches of the first documents of a part."""
     part = first(from_text(text, self.max_length), tokens)
     every = np.arange(len(part.lengths))
     return [
@@ -218,11 +219,10 @@ class Problem:
 
 
 def _scheme(mixer, longest_row):
-  """Returns how a mixer exchanges what it needs inside a group."""
+  """Returns the options of a mixer's exchange inside a group."""
   if mixers.module_of(mixer) is not mixers.get("attention"):
     return {}
-  # Attention that sees a row over all devices exchanges within its group alone;
-  # with a shorter window it sends keys on from device to device, and groups
-  # wait for each other.
+  # Attention over a whole row exchanges only within its group; with a shorter
+  # window it passes keys from device to device, and groups wait for each other.
   whole = mixer.window >= longest_row - 1
   return {"scheme": "gather" if whole else "halo"}

@@ -1,7 +1,7 @@
-"""Dynamic evaluation: a language model that goes on learning under test.
+"""Dynamic evaluation: a language model that keeps learning during the test.
 
-Each piece of the test text is scored first, and then learned from, as an
-adaptive compressor learns from what it has coded:
+Each piece of the test text is scored first, and then learned from, like an
+adaptive compressor:
 
     theta <- theta - learning_rate g / (sqrt(s) + epsilon)
                    + min(decay sqrt(s) / mean sqrt(s), 1) (theta_0 - theta)
@@ -31,10 +31,10 @@ class Config:
 
   Attributes:
     learning_rate: of the steps; 0 learns nothing.
-    decay: back to the trained parameters.
+    decay: rate of decay to the trained parameters.
     epsilon: added to the root mean squares of gradients.
     length: tokens of a piece: scored together, then learned from.
-    pieces: of the training text, from which the mean squares come.
+    pieces: number of pieces of the training text for the mean squares.
   """
 
   learning_rate: float = 1e-4
@@ -55,7 +55,7 @@ class Config:
 def check(
   config: Config, network: nn.NetworkConfig, train: language.Text
 ) -> None:
-  """Checks that a network can be evaluated so.
+  """Checks that a network supports dynamic evaluation.
 
   Args:
     config: options.
@@ -63,7 +63,7 @@ def check(
     train: (streams, n) the training text.
 
   Raises:
-    ValueError: if the network has batch norm, whose statistics are not learned
+    ValueError: if the network has batch norm, whose statistics are not updated
       here, or the training text is shorter than a piece.
   """
   network.stack.refuse(
@@ -91,11 +91,11 @@ def bits_per_token(
   Args:
     config: options.
     network: the network.
-    variables: of the network, as trained; they stay as they are.
-    train: (streams, n) the training text, whose beginnings give the mean
+    variables: of the trained network; not changed.
+    train: (streams, n) the training text; its first pieces give the mean
       squares of gradients.
-    text: (1, n) what is scored, as one stream. Tokens beyond the last whole
-      piece are scored and not learned from.
+    text: (1, n) the text to score, as one stream. Tokens beyond the last whole
+      piece are scored but not learned from.
 
   Returns:
     The mean negative log-likelihood in bits.
@@ -150,7 +150,7 @@ def bits_per_token(
 
 
 def _mean_squares(config, network, params, train):
-  """Mean squares of the gradients of the first pieces of a text."""
+  """Returns the mean squared gradients over the first pieces of a text."""
   pieces = min(config.pieces, train.tokens.shape[1] // config.length)
 
   def piece(carry, i):
@@ -170,7 +170,7 @@ def _mean_squares(config, network, params, train):
 
 
 def _gradient(network, params, states, text, start, length):
-  """Mean nats of a piece, the states after it, and the gradient."""
+  """Returns the mean nats of a piece, the states after it, and the gradient."""
 
   def loss(params):
     inputs, targets, starts = language.window(text, start, length)

@@ -1,7 +1,7 @@
-"""Marked temporal point processes: when is the next event, and which?
+"""Marked temporal point processes: predicting the next event's time and mark.
 
 A network reads the events one by one; after each, and before the first, it
-gives the density of the gap to the next event, a mixture of log-normal
+predicts the density of the gap to the next event, a mixture of log-normal
 distributions (Shchur et al., arXiv:1909.12127), and the probabilities of its
 mark. They are scored by their likelihood, see `event_likelihood`.
 """
@@ -50,7 +50,7 @@ class Problem(base.ArrayProblem):
       horizon.
 
   Raises:
-    ValueError: if the data are no event sequences, batches are larger than the
+    ValueError: if the data are not event sequences, batches are larger than the
       training set, or the network pools.
   """
 
@@ -76,7 +76,7 @@ class Problem(base.ArrayProblem):
   ) -> tuple[event_sequences.Sequences, jax.Array]:
     """Returns the events, and the gaps to predict.
 
-    Of the n + 1 gaps the last has no event, and its mark no score.
+    The last of the n + 1 gaps ends without an event, and its mark has no score.
     """
     return event_likelihood.network_inputs(batch, self.horizon)
 
@@ -98,9 +98,9 @@ class Problem(base.ArrayProblem):
       (without the ends of sequences); of the next gap, in units of time, "rmse"
       of its mean (at most the horizon), "median_error", the mean absolute error
       of its median, and "coverage", the share of gaps between its quantiles
-      0.05 and 0.95; and "accuracy" of the mark, given its gap where
-      `mark_sees_gap`;
-      where the process is known also "nll_gap", how far "nll" is above its own.
+      0.05 and 0.95; and "accuracy" of the mark, given its gap if
+      `mark_sees_gap`; if the process is known also "nll_gap", "nll" above that
+      of the process.
     """
     return event_likelihood.per_gap(super().measure(variables, examples))
 
@@ -111,8 +111,8 @@ class Config(event_arms.Options, base.DataComparison):
 
   Attributes:
     carry: events of a piece, if the sequences are windows of one stream, which
-      is read in order with its state carried, see `event_windows`; None if they
-      have nothing to do with each other.
+      is read in order with its state carried, see `event_windows`; None if the
+      sequences are independent.
   """
 
   _: dataclasses.KW_ONLY
@@ -120,7 +120,7 @@ class Config(event_arms.Options, base.DataComparison):
 
 
 def _adapted(line, splits):
-  """Returns the task with the columns that a set's sequences have."""
+  """Returns the task with the columns of a data set."""
   columns, unit = {"nll": line.columns["nll"]}, time_unit(splits)
   if event_likelihood.baselines(splits):
     columns["nll_gap"] = "above the truth"
@@ -143,20 +143,20 @@ def time_unit(splits: data.Splits) -> str:
 
 
 def _baselines(splits, config, part):
-  """Scores the process of a set where it is known, and else what it is not."""
+  """Scores the true process of a data set if it is known, else baselines."""
   known = event_likelihood.baselines(splits, part)
   if known or event_likelihood.baselines(splits):
     return known
-  # A stream in pieces is one, of which each would begin without a past.
+  # Pieces of one stream: each of them would begin without a past.
   whole = getattr(config, "carry", None) is None
   hawkes = whole and part == "test"
   return event_baselines.baselines(splits, part, hawkes=hawkes)
 
 
 def _more(config, arm, source):
-  """Returns what measures how sure results are, where the process is known."""
+  """Returns a function that measures calibration if the process is known."""
   del config
-  # Examples in memory come without what they were made of.
+  # Examples in memory have no source.
   if source is None:
     return lambda *unused: {}
   if not event_likelihood.baselines(source):
@@ -193,7 +193,7 @@ def intensities(model: Any, source: Any, elapsed: np.ndarray) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _after_the_last(network, variables, batch, elapsed):
-  """Rates (n, times) behind the last event of each sequence."""
+  """Returns rates (n, times) after the last event of each sequence."""
   state = network.apply(variables, batch, method="read")
 
   def last(x):

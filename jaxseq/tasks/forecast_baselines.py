@@ -1,4 +1,4 @@
-"""Forecasts that need no network, and the scale that errors are told in."""
+"""Forecast baselines without a network, and the scale of errors."""
 
 import importlib
 import importlib.util
@@ -12,15 +12,15 @@ from jaxseq import _validate
 from jaxseq.tasks.forecast_spans import Spans
 
 _SMOOTHING = "exponential smoothing"
-# Times from which it forecasts, at most: each takes moments.
+# Largest number of origins to forecast from: each takes a moment.
 _ORIGINS = 15
 
 
 def scale(series: Spans, period: int) -> np.ndarray:
   """Returns the mean change (channels,) over a season of the training span.
 
-  Errors are divided by it ("MASE", Hyndman and Koehler 2006): 1 is as far off
-  as the value a season before was in training.
+  Errors are divided by it ("MASE", Hyndman and Koehler 2006): 1 is the training
+  error of repeating the value of a season before.
 
   Args:
     series: the spans.
@@ -37,7 +37,7 @@ def scale(series: Spans, period: int) -> np.ndarray:
     known &= (numbers[period:] == numbers[:-period])[:, None]
   count = np.maximum(known.sum(axis=0), 1)
   mean = np.where(known, change, 0).sum(axis=0) / count
-  # Where nothing ever changes there is no scale: errors stay as they are.
+  # A constant channel has no scale: its errors are not divided.
   return np.where(mean > 0, mean, 1.0)
 
 
@@ -48,19 +48,19 @@ def baselines(
   *,
   smoothing: bool = False,
 ) -> dict[str, dict[str, float]]:
-  """Scores what needs no training, over all windows of a span.
+  """Scores baselines without training, over all windows of a span.
 
   Args:
     series: the spans.
     period: length of the season in steps, at most the input length.
-    part: which span; without a validation part there is nothing to score.
-    smoothing: whether exponential smoothing is among it, if the package
-      statsforecast is installed, and it is one series.
+    part: which span; without a validation part the result is empty.
+    smoothing: whether to score exponential smoothing, too, if the package
+      statsforecast is installed, and there is one series.
 
   Returns:
     "mse", "mae" and "mase" of "repeat last" (the last value of the window), of
-    "seasonal naive" (the value a whole number of periods before), where values
-    were measured, and of "exponential smoothing" from 15 windows at most.
+    "seasonal naive" (the value a whole number of periods before), over measured
+    values, and of "exponential smoothing" from at most 15 windows.
 
   Raises:
     ValueError: if the input does not hold a period.
@@ -80,7 +80,7 @@ def baselines(
   if part in series.starts:
     view = view[series.starts[part]]
   totals = {name: _Errors(series, period) for name in places}
-  # In parts: all windows at once may not fit into memory.
+  # In chunks: all windows at once may not fit into memory.
   for start in range(0, len(view), 256):
     windows = np.asarray(view[start : start + 256], np.float64)
     values, known = np.split(windows, [channels], axis=1)
@@ -102,14 +102,14 @@ class _Errors:
     self._square = self._absolute = self._count = np.zeros(len(self._scale))
 
   def add(self, error: np.ndarray, known: np.ndarray | None) -> None:
-    """Adds errors (n, channels, horizon), of those that were measured."""
+    """Adds errors (n, channels, horizon) of measured values."""
     known = np.ones(error.shape) if known is None else known
     self._count = self._count + known.sum(axis=(0, 2))
     self._square = self._square + (error**2 * known).sum(axis=(0, 2))
     self._absolute = self._absolute + (np.abs(error) * known).sum(axis=(0, 2))
 
   def metrics(self) -> dict[str, float]:
-    """Returns means over all that was measured."""
+    """Returns means over all measured values."""
     count = max(self._count.sum(), 1)
     return {
       "mse": float(self._square.sum() / count),
@@ -119,7 +119,7 @@ class _Errors:
 
 
 def _smoothing(series: Spans, period: int, part: str) -> dict[str, Any]:
-  """Scores exponential smoothing with a season, fitted to the training once."""
+  """Scores seasonal exponential smoothing, fitted once to the training span."""
   if importlib.util.find_spec("statsforecast") is None:
     logging.warning(
       "statsforecast: got no such package, expected it for exponential "
@@ -140,7 +140,7 @@ def _smoothing(series: Spans, period: int, part: str) -> dict[str, Any]:
     fitted = models.AutoETS(season_length=period)
     fitted.fit(np.asarray(series.train[:, channel], np.float64))
     for start in starts:
-      # It resumes from all that was before.
+      # It resumes from all earlier values.
       end = start + length
       seen = np.concatenate([past, span[length:end, channel]])
       mean = fitted.forward(seen.astype(np.float64), horizon)["mean"]

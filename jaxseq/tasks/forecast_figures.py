@@ -17,7 +17,7 @@ from jaxseq.training.comparison import run
 from jaxseq.training.comparison import work as works
 from jaxseq.training.devices import processes
 
-# Panels of a picture, at most.
+# Largest number of panels of a picture.
 MOST = 64
 
 
@@ -57,13 +57,13 @@ def draw_horizons(
 
 
 class Shown(NamedTuple):
-  """The windows that forecasts.png shows: of some series, a channel of each.
+  """The windows in forecasts.png: one channel of some series each.
 
   Attributes:
     rows: (n,) numbers of the windows in the test part.
     channels: (n,) the channel of each.
     titles: of each.
-    count: how many there are to choose from.
+    count: number of all series and channels.
   """
 
   rows: np.ndarray
@@ -73,12 +73,12 @@ class Shown(NamedTuple):
 
 
 def choose(splits: data.Splits, most: int) -> Shown:
-  """Returns which windows are drawn: the middle one of each series.
+  """Chooses the windows to draw: the middle one of each series.
 
   Args:
     splits: the windows.
-    most: number of panels; where there are more series and channels they are
-      evenly spread.
+    most: largest number of panels; from more series and channels an evenly
+      spaced selection is drawn.
   """
   test, info = splits.test, splits.info
   width = test.inputs.shape[-1]
@@ -106,11 +106,11 @@ def choose(splits: data.Splits, most: int) -> Shown:
 def draw_forecasts(
   config: Any, directory: pathlib.Path, work: works.Work, horizon: int
 ) -> None:
-  """Draws forecasts.png, by first seeds, from the middle of the test span.
+  """Draws forecasts.png: the first seeds, from the middle of the test span.
 
-  Each panel has what was measured, input and truth, of one series and channel,
-  in the units of the data, with the forecasts of all arms, their intervals of
-  80 % and the seasonal naive forecast.
+  Each panel shows the measured input and truth of one series and channel, in
+  the units of the data, with the forecasts of all arms, their 80 % intervals
+  and the seasonal naive forecast.
 
   Args:
     config: the comparison, with the fields `shown` and `period`.
@@ -164,7 +164,7 @@ def draw_forecasts(
 
 
 def _restored(info, values, part):
-  """Values in the units of the data."""
+  """Converts values to the units of the data."""
   if isinstance(info.preparation, data.sources.WindowSource):
     return info.preparation.restore(values, part)
   shift = 0.0 if info.mean is None else np.asarray(info.mean)
@@ -179,7 +179,7 @@ def _draw(path, shown, seconds, lines, bands):
   grid = figures.panels(path, shown.titles, columns, (4.6, 2.4), margin)
   if grid is None:
     return None
-  # Slow to import, and not needed by a program that draws nothing.
+  # Slow to import; needed only for drawing.
   from matplotlib import dates
 
   total, horizon = lines["measured"].shape[1], lines["seasonal naive"].shape[1]

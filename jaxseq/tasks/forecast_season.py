@@ -1,7 +1,7 @@
-"""The season of a series: how long it is, and how much of it is read.
+"""The season of a series and the input length that follows from it.
 
-It follows from the steps of the rows where these say it, and else from the
-training part: the lag at which the changes from row to row are most alike.
+It follows from the time step of the rows if that implies one, else from the
+training part: the lag with the highest correlation of row-to-row changes.
 """
 
 from typing import Any
@@ -11,21 +11,21 @@ import numpy as np
 from jaxseq import data
 
 _HOUR, _DAY = 3600.0, 86400.0
-# Seconds from row to row, from and to, and the steps of a season.
+# Least and largest seconds from row to row, and the steps of a season.
 _STEPS = (
   (_HOUR, _HOUR, 24),
   (_DAY, _DAY, 7),
   (28 * _DAY, 31 * _DAY, 12),
   (89 * _DAY, 92 * _DAY, 4),
 )
-# Of a season that the values tell: the least correlation, and the longest lag.
+# For seasons found from values: the least correlation, and the longest lag.
 _LEAST, _LONGEST = 0.3, 400
-# Seasons that are read, if there are so many.
+# Number of seasons in an input, if there are enough.
 _READ = 4
 
 
 def period_of(splits: data.Splits) -> int:
-  """Returns the steps of a season; 1 where nothing says that there is one.
+  """Returns the steps of a season; 1 if no season is found.
 
   Args:
     splits: windows of a series or a panel, whose preparation has its steps.
@@ -37,23 +37,23 @@ def season(prepared: Any, values: np.ndarray) -> int:
   """Returns the steps of a season, see `period_of`.
 
   Args:
-    prepared: a preparation, which may know its steps.
+    prepared: a preparation, which may have the time step.
     values: (time, channels) of a series of the training.
   """
   period = _by_steps(prepared) or _by_values(values)
-  # Of less than two seasons nothing can be learnt.
+  # A season cannot be learnt from less than two of them.
   return period if 2 * period <= len(values) else 1
 
 
 def input_length(splits: data.Splits, period: int, horizon: int) -> int:
-  """Returns the times of an input: four seasons, and no less than the horizon.
+  """Returns the times of an input: four seasons, but at least the horizon.
 
-  It is less where the training part is short, of which half is left to windows.
+  It is less if the training part is short: half of that is left for windows.
 
   Args:
-    splits: as of `period_of`.
+    splits: as for `period_of`.
     period: steps of a season.
-    horizon: times to forecast, at most.
+    horizon: largest number of times to forecast.
   """
   wanted = max(_READ * period, horizon, 2)
   room = (len(_training(splits)) - horizon) // 2
@@ -61,7 +61,7 @@ def input_length(splits: data.Splits, period: int, horizon: int) -> int:
 
 
 def _by_steps(prepared: Any) -> int:
-  """The season that a usual step has; 0 if it says none."""
+  """Returns the season of a usual time step; 0 if there is none."""
   step = getattr(prepared, "step", None)
   if step is None or getattr(prepared, "dates", None) is False:
     return 0
@@ -71,7 +71,7 @@ def _by_steps(prepared: Any) -> int:
 
 
 def _training(splits):
-  """The first series of the training part, (time, channels)."""
+  """Returns the first series of the training part, (time, channels)."""
   part = splits.train
   if part.extras.series is not None:
     part = data.take(part, part.extras.series == part.extras.series[0])
@@ -79,7 +79,7 @@ def _training(splits):
 
 
 def _by_values(values: np.ndarray) -> int:
-  """The lag at which changes are most alike, on average over channels."""
+  """Returns the lag of the most correlated changes, averaged over channels."""
   changes = np.diff(np.asarray(values, np.float64), axis=0)
   changes -= changes.mean(axis=0)
   longest = min(_LONGEST, len(changes) // 3)
@@ -92,7 +92,7 @@ def _by_values(values: np.ndarray) -> int:
   )
   if longest < 3:
     return 1
-  # Neighbors are alike in any smooth series: a season is a peak further on.
+  # Neighbors are alike in any smooth series: a season is a later peak.
   inner = (alike[1:-1] > alike[:-2]) & (alike[1:-1] >= alike[2:])
   peaks = np.where(inner, alike[1:-1], -1.0)
   best = int(peaks.argmax())

@@ -1,7 +1,7 @@
-"""The spans that the windows of forecasting are cut from.
+"""The spans from which the windows of forecasting are cut.
 
-A thousand windows that share a value do not hold it a thousand times: they are
-cut on the device, out of the spans.
+Windows are cut from the spans on the device, so that overlapping windows do not
+store a value more than once.
 """
 
 from collections.abc import Mapping
@@ -19,8 +19,8 @@ from jaxseq import data
 class Spans(NamedTuple):
   """The three spans of a series; the windows lie at every step.
 
-  Of a panel the spans of its series lie one behind the other, and windows begin
-  where they end in the same series.
+  The spans of a panel's series are concatenated, and a window begins only if it
+  ends in the same series.
 
   Attributes:
     train: (time, channels) float32.
@@ -34,8 +34,8 @@ class Spans(NamedTuple):
     known: by part, (time, features) float32, columns known ahead; empty if
       there are none.
     series: by part, (time,) int32, the number of each time's series, from 1 on;
-      empty if there is one alone.
-    starts: by part, (windows,) int32, where windows begin; at every step if
+      empty if there is only one.
+    starts: by part, (windows,) int32, starts of windows; at every step if
       empty.
   """
 
@@ -50,11 +50,11 @@ class Spans(NamedTuple):
   starts: Mapping[str, np.ndarray] = MappingProxyType({})
 
   def with_flags(self, part: str) -> np.ndarray | None:
-    """Returns the span of a part, with flags as further channels if there are.
+    """Returns the span of a part, with its flags, if any, as more channels.
 
     Returns:
-      (time, channels) float32, or (time, 2 channels) with 1.0 behind the values
-      where they were measured, and 0.0 where they were filled.
+      (time, channels) float32, or (time, 2 channels) with flags after the
+      values: 1.0 for measured, 0.0 for filled ones.
     """
     span = getattr(self, part)
     if span is None or part not in self.observed:
@@ -63,12 +63,12 @@ class Spans(NamedTuple):
     return np.concatenate([span, flags], axis=1)
 
   def whole(self, part: str) -> Any:
-    """Returns the span of a part with all that goes along, as further channels.
+    """Returns the span of a part with all additional columns as channels.
 
     Returns:
       (time, channels) float32, those of `with_flags`, of `known`, and the
-      number of the series, as far as there are any; of a panel with the starts
-      of its windows.
+      number of the series, if present; for a panel with the starts of its
+      windows.
     """
     span = self.with_flags(part)
     if span is None or part not in self.starts:
@@ -80,13 +80,13 @@ class Spans(NamedTuple):
 
 
 def spans(splits: data.Splits) -> Spans:
-  """Returns what the windows of `jaxseq.data` were cut from.
+  """Returns the spans from which windows of `jaxseq.data` were cut.
 
   Args:
     splits: windows at every step, as from `data.forecasting.make_splits`.
 
   Raises:
-    ValueError: if the parts are no such windows.
+    ValueError: if the parts are not such windows.
   """
 
   def joined(windows, last):
@@ -141,7 +141,7 @@ def spans(splits: data.Splits) -> Spans:
       numbers = [run.extras.series[0] for run in runs]
       series[name] = np.repeat(numbers, counts + length + horizon - 1)
     if series or along["known"]:
-      # Behind the windows of each series lie times that begin none.
+      # The last times of each series do not begin a window.
       before = np.repeat(np.arange(len(runs)), counts) * (length + horizon - 1)
       starts[name] = (np.arange(counts.sum()) + before).astype(np.int32)
   return Spans(
@@ -151,7 +151,7 @@ def spans(splits: data.Splits) -> Spans:
 
 
 def _runs(part):
-  """The windows of each series of a part, which lie side by side."""
+  """Returns slices of the windows of each series of a part."""
   numbers = part.extras.series
   if numbers is None:
     return [slice(None)]
@@ -167,7 +167,7 @@ def windows(span: jax.Array, starts: jax.Array, length: int) -> jax.Array:
 
 
 def places(examples: Any, total: int) -> tuple[Any, Any]:
-  """Returns the span of a part, see `Spans.whole`, and where windows begin.
+  """Returns the span of a part, see `Spans.whole`, and starts of windows.
 
   Args:
     examples: of the part.

@@ -1,4 +1,4 @@
-"""Policy gradients from groups of answers to one prompt: GRPO, its relatives.
+"""Policy gradients from groups of answers to a prompt: GRPO and variants.
 
   advantages = group_policy.advantages(rewards, group=8)
   loss, metrics = group_policy.loss(
@@ -7,7 +7,7 @@
 
 Shao et al., "DeepSeekMath", arXiv:2402.03300; `dr_grpo`: arXiv:2503.20783;
 `dapo`: arXiv:2503.14476; `cispo`: arXiv:2506.13585; ratios of whole answers:
-arXiv:2507.18071. All are as the library TRL computes them.
+arXiv:2507.18071. All are computed as in the TRL library.
 """
 
 import dataclasses
@@ -29,18 +29,18 @@ class Config:
   """The loss of answers with advantages.
 
   Attributes:
-    kind: over what is averaged: "grpo" over the tokens of each answer, then
-      over answers; "bnpo" over all tokens; "dr_grpo": the sum divided by
-      answers times `max_length`; "dapo" over the tokens of the global batch.
-      "cispo": as "dapo", of log-probabilities weighted by the ratio, which is
-      at most `clip_high` and has no gradient.
+    kind: the averaging: "grpo" over the tokens of each answer, then over
+      answers; "bnpo" over all tokens; "dr_grpo": the sum divided by answers
+      times `max_length`; "dapo" over the tokens of the global batch. "cispo":
+      as "dapo", of log-probabilities weighted by the ratio, which is at most
+      `clip_high` and has no gradient.
     level: whether a ratio is that of a token, or the geometric mean over an
       answer's tokens ("sequence").
     beta: weight of the divergence from the reference.
-    clip_low: how far below 1 a ratio counts.
-    clip_high: how far above 1; of "cispo" the greatest ratio itself.
-    max_length: tokens that an answer may have, of "dr_grpo"; 0 for the width
-      of the arrays.
+    clip_low: largest deviation of a ratio below 1.
+    clip_high: largest deviation above 1; for "cispo" the largest ratio itself.
+    max_length: largest number of tokens of an answer, for "dr_grpo"; 0 for the
+      width of the arrays.
   """
 
   kind: Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo"] = "dapo"
@@ -61,21 +61,21 @@ class Config:
 def advantages(
   rewards: jax.Array, group: int, scale: Scale = "group"
 ) -> jax.Array:
-  """Returns how much better each answer is than the others of its group.
+  """Returns the advantage of each answer within its group.
 
   It is the reward less the mean of the group, divided by the deviation (with n
-  - 1) and 1e-4. A group whose rewards are all alike has 0: it teaches nothing.
+  - 1) and 1e-4. A group with equal rewards has advantages 0 and no gradient.
 
   Args:
     rewards: (groups * group,), those of a group side by side.
     group: answers to a prompt, at least 2.
-    scale: whether the deviation is that of the group, of the whole batch, or
-      left out.
+    scale: whether to divide by the deviation of the group, of the batch, or not
+      at all.
   """
   spread = _groups(rewards, group)
   _validate.choice("scale", scale, ("group", "batch", "none"))
   centered = spread - spread.mean(axis=1, keepdims=True)
-  # Of equal rewards rounding may leave something, which 1e-4 would blow up.
+  # Rounding of equal rewards may leave a difference, which 1e-4 would amplify.
   centered = jnp.where(_flat(spread)[:, None], 0, centered)
   if scale == "group":
     centered /= spread.std(axis=1, ddof=1, keepdims=True) + _EPSILON
@@ -85,7 +85,7 @@ def advantages(
 
 
 def flat_groups(rewards: jax.Array, group: int) -> jax.Array:
-  """Returns how many groups have rewards that are all alike.
+  """Returns the number of groups with equal rewards.
 
   Args:
     rewards: (groups * group,).
@@ -106,19 +106,19 @@ def loss(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Returns the loss of answers.
 
-  A token counts -min(r A, clip(r, 1 - clip_low, 1 + clip_high) A) with the
-  ratio r = exp(log_probs - old_log_probs), and beta times the estimator exp(q)
-  - q - 1 of the divergence, where q = ref_log_probs - log_probs.
+  The loss of a token is -min(r A, clip(r, 1 - clip_low, 1 + clip_high) A) with
+  the ratio r = exp(log_probs - old_log_probs), plus beta times the estimator
+  exp(q) - q - 1 of the divergence, where q = ref_log_probs - log_probs.
 
   Args:
     log_probs: (rows, time) of each token, by the network.
-    old_log_probs: (rows, time), by the network that has drawn them.
+    old_log_probs: (rows, time), by the network that sampled them.
     advantages: (rows,).
-    mask: (rows, time) bool, the tokens of the answers; the others may be
-      anything.
+    mask: (rows, time) bool, the tokens of the answers; other values are
+      ignored.
     config: the loss.
-    ref_log_probs: (rows, time), by the network before it was trained; needed
-      where `beta` is not 0.
+    ref_log_probs: (rows, time), by the network before training; needed if
+      `beta` is not 0.
     num_tokens: of the answers of the global batch, if these rows are a part of
       it; for "dapo" and "cispo".
 
@@ -178,7 +178,7 @@ def loss(
 
 
 def _groups(rewards, group):
-  """Rewards as (groups, group)."""
+  """Reshapes rewards to (groups, group)."""
   _validate.integer("group", group, 2)
   (rows,) = _validate.shape("rewards", rewards, ("rows",))
   if rows % group:
@@ -188,5 +188,5 @@ def _groups(rewards, group):
 
 
 def _flat(spread):
-  """Tells the groups whose rewards are all alike, (groups,) bool."""
+  """Marks groups with equal rewards, (groups,) bool."""
   return spread.max(axis=1) == spread.min(axis=1)

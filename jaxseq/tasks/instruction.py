@@ -1,12 +1,12 @@
-"""Supervised fine-tuning: the answers of chats are learnt, packed into rows.
+"""Supervised fine-tuning on the answers of chats, packed into rows.
 
   batch = instruction.pack(examples, 1024)
   logits, _ = network.apply(variables, batch.tokens, None, batch.reset)
   loss = losses.weighted_cross_entropy(logits, batch.targets, batch.weight)
 
-Every chat is read from a fresh state: the state is reset where one begins, and
-no target lies across a border. Packing changes neither the loss nor its
-gradient, as the weight of each target is carried beside it.
+Every chat is read from a fresh state: the state is reset at its start, and no
+target is from another chat. Packing changes neither the loss nor its gradient,
+as each target has its weight.
 """
 
 from collections.abc import Sequence
@@ -30,9 +30,9 @@ class Batch(NamedTuple):
     tokens: int32, 0 in padding.
     targets: int32, the token that follows in the same chat, else 0.
     reset: bool, True at the start of every chat, and of padding.
-    weight: float64, how much a target counts, 0 where there is none to learn.
+    weight: float64, weight of a target; 0 if it is not learnt.
     segment: int32, the number of the chat; -1 in padding.
-    cut: how many chats were longer than a row, and have lost their ends.
+    cut: number of chats that were truncated to a row.
   """
 
   tokens: np.ndarray
@@ -56,14 +56,14 @@ def pack(
   Args:
     examples: the chats.
     length: elements of a row.
-    average: over what a weighted mean is taken: all tokens of answers
-      ("token"), or first over those of each chat ("example").
-    together: whether several chats share a row; each has one of its own if not.
-    cut: whether chats that are longer than a row lose their ends; they are an
-      error if not.
+    average: averaging of the loss: over all tokens of answers ("token"), or
+      first within each chat ("example").
+    together: whether several chats share a row.
+    cut: whether to truncate chats longer than a row; otherwise they raise an
+      error.
 
   Raises:
-    ValueError: if there is no chat, or one is too long.
+    ValueError: if there are no chats, or one is too long.
   """
   _validate.integer("length", length, 2)
   _validate.choice("average", average, ("token", "example"))
@@ -79,7 +79,7 @@ def pack(
   groups = [[i] for i in range(len(documents))]
   if together:
     groups = schedule.best_fit(lengths, length)
-  # To the planner, each row is the work of a device.
+  # The planner treats each row as a device.
   plan = []
   for number, group in enumerate(groups):
     ends = np.cumsum([lengths[i] for i in group]).tolist()

@@ -1,4 +1,4 @@
-"""Exact posteriors that follow a stream: of class means, of a regression.
+"""Exact Bayesian posteriors of a stream: of class means, and of a regression.
 
     posterior = class_posteriors.prior(num_classes=10, width=64)
     posterior = class_posteriors.updated(posterior, features, labels, 0.05)
@@ -6,9 +6,9 @@
 
 Prototypes of classes are those of ProtoCL (Kessler et al., "On Sequential
 Bayesian Inference for Continual Learning", arXiv:2301.01828), by the definition
-there: one posterior of all that was seen, in any order and in batches of any
-size, which predictions leave as it is. `regression` is the other half of that
-paper: exact Bayes is no remedy where the model is wrong.
+there: one posterior of all examples seen, in any order and batch size;
+predictions do not change it. `regression` is the other half of that paper:
+exact Bayes does not help if the model is wrong.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from jaxseq import _validate
 
 
 class Posterior(NamedTuple):
-  """The belief of class means and frequencies.
+  """The posterior of class means and frequencies.
 
   The features of class c are N(mean_c, variance I), its mean is
   N(Q_c / precision_c, I / precision_c), and frequencies are Dirichlet.
@@ -39,7 +39,7 @@ class Posterior(NamedTuple):
 
 
 def prior(num_classes: int, width: int, log_alpha: float = 0.78) -> Posterior:
-  """Returns the belief before any data: means about 0, of variance 1."""
+  """Returns the prior: means about 0, with variance 1."""
   return Posterior(
     jnp.zeros((num_classes, width)),
     jnp.ones((num_classes,)),
@@ -54,14 +54,14 @@ def updated(
   variance: float,
   weight: jax.Array | None = None,
 ) -> Posterior:
-  """Returns the belief after more data.
+  """Returns the posterior after more data.
 
   Args:
-    posterior: the belief before.
+    posterior: the posterior before.
     features: (n, width).
     labels: (n,) integers.
     variance: of the features of a class.
-    weight: (n,) what each example counts, such as 0 for padding; all 1 if None.
+    weight: (n,) weights of examples, such as 0 for padding; all 1 if None.
   """
   count, width = _validate.shape("features", features, ("n", "width"))
   _validate.shape("labels", labels, (count,))
@@ -82,7 +82,7 @@ def log_joint(
 ) -> jax.Array:
   """Returns log p(label, features), (n, classes), of features (n, width).
 
-  A softmax of it has the probabilities of the classes.
+  Its softmax is the class probabilities.
   """
   width = features.shape[-1]
   mean = posterior.Q / posterior.precision[:, None]
@@ -99,8 +99,8 @@ class Regression(NamedTuple):
   Attributes:
     mean: (tasks, width).
     precision: (tasks, width, width).
-    error: (tasks, tasks), mean squared error of the mean of row i on task j, of
-      tasks up to i; NaN elsewhere.
+    error: (tasks, tasks), mean squared error on task j of the mean after task
+      i, for j up to i; NaN elsewhere.
   """
 
   mean: jax.Array
@@ -114,11 +114,11 @@ def regression(
   noise: float,
   prior_precision: float = 1.0,
 ) -> Regression:
-  """Takes the posterior after each task as the prior of the next.
+  """Computes posteriors of tasks; each is the prior of the next task.
 
-  This is exact: the last posterior is that of all data at once. Where tasks
-  have different true weights it is right about none of them, since the model
-  has one set of weights: their mean wins, and a task is forgotten all the same.
+  This is exact: the last posterior is that of all data at once. If tasks have
+  different true weights it fits no task, since the model has one set of
+  weights: it learns their mean, and tasks are forgotten all the same.
 
   Args:
     inputs: of each task, (n, width).

@@ -1,4 +1,4 @@
-"""Levels that need no training: class means, and nearest exemplars."""
+"""Baselines without training: class means, and nearest exemplars."""
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +10,10 @@ from jaxseq.tasks.continual import transfer
 
 
 def class_means(stream: task_streams.Stream) -> tuple[np.ndarray, int]:
-  """Returns accuracies, and bytes, of the nearest mean of a class's inputs.
+  """Returns accuracies and bytes of the nearest class mean of inputs.
 
   Returns:
-    (2, tasks, tasks) accuracies: of all classes seen, and of those of the
+    (2, tasks, tasks) accuracies: among all classes seen, and among those of the
     example's task; and the bytes of the means and counts.
   """
   x, queries = _flat(stream.train.inputs), _flat(stream.test.inputs)
@@ -28,9 +28,9 @@ def class_means(stream: task_streams.Stream) -> tuple[np.ndarray, int]:
 def nearest(
   stream: task_streams.Stream, budget: int, seed: int = 0
 ) -> tuple[np.ndarray, int]:
-  """Returns accuracies, and bytes, of the class of the nearest exemplar.
+  """Classifies by the nearest exemplar; returns accuracies and bytes.
 
-  The exemplars are those of a reservoir, as 256 levels, of all the budget.
+  The exemplars are a reservoir, in 256 levels, that fills the budget.
   """
   low, high = float(stream.train.inputs.min()), float(stream.train.inputs.max())
   stored = exemplars.encode(stream.train.inputs, low, high)
@@ -59,7 +59,7 @@ def nearest(
 def levels(
   stream: task_streams.Stream, budget: int
 ) -> dict[str, dict[str, float]]:
-  """Returns the results of both, by label, as those of arms."""
+  """Returns the results of both baselines, by label, in the format of arms."""
   found = {
     "class means of inputs": class_means(stream),
     "nearest exemplar": nearest(stream, budget),
@@ -71,12 +71,12 @@ def levels(
 
 
 def _flat(inputs):
-  """Inputs as vectors."""
+  """Flattens inputs to vectors."""
   return np.asarray(inputs).reshape(len(inputs), -1)
 
 
 def _table(stream, scores):
-  """The accuracies by both masks, of scores (tasks, n, classes) after tasks."""
+  """Returns accuracies by both masks from scores (tasks, n, classes)."""
   number = stream.test.targets // stream.per_task
   own = np.arange(stream.classes) // stream.per_task
   tables = np.zeros((2, stream.tasks, stream.tasks))

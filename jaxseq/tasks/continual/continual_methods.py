@@ -19,7 +19,7 @@ _kernel = jax.nn.initializers.lecun_normal()
 
 
 class Joint(task_learner.Learner):
-  """Training on all tasks so far: it keeps every example, above any budget."""
+  """Training on all tasks so far: keeps every example, beyond the budget."""
 
   def __init__(self, *args, **kwargs):
     super().__init__(*args, **kwargs)
@@ -32,7 +32,7 @@ class Joint(task_learner.Learner):
       raise _validate.error("batch_size + replay", count, expected)
 
   def draw(self, key: jax.Array, update: jax.Array) -> jax.Array:
-    """Returns as many indices as others have new examples and exemplars."""
+    """Returns indices for as many examples as other methods read per update."""
     count = self.arm.batch_size + self.arm.replay
     return self.stream.draw(key, update, self.updates, count, so_far=True)
 
@@ -61,7 +61,7 @@ class Replay(task_learner.Learner):
 
 
 class DERpp(Replay):
-  """Exemplars with their labels, and others with the outputs they once had."""
+  """DER++: replays exemplars with their labels, others with stored logits."""
 
   stores_logits = True
 
@@ -116,10 +116,10 @@ class ERACE(Replay):
 
 
 class EWC(task_learner.Learner):
-  """A penalty on moving parameters that earlier tasks have needed."""
+  """A penalty on moving parameters that are important to earlier tasks."""
 
   def _statistics(self, params):
-    """Returns where parameters were, and what they mattered."""
+    """Returns the anchors and the information of parameters, as zeros."""
     zeros = jax.tree.map(jnp.zeros_like, params)
     return {"anchor": zeros, "information": zeros}
 
@@ -132,7 +132,7 @@ class EWC(task_learner.Learner):
   def _finish(self, variables, examples, inside, key):
     """Returns the statistics with the information of a task."""
     params = variables["params"]
-    # Examples may be sorted: any of the task's are drawn, and no others first.
+    # Examples may be sorted: draws at random, the task's examples first.
     level = jax.random.uniform(key, inside.shape)
     rows = jnp.argsort(jnp.where(inside, level, 2))[: self.arm.fisher]
 
@@ -154,11 +154,11 @@ class EWC(task_learner.Learner):
 
 
 class ProtoCL(Replay):
-  """Prototypes of classes in learnt features, their posterior being exact.
+  """Class prototypes in learnt features, with an exact posterior.
 
-  The posterior is that of all exemplars under the network as it is, whenever
-  something is to be predicted. In training it is that of a draw of them, before
-  the batch; batch and another draw are predicted.
+  For predictions the posterior is that of all exemplars under the current
+  network. In training it is that of a draw of exemplars; the loss is on the
+  batch and another draw.
   """
 
   reads_out = False
@@ -175,7 +175,7 @@ class ProtoCL(Replay):
     return value, scores[: len(batch.targets)]
 
   def _posterior(self, variables, inputs, labels, weight):
-    """Returns the belief after some examples, whose features are today's."""
+    """Returns the posterior of examples with the network's current features."""
     features = self._outputs(variables, inputs)
     start = class_posteriors.prior(self.stream.classes, self.arm.widths[-1])
     return class_posteriors.updated(
@@ -218,7 +218,7 @@ class MEMO(Replay):
     return params | {"auxiliary": self._auxiliary(key)}
 
   def _auxiliary(self, key):
-    """A new read-out of old or not, and of the new classes."""
+    """Returns a new auxiliary read-out: "old", and each new class."""
     shape = self.arm.widths[-1], self.stream.per_task + 1
     kernel = _kernel(jax.random.fold_in(key, 2), shape)
     return {"kernel": kernel, "bias": jnp.zeros(shape[1:])}
@@ -245,7 +245,7 @@ class MEMO(Replay):
     return value, logits[: len(batch.targets)]
 
   def _old(self, variables):
-    """The number of classes of earlier tasks."""
+    """Returns the number of classes of earlier tasks."""
     return self.task(variables) * self.stream.per_task
 
   def _features(self, variables, inputs):
@@ -262,7 +262,7 @@ class MEMO(Replay):
     return jax.vmap(special)(params["special"])
 
   def _read_out(self, variables, features):
-    """The logits of the classes seen."""
+    """Returns the logits of the classes seen."""
     task, head = self.task(variables), variables["params"]["head"]
     classes = self._old(variables) + self.stream.per_task
     return memo.read_out(features, head["kernel"], head["bias"], task, classes)
@@ -294,7 +294,7 @@ class MEMO(Replay):
       variables["memory"],
       self.store(examples.inputs),
       examples.targets,
-      # What is beyond the task must not be taken for an example.
+      # Rows beyond the task must not be stored.
       jnp.where(inside, ranks, self.size),
       old + new,
     )

@@ -1,13 +1,13 @@
-"""Exemplars: the examples that a learner keeps of tasks that are over.
+"""Exemplars: the examples that a learner stores from earlier tasks.
 
     memory = exemplars.empty(100, inputs[:1], num_classes=10)
     memory = exemplars.offer(memory, inputs, targets, key)
     old = exemplars.recall(memory, key, 32)
 
-A memory has so many places, and is an array of each field. What it costs is
-counted over its arrays, as that of everything else that a learner keeps, see
-`num_bytes`. The reservoir is that of github.com/aimagelab/mammoth; herding that
-of iCaRL (arXiv:1611.07725) as MEMO's code has it.
+A memory has a fixed number of places, and an array for each field. Its cost is
+the bytes of its arrays, like that of everything a learner keeps, see
+`num_bytes`. The reservoir is that of github.com/aimagelab/mammoth; herding is
+that of iCaRL (arXiv:1611.07725) as in MEMO's code.
 """
 
 import math
@@ -21,15 +21,15 @@ from jaxseq._types import PyTree
 
 
 class Memory(NamedTuple):
-  """Examples in places.
+  """Stored examples.
 
   Attributes:
     inputs: (size, ...) as they are stored, see `encode`.
     targets: (size,) integers.
-    seen: () int32, how many examples have been offered; places from the first
-      on are filled.
-    logits: (size, classes) float32, outputs of the network that has seen an
-      example; None where nothing reads them.
+    seen: () int32, number of examples offered; places are filled from the first
+      on.
+    logits: (size, classes) float32, outputs of the network when it saw an
+      example; None if they are not needed.
   """
 
   inputs: jax.Array
@@ -39,17 +39,17 @@ class Memory(NamedTuple):
 
   @property
   def filled(self) -> jax.Array:
-    """The places that are filled, (size,) bool."""
+    """Which places are filled, (size,) bool."""
     return jnp.arange(len(self.targets)) < self.seen
 
 
 class Recalled(NamedTuple):
-  """Examples drawn from a memory, as `Memory` has them.
+  """Examples drawn from a memory.
 
   Attributes:
     inputs: (n, ...) as they are stored.
     targets: (n,) int32.
-    weight: (n,) float32, 0 where the memory was empty and 1 elsewhere.
+    weight: (n,) float32, 0 if the memory was empty, else 1.
     logits: (n, classes), or None.
   """
 
@@ -89,22 +89,22 @@ def offer(
 ) -> Memory:
   """Offers examples one after the other; a reservoir keeps some.
 
-  Example n (from 0) takes place n while there are free ones; after that it
-  takes a place of 0 .. n drawn at random, if the memory has that place. Any
-  example of the stream is kept with the same probability.
+  Example n (from 0) gets place n while there are free ones; after that a random
+  place of 0 .. n, if the memory has that place. Every example of the stream is
+  kept with the same probability.
 
   Args:
     memory: the memory.
     inputs: (n, ...) as they are stored.
     targets: (n,) integers.
     key: of the draws.
-    logits: (n, classes), where the memory stores them.
+    logits: (n, classes), if the memory stores them.
   """
   size, count = len(memory.targets), len(targets)
   number = memory.seen + jnp.arange(count)
   drawn = jax.random.randint(key, (count,), 0, number + 1)
   place = jnp.where(number < size, number, drawn)
-  # Of those that take the same place the last one stays.
+  # If several get the same place, the last one stays.
   later = jnp.triu(jnp.ones((count, count), bool), 1)
   taken = (later & (place[:, None] == place[None])).any(axis=1)
   place = jnp.where(taken, size, place)
@@ -134,16 +134,16 @@ def recall(memory: Memory, key: jax.Array, count: int) -> Recalled:
 def herd(features: jax.Array, mask: jax.Array, count: int) -> jax.Array:
   """Ranks the examples of a class by herding.
 
-  Next is always the example with which the mean of those chosen, of features
-  of length 1, comes nearest to the mean of all.
+  Each step chooses the example that brings the mean of the chosen normalized
+  features nearest to the mean of all.
 
   Args:
     features: (n, width).
     mask: (n,) bool, the examples of the class.
-    count: how many are ranked.
+    count: number of ranked examples.
 
   Returns:
-    (n,) int32 ranks from 0 on; n for those that are not chosen.
+    (n,) int32 ranks from 0 on; n for examples that are not chosen.
   """
   size = len(mask)
   norms = jnp.linalg.norm(features, axis=1, keepdims=True)
@@ -170,20 +170,20 @@ def balanced(
   ranks: jax.Array,
   classes: jax.Array | int,
 ) -> Memory:
-  """Returns a memory with the same share of places for every class.
+  """Returns a memory with equally many places for every class.
 
-  Examples in the memory are ranked by their places there, new ones by `ranks`;
-  each class keeps its first ones.
+  Stored examples are ranked by their places, new ones by `ranks`; each class
+  keeps its first ones.
 
   Args:
     memory: the memory, without logits.
     inputs: (n, ...) new examples as they are stored.
-    targets: (n,) their classes, none of which is in the memory.
-    ranks: (n,) integers, the rank of each among those of its class.
-    classes: number of classes; those of all examples are below it.
+    targets: (n,) their classes, which are not in the memory yet.
+    ranks: (n,) integers, the rank of each within its class.
+    classes: number of classes; all targets are below it.
   """
   size = len(memory.targets)
-  # No more classes than places can have one each.
+  # At most as many classes as places can have one each.
   every = min(size, jnp.iinfo(memory.targets.dtype).max + 1)
   old = jax.nn.one_hot(memory.targets, every, dtype=jnp.int32)
   old = jnp.where(memory.filled[:, None], old, 0)
@@ -208,12 +208,12 @@ def balanced(
 
 
 def encode(inputs: jax.Array, low: float, high: float) -> jax.Array:
-  """Returns numbers from low to high as 256 levels, uint8."""
+  """Quantizes numbers from low to high to 256 levels, uint8."""
   return jnp.round((inputs - low) * (255 / (high - low))).astype(jnp.uint8)
 
 
 def decode(levels: jax.Array, low: float, high: float) -> jax.Array:
-  """Returns the numbers of `encode`, to a 510th of the range, float32."""
+  """Inverts `encode`, up to a 510th of the range; returns float32."""
   return low + levels.astype(jnp.float32) * ((high - low) / 255)
 
 
@@ -226,15 +226,15 @@ def num_bytes(tree: PyTree) -> int:
 def capacity(budget: int, held: int, each: int) -> int:
   """Returns how many exemplars fit into a budget.
 
-  That is the comparison of MEMO (arXiv:2205.13218): everything is bytes, and a
-  learner that holds fewer parameters may keep more exemplars.
+  As in MEMO (arXiv:2205.13218): everything counts in bytes, and a learner with
+  fewer parameters may keep more exemplars.
 
   Args:
-    budget: bytes in all.
+    budget: total bytes.
     held: bytes of parameters and statistics.
     each: bytes of an exemplar.
 
   Returns:
-    The number, negative if what is held is more than the budget.
+    The number, negative if `held` exceeds the budget.
   """
   return (budget - held) // each

@@ -1,13 +1,13 @@
-"""Networks that grow by a block for each task, as MEMO's.
+"""MEMO: networks that grow by a block for each task.
 
 Zhou et al., "A Model or 603 Exemplars", arXiv:2205.13218: the first layers are
-shared, the last ones are there once for each task. A new block starts as a copy
-of the one before, which is not trained any more; their features side by side
-are read out, and the weights of new classes are aligned after each task.
+shared, the last ones exist once per task. A new block starts as a copy of the
+previous one, which is frozen; the read-out reads the concatenated features, and
+the weights of new classes are aligned after each task.
 
-Arrays have places for all tasks from the start, with an axis of tasks in front;
-`task` is the one that is learnt, from 0 on, and may be traced. What has no
-place yet in the growing network has no gradient.
+Arrays have places for all tasks from the start, with a leading axis of tasks;
+`task` is the current task, from 0 on, and may be traced. Blocks of later tasks
+have no gradient.
 """
 
 import jax
@@ -18,12 +18,12 @@ from jaxseq.nn import masks
 
 
 def grown(blocks: PyTree, task: jax.Array | int) -> PyTree:
-  """Returns blocks (tasks, ...) with that of the task before in its place."""
+  """Copies the previous task's block to the place of `task`."""
   return jax.tree.map(lambda x: x.at[task].set(x[task - 1]), blocks)
 
 
 def frozen(blocks: PyTree, task: jax.Array | int) -> PyTree:
-  """Returns blocks (tasks, ...) of which the block `task` alone is trained."""
+  """Stops the gradient of all blocks (tasks, ...) but that of `task`."""
   trained = jnp.arange(len(jax.tree.leaves(blocks)[0])) == task
   return masks.choose(trained, blocks, jax.lax.stop_gradient(blocks))
 
@@ -52,7 +52,7 @@ def read_out(
 
 
 def auxiliary_targets(targets: jax.Array, old: jax.Array | int) -> jax.Array:
-  """Returns 0 for the first `old` classes, and 1, 2, ... for those after."""
+  """Returns 0 for the first `old` classes, and 1, 2, ... for new classes."""
   return jnp.where(targets < old, 0, targets - old + 1)
 
 
@@ -62,10 +62,10 @@ def aligned(
   old: jax.Array | int,
   classes: jax.Array | int,
 ) -> jax.Array:
-  """Returns weights with those of new classes as long as those of old ones.
+  """Scales the weights of new classes to the length of those of old ones.
 
-  They are scaled by the mean length of the old classes' weights over that of
-  the new ones'; biases stay. Without old classes nothing is.
+  The factor is the mean norm of the old classes' weights over that of the new
+  ones'; biases are not scaled. Without old classes nothing changes.
 
   Args:
     kernel: (tasks, width, C).

@@ -1,8 +1,8 @@
 """Losses against forgetting: replay, DER++, ER-ACE, and EWC's penalty.
 
 DER++ is arXiv:2004.07211, ER-ACE arXiv:2104.05025, EWC arXiv:1612.00796 in its
-online form (arXiv:1805.06370). The definitions are those of the papers; where
-github.com/aimagelab/mammoth differs, the function says so.
+online form (arXiv:1805.06370). The definitions are those of the papers; a
+function's docstring notes where github.com/aimagelab/mammoth differs.
 """
 
 from collections.abc import Callable
@@ -26,10 +26,10 @@ def derpp(
 
   Args:
     batch: logits (n, classes) and labels (n,) of new examples.
-    first: logits (m, classes) of examples drawn from the memory, and those that
-      were stored with them.
-    second: logits (m, classes) and labels (m,) of a draw of its own.
-    weight: (m,) what each drawn example counts, 0 before there are any.
+    first: logits (m, classes) of examples drawn from the memory, and the logits
+      stored with them.
+    second: logits (m, classes) and labels (m,) of a second draw.
+    weight: (m,) weights of the drawn examples, 0 if the memory is empty.
     alpha: weight of the distance between logits, a mean over the classes too.
     beta: weight of the replayed labels.
   """
@@ -44,9 +44,9 @@ def absent_out(
 ) -> jax.Array:
   """Returns logits for ER-ACE's loss of a batch of new examples.
 
-  Classes that were seen before and are absent from the batch are left out:
-  learning the new ones takes nothing from them. The released code keeps the
-  largest of them, so that it differs where the batch lacks that class.
+  Classes seen before and absent from the batch are masked out, so that learning
+  new classes does not lower them. The released code keeps the largest of them,
+  and differs if the batch lacks that class.
 
   Args:
     logits: (n, classes).
@@ -67,16 +67,16 @@ def fisher(
 ) -> PyTree:
   """Returns the diagonal of the Fisher information, like the parameters.
 
-  It is the mean over examples of the squared gradient of log p(y), for y of the
-  network's own distribution, exactly (without `labels`), or for the labels
-  alone, the empirical one. The released code weights the latter with p(label),
+  It is the mean over examples of the squared gradient of log p(y): exactly,
+  with y from the network's distribution (without `labels`), or empirically,
+  with the labels as y. The released code weights the latter with p(label),
   which is neither.
 
   Args:
     log_probs: (params, inputs of one example) -> (classes,).
     params: of the network.
     inputs: (n, ...).
-    weight: (n,) what each example counts.
+    weight: (n,) weights of examples.
     labels: (n,) integers.
   """
 

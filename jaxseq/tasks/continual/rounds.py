@@ -1,4 +1,4 @@
-"""Ends and beginnings of the tasks of a comparison, between its chunks."""
+"""Task boundaries of a comparison, between its chunks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,15 +12,15 @@ from jaxseq.tasks.continual import task_learner
 from jaxseq.training import supervised
 from jaxseq.training.comparison import supervised_arms
 
-# Of the key of what happens at the end of a task.
+# Folded into the random key at the end of a task.
 _END = 1
 
 
 class Program(supervised_arms.Program):
-  """The seeds of an arm, whose chunks end where tasks do.
+  """The seeds of an arm; tasks end at ends of chunks.
 
-  The beginning of a task belongs to the chunk after it, and its end to the one
-  before: a run that is continued meets each of them once.
+  The beginning of a task belongs to the chunk after it, its end to the chunk
+  before, so that a resumed run executes each of them once.
   """
 
   problem: task_learner.Learner
@@ -47,7 +47,7 @@ class Program(supervised_arms.Program):
     self._end = self.compile(end, shared=1)
 
   def chunk(self, state: supervised.State, count: int) -> tuple[Any, Any]:
-    """Makes a number of updates of all seeds, which are of one task."""
+    """Runs a number of updates, all of one task, for all seeds."""
     done = int(jax.device_get(state.update)[0])
     every = self.problem.updates
     if done and done % every == 0:
@@ -68,7 +68,8 @@ def updates(config: Any) -> int:
   """Returns the updates of each task.
 
   Raises:
-    ValueError: tasks cannot have equally many, or do not end with a chunk.
+    ValueError: updates cannot be divided equally, or tasks do not end with a
+      chunk.
   """
   every, rest = divmod(config.num_updates, config.tasks)
   if rest or every % config.updates_per_chunk:
@@ -81,7 +82,7 @@ def updates(config: Any) -> int:
 def kept(
   problem: task_learner.Learner, variables: dict[str, Any]
 ) -> dict[str, int]:
-  """Returns what one seed of a learner keeps from task to task.
+  """Returns the bytes and exemplars that one seed keeps between tasks.
 
   Args:
     problem: the learner.
@@ -89,8 +90,8 @@ def kept(
 
   Returns:
     "bytes" of parameters, statistics and exemplars; "exemplars", their number.
-    An optimizer starts afresh with each task, and what has been measured is not
-    read again: neither counts.
+    Optimizer states, which are fresh in each task, and the record of accuracies
+    do not count.
   """
   held = {
     name: variables[name] for name in task_learner.KEPT if name in variables

@@ -1,9 +1,9 @@
 """The loop that all methods of continual learning share, for one seed.
 
-A learner is a `supervised.Problem` whose variables hold all that it keeps: the
-parameters, a memory of exemplars, statistics, and a record of what it can do.
-Tasks have equally many updates. Between two of them `end` and `begin` do what a
-method does there; each task has a fresh optimizer.
+A learner is a `supervised.Problem` whose variables hold everything it keeps:
+the parameters, a memory of exemplars, statistics, and a record of accuracies.
+Tasks have equally many updates. Methods act between tasks in `end` and `begin`;
+each task has a fresh optimizer.
 """
 
 from collections.abc import Mapping
@@ -50,26 +50,27 @@ class ArmConfig(base.ArmConfig):
     network: the stack and its pooling, in front of the dense blocks; with the
       pooling "none" there is no stack, and inputs are one vector. It has no
       dropout and no batch norm.
-    method: how forgetting is met.
-    widths: of the dense blocks, with a ReLU after each; MEMO has the last one
-      for each task, and shares what is before.
-    budget: bytes that may be kept in all: parameters, statistics and, from what
-      is left, exemplars.
+    method: the method against forgetting.
+    widths: of the dense blocks, with a ReLU after each; in MEMO each task has
+      its own last block, and shares the others.
+    budget: total bytes to keep: parameters, statistics and, with the remaining
+      bytes, exemplars.
     stored: how exemplars are stored, as 256 levels or as they are.
-    replay: exemplars drawn in an update, of each draw.
+    replay: exemplars of each draw in an update.
     alpha: weight of stored logits (DER++).
     beta: weight of replayed labels (DER++).
     strength: weight of the penalty (EWC).
-    decay: what remains of earlier tasks' information (EWC).
-    fisher: examples of a task, drawn at random, that its information is the
-      mean over, at most (EWC).
+    decay: factor of earlier tasks' information (EWC).
+    fisher: largest number of random examples of a task over which its
+      information is averaged (EWC).
     information: "true" or "empirical", see `rehearsal.fisher` (EWC).
     variance: of the features of a class (ProtoCL).
-    auxiliary: weight of the loss that tells new classes from old ones (MEMO).
-    train_shared: whether the shared blocks go on learning after the first task
+    auxiliary: weight of the loss that separates new classes from old ones
       (MEMO).
-    align: whether the weights of new classes become as long as those of old
-      ones (MEMO). It corrects for few exemplars beside many new examples.
+    train_shared: whether the shared blocks are trained after the first task
+      (MEMO).
+    align: whether to scale the weights of new classes to the norm of old ones
+      (MEMO). It corrects for few exemplars beside many new examples.
   """
 
   _: dataclasses.KW_ONLY
@@ -113,12 +114,12 @@ class ArmConfig(base.ArmConfig):
 
   @property
   def ssm_parameters(self) -> tuple[str, ...]:
-    """Names of the stack's; there are none without a stack."""
+    """Names of the stack's parameters; empty without a stack."""
     return () if self.network.pooling == "none" else super().ssm_parameters
 
 
 class Network(linen.Module):
-  """Shared blocks, a special block, and what reads them out.
+  """Shared blocks, a special block, and a read-out.
 
   Attributes:
     config: the stack and its pooling; without pooling there is no stack.
@@ -142,14 +143,14 @@ class Network(linen.Module):
     self.head = dense.Dense(self.outputs)
 
   def shared(self, inputs: jax.Array) -> jax.Array:
-    """Maps (n, time, features) to what the special block reads, (n, width)."""
+    """Maps (n, time, features) to inputs of the special block, (n, width)."""
     if self.config.pooling == "none":
       x = inputs.reshape(len(inputs), -1)
     else:
       lengths = None
       if self.middle is not None:
         inputs, there = inputs[..., :-1], inputs[..., -1] > self.middle
-        # A place of the memory that is empty has no element.
+        # An empty place of the memory has no elements.
         lengths = jnp.maximum(there.sum(axis=1), 1)
       x, _ = self.sequence(inputs, lengths=lengths, features=True)
       x = heads.pool(self.config.pooling, x, lengths)
@@ -162,13 +163,13 @@ class Network(linen.Module):
 
 
 class Learner:
-  """Training on one task after the other, without anything against forgetting.
+  """Training on one task after the other, without a method against forgetting.
 
-  Methods override what they do otherwise: `_objective`, the loss of a batch and
-  its logits; `_offered`, collections that change with a batch; `_parameters`
-  and `_statistics`, which are there before the first task; `_finish` and
-  `_start`, collections that change when a task ends and the next begins; and
-  `_scores`, whose highest is predicted.
+  Methods override: `_objective`, the loss of a batch and its logits;
+  `_offered`, collections that a batch changes; `_parameters` and `_statistics`,
+  the initial ones; `_finish` and `_start`, collections that change at the end
+  of a task and the beginning of the next; and `_scores`, whose highest is
+  predicted.
 
   Args:
     arm: the configuration.
@@ -176,7 +177,7 @@ class Learner:
     updates: of each task.
 
   Attributes:
-    size: exemplars that the memory has places for; 0 without one.
+    size: number of places of the memory; 0 without a memory.
     data: training and test examples.
   """
 
@@ -209,7 +210,7 @@ class Learner:
     self.size = self._places()
 
   def _places(self):
-    """The exemplars that fit into the budget beside all else."""
+    """Returns the number of exemplars that fit into the rest of the budget."""
     held = jax.eval_shape(self.held, jax.random.key(0))
     counter = 4
     each = exemplars.num_bytes(self._memory(1)) - counter
@@ -223,20 +224,20 @@ class Learner:
     return min(size, len(self.stream.train.targets)) if self.remembers else 0
 
   def _memory(self, size):
-    """A memory without examples."""
+    """Returns a memory without examples."""
     example = self.store(jnp.asarray(self.stream.train.inputs[:1]))
     return exemplars.empty(
       size, example, self.stream.classes, self.stores_logits
     )
 
   def store(self, inputs: jax.Array) -> jax.Array:
-    """Returns inputs as the memory stores them."""
+    """Encodes inputs for the memory."""
     if self.arm.stored == "float32":
       return inputs
     return exemplars.encode(inputs, *self.levels)
 
   def load(self, stored: jax.Array) -> jax.Array:
-    """Returns inputs as the memory has stored them."""
+    """Decodes inputs from the memory."""
     if self.arm.stored == "float32":
       return stored
     return exemplars.decode(stored, *self.levels)
@@ -247,7 +248,7 @@ class Learner:
     return {"params": params, "statistics": self._statistics(params)}
 
   def init(self, key: jax.Array) -> dict[str, PyTree]:
-    """Returns all that is kept, and the empty record."""
+    """Returns the initial variables, with an empty record."""
     tasks = self.stream.tasks
     record = {name: jnp.zeros((tasks, tasks)) for name in ("class", "task")}
     variables = self.held(key)
@@ -259,7 +260,7 @@ class Learner:
   def sample(
     self, key: jax.Array, update: jax.Array, data: PyTree
   ) -> data.ArrayDataset:
-    """Draws a batch of the task whose turn it is."""
+    """Draws a batch of the current task."""
     return base.take(data["train"], self.draw(key, update))
 
   def draw(self, key: jax.Array, update: jax.Array) -> jax.Array:
@@ -282,7 +283,7 @@ class Learner:
     return value, supervised.Loss({"train_accuracy": accuracy}, kept, carry)
 
   def _offered(self, variables, batch, logits, key):
-    """Returns the memory, and what else an update changes, after a batch."""
+    """Returns collections that a batch changes, such as the memory."""
     if not self.remembers:
       return {}
     stored = self.store(batch.inputs)
@@ -292,7 +293,7 @@ class Learner:
     }
 
   def task(self, variables: PyTree) -> jax.Array:
-    """Returns the number of the task that is learnt, from 0 on."""
+    """Returns the number of the current task, from 0 on."""
     return variables["record"]["now"]
 
   def _visible(self, variables, scores):
@@ -307,7 +308,7 @@ class Learner:
     """Returns the accuracy on each task, (tasks,), by the two masks.
 
     "class": among all classes seen; "task": among those of the example's own
-    task. Those of tasks to come are no accuracies of "class".
+    task. For future tasks "class" is meaningless.
     """
     scores = self._scores(variables, test.inputs)
     number = test.targets // self.stream.per_task
@@ -374,7 +375,7 @@ class Learner:
     return self.network.init(key, self.data["train"].inputs[:1])["params"]
 
   def _statistics(self, params):
-    """Returns what is kept beside parameters and exemplars."""
+    """Returns the initial statistics."""
     del params
     return {}
 

@@ -1,7 +1,7 @@
-"""A data set as a sequence of tasks, each of some of its classes.
+"""A data set as a sequence of tasks, each with some of its classes.
 
-Series may be of several lengths: one more channel then says which elements are
-there, so that what is stored of a series has its length, too.
+If series differ in length, one more channel marks the elements that exist, so
+that stored series keep their lengths.
 """
 
 import dataclasses
@@ -21,14 +21,14 @@ class Stream:
   """Examples sorted by task; task t has classes t * k to (t + 1) * k - 1.
 
   Attributes:
-    train: of all tasks, one after the other.
-    test: likewise.
-    tasks: how many there are.
-    classes: of all tasks together.
-    offsets: (tasks + 1,) where the tasks' training examples begin, and where
-      the last ends.
-    middle: the number that the last channel is above at elements that are
-      there; None if all are.
+    train: training examples, sorted by task.
+    test: test examples, sorted by task.
+    tasks: number of tasks.
+    classes: number of classes of all tasks.
+    offsets: (tasks + 1,) first training examples of the tasks, and the end of
+      the last.
+    middle: threshold of the last channel, which is above it at elements that
+      exist; None if all do.
   """
 
   train: data.ArrayDataset
@@ -56,7 +56,7 @@ class Stream:
     batch: int,
     so_far: bool = False,
   ) -> jax.Array:
-    """Returns the indices of a batch of the task whose turn it is.
+    """Returns the indices of a batch of the current task.
 
     Examples come in epochs, see `supervised.draw`.
 
@@ -65,7 +65,7 @@ class Stream:
       update: number of updates made.
       per_task: updates of each task.
       batch: size of a batch.
-      so_far: whether examples are those of all tasks up to that one.
+      so_far: whether to draw from all tasks up to that one.
 
     Returns:
       (batch,) int32.
@@ -80,7 +80,7 @@ class Stream:
   def window(
     self, train: data.ArrayDataset, task: jax.Array
   ) -> tuple[data.ArrayDataset, jax.Array]:
-    """Returns the training examples of a task, and which of them are its own.
+    """Returns a window of training examples and the mask of those of a task.
 
     Args:
       train: the training examples, on the device.
@@ -114,7 +114,7 @@ def make(splits: data.Splits, tasks: int) -> Stream:
     raise _validate.error("tasks", tasks, expected)
   middle, both = None, (train, splits.test)
   if any(part.lengths is not None for part in both):
-    # Between the ends of what is stored: it takes no room from other channels.
+    # Within the stored range, so that other channels keep their precision.
     low, high = float(train.inputs.min()), float(train.inputs.max())
     middle, both = (low + high) / 2, [_marked(part, low, high) for part in both]
   parts, per_task = [], classes // tasks
@@ -128,7 +128,7 @@ def make(splits: data.Splits, tasks: int) -> Stream:
 
 
 def _marked(part, low, high):
-  """Examples with a channel that is high at elements that are there."""
+  """Adds a channel that is high at elements that exist."""
   there = np.where(datasets.inside(part), high, low)
   both = [part.inputs, there[..., None].astype(part.inputs.dtype)]
   return part._replace(inputs=np.concatenate(both, axis=-1))

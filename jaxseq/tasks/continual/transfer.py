@@ -1,8 +1,8 @@
-"""Metrics of learning tasks one after the other, and their picture.
+"""Metrics of continual learning, and their picture.
 
-`R[i, j]` is the accuracy on task j after task i has been learnt. There are two
-such tables: "class", where a prediction is one of all classes seen, and "task",
-where it is one of the classes of the example's own task, which is told.
+`R[i, j]` is the accuracy on task j after learning task i. There are two such
+tables: in "class" predictions are among all classes seen, in "task" among the
+classes of the example's task, which is given.
 """
 
 from collections.abc import Mapping
@@ -20,14 +20,14 @@ def summary(
   baseline: np.ndarray | None = None,
   sizes: np.ndarray | None = None,
 ) -> dict[str, float]:
-  """Returns what a table of accuracies says of learning and forgetting.
+  """Returns metrics of learning and forgetting from a table of accuracies.
 
   Args:
-    accuracies: (tasks, tasks), R; above the diagonal it is read for
-      `forward_transfer` alone.
+    accuracies: (tasks, tasks), R; above the diagonal only `forward_transfer`
+      reads it.
     baseline: (tasks,) accuracies of an untrained network.
-    sizes: (tasks,) numbers of test examples, by which the means of rows are
-      weighted, of `last` and `incremental`; all tasks count alike if None.
+    sizes: (tasks,) numbers of test examples, the weights of row means in `last`
+      and `incremental`; equal weights if None.
 
   Returns:
     `last`: mean of the last row. `incremental`: mean over rows of the means of
@@ -64,8 +64,8 @@ def summary(
 def results(one: np.ndarray, other: np.ndarray) -> dict[str, float]:
   """Returns the results of an arm from its tables "class" and "task".
 
-  They are those of `summary`, but "accuracy" in the place of "last"; those of
-  the second table have "task_" in front.
+  They are those of `summary`, with "last" renamed to "accuracy"; those of the
+  second table have the prefix "task_".
   """
   out = {}
   for front, table in (("", one), ("task_", other)):

@@ -1,4 +1,4 @@
-"""The next item: networks, losses, texts, semantic ids, ranking, floors."""
+"""Next items: networks, losses, texts, semantic ids, ranking, baselines."""
 
 from typing import TYPE_CHECKING
 
