@@ -39,7 +39,7 @@ class Memory(NamedTuple):
 
   @property
   def filled(self) -> jax.Array:
-    """Which places are filled, (size,) bool."""
+    """The filled places of the memory, (size,) bool."""
     return jnp.arange(len(self.targets)) < self.seen
 
 
