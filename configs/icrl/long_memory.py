@@ -14,7 +14,7 @@ is RepeatPreviousHard: three decks, and a queue of 64.
 
     --config=configs/icrl/long_memory.py:mixers
 
-has five more memories beside these two, each two layers of width 64 and smaller
+has ten more memories beside these two, each two layers of width 64 and smaller
 networks around them, in fewer steps of RepeatPreviousMedium; `:labyrinth` plays
 LabyrinthExploreEasy with them, where every cell of a maze that is seen three by
 three cells at a time is to be visited. `:tiny` learns nothing, and shows
@@ -34,6 +34,11 @@ _MEMORIES = {
   "lru": {"d_state": 128, "r_min": 0.9},
   "mingru": {"d_hidden": 256},
   "rglru": {"d_hidden": 128},
+  "ffm": {},
+  "fox": {"window": 64},
+  "rtu": {"units": 128},
+  "rwkv6": {"head_size": 16},
+  "shm": {},
 }
 _WIDE = {"encoder_widths": (64,), "head_widths": (64,)}
 MEDIUM = configuration.updated(
