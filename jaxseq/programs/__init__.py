@@ -16,7 +16,6 @@ if TYPE_CHECKING:
   from jaxseq.programs import classify as classify
   from jaxseq.programs import command as command
   from jaxseq.programs import compare as compare
-  from jaxseq.programs import continual as continual
   from jaxseq.programs import drawn_pictures as drawn_pictures
   from jaxseq.programs import dts as dts
   from jaxseq.programs import forecast as forecast

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
   from jaxseq.tasks import classification_figures as classification_figures
   from jaxseq.tasks import conformal as conformal
   from jaxseq.tasks import confusion as confusion
-  from jaxseq.tasks import continual as continual
   from jaxseq.tasks import decision as decision
   from jaxseq.tasks import document_arms as document_arms
   from jaxseq.tasks import document_plans as document_plans

@@ -49,7 +49,6 @@ LINES = {
     data={".npz": "npz", ".ts": "ts", "/": "image_folders", "": "table"},
   ),
   "compare": Line(f"{_PROGRAMS}.compare"),
-  "continual": Line(f"{_PROGRAMS}.continual", modes=_PLAYED, mesh=False),
   "decision": Line(f"{_PROGRAMS}.offline_rl", modes=_PLAYED),
   "documents": Line(
     "jaxseq.tasks.document_arms",

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.tasks.continual import exemplars
+from experiments.continual import exemplars
 
 
 def _memory(size, **options):

@@ -5,10 +5,10 @@ from typing import Any
 
 import jax
 
+from experiments.continual import exemplars
+from experiments.continual import methods as continual_methods
+from experiments.continual import task_learner
 from jaxseq import _validate
-from jaxseq.tasks.continual import continual_methods
-from jaxseq.tasks.continual import exemplars
-from jaxseq.tasks.continual import task_learner
 from jaxseq.training import supervised
 from jaxseq.training.comparison import supervised_arms
 

@@ -6,14 +6,14 @@ learner = continual_methods.METHODS["derpp"](arm, stream, updates=500)
 import jax
 import jax.numpy as jnp
 
+from experiments.continual import class_posteriors
+from experiments.continual import exemplars
+from experiments.continual import memo
+from experiments.continual import rehearsal
+from experiments.continual import task_learner
 from jaxseq import _validate
 from jaxseq.nn import masks
 from jaxseq.tasks import losses
-from jaxseq.tasks.continual import class_posteriors
-from jaxseq.tasks.continual import exemplars
-from jaxseq.tasks.continual import memo
-from jaxseq.tasks.continual import rehearsal
-from jaxseq.tasks.continual import task_learner
 
 _kernel = jax.nn.initializers.lecun_normal()
 

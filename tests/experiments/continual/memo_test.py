@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.continual import exemplars
+from experiments.continual import memo
 from jaxseq.tasks import losses
-from jaxseq.tasks.continual import exemplars
-from jaxseq.tasks.continual import memo
 
 pytestmark = pytest.mark.usefixtures("x64")
 TASKS, WIDTH, CLASSES = 3, 3, 7

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq.tasks.continual import exemplars
-from jaxseq.tasks.continual import task_streams
-from jaxseq.tasks.continual import transfer
+from experiments.continual import exemplars
+from experiments.continual import task_streams
+from experiments.continual import transfer
 
 
 def class_means(stream: task_streams.Stream) -> tuple[np.ndarray, int]:

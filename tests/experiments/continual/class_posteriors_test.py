@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.tasks.continual import class_posteriors
+from experiments.continual import class_posteriors
 
 pytestmark = pytest.mark.usefixtures("x64")
 

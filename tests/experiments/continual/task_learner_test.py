@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.continual import floors as continual_floors
+from experiments.continual import methods as continual_methods
+from experiments.continual import rounds
+from experiments.continual import task_learner
+from experiments.continual import task_streams
 from jaxseq import data
 from jaxseq import nn
 from jaxseq.tasks import base
-from jaxseq.tasks.continual import continual_floors
-from jaxseq.tasks.continual import continual_methods
-from jaxseq.tasks.continual import rounds
-from jaxseq.tasks.continual import task_learner
-from jaxseq.tasks.continual import task_streams
 from jaxseq.training import recipes
 from jaxseq.training import supervised
 

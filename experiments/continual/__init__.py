@@ -16,10 +16,11 @@ run stopped. The second command evaluates the newest checkpoints.
 """
 
 from jaxseq.programs import command
-from jaxseq.training import app
+from jaxseq.tasks import lines
 
-main, __getattr__ = command.program("continual")
-
-
-if __name__ == "__main__":
-  app.run_main(main)
+main, __getattr__ = command.program(
+  "continual",
+  lines.Line(
+    "experiments.continual.program", modes=("train", "evaluate"), mesh=False
+  ),
+)

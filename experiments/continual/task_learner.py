@@ -15,6 +15,8 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
+from experiments.continual import exemplars
+from experiments.continual import task_streams
 from jaxseq import _validate
 from jaxseq import data
 from jaxseq import nn
@@ -23,8 +25,6 @@ from jaxseq.nn import dense
 from jaxseq.nn import heads
 from jaxseq.tasks import base
 from jaxseq.tasks import losses
-from jaxseq.tasks.continual import exemplars
-from jaxseq.tasks.continual import task_streams
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxseq.tasks.continual import transfer
+from experiments.continual import transfer
 
 
 def test_metrics(golden):

@@ -7,14 +7,14 @@ from typing import Literal
 
 import numpy as np
 
+from experiments.continual import floors as continual_floors
+from experiments.continual import methods as continual_methods
+from experiments.continual import rounds
+from experiments.continual import task_learner
+from experiments.continual import task_streams
+from experiments.continual import transfer
 from jaxseq.tasks import base
 from jaxseq.tasks import task
-from jaxseq.tasks.continual import continual_floors
-from jaxseq.tasks.continual import continual_methods
-from jaxseq.tasks.continual import rounds
-from jaxseq.tasks.continual import task_learner
-from jaxseq.tasks.continual import task_streams
-from jaxseq.tasks.continual import transfer
 from jaxseq.training import per_seed
 from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import work as works

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.continual import rehearsal
 from jaxseq.tasks import losses
-from jaxseq.tasks.continual import rehearsal
 
 pytestmark = pytest.mark.usefixtures("x64")
 
