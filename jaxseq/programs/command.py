@@ -15,9 +15,8 @@ show whether a file can be used. Where the columns have other names, or anything
 else is to be another, `--config.FIELD=VALUE` says so, as
 --config.data_options.label=kind, or --config.data_options.time=date of series
 with a column of times; evaluate takes what train took. `--config=FILE.py` is a
-config of your own, which the other tasks need: adapt, atari100k_suite, compare,
-decision, documents, dts, group_policy, icrl, icrl_suite, in_context,
-pointing, spr and synthetic.
+config of your own, which the other tasks need: adapt, compare, decision, dts,
+icrl, icrl_suite, pointing, spr and synthetic.
 `jaxseq train TASK --help` lists the flags and the options of its data.
 """
 

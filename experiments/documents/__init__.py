@@ -20,10 +20,13 @@ probabilities of a text's bytes by the trained model,
 """
 
 from jaxseq.programs import command
-from jaxseq.training import app
+from jaxseq.tasks import lines
 
-main, __getattr__ = command.program("documents")
-
-
-if __name__ == "__main__":
-  app.run_main(main)
+main, __getattr__ = command.program(
+  "documents",
+  lines.Line(
+    "experiments.documents.document_arms",
+    mesh=False,
+    flags="jaxseq.training.devices.process_flags",
+  ),
+)

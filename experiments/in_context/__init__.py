@@ -17,10 +17,11 @@ plays the newest checkpoints.
 """
 
 from jaxseq.programs import command
-from jaxseq.training import app
+from jaxseq.tasks import lines
 
-main, __getattr__ = command.program("in_context")
-
-
-if __name__ == "__main__":
-  app.run_main(main)
+main, __getattr__ = command.program(
+  "in_context",
+  lines.Line(
+    "experiments.in_context.program", modes=("train", "evaluate"), mesh=False
+  ),
+)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxseq.spr import score_comparison
+from experiments.atari100k_suite import score_comparison
 from jaxseq.training import aggregates
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.data import digit_sums
+from experiments.group_policy import digit_sums
 
 
 @pytest.mark.parametrize("digits", [1, 2])

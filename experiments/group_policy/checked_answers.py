@@ -17,17 +17,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.group_policy import digit_sums
+from experiments.group_policy import group_policy
 from jaxseq import _validate
 from jaxseq import generation
 from jaxseq import nn
 from jaxseq._types import PyTree
 from jaxseq.adapt import initial_states
-from jaxseq.data import digit_sums
 from jaxseq.interop import network_file
 from jaxseq.programs import adapted_files
 from jaxseq.tasks import adaptation
 from jaxseq.tasks import base
-from jaxseq.tasks import group_policy
 from jaxseq.tasks import losses
 from jaxseq.tasks import named_rewards
 from jaxseq.tasks import task as lines

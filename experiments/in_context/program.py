@@ -8,15 +8,15 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.in_context import context_arms
+from experiments.in_context import decision_pretraining
+from experiments.in_context import distillation
+from experiments.in_context import learning_histories
+from experiments.in_context import trial_floors
 from jaxseq.data import trajectories
 from jaxseq.interop import network_file
-from jaxseq.rl import context_arms
-from jaxseq.rl import decision_pretraining
-from jaxseq.rl import distillation
-from jaxseq.rl import learning_histories
 from jaxseq.rl import policies
 from jaxseq.rl import recording
-from jaxseq.rl import trial_floors
 from jaxseq.rl.envs import bandit
 from jaxseq.rl.envs import dark_room
 from jaxseq.tasks import task

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxseq.spr import published
-from jaxseq.spr import scores
+from experiments.atari100k_suite import published
+from experiments.atari100k_suite import scores
 from jaxseq.training import aggregates
 from jaxseq.training import plots
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.tasks import group_policy
+from experiments.group_policy import group_policy
 
 pytestmark = pytest.mark.usefixtures("x64")
 SETTING = re.compile(r"(\w+)_(token|sequence)_beta([\d.]+)_high([\d.]+)")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.rl import decision_pretraining
+from experiments.in_context import decision_pretraining
 from jaxseq.rl import envs
 from jaxseq.rl.envs import dark_room
 

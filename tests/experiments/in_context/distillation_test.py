@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.in_context import context_arms
+from experiments.in_context import distillation
+from experiments.in_context import learning_histories
 from jaxseq.data import trajectories
-from jaxseq.rl import context_arms
-from jaxseq.rl import distillation
-from jaxseq.rl import learning_histories
 from jaxseq.rl import policies
 from jaxseq.training import supervised
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.in_context import learning_histories
 from jaxseq.data import trajectories
 from jaxseq.rl import envs
-from jaxseq.rl import learning_histories
 from jaxseq.rl import meta_suites
 
 LEARNER = learning_histories.Learner(histories=6, episodes=4, every=3)

@@ -19,10 +19,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from experiments.in_context import context_arms
 from jaxseq import _validate
 from jaxseq import nn
 from jaxseq._types import PyTree
-from jaxseq.rl import context_arms
 from jaxseq.rl.envs import bandit
 from jaxseq.rl.envs import base as env_base
 from jaxseq.rl.envs import dark_room

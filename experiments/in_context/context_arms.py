@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.in_context import learning_histories
 from jaxseq import _validate
 from jaxseq._types import PyTree
 from jaxseq.rl import envs
-from jaxseq.rl import learning_histories
 from jaxseq.rl import meta_suites
 from jaxseq.rl.envs import protocol
 from jaxseq.tasks import base

@@ -12,10 +12,10 @@ import jax
 import numpy as np
 import optax
 
+from experiments.documents import documents
 from jaxseq._types import PyTree
 from jaxseq.planner import planned
 from jaxseq.tasks import base
-from jaxseq.tasks import documents
 from jaxseq.tasks import language
 from jaxseq.training import errors
 from jaxseq.training import finite

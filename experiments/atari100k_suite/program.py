@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from experiments.atari100k_suite import published
+from experiments.atari100k_suite import score_comparison
+from experiments.atari100k_suite import scores
 from jaxseq import _validate
 from jaxseq.rl import envs
-from jaxseq.spr import published
-from jaxseq.spr import score_comparison
-from jaxseq.spr import scores
 from jaxseq.spr import spr_arms
 from jaxseq.training import configuration
 from jaxseq.training import finite

@@ -7,11 +7,11 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.documents import document_plans
+from experiments.documents import documents
 from jaxseq import nn
 from jaxseq.planner import planned
 from jaxseq.tasks import base
-from jaxseq.tasks import document_plans
-from jaxseq.tasks import documents
 from jaxseq.tasks import language
 from jaxseq.training import recipes
 

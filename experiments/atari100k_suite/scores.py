@@ -20,8 +20,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from experiments.atari100k_suite import published
 from jaxseq import _validate
-from jaxseq.spr import published
 from jaxseq.training import aggregates
 from jaxseq.training import files
 from jaxseq.training import plots

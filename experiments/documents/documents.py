@@ -13,12 +13,12 @@ import jax
 import numpy as np
 import optax
 
+from experiments.documents import document_plans
 from jaxseq import _validate
 from jaxseq import mixers
 from jaxseq.planner import planned
 from jaxseq.planner import rows
 from jaxseq.tasks import base
-from jaxseq.tasks import document_plans
 from jaxseq.tasks import language
 from jaxseq.training.comparison import arms
 

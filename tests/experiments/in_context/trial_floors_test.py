@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.in_context import trial_floors
 from jaxseq.rl import envs
-from jaxseq.rl import trial_floors
 
 
 @pytest.mark.parametrize(

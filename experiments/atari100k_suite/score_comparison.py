@@ -13,8 +13,8 @@ import pathlib
 from typing import Any
 from typing import NamedTuple
 
+from experiments.atari100k_suite import scores
 from jaxseq import _validate
-from jaxseq.spr import scores
 from jaxseq.training import aggregates
 from jaxseq.training import plots
 

@@ -16,10 +16,11 @@ earlier run, arms train adapters beside it (`DIR/ARM/adapter`), or all of it.
 """
 
 from jaxseq.programs import command
-from jaxseq.training import app
+from jaxseq.tasks import lines
 
-main, __getattr__ = command.program("group_policy")
-
-
-if __name__ == "__main__":
-  app.run_main(main)
+main, __getattr__ = command.program(
+  "group_policy",
+  lines.Line(
+    "experiments.group_policy.checked_answers", modes=("train", "evaluate")
+  ),
+)
