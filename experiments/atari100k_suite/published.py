@@ -12,7 +12,7 @@ of the score file in its repository. Scores of each game were not found for
 SR-SPR, nor for SPR without augmentation.
 """
 
-import importlib.resources
+import pathlib
 import tomllib
 from typing import NamedTuple
 
@@ -38,8 +38,8 @@ class Aggregates(NamedTuple):
 
 
 def _read():
-  """The numbers of the file beside this module."""
-  file = importlib.resources.files("jaxseq.spr") / "atari_100k.toml"
+  """Reads the numbers from the file beside this module."""
+  file = pathlib.Path(__file__).with_suffix(".toml")
   return tomllib.loads(file.read_text("utf-8"))
 
 
