@@ -1,14 +1,14 @@
 """Algorithm distillation: predicting the actions of agents that learn.
 
-A network sees a whole learning history, or successive episodes of one, and
-predicts each action from all that was before it and the observation. To do so
-it has to find out from earlier episodes what is paid; played at a new task,
-with its memory kept from episode to episode, it gets better as the agents did.
+A network reads a learning history, or successive episodes of one, and predicts
+each action from the current observation and all earlier steps. To do so it has
+to infer from earlier episodes which actions are rewarded; played on a new task,
+with its memory kept across episodes, it improves as the recorded agents did.
 Laskin et al., "In-context Reinforcement Learning with Algorithm
 Distillation", arXiv:2210.14215.
 
-It is a recurrent policy in `meta.Trials`, as PPO trains them, and so are its
-files: `policies.load`.
+The network is a recurrent policy in `meta.Trials`, like those that PPO trains,
+and its files have the same format: `policies.load`.
 """
 
 import jax
@@ -30,7 +30,7 @@ Array = jax.Array
 def agent(
   config: context_arms.Config, arm: context_arms.ArmConfig
 ) -> ppo.Config:
-  """Returns the configuration of an arm's policy at tasks that are held out."""
+  """Returns the configuration of an arm's policy on held-out tasks."""
   return ppo.Config(
     env_id="Trials",
     env_options=tuple(config.trials(arm.keep_memory, held_out=True).items()),
@@ -44,13 +44,13 @@ def agent(
 class Problem(context_arms.Problem):
   """Predicting the actions of learning histories.
 
-  The data are `learning_histories.Histories`, one row a task: no window holds
-  steps of two tasks, and each begins with a fresh memory.
+  The data are `learning_histories.Histories`, one row per task: no window holds
+  steps of two tasks, and each starts with a fresh memory.
 
   Args:
     config: the comparison.
-    arm: of it.
-    recorded: histories of so many episodes as the config's learner has.
+    arm: one of its arms.
+    recorded: histories with as many episodes as the config's learner has.
   """
 
   def __init__(
@@ -72,7 +72,7 @@ class Problem(context_arms.Problem):
     self.places = episodes - (config.window or episodes) + 1
 
   def init(self, key: Array) -> PyTree:
-    """Returns the variables of the network."""
+    """Initializes the variables of the network."""
     shown = self.trials.observation_space().shape
     return self.network.init(key, jnp.zeros((1, 1, *shown)))
 
@@ -116,7 +116,7 @@ class Problem(context_arms.Problem):
     return loss + penalty, supervised.Loss(metrics, {}, carry)
 
   def play(self, variables: PyTree, key: Array) -> Array:
-    """Plays trials; actions are drawn, the memory lasts, weights are fixed."""
+    """Plays trials with sampled actions, kept memory and fixed weights."""
     count = self.config.evaluation_tasks
     played = evaluate.evaluate(self.agent, variables, key, num_episodes=count)
     return played["trial_returns"]

@@ -1,13 +1,13 @@
-"""Learning histories: what agents did from their first episode to their last.
+"""Learning histories: recorded episodes of agents during their training.
 
-Tabular Q-learning is run on many tasks side by side, and every so many-th of
-its episodes kept, in the order of the training:
+Tabular Q-learning runs on many tasks in parallel, and every n-th of its
+episodes is recorded, in training order:
 
   recorded = learning_histories.record(env, learner, key)
 
-The episodes of a history follow each other in one `data.trajectories` with all
-histories, each of them as many. A model that predicts the actions of whole
-histories learns to learn, see `rl.distillation`.
+All histories follow each other in one `data.trajectories`, each with the same
+number of episodes. A model that predicts the actions of whole histories learns
+to learn, see `rl.distillation`.
 """
 
 import dataclasses
@@ -29,16 +29,16 @@ Array = jax.Array
 
 @dataclasses.dataclass(frozen=True)
 class Learner:
-  """Q-learning with a table, whose first values are high so that it explores.
+  """Tabular Q-learning with optimistic initial values for exploration.
 
   Attributes:
     histories: number of agents, each on a task that it draws.
-    episodes: that are kept of each.
-    every: of so many episodes the first is kept.
+    episodes: number of recorded episodes per agent.
+    every: one in `every` episodes is recorded, the first.
     rate: step size.
     gamma: discount.
-    optimism: values of the table before anything is learned.
-    epsilon: probability of a random action, at first; it falls to 0 over the
+    optimism: initial values of the table.
+    epsilon: initial probability of a random action; it falls to 0 over the
       first half of the episodes.
   """
 
@@ -60,7 +60,7 @@ class Learner:
 
 
 class Histories(NamedTuple):
-  """The steps of histories of one length.
+  """The steps of histories of equal length.
 
   Attributes:
     observations: (histories, steps, ...).
@@ -78,21 +78,21 @@ class Histories(NamedTuple):
 def record(
   env: protocol.Env, learner: Learner, key: Array
 ) -> trajectories.Trajectories:
-  """Runs Q-learning on many tasks, and records every so many-th episode.
+  """Runs Q-learning on many tasks, and records every n-th episode.
 
   Args:
-    env: draws its task in `reset`. Its observations and actions are choices,
-      and its episodes all as long as its time limit.
-    learner: who learns.
+    env: draws its task in `reset`. Its observations and actions are discrete,
+      and all its episodes last until its time limit.
+    learner: the Q-learning options.
     key: random key.
 
   Returns:
     `learner.episodes` episodes of each of `learner.histories`, one history
-    after the other, as arrays of the host.
+    after the other, as host arrays.
 
   Raises:
-    ValueError: observations or actions are no choices, or an episode ends by
-      itself.
+    ValueError: observations or actions are not discrete, or an episode ends
+      before the time limit.
   """
   params = env.default_params
   space = spaces.convert(env.observation_space(params))
@@ -119,7 +119,7 @@ def record(
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 def _learn(env, learner, sizes, num_actions, steps, keys):
-  """Observations, actions, rewards and early ends of all that is kept."""
+  """Returns recorded observations, actions, rewards and early ends."""
   params, total = env.default_params, learner.episodes * learner.every
   strides = np.append(np.cumprod(sizes[:0:-1])[::-1], 1).astype(np.int32)
 
@@ -135,7 +135,7 @@ def _learn(env, learner, sizes, num_actions, steps, keys):
       key, epsilon = inputs
       keys = jax.random.split(key, 4)
       values, place = table[row(observation)], row(observation)
-      # Equal values are equally probable.
+      # Ties are broken uniformly.
       best = jnp.where(values == values.max(), 0.0, -jnp.inf)
       explores = jax.random.uniform(keys[1]) < epsilon
       action = jnp.where(
@@ -176,9 +176,9 @@ def _learn(env, learner, sizes, num_actions, steps, keys):
 def shuffled(
   recorded: trajectories.Trajectories, episodes: int, seed: int = 0
 ) -> trajectories.Trajectories:
-  """Returns histories of so many episodes, each in an order drawn at random.
+  """Returns histories of `episodes` episodes each, in random episode order.
 
-  What was learned is in them, but not the learning.
+  They contain what was learned, but not the course of the learning.
   """
   count = int(np.sum(recorded.dones))
   rng = np.random.default_rng(seed)
@@ -187,7 +187,7 @@ def shuffled(
 
 
 def split(recorded: trajectories.Trajectories, episodes: int) -> Histories:
-  """Returns the histories of so many episodes each, which are equally long."""
+  """Splits a recording into histories of `episodes` equally long episodes."""
   count = int(np.sum(recorded.dones)) // episodes
 
   def rows(array):
@@ -202,10 +202,10 @@ def split(recorded: trajectories.Trajectories, episodes: int) -> Histories:
 
 
 def inputs(trials: meta.Trials, histories: Histories) -> Array:
-  """Returns what `trials` would have shown before each action of histories.
+  """Returns the observations of `trials` before each action of histories.
 
   Args:
-    trials: of the environment that was recorded.
+    trials: trials of the recorded environment.
     histories: (batch, steps) of each field; their first step is the first of an
       episode. Can be traced.
 

@@ -1,7 +1,7 @@
-"""Returns of trials that need no learning: what agents are to be compared with.
+"""Baseline returns of trials, of policies that need no learning.
 
-Those of DarkRoom are exact, by dynamic programming; those of bandits are of
-strategies that are played.
+Those of DarkRoom are exact, by dynamic programming; those of bandits come from
+simulated strategies.
 """
 
 from collections.abc import Callable
@@ -24,17 +24,17 @@ def dark_room_returns(room: dark_room.DarkRoom) -> dict[str, float]:
     room: the room; its time limit is that of the episode.
 
   Returns:
-    "optimal", of who knows the goal; "sweep", of who goes through the room cell
-    by cell, from a corner row by row and from the middle in a spiral, until the
-    goal is found, and is told if that is the first cell; and "random", of
-    actions drawn uniformly.
+    "optimal", if the goal is known; "sweep", if the room is searched cell by
+    cell, from a corner row by row and from the middle in a spiral, until the
+    goal is found, a goal in the first cell being recognized at once; and
+    "random", with actions drawn uniformly.
   """
   size, steps = room.size, room.max_steps
   every = dark_room.cells(size, "all")
   goals = dark_room.cells(size, room.goals) @ (1, size)
   moved = np.clip(every[:, None] + dark_room.MOVES, 0, size - 1) @ (1, size)
   first = int(np.array(room.first_cell) @ (1, size))
-  # Of each cell and goal, the value with so many steps left.
+  # (cells, goals): the value with a given number of steps left.
   paid = (moved[..., None] == goals).astype(float)
   best = uniform = np.zeros((len(every), len(goals)))
   for _ in range(steps):
@@ -51,7 +51,7 @@ def dark_room_returns(room: dark_room.DarkRoom) -> dict[str, float]:
 
 
 def _path(room: dark_room.DarkRoom) -> list[int]:
-  """The cells of a room in the order of a sweep."""
+  """Returns the cells of a room in the order of a sweep."""
   size = room.size
   if room.begin == "corner":
     rows = np.arange(size * size).reshape(size, size)
@@ -77,13 +77,13 @@ def bandit_returns(
   Args:
     env: the bandit; a trial has its time limit as number of pulls, and all
       trials have the same payouts.
-    num_trials: of a task.
+    num_trials: trials of a task.
     key: random key.
     tasks: number of bandits that each strategy plays.
 
   Returns:
-    "optimal", "Thompson sampling" from a uniform prior, which is the one that
-    payouts are drawn from, "UCB" (UCB1) and "uniform".
+    "optimal", "Thompson sampling" from a uniform prior, which is also the true
+    distribution of payouts, "UCB" (UCB1) and "uniform".
   """
   pulls = num_trials * env.max_steps
   key_payouts, key_play = jax.random.split(key)
@@ -100,7 +100,7 @@ def bandit_returns(
       won = jax.random.uniform(key_win, (tasks,)) < chance
       pulled = jax.nn.one_hot(arm, env.num_arms)
       counts = counts[0] + pulled * won[:, None], counts[1] + pulled
-      # The expected pay, which varies less than what was paid.
+      # The expected reward, which varies less than the received one.
       return counts, (2 * chance - 1).mean() / env.max_steps
 
     none = jnp.zeros(shape), jnp.zeros(shape)
@@ -114,7 +114,7 @@ def bandit_returns(
 
   def ucb(key, wins, counts, time):
     del key
-    # Arms that were not pulled come first; their payouts are drawn alike.
+    # Unpulled arms come first, by index: all payouts are distributed alike.
     wide = jnp.sqrt(2 * jnp.log(time + 1.0) / jnp.maximum(counts, 1))
     mean = wins / jnp.maximum(counts, 1)
     return jnp.where(counts == 0, jnp.inf, mean + wide)
