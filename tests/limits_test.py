@@ -91,7 +91,6 @@ def test_patterns_without_an_end_have_more_ways_than_can_be_tried(pattern):
 # Modules that open what nobody else has written, or may be a pipe.
 _OPEN_OTHERWISE = {
   "jaxseq/models/stream_mode.py": "follows a stream, such as a pipe",
-  "jaxseq/spr/published.py": "a file of the package",
   "jaxseq/training/compile_cache.py": "/proc/cpuinfo",
 }
 

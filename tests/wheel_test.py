@@ -88,7 +88,6 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
   }
   assert {name for name in names if name.endswith(".py")} == sources
   assert "jaxseq/py.typed" in names
-  assert "jaxseq/spr/atari_100k.toml" in names
   assert any(name.endswith("/LICENSE") for name in names)
 
 

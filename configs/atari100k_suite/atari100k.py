@@ -16,8 +16,8 @@ whether everything works.
 
 from configs import variants
 from configs.spr import _shared
-from jaxseq.programs import atari100k_suite
-from jaxseq.spr import published
+from experiments.atari100k_suite import program as atari100k_suite
+from experiments.atari100k_suite import published
 from jaxseq.spr import variants as agents
 from jaxseq.training import configuration
 

@@ -12,7 +12,7 @@ whether everything works.
 
 from configs import supervised
 from configs import variants
-from jaxseq.programs import continual
+from experiments.continual import program as continual
 from jaxseq.training import configuration
 
 NAMES = "finetune", "ewc", "replay", "er_ace", "derpp", "protocl", "joint"

@@ -20,8 +20,8 @@ import pathlib
 from configs import blocks
 from configs import supervised
 from configs import variants
-from jaxseq.tasks import document_plans
-from jaxseq.tasks import documents
+from experiments.documents import document_plans
+from experiments.documents import documents
 from jaxseq.training import configuration
 
 # Times in those of a token on one device: a row costs as much as 100 tokens,

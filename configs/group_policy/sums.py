@@ -22,7 +22,7 @@ import dataclasses
 from configs import blocks
 from configs import supervised
 from configs import variants
-from jaxseq.programs import checked_answers
+from experiments.group_policy import checked_answers
 
 FULL = checked_answers.Config(
   num_updates=2000,

@@ -14,7 +14,7 @@ learns nothing, and shows in seconds whether everything works.
 from configs import supervised
 from configs import variants
 from configs.in_context import dark_room
-from jaxseq.rl import context_arms
+from experiments.in_context import context_arms
 from jaxseq.training import configuration
 
 FULL = context_arms.Config(

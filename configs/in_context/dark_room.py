@@ -30,7 +30,7 @@ and 0.8 in trials 1, 5 and 20; 0.6 at random); the other arms and the room of
 
 from configs import supervised
 from configs import variants
-from jaxseq.rl import context_arms
+from experiments.in_context import context_arms
 from jaxseq.training import configuration
 
 GOALS = {

@@ -1,8 +1,8 @@
 """What the configs of SPR share."""
 
 from configs import variants
+from experiments.atari100k_suite import published
 from jaxseq.rl import envs
-from jaxseq.spr import published
 from jaxseq.spr import spr_arms
 from jaxseq.training import configuration
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
   from jaxseq.data import chats as chats
   from jaxseq.data import checks as checks
   from jaxseq.data import datasets as datasets
-  from jaxseq.data import digit_sums as digit_sums
   from jaxseq.data import domains as domains
   from jaxseq.data import ecg_dynamics as ecg_dynamics
   from jaxseq.data import event_graphs as event_graphs

@@ -11,19 +11,15 @@ from jaxseq import _lazy
 if TYPE_CHECKING:
   from jaxseq.programs import adapt as adapt
   from jaxseq.programs import adapted_files as adapted_files
-  from jaxseq.programs import atari100k_suite as atari100k_suite
-  from jaxseq.programs import checked_answers as checked_answers
   from jaxseq.programs import classify as classify
   from jaxseq.programs import command as command
   from jaxseq.programs import compare as compare
-  from jaxseq.programs import continual as continual
   from jaxseq.programs import drawn_pictures as drawn_pictures
   from jaxseq.programs import dts as dts
   from jaxseq.programs import forecast as forecast
   from jaxseq.programs import hidden_letters as hidden_letters
   from jaxseq.programs import icrl as icrl
   from jaxseq.programs import icrl_suite as icrl_suite
-  from jaxseq.programs import in_context as in_context
   from jaxseq.programs import language_model as language_model
   from jaxseq.programs import line as line
   from jaxseq.programs import offline_rl as offline_rl

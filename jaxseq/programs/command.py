@@ -15,9 +15,8 @@ show whether a file can be used. Where the columns have other names, or anything
 else is to be another, `--config.FIELD=VALUE` says so, as
 --config.data_options.label=kind, or --config.data_options.time=date of series
 with a column of times; evaluate takes what train took. `--config=FILE.py` is a
-config of your own, which the other tasks need: adapt, atari100k_suite, compare,
-continual, decision, documents, dts, group_policy, icrl, icrl_suite, in_context,
-pointing, spr and synthetic.
+config of your own, which the other tasks need: adapt, compare, decision, dts,
+icrl, icrl_suite, pointing, spr and synthetic.
 `jaxseq train TASK --help` lists the flags and the options of its data.
 """
 
@@ -47,16 +46,22 @@ VERBS = ("train", "evaluate", "predict", "serve", "tokenize")
 _CONFIGS = pathlib.Path(__file__).with_name("own_files.py")
 
 
-def program(name: str) -> tuple[Callable[[Sequence[str]], None], Callable]:
+def program(
+  name: str, line: lines.Line | None = None
+) -> tuple[Callable[[Sequence[str]], None], Callable]:
   """Returns the program of a task, whose flags are defined here.
 
     main, __getattr__ = command.program("classify")
+
+  Args:
+    name: of the task, and of the experiment in its directories.
+    line: how it runs; that of `tasks.lines` if None.
 
   Returns:
     What runs it once flags are parsed, and what takes a name of its body, which
     is imported for that.
   """
-  line = lines.LINES[name]
+  line = line or lines.LINES[name]
   if "predict" in line.modes:
     predict_mode.define_flags()
   if line.flags:
@@ -69,9 +74,9 @@ def program(name: str) -> tuple[Callable[[Sequence[str]], None], Callable]:
     """Runs the experiment that the flags describe."""
     del argv
     # Slow to import, and not needed for the flags.
-    from jaxseq.programs import line
+    from jaxseq.programs import line as one_line
 
-    line.main(flagged)
+    one_line.main(flagged)
 
   return main, flagged.attribute
 

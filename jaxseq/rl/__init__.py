@@ -9,16 +9,12 @@ if TYPE_CHECKING:
   from jaxseq.rl import agents as agents
   from jaxseq.rl import algorithms as algorithms
   from jaxseq.rl import conditioned_players as conditioned_players
-  from jaxseq.rl import context_arms as context_arms
-  from jaxseq.rl import decision_pretraining as decision_pretraining
-  from jaxseq.rl import distillation as distillation
   from jaxseq.rl import drawings as drawings
   from jaxseq.rl import encoders as encoders
   from jaxseq.rl import envs as envs
   from jaxseq.rl import evaluate as evaluate
   from jaxseq.rl import health as health
   from jaxseq.rl import layers as layers
-  from jaxseq.rl import learning_histories as learning_histories
   from jaxseq.rl import losses as losses
   from jaxseq.rl import meta as meta
   from jaxseq.rl import meta_suites as meta_suites
@@ -37,7 +33,6 @@ if TYPE_CHECKING:
   from jaxseq.rl import rl_report as rl_report
   from jaxseq.rl import rollout as rollout
   from jaxseq.rl import soft_networks as soft_networks
-  from jaxseq.rl import trial_floors as trial_floors
   from jaxseq.rl import wrappers as wrappers
   from jaxseq.rl.algorithms import Algorithm as Algorithm
   from jaxseq.rl.networks import Policy as Policy

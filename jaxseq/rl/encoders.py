@@ -1,10 +1,10 @@
-"""Encoders of stacked frames into latent images, and of vectors.
+"""Encoders from stacked frames or vectors to latent images.
 
 The three convolutions of DQN (Mnih et al., 2015), or the residual network of
 IMPALA (Espeholt et al., arXiv:1802.01561), as in SPR (arXiv:2007.05929,
 appendix) and BBF (Schwarzer et al., arXiv:2305.19452). SPR's own encoder does
-not pad and leaves 7x7x64; that of the later agents pads and leaves 11x11x64.
-Vectors go through dense layers, and their latent is an image of 1x1.
+not pad and outputs 7x7x64; that of the later agents pads and outputs 11x11x64.
+Vectors pass through dense layers, and their latent is an image of 1x1.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ class Config:
       (16, 32, 32) in IMPALA, or of each dense layer.
     width: factor on all channels.
     kernels: sizes of the convolutions' windows; for "conv".
-    strides: of the convolutions; for "conv".
+    strides: strides of the convolutions; for "conv".
     padding: "VALID" or "SAME"; for "conv".
     blocks: residual blocks of a stage; for "impala".
     dropout: probability of dropping an element after each ReLU; not for
@@ -42,8 +42,8 @@ class Config:
     renormalize: whether each latent is mapped to [0, 1].
     epsilon: added to the range of a latent that is renormalized.
     initializer: "pytorch" or "xavier".
-    dtype: what the convolutions multiply in, such as "bfloat16"; the dtype of
-      the parameters if None.
+    dtype: dtype in which the convolutions multiply, such as "bfloat16"; the
+      dtype of the parameters if None.
   """
 
   kind: Literal["conv", "impala", "mlp"] = "conv"
@@ -83,14 +83,14 @@ class Config:
 
 
 def suited(image_shape: tuple[int, ...]) -> dict[str, Any]:
-  """Returns fields of `Config` that suit an input; the others stay.
+  """Returns the `Config` fields to set for an input shape.
 
   Args:
     image_shape: (height, width, channels) of an image, or (n,) of a vector.
 
   Returns:
-    Those of a dense layer for vectors, those of MinAtar's paper, one small
-    convolution, for images of less than 40 pixels, and none for larger ones.
+    A dense layer for vectors; one small convolution, as in MinAtar's paper, for
+    images of less than 40 pixels; no fields for larger images.
   """
   if len(image_shape) == 1:
     return {"kind": "mlp", "channels": (256,), "dropout": 0.0}
@@ -114,7 +114,7 @@ def latent_shape(config: Config) -> tuple[int, int, int]:
 
 
 def init(key: Array, config: Config) -> Params:
-  """Draws the parameters.
+  """Initializes the parameters.
 
   Returns:
     A nested dict of float32 arrays. For "conv", "conv_0", "conv_1", ...: layers
@@ -156,9 +156,9 @@ def apply(
   Args:
     config: options.
     params: from `init`.
-    image: (*batch, *image_shape); uint8, which are divided by 255, or
-      floating, which are taken as they are.
-    key: random key of the dropout; None leaves dropout off.
+    image: (*batch, *image_shape); uint8 images are divided by 255, floating
+      ones are used unchanged.
+    key: random key of the dropout; None disables dropout.
 
   Returns:
     Latents (*batch, *latent_shape(config)) in the dtype of the parameters.
@@ -216,10 +216,10 @@ def _stage(config, stage, x):
 
 
 class ImageEncoder(linen.Module):
-  """An encoder as a Flax module, of images of any size.
+  """An encoder of images of any size, as a Flax module.
 
   Attributes:
-    config: options; the image_shape is that of the images. Without dropout.
+    config: options; image_shape comes from the images. Without dropout.
   """
 
   config: Config

@@ -22,15 +22,15 @@ Array = jax.Array
 
 
 class Episodes(NamedTuple):
-  """Whole episodes, one of each environment, as far as they are played.
+  """The first episode of each environment, played so far.
 
   Attributes:
-    state: of whoever plays, with that of the environments.
+    state: state of the player and of the environments.
     key: random key.
     episode_return: (num_episodes,) float32, sums of rewards.
     episode_length: (num_episodes,) int32, steps.
     complete: (num_episodes,) bool, whether the episode is over.
-    time: () int32, steps played in all environments.
+    time: () int32, steps played in each environment.
   """
 
   state: PyTree
@@ -48,18 +48,18 @@ def play(
   num_episodes: int,
   limit: int | Array,
 ) -> Episodes:
-  """Plays the first whole episode of each of some environments.
+  """Plays the first whole episode of each environment.
 
   Args:
-    step: from the episodes so far and a key to the state after a step in all
+    step: maps the episodes so far and a key to the state after a step in all
       environments, the rewards (num_episodes,), and whether episodes ended.
     state: before the first step.
     key: random key.
     num_episodes: number of environments.
-    limit: steps after which to stop.
+    limit: maximum number of steps.
 
   Returns:
-    The episodes; what follows their ends does not count.
+    The episodes; steps after their ends do not count.
   """
 
   def advance(played: Episodes) -> Episodes:
@@ -105,24 +105,24 @@ def evaluate(
 
   Only the first episode of each environment counts. Counting all episodes
   that end within a given number of steps would favor the short ones. The
-  return of a game of several agents is the mean of theirs.
+  return of a game of several agents is the mean over its agents.
 
   Args:
     config: the configuration the policy was trained with.
     variables: the network's variables.
     key: random key.
-    num_episodes: how many episodes.
+    num_episodes: number of episodes.
     greedy: whether to take the most probable action instead of sampling.
-    limit: steps after which to stop waiting; the environment's own time limit
+    limit: maximum number of steps; the environment's own time limit
       if None.
 
   Returns:
     `episode_return` float32, `episode_length` int32 and `complete` bool, all
     (num_episodes,), and the scalar `mean_return` over the complete episodes,
-    NaN if there are none. The numbers of an incomplete episode are those up to
-    the limit. If episodes consist of trials, also `trial_returns` float32
+    NaN if there are no complete ones. Incomplete episodes count up to the
+    limit. If episodes consist of trials, also `trial_returns` float32
     (num_episodes, num_trials), and `mean_trial_returns` (num_trials,) over the
-    complete episodes: how an agent gets better within an episode.
+    complete episodes: how an agent improves within an episode.
 
   Raises:
     ValueError: the variables are not those of the configuration's network.
@@ -174,7 +174,7 @@ def members(config: algorithms.Config) -> tuple[rollout.Player, ...]:
   """Returns a player for each environment of a mixture, in its order.
 
   Args:
-    config: the configuration. If its environment is no mixture, there is one
+    config: the configuration. If its environment is not a mixture, there is one
       player.
   """
   player = algorithms.of(config).player(config)
@@ -204,13 +204,13 @@ def record(
     config: the configuration the policy was trained with.
     variables: the network's variables.
     key: random key.
-    num_steps: steps to play, over as many episodes as they hold.
+    num_steps: steps to play, over as many episodes as that takes.
     greedy: whether to take the most probable action instead of sampling.
-    member: which environment of a mixture.
+    member: index of the environment in a mixture.
 
   Returns:
-    The transitions, and, of which the agent sees only a part, the states before
-    each step of the environment inside all wrappers; both have a leading axis
+    The transitions, and the states before each step of the environment inside
+    all wrappers, of which the agent sees only a part; both have a leading axis
     (num_steps,).
   """
   player = members(config)[member]

@@ -1,8 +1,8 @@
 """Warnings about agents that train badly: values too large, a useless critic.
 
-`warnings` looks at the metrics of a training, and `Watch` at the rows of a log
-while they are written. `experiments.icrl` has one for each arm; a loop of your
-own hands it to its writer:
+`warnings` checks the metrics of a training run, and `Watch` the rows of a log
+while they are written. `experiments.icrl` has one for each arm; in your own
+loop, pass it to the writer:
 
     watch = health.Watch(config)
     with scalars.MetricWriter(directory, hooks=[watch]) as writer:
@@ -18,12 +18,12 @@ import numpy as np
 
 from jaxseq.rl.agents import common
 
-# Updates after which a `Watch` looks again, and in which values are too large.
+# Updates between two checks of a `Watch`, all of which must have large values.
 _RECENT = 10
-# The largest root mean square of values and their targets. Normalized returns
-# have 1, or a few where an agent gets better and better.
+# The largest root mean square of values and their targets. For normalized
+# returns it is 1, or a few while an agent keeps improving.
 _LARGE, _EXPLODED = 10.0, 100.0
-# A critic of noise has an explained variance slightly below 0.
+# A critic that outputs noise has an explained variance slightly below 0.
 _USELESS = -0.1
 _SIZES = "target_rms", "value_rms"
 _SOFT = "alpha", "entropy"
@@ -35,7 +35,7 @@ _PAGE = "see docs/flat_returns.md"
 def warnings(
   config: common.Config, metrics: Mapping[str, Any]
 ) -> dict[str, str]:
-  """Returns warnings about the metrics of a training, with a remedy each.
+  """Returns warnings about the metrics of a training run, each with a remedy.
 
       runner, metrics = ppo.train(config, runner, config.num_updates)
       print(health.warnings(config, metrics))
@@ -48,12 +48,12 @@ def warnings(
       below -0.1, and at least half of the run is done.
 
   Args:
-    config: of the agent.
+    config: configuration of the agent.
     metrics: of all updates so far, as `train` returns them: (updates,), or
-      (seeds, updates) of seeds side by side.
+      (seeds, updates) for parallel seeds.
 
   Returns:
-    Sentences by the names above; empty if the training looks well.
+    Sentences by the names above; empty if there is no warning.
   """
   histories = {
     name: np.atleast_2d(np.asarray(metrics[name], float))
@@ -69,10 +69,10 @@ def warnings(
 class Watch:
   """A hook of `scalars.MetricWriter` that logs each of `warnings` once.
 
-  After a restart it knows only the rows written since.
+  After a restart it sees only the rows written since then.
 
   Args:
-    config: of the agent.
+    config: configuration of the agent.
   """
 
   def __init__(self, config: common.Config):
@@ -83,7 +83,7 @@ class Watch:
   def __call__(
     self, directory: pathlib.Path, step: int, row: dict[str, Any]
   ) -> None:
-    """Looks at the history whenever it has ten more rows of updates."""
+    """Checks the history after every ten rows of updates."""
     values = {name: row[name] for name in sorted(_NAMES & set(row))}
     if not values:
       return
@@ -113,7 +113,7 @@ def _values(config, histories):
     size = np.max([histories[name] for name in held], axis=0)
     limit = limit if normalized else _LARGE
   elif "q_value" in histories:
-    # Soft values include the entropy that is still to come.
+    # Soft values include the future entropy bonus.
     bonus = [histories[name] for name in _SOFT if name in histories]
     bonus = np.abs(bonus[0] * bonus[1]) if len(bonus) == 2 else 0
     size = np.abs(histories["q_value"]) - bonus / max(1 - config.gamma, 1e-3)
@@ -123,7 +123,7 @@ def _values(config, histories):
   recent = size[:, -_RECENT:]
   if recent.shape[1] < _RECENT:
     return ""
-  # NaN, of updates that did not learn, is not above the limit.
+  # NaN, from updates that were skipped, is not above the limit.
   large = (recent > limit).all(axis=1)
   if not large.any():
     return ""
@@ -155,7 +155,7 @@ def _explained_variance(config, history):
 
 
 def _remedy(config):
-  """Returns what to do about a critic that does not learn."""
+  """Returns the remedy for a critic that does not learn."""
   text = f"Lower learning_rate = {config.learning_rate:g}"
   if getattr(config, "critic", None) == "shared":
     text += ", or set critic='separate'"

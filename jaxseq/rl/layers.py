@@ -19,11 +19,11 @@ Initializer = Literal["pytorch", "xavier"]
 
 
 def init(key: Array, shape: tuple[int, ...], initializer: Initializer) -> Layer:
-  """Draws a layer.
+  """Initializes a layer.
 
   Args:
     key: random key.
-    shape: of the weight: (..., in, out).
+    shape: shape of the weight: (..., in, out).
     initializer: "pytorch", that library's default: weight and bias uniform
       within 1 / sqrt(fan in); or "xavier": weights uniform within
       sqrt(6 / (fan in + fan out)), biases zero.
@@ -62,9 +62,9 @@ def conv(
     layer: "w" (height, width, in, out) and "b" (out,). The weight (out, in,
       height, width) of a PyTorch layer is `w.transpose(2, 3, 1, 0)` here.
     x: (batch, height, width, in), floating.
-    stride: of both axes.
+    stride: stride of both axes.
     padding: "SAME" or "VALID".
-    dtype: what to multiply in; that of x and the weight if None.
+    dtype: dtype of the multiplication; that of x and the weight if None.
 
   Returns:
     (batch, height', width', out), in the dtype of x.
@@ -82,7 +82,7 @@ def dense(layer: Layer, x: Array) -> Array:
 
 
 def max_pool(x: Array) -> Array:
-  """Takes maxima over 3x3 windows, 2 apart, padded as "SAME".
+  """Computes maxima over 3x3 windows with stride 2 and "SAME" padding.
 
   Args:
     x: (batch, height, width, channels).
@@ -90,20 +90,20 @@ def max_pool(x: Array) -> Array:
   Returns:
     (batch, ceil(height / 2), ceil(width / 2), channels).
   """
-  # A Python number is what lets the reduction be differentiated.
+  # The reduction is only differentiable with a Python number here.
   return jax.lax.reduce_window(
     x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "SAME"
   )
 
 
 def renormalize(x: Array, epsilon: float) -> Array:
-  """Maps every image linearly so that its values fill [0, 1].
+  """Maps every image linearly to the range [0, 1].
 
   Args:
     x: (..., height, width, channels); minimum and maximum are taken over these
       three axes together.
-    epsilon: added to the range. With 0, as in the paper's code, an image of
-      one value becomes NaN.
+    epsilon: added to the range. With 0, as in the paper's code, a constant
+      image becomes NaN.
 
   Returns:
     An array like x.
@@ -115,14 +115,14 @@ def renormalize(x: Array, epsilon: float) -> Array:
 
 @jax.custom_jvp
 def _bounds(flat):
-  """Minimum and maximum over the last axis, which stays, with length 1."""
+  """Computes minimum and maximum over the last axis, which is kept."""
   return tuple(f(flat, axis=-1, keepdims=True) for f in (jnp.min, jnp.max))
 
 
 @_bounds.defjvp
 def _bounds_jvp(primals, tangents):
-  # By their places: the derivative of a maximum compares all elements with it,
-  # and is NaN where a compiler has computed the two with different rounding.
+  # By argmax: the derivative of a maximum compares all elements with it,
+  # and is NaN if a compiler has computed the two with different rounding.
   (flat,), (tangent,) = primals, tangents
   places = [f(flat, axis=-1, keepdims=True) for f in (jnp.argmin, jnp.argmax)]
 

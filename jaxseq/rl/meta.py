@@ -1,9 +1,9 @@
-"""Meta-episodes: several trials at one task, with one memory of them all.
+"""Meta-episodes: several trials at one task, with one memory for all of them.
 
-What an agent finds out in one trial helps it in the next only if its memory
+Knowledge from one trial helps an agent in the next only if its memory
 lasts. `Trials` therefore shows the end of a trial as a number in the
-observation, and says that an episode has ended, which is what resets a
-memory, only after the last trial.
+observation, and reports the end of an episode, which resets a memory, only
+after the last trial.
 """
 
 import dataclasses
@@ -30,9 +30,9 @@ class Params:
   """Parameters of a meta-episode.
 
   Attributes:
-    env: those of the environment; its time limit is that of one trial.
-    max_steps_in_episode: time limit of the meta-episode. The default one is
-      never reached, for the trials are over before.
+    env: parameters of the environment; its time limit is that of one trial.
+    max_steps_in_episode: time limit of the meta-episode. The default is never
+      reached, since the trials end before it.
   """
 
   env: protocol.Env
@@ -47,8 +47,8 @@ class TrialsState:
     env_state: the environment's state.
     start: the first observation and state of the meta-episode if every trial
       starts from there, else None.
-    trial: () int32, trials that are over.
-    time: () int32, steps of the meta-episode.
+    trial: () int32, number of finished trials.
+    time: () int32, steps of the meta-episode so far.
     trial_returns: (num_trials,) float32, rewards of each trial so far.
   """
 
@@ -61,21 +61,21 @@ class TrialsState:
 
 @dataclasses.dataclass(frozen=True)
 class Trials(wrappers.Wrapper):
-  """Makes one episode of several episodes of an environment.
+  """Combines several episodes of an environment into one episode.
 
   An episode of the environment, a trial, may terminate or be truncated: either
   way the next one starts, and its first observation follows. The meta-episode
   terminates with its last trial. After that the environment is reset from
-  scratch, so that what it draws in `reset` alone lasts for a meta-episode.
+  scratch, so that everything drawn only in `reset` lasts for a meta-episode.
 
   The observation is one float32 vector: the environment's observation
-  flattened, the previous action, the previous reward if asked for, whether a
-  trial has just ended (1 with the first observation of each trial but the
+  flattened, the previous action, the previous reward if requested, whether a
+  trial has just ended (1 at the first observation of each trial but the
   first), and whether this is the start of the meta-episode. At that start, the
   previous action and reward are 0. `info["final_observation"]` of the last
-  step shows the last observation of the last trial.
+  step is the last observation of the last trial.
 
-  `info` gains `trial`, () int32, to which trial the step belonged; and, after
+  `info` gains `trial`, () int32, the index of the step's trial; and, after
   the step, `trial_ended` and `trial_truncated`, () bool, whether the trial is
   over and whether its time limit was reached; and `trial_returns`,
   (num_trials,) float32.
@@ -84,16 +84,16 @@ class Trials(wrappers.Wrapper):
     env: the environment.
     num_trials: trials in a meta-episode.
     trial_steps: time limit of a trial; the environment's own if None.
-    same_start: whether every trial of a meta-episode starts from the state
-      that the first one has started from, instead of a fresh one.
+    same_start: whether every trial of a meta-episode starts from the initial
+      state of the first one, instead of a fresh one.
     previous_action: "one_hot" for discrete actions as one-hots, or "number"
       for their index.
     previous_reward: whether the observation holds the previous reward.
-    reward_scale: by what rewards are multiplied.
+    reward_scale: factor on rewards.
     keep_memory: whether a policy keeps its memory from one trial to the next.
-      If not, it is made fresh before each trial, which shows what memory is
-      worth: `info["forget"]`, () bool, asks for that, and the first observation
-      of every trial looks like that of a meta-episode.
+      If not, it is reset before each trial, which measures the benefit of
+      memory: `info["forget"]`, () bool, requests that, and the first
+      observation of every trial looks like that of a meta-episode.
   """
 
   num_trials: int = 4
@@ -104,7 +104,7 @@ class Trials(wrappers.Wrapper):
   reward_scale: float = 1.0
   keep_memory: bool = True
 
-  # Policies are not shown the previous action and a flag a second time.
+  # Policies are not shown the previous action and a reset flag a second time.
   shows_history: ClassVar[bool] = True
 
   def __post_init__(self):
@@ -114,13 +114,13 @@ class Trials(wrappers.Wrapper):
 
   @property
   def num_steps(self) -> int:
-    """The most steps that all trials can take."""
+    """The maximum number of steps of all trials."""
     limit = self.trial_steps or self.env.default_params.max_steps_in_episode
     return self.num_trials * int(limit)
 
   @property
   def default_params(self) -> Params:
-    """The environment's parameters, and a limit that trials do not reach."""
+    """The environment's parameters, and a time limit that is never reached."""
     env_params = self.env.default_params
     if self.trial_steps is not None:
       env_params = env_params.replace(max_steps_in_episode=self.trial_steps)
@@ -147,7 +147,7 @@ class Trials(wrappers.Wrapper):
     )
     terminated = going.trial >= self.num_trials
     truncated = going.time >= params.max_steps_in_episode
-    # Who forgets is not shown how the trial before ended.
+    # A policy that forgets does not see how the last trial ended.
     fresh = over & ~terminated & (not self.keep_memory)
     # After the last trial there is no next one to show.
     last = wrappers.select(terminated, info["final_observation"], observation)
@@ -162,7 +162,7 @@ class Trials(wrappers.Wrapper):
     }
     if not self.keep_memory:
       info["forget"] = over
-    # A start draws the whole task, and is needed once in many steps.
+    # A start draws the whole task, and is rarely needed.
     done = terminated | truncated
     after = final, going
     shown, state = jax.lax.cond(
@@ -175,7 +175,7 @@ class Trials(wrappers.Wrapper):
     )
 
   def observation_space(self, params: Params | None = None) -> spaces.Space:
-    """All vectors of the size of an observation, and masks if it has one."""
+    """All vectors of the observation's size, with the mask if there is one."""
     params = self._or_default(params)
     size = spaces.flat_size(self.shown_space(params)) + self.previous_reward + 2
     size += self._action_size(params)
@@ -183,7 +183,7 @@ class Trials(wrappers.Wrapper):
     return action_masks.like(self.env.observation_space(params.env), vectors)
 
   def shown_space(self, params: Params | None = None) -> spaces.Space:
-    """The space of what an observation begins with: the environment's own."""
+    """The space of the first part of an observation: the environment's own."""
     space = self.env.observation_space(self._or_default(params).env)
     return action_masks.shown(space)
 

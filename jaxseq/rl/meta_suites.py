@@ -1,13 +1,13 @@
-"""Tasks for learning to learn, by name.
+"""Task suites for learning to learn, by name.
 
-`jaxseq.rl.envs.make` knows them:
+`jaxseq.rl.envs.make` accepts these names:
 
 - "ProjectedCartPole", the cart-pole of Lu et al., "Structured State Space
-  Models for In-Context Reinforcement Learning", arXiv:2303.03982, as their
-  published code has it, there called NoisyStatelessMetaCartPole.
-- "ProjectedControl", in the spirit of their experiments across tasks with
-  random projections. The sizes, the distributions and the tasks are our own
-  choice: the paper's are those of DeepMind's control suite.
+  Models for In-Context Reinforcement Learning", arXiv:2303.03982, as in their
+  published code, there called NoisyStatelessMetaCartPole.
+- "ProjectedControl", similar to their experiments across tasks with random
+  projections. The sizes, the distributions and the tasks are our own choice:
+  the paper uses those of DeepMind's control suite.
 - "Trials", several episodes of any environment at one task.
 """
 
@@ -25,18 +25,18 @@ from jaxseq.rl.envs import cartpole
 
 
 class _Task(NamedTuple):
-  """A task of control, of gymnax."""
+  """A control task of gymnax."""
 
   env_id: str
-  step: float  # the largest reward of a step, by absolute value
+  step: float  # the largest absolute reward of a step
   once: bool = False  # whether it is paid once in a trial, not at every step
-  physics: tuple[tuple[str, float], ...] = ()  # of the parameters
-  shown: tuple[int, ...] = ()  # which numbers of an observation; all if empty
-  noise_sigma: float = 0.0  # of what is added to them
+  physics: tuple[tuple[str, float], ...] = ()  # changed environment parameters
+  shown: tuple[int, ...] = ()  # visible observation entries; all if empty
+  noise_sigma: float = 0.0  # standard deviation of the noise added to them
 
 
 def _cart_pole(length: float, gravity: float, force: float) -> _Task:
-  """A cart-pole of other physics, in metres, metres per s^2 and newtons."""
+  """A cart-pole of other physics, in meters, meters per s^2 and newtons."""
   # Noise of 1.3 mm and 0.07 degrees. A pole falls at 3.2 degrees, and leans by
   # up to 2.9 at first, so that the first pushes decide a trial.
   mass = 0.1
@@ -91,28 +91,28 @@ def projected_cartpole(
   max_start: float = 0.05,
   keep_memory: bool = True,
 ) -> meta.Trials:
-  """Returns the position-only cart-pole, seen through a random matrix.
+  """Returns the position-only cart-pole, observed through a random matrix.
 
   Every meta-episode draws an orthogonal map of position and angle, and one
   initial state from which each of its trials starts. The observation has 7
-  numbers: the 4 that the map makes, the previous action as 0 or 1, whether a
+  numbers: the 4 outputs of the map, the previous action as 0 or 1, whether a
   trial has just ended, and whether the meta-episode has just started.
 
   Args:
     num_trials: trials in a meta-episode.
-    max_steps: time limit of a trial, at most worth a return of 1.
-    observation_size: numbers that the map makes.
-    noise_sigma: standard deviation of what is added to position and angle, in
-      metres and radians, before they are mapped. Without noise the first few
-      observations give the map away.
-    max_start: bound of position, angle and velocities of a first state, by
-      absolute value. The further a pole leans, the sooner one has to know to
-      which side.
+    max_steps: time limit of a trial, whose largest return is 1.
+    observation_size: output size of the map.
+    noise_sigma: standard deviation of the noise on position and angle, in
+      meters and radians, before they are mapped. Without noise the first few
+      observations reveal the map.
+    max_start: largest absolute position, angle and velocities of an initial
+      state. The further a pole leans, the sooner the agent has to know the
+      side.
     keep_memory: whether policies keep their memory between trials.
 
   Raises:
-    ValueError: if a number of trials, steps or sizes is below 1, the noise
-      below 0, or the start not between 0 and where a pole has fallen.
+    ValueError: if a number of trials, steps or sizes is below 1, the noise is
+      negative, or the start is not between 0 and the angle of a fallen pole.
   """
   if noise_sigma:
     base = cartpole.NoisyPositionOnlyCartPole(max_steps, max_start, noise_sigma)
@@ -129,10 +129,10 @@ def trials(
   num_trials: int = 20,
   keep_memory: bool = True,
 ) -> meta.Trials:
-  """Returns several episodes of an environment that begin in the same state.
+  """Returns several episodes of an environment that start in the same state.
 
-  Where a first state holds the task, such as the goal of DarkRoom or what the
-  arms of a bandit pay, that is several trials at one task. The observation
+  If the initial state holds the task, such as the goal of DarkRoom or the
+  payouts of a bandit, these are several trials at one task. The observation
   holds the previous action and reward, see `meta.Trials`.
 
   Args:
@@ -142,8 +142,8 @@ def trials(
     keep_memory: whether policies keep their memory between trials.
 
   Raises:
-    ValueError: if the environment or an option is unknown, or there is no
-      trial.
+    ValueError: if the environment or an option is unknown, or num_trials is
+      below 1.
   """
   env, _ = envs.make(game, **dict(options))
   return meta.Trials(
@@ -164,34 +164,34 @@ def projected_control(
   same_start: bool = False,
   keep_memory: bool = True,
 ) -> mixtures.Mixture:
-  """Returns control tasks, each in its block of the batch.
+  """Returns control tasks, each in its own block of the batch.
 
   Every meta-episode draws a Gaussian map of the observations and directions
   for the actions. The observation holds the projected one, the previous action
   and reward, whether a trial has just ended, and whether the meta-episode has
   just started. Rewards are scaled so that those of a trial lie between -1 and
-  1. What Swimmer-misc shows, 16 numbers, does not all fit through a map to 12.
+  1. The 16 observed numbers of Swimmer-misc do not all fit through a map to 12.
 
-  `CONTROL_TASKS` are bodies of different kinds. `CART_POLES` are one kind of
-  body with poles, weights and motors of its own, of which position and angle
-  are shown. That their map is random also hides which push goes where.
+  `CONTROL_TASKS` are bodies of different kinds. `CART_POLES` are cart-poles
+  with different poles, weights and motors, of which position and angle are
+  shown. Their random map also hides the direction of each push.
 
   Args:
     tasks: ids out of these. Train on `TRAINING_TASKS` or
       `TRAINING_CART_POLES`, and see how well `HELD_OUT_TASKS` or
       `HELD_OUT_CART_POLES` are learned within a meta-episode.
     num_trials: trials in a meta-episode.
-    trial_steps: time limit of a trial. A car driven as well as can be arrives
+    trial_steps: time limit of a trial. A car driven optimally arrives
       after some 150 to 190 steps.
-    observation_size: numbers that the map of observations makes.
-    action_size: numbers in the agent's action. None leaves actions as they
-      are, which must then be the same in all tasks.
+    observation_size: output size of the observation map.
+    action_size: size of the agent's action. None leaves actions unchanged,
+      which must then be the same in all tasks.
     same_start: whether every trial of a meta-episode starts from the same
       state, hidden goals included, instead of a fresh one.
     keep_memory: whether policies keep their memory between trials.
 
   Raises:
-    ValueError: if there is no task or an unknown one, or a number below 1.
+    ValueError: if tasks are missing or unknown, or a number is below 1.
   """
   if not tasks:
     raise _validate.error("tasks", tasks, "one or more")

@@ -21,9 +21,9 @@ class Params:
   """Parameters of a mixture.
 
   Attributes:
-    envs: those of each environment.
-    max_steps_in_episode: the greatest of their time limits. A lower one cuts
-      off the episodes of all.
+    envs: parameters of each environment.
+    max_steps_in_episode: the greatest of their time limits. A lower one
+      truncates the episodes of all.
   """
 
   envs: tuple[protocol.Env, ...]
@@ -32,22 +32,23 @@ class Params:
 
 @dataclasses.dataclass(frozen=True)
 class Mixture(base.Jitted):
-  """A batch of environments, of which each block is of another kind.
+  """A batch of several environments, each in its own block.
 
-  `reset` and `step` are those of a whole batch: they take (num_envs,) keys, and
-  take and return what `jax.vmap` of a single environment's would, leading axis
-  num_envs; but the state is a tuple of those of each block, leading axis
-  num_envs / len(envs), and `info` has what all environments report in the same
-  shape. They raise a ValueError if the batch cannot be cut into equal blocks.
+  `reset` and `step` work on a whole batch: they take (num_envs,) keys, and
+  take and return the same arrays as `jax.vmap` of a single environment, leading
+  axis num_envs; but the state is a tuple of the blocks' states, leading axis
+  num_envs / len(envs), and `info` has the entries that all environments report
+  in the same shape. They raise a ValueError if the batch cannot be cut into
+  equal blocks.
 
   The batch is cut into as many equal blocks as there are environments, in their
-  order, so that each step costs what its environment costs; under `vmap`,
+  order, so that each step costs as much as its environment; under `vmap`,
   choosing the environment by an index would compute all of them for every
   member.
 
   Attributes:
-    envs: the environments, with the interface of gymnax; observations of one
-      shape, and actions of one space.
+    envs: the environments, with the interface of gymnax; their observations
+      have one shape, and their actions one space.
   """
 
   envs: tuple[protocol.Env, ...]
@@ -69,40 +70,40 @@ class Mixture(base.Jitted):
 
   @property
   def num_steps(self) -> float:
-    """The most steps that an episode lasts by itself; infinity if unknown."""
+    """The maximum number of steps of an episode; infinity if unknown."""
     return max(getattr(env, "num_steps", math.inf) for env in self.envs)
 
   @property
   def num_trials(self) -> int:
-    """Trials in an episode; 0 if environments have none, or do not agree."""
+    """Trials in an episode; 0 without trials, or if their numbers differ."""
     counts = {getattr(env, "num_trials", 0) for env in self.envs}
     return counts.pop() if len(counts) == 1 else 0
 
   def observation_space(self, params: Params | None = None) -> spaces.Space:
-    """The first environment's observations, for one member of the batch."""
+    """The first environment's observations, without the batch axis."""
     return self.envs[0].observation_space(self._or_default(params).envs[0])
 
   def shown_space(self, params: Params | None = None) -> spaces.Space:
-    """The first environment's own observations, for one member of the batch."""
+    """The first environment's own observations, without the batch axis."""
     return self.envs[0].shown_space(self._or_default(params).envs[0])
 
   def action_space(self, params: Params | None = None) -> spaces.Space:
-    """The first environment's actions, for one member of the batch."""
+    """The first environment's actions, without the batch axis."""
     return self.envs[0].action_space(self._or_default(params).envs[0])
 
   def member(self, index: int, params: Params) -> tuple[PyTree, PyTree]:
     """Returns one of the environments, and its parameters.
 
     Args:
-      index: which one.
-      params: of the mixture.
+      index: index of the environment.
+      params: parameters of the mixture.
     """
     env_params, limit = params.envs[index], params.max_steps_in_episode
     limit = jnp.minimum(env_params.max_steps_in_episode, limit)
     return self.envs[index], env_params.replace(max_steps_in_episode=limit)
 
   def members(self, num_envs: int) -> np.ndarray:
-    """Returns which of the environments each member of a batch is.
+    """Returns the environment index of each member of a batch.
 
     Args:
       num_envs: members of the batch.
@@ -137,10 +138,10 @@ class Mixture(base.Jitted):
     ]
     observations, states, rewards, terminated, truncated, infos = zip(*stepped)
     if any("forget" in info for info in infos):
-      # Who keeps memories says nothing of them.
+      # Environments that keep memories do not report it.
       kept = [{"forget": jnp.zeros_like(ended)} for ended in terminated]
       infos = [k | info for k, info in zip(kept, infos)]
-    # By name, what each environment tells.
+    # The values of each environment, by name.
     reported = {name: [info.get(name) for info in infos] for name in infos[0]}
     return (
       _join(observations),
@@ -154,11 +155,11 @@ class Mixture(base.Jitted):
     )
 
   def _each(self, params):
-    """The environments and their parameters."""
+    """Returns the environments and their parameters."""
     return [self.member(i, params) for i in range(len(self.envs))]
 
   def _cut(self, batch):
-    """The blocks of a batch."""
+    """Splits a batch into blocks."""
     member = self.members(jax.tree.leaves(batch)[0].shape[0])
     size, count = member.size // len(self.envs), len(self.envs)
     return [
@@ -170,18 +171,18 @@ class Mixture(base.Jitted):
 def wrap(
   env: protocol.Env, wrapper: Callable[[protocol.Env], protocol.Env]
 ) -> protocol.Env:
-  """Returns an environment, or each of a mixture, in a wrapper."""
+  """Wraps an environment, or each environment of a mixture."""
   if isinstance(env, Mixture):
     return Mixture(tuple(wrap(each, wrapper) for each in env.envs))
   return wrapper(env)
 
 
 def batched(env: protocol.Env) -> tuple[Callable, Callable]:
-  """Returns `reset` and `step` of a whole batch, for a mixture its own.
+  """Returns `reset` and `step` of a whole batch; a mixture has its own.
 
-  Those of a game of several agents, see `envs.teams`, take keys and states of
-  games, and actions of agents: a row each, those of one game side by side. All
-  else that they return has these rows.
+  For a game of several agents, see `envs.teams`, they take keys and states of
+  games, and actions of agents: one row per agent, those of a game side by side.
+  All other results have one row per agent, too.
   """
   if isinstance(env, Mixture):
     return env.reset, env.step
@@ -193,7 +194,7 @@ def batched(env: protocol.Env) -> tuple[Callable, Callable]:
 
 
 def _of_agents(reset, step, num_agents):
-  """`reset` and `step` of games, with a row for each agent."""
+  """Returns `reset` and `step` of games, with a row for each agent."""
 
   def cut(rows):
     return jax.tree.map(lambda x: x.reshape(-1, num_agents, *x.shape[1:]), rows)
@@ -231,6 +232,6 @@ def _join(blocks):
 
 
 def _shape(tree):
-  """Structure, shapes without the batch axis and types, as a key."""
+  """Returns structure, dtypes and shapes without the batch axis, as a key."""
   leaves, structure = jax.tree.flatten(tree)
   return structure, tuple((x.shape[1:], x.dtype) for x in leaves)

@@ -26,13 +26,13 @@ from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import teams
 
 Array = jax.Array
-# What a critic has of its own, see `ActorCritic`.
+# The part of the network that the critic does not share, see `ActorCritic`.
 Critic = Literal["shared", "stopped", "separate", "central"]
 
-# Variables that are no parameters, see `popart`: (), "mean" and "scale".
+# Collection of variables that are not parameters, see `popart`.
 POPART = "popart"
 
-# The layers of the paper with S5.
+# The paper's layers for S5.
 _PAPER = nn.StackConfig(
   d_model=256,
   num_layers=4,
@@ -55,22 +55,22 @@ class Distribution(Protocol):
     """Returns the log-probabilities (...) of actions."""
 
   def masked(self, mask: Array, /) -> "Distribution":
-    """Returns that of the actions that a mask allows, see `action_masks`."""
+    """Returns the distribution over the actions that a mask allows."""
 
 
 class Policy(Protocol):
-  """A network with a memory that plays: its variables are handed in.
+  """A network with a memory that plays; callers pass its variables.
 
-  `Recurrent` is one, and `normalization.Normalized`; a network of your own
-  needs no more than this to be a `rollout.Player`.
+  `Recurrent` is one, and `normalization.Normalized`; your own network needs
+  only these methods to be part of a `rollout.Player`.
   """
 
   @property
   def actions(self) -> actions.Spec:
-    """The decision that the network makes."""
+    """Kind and sizes of the network's actions."""
 
   def init(self, key: Array, observation: PyTree, /) -> PyTree:
-    """Returns fresh variables; the observation has a time axis."""
+    """Initializes variables; the observation has a time axis."""
 
   def apply(
     self, variables: PyTree, observation: PyTree, /, *args: Any, **options: Any
@@ -78,27 +78,27 @@ class Policy(Protocol):
     """Runs over sequences, or over one element with `method="step"`.
 
     The further arguments are the memories and the resets. Returns the policy,
-    a `Distribution`; the values, of the shape of the resets; and the memories
+    a `Distribution`; the values, in the shape of the resets; and the memories
     after the last element. See `Recurrent`.
     """
 
   def initial_state(
     self, batch_shape: tuple[int, ...] = (), /, *, variables: PyTree = None
   ) -> PyTree:
-    """Returns fresh memories; `variables` say those that are learned."""
+    """Returns fresh memories; `variables` hold the learned ones."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """Options of an agent's network; the defaults are those of the paper for S5.
+  """Options of an agent's network; the defaults are the paper's for S5.
 
   Attributes:
-    stack: the memory; one without layers makes a policy without memory. It has
-      no batch norm, whose statistics would tie environments to each other, and
-      nothing that reads from the end.
-    encoder: of images, before the dense layers; its image_shape is that of the
-      environment, and it has no dropout. None for vectors; images are flattened
-      then.
+    stack: the memory; without layers the policy has no memory. It must not have
+      batch norm, whose statistics would tie environments to each other, nor
+      layers that read from the end.
+    encoder: encoder of images, before the dense layers; its image_shape is that
+      of the environment, and it has no dropout. None for vectors; images are
+      flattened then.
     encoder_widths: hidden widths of the encoder, before its last layer, which
       has width d_model.
     head_widths: hidden widths of the heads.
@@ -123,7 +123,7 @@ class Config:
     )
 
 
-# A GRU of 128 numbers, for agents that nobody has tuned.
+# A GRU of width 128, as an untuned default.
 GENERAL = Config(
   nn.StackConfig(
     mixer="gru",
@@ -139,11 +139,11 @@ GENERAL = Config(
 
 
 class Recurrent(linen.Module):
-  """A network with a memory: `heads` are what a subclass adds.
+  """A network with a memory; subclasses implement `heads`.
 
   Attributes:
     config: options.
-    actions: what is decided.
+    actions: kind and sizes of the actions.
   """
 
   config: Config
@@ -161,10 +161,10 @@ class Recurrent(linen.Module):
     """Runs over whole sequences.
 
     Args:
-      observation: (*batch, time, d); with the mask of actions that is to be
-        respected, if there is one, as in `envs.action_masks`.
+      observation: (*batch, time, d); together with its action mask, if there is
+        one, as in `envs.action_masks`.
       states: memories before the first element; fresh ones if None.
-      reset: (*batch, time) bool; where True the memory is made fresh before
+      reset: (*batch, time) bool; if True the memory is reset before
         that observation.
       step: whether there is no time axis.
       train: whether dropout is on; it draws from the "dropout" keys.
@@ -188,7 +188,7 @@ class Recurrent(linen.Module):
   def outputs(
     self, features: Callable[..., tuple[Array, PyTree]], states: PyTree
   ) -> tuple[Distribution, Array, PyTree]:
-    """Returns policy, values and memories; `features` is that of one memory."""
+    """Returns policy, values and memories, given `features` of one memory."""
     x, states = features(states)
     return *self.heads(x), states
 
@@ -202,10 +202,10 @@ class Recurrent(linen.Module):
     step: bool,
     prefix: str = "",
   ) -> tuple[Array, PyTree]:
-    """Returns what the heads read, and the memories after the last element.
+    """Returns the inputs of the heads, and the memories after the last element.
 
     The modules, an encoder and a memory, have names that begin with `prefix`;
-    the arguments are otherwise those of `__call__`.
+    the other arguments are those of `__call__`.
     """
     config, x = self.config, observation
     if config.encoder is not None:
@@ -229,22 +229,22 @@ class Recurrent(linen.Module):
   def masked(
     self, policy: Distribution, value: Array, mask: Array
   ) -> tuple[Distribution, Array]:
-    """Returns policy and values of the actions that a mask allows."""
+    """Masks the policy, and the values if they depend on the actions."""
     return policy.masked(mask), value
 
   @linen.nowrap
   def joined(self, x: Array, seen: Array) -> Array:
-    """Returns what the heads read: features, or also what is seen now.
+    """Returns the inputs of the heads: features, perhaps with the observation.
 
     Args:
       x: features of the memory, (*batch, time, d_model).
-      seen: what went into the encoder, (*batch, time, d).
+      seen: inputs of the encoder, (*batch, time, d).
     """
     del seen
     return x
 
   def heads(self, x: Array) -> tuple[Distribution, Array]:
-    """Returns policy and values of features (*batch, time, d_model)."""
+    """Computes policy and values from features (*batch, time, d_model)."""
     raise NotImplementedError
 
   def step(
@@ -265,7 +265,7 @@ class Recurrent(linen.Module):
     Args:
       batch_shape: leading axes.
       dtype: dtype of the memories, at least float32.
-      variables: of the module, needed where fresh memories are learned or
+      variables: of the module, needed if fresh memories are learned or
         tuned, see `nn.SequenceModel.initial_state`.
     """
     return self.fresh("memory", batch_shape, dtype, variables)
@@ -278,7 +278,7 @@ class Recurrent(linen.Module):
     dtype: DTypeLike,
     variables: PyTree,
   ) -> PyTree:
-    """Returns fresh states of the memory of a name, see `initial_state`."""
+    """Returns fresh states of the named memory, see `initial_state`."""
     memory = nn.SequenceModel(self.config.stack, parent=None)
     inside = {
       collection: tree[name]
@@ -293,11 +293,11 @@ class ActorCritic(Recurrent):
 
   Attributes:
     critic: "shared", both read the same encoder and memory; "stopped", no
-      gradient of the values reaches these; "separate", the critic has an
-      encoder and a memory of its own, and the states are a dictionary of
-      "actor" and "critic"; "central", these also read the state of a game of
-      several agents, the second part of an `envs.teams.Observation`. Where
-      there is no state, as for whoever acts alone, values are NaN.
+      gradient of the values reaches these; "separate", the critic has its own
+      encoder and memory, and the states are a dictionary of "actor" and
+      "critic"; "central", the critic's encoder also reads the state of a game
+      of several agents, see `envs.teams.Observation`. Without a state, as for
+      an agent that acts alone, values are NaN.
   """
 
   critic: Critic = "shared"
@@ -327,7 +327,7 @@ class ActorCritic(Recurrent):
     step: bool,
     prefix: str = "",
   ) -> tuple[Array | None, PyTree]:
-    """Returns what `Recurrent.features` returns, the actor's without `state`.
+    """Returns `Recurrent.features`, without `state` for the actor.
 
     The critic's are None if it is central and there is no state.
     """
@@ -341,7 +341,7 @@ class ActorCritic(Recurrent):
 
   @property
   def is_apart(self) -> bool:
-    """True if the critic has an encoder and a memory of its own."""
+    """True if the critic has its own encoder and memory."""
     return self.critic in ("separate", "central")
 
   @linen.nowrap
@@ -370,7 +370,7 @@ class ActorCritic(Recurrent):
 
   @linen.nowrap
   def policy(self, x: Array) -> Distribution:
-    """Returns a distribution of actions, of features (*batch, time, d)."""
+    """Returns the action distribution for features (*batch, time, d)."""
     options = self.head_options
     kinds = {
       "gaussian": (nn.GaussianHead, {"num_outputs": self.actions.num_outputs}),

@@ -1,10 +1,10 @@
-"""Observations on one scale: running means and variances of their numbers.
+"""Normalized observations: running means and variances of their numbers.
 
-The statistics are variables of the network that no gradient changes, beside its
-parameters. So they go wherever the policy goes: a checkpoint keeps them, each
-seed has its own, and an evaluation uses them as they are. A training run adds
-what it has played when it has learned from it, and never in between: a policy
-that is computed again is then the one that was played.
+The statistics are variables of the network, beside its parameters, that get no
+gradient. They therefore follow the policy: a checkpoint stores them, each seed
+has its own, and an evaluation uses them unchanged. A training run adds its
+observations after it has learned from them, and never in between, so that a
+recomputed policy equals the one that was played.
 """
 
 import dataclasses
@@ -25,12 +25,12 @@ from jaxseq.training import optimizers
 
 Array = jax.Array
 
-# The variables that are no parameters: `Statistics`.
+# The collection of variables that are not parameters: `Statistics`.
 COLLECTION = "statistics"
 
-# Added to variances: the numbers that never change stay finite.
+# Added to variances, so that constant numbers stay finite.
 _EPSILON = 1e-8
-# In standard deviations; a number that hardly ever changes is soon beyond it.
+# In standard deviations; a number that hardly ever changes soon exceeds it.
 _MAX_SIZE = 10.0
 
 
@@ -38,10 +38,10 @@ class Statistics(NamedTuple):
   """The statistics of the observations so far.
 
   Attributes:
-    count: () float32, how many they are.
+    count: () float32, number of observations.
     mean: (d,) float32.
-    variance: (d,) float32, the mean square of what is left without the mean;
-      1 before the first observation.
+    variance: (d,) float32, the mean squared deviation from the mean; 1 before
+      the first observation.
   """
 
   count: Array
@@ -50,7 +50,7 @@ class Statistics(NamedTuple):
 
 
 def initial(size: int) -> Statistics:
-  """Returns what leaves observations of `size` numbers as they are."""
+  """Returns statistics that leave observations of `size` numbers unchanged."""
   mean, variance = jnp.zeros(size, jnp.float32), jnp.ones(size, jnp.float32)
   return Statistics(jnp.float32(0), mean, variance)
 
@@ -59,12 +59,12 @@ def merge(statistics: Statistics, observation: Array) -> Statistics:
   """Adds a batch of observations, of all environments at once.
 
   Chan et al., "Algorithms for computing the sample variance", The American
-  Statistician 37(3), 1983, with means in place of sums, which would outgrow
-  float32. The batch is summed as differences from one of its members: values
-  that are large and close together keep their digits.
+  Statistician 37(3), 1983, with means instead of sums, which would outgrow
+  float32. The batch is summed as differences from one of its members, so that
+  large values that are close together keep their digits.
 
-  From the statistics of what came before and at least one observation (..., d)
-  to those of both together.
+  Takes the earlier statistics and at least one observation (..., d), and
+  returns the statistics of both together.
   """
   flat = observation.reshape(-1, observation.shape[-1]).astype(jnp.float32)
   origin = flat[0]
@@ -85,7 +85,7 @@ def merge(statistics: Statistics, observation: Array) -> Statistics:
 def normalize(statistics: Statistics, observation: Array) -> Array:
   """Returns observations (..., d) less the mean, in standard deviations.
 
-  They are clipped to 10 standard deviations on either side. No gradient flows
+  They are clipped to +-10 standard deviations. No gradient flows
   into the statistics.
   """
   _, mean, variance = jax.lax.stop_gradient(statistics)
@@ -95,15 +95,15 @@ def normalize(statistics: Statistics, observation: Array) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class Normalized:
-  """A network that sees normalized observations; called as that network is.
+  """A network that sees normalized observations, with the same interface.
 
   Its variables hold `Statistics` under `COLLECTION`.
 
   Attributes:
     network: the network, of `networks` or `q_networks`.
-    is_number: for each entry of an observation whether it is normalized. The
-      others, one-hots and flags, have a scale that means something.
-    statistics: for whoever has the network's parameters only.
+    is_number: whether each entry of an observation is normalized. The
+      others, one-hots and flags, already have a meaningful scale.
+    statistics: used if the variables hold only the network's parameters.
   """
 
   network: networks.Policy
@@ -112,11 +112,11 @@ class Normalized:
 
   @property
   def actions(self) -> actions.Spec:
-    """The decision that the policy makes."""
+    """Kind and sizes of the policy's actions."""
     return self.network.actions
 
   def init(self, key: Array, observation: Array) -> dict[str, PyTree]:
-    """Returns the network's variables, with statistics of nothing."""
+    """Initializes the network's variables, with empty statistics."""
     variables = self.network.init(key, observation)
     return {**variables, COLLECTION: initial(len(self.is_number))}
 
@@ -131,7 +131,7 @@ class Normalized:
       raise _validate.error("variables", sorted(variables), why)
     observation, mask = action_masks.split(observation)
     numbers = teams.vector(observation)
-    # Whoever acts alone has no state of the game after its own numbers.
+    # An agent that acts alone has no state of the game after its own numbers.
     size = numbers.shape[-1]
     statistics = statistics._replace(
       mean=statistics.mean[:size], variance=statistics.variance[:size]
@@ -154,10 +154,10 @@ class Normalized:
 def normalized(network: Any, env: Any, env_params: PyTree) -> Normalized:
   """Returns a network that sees the observations of an environment normalized.
 
-  What the environment itself shows as numbers is normalized. One-hots, the
-  previous action and reward, and flags are left as they are; so a game whose
-  observations are choices only is left as it is. The environment is one as
-  `rollout.environment` returns it, with its parameters.
+  Numbers that the environment itself shows are normalized. One-hots, the
+  previous action and reward, and flags are not, so a game with only discrete
+  observations does not change. The environment comes from
+  `rollout.environment`, with its parameters.
   """
   space = action_masks.shown(env.observation_space(env_params))
   num_state = 0
@@ -180,10 +180,10 @@ def after_update(
 
   Args:
     statistics: before the update.
-    observation: (..., d), what the update has seen, with its mask if it has
-      one.
-    skipped: optimizer steps of the update that have been left out, if such
-      steps are: then nothing is added, nor what is not finite.
+    observation: (..., d), the observations of the update, with their mask if
+      they have one.
+    skipped: skipped optimizer steps of the update, if steps can be skipped:
+      then neither they nor non-finite observations are added.
   """
   seen, _ = action_masks.split(observation)
   merged = merge(statistics, teams.vector(seen))

@@ -1,13 +1,13 @@
-"""Trained policies in one file each, which act wherever observations come from.
+"""Trained policies, each in one file, that act on observations of any source.
 
     policies.save("agent.safetensors", config, runner.variables)
     policy = policies.load("agent.safetensors")
     memory = policy.initial_memory()
     action, memory = policy.act(observation, memory)
 
-The configuration and the variables are those of `evaluate` and of all else that
-plays; acting takes no environment, as the file knows its spaces. The files are
-safetensors with JSON in their header; nothing of them is executed.
+The configuration and the variables also fit `evaluate` and everything else that
+plays; acting needs no environment, as the file stores its spaces. The files are
+safetensors with JSON in their header; loading executes no code.
 """
 
 from collections.abc import Iterator
@@ -44,10 +44,10 @@ class Memory(NamedTuple):
   """The memory of a policy between two observations of an episode.
 
   Attributes:
-    states: of the network's layers.
-    action: that was taken last.
-    env_state: of what shows observations, such as the images before.
-    first: () bool; no observation of the episode was seen.
+    states: states of the network's layers.
+    action: the previous action.
+    env_state: state of the wrappers, such as the previous images.
+    first: () bool; the next observation is the first of its episode.
   """
 
   states: PyTree
@@ -63,11 +63,11 @@ class Trained:
       config, variables = policies.load("agent.safetensors")
 
   Attributes:
-    config: of the algorithm that has trained it; `algorithms.of(config)` is the
+    config: of the algorithm that trained it; `algorithms.of(config)` is the
       algorithm, whose `player(config)` has the environment and the network.
     variables: the network's, as NumPy arrays.
     seen: options of `envs.outside.Outside`; None in files of older versions,
-      for which the environment has to be registered.
+      which need the environment to be registered.
   """
 
   config: Any
@@ -95,22 +95,22 @@ class Trained:
   ) -> tuple[PyTree, Memory]:
     """Acts on the next observation of an episode.
 
-    The previous action, the flag of a first step, and images of before if the
-    network sees several, come out of the memory.
+    The memory provides the previous action, the flag of a first step, and
+    earlier images if the network sees several.
 
     Args:
-      observation: as the environment gives it: one element of its space, which
-        `observation_space` returns, not flattened, without a batch axis.
-      memory: from `initial_memory` where an episode begins, or from the last
+      observation: as the environment returns it: one element of its space,
+        `observation_space`, not flattened, without a batch axis.
+      memory: from `initial_memory` at the start of an episode, or from the last
         call.
       key: random key, to draw an action; the most probable one if None.
 
     Returns:
-      The action, as the environment takes it, and the memory afterwards.
+      The action, as the environment takes it, and the next memory.
 
     Raises:
-      ValueError: if the observation is none of the environment, or its mask
-        allows no action, or the memory is none.
+      ValueError: if the observation is not in the environment's space, its mask
+        allows no action, or the memory is not a `Memory`.
     """
     expected = "what initial_memory() or the last call of act returned"
     _validate.instance("memory", memory, Memory, expected)
@@ -120,7 +120,7 @@ class Trained:
       _check_mask(self._player, observation)
     action, memory = self._decide(self.variables, observation, memory, key)
     if not isinstance(memory.first, jax.core.Tracer):
-      # Environments of other libraries know no arrays of JAX.
+      # Environments of other libraries do not accept JAX arrays.
       action = np.asarray(action)
     return action, memory
 
@@ -132,7 +132,7 @@ class Trained:
 
   @functools.cached_property
   def _player(self) -> rollout.Player:
-    """The network, and in the place of an environment one of its spaces."""
+    """The network, and a stand-in environment that has only the spaces."""
     seen = self.seen
     seen = _seen(self.config) if seen is None else seen
     config = dataclasses.replace(
@@ -140,7 +140,7 @@ class Trained:
     )
     stack = config.network.stack
     if stack.rtrl:
-      # Who acts learns nothing.
+      # Acting needs no gradients.
       stack = dataclasses.replace(stack, rtrl=False)
       network = dataclasses.replace(config.network, stack=stack)
       config = dataclasses.replace(config, network=network)
@@ -148,7 +148,7 @@ class Trained:
 
   @functools.cached_property
   def _decide(self) -> Any:
-    """The compiled function that acts."""
+    """The compiled function that selects actions."""
     env, params, network = self._player
 
     def decide(variables, observation, memory, key):
@@ -172,17 +172,17 @@ class Trained:
 
 
 def save(path: str | os.PathLike, config: Any, variables: PyTree) -> None:
-  """Writes a policy to a file, which is replaced if it is there.
+  """Writes a policy to a file, and replaces an existing one.
 
   Args:
     path: the file.
     config: of the algorithm, such as `ppo.Config`. Its environment has to be
-      registered, as for training: its spaces are kept in the file.
+      registered, as for training: its spaces are stored in the file.
     variables: of one seed, such as `runner.variables`.
 
   Raises:
-    TypeError: if the configuration is no algorithm's.
-    ValueError: if it holds what JSON cannot, or the environment is unknown.
+    TypeError: if the configuration is not one of an algorithm.
+    ValueError: if JSON cannot hold a value, or the environment is unknown.
     OSError: if the file cannot be written.
   """
   algorithm = algorithms.of(config)
@@ -202,15 +202,15 @@ def save(path: str | os.PathLike, config: Any, variables: PyTree) -> None:
 def load(path: str | os.PathLike) -> Trained:
   """Reads a policy that `save` wrote.
 
-  It acts as it is. To play it by `evaluate`, its environment is made: an id of
-  your own has to be registered until then.
+  It can act at once. To play it by `evaluate`, its environment is created: your
+  own id has to be registered before that.
 
   Args:
     path: the file.
 
   Raises:
-    ValueError: if the file is none of these, is damaged, has a later format, or
-      is of an algorithm that is not registered.
+    ValueError: if the file is not a policy, is damaged, has a later format, or
+      its algorithm is not registered.
     FileNotFoundError: if there is no such file.
   """
   return described_file.load(path, KIND)
@@ -225,31 +225,32 @@ def export_step(
   batch: int | None = None,
   platforms: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-  """Writes one step of a policy, with its memory, as a program.
+  """Exports one step of a policy, with its memory, as a program.
 
     policy = policies.load("agent.safetensors")
     policies.export_step(policy, "agent.onnx", "onnx")
 
   The program acts without jaxseq, see `interop.step_program` and
-  docs/deploying.md. It takes `observation` as the environment gives it, (batch,
+  docs/deploying.md. Its inputs are `observation` of the environment, (batch,
   ...), or `observation_NAME` for each part of one; `reset` (batch,) bool, true
-  at the first observation of an episode; `last_action`, the action before, if
+  at the first observation of an episode; `last_action`, the previous action, if
   the network sees it; and the memory. It returns `action`, within the bounds of
-  its space; the distribution that it is of, such as `logits`; `value`; and what
-  the next step takes. `next_last_action` is the action without its bounds, as
-  the policy saw it in training; whatever was done instead can stand for it.
+  its space; the parameters of its distribution, such as `logits`; `value`; and
+  the inputs of the next step. `next_last_action` is the action without its
+  bounds, as in training; pass another action if that one was executed.
 
   Args:
     policy: from `load`.
-    path: of the program; agent.json and perhaps agent.npz are put beside it.
-    format: "jax" for a program of `jax.export`, "onnx" for a graph of ONNX.
-    deterministic: whether the most probable action is taken; otherwise one is
-      drawn by an input `noise` (batch, n), and the JSON says what that is.
+    path: path of the program; agent.json and perhaps agent.npz are written
+      beside it.
+    format: "jax" for a program of `jax.export`, "onnx" for an ONNX graph.
+    deterministic: whether to take the most probable action; otherwise it is
+      sampled with an input `noise` (batch, n), which the JSON describes.
     batch: number of observations; any if None.
-    platforms: of a program of JAX; that of this process if None.
+    platforms: platforms of a JAX program; that of this process if None.
 
   Returns:
-    What the JSON says: names, shapes, dtypes and initial values.
+    The contents of the JSON: names, shapes, dtypes and initial values.
 
   Raises:
     ValueError: if ONNX lacks an operation of the network.
@@ -266,7 +267,7 @@ def export_step(
 
 
 def _check_mask(player, observation):
-  """Checks that an observation to act on allows something."""
+  """Raises unless the mask of an observation allows an action."""
   _, mask = action_masks.split(observation)
   actions = player.env.action_space(player.env_params)
   if mask is not None and not action_masks.choosable(actions, mask):
@@ -277,7 +278,7 @@ def _check_mask(player, observation):
 
 
 def _seen(config) -> tuple[tuple[str, Any], ...]:
-  """Options of the environment of a policy that acts."""
+  """Returns the environment options of a policy that acts alone."""
   env, params = rollout.unwrapped(
     config.env_id, config.env_options, config.env_params
   )
@@ -293,7 +294,7 @@ def _seen(config) -> tuple[tuple[str, Any], ...]:
 
 
 def _decode(contents):
-  """The policy of a file."""
+  """Decodes the policy of a file."""
   described, variables = contents.described, contents.tree
   name = described["algorithm"]
   _validate.choice("algorithm", name, algorithms.names())
@@ -301,7 +302,7 @@ def _decode(contents):
   if isinstance(config, dict):
     described_file.check_sizes(config.get("network"), contents.tensors)
   cls = algorithms.get(name).Config
-  # Files lack the fields that came after them.
+  # Files lack the fields that were added after them.
   base = algorithms.published(cls)
   config = described_file.build(cls, config, "config", base)
   if normalization.COLLECTION in variables:
@@ -316,7 +317,7 @@ def _decode(contents):
 
 
 def _decode_spaces(described):
-  """Options of the environment, of what a file says."""
+  """Decodes the environment options of a file."""
   _validate.instance("spaces", described, dict, "an object")
   needed = "observation", "action", "frame_stack"
   described_file.check_names(described, needed, ("shown",))

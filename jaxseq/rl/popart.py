@@ -1,4 +1,4 @@
-"""Values in units of their targets: PopArt, beside normalized rewards.
+"""PopArt: critic values in units of their targets, for reward normalization.
 
 Van Hasselt et al., "Learning values across many orders of magnitude",
 arXiv:1602.07714. A critic learns the targets less their running mean, in
@@ -6,11 +6,10 @@ running standard deviations, and its values are
 
     value = mean + scale * output.
 
-Whenever the statistics change, the last layer is rescaled so that every value
-stays what it was. The statistics are variables of `networks.ActorCritic` that
-no gradient changes, as those of `normalization` are. Before the first update
-their scale is 0, so that values are 0: no number depends on a first guess of
-the size of rewards.
+Whenever the statistics change, the last layer is rescaled so that no value
+changes. The statistics are variables of `networks.ActorCritic` that get no
+gradient, like those of `normalization`. Before the first update their scale is
+0, so that values are 0 and do not depend on a first guess of the reward scale.
 """
 
 from typing import TypeVar
@@ -26,12 +25,12 @@ from jaxseq.training import optimizers
 Array = jax.Array
 T = TypeVar("T")
 
-# The variables that are no parameters: "count", "mean" and "scale", () float32.
+# The collection of statistics: "count", "mean" and "scale", () float32.
 COLLECTION = networks.POPART
 
-# Updates whose targets count; all of them, as long as there were fewer.
+# Updates whose targets count; all of them as long as there were fewer.
 _UPDATES = 20
-# Targets that differ by no more than rounding are all alike.
+# Targets that differ only by rounding count as equal.
 _SMALLEST = 1e-6
 
 
@@ -43,8 +42,8 @@ def initial() -> dict[str, Array]:
 def update(variables: PyTree, target: Array) -> PyTree:
   """Adds targets (num_envs, time), and rescales the last layer of the critic.
 
-  Targets that are not finite leave the variables as they are. Where all targets
-  so far are alike, the scale is 0 and every value is their mean.
+  Non-finite targets leave the variables unchanged. If all targets so far are
+  equal, the scale is 0 and every value is their mean.
   """
   old = variables[COLLECTION]
   count = jnp.minimum(old["count"], (_UPDATES - 1) * target.size)
@@ -71,8 +70,8 @@ def update(variables: PyTree, target: Array) -> PyTree:
 def normalize(variables: PyTree, values: T) -> T:
   """Returns arrays of values less the mean, in standard deviations.
 
-  They stay as they are if the variables have no statistics. No gradient flows
-  into these.
+  They do not change if the variables have no statistics. No gradient flows
+  into the statistics.
   """
   if COLLECTION not in variables:
     return values
@@ -81,6 +80,6 @@ def normalize(variables: PyTree, values: T) -> T:
 
 
 def unit(statistics: PyTree) -> Array:
-  """Returns the scale (), and 1 where it is 0."""
+  """Returns the scale (), or 1 if it is 0."""
   scale = statistics["scale"]
   return jnp.where(scale > 0, scale, 1)

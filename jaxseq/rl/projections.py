@@ -1,4 +1,4 @@
-"""Random linear views: the same task in a body that is new each time."""
+"""Random linear projections of observations and actions, new in each task."""
 
 import dataclasses
 import math
@@ -34,9 +34,9 @@ class ProjectedState:
 
 @dataclasses.dataclass(frozen=True)
 class Projected(wrappers.Wrapper):
-  """Shows observations through a random matrix, and turns actions by another.
+  """Multiplies observations by a random matrix, and actions by another one.
 
-  The matrices are drawn by `reset` and kept when `step` goes on to the next
+  The matrices are drawn by `reset` and kept when `step` starts the next
   episode: inside `meta.Trials` they last for one meta-episode.
 
   Observations are flattened and multiplied by the observation map. It is
@@ -44,17 +44,17 @@ class Projected(wrappers.Wrapper):
   there are more columns than rows), or "gaussian", with independent entries of
   variance 1 / d. The agent's action is multiplied by the action map, whose
   rows are independent directions of norm 1, clipped to [-1, 1] and scaled to
-  the bounds of the environment's actions. If these are a number of choices,
-  [-1, 1] is cut into as many equal parts.
+  the bounds of the environment's actions. For discrete actions, [-1, 1] is
+  cut into as many equal parts.
 
   The setting of Lu et al., "Structured State Space Models for In-Context
   Reinforcement Learning", arXiv:2303.03982.
 
   Attributes:
     env: the environment.
-    observation_size: numbers in an observation.
+    observation_size: size of an observation.
     kind: distribution of the observation map, "orthogonal" or "gaussian".
-    action_size: numbers in an action; None leaves actions as they are. With a
+    action_size: size of an action; None leaves actions unchanged. With a
       number, the environment's actions must be a bounded Box or Discrete.
   """
 
@@ -112,13 +112,13 @@ class Projected(wrappers.Wrapper):
     return shown, state, reward, terminated, truncated, info
 
   def observation_space(self, params: PyTree = None) -> spaces.Space:
-    """All vectors of the size of an observation, and masks if it has one."""
+    """All vectors of the observation's size, with the mask if there is one."""
     space = self.env.observation_space(self._or_default(params))
     vectors = spaces.Box(-math.inf, math.inf, (self.observation_size,))
     return action_masks.like(space, vectors)
 
   def action_space(self, params: PyTree = None) -> spaces.Space:
-    """The environment's actions, or numbers that matter between -1 and 1."""
+    """The environment's actions, or vectors that are clipped to [-1, 1]."""
     if self.action_size is None:
       return self.env.action_space(self._or_default(params))
     return spaces.Box(-1.0, 1.0, (self.action_size,))
@@ -126,13 +126,13 @@ class Projected(wrappers.Wrapper):
   def _project(self, observation, state, params):
     observation, mask = action_masks.split(observation)
     flat = spaces.flatten(self._inner_space(params), observation)
-    # Full precision also on accelerators: the map is not learned around.
+    # Full precision also on accelerators: the map is fixed, not learned.
     precision = jax.lax.Precision.HIGHEST
     seen = jnp.matmul(state.observation_map, flat, precision=precision)
     return action_masks.join(seen, mask)
 
   def _inner_space(self, params):
-    """The space of what is projected."""
+    """Returns the space of the projected observations."""
     return action_masks.shown(self.env.observation_space(params))
 
 
@@ -154,7 +154,7 @@ def orthonormal(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
 
   def add(i, basis):
     vector = vectors[i]
-    # The second time removes what rounding has left of the first.
+    # The second pass removes the rounding errors of the first.
     for _ in range(2):
       vector = vector - basis.T @ (basis @ vector)
     return basis.at[i].set(vector / jnp.linalg.norm(vector))
@@ -164,15 +164,15 @@ def orthonormal(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
 
 
 def from_numbers(space: spaces.Space, numbers: jax.Array) -> jax.Array:
-  """Makes an action of numbers of which those between -1 and 1 matter.
+  """Maps numbers, clipped to [-1, 1], to an action.
 
   Args:
-    space: where the action is to lie: a Box with finite bounds, or Discrete.
+    space: space of the action: a Box with finite bounds, or Discrete.
     numbers: (k,), as many as an element of a Box has; (1,) for Discrete.
 
   Returns:
-    An element of the space: float32, scaled to its bounds, or int32, the part
-    of [-1, 1] in which the number lies.
+    An element of the space: float32, scaled to its bounds; or int32, the index
+    of the part of [-1, 1] that holds the number.
   """
   space = spaces.convert(space)
   numbers = jnp.clip(numbers, -1, 1)

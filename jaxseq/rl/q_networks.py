@@ -1,7 +1,7 @@
 """The recurrent Q-network: encoder, sequence model, values of all actions.
 
-It is called as the actor-critic is: its policy is epsilon-greedy, and its value
-that of the best action. So it plays wherever an actor-critic plays.
+It has the interface of the actor-critic: its policy is epsilon-greedy, and its
+value that of the best action. So it can replace an actor-critic as a player.
 """
 
 from typing import NamedTuple
@@ -19,22 +19,22 @@ from jaxseq.rl.losses import td
 
 Array = jax.Array
 
-# The variables that are no parameters: (), "epsilon".
+# The collection of variables that are not parameters: (), "epsilon".
 EXPLORATION = "exploration"
 
-# Of the last layers: at first all values are near 0.
+# Gain of the last layers: initially all values are near 0.
 _OUT_GAIN = 0.01
 
 
 class EpsilonGreedy(NamedTuple):
-  """The best action, or with some probability one drawn uniformly.
+  """The best action, or with probability epsilon a uniformly drawn one.
 
   Attributes:
-    values: (..., n) action values, -inf where an action is forbidden.
+    values: (..., n) action values, -inf for forbidden actions.
     epsilon: probability of a uniform draw, of a shape that broadcasts to (...).
     mask: (..., n) bool, the actions that are allowed; all if None.
-    logits: (..., n, bins), of the histograms whose means are the values of
-      allowed actions; None where values are predicted as numbers.
+    logits: (..., n, bins), logits of the histograms whose means are the values
+      of allowed actions; None if values are predicted as numbers.
   """
 
   values: Array
@@ -45,7 +45,7 @@ class EpsilonGreedy(NamedTuple):
   def masked(self, mask: Array) -> "EpsilonGreedy":
     """Returns the policy over the actions that a mask (..., n) allows.
 
-    Where it allows none, all are.
+    If it allows no action, all are allowed.
     """
     values = distributions.allowed(mask, self.values)
     return self._replace(values=values, mask=~jnp.isneginf(values))
@@ -75,16 +75,16 @@ class EpsilonGreedy(NamedTuple):
 class QNetwork(networks.Recurrent):
   """Action values on top of an encoder and a memory.
 
-  `variables["exploration"]["epsilon"]`, a () number, is how often the policy
-  explores; where it is missing, never.
+  `variables["exploration"]["epsilon"]`, a () number, is the probability of
+  exploring; 0 if it is missing.
 
   The hidden widths are `head_widths` of `config`; `actions` must be one choice.
 
   Attributes:
     dueling: whether the values are those of a state plus the advantages of
       the actions over their mean (Wang et al., arXiv:1511.06581, equation 9).
-    support: bins of a histogram of each value, whose logits are predicted in
-      place of the value; None for values as numbers.
+    support: bins of a histogram of each value, whose logits are predicted
+      instead of the value; None for values as numbers.
   """
 
   dueling: bool = True
@@ -116,13 +116,13 @@ class QNetwork(networks.Recurrent):
   def masked(
     self, policy: EpsilonGreedy, value: Array, mask: Array
   ) -> tuple[EpsilonGreedy, Array]:
-    """Returns the policy of allowed actions, and the best one's value."""
+    """Restricts the policy to allowed actions; the value is their largest."""
     policy = policy.masked(mask)
     return policy, _best(policy.values)
 
 
 def _best(values: Array) -> Array:
   """Returns the largest of the values (..., n), with a gradient for one."""
-  # That of `max` divides by how many equal it. Where a compiler rounds values
-  # differently in two places, none does.
+  # The gradient of `max` divides by the number of maxima. If a compiler rounds
+  # values differently in two places, that number is 0.
   return td.take_action(values, values.argmax(axis=-1))

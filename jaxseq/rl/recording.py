@@ -1,8 +1,8 @@
-"""Recordings of players of three skills, for offline reinforcement learning.
+"""Recordings of players of three skill levels, for offline RL.
 
-PPO is trained for a while and its policy kept every so often. The random player
-is the policy before the first update, the expert that after the last one, and
-the medium player the first that has come half the way between their returns.
+PPO is trained, and its policy is kept at regular intervals. The random player
+is the policy before the first update, the expert the one after the last, and
+the medium player the first whose return exceeds the mean of theirs.
 """
 
 from collections.abc import Callable
@@ -38,11 +38,11 @@ LEVELS_FILE = "levels.json"
 
 
 class Level(NamedTuple):
-  """A player of some skill.
+  """A player of one skill level.
 
   Attributes:
-    variables: of its network, on the host.
-    mean_return: of whole episodes that it played.
+    variables: the network's, on the host.
+    mean_return: mean return over whole episodes.
   """
 
   variables: PyTree
@@ -50,10 +50,10 @@ class Level(NamedTuple):
 
 
 def observation_size(player: rollout.Player) -> int:
-  """Returns how many of the first numbers of an observation are its own.
+  """Returns the size of the environment's own part of an observation.
 
-  Behind them stand the previous action and the first-step flag, which a model
-  that is shown the actions does not need.
+  After it follow the previous action and the first-step flag, which a model
+  that sees the actions does not need.
   """
   return spaces.flat_size(player.env.shown_space(player.env_params))
 
@@ -65,14 +65,14 @@ def train_levels(
   episodes: int = 64,
   report: Callable[[int, float], None] = lambda steps, mean_return: None,
 ) -> dict[str, Level]:
-  """Trains an agent and keeps it at three levels of skill.
+  """Trains an agent and keeps it at three skill levels.
 
   Args:
-    config: of the agent.
+    config: configuration of the agent.
     key: random key.
-    checkpoints: how often the policy is looked at.
-    episodes: whole episodes that are played each time.
-    report: is told the number of environment steps and the mean return.
+    checkpoints: number of policies to evaluate after the first.
+    episodes: whole episodes of each evaluation.
+    report: called with the number of environment steps and the mean return.
 
   Returns:
     The players by the names in `LEVELS`.
@@ -97,7 +97,7 @@ def train_levels(
     played = evaluate.evaluate(
       config, runner.variables, key_play, num_episodes=episodes
     )
-    # An episode beyond the limit counts with what it got so far.
+    # An unfinished episode counts with its return up to the limit.
     mean = float(np.mean(played["episode_return"]))
     report(steps, mean)
     return Level(jax.device_get(runner.variables), mean)
@@ -110,7 +110,7 @@ def train_levels(
     seen.append(look(runner))
   first, last = seen[0], seen[-1]
   halfway = 0.5 * (first.mean_return + last.mean_return)
-  # The last one is above it, or the training has led to nothing.
+  # The last one exceeds it, unless the training did not improve the return.
   medium = next((p for p in seen[1:] if p.mean_return > halfway), last)
   return dict(zip(LEVELS, (first, medium, last)))
 
@@ -118,14 +118,14 @@ def train_levels(
 def record(
   config: ppo.Config, variables: PyTree, key: jax.Array, episodes: int
 ) -> Trajectories:
-  """Plays whole episodes, one in each of as many environments.
+  """Plays whole episodes, one in each of `episodes` environments.
 
-  Later episodes of an environment are left out: of those that end within some
-  time, too many would be short.
+  Later episodes of an environment are not recorded: among the episodes that end
+  within a fixed time, short ones would be too frequent.
 
   Args:
-    config: of the agent.
-    variables: of its network.
+    config: configuration of the agent.
+    variables: variables of its network.
     key: random key; actions are sampled.
     episodes: number of episodes.
 
@@ -145,7 +145,7 @@ def record(
   if isinstance(space, spaces.Box):
     actions = np.clip(actions, space.low, space.high)
   lengths = dones.argmax(axis=0) + 1
-  # Steps by environment, as far as its first episode goes.
+  # (env, time), True within the first episode of an environment.
   rows = masks.inside(limit, lengths)
 
   def flat(array):
@@ -176,24 +176,24 @@ def load_or_make(
   make_it: bool = True,
   **options: Any,
 ) -> tuple[Trajectories, dict[str, float]]:
-  """Loads the recording in a directory, or makes it there.
+  """Loads the recording in a directory, or creates it there.
 
-  The first of several processes makes it, on its own devices; the others wait.
+  The first of several processes creates it, on its own devices; others wait.
 
   Args:
-    directory: gets recorded.npz and levels.json.
-    config: of the agent.
+    directory: directory of recorded.npz and levels.json.
+    config: configuration of the agent.
     key: random key.
     episodes: number of episodes, equally many of each level.
-    seed: of their order.
-    make_it: whether to make it if there is none.
-    **options: more of `train_levels`.
+    seed: seed of their order.
+    make_it: whether to create a missing recording.
+    **options: further arguments of `train_levels`.
 
   Returns:
     The episodes, and the mean return of each level.
 
   Raises:
-    UserError: there is none, and none is to be made.
+    UserError: there is no recording, and `make_it` is False.
   """
   path = directory / RECORDED
   if not make_it and not path.is_file():
@@ -222,7 +222,7 @@ def load_or_make(
       name: float(trajectories.statistics(part).returns.mean())
       for name, part in zip(LEVELS, parts)
     }
-    # The recording comes last: where it is, the levels are.
+    # The recording is written last: if it exists, so do the levels.
     files.write_json(directory / LEVELS_FILE, levels)
     trajectories.save(path, trajectories.mix(parts, episodes, seed))
 

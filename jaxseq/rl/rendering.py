@@ -19,7 +19,7 @@ from jaxseq.rl.drawings import _scenes
 from jaxseq.rl.envs import spaces
 from jaxseq.training import figures
 
-_COLORS = 64  # of a frame; it keeps files small
+_COLORS = 64  # colors of a frame; few colors keep files small
 # In seconds: of a whole animation, of one frame, and of the last one.
 _WHOLE, _SHORTEST, _LONGEST, _LAST = 12.0, 0.05, 0.5, 1.5
 
@@ -29,9 +29,9 @@ class Film:
   """One episode, or its beginning.
 
   Attributes:
-    title: what is played.
+    title: name of the environment.
     game: the environment inside all wrappers.
-    space: of what an observation begins with; see `shown_space` of wrappers.
+    space: space of the first part of an observation, see `shown_space`.
     states: of the game before each step: numpy arrays, leading axis time.
     taken: the transitions, with actions as the environment took them: numpy
       arrays, leading axis time.
@@ -50,18 +50,18 @@ class Film:
 
   @property
   def ended(self) -> bool:
-    """True if the last step is that of the episode."""
+    """True if the last step ends the episode."""
     return bool(self.taken.terminated[-1] | self.taken.truncated[-1])
 
   def seen(self, t: int) -> np.ndarray:
-    """Returns what step t is taken with, without the previous action."""
+    """Returns the observation of step t, without the previous action."""
     seen = _transcript.flat(self.taken.observation)
     return seen[t][: spaces.flat_size(self.space)]
 
   def choices(self, t: int) -> list[int]:
-    """Returns what step t is taken with as integers, -1 for no choice at all.
+    """Returns the observation of step t as integers, -1 for no choice at all.
 
-    Only for spaces that are `Discrete` or made of such.
+    Only for spaces that are `Discrete` or composed of them.
     """
     space = spaces.convert(self.space)
     parts = [space] if isinstance(space, spaces.Discrete) else space.spaces
@@ -84,14 +84,14 @@ def film(
   greedy: bool = False,
   limit: int = 4000,
 ) -> list[Film]:
-  """Plays one episode to be drawn; of a mixture one of each environment.
+  """Plays one episode to be drawn; in a mixture one of each environment.
 
   Args:
     config: the configuration the policy was trained with.
     variables: the network's variables.
     key: random key.
     greedy: whether to take the most probable action instead of sampling.
-    limit: steps after which to stop.
+    limit: maximum number of steps.
 
   Returns:
     The episodes.
@@ -122,8 +122,8 @@ def frames(films: Sequence[Film], limit: int = 120) -> list[np.ndarray]:
 
   Args:
     films: the episodes.
-    limit: the most frames of each. Of a longer episode every second step is
-      drawn, or every third and so on, and in any case the last one.
+    limit: the most frames of each. In a longer episode every second step is
+      drawn, or every third and so on, and always the last one.
 
   Returns:
     Pictures (height, width, 3) uint8.
@@ -135,7 +135,7 @@ def frames(films: Sequence[Film], limit: int = 120) -> list[np.ndarray]:
   for episode in films:
     last = episode.length - 1
     every = -(-episode.length // limit)
-    # Counted from the last one, which is drawn in any case.
+    # Counted back from the last one, which is always drawn.
     steps = range(last % every, episode.length, every)
     pictures += [_scenes.frame(episode, t, every) for t in steps]
   return pictures
@@ -144,13 +144,13 @@ def frames(films: Sequence[Film], limit: int = 120) -> list[np.ndarray]:
 def write_gif(
   path: str | os.PathLike, pictures: Sequence[np.ndarray]
 ) -> pathlib.Path:
-  """Writes pictures as an animation that is repeated for ever.
+  """Writes pictures as an animation that loops forever.
 
-  It takes some 12 seconds, less if there are few pictures. The last one stays
-  for a while.
+  It lasts some 12 seconds, less if there are few pictures. The last one is
+  shown longer.
 
   Args:
-    path: the GIF file to write; it is whole at any time.
+    path: the GIF file to write, atomically.
     pictures: (height, width, 3) uint8, at least one.
 
   Returns:

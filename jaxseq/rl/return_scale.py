@@ -1,14 +1,14 @@
-"""Rewards on one scale: the running mean square of discounted returns.
+"""Reward normalization by the running mean square of discounted returns.
 
-An agent whose values are of the size of 1 learns alike from rewards of any
-size. Rewards are divided by the root mean square of the returns
+An agent whose values have a scale of 1 learns equally from rewards of any
+scale. Rewards are divided by the root mean square of the returns
 
-    G_t = r_t + gamma G_{t-1},  which begin anew with each episode,
+    G_t = r_t + gamma G_{t-1},  which restart with each episode,
 
-over all steps played so far, as the reward wrapper of OpenAI's baselines does
+over all steps played so far, like the reward wrapper of OpenAI's baselines
 (https://github.com/openai/baselines, vec_normalize.py), which divides by their
-standard deviation. That one is 0 where every episode brings the same; the mean
-square is not.
+standard deviation. That is 0 if all returns are equal; the mean square
+is not.
 """
 
 from typing import NamedTuple
@@ -28,7 +28,7 @@ class Statistics(NamedTuple):
   Attributes:
     count: () float32, the number of steps.
     mean_square: () float32, of the returns.
-    returns: (num_envs,) float32, of the episodes that go on.
+    returns: (num_envs,) float32, of the current episodes.
   """
 
   count: Array
@@ -48,14 +48,14 @@ def merge(
   """Adds the steps of a rollout.
 
   Args:
-    statistics: of the steps before.
+    statistics: statistics of the earlier steps.
     reward: (num_envs, time), at least one step.
     ended: (num_envs, time) bool, whether the episode ended after the step.
     gamma: discount.
 
   Returns:
-    The statistics of all steps together. Rewards that are not finite leave
-    them as they are, but for the episodes that go on, which begin anew.
+    The statistics of all steps together. Non-finite rewards leave them
+    unchanged, except that the returns of current episodes restart at 0.
   """
   decay = jnp.where(ended, 0.0, gamma)
   before = jnp.pad(decay[:, :-1], ((0, 0), (1, 0)), constant_values=1.0)
@@ -76,7 +76,7 @@ def merge(
 
 
 def scale(statistics: Statistics) -> Array:
-  """Returns the factor () of rewards: 1 as long as there was no reward."""
+  """Returns the factor () on rewards: 1 before the first nonzero reward."""
   square = statistics.mean_square
   return jnp.where(
     square > 0, jax.lax.rsqrt(jnp.where(square > 0, square, 1)), 1

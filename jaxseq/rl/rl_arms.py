@@ -1,4 +1,4 @@
-"""Comparisons of agents: the configuration, and arms that are trained."""
+"""Comparisons of agents: the configuration, and arms to train."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -34,8 +34,8 @@ class Config(arms.Arms):
   """A comparison of arms that share an environment.
 
   Attributes:
-    algorithm: name of the algorithm in `jaxseq.rl.algorithms`; an arm with a
-      field `algorithm` has one of its own.
+    algorithm: name of the algorithm in `jaxseq.rl.algorithms`; an arm's field
+      `algorithm` overrides it.
     agent: fields of the algorithm's `Config` that all arms share.
     agent_defaults: the fields that neither the arms nor `agent` set: "general"
       are the defaults of the algorithm's `Config`, "published" are those of the
@@ -43,10 +43,10 @@ class Config(arms.Arms):
     evaluation_episodes: episodes per seed in an evaluation.
     evaluation_greedy: whether evaluations take the most probable action.
     evaluations: further environments to evaluate the trained policies on, such
-      as tasks that they have not seen: by name, the options that differ from
-      those of the training (`env_options`).
+      as unseen tasks: by name, the options that differ from those of the
+      training (`env_options`).
     mesh: how devices share a run of an on-policy algorithm: its environments
-      are the examples. Without one they take seeds each.
+      are the examples. Without a mesh each device trains different seeds.
   """
 
   _: dataclasses.KW_ONLY
@@ -92,7 +92,7 @@ class Arm:
   def program(
     self, config: Config, beside: Sequence["Arm"] = ()
   ) -> seed_program.SeedProgram:
-    """Returns what trains all seeds of the agent."""
+    """Returns the program that trains all seeds of the agent."""
     del beside
     algorithm, agent = algorithms.of(self.agent), self.agent
     program = seed_program.SeedProgram(
@@ -122,8 +122,8 @@ class Arm:
       The number of `parameters`; per seed, the mean returns `evaluation` and
       lengths `evaluation_length`, and if episodes consist of trials also the
       mean return of each, `trials`; if the comparison has further
-      `evaluations`, a dictionary of that name with the same of each of them;
-      and what `curves.of_training` tells of returns.
+      `evaluations`, a dictionary of that name with the same entries for each;
+      and the return statistics of `curves.of_training`.
     """
     del seconds
     variables = state.variables
@@ -140,7 +140,7 @@ class Arm:
 
 
 def _play(program, agent, variables) -> dict[str, Any]:
-  """Plays whole episodes in the environment of a configuration."""
+  """Evaluates the agent in the environment of its configuration."""
   config, keys = program.config, arms.split_keys(program.config)[1]
   episodes, greedy = config.evaluation_episodes, config.evaluation_greedy
 
@@ -208,7 +208,7 @@ def agent_config(config: Config, arm: str) -> algorithms.Config:
 
 
 def _check_fields(place, held, algorithm):
-  """Refuses fields that another algorithm has, and this one has not."""
+  """Raises for a field that only other algorithms have."""
   known = {
     name: {
       field.name for field in dataclasses.fields(algorithms.get(name).Config)
@@ -235,9 +235,9 @@ def evaluation_configs(
     agent: the whole configuration of an arm's agent.
 
   Raises:
-    UserError: (a ValueError) an environment does not know an option, the
-      agent's network does not fit it, or it has the name of the one of the
-      training.
+    UserError: (a ValueError) an environment does not have an option, the
+      agent's network does not fit it, or it has the name of the training
+      environment.
   """
   trained = algorithms.of(agent).player(agent)
   agents = {}

@@ -32,14 +32,14 @@ def write_film(
 
   Args:
     config: the comparison.
-    directory: where `episode_NAME.gif` is to be.
+    directory: where to write `episode_NAME.gif`.
     name: the arm.
     variables: of all its seeds, leading axis num_seeds.
 
   Returns:
-    What was played, of a mixture an episode of each environment. Of several
-    processes only the first plays; the others return no film. If no GIF can be
-    drawn, for lack of matplotlib or pillow, a warning is logged instead.
+    The episodes, one per environment of a mixture. Of several processes only
+    the first plays; the others return no film. If matplotlib or pillow is
+    missing, no GIF is drawn and a warning is logged.
   """
   variables = placement.gather(config.mesh, variables)
   if not processes.is_first():
@@ -74,8 +74,8 @@ def show_episode(
   Args:
     config: the comparison.
     directory: of the run, see `write_film`.
-    name: of the arm.
-    step: after which its checkpoint was made.
+    name: name of the arm.
+    step: step of its checkpoint.
     variables: of all its seeds.
   """
   played = write_film(config, directory, name, variables)
@@ -133,7 +133,7 @@ def show_evaluations(config: rl_arms.Config, task: str, results: Any) -> None:
 
 
 def draw_trials(directory: pathlib.Path, task: str, results: Any) -> None:
-  """Draws trials.png where all evaluated episodes consist of trials.
+  """Draws trials.png if all evaluated episodes consist of trials.
 
   Args:
     directory: of the run.
@@ -155,7 +155,7 @@ def draw_trials(directory: pathlib.Path, task: str, results: Any) -> None:
 
 
 def _evaluated(task: str, results: Any) -> dict[str, Any]:
-  """Returns evaluations of all arms: on the task, and on the further ones."""
+  """Returns evaluations of all arms: on the task, and on further ones."""
   results_by_task = {task: results}
   for name in next(iter(results.values())).get("evaluations", {}):
     results_by_task[name] = {

@@ -26,21 +26,22 @@ Array = jax.Array
 
 Agents = Literal["refused", "apart", "central"]
 
-# What the memories after all steps of a rollout may take.
+# Limit on the size of the memories after all steps of a rollout.
 _KEPT_BYTES = 2**28
 
 
 class World(NamedTuple):
   """A batch of environments with the policy's memory of them.
 
-  The agents of a game, see `envs.teams`, are a row each of all but its state.
+  In a game of several agents, see `envs.teams`, every leaf except the game's
+  state has one row per agent.
 
   Attributes:
-    env_state: environment states, leading axis num_envs; of a mixture, a tuple
-      of those of each block.
+    env_state: environment states, leading axis num_envs; in a mixture, a tuple
+      of the states of each block.
     observation: (num_envs, d), to act on next; or an `ImageObservation`; or
       either with its mask, see `envs.action_masks`.
-    reset: (num_envs,) bool; the memory is to be made fresh before the
+    reset: (num_envs,) bool; the memory has to be reset before the
       observation, the first of an episode that follows another one.
     memory: sequence-model states, leading axis num_envs.
   """
@@ -55,23 +56,24 @@ class Transition(NamedTuple):
   """The record of one step; leading axes as the caller stacks them.
 
   Attributes:
-    observation: (..., d), acted on.
-    reset: (...) bool; whether it was the first of an episode. The flag that
-      the network saw with it: `terminated | truncated` of the step before, or
-      what its environment asked for.
+    observation: (..., d), the policy's input.
+    reset: (...) bool; whether it was the first of an episode, as the network
+      saw it: `terminated | truncated` of the step before, or
+      `info["forget"]` of its environment.
     action: (..., *action shape).
     log_prob: (...), of the action.
     value: (...), of the observation.
     reward: (...) float32.
     terminated: (...) bool; the episode ended after this step.
-    truncated: (...) bool; the episode was cut off after this step.
-    final_value: (...), value of the observation the step led to where the
-      episode was cut off, 0 elsewhere; None if it was not asked for.
+    truncated: (...) bool; the episode was truncated after this step.
+    final_value: (...), value of the observation after the step if the
+      episode was truncated, else 0; None if it was not requested.
     episode_return: (...) float32, of the episode that ended here.
-    episode_length: (...) int32, likewise.
-    trial: (...) int32, to which trial of a meta-episode the step belonged;
-      None where episodes have no trials.
-    trial_ended: (...) bool; the trial ended after this step; None likewise.
+    episode_length: (...) int32, of the episode that ended here.
+    trial: (...) int32, index of the step's trial in a meta-episode;
+      None if episodes have no trials.
+    trial_ended: (...) bool; the trial ended after this step; None if
+      episodes have no trials.
   """
 
   observation: Array
@@ -101,26 +103,27 @@ def environment(
   """Returns the environment that agents see, and its parameters.
 
   Args:
-    env_id: an id that `jaxseq.rl.envs.make` knows.
+    env_id: an id that `jaxseq.rl.envs.make` accepts.
     options: pairs of names and values, passed on to it.
-    params: fields of the environment's parameters that get other values.
-    as_images: whether images stay images, several of them together if the
-      environment has a `frame_stack`; they are flattened otherwise.
+    params: fields of the environment's parameters to override.
+    as_images: whether images stay images, stacked if the environment has a
+      `frame_stack`; they are flattened otherwise.
     previous_action: see `wrappers.FlattenHistory`.
-    agents: how a game of several agents is seen, see `envs.teams`: "refused";
-      "apart", by each on its own; or "central", with the state for a critic.
+    agents: how a game of several agents is observed, see `envs.teams`:
+      "refused"; "apart", each agent sees its own observation; or "central",
+      with the state for a critic.
 
   Returns:
     An environment with flat float32 observations that hold the previous
-    action and the first-step flag, or with `wrappers.ImageObservation`s, beside
-    them the mask of actions if it has one, and with episode statistics, or a
+    action and the first-step flag, or with `wrappers.ImageObservation`s, with
+    the mask of actions if it has one, and with episode statistics, or a
     mixture of such environments; and the parameters to call it with.
 
   Raises:
-    ValueError: if the id, an option or a parameter is unknown, if the
-      environment shows or pays something else than it declares, if it is a
-      game of several agents and these are refused, or a central critic is asked
-      for where there is one player.
+    ValueError: if the id, an option or a parameter is unknown, if observations
+      or rewards differ from the environment's declaration, if it is a game of
+      several agents and these are refused, or a central critic is requested
+      for a single player.
   """
   show = as_images, previous_action, agents
   return _environment(registry.replaced(), env_id, options, params, *show)
@@ -131,7 +134,7 @@ def environment(
 def _environment(
   replaced, env_id, options, params, as_images, previous_action, agents
 ):
-  """The environment for as long as none takes the place of another one."""
+  """Builds the environment; cached until a registered one is replaced."""
   del replaced
   with jax.ensure_compile_time_eval():
     env, env_params = _made(env_id, options, params)
@@ -150,7 +153,7 @@ def _environment(
 
 
 def _show_agents(env_id, as_images, agents):
-  """The wrapper that makes vectors of a game's observations."""
+  """Returns the wrapper that flattens a game's observations."""
   if agents == "refused":
     expected = "an environment of one player: PPO and PQN play several agents"
     raise _validate.error("env_id", env_id, expected)
@@ -167,7 +170,7 @@ def unwrapped(
   options: tuple[tuple[str, Any], ...] = (),
   params: tuple[tuple[str, Any], ...] = (),
 ) -> tuple[protocol.Env, PyTree]:
-  """Returns the environment without wrappers; of a mixture its first one.
+  """Returns the environment without wrappers; of a mixture the first one.
 
   The arguments and errors are those of `environment`.
   """
@@ -179,7 +182,7 @@ def unwrapped(
 
 
 def _check(env_id, env, env_params):
-  """Checks what an environment, or each of a mixture, shows and pays."""
+  """Checks observations and rewards of an environment, or of a mixture's."""
   if isinstance(env, mixtures.Mixture):
     with jax.ensure_compile_time_eval():
       members = [env.member(i, env_params) for i in range(len(env.envs))]
@@ -191,7 +194,7 @@ def _check(env_id, env, env_params):
     return
   if hasattr(env, "num_agents"):
     env = teams.FirstAgent(env)
-  # First without what hides some of it, which relies on the declared space.
+  # First without wrappers that hide a part, which rely on the declared space.
   inner = wrappers.innermost(env)
   if inner is not env:
     _described_spaces.check(env_id, inner, inner.default_params)
@@ -199,7 +202,7 @@ def _check(env_id, env, env_params):
 
 
 def _made(env_id, options, params):
-  """An environment, and its parameters with other values."""
+  """Makes an environment, and its parameters with overridden fields."""
   env, env_params = envs.make(env_id, **dict(options))
   names = [field.name for field in dataclasses.fields(env_params)]
   for name, _ in params:
@@ -211,7 +214,7 @@ def _made(env_id, options, params):
 
 
 class Player(NamedTuple):
-  """A policy and where it plays.
+  """A policy and its environment.
 
   Attributes:
     env: an environment with the interface of gymnax, or a mixture.
@@ -232,9 +235,9 @@ def start(
   Args:
     player: the policy and the environment.
     key: random key.
-    num_envs: how many.
-    variables: the network's, which say how memories begin that are learned or
-      tuned; None where none are.
+    num_envs: number of environments.
+    variables: the network's, needed if its initial memories are learned or
+      tuned; None otherwise.
 
   Raises:
     ValueError: if memories are learned, and there are no variables.
@@ -247,12 +250,12 @@ def start(
 
 
 def begin(player: Player, key: Array, num_envs: int) -> World:
-  """Returns what `start` does, without the memories: for whoever has none yet.
+  """Returns the result of `start`, without the memories.
 
   Args:
     player: the environment; its network is not used.
     key: random key.
-    num_envs: how many.
+    num_envs: number of environments.
   """
   reset, _ = mixtures.batched(player.env)
   keys = jax.random.split(key, num_envs)
@@ -274,7 +277,7 @@ def step(
   Args:
     player: the policy and the environment.
     variables: the network's variables.
-    world: where to go on.
+    world: state of the environments and memories.
     key: random key.
     greedy: whether to take the most probable action instead of sampling.
 
@@ -286,7 +289,7 @@ def step(
 
 
 def _step(player, variables, world, key, greedy):
-  """The world after a step, its transitions, and their last observations."""
+  """Returns the next world, the transitions, and their last observations."""
   env, env_params, network = player
   num_envs = world.reset.shape[0] // getattr(env, "num_agents", 1)
   key_action, key_env = jax.random.split(key)
@@ -337,16 +340,16 @@ def collect(
   """Plays `num_steps` steps.
 
   Final values are computed for all steps at once after the last of them, as
-  nothing in the rollout waits for them: one pass of the network without a loop.
-  That takes the memories after every step; where those would be large, as with
+  no step needs them: one pass of the network without a loop. That needs
+  the memories after every step; if those would be large, as with
   the windows of attention, each step computes its own.
 
   Args:
     player: the policy and the environment.
     variables: the network's variables.
-    world: where to go on.
+    world: state of the environments and memories.
     key: random key.
-    num_steps: how many steps.
+    num_steps: number of steps.
     greedy: as in `step`.
     final_values: whether to compute `Transition.final_value`.
 
@@ -371,7 +374,7 @@ def collect(
 
 
 def _with_final_values(player, variables, taken, observation, memory):
-  """Adds values of observations that continue from `memory`; 0 if not cut."""
+  """Adds values of the final observations; 0 if not truncated."""
   cut = taken.truncated & ~taken.terminated
 
   def compute():
@@ -380,7 +383,7 @@ def _with_final_values(player, variables, taken, observation, memory):
     )
     return value
 
-  # Costs a step of the network only where an episode is cut off.
+  # Costs a step of the network only if an episode is truncated.
   value = jax.lax.cond(
     _batching.any_of_batch(cut), compute, lambda: jnp.zeros_like(taken.value)
   )

@@ -1,9 +1,9 @@
 """Networks of the recurrent soft actor-critic: an actor, and a twin critic.
 
 Ni et al., "Recurrent Model-Free RL Can Be a Strong Baseline for Many POMDPs",
-arXiv:2110.05038: actor and critic have a memory each, two heads of values share
-the critic's, and what is seen at a step reaches the heads also past the memory,
-by an embedding of its own; in the critic together with the action.
+arXiv:2110.05038: actor and critic each have a memory, two value heads share
+the critic's, and the observation of a step also bypasses the memory: the heads
+read a separate embedding of it; in the critic together with the action.
 """
 
 from flax import linen
@@ -19,19 +19,19 @@ Array = jax.Array
 # Modules of an actor that it may share with its critic.
 SHARED = ("image", "encoder", "memory")
 
-# Of the last layers of values: at first all are near 0.
+# Gain of the last layers of values: initially all are near 0.
 _OUT_GAIN = 0.01
 
 
 class Actor(networks.Recurrent):
-  """A policy with a memory, and no values of observations: these are 0.
+  """A policy with a memory; its values of observations are all 0.
 
   Numbers are drawn from an `nn.SquashedGaussian`, within (-1, 1); a choice from
   an `nn.Categorical`.
 
   Attributes:
-    shortcut_width: width of the embedding by which the head sees the
-      observation past the memory; 0 for none.
+    shortcut_width: width of the observation embedding that bypasses the memory;
+      0 for no embedding.
   """
 
   shortcut_width: int = 32
@@ -46,7 +46,7 @@ class Actor(networks.Recurrent):
 
   @linen.nowrap
   def heads(self, x: Array) -> tuple[networks.Distribution, Array]:
-    """Returns the policy, and zeros in the place of values."""
+    """Returns the policy, and zeros instead of values."""
     options = {
       "widths": self.config.head_widths,
       "dtype": self.config.stack.dtype,
@@ -61,21 +61,21 @@ class Actor(networks.Recurrent):
 
 
 class Features(networks.Recurrent):
-  """The critic's memory: returns features, what is seen, and the memories."""
+  """The critic's memory: returns features, observations, and the memories."""
 
   @linen.nowrap
   def joined(self, x: Array, seen: Array) -> tuple[Array, Array]:
-    """Returns both apart."""
+    """Returns features and observations separately."""
     return x, seen
 
   @linen.nowrap
   def heads(self, x: tuple[Array, Array]) -> tuple[Array, Array]:
-    """Returns both as they are."""
+    """Returns both unchanged."""
     return x
 
   @linen.nowrap
   def masked(self, policy: Array, value: Array, mask: Array) -> tuple:
-    """Returns both as they are: values do not see masks, the actor does."""
+    """Returns both unchanged: values ignore masks, the actor does not."""
     del mask
     return policy, value
 
@@ -85,9 +85,9 @@ class TwinValues(linen.Module):
 
   Attributes:
     config: options of the network.
-    actions: what is decided.
-    shortcut_width: as in `Actor`, of the observation and the action; with 0
-      the heads see a decision of numbers as it is, beside the features.
+    actions: kind and sizes of the actions.
+    shortcut_width: as in `Actor`, for the observation and the action; with 0
+      the heads read a continuous action unchanged, beside the features.
   """
 
   config: networks.Config
@@ -103,11 +103,11 @@ class TwinValues(linen.Module):
     Args:
       x: features, (*batch, d_model).
       seen: observations, (*batch, d).
-      action: (*batch, n) numbers within [-1, 1]; None where the action is one
+      action: (*batch, n) numbers within [-1, 1]; None if the action is one
         choice of n.
 
     Returns:
-      (2, *batch), or (2, *batch, n) of all choices.
+      (2, *batch), or (2, *batch, n) for all choices.
     """
     short = seen[..., :0]
     if self.shortcut_width:
@@ -134,7 +134,7 @@ class TwinValues(linen.Module):
 
 
 def _embed(config, width, x):
-  """One dense layer and its activation, as the encoder has them."""
+  """Applies one dense layer with activation, like those of the encoder."""
   return nn.MLP(
     (width,),
     gain=2**0.5,

@@ -28,12 +28,9 @@ if TYPE_CHECKING:
   from jaxseq.spr import learner as learner
   from jaxseq.spr import mixer_transition as mixer_transition
   from jaxseq.spr import optimizer as optimizer
-  from jaxseq.spr import published as published
   from jaxseq.spr import q_heads as q_heads
   from jaxseq.spr import resets as resets
   from jaxseq.spr import runner as runner
-  from jaxseq.spr import score_comparison as score_comparison
-  from jaxseq.spr import scores as scores
   from jaxseq.spr import settings as settings
   from jaxseq.spr import spr_arms as spr_arms
   from jaxseq.spr import stacks as stacks

@@ -13,11 +13,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks import classification_figures as classification_figures
   from jaxseq.tasks import conformal as conformal
   from jaxseq.tasks import confusion as confusion
-  from jaxseq.tasks import continual as continual
   from jaxseq.tasks import decision as decision
-  from jaxseq.tasks import document_arms as document_arms
-  from jaxseq.tasks import document_plans as document_plans
-  from jaxseq.tasks import documents as documents
   from jaxseq.tasks import dynamic_evaluation as dynamic_evaluation
   from jaxseq.tasks import events as events
   from jaxseq.tasks import forecast_baselines as forecast_baselines
@@ -25,7 +21,6 @@ if TYPE_CHECKING:
   from jaxseq.tasks import forecast_season as forecast_season
   from jaxseq.tasks import forecast_spans as forecast_spans
   from jaxseq.tasks import forecasting as forecasting
-  from jaxseq.tasks import group_policy as group_policy
   from jaxseq.tasks import instruction as instruction
   from jaxseq.tasks import items as items
   from jaxseq.tasks import language as language

@@ -40,22 +40,13 @@ def _task(name):
 _PROGRAMS = "jaxseq.programs"
 LINES = {
   "adapt": Line(f"{_PROGRAMS}.adapt", mesh=False),
-  "atari100k_suite": Line(
-    f"{_PROGRAMS}.atari100k_suite", modes=_PLAYED, mesh=False
-  ),
   "classify": Line(
     f"{_PROGRAMS}.classify",
     _task("classification") | _task("regression"),
     data={".npz": "npz", ".ts": "ts", "/": "image_folders", "": "table"},
   ),
   "compare": Line(f"{_PROGRAMS}.compare"),
-  "continual": Line(f"{_PROGRAMS}.continual", modes=_PLAYED, mesh=False),
   "decision": Line(f"{_PROGRAMS}.offline_rl", modes=_PLAYED),
-  "documents": Line(
-    "jaxseq.tasks.document_arms",
-    mesh=False,
-    flags="jaxseq.training.devices.process_flags",
-  ),
   "dts": Line(f"{_PROGRAMS}.dts", {"codes": "jaxseq.dts.code_task"}),
   "events": Line(
     "jaxseq.tasks.point_processes.event_windows",
@@ -65,10 +56,8 @@ LINES = {
   "forecast": Line(
     f"{_PROGRAMS}.forecast", _task("forecasting"), data={"": "forecast_table"}
   ),
-  "group_policy": Line(f"{_PROGRAMS}.checked_answers", modes=_PLAYED),
   "icrl": Line(f"{_PROGRAMS}.icrl", modes=_PLAYED),
   "icrl_suite": Line(f"{_PROGRAMS}.icrl_suite", modes=_PLAYED),
-  "in_context": Line(f"{_PROGRAMS}.in_context", modes=_PLAYED, mesh=False),
   "language_model": Line(
     f"{_PROGRAMS}.language_model",
     _task("language"),

@@ -277,6 +277,8 @@ def _type_name(cls: type) -> str:
     module = (
       spec.name if spec else pathlib.Path(getattr(main, "__file__", "")).stem
     )
+  # A folder of `experiments` has the name of the experiment.
+  module = module.removesuffix(".program")
   return f"{module.rpartition('.')[2]}.{cls.__qualname__}"
 
 

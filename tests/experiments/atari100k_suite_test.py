@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from configs.atari100k_suite import atari100k
-from jaxseq.programs import atari100k_suite
+from experiments.atari100k_suite import program as atari100k_suite
+from experiments.atari100k_suite import published
 from jaxseq.rl import envs
 from jaxseq.rl.envs import atari
-from jaxseq.spr import published
 from jaxseq.spr import spr_arms
 from jaxseq.spr import variants
 from jaxseq.training import configuration

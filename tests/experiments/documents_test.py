@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from configs.documents import python as config_file
+from experiments.documents import document_arms
 from jaxseq import data
 from jaxseq.tasks import base
-from jaxseq.tasks import document_arms
 from jaxseq.tasks import language
 from jaxseq.training import configuration
 from jaxseq.training import errors

@@ -15,15 +15,15 @@ import optax
 import pytest
 
 from configs.group_policy import sums
+from experiments.group_policy import checked_answers
+from experiments.group_policy import digit_sums
+from experiments.group_policy import group_policy
 from jaxseq import nn
 from jaxseq.adapt import lora
 from jaxseq.adapt import peft_file
-from jaxseq.data import digit_sums
 from jaxseq.interop import network_file
-from jaxseq.programs import checked_answers
 from jaxseq.tasks import adaptation
 from jaxseq.tasks import base
-from jaxseq.tasks import group_policy
 from jaxseq.tasks import losses
 from jaxseq.training import supervised
 from tests.experiments import programs

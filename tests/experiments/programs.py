@@ -1,6 +1,7 @@
 """Calls of experiments: in processes of their own, and in this one."""
 
 import importlib
+import pkgutil
 import sys
 
 from absl import flags
@@ -13,10 +14,10 @@ from tests import programs
 def experiments(kind):
   """Returns the names of the experiments whose `Config` is of a class."""
   names = []
-  for path in sorted((programs.ROOT / "experiments").glob("[!_]*.py")):
-    module = importlib.import_module(f"experiments.{path.stem}")
+  for found in pkgutil.iter_modules([str(programs.ROOT / "experiments")]):
+    module = importlib.import_module(f"experiments.{found.name}")
     if issubclass(getattr(module, "Config", object), kind):
-      names.append(path.stem)
+      names.append(found.name)
   return names
 
 

@@ -125,7 +125,7 @@ def test_what_a_file_on_disk_cannot_have_is_refused(path):
 
 
 def test_plans_of_documents_take_a_file(path):
-  from jaxseq.tasks import documents
+  from experiments.documents import documents
 
   splits = data.load("token_file", path=path, vocab_size=9)
   corpus = language.from_splits(splits)

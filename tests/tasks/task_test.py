@@ -6,10 +6,10 @@ import importlib
 import numpy as np
 import pytest
 
+from experiments.documents import document_plans
 from jaxseq import data
 from jaxseq.tasks import base
 from jaxseq.tasks import classification
-from jaxseq.tasks import document_plans
 from jaxseq.tasks import events
 from jaxseq.tasks import forecasting
 from jaxseq.tasks import synthetic

@@ -8,14 +8,14 @@ import sys
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _EXPERIMENTS = """
 import importlib
-import pathlib
+import pkgutil
 import sys
 from absl import flags
-for path in sorted(pathlib.Path(sys.argv[1]).glob("[a-z]*.py")):
-  if path.stem == "language_model":
+for module in pkgutil.iter_modules(sys.argv[1:]):
+  if module.name == "language_model":
     # It has more modes than the others, which defined the flag before it.
     delattr(flags.FLAGS, "mode")
-  importlib.import_module(f"experiments.{path.stem}")
+  importlib.import_module(f"experiments.{module.name}")
 import jax._src.xla_bridge as bridge
 assert not bridge.backends_are_initialized()
 assert "gymnax" not in sys.modules

@@ -1,4 +1,4 @@
-"""Games on a board, with what the player does not see drawn faintly."""
+"""Drawings of board games; hidden parts are drawn faintly."""
 
 import math
 
@@ -17,7 +17,7 @@ _SEA = "#eaf3f8"
 
 
 def draw_labyrinth(canvas, area, film, t):
-  """Draws the maze; a frame marks the nine cells that the agent sees."""
+  """Draws the maze; a frame marks the nine visible cells."""
   size, states = film.game.height, film.states
   free = _bitboard.to_grid(states.free[t][:size], size)
   boxes = paint.grid(area, size, size)
@@ -87,7 +87,7 @@ def draw_minesweeper(canvas, area, film, t):
 
 
 def cell(film, t):
-  """Returns row and column of what step t chooses on a board."""
+  """Returns row and column of the cell that step t chooses on a board."""
   action = film.action(t)
   if len(action) == 2:
     return action
@@ -96,7 +96,7 @@ def cell(film, t):
 
 
 def draw_concentration(canvas, area, film, t):
-  """Draws what lies face up and, in a frame, the card that step t turns."""
+  """Draws the open cards and, in a frame, the card that step t turns."""
   game, states = film.game, film.states
   matched, seen = states.matched[t] == 1, film.choices(t)
   (chosen,) = film.action(t)
@@ -118,9 +118,9 @@ def draw_concentration(canvas, area, film, t):
 
 
 def draw_bandit(canvas, area, film, t):
-  """Draws how often each arm would pay, how often it was pulled, and where."""
+  """Draws payouts, pull counts and the current pull of each arm."""
   payouts = film.states.payouts[t]
-  # Of this game only: in a meta-episode there may have been others.
+  # Pulls of this game only: a meta-episode may contain earlier games.
   played = int(film.states.time[t])
   pulls = [film.action(step)[0] for step in range(t - played, t + 1)]
   left, top, right, bottom = area

@@ -1,4 +1,4 @@
-"""Things that move: cart-poles, pendulums, cars, points and arms."""
+"""Drawings of moving bodies: cart-poles, pendulums, cars, points and arms."""
 
 from collections.abc import Callable
 import math
@@ -7,14 +7,14 @@ import numpy as np
 
 from jaxseq.rl.drawings import paint
 
-_TRACK = 2.4  # metres to either side of a cart
+_TRACK = 2.4  # meters to either side of a cart
 _MAX_TORQUE = 2.0
 
 
 def draw_cartpole(canvas, area, film, t):
   """Draws cart and pole, and an arrow for the push of step t.
 
-  Where they are seen through noise, a faint pole shows what is seen.
+  If observations are noisy, a faint pole shows the observed angle.
   """
   left, top, right, bottom = area
   rail, meter = bottom - 0.25 * (bottom - top), (right - left) / (2 * _TRACK)
@@ -72,7 +72,7 @@ def draw_pendulum(canvas, area, film, t):
 
 
 def push(film, t):
-  """Returns which way step t pushes, 0 or 1; None if actions are projected."""
+  """Returns the push of step t, 0 or 1; None if actions are projected."""
   side = film.action(t)[0]
   return side if isinstance(side, int) else None
 
@@ -80,8 +80,8 @@ def push(film, t):
 def torque(film, t):
   """Returns the torque of step t within its bounds.
 
-  Of projected actions it is the one that gymnax's next state tells, and None if
-  there is no such state.
+  Projected actions are read from gymnax's next state; None if there is no such
+  state.
   """
   applied, *others = film.action(t)
   if others:
@@ -93,7 +93,7 @@ def torque(film, t):
 
 
 def draw_mountain_car(canvas, area, film, t):
-  """Draws the hill, the car and the flag that it is to reach."""
+  """Draws the hill, the car and the flag that it has to reach."""
   place = _plane(area, -1.2, 0.6, -1.1, 1.4)
 
   def ground(position):
@@ -109,19 +109,19 @@ def draw_mountain_car(canvas, area, film, t):
 
 
 def draw_points(canvas, area, film, t):
-  """Draws a point, its way so far and its goal; urchins are to be avoided."""
+  """Draws a point, its path, its goal, and the urchins to avoid."""
   states = film.states
   if hasattr(states, "urchin_xys"):
     ways, goal, others = states.xy, states.goal_xy[t], states.urchin_xys[t]
   else:
     ways, goal, others = states.pos, states.goal[t], np.zeros((0, 2))
-  # Who swims off stays at the border.
+  # A point that leaves the area stays at the border.
   limit = float(np.clip(1.1 * np.abs(ways).max(), 1.5, 3))
   place = _plane(area, -limit, limit, -limit, limit)
   for other in others:
     canvas.circle(place(*other), 9, paint.LIGHT, paint.GRAY)
   canvas.circle(place(*goal), 10, None, paint.GREEN, 3)
-  # Back to where this trial began: before that there is a jump.
+  # Back to the start of this trial: before it there is a jump.
   start = max(t - int(states.time[t]), 0)
   way = [place(*np.clip(point, -limit, limit)) for point in ways[start : t + 1]]
   if len(way) > 1:

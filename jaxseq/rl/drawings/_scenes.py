@@ -1,4 +1,4 @@
-"""Scenes: the drawing of each environment, and the frame around it."""
+"""Drawings of all environments, and the frame around them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -44,9 +44,9 @@ _MOVES = ("left", "right", "up", "down")
 
 
 def of(game: Any) -> Callable[..., None]:
-  """Returns the function that draws a step; a timeline for games without one.
+  """Returns the function that draws a step; a timeline by default.
 
-  It takes a canvas, the box of it in which to draw, the film and the step.
+  It takes a canvas, the box to draw in, the film and the step.
   """
   for kind, draw in _SCENES.items():
     if isinstance(game, kind):
@@ -57,10 +57,10 @@ def of(game: Any) -> Callable[..., None]:
 def frame(film, t: int, every: int = 1) -> np.ndarray:
   """Returns step t of an episode as a picture (HEIGHT, WIDTH, 3) uint8.
 
-  Above the drawing stand the game, the trial if there are several, and the
-  step, of how many, and whether some are left out, as one of `every` is shown,
-  or the episode goes on after the last one; below it the action, its reward and
-  the rewards so far, this one included.
+  Above the drawing are the game, the trial if there are several, the step and
+  the number of steps, and whether only one of `every` is shown or the recording
+  stops before the episode ends; below it the action, its reward and the return
+  so far, this reward included.
   """
   canvas = paint.Canvas(WIDTH, HEIGHT)
   place = f"step {t + 1} of {film.length}"
@@ -84,7 +84,7 @@ def frame(film, t: int, every: int = 1) -> np.ndarray:
 
 
 def action_text(film, t: int) -> str:
-  """Returns the action of step t in words; "" where the drawing shows it."""
+  """Returns the action of step t in words; "" if the drawing shows it."""
   action, draw = film.action(t), of(film.game)
   if draw is _bodies.draw_cartpole and _bodies.push(film, t) is not None:
     return f"push {_MOVES[action[0]]}"

@@ -1,4 +1,4 @@
-"""The last steps side by side: for card games, and for anything else."""
+"""Timelines of the last steps: for card games, and as a default."""
 
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ _MAX_LINES = 4
 
 
 class Mark(NamedTuple):
-  """The content of one cell: lines of text, "" for none."""
+  """The content of one cell: lines of text, "" for an empty cell."""
 
   text: str
   color: str = paint.BLACK
@@ -54,7 +54,7 @@ def rows(film, t: int) -> dict[str, Mark]:
     return {"sees": Mark("\n".join(lines)), "does": Mark(done)}
   seen, (done,), types = film.choices(t), film.action(t), game.card_types
   time = int(film.states.time[t])
-  first = t - time  # Of this game: in a meta-episode there may be others.
+  first = t - time  # Of this game: a meta-episode may contain earlier games.
   sees, asked = card(seen[-1], types), NOTHING
   match game:
     case card_games.RepeatFirst():
@@ -84,7 +84,7 @@ def rows(film, t: int) -> dict[str, Mark]:
 
 
 def draw(canvas, area, film, t):
-  """Draws the last steps up to step t, which stands in a frame."""
+  """Draws the last steps up to step t, which is framed."""
   left, top, right, bottom = area
   width = (right - left - _LABELS) / _COLUMNS
   first = max(0, t - _COLUMNS + 1)
@@ -106,12 +106,12 @@ def draw(canvas, area, film, t):
 
 
 def signed(value: float, digits: int) -> str:
-  """Returns a number with its sign; one that is exactly 0 without."""
+  """Formats a number with its sign, and 0 without one."""
   return f"{value:+.{digits}f}" if value else "0"
 
 
 def reward_color(reward: float) -> str:
-  """Returns green for good marks, orange for bad ones."""
+  """Returns green for positive rewards, orange for negative ones."""
   if not reward:
     return paint.GRAY
   return paint.GREEN if reward > 0 else paint.ORANGE

@@ -1,11 +1,11 @@
-"""A picture to draw on, in pixels from the upper left corner."""
+"""A canvas to draw on, in pixels from the upper left corner."""
 
 import functools
 from typing import Any
 
 import numpy as np
 
-# As in the plots: told apart with every kind of color vision.
+# As in the plots: distinguishable with every kind of color vision.
 BLUE = "#0072B2"
 ORANGE = "#D55E00"
 GREEN = "#009E73"
@@ -20,7 +20,7 @@ WHITE = "#ffffff"
 # Left, top, right and bottom.
 Box = tuple[float, float, float, float]
 
-# Everything is drawn as many times larger, so that slopes become smooth.
+# Everything is drawn larger by this factor, so that slopes become smooth.
 _SCALE = 2
 
 
@@ -31,7 +31,7 @@ class Canvas:
   """
 
   def __init__(self, width: int, height: int):
-    # Not needed by a program that draws nothing, and slow to import.
+    # Imported here, as it is slow and only needed for drawing.
     from PIL import Image
     from PIL import ImageDraw
 
@@ -83,10 +83,10 @@ class Canvas:
     """Writes a line of text.
 
     Args:
-      point: where its anchor is.
+      point: position of its anchor.
       text: the line.
-      size: of the letters, in pixels.
-      color: of the letters.
+      size: font size in pixels.
+      color: text color.
       anchor: two letters: left, middle or right; ascender, middle or baseline
         ("s").
     """
@@ -99,7 +99,7 @@ class Canvas:
 
 
 def grid(area: Box, rows: int, columns: int) -> list[list[Box]]:
-  """Returns the boxes of square cells, as large as fit in the middle of a box.
+  """Returns boxes of square cells, as large as possible, centered in a box.
 
   Args:
     area: the box.
@@ -107,7 +107,7 @@ def grid(area: Box, rows: int, columns: int) -> list[list[Box]]:
     columns: number of columns.
 
   Returns:
-    For each row its boxes.
+    The boxes, a list per row.
   """
   left, top, right, bottom = area
   size = min((right - left) / columns, (bottom - top) / rows)
@@ -137,7 +137,7 @@ def _scaled(numbers):
 
 @functools.cache
 def _font(size: int) -> Any:
-  # It has the suits of cards, and every installation of matplotlib brings it.
+  # This font has the suits of cards, and every matplotlib installs it.
   import matplotlib
   from PIL import ImageFont
 

@@ -8,8 +8,8 @@ All have the interface of gymnax 1.0:
       key, state, action, params
     )
 
-`register` makes an environment of your own known to `make`, which knows those
-of gymnax, too; `register_with_gymnax` tells `gymnax.make` of those known here.
+`register` adds your own environment to `make`, which also accepts the ids of
+gymnax; `register_with_gymnax` adds the environments here to `gymnax.make`.
 gymnax is imported when it is first needed: its import puts arrays on a device,
 and the imports of jaxseq do not.
 """

@@ -1,4 +1,4 @@
-"""Atari's emulator, of the package ale-py, and the players of its games."""
+"""Atari's emulator, from the package ale-py, and players of its games."""
 
 from typing import Any
 from typing import NamedTuple
@@ -9,19 +9,19 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq.rl.envs import _resizing
 
-# Frames of a step, and the height and width of an image.
+# Frames per step, and the height and width of an image.
 SKIP = 4
 SIZE = 84
 NOOP = 0
 
 
 class Step(NamedTuple):
-  """Outcome of one action: the frame to act on next, and what it led to."""
+  """Outcome of one action, with the frame for the next action."""
 
-  frame: np.ndarray  # (84, 84) uint8, of another game if this one is over
-  final_frame: np.ndarray  # (84, 84) uint8, that the action led to
+  frame: np.ndarray  # (84, 84) uint8, of the next game if this one is over
+  final_frame: np.ndarray  # (84, 84) uint8, the last frame of this step
   reward: np.ndarray  # () float32, points of the game
-  life_lost: np.ndarray  # () bool, and the game goes on
+  life_lost: np.ndarray  # () bool, and the game continues
   terminated: np.ndarray  # () bool, the game is over
   truncated: np.ndarray  # () bool, stopped by the time limit
 
@@ -30,18 +30,18 @@ class Player:
   """One player at an emulator, by the rules of ale-py's `AtariVectorEnv`.
 
   Attributes:
-    emulator: an `Emulator` with a game in it, and no sticky actions.
-    draw_noops: called when a game begins; returns for how many frames nothing
-      is done.
+    emulator: an `Emulator` with a loaded game, and no sticky actions.
+    draw_noops: called when a game starts; returns the number of frames without
+      an action.
     max_steps: steps after which a game is stopped.
-    lives: number of lives against which a loss is told.
+    lives: lives before the step, to detect the loss of one.
     steps: number of steps of the game so far.
-    memory: what the emulator holds between two steps, for who plays several
-      games on it; b"" if that is not known.
+    memory: the emulator's state between two steps, for callers with several
+      games; b"" if unknown.
   """
 
-  # Bounds of what `draw_noops` is to return, the usual time limit, and how many
-  # steps of a game come after it.
+  # Range of `draw_noops`, the usual time limit, and the number of steps of a
+  # game after it.
   noops = (0, 29)
   limit = 27_000
   beyond = 0
@@ -58,7 +58,7 @@ class Player:
     self._screens = np.zeros((2, *emulator.getScreenDims()), np.uint8)
 
   def reset(self) -> np.ndarray:
-    """Begins a game; returns the frame (84, 84) uint8."""
+    """Starts a game; returns the frame (84, 84) uint8."""
     self.emulator.reset_game()
     for _ in range(self.draw_noops()):
       self.emulator.act(NOOP)
@@ -66,7 +66,7 @@ class Player:
     return self._shrink(self._look(0))
 
   def step(self, action: int) -> Step:
-    """Takes an action, an index into the game's smallest set of actions."""
+    """Takes an action, an index into the game's minimal action set."""
     reward, before = self._repeat(action)
     frame = self._shrink(np.maximum(before, self._look(1)))
     lost = self.emulator.lives() < self.lives
@@ -75,14 +75,14 @@ class Player:
     return self._finish(frame, reward, lost, self.steps >= self.max_steps)
 
   def _repeat(self, action: int) -> tuple[float, np.ndarray]:
-    """Plays the frames of a step; returns the points and the last but one."""
+    """Plays the frames of a step; returns points and the last frame but one."""
     action = self._actions[action]
     reward = sum(self.emulator.act(action) for _ in range(SKIP - 1))
     before = self._look(0)
     return reward + self.emulator.act(action), before
 
   def _look(self, which: int) -> np.ndarray:
-    """Writes what the emulator shows into one of the screens."""
+    """Copies the emulator's screen into one of the buffers."""
     self.emulator.getScreenGrayscale(self._screens[which])
     return self._screens[which]
 
@@ -92,7 +92,7 @@ class Player:
   def _finish(
     self, frame: np.ndarray, reward: float, life_lost: bool, stopped: bool
   ) -> Step:
-    """Ends a step, and begins the next game if this one is over."""
+    """Ends a step, and starts the next game if this one is over."""
     terminated = self.emulator.game_over()
     truncated = stopped and not terminated
     over = terminated or truncated
@@ -104,15 +104,15 @@ class Player:
 class Released(Player):
   """One player by the rules of the released code of SPR.
 
-  For those who compare with that code to the pixel. The emulator, the actions
-  and the 4 frames of a step are the same. These differ:
+  For exact comparisons with that code. The emulator, the actions and the 4
+  frames of a step are the same. These differ:
 
-      images    are shrunk bilinearly, as OpenCV does it
-      begin     2 to 31 frames of doing nothing, one more than `draw_noops` says
-      life      where one is lost, a further frame of doing nothing is played.
-                It alone is shown, and what it scores does not count. A life is
-                lost where fewer are left than after the last loss: one that was
-                won meanwhile makes up for it
+      images    are shrunk bilinearly, like OpenCV does it
+      start     2 to 31 frames without an action, one more than `draw_noops`
+      life      after a loss, one more frame without an action is played.
+                Only it is shown, and its score does not count. A life is
+                lost if fewer are left than after the last loss: one won in
+                between compensates for it
       limit     the step after 27,000 others is the last of a game
 
   Schwarzer et al., arXiv:2007.05929, and its code (github.com/mila-iqia/spr).
@@ -123,7 +123,7 @@ class Released(Player):
   resize = staticmethod(_resizing.bilinear)
 
   def reset(self) -> np.ndarray:
-    """Begins a game; returns the frame (84, 84) uint8."""
+    """Starts a game; returns the frame (84, 84) uint8."""
     self.emulator.reset_game()
     self._begin_life()
     for _ in range(self.draw_noops()):
@@ -132,9 +132,9 @@ class Released(Player):
     return self._shrink(self._look(0))
 
   def step(self, action: int) -> Step:
-    """Takes an action, an index into the game's smallest set of actions."""
+    """Takes an action, an index into the game's minimal action set."""
     reward, before = self._repeat(action)
-    # At 0 the game is over, or has no lives.
+    # With 0 lives the game is over, or does not count lives.
     lost = 0 < self.emulator.lives() < self.lives
     if lost:
       self._begin_life()
@@ -150,7 +150,7 @@ class Released(Player):
 
 
 def package() -> Any:
-  """Returns the module, or raises a ValueError that tells how to install it."""
+  """Imports ale-py, or raises a ValueError that says how to install it."""
   try:
     import ale_py
   except ImportError as error:
@@ -163,18 +163,18 @@ def package() -> Any:
 
 
 def names() -> tuple[str, ...]:
-  """Returns the names of the games that are installed."""
+  """Returns the names of the installed games."""
   return tuple(sorted(package().roms.get_all_rom_ids()))
 
 
 class Emulator:
-  """An `ale_py.ALEInterface` whose random numbers begin anew with each game.
+  """An `ale_py.ALEInterface` whose random numbers restart with each game.
 
-  Objects of ale-py that are alive when the interpreter ends are reported on the
-  terminal as leaks: they are let go before.
+  ale-py reports objects that are alive when the interpreter ends as leaks on
+  the terminal: they are released before.
 
   Args:
-    ale: with a game in it.
+    ale: with a loaded game.
   """
 
   def __init__(self, ale: Any):
@@ -185,18 +185,18 @@ class Emulator:
     return getattr(self._objects[0], name)
 
   def getMinimalActionSet(self) -> list[int]:
-    """Returns the numbers of the actions with which everything can be done."""
+    """Returns the numbers of the minimal set of actions."""
     return [action.value for action in self._objects[0].getMinimalActionSet()]
 
   def reset_game(self) -> None:
-    """Begins a game."""
+    """Starts a game."""
     ale, at_first = self._objects
     ale.restoreState(at_first)
     ale.reset_game()
 
 
 def emulator(name: str, seed: int = 0) -> Emulator:
-  """Returns a game's emulator without sticky actions; all games begin alike."""
+  """Returns a game's emulator without sticky actions; all games start alike."""
   ale_py = package()
   _validate.choice("game", name, names())
   try:
@@ -208,7 +208,7 @@ def emulator(name: str, seed: int = 0) -> Emulator:
     ) from error
 
   ale = ale_py.ALEInterface()
-  # Options hold from when the game is loaded.
+  # Options take effect when the game is loaded.
   ale.setInt("random_seed", seed)
   ale.setFloat("repeat_action_probability", 0.0)
   ale.loadROM(path)

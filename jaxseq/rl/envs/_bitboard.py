@@ -1,8 +1,8 @@
-"""Sets of cells of a grid, as one integer for each row.
+"""Sets of grid cells as bitboards, one integer per row.
 
-A board is (height,) int32: bit c of entry r tells whether the cell in row r
+A board is (height,) int32: bit c of entry r is set if the cell in row r
 and column c belongs to the set. Unions, intersections and tests of whole
-boards then cost a few operations for each row, and under `vmap` they need no
+boards then cost a few operations per row, and under `vmap` they need no
 gather and no scatter.
 """
 
@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# The sign bit stays free.
+# The sign bit is not used.
 MAX_WIDTH = 31
 
 
 def from_grid(grid: jax.Array) -> jax.Array:
-  """Returns the board, (height,) int32, of cells (height, width) not 0."""
+  """Returns the board, (height,) int32, of nonzero cells (height, width)."""
   columns = jnp.arange(grid.shape[-1], dtype=jnp.int32)
   bits = (jnp.asarray(grid) != 0).astype(jnp.int32) << columns
   return jnp.sum(bits, axis=-1, dtype=jnp.int32)
@@ -27,25 +27,25 @@ def to_grid(board: jax.Array, width: int) -> jax.Array:
 
 
 def cell(height: int, row: jax.Array, column: jax.Array) -> jax.Array:
-  """Returns the board of a single cell; empty if it lies above or below."""
+  """Returns the board of a single cell; empty if it is above or below."""
   rows = np.arange(height, dtype=np.int32)
   return jnp.where(rows == row, jnp.int32(1) << column, 0)
 
 
 def place(action: jax.Array, width: int) -> tuple[jax.Array, jax.Array]:
-  """Returns row and column of a cell, from these or from its number."""
+  """Returns row and column of an action, given as these or as a cell index."""
   if jnp.ndim(action):
     return action[0], action[1]
   return jnp.divmod(jnp.asarray(action), width)
 
 
 def free(board: jax.Array, width: int) -> jax.Array:
-  """Returns which cells do not belong to the board, (height * width,) bool."""
+  """Returns which cells are not in the set, (height * width,) bool."""
   return to_grid(board, width).reshape(-1) == 0
 
 
 def is_empty(board: jax.Array) -> jax.Array:
-  """Returns whether no cell belongs to the board, () bool."""
+  """Returns whether the set is empty, () bool."""
   return ~jnp.any(board != 0)
 
 

@@ -1,14 +1,14 @@
 """Decks of cards dealt lazily: a shuffle without shuffling.
 
 Dealing a uniformly shuffled deck from the top is drawing without replacement.
-Only how many cards of each type are left matters for the next draw, so a deck
-is a vector of counts, and a deal costs one random word and O(types) work,
-where a shuffle costs O(n log n) at every reset.
+The next draw depends only on the number of remaining cards of each type, so a
+deck is a vector of counts, and a deal costs one random word and O(types) work,
+while a shuffle costs O(n log n) at every reset.
 
-The counts are kept as running totals: entry j is the number of cards left of
-types 0..j. With r uniform below the number of cards left, the card dealt is
-the first type whose running total exceeds r, and dealing it takes one off
-each total from that type on.
+The counts are stored as running totals: entry j is the number of remaining
+cards of types 0..j. With r uniform below the number of remaining cards, the
+dealt card is the first type whose running total exceeds r, and dealing it
+subtracts one from each total from that type on.
 """
 
 from typing import NamedTuple
@@ -36,7 +36,7 @@ class Deck(NamedTuple):
 def full(types: int, copies: int, order: jax.Array | None = None) -> Deck:
   """Returns a full deck of `copies` cards of each of `types` types.
 
-  One with an `order`, (types * copies,) integers, ignores random words.
+  A deck with an `order`, (types * copies,) integers, ignores random words.
   """
   totals = copies * jnp.arange(1, types + 1, dtype=jnp.int32)
   if order is None:
@@ -53,7 +53,7 @@ def full(types: int, copies: int, order: jax.Array | None = None) -> Deck:
 
 
 def deal(deck: Deck, word: jax.Array) -> tuple[jax.Array, Deck]:
-  """Deals a card, () int32; an empty deck gives the last type."""
+  """Deals a card, () int32; an empty deck returns the last type."""
   types = deck.totals.shape[-1]
   if deck.order is None:
     rank = randomness.below(word, deck.totals[-1])
@@ -67,5 +67,5 @@ def deal(deck: Deck, word: jax.Array) -> tuple[jax.Array, Deck]:
 
 
 def remaining(deck: Deck) -> jax.Array:
-  """Returns the cards left of each type, (types,) int32."""
+  """Returns the remaining cards of each type, (types,) int32."""
   return jnp.diff(deck.totals, prepend=jnp.int32(0))

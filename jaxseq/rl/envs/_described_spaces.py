@@ -1,4 +1,4 @@
-"""Spaces as tuples that JSON can hold, and checks of what is to be in them."""
+"""Spaces as tuples that JSON can hold, and checks of their elements."""
 
 from collections.abc import Mapping
 import math
@@ -15,7 +15,7 @@ from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
 
 _DTYPES = ("float32", "float64", "int32", "int64", "uint8", "bool")
-# Kinds of numbers that may stand for choices and bytes, and for all others:
+# Accepted dtype kinds for choices and bytes, and for all other numbers:
 # bfloat16 is of the kind V.
 _INTEGERS, _NUMBERS = "iub", "iubfV"
 
@@ -24,7 +24,7 @@ def describe(space: Any) -> tuple[Any, ...]:
   """Returns a space of this package or of gymnax as nested tuples.
 
   They are ("Discrete", n), ("MultiDiscrete", sizes), ("Box", low, high, shape,
-  dtype), whose bounds are numbers or, where they differ, tuples of all of them,
+  dtype), whose bounds are one number or, if they differ, tuples of all of them,
   ("Tuple", spaces) or ("Dict", pairs of names and spaces).
   """
   space = spaces.convert(space)
@@ -43,13 +43,13 @@ def describe(space: Any) -> tuple[Any, ...]:
 
 
 def _bounds(values):
-  """One number for all bounds, or a tuple of them."""
+  """Returns one number if all bounds are equal, or a tuple of them."""
   flat = np.ravel(np.asarray(values)).tolist()
   return flat[0] if len(set(flat)) == 1 else tuple(flat)
 
 
 def read(described: Any, name: str = "space") -> spaces.Space:
-  """Returns what `describe` described; raises a ValueError if it is none."""
+  """Builds the space of a description; raises a ValueError if it is invalid."""
   try:
     match described:
       case ["Discrete", int(n)]:
@@ -73,7 +73,7 @@ def read(described: Any, name: str = "space") -> spaces.Space:
 
 
 def _bounds_of(bounds, shape, name):
-  """An array of bounds, of one for all numbers or of all of them."""
+  """Returns an array of bounds, from one number or from all of them."""
   if np.size(bounds) not in (1, math.prod(shape)):
     raise _validate.error(name, bounds, f"bounds of {shape}")
   return np.broadcast_to(
@@ -82,14 +82,14 @@ def _bounds_of(bounds, shape, name):
 
 
 def frozen(value: Any) -> Any:
-  """Returns nested lists as tuples, which can be hashed."""
+  """Converts nested lists to tuples, which are hashable."""
   if isinstance(value, list | tuple):
     return tuple(map(frozen, value))
   return value
 
 
 def element(name: str, space: spaces.Space, value: PyTree) -> PyTree:
-  """Returns an element as arrays; raises a ValueError if it is none."""
+  """Returns an element as arrays; raises a ValueError if it does not fit."""
   space = spaces.convert(space)
   if isinstance(space, spaces.Dict):
     if not isinstance(value, Mapping) or set(value) != set(space.spaces):
@@ -99,7 +99,7 @@ def element(name: str, space: spaces.Space, value: PyTree) -> PyTree:
   elif isinstance(space, spaces.Tuple) and not isinstance(
     space, spaces.MultiDiscrete
   ):
-    # An array has its rows for parts, as in `spaces.flatten`.
+    # The rows of an array are the parts, as in `spaces.flatten`.
     several = isinstance(value, list | tuple) or getattr(value, "shape", ())
     if not several or len(value) != space.num_spaces:
       expected = f"a tuple of {space.num_spaces}"
@@ -113,7 +113,7 @@ def element(name: str, space: spaces.Space, value: PyTree) -> PyTree:
 
 
 def check(env_id: str, env: protocol.Env, params: PyTree) -> None:
-  """Checks what an environment shows and pays against what it declares.
+  """Checks observations and rewards against the environment's spaces.
 
   `reset` and `step` are traced, as they are for playing, and not run.
 
@@ -124,8 +124,8 @@ def check(env_id: str, env: protocol.Env, params: PyTree) -> None:
 
   Raises:
     ValueError: an observation has other shapes, names or kinds of numbers than
-      its space; its mask is not of the actions; or a reward or the flag of an
-      end is no scalar.
+      its space; its mask does not match the actions; or a reward or an end flag
+      is not a scalar.
   """
   space = env.observation_space(params)
   action_masks.check(space, env.action_space(params))
@@ -150,14 +150,14 @@ def check(env_id: str, env: protocol.Env, params: PyTree) -> None:
 
 
 def _said(value):
-  """The shape and dtype of an array, the class of anything else."""
+  """Returns shape and dtype of an array, or the class of anything else."""
   if hasattr(value, "shape") and hasattr(value, "dtype"):
     return f"shape {value.shape} of {value.dtype}"
   return type(value).__name__
 
 
 def _leaf(name, space, value):
-  """An array of a space."""
+  """Returns an element of a leaf space as an array."""
   assert isinstance(space, spaces.Discrete | spaces.Box | spaces.MultiDiscrete)
   expected = f"shape {tuple(space.shape)} of {np.dtype(space.dtype)}"
   if isinstance(value, Mapping):
@@ -166,7 +166,7 @@ def _leaf(name, space, value):
   traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
   array = jnp.asarray(value) if traced else np.asarray(value)
   discrete = not isinstance(space, spaces.Box)
-  # A mask of -inf and 0 would be the opposite of what it says as a bool.
+  # A mask of -inf and 0 would be inverted by a conversion to bool.
   integers = discrete or np.dtype(space.dtype).kind in "ub"
   kinds = _INTEGERS if integers else _NUMBERS
   if array.shape != tuple(space.shape) or array.dtype.kind not in kinds:

@@ -1,4 +1,4 @@
-"""Calls of the host that carry one array of bytes each way."""
+"""Host callbacks that carry one array of bytes each way."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from jaxseq._types import PyTree
 
 
 def call(function: Callable[..., Any], results: PyTree, *arguments: Any) -> Any:
-  """Calls a pure function of the host, of NumPy arrays, from compiled code.
+  """Calls a pure host function of NumPy arrays from compiled code.
 
   Each array that goes to the host or comes back costs some 10 microseconds, so
-  all go as the bytes of one. Results are told by `jax.ShapeDtypeStruct`s. Under
-  `vmap` the function is called for one member after the other.
+  all are packed into one array of bytes. `jax.ShapeDtypeStruct`s describe the
+  results. Under `vmap` the function is called for one member after the other.
   """
   leaves, structure = jax.tree.flatten(arguments)
   leaves = [jnp.asarray(leaf) for leaf in leaves]
@@ -46,7 +46,7 @@ def call(function: Callable[..., Any], results: PyTree, *arguments: Any) -> Any:
 
 
 def _record(leaves: Sequence[Any]) -> np.dtype:
-  """Returns the type of one record that holds such arrays."""
+  """Returns the dtype of a record that holds these arrays."""
   return np.dtype(
     [(f"f{i}", leaf.dtype, leaf.shape) for i, leaf in enumerate(leaves)]
   )

@@ -1,16 +1,16 @@
 """Mazes carved by hunt-and-kill, one passage at a time.
 
-A maze of m x m rooms lies on a grid of 2m+1 rows and columns: rooms at the
-odd places, walls or passages between them. Hunt-and-kill walks at random from
-room to room, each time into a room not yet part of the maze, until there is
-none around; then it hunts for a room of the maze to walk on from, by trying
-rooms at random. The number of tries is limited to one for each place of the
-grid, so that very rarely, for one in 10^5 mazes of 3 x 3, rooms stay walled
+A maze of m x m rooms is a grid of 2m+1 rows and columns: rooms at the odd
+places, walls or passages between them. Hunt-and-kill walks at random from
+room to room, each time into a room not yet part of the maze, until no such
+neighbor is left; then it hunts for a room of the maze to walk on from, by
+trying rooms at random. The number of tries is limited to one for each place of
+the grid, so that very rarely, in one of 10^5 mazes of 3 x 3, rooms stay walled
 up; POPGym's generator (mazelib's HuntAndKill) does the same.
 
-Here the tries that lead nowhere are not made one by one. How many come before
-one that succeeds is geometrically distributed, and that one is uniform among
-the rooms of the maze with a room to walk into. So every piece of work carves
+Here failing tries are not simulated one by one. The number of failures before a
+success is geometrically distributed, and the success is uniform among
+the rooms of the maze with a neighbor to walk into. So every unit of work carves
 a passage, and m^2-1 of them make a maze.
 """
 
@@ -24,30 +24,30 @@ from jaxseq.rl.envs import _bitboard
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import randomness
 
-# The grid has to fit a bitboard.
+# The grid has to fit into a bitboard.
 MAX_ROOMS = (_bitboard.MAX_WIDTH - 1) // 2
-# Random words that `carve` takes.
+# Number of random words that `carve` uses.
 WORDS = 2
 
 
 class Maze(NamedTuple):
   """A maze of m x m rooms that is being carved.
 
-  The walk has come to a room. A row of links is below the row of rooms of the
-  same index; the last one stays empty. No room is left when the maze is done,
-  even if no try was left to reach them all.
+  `row` and `column` are the room of the walk. A row of links is below the row
+  of rooms of the same index; the last one stays empty. `left` is 0 when the
+  maze is done, even if the tries ran out before all rooms were reached.
   """
 
   rooms: jax.Array  # (m,) int32 bitboard, free places of the grid's odd rows
   links: jax.Array  # (m,) int32 bitboard, free places of the even rows
   row: jax.Array  # () int32, of the room, index in `rooms`
   column: jax.Array  # () int32, its column in the grid
-  tries: jax.Array  # () int32, left to find a room to walk on from
+  tries: jax.Array  # () int32, remaining tries to find a room to walk on from
   left: jax.Array  # () int32, rooms not yet part of the maze
 
 
 def begin(size: int, word: jax.Array) -> Maze:
-  """Returns a maze of size x size rooms, of which one random one is carved."""
+  """Returns a maze of size x size rooms, with one random room carved."""
   room = randomness.below(word, size**2)
   row, column = room // size, 2 * (room % size) + 1
   return Maze(
@@ -73,7 +73,7 @@ def carve(words: jax.Array, maze: Maze) -> Maze:
   none = jnp.zeros((1,), jnp.int32)
   above = jnp.concatenate([none, solid[:-1]])
   below = jnp.concatenate([solid[1:], none])
-  # Rooms of the maze that have a room to walk into.
+  # Rooms of the maze with a neighbor to walk into.
   exits = maze.rooms & (solid << 2 | solid >> 2 | above | below)
   rows = np.arange(size, dtype=np.int32)
   stuck = _bitboard.is_empty(
@@ -101,7 +101,7 @@ def carve(words: jax.Array, maze: Maze) -> Maze:
   is_open = [
     (~_bitboard.is_empty(way & here)).astype(jnp.int32) for way in ways
   ]
-  # The fraction that the room's choice has left of the word is uniform too.
+  # The part of the word that the choice of room did not use is uniform, too.
   rest = words[0] * num_exits.astype(jnp.uint32)
   rank = randomness.below(rest, sum(is_open))
   up, down, left, right = (
@@ -113,7 +113,7 @@ def carve(words: jax.Array, maze: Maze) -> Maze:
   next_column = column + 2 * (right - left)
   room = _bitboard.cell(size, next_row, next_column)
   passage = _bitboard.cell(size, row, column + right - left)
-  # Up or down; a passage that leads aside is in the rows of rooms.
+  # Up or down; horizontal passages are in the rows of rooms.
   link = _bitboard.cell(size, row - up, column)
   aside = (left | right) == 1
   carved = Maze(
@@ -135,7 +135,7 @@ def free_places(maze: Maze) -> jax.Array:
 
 
 def _num_tries(word: jax.Array, num_good: jax.Array, num: int) -> jax.Array:
-  """Draws how many tries it takes to hit one of `num_good` among `num`."""
+  """Samples the number of tries to hit one of `num_good` among `num`."""
   # In (0, 1], so that the logarithm is finite.
   unit = 1 - randomness.uniform(word)
   miss = 1 - jnp.maximum(num_good, 1).astype(jnp.float32) / num

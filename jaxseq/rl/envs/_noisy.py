@@ -1,4 +1,4 @@
-"""Sight through noise, for tasks of control."""
+"""Noisy observations, for control tasks."""
 
 import dataclasses
 from typing import ClassVar
@@ -14,11 +14,11 @@ from jaxseq.rl.envs import randomness
 
 @dataclasses.dataclass(frozen=True)
 class Noisy(base.Environment):
-  """Adds noise to what an environment shows; to be named before its class.
+  """Adds noise to observations; a mixin to list before the environment class.
 
   Independent normal noise is added to every observation, the first included,
-  and the sum is clipped to the observation space. The state of the environment
-  has a field `noise` for it, of the shape of an observation.
+  and the sum is clipped to the observation space. The environment's state needs
+  a field `noise`, in the shape of an observation.
 
   Attributes:
     noise_sigma: standard deviation of the noise.
@@ -26,7 +26,7 @@ class Noisy(base.Environment):
 
   noise_sigma: float = 0.1
 
-  # As many as an observation has numbers.
+  # As many as the size of an observation.
   step_words: ClassVar[int] = 2
 
   def __post_init__(self):
@@ -51,7 +51,7 @@ class Noisy(base.Environment):
     return super().advance(words, state, action, params)
 
   def observe(self, state: PyTree, params: PyTree) -> jax.Array:
-    """Returns what the environment shows, with noise, float32."""
+    """Returns the environment's observation with noise, float32."""
     space = self.observation_space(params)
     exact = super().observe(state, params)
     return jnp.clip(exact + state.noise, space.low, space.high)

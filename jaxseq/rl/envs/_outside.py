@@ -1,4 +1,4 @@
-"""An environment that is played elsewhere, and known by its spaces alone."""
+"""A stand-in for an environment that runs elsewhere, known by its spaces."""
 
 import dataclasses
 from typing import Any
@@ -16,21 +16,21 @@ from jaxseq.rl.envs import spaces
 class Params(base.EnvParams):
   """Parameters of `Outside`."""
 
-  observation: PyTree = None  # that comes next
+  observation: PyTree = None  # the next one
 
 
 @dataclasses.dataclass(frozen=True)
 class Outside(base.Jitted):
-  """Shows the observation in its parameters, whatever is done.
+  """Shows the observation in its parameters, whatever the action.
 
-  So the wrappers of an agent see what they would see of the environment itself.
+  So an agent's wrappers work as with the environment itself.
 
   Attributes:
-    observation: its space, see `_described_spaces.describe`.
-    action: that of actions.
-    shown: of an environment that shows the previous action by itself, the space
-      of what its observations begin with; None of others.
-    frame_stack: images that agents see at once.
+    observation: space of observations, see `_described_spaces.describe`.
+    action: space of actions.
+    shown: if the environment shows the previous action itself, the space of the
+      first part of its observations; None otherwise.
+    frame_stack: number of stacked images.
   """
 
   observation: tuple[Any, ...]
@@ -38,17 +38,17 @@ class Outside(base.Jitted):
   shown: tuple[Any, ...] | None = None
   frame_stack: int = 1
 
-  # Of the environment that it stands for: a player asks for no more.
+  # The only trait that players need from the environment it replaces.
   num_trials = 1
 
   @property
   def shows_history(self) -> bool:
-    """True if observations tell the previous action already."""
+    """True if observations already hold the previous action."""
     return self.shown is not None
 
   @property
   def default_params(self) -> Params:
-    """No time limit within reach, and an observation of zeros."""
+    """A time limit out of reach, and an observation of zeros."""
     return Params(2**30, spaces.zeros(self.observation_space()))
 
   def _reset(self, key, params):
@@ -64,7 +64,7 @@ class Outside(base.Jitted):
     return _described_spaces.read(self.observation, "observation")
 
   def shown_space(self, params: PyTree = None) -> spaces.Space:
-    """The space of what observations begin with."""
+    """The space of the first part of observations."""
     return _described_spaces.read(self.shown or self.observation, "shown")
 
   def action_space(self, params: PyTree = None) -> spaces.Space:
@@ -73,6 +73,6 @@ class Outside(base.Jitted):
 
 
 def make(name: str, **options: Any) -> Outside:
-  """Makes `Outside`; the name is of no account."""
+  """Makes `Outside`; the name is ignored."""
   del name
   return Outside(**options)

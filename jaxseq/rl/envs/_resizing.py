@@ -1,8 +1,8 @@
-"""Resizing of gray images of bytes, to the pixel as OpenCV does it.
+"""Resizing of grayscale uint8 images, with OpenCV's exact pixels.
 
-`bilinear` gives the pixels of `cv2.resize` with INTER_LINEAR, which SPR's
+`bilinear` returns the pixels of `cv2.resize` with INTER_LINEAR, which SPR's
 released code calls, in its fixed-point arithmetic; `area` those with
-INTER_AREA, which ale-py calls, in float32. The package is not needed.
+INTER_AREA, which ale-py calls, in float32. OpenCV itself is not needed.
 """
 
 import functools
@@ -16,14 +16,14 @@ _BITS = 11
 
 
 def bilinear(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-  """Resizes a gray image of uint8; pixels lie between their neighbors.
+  """Resizes a grayscale uint8 image by linear interpolation.
 
-  OpenCV takes the means of 2x2 pixels where both sides are halved exactly; this
+  OpenCV averages 2x2 pixels if both sides are halved exactly; this
   function does not.
   """
   _check(image, shape)
   # Beyond the outer pixels' centers there is one column, of weight 1; but the
-  # outer row stands for both of its neighbors, and the weights stay.
+  # outer row serves as both neighbors, with unchanged weights.
   (left, right), weights = _neighbors(image.shape[1], shape[1], True)
   wide = image.astype(np.int32)
   wide = (
@@ -31,20 +31,20 @@ def bilinear(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
   )
   wide >>= 4
   (upper, lower), weights = _neighbors(image.shape[0], shape[0], False)
-  # Each product loses its last bits on its own, before the sum.
+  # Each product is truncated separately, before the sum.
   result = wide[upper] * weights[0][:, None] >> 16
   result += wide[lower] * weights[1][:, None] >> 16
   return ((result + 2) >> 2).astype(np.uint8)
 
 
 def area(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-  """Shrinks a gray image of uint8; pixels are means over what they cover.
+  """Shrinks a grayscale uint8 image; pixels are means over covered areas.
 
-  OpenCV has ways of its own for images whose sides shrink by whole factors;
-  this function has not.
+  OpenCV has special cases for images whose sides shrink by whole factors;
+  this function does not.
   """
   _check(image, shape)
-  # Columns first, as OpenCV. Turned, as NumPy takes whole rows faster.
+  # Columns first, as in OpenCV. Transposed, as NumPy takes whole rows faster.
   wide = _means(image.T.astype(np.float32, order="C"), shape[1])
   result = _means(np.ascontiguousarray(wide.T), shape[0])
   return np.rint(result).astype(np.uint8)
@@ -52,7 +52,7 @@ def area(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 def _means(rows: np.ndarray, new_size: int) -> np.ndarray:
   """Returns (new_size, ...) float32 means of the rows that new ones cover."""
-  # The sums are OpenCV's, in its order: rounding is the same.
+  # The sums are in OpenCV's order, so that rounding is the same.
   total = 0
   for places, weights in _covered(len(rows), new_size):
     total = total + rows.take(places, axis=0) * weights[:, None]
@@ -60,7 +60,7 @@ def _means(rows: np.ndarray, new_size: int) -> np.ndarray:
 
 
 def _check(image: np.ndarray, shape: tuple[int, int]) -> None:
-  """Checks an image of bytes and the shape that it is to get."""
+  """Checks a uint8 image and its new shape."""
   if image.ndim != 2 or image.dtype != np.uint8:
     got = f"dtype {image.dtype} of shape {image.shape}"
     raise _validate.error("image", got, "uint8 of shape (rows, columns)")
@@ -71,7 +71,7 @@ def _check(image: np.ndarray, shape: tuple[int, int]) -> None:
 
 @functools.lru_cache
 def _covered(size: int, new_size: int) -> list[tuple[np.ndarray, np.ndarray]]:
-  """Returns the i-th pixels that new ones cover, and their float32 weights."""
+  """Returns the i-th covered pixels of new ones, and their float32 weights."""
   scale = size / new_size
   taps = []
   for i in range(new_size):
@@ -86,7 +86,7 @@ def _covered(size: int, new_size: int) -> list[tuple[np.ndarray, np.ndarray]]:
       pixels.append((last, min(end - last, 1, width) / width))
     taps.append(pixels)
   longest = max(map(len, taps))
-  # What is missing has no weight: adding 0 changes nothing.
+  # Padding has weight 0: adding 0 changes nothing.
   padded = [pixels + [(0, 0)] * (longest - len(pixels)) for pixels in taps]
   return [
     (

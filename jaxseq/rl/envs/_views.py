@@ -1,4 +1,4 @@
-"""Environments of which something is hidden, by the ids "view/NAME"."""
+"""Partly hidden environments, by the ids "view/NAME"."""
 
 from typing import Any
 
@@ -17,15 +17,15 @@ def make(
   flicker: float = 0.0,
   **options: Any,
 ) -> protocol.Env:
-  """Makes an environment and hides some of it: "view/NAME" of `envs.make`.
+  """Makes an environment and hides parts of it: "view/NAME" of `envs.make`.
 
   Args:
-    name: an id that `envs.make` knows.
-    shown: which numbers of an observation are shown, such as the positions
-      without the velocities; None for all. See `wrappers.Shown`.
+    name: an id that `envs.make` accepts.
+    shown: indices of the visible numbers of an observation, such as positions
+      without velocities; None for all. See `wrappers.Shown`.
     noise: standard deviation of noise, see `wrappers.Noise`.
-    delay: steps by which observations are late, see `wrappers.Delay`.
-    flicker: probability of an observation to be hidden, see `wrappers.Flicker`.
+    delay: steps by which observations are delayed, see `wrappers.Delay`.
+    flicker: probability of hiding an observation, see `wrappers.Flicker`.
     **options: of the environment.
 
   Raises:
@@ -54,7 +54,7 @@ def make(
       try:
         env = wrapper(env, tuple(value) if option == "shown" else value)
       except (TypeError, ValueError) as error:
-        # A wrapper has names of its own for what it is given.
+        # A wrapper has different names for these arguments.
         said = str(error).partition(": ")[2] or f"got {value!r}: {error}"
         raise ValueError(f"{option} of view/{name}: {said}") from error
     return env

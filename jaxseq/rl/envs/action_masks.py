@@ -1,11 +1,11 @@
-"""Observations that tell which actions are allowed.
+"""Observations with masks of allowed actions.
 
 Such an observation is a dictionary {"observation": ..., "action_mask": ...},
-whose mask says of each option of the next action whether it is allowed: (n,)
-bool for one choice among n, and the masks of several choices one after the
-other. Entries of other names are parts of the observation. The mask belongs to
-the observation wherever this goes, so that whoever learns from it later sees
-the mask that the action was chosen under.
+whose mask holds for each option of the next action whether it is allowed: (n,)
+bool for one choice among n, and the concatenated masks of several choices.
+Entries of other names are parts of the observation. The mask stays with
+the observation everywhere, so that a learner later sees the mask under which
+the action was chosen.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from jaxseq.rl.envs import spaces
 
 OBSERVATION = "observation"
 MASK = "action_mask"
-# Words in the names that masks of actions have elsewhere.
+# Words in the names of action masks in other libraries.
 _MASK_WORDS = ("mask", "legal", "valid", "avail", "allowed")
 
 
@@ -33,7 +33,7 @@ def with_mask(observations: spaces.Space, size: int) -> spaces.Dict:
 
 
 def join(observation: PyTree, mask: jax.Array | None) -> PyTree:
-  """Returns an observation with its mask; as it is where that is None."""
+  """Returns an observation with its mask; unchanged if the mask is None."""
   if mask is None:
     return observation
   return {OBSERVATION: observation, MASK: mask}
@@ -52,13 +52,13 @@ def split(observation: PyTree) -> tuple[PyTree, jax.Array | None]:
 
 
 def _rest(parts):
-  """The observation among the entries of a mapping with a mask."""
+  """Returns the observation among the entries of a mapping with a mask."""
   rest = {name: part for name, part in parts.items() if name != MASK}
   return rest[OBSERVATION] if set(rest) == {OBSERVATION} else rest
 
 
 def shown(space: Any) -> spaces.Space:
-  """Returns the space of what `split` leaves of an element of a space."""
+  """Returns the space of observations without their mask, as by `split`."""
   space = spaces.convert(space)
   if not is_masked(space):
     return space
@@ -73,7 +73,7 @@ def is_masked(space: Any) -> bool:
 
 
 def like(space: Any, observations: spaces.Space) -> spaces.Space:
-  """Returns the space of other observations, with a mask if `space` has one."""
+  """Returns a space of observations, with a mask if `space` has one."""
   space = spaces.convert(space)
   if not is_masked(space):
     return observations
@@ -82,16 +82,16 @@ def like(space: Any, observations: spaces.Space) -> spaces.Space:
 
 
 def check(space: Any, actions: Any) -> None:
-  """Checks that the mask of observations, if they have one, is of actions.
+  """Checks that the mask of observations, if there is one, fits the actions.
 
   Args:
-    space: of observations.
-    actions: the space of actions.
+    space: space of observations.
+    actions: space of actions.
 
   Raises:
-    ValueError: there is a mask, but actions are numbers; the mask is no array
-      of flags, or has another number of options; or a part of the observation
-      looks like a mask and is not at its place or has not its name.
+    ValueError: there is a mask, but actions are numbers; the mask is not an
+      array of flags, or has another number of options; or a part of the
+      observation looks like a mask, but has another place or name.
   """
   space, actions = spaces.convert(space), spaces.convert(actions)
   _check_parts(shown(space), actions, "observation")
@@ -114,7 +114,7 @@ def check(space: Any, actions: Any) -> None:
 
 
 def _check_parts(space, actions, path):
-  """Refuses parts of an observation that look like a mask of actions."""
+  """Raises if a part of an observation looks like a mask of actions."""
   if not isinstance(space, spaces.Tuple | spaces.Dict):
     return
   for place, part in space.parts:
@@ -136,7 +136,7 @@ def _check_parts(space, actions, path):
 
 
 def _looks_like_mask(place, part, actions):
-  """True if a part has a number an option, and the name or dtype of a mask."""
+  """True if a part has one number per option, and a mask's name or dtype."""
   arrays = spaces.Box | spaces.MultiDiscrete
   if isinstance(actions, spaces.Box) or not isinstance(part, arrays):
     return False
@@ -156,12 +156,12 @@ def _is_of_flags(space):
 
 
 def choices(sizes: Sequence[int], numbers: jax.Array) -> list[jax.Array]:
-  """Returns the numbers (..., size) of each of several choices."""
+  """Splits numbers (..., n) into those of each choice, (..., size)."""
   return jnp.split(numbers, np.cumsum(sizes)[:-1].tolist(), axis=-1)
 
 
 def choosable(actions: Any, mask: jax.Array) -> jax.Array:
-  """Returns whether a mask (n,) leaves an option of each choice, () bool."""
+  """Returns whether a mask (n,) allows an option of each choice, () bool."""
   actions = spaces.convert(actions)
   sizes = getattr(actions, "sizes", (spaces.flat_size(actions),))
   return jnp.stack([part.any() for part in choices(sizes, mask)]).all()

@@ -1,17 +1,18 @@
 """Atari's games with the interface of gymnax 1.0: pure functions of arrays.
 
-The emulator is that of the package ale-py, with its games. It runs on the host,
-and compiled functions call it; but all that it remembers is an array in the
+The emulator and its games come from the package ale-py. It runs on the host,
+and compiled functions call it; but its whole memory is an array in the
 environment's state, some 8 kB. So `step` can be jitted, vmapped and scanned,
-seeds and checkpoints work as with any other environment, and a run that goes on
+seeds and checkpoints work as with any other environment, and a run resumed
 from its state plays the same game. Writing and reading that memory costs a
-tenth of a millisecond in a step of half a millisecond; environments that are
-stepped together take their steps one after another.
+tenth of a millisecond in a step of half a millisecond; environments in a batch
+are stepped one after another.
 
-The settings are those of Atari-100k. A step is 4 frames, of whose last two the
-pixels' maxima are taken; images are gray, 84x84, shrunk by area; the actions
-are the smallest set, none of them sticky; a game begins with up to 29 frames of
-doing nothing, never by pressing fire, and is stopped after 27,000 steps.
+The settings are those of Atari-100k. A step is 4 frames, and the pixelwise
+maximum of the last two is shown; images are grayscale, 84x84, shrunk by area;
+the action set is minimal, without sticky actions; a game starts with up to 29
+frames without an action, never by pressing fire, and is stopped after 27,000
+steps.
 
 Bellemare et al., arXiv:1207.4708; Schwarzer et al., arXiv:2007.05929, appendix.
 """
@@ -41,7 +42,7 @@ class EnvState(base.EnvState):
   """State of a game.
 
   Attributes, beside those of `base.EnvState`:
-    lives: () int32, against which the loss of a life is told.
+    lives: () int32, lives before the step, to detect the loss of one.
     emulator: (n,) uint8, the emulator's memory.
   """
 
@@ -54,15 +55,15 @@ class Atari(base.Environment):
   """A game of Atari.
 
   An observation is one frame, (84, 84, 1) uint8. `info` of a step has
-  "life_lost", () bool: a life was lost, and the game goes on.
+  "life_lost", () bool: a life was lost, and the game continues.
 
   Attributes:
-    game: name of the game, as "ms_pacman"; see `names`.
+    game: name of the game, such as "ms_pacman"; see `names`.
     rules: "ale", those above, or "released", those of SPR's released code: it
-      shrinks images bilinearly, begins with 2 to 31 frames of doing nothing,
-      and shows after the loss of a life a further such frame alone, which does
+      shrinks images bilinearly, starts with 2 to 31 frames without an action,
+      and shows only one more such frame after the loss of a life, which does
       not count. The step after 27,000 others is the last of a game.
-    frame_stack: how many frames agents should see at once.
+    frame_stack: number of frames that agents should see at once.
   """
 
   game: str = "pong"
@@ -76,7 +77,7 @@ class Atari(base.Environment):
 
   @property
   def max_steps(self) -> int:
-    """The time limit: how many steps the longest games have."""
+    """The time limit: the number of steps of the longest games."""
     player = _PLAYERS[self.rules]
     return player.limit + player.beyond
 
@@ -111,11 +112,11 @@ class Atari(base.Environment):
     return self._call(self._host.reset, (frame,), self._noops(key))
 
   def observation_space(self, params: PyTree = None) -> spaces.Box:
-    """Gray images."""
+    """Grayscale images."""
     return spaces.Box(0, 255, (_ale.SIZE, _ale.SIZE, 1), np.dtype(np.uint8))
 
   def action_space(self, params: PyTree = None) -> spaces.Discrete:
-    """The smallest set of actions with which everything can be done."""
+    """The minimal set of actions of the game."""
     return spaces.Discrete(self._host.num_actions)
 
   @property
@@ -127,18 +128,18 @@ class Atari(base.Environment):
     return jax.random.randint(key, (), low, high + 1, jnp.int32)
 
   def _call(self, function, shapes, *arguments):
-    """Calls a function of the host, whose last result is a state."""
+    """Calls a host function, whose last result is a state."""
     number, memory = _array(np.int32), _array(np.uint8, self._host.num_bytes)
     state = EnvState(time=number, lives=number, emulator=memory)
     return _host.call(function, (*shapes, state), *arguments)
 
 
 class _Host:
-  """Players of one game, whose memory comes and goes as bytes."""
+  """Players of one game, whose memory is exchanged as bytes."""
 
   def __init__(self, game: str, rules: str):
     self._game, self._player = game, _PLAYERS[rules]
-    # Each caller, in whatever thread, takes a player and puts it back.
+    # Each caller, in any thread, takes a player and puts it back.
     self._players: queue.LifoQueue = queue.LifoQueue()
     player = self._take()
     self.num_actions = len(player.emulator.getMinimalActionSet())
@@ -169,7 +170,7 @@ class _Host:
     return player
 
   def _put(self, player: _ale.Player) -> EnvState:
-    """Gives a player back; returns what it remembers."""
+    """Puts a player back; returns its state."""
     player.memory = player.emulator.cloneState().serialize()
     numbers = np.int32(player.steps), np.int32(player.lives)
     memory = np.frombuffer(player.memory, np.uint8)

@@ -21,7 +21,7 @@ class EnvState(base.EnvState):
 
   Attributes, beside those of `base.EnvState`:
     payouts: (num_arms,) float32, probability of each arm to pay.
-    won: () int32, whether the last pull has paid.
+    won: () int32, whether the last pull paid.
   """
 
   payouts: jax.Array
@@ -32,8 +32,8 @@ class EnvState(base.EnvState):
 class MultiarmedBandit(base.Environment):
   """Pulls one of several arms that pay with different probabilities.
 
-  The probabilities are drawn uniformly from [0, 1) for each episode. Of L
-  steps each earns 1/L if the arm pays and -1/L if not, and shows 1 or 0. The
+  The probabilities are drawn uniformly from [0, 1) for each episode. Each of L
+  steps earns 1/L if the arm pays and -1/L if not, and shows 1 or 0. The
   first observation is 0. The episode is truncated after L steps.
 
   The rules are those of POPGym (Morad et al., arXiv:2303.01859).
@@ -67,7 +67,7 @@ class MultiarmedBandit(base.Environment):
     self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> tuple[EnvState, jax.Array]:
     """Plays one step; see the base class."""
-    # A sum over the arms is cheaper than a look-up, under vmap a gather.
+    # A sum over the arms is cheaper than indexing, under vmap a gather.
     is_pulled = np.arange(self.num_arms, dtype=np.int32) == action
     payout = jnp.sum(jnp.where(is_pulled, state.payouts, 0))
     won = randomness.uniform(words[0]) < payout
@@ -77,7 +77,7 @@ class MultiarmedBandit(base.Environment):
     return state.replace(time=state.time + 1, won=won), reward
 
   def observe(self, state: EnvState, params: PyTree) -> jax.Array:
-    """Returns whether the last pull has paid, () int32."""
+    """Returns whether the last pull paid, () int32."""
     return state.won
 
   def action_space(self, params: PyTree = None) -> spaces.Discrete:

@@ -1,4 +1,4 @@
-"""The base of the environments here: gymnax's interface, cheap auto-reset."""
+"""The base of all environments here: gymnax's interface, cheap auto-reset."""
 
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -34,14 +34,14 @@ class EnvParams:
   """Parameters of an environment.
 
   Attributes:
-    max_steps_in_episode: steps after which an episode is cut off.
+    max_steps_in_episode: steps after which an episode is truncated.
   """
 
   max_steps_in_episode: int | jax.Array = 1
 
 
 def select(flag: jax.Array, new: PyTree, old: PyTree) -> PyTree:
-  """Returns one of two trees of arrays of the same shapes, by a () bool."""
+  """Selects one of two trees of arrays of the same shapes, by a () bool."""
   return jax.tree.map(lambda n, o: jnp.where(flag, n, o), new, old)
 
 
@@ -54,7 +54,7 @@ def outcome(
   final_observation: PyTree,
   info: Mapping[str, PyTree] = types.MappingProxyType({}),
 ) -> protocol.Step:
-  """Returns what `Jitted.step` returns; `info` is what else it tells."""
+  """Builds the result of `Jitted.step`; `info` holds further entries."""
   reported = {
     **info,
     "terminated": terminated,
@@ -65,10 +65,10 @@ def outcome(
 
 
 class Jitted:
-  """`reset` and `step` as gymnax 1.0 has them, compiled.
+  """`reset` and `step` of gymnax 1.0, compiled.
 
   A subclass is hashable and has `default_params` and the functions `_reset` and
-  `_step`, which take the same arguments and are always given parameters.
+  `_step`, which take the same arguments and always receive parameters.
   """
 
   @functools.partial(jax.jit, static_argnames=("self",))
@@ -105,10 +105,10 @@ class Jitted:
     Returns:
       The observation and the state (of the next episode if this one has
       ended), the () float32 reward, whether the episode has terminated and
-      whether the time limit has cut it off (() bool; both may hold), and a
+      whether the time limit has truncated it (() bool; both may hold), and a
       dictionary with `terminated`, `truncated` and `final_observation`, the
-      observation that the step led to, before any reset, and what else an
-      environment tells.
+      observation after the step, before any reset, and further entries
+      of the environment.
 
     Raises:
       ValueError: if the action has the wrong shape or kind of number.
@@ -118,7 +118,7 @@ class Jitted:
   def state_space(self, params: EnvParams | None = None) -> spaces.Dict:
     """The space of states: any numbers of the shapes and dtypes of its arrays.
 
-    A box for each array, by its path.
+    Each array has a box, by its path.
     """
     params = self._or_default(params)
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -142,26 +142,27 @@ class Environment(Jitted):
   It draws random words once per step.
 
   gymnax's own `step` splits its key and computes a whole reset at every step,
-  so that both the generator and an expensive reset are paid for over and
-  over. Here `step` makes a single call into the generator, for the words of
+  so that every step pays for the generator several times and for an expensive
+  reset. Here `step` makes a single call to the generator, for the words of
   the step and of a possible reset together, and environments are written so
-  that a reset is as cheap as a step. What callers see is the same.
+  that a reset is as cheap as a step. Callers see no difference.
 
   A subclass is a frozen dataclass, hence hashable by value and static under
-  `jit`: two environments made alike share one compilation. It defines
+  `jit`: two equal environments share one compilation. It defines
   `start`, `advance`, `observe`, `max_steps` or `default_params`,
   `is_terminated` if an episode can end by itself, and the spaces, as two
   attributes or two methods; its state has a field `time`, the () int32 number
   of steps played.
 
-  `randomness` makes numbers of random words: `randomness.uniform(words[0])`.
+  `randomness` turns random words into numbers: `randomness.uniform(words[0])`.
 
   Attributes:
     actions: the space of actions.
     observations: the space of observations.
-    step_words: uint32 random words that `advance` consumes. A place beyond them
-      is the last one for JAX, and no error.
-    reset_words: uint32 random words that `start` consumes, likewise.
+    step_words: uint32 random words that `advance` consumes. For an index beyond
+      them JAX reads the last word, without an error.
+    reset_words: uint32 random words that `start` consumes; indices beyond them
+      are no errors either.
     max_steps: the time limit of `default_params`.
   """
 
@@ -173,7 +174,7 @@ class Environment(Jitted):
 
   @property
   def default_params(self) -> PyTree:
-    """The parameters that `step` and `reset` take if they are given none."""
+    """The default parameters of `step` and `reset`."""
     return EnvParams(max_steps_in_episode=self.max_steps)
 
   @property
@@ -194,7 +195,7 @@ class Environment(Jitted):
     return jnp.zeros_like(state.time, bool)
 
   def is_truncated(self, state: PyTree, params: EnvParams) -> jax.Array:
-    """Returns whether the time limit cuts the episode off, () bool."""
+    """Returns whether the time limit truncates the episode, () bool."""
     return state.time >= params.max_steps_in_episode
 
   def start(self, words: jax.Array, params: EnvParams) -> PyTree:
@@ -210,7 +211,7 @@ class Environment(Jitted):
   def advance(
     self, words: jax.Array, state: PyTree, action: jax.Array, params: EnvParams
   ) -> tuple[PyTree, jax.Array]:
-    """Plays one step; time limit and reset are not its concern.
+    """Plays one step, without time limit and reset.
 
     Args:
       words: (step_words,) uint32.
@@ -253,7 +254,7 @@ class Environment(Jitted):
   def step_env(
     self, key: jax.Array, state: PyTree, action: jax.Array, params: EnvParams
   ) -> tuple[PyTree, PyTree, jax.Array, jax.Array, dict[str, PyTree]]:
-    """Plays one step without time limit and reset, as gymnax names it."""
+    """Plays one step without time limit and reset, under gymnax's name."""
     words = _words(key, self.step_words)
     with self._needs("step_words"):
       observation, state, reward = self._advance(words, state, action, params)
@@ -262,12 +263,12 @@ class Environment(Jitted):
   def reset_env(
     self, key: jax.Array, params: EnvParams
   ) -> tuple[PyTree, PyTree]:
-    """Starts an episode, as gymnax names it."""
+    """Starts an episode, under gymnax's name."""
     return self._reset(key, params)
 
   @contextlib.contextmanager
   def _needs(self, name: str) -> Iterator[None]:
-    """Says which attribute is 0 where a random word is read all the same."""
+    """Names the attribute that is 0 if a random word is read nevertheless."""
     try:
       yield
     except IndexError as error:
@@ -282,7 +283,7 @@ class Environment(Jitted):
     """Number of actions of an environment with a `Discrete` action space.
 
     Raises:
-      ValueError: the action space is another.
+      ValueError: the action space is not Discrete.
     """
     space = self.action_space()
     if not isinstance(space, spaces.Discrete):
@@ -304,7 +305,7 @@ class Environment(Jitted):
   def _advance(self, words, state, action, params):
     self._check_action(action, params)
     state, reward = self.advance(words, state, action, params)
-    # As everywhere in gymnax, gradients do not flow through the dynamics.
+    # As in gymnax, gradients do not flow through the dynamics.
     state = jax.lax.stop_gradient(state)
     return self.observe(state, params), state, reward
 

@@ -1,4 +1,4 @@
-"""Battleship: sink all ships, told of every shot whether it has hit."""
+"""Battleship: sink all ships, learning of every shot whether it hit."""
 
 import dataclasses
 from typing import ClassVar
@@ -18,7 +18,7 @@ from jaxseq.rl.envs import base
 from jaxseq.rl.envs import randomness
 from jaxseq.rl.envs import spaces
 
-# On fewer rows and columns the first three ships can bar the last one.
+# On smaller boards the first three ships can block the last one.
 _MIN_BOARD_SIZE = 6
 
 
@@ -68,10 +68,10 @@ class Battleship(base.Environment):
 
   Attributes:
     board_size: number of rows and of columns.
-    cells: whether an action is one choice among all cells, row by row, in
-      place of a row and a column.
+    cells: whether an action is one choice among all cells, row by row, instead
+      of a row and a column.
     masked: whether observations come with a mask of the cells that have not
-      been shot at, see `action_masks`; an action is one choice then, too.
+      been shot at, see `action_masks`; then an action is one choice, too.
   """
 
   board_size: int = 8
@@ -90,7 +90,7 @@ class Battleship(base.Environment):
 
   @property
   def num_ship_cells(self) -> int:
-    """Number of cells to be hit."""
+    """Number of ship cells to hit."""
     return sum(self.ship_sizes)
 
   @property
@@ -105,7 +105,7 @@ class Battleship(base.Environment):
   def restart(
     self, words: jax.Array, state: EnvState, params: PyTree
   ) -> EnvState:
-    """Takes over the ships placed while the last episode was played."""
+    """Uses the ships that were placed during the last episode."""
     done = self.is_terminated(state, params) | self.is_truncated(state, params)
     return self._begin(words, state.fleet, done)
 
@@ -130,7 +130,7 @@ class Battleship(base.Environment):
     return state, reward
 
   def observe(self, state: EnvState, params: PyTree) -> PyTree:
-    """Returns whether the last shot has hit, () int32, and a mask if asked."""
+    """Returns whether the last shot hit, () int32, with a mask if `masked`."""
     mask = None
     if self.masked:
       mask = _bitboard.free(state.guesses, self.board_size)
@@ -141,7 +141,7 @@ class Battleship(base.Environment):
     return state.hits == self.num_ship_cells
 
   def observation_space(self, params: PyTree = None) -> spaces.Space:
-    """Missed or hit, and the mask if it is asked for."""
+    """Missed or hit, with the mask if `masked`."""
     if self.masked:
       return action_masks.with_mask(self.observations, self.board_size**2)
     return self.observations
@@ -179,7 +179,7 @@ class Battleship(base.Environment):
     size = jnp.sum(jnp.where(is_next, sizes, 0), dtype=jnp.int32)
     lines = self.board_size
     starts = lines - size + 1
-    # Orientation, then line, then where on the line.
+    # Orientation, then line, then offset on the line.
     index = randomness.below(words[0], 2 * lines * starts)
     line, first = index // starts, index % starts
     rows = np.arange(lines, dtype=np.int32)

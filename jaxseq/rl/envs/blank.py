@@ -14,19 +14,19 @@ from jaxseq.rl.envs import spaces
 
 @dataclasses.dataclass(frozen=True)
 class Blank(base.Environment):
-  """Images of zeros, and rewards of 0, without end.
+  """Images of zeros, and rewards of 0, without an end.
 
   Attributes:
     shape: (height, width, channels) of an image.
     num_actions: number of actions.
-    frame_stack: how many frames agents should see at once.
+    frame_stack: number of frames that agents should see at once.
   """
 
   shape: tuple[int, ...] = (84, 84, 1)
   num_actions: int = 18
   frame_stack: int = 4
 
-  # No time limit within reach.
+  # A time limit out of reach.
   max_steps: ClassVar[int] = 2**30
 
   def start(self, words: jax.Array, params: PyTree) -> base.EnvState:
@@ -48,5 +48,5 @@ class Blank(base.Environment):
     return spaces.Box(0, 255, self.shape, np.dtype(np.uint8))
 
   def action_space(self, params: PyTree = None) -> spaces.Discrete:
-    """So many actions."""
+    """`num_actions` actions."""
     return spaces.Discrete(self.num_actions)

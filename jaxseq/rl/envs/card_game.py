@@ -1,4 +1,4 @@
-"""The base of the card games: cards, their replay, and the natural end."""
+"""The base of the card games: dealing, known decks, and the natural end."""
 
 import dataclasses
 import functools
@@ -20,7 +20,7 @@ class EnvState(base.EnvState):
 
   Attributes:
     time: () int32, steps played.
-    deck: what is left of the deck.
+    deck: the rest of the deck.
   """
 
   deck: _decks.Deck
@@ -28,15 +28,15 @@ class EnvState(base.EnvState):
 
 @dataclasses.dataclass(frozen=True)
 class CardGame(base.Environment):
-  """A game that deals its cards and ends, mostly after the last of them.
+  """A game that deals its cards and usually ends after the last of them.
 
   A subclass sets `card_types`, defines `begin`, `turn` and `observe`, and has
-  an `EnvState`. It gives what else it does differently: how many words it
-  draws, how it deals, how long it lasts, how it ends.
+  an `EnvState`. It may override how many words it draws, how it deals, how long
+  it lasts and how it ends.
 
   Attributes:
     num_decks: decks of 52 cards that are shuffled together.
-    card_types: what is seen of a card: 4 suits, 13 ranks or 2 colors.
+    card_types: what a card shows: 4 suits, 13 ranks or 2 colors.
   """
 
   num_decks: int = 1
@@ -60,7 +60,7 @@ class CardGame(base.Environment):
 
   @property
   def max_steps(self) -> int:
-    """The time limit; it lies beyond the natural end."""
+    """The time limit; it is beyond the natural end."""
     return self.num_steps + 1
 
   def deal(
@@ -70,7 +70,7 @@ class CardGame(base.Environment):
     return _decks.deal(deck, words[0])
 
   def begin(self, deck: _decks.Deck, card: jax.Array) -> EnvState:
-    """Returns the first state, of the rest of a deck and what was dealt."""
+    """Returns the first state, from the rest of a deck and the dealt card."""
     raise NotImplementedError
 
   def turn(
@@ -81,16 +81,16 @@ class CardGame(base.Environment):
     Args:
       state: the state before.
       action: an element of the action space.
-      card: what `deal` has dealt, to be shown next.
+      card: the card that `deal` dealt, to be shown next.
 
     Returns:
-      The state after it, but for the time and the deck, and the () float32
+      The state after it, except the time and the deck, and the () float32
       reward.
     """
     raise NotImplementedError
 
   def _deal_first(self, deck, words):
-    """The first state, of a full deck and (reset_words,) uint32 words."""
+    """Returns the first state, from a full deck and (reset_words,) uint32."""
     card, deck = self.deal(deck, words)
     return self.begin(deck, card)
 
@@ -115,7 +115,7 @@ class CardGame(base.Environment):
     Raises:
       ValueError: if `order` has another shape or is not of integers.
     """
-    # A deck in a known order takes no notice of the random words.
+    # A deck in a known order ignores the random words.
     words = jnp.zeros((self.reset_words,), jnp.uint32)
     state = self._deal_first(self._full_deck(order), words)
     return self.observe(state, self.default_params), state

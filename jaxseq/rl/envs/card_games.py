@@ -1,7 +1,7 @@
-"""Card games of memory: what was first, what was before, how often.
+"""Card games of memory: recall the first card, an earlier one, or a count.
 
-The rules are those of POPGym (Morad et al., arXiv:2303.01859). A card that is
-asked for is named by its suit; see each game.
+The rules are those of POPGym (Morad et al., arXiv:2303.01859). A requested card
+is named by its suit; see each game.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from jaxseq.rl.envs import spaces
 
 
 def _paid(right: jax.Array, count: int) -> jax.Array:
-  """Returns 1 / count for a right answer and -1 / count for a wrong one."""
+  """Returns 1 / count for a correct answer and -1 / count for a wrong one."""
   part = jnp.float32(1 / count)
   return jnp.where(right, part, -part)
 
@@ -38,7 +38,7 @@ class RepeatFirstState(card_game.EnvState):
 
 @dataclasses.dataclass(frozen=True)
 class RepeatFirst(card_game.CardGame):
-  """Shows one card after the other; always the first is asked for.
+  """Shows one card after the other; the answer is always the first card.
 
   With n cards, every one of the n-1 steps earns 1/(n-1) if the action is the
   suit of the first card and -1/(n-1) if not. Then the game terminates.
@@ -69,8 +69,8 @@ class RepeatPreviousState(card_game.EnvState):
   """State of RepeatPrevious.
 
   Attributes, beside those of `card_game.EnvState`:
-    window: (k,) int32, the last k cards, oldest first; zeros stand before
-      the first card of the episode.
+    window: (k,) int32, the last k cards, oldest first; zeros stand for cards
+      before the first one of the episode.
   """
 
   window: jax.Array
@@ -78,7 +78,7 @@ class RepeatPreviousState(card_game.EnvState):
 
 @dataclasses.dataclass(frozen=True)
 class RepeatPrevious(card_game.CardGame):
-  """Shows one card after the other; the k-th last is asked for.
+  """Shows one card after the other; the answer is the k-th last card.
 
   With n cards c_0, c_1, ... step t = 0, 1, ... is taken with c_t on show. It
   earns 1/(n-k) if the action is the suit of c_{t-k+1} (with k = 1, the card on
@@ -86,7 +86,7 @@ class RepeatPrevious(card_game.CardGame):
   game terminates after n-1 steps.
 
   Attributes, beside those of `card_game.CardGame`:
-    k: how far back the card asked for lies, the one on show being 1.
+    k: distance of the requested card, the current one being 1.
   """
 
   k: int = 4
@@ -113,7 +113,7 @@ class RepeatPrevious(card_game.CardGame):
     right = action == state.window[0]
     asked = state.time >= self.k - 1
     reward = jnp.where(asked, _paid(right, self.num_cards - self.k), 0)
-    # Shifting is cheaper than a ring buffer: under vmap that is a scatter.
+    # Shifting is cheaper than a ring buffer, which is a scatter under vmap.
     window = jnp.concatenate([state.window[1:], card[None]])
     return state.replace(window=window), reward
 
@@ -127,8 +127,8 @@ class AutoencodeState(card_game.EnvState):
   """State of Autoencode.
 
   Attributes, beside those of `card_game.EnvState`:
-    stack: (n,) int32, the cards that have been shown and not been answered,
-      last first; zeros stand after them.
+    stack: (n,) int32, the shown cards that are not yet answered, last first;
+      zeros follow them.
   """
 
   stack: jax.Array
@@ -136,9 +136,9 @@ class AutoencodeState(card_game.EnvState):
 
 @dataclasses.dataclass(frozen=True)
 class Autoencode(card_game.CardGame):
-  """Shows all cards, then has them named from the last to the first.
+  """Shows all cards, then asks for them from the last to the first.
 
-  An observation is a mode, 1 while the deck is being watched and 0 when it is
+  An observation is a mode, 1 while the deck is watched and 0 while it is
   played back, and a suit. With n cards c_0, c_1, ... the first n-1 steps earn
   0 and lead to the observations (1, c_1), (1, c_2), ..., (0, c_{n-1}). The n
   steps that follow ask for c_{n-1}, ..., c_1, c_0; each earns 1/n if the
@@ -169,7 +169,7 @@ class Autoencode(card_game.CardGame):
     watching = state.time < self.num_cards - 1
     right = action == state.stack[0]
     reward = jnp.where(watching, 0, _paid(right, self.num_cards))
-    # Shifting is cheaper than writing at a place: under vmap that is a scatter.
+    # Shifting is cheaper than an indexed write, which is a scatter under vmap.
     pushed = jnp.concatenate([card[None], state.stack[:-1]])
     popped = jnp.concatenate([state.stack[1:], jnp.zeros((1,), jnp.int32)])
     return state.replace(stack=jnp.where(watching, pushed, popped)), reward
@@ -195,13 +195,13 @@ class HigherLowerState(card_game.EnvState):
 
 @dataclasses.dataclass(frozen=True)
 class HigherLower(card_game.CardGame):
-  """Shows one card after the other; the next one is to be guessed.
+  """Shows one card after the other; the answer is a guess of the next one.
 
   With n cards, each of the n-1 steps uncovers one card. It earns 1/n if that
   card has a higher rank than the one before and the action is 0, or a lower
   rank and the action is 1, -1/n if it is the other way round, and 0 if the
-  ranks are equal. Then the game terminates. Counting cards improves little on
-  looking at the card on show alone.
+  ranks are equal. Then the game terminates. Counting cards improves little over
+  looking only at the current card.
   """
 
   card_types = _decks.RANKS
@@ -234,7 +234,7 @@ class CountRecallState(card_game.EnvState):
   """State of CountRecall.
 
   Attributes, beside those of `card_game.EnvState`:
-    deck: what is left of the two decks, of values and of queries, along the
+    deck: the rest of the two decks, of values and of queries, along the
       first axis of its arrays.
     cards: (2,) int32, the value and the query on show.
   """
@@ -244,7 +244,7 @@ class CountRecallState(card_game.EnvState):
 
 @dataclasses.dataclass(frozen=True)
 class CountRecall(card_game.CardGame):
-  """Shows a value and a query; asks how often the query was a value.
+  """Shows a value and a query; the answer is the count of the query so far.
 
   Values v_0, v_1, ... and queries q_0, q_1, ... are dealt from two decks of n
   cards that are shuffled independently. Step t = 0, 1, ... is taken with v_t
@@ -255,7 +255,7 @@ class CountRecall(card_game.CardGame):
   Attributes:
     num_decks: decks of 52 cards that are shuffled together, for the values
       and again for the queries.
-    card_types: what is seen of a card: 2 colors, 4 suits or 13 ranks.
+    card_types: what a card shows: 2 colors, 4 suits or 13 ranks.
   """
 
   card_types: int = _decks.COLORS
@@ -286,7 +286,7 @@ class CountRecall(card_game.CardGame):
     self, state: CountRecallState, action: jax.Array, card: jax.Array
   ) -> tuple[CountRecallState, jax.Array]:
     """Plays one step; see the base class."""
-    # The deck itself knows what has been dealt from it.
+    # The dealt values follow from the deck.
     values = jax.tree.map(lambda leaf: leaf[0], state.deck)
     asked = jnp.arange(self.card_types, dtype=jnp.int32) == state.cards[1]
     left = jnp.where(asked, _decks.remaining(values), 0)

@@ -29,16 +29,16 @@ _MAX_SEEN = np.array([2 * _MAX_POSITION, 2 * _MAX_ANGLE], np.float32)
 
 @struct.dataclass
 class EnvState(base.EnvState):
-  """State of a cart-pole, all () and, but for the time, float32.
+  """State of a cart-pole; all () and, except the time, float32.
 
   Attributes:
     time: int32, steps played.
-    x: position of the cart in metres.
-    x_dot: its velocity in metres per second.
+    x: position of the cart in meters.
+    x_dot: its velocity in meters per second.
     theta: angle of the pole from upright in radians.
     theta_dot: its velocity in radians per second.
-    noise: (2,), what is added to position and angle before they are shown; None
-      if nothing is.
+    noise: (2,), noise on the shown position and angle; None
+      without noise.
   """
 
   x: jax.Array
@@ -50,9 +50,9 @@ class EnvState(base.EnvState):
 
 @dataclasses.dataclass(frozen=True)
 class PositionOnlyCartPole(base.Environment):
-  """Balances a pole, seeing where cart and pole are but not how fast.
+  """Balances a pole, observing positions of cart and pole but no velocities.
 
-  Every step earns one part in `max_steps`. The episode terminates when the
+  Every step earns 1 / `max_steps`. The episode terminates when the
   cart is more than 2.4 m from the middle or the pole more than 12 degrees
   from upright, and is truncated after `max_steps` steps.
 
@@ -61,7 +61,7 @@ class PositionOnlyCartPole(base.Environment):
 
   Attributes:
     max_steps: time limit.
-    max_start: bound of the four numbers of a first state, by absolute value.
+    max_start: largest absolute value of the four numbers of an initial state.
   """
 
   max_steps: int = 200
@@ -69,7 +69,7 @@ class PositionOnlyCartPole(base.Environment):
 
   # Push to the left or to the right.
   actions = spaces.Discrete(2)
-  # Twice the range within which the episode goes on.
+  # Twice the range within which the episode continues.
   observations = spaces.Box(-_MAX_SEEN, _MAX_SEEN, (2,))
   reset_words = 4
 
@@ -104,17 +104,17 @@ class PositionOnlyCartPole(base.Environment):
 
 @dataclasses.dataclass(frozen=True)
 class VelocityOnlyCartPole(PositionOnlyCartPole):
-  """Balances a pole, seeing how fast cart and pole are but not where.
+  """Balances a pole, observing velocities of cart and pole but no positions.
 
-  The first observation of an episode shows position and angle in place of the
-  velocities. That is a slip of the original which is kept.
+  The first observation of an episode shows position and angle instead of the
+  velocities, a mistake of the original that is kept.
   """
 
   # Velocities have no bounds.
   observations = spaces.Box(-np.inf, np.inf, (2,))
 
   def observe(self, state: EnvState, params: PyTree) -> jax.Array:
-    """Returns the two velocities; at first position and angle, (2,) float32."""
+    """Returns the velocities; at first position and angle, (2,) float32."""
     velocities = jnp.stack([state.x_dot, state.theta_dot])
     return jnp.where(
       state.time == 0, super().observe(state, params), velocities
@@ -123,13 +123,13 @@ class VelocityOnlyCartPole(PositionOnlyCartPole):
 
 @dataclasses.dataclass(frozen=True)
 class NoisyPositionOnlyCartPole(_noisy.Noisy, PositionOnlyCartPole):
-  """Balances a pole, seeing with an error where cart and pole are.
+  """Balances a pole, observing noisy positions of cart and pole.
 
   Independent normal noise is added to every observation, the first included,
   and the sum is clipped to the observation space.
 
   Attributes, beside those of `PositionOnlyCartPole`:
-    noise_sigma: standard deviation of the noise, in metres and in radians.
+    noise_sigma: standard deviation of the noise, in meters and in radians.
   """
 
 

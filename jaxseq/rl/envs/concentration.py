@@ -14,7 +14,7 @@ from jaxseq.rl.envs import base
 from jaxseq.rl.envs import card_game
 from jaxseq.rl.envs import spaces
 
-# Of suits, a single deck has an odd number of cards each.
+# By suits, a single deck would have an odd number of each.
 _CARD_TYPES = (_decks.COLORS, _decks.RANKS)
 
 
@@ -24,11 +24,11 @@ class EnvState(card_game.EnvState):
 
   Attributes, beside those of `card_game.EnvState`:
     deck: the cards of the positions that have never been turned.
-    values: (n,) int32, the card at each position, `card_types` at those that
-      have never been turned.
-    matched: (n,) int32, 1 where a card has found its pair.
-    shown: (2,) int32, the positions that were face up after the last step
-      without being matched before, -1 for none.
+    values: (n,) int32, the card at each position, `card_types` if it has
+      never been turned.
+    matched: (n,) int32, 1 for matched cards.
+    shown: (2,) int32, the unmatched positions that were face up after the last
+      step, -1 for missing ones.
     held: () int32, the position that waits for a second one, or -1.
   """
 
@@ -42,25 +42,25 @@ class EnvState(card_game.EnvState):
 class Concentration(card_game.CardGame):
   """All n cards lie face down; each step turns one of them over.
 
-  Turning a card that is matched already earns -1/L for each card in the hand,
-  that one included, and takes them all out of the hand; L = 2n is the time
+  Turning a card that is already matched earns -1/L for each card in the hand,
+  that one included, and empties the hand; L = 2n is the time
   limit. Any other first card earns 0 and stays in the hand. A second card
-  earns 2/n if it lies elsewhere and equals the first; both are matched then.
-  If not, it earns -2/L. Either way the hand is empty again. Observed are the
-  matched cards and the hand, before it is emptied; a card that is face down
+  earns 2/n if it is another one and equals the first; both are matched then.
+  If not, it earns -2/L. Either way the hand is empty again. Observations show
+  the matched cards and the hand, before it is emptied; a card that is face down
   reads `card_types`. The game terminates when all cards are matched and is
   truncated after L steps.
 
-  A position gets its card when it is first turned, drawn from the cards that
-  lie nowhere yet. As nothing is known of a card until then, this is the same
-  as shuffling and laying out all of them at the start.
+  A position gets its card when it is first turned, drawn from the remaining
+  cards. As nothing is known of a card until then, this is equivalent to
+  shuffling and laying out all of them at the start.
 
   The rules are those of POPGym (Morad et al., arXiv:2303.01859).
 
   Attributes, beside those of `card_game.CardGame`:
-    card_types: what is seen of a card: 2 colors or 13 ranks.
+    card_types: what a card shows: 2 colors or 13 ranks.
     masked: whether observations come with a mask of the cards that are neither
-      matched nor wait in the hand, see `action_masks`.
+      matched nor in the hand, see `action_masks`.
   """
 
   card_types: int = _decks.COLORS
@@ -74,7 +74,7 @@ class Concentration(card_game.CardGame):
 
   @property
   def num_steps(self) -> int:
-    """No bound: only a time limit ends the game of who matches no cards."""
+    """Unbounded: without matches only a time limit ends the game."""
     return 2**31 - 1
 
   @property
@@ -103,7 +103,7 @@ class Concentration(card_game.CardGame):
     card, deck = self._card(words[0], state, position)
     waits = state.held >= 0
     again = state.matched[position] == 1
-    # Where no card waits, the last one is looked up and not used.
+    # Without a waiting card, the last one is read and ignored.
     equal = (state.held != position) & (state.values[state.held] == card)
     pair = waits & equal & ~again
     cost = -(1 + waits.astype(jnp.float32)) / self.max_steps
@@ -145,11 +145,11 @@ class Concentration(card_game.CardGame):
     )
 
   def _at(self, position):
-    """Marks one position, (n,) bool, or none if it is negative."""
+    """Marks one position, (n,) bool; no position if it is negative."""
     return jnp.arange(self.num_cards, dtype=jnp.int32) == position
 
   def _card(self, word, state, position):
-    """The card at a position, and the deck when it has been laid there."""
+    """Returns the card at a position, and the deck after dealing it."""
     if state.deck.order is not None:
       return state.deck.order[position], state.deck
     value = state.values[position]

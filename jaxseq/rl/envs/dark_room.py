@@ -1,4 +1,4 @@
-"""DarkRoom: find the cell that pays, which is shown by nothing but its pay."""
+"""DarkRoom: find the goal cell, which only its reward reveals."""
 
 import dataclasses
 import functools
@@ -28,7 +28,7 @@ class EnvState(base.EnvState):
 
   Attributes, beside those of `base.EnvState`:
     position: (2,) int32, column and row of the agent.
-    goal: (2,) int32, the cell that pays.
+    goal: (2,) int32, the goal cell.
   """
 
   position: jax.Array
@@ -41,7 +41,7 @@ def cells(
 ) -> np.ndarray:
   """Returns the cells (n, 2) int32 of a room that may be goals.
 
-  Four fifths of them, in an order drawn once, are for training.
+  Four fifths of them, in a fixed random order, are for training.
   """
   every = np.stack(np.divmod(np.arange(size * size), size)[::-1], axis=1)
   every = every.astype(np.int32)
@@ -54,7 +54,7 @@ def cells(
 
 
 def expert(position: jax.Array, goal: jax.Array) -> jax.Array:
-  """Returns the action of a shortest way, first along the row: () int32."""
+  """Returns the action of a shortest path, first along the row: () int32."""
   across, along = goal - position
   sideways = jnp.where(across > 0, 0, 1)
   upwards = jnp.where(along > 0, 2, jnp.where(along < 0, 3, _STAY))
@@ -63,12 +63,12 @@ def expert(position: jax.Array, goal: jax.Array) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class DarkRoom(base.Environment):
-  """Walks through a square room, and is paid 1 for each step onto a goal.
+  """Walks through a square room; each step onto the goal earns 1.
 
-  To stay on it pays as well. The goal is drawn in each episode; with
-  `meta.Trials` and `same_start` it lasts for several. The agent sees its column
-  and row alone. It moves right, left, up or down, or stays; a wall lets it
-  stand. Nothing ends an episode but the time limit.
+  Staying on it earns 1, too. The goal is drawn in each episode; with
+  `meta.Trials` and `same_start` it lasts for several. The agent sees only its
+  column and row. It moves right, left, up or down, or stays; a move into a wall
+  does nothing. Only the time limit ends an episode.
 
   Two forms have ids: "DarkRoomCorner" is that of Lee et al., arXiv:2306.14892,
   "DarkRoomMiddle", of 9 x 9 cells, 20 steps and a start in the middle, that of
@@ -76,9 +76,9 @@ class DarkRoom(base.Environment):
 
   Attributes:
     size: cells along each wall.
-    begin: where episodes start: cell (0, 0) or that in the middle.
+    begin: start of episodes: cell (0, 0) or the middle one.
     max_steps: the time limit.
-    goals: the cells that may be goals: all, or one of two parts of them.
+    goals: the cells that may be goals: all, or one of two disjoint subsets.
   """
 
   size: int = 10
@@ -96,7 +96,7 @@ class DarkRoom(base.Environment):
 
   @property
   def first_cell(self) -> tuple[int, int]:
-    """Column and row where episodes start."""
+    """Column and row of the initial cell."""
     return (self.size // 2,) * 2 if self.begin == "middle" else (0, 0)
 
   @property

@@ -1,4 +1,4 @@
-"""Environments as gymnax's own wrappers and its other clients take them.
+"""Environments with gymnax's classes, for its wrappers and other clients.
 
 env, params = gymnax.make("RepeatPreviousEasy")   # after register_with_gymnax
 env = for_gymnax.ForGymnax(envs.make("RepeatPreviousEasy")[0])
@@ -21,8 +21,8 @@ from jaxseq.rl.envs import spaces
 class ForGymnax:
   """An environment whose spaces are of gymnax's classes.
 
-  Everything else is that of the environment. Attributes can be set, as gymnax's
-  wrapper for vectors of environments does.
+  Everything else is forwarded. Attributes can be set, which gymnax's wrapper
+  for vectors of environments needs.
 
   Attributes:
     env: the environment.
@@ -32,7 +32,7 @@ class ForGymnax:
 
   def __getattr__(self, name: str) -> Any:
     if name == "env" or name.startswith("__"):
-      # Not there yet while a copy is made.
+      # Not yet set while a copy is made.
       raise AttributeError(name)
     return getattr(self.env, name)
 
@@ -51,14 +51,14 @@ class ForGymnax:
   def observe(
     self, key: jax.Array, state: PyTree, action: PyTree, params: PyTree
   ) -> PyTree:
-    """The observation of a state; key and action are gymnax's, and not used."""
+    """The observation of a state; gymnax's key and action are not used."""
     del key, action
     return self.env.observe(state, params)
 
   def get_obs(
     self, state: PyTree, params: PyTree = None, key: PyTree = None
   ) -> PyTree:
-    """The observation of a state, by the name that it had before gymnax 1.0."""
+    """The observation of a state, under the name before gymnax 1.0."""
     del key
     if params is None:
       params = self.env.default_params
@@ -69,7 +69,7 @@ class ForGymnax:
     return self.env.is_terminated(state, params)
 
   def discount(self, state: PyTree, params: PyTree) -> jax.Array:
-    """0 where the episode has ended by itself, else 1, () float32."""
+    """0 if the episode has ended by itself, else 1, () float32."""
     return jnp.where(self.env.is_terminated(state, params), 0.0, 1.0)
 
   @property
@@ -79,11 +79,11 @@ class ForGymnax:
 
   @property
   def transition_gradients_enabled(self) -> bool:
-    """False, likewise."""
+    """False: no gradient flows through the dynamics."""
     return False
 
   def with_transition_gradients(self) -> NoReturn:
-    """Refuses gradients through the dynamics, as gymnax's discrete games do.
+    """Rejects gradients through the dynamics, like gymnax's discrete games.
 
     Raises:
       ValueError: always.
@@ -96,7 +96,7 @@ def to_gymnax(space: spaces.Space) -> Any:
 
   A `MultiDiscrete`, which gymnax does not have, becomes a box of integers.
   """
-  # Here and not above: the import of gymnax puts arrays on a device.
+  # Not at the top: the import of gymnax puts arrays on a device.
   from gymnax.environments import spaces as gymnax_spaces
 
   match space:

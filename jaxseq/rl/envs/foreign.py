@@ -1,4 +1,4 @@
-"""The base of environments of other libraries, made to reset themselves."""
+"""The base of adapters for other libraries, with auto-reset."""
 
 from collections.abc import Callable
 import dataclasses
@@ -18,7 +18,7 @@ from jaxseq.rl.envs import base
 from jaxseq.rl.envs import spaces
 from jaxseq.training import _batching
 
-# Beyond the number of keys that anything is split into.
+# Above any number of keys that a key is split into.
 _OF_STEPS = 2**32 - 1
 
 
@@ -55,9 +55,9 @@ Play = Callable[[jax.Array, PyTree, PyTree], Played]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Foreign(base.Environment):
-  """An environment of another library, of two functions and its spaces.
+  """An environment of another library, from two functions and its spaces.
 
-  It resets itself, and keeps the time limit, which makes a step `truncated`. A
+  It resets itself, and applies the time limit, which sets `truncated`. A
   reset is computed only at steps at which some member of the batch needs one.
 
   Attributes:
@@ -65,9 +65,9 @@ class Foreign(base.Environment):
     observations: the space of observations.
     actions: the space of actions.
     limit: the time limit.
-    begin: from a key to the first observation and the library's state.
-    play: from a key, a state and an action to what a step gives, without time
-      limit and reset.
+    begin: maps a key to the first observation and the library's state.
+    play: maps a key, a state and an action to the outcome of a step, without
+      time limit and reset.
   """
 
   title: str
@@ -88,8 +88,8 @@ class Foreign(base.Environment):
     return self.limit
 
   def _step(self, key, state, action, params):
-    # The key as it is for a reset: steps of many libraries take none. The other
-    # is none of the keys that a reset may split it into.
+    # The reset uses the key itself: steps of many libraries need no key. The
+    # other key differs from all keys that a reset may split it into.
     stepped = jax.random.fold_in(key, _OF_STEPS)
     *played, reward, terminated, _ = self.step_env(
       stepped, state, action, params
@@ -106,10 +106,10 @@ class Foreign(base.Environment):
   def step_env(
     self, key: jax.Array, state: State, action: PyTree, params: PyTree
   ) -> tuple[PyTree, State, jax.Array, jax.Array, dict[str, PyTree]]:
-    """Plays one step without time limit and reset, as gymnax names it."""
+    """Plays one step without time limit and reset, under gymnax's name."""
     self._check_action(action, params)
     played = self.play(key, state.task_state, action)
-    # As everywhere in gymnax, gradients do not flow through the dynamics.
+    # As in gymnax, gradients do not flow through the dynamics.
     observation, after = jax.lax.stop_gradient(
       (played.observation, State(state.time + 1, played.task_state))
     )
@@ -129,7 +129,7 @@ def of_gymnax(
   Args:
     env: with `reset_env` and `step_env`.
     params: its parameters.
-    view: from its observations to those of the space.
+    view: maps its observations to those of the space.
   """
 
   def begin(key):
@@ -149,13 +149,13 @@ def of_states(
   view: Callable[[Any], PyTree],
   ended: Callable[[Any], jax.Array],
 ) -> tuple[Begin, Play]:
-  """Returns the functions of a library whose states hold all that they tell.
+  """Returns the functions of a library whose states hold all results.
 
   Args:
-    reset: from a key to a state, which keeps a key of its own and the `reward`.
-    step: from a state and an action to a state.
-    view: from a state to the observation.
-    ended: from a state to whether the episode has ended by itself.
+    reset: maps a key to a state, which holds its own key and the `reward`.
+    step: maps a state and an action to a state.
+    view: maps a state to the observation.
+    ended: maps a state to whether the episode has ended by itself.
   """
 
   def begin(key):
@@ -163,7 +163,7 @@ def of_states(
     return view(first), first
 
   def play(key, task_state, action):
-    del key  # The state holds one of its own.
+    del key  # The state holds its own.
     after = step(task_state, action)
     return Played(view(after), after, after.reward, ended(after))
 
@@ -171,19 +171,19 @@ def of_states(
 
 
 def needs(library: str, module: str, install: str | None = None) -> Any:
-  """Returns a module of a library.
+  """Imports a module of a library.
 
   Args:
     library: name of the library.
     module: its module.
-    install: what pip is to install; the extra of the library's name if None.
+    install: argument of pip; the extra with the library's name if None.
 
   Raises:
-    ModuleNotFoundError: the library, or what it needs, is not installed.
+    ModuleNotFoundError: the library, or a dependency, is not installed.
   """
   install = install or f"'jaxseq[{library.lower()}]'"
   try:
-    # The package first: a module of it may be there already.
+    # The package first: one of its modules may be imported already.
     importlib.import_module(module.partition(".")[0])
     return importlib.import_module(module)
   except ImportError as error:
@@ -195,13 +195,13 @@ def needs(library: str, module: str, install: str | None = None) -> Any:
 
 
 def convert(space: Any) -> spaces.Space:
-  """Returns the space of `envs.spaces` for one of another library.
+  """Converts a space of another library to one of `envs.spaces`.
 
   The libraries' classes have the names and the attributes of Gymnasium's.
 
   Raises:
-    ValueError: if it is of an unknown kind, or has choices that do not begin
-      with 0.
+    ValueError: if it is of an unknown kind, or has choices that do not start
+      at 0.
   """
   if np.any(getattr(space, "start", 0)):
     raise _validate.error("space", space, "choices that begin with 0")
@@ -217,7 +217,7 @@ def convert(space: Any) -> spaces.Space:
       dtype = np.dtype(space.dtype)
       low, high = np.asarray(space.low), np.asarray(space.high)
       if dtype.kind == "f":
-        # Gymnasium's greatest number stands for one without a bound.
+        # Gymnasium uses the largest float for a missing bound.
         low = np.where(low <= np.finfo(np.float32).min, -math.inf, low)
         high = np.where(high >= np.finfo(np.float32).max, math.inf, high)
         dtype, low, high = (

@@ -18,13 +18,13 @@ from jaxseq.rl.envs import base
 from jaxseq.rl.envs import randomness
 from jaxseq.rl.envs import spaces
 
-# What a cell shows. A fifth value, hidden, is in the space but never seen.
+# Values of a cell. A fifth value, hidden, is in the space but never observed.
 FREE, WALL, START, GOAL = range(4)
 _NUM_CELL_VALUES = 5
-# The moves, and what stands for the last one on a first step.
+# The moves, and the value of the last move on a first step.
 LEFT, RIGHT, UP, DOWN, NO_MOVE = range(5)
 _MIN_ROOMS = 3
-# A goal that is in no view.
+# A goal outside all views.
 _NOWHERE = -1
 
 
@@ -45,11 +45,11 @@ class EnvState(base.EnvState):
   """State of a labyrinth.
 
   Attributes, beside those of `base.EnvState`:
-    free: (height + 1,) int32 bitboard, the cells that are no wall; a row of
+    free: (height + 1,) int32 bitboard, the cells that are not walls; a row of
       walls is added below the grid.
-    start: where the agent starts.
-    goal: where it is to go; row and column -1 in LabyrinthExplore.
-    position: where it is.
+    start: the agent's initial cell.
+    goal: the goal; row and column -1 in LabyrinthExplore.
+    position: the agent's cell.
     move: () int32, its last move, 4 on the first step.
     next_maze: the maze of the next episode.
   """
@@ -69,7 +69,7 @@ class ExploreState(EnvState):
   Attributes:
     explored: (height + 1,) int32 bitboard, the cells visited.
     num_free: () int32, number of free cells without the start.
-    num_new: () int32, how many of them have not been visited.
+    num_new: () int32, number of them that have not been visited.
   """
 
   explored: jax.Array
@@ -79,14 +79,14 @@ class ExploreState(EnvState):
 
 @dataclasses.dataclass(frozen=True)
 class Labyrinth(base.Environment):
-  """The mazes, moves and views that the two labyrinths share.
+  """The mazes, moves and views of both labyrinths.
 
   The maze (see `_mazes`) has an opening in each of two opposite outer walls,
-  anywhere beside a room: the start and, if there is one, the goal. The moves
+  beside random rooms: the start and, if there is one, the goal. The moves
   are left, right, up and down; one into a wall or off the grid does nothing.
 
   An observation is ten integers. The first nine are the cells around the
-  agent, row by row: 0 free, 1 wall, 2 start, 3 goal. On the uppermost row of
+  agent, row by row: 0 free, 1 wall, 2 start, 3 goal. On the top row of
   the grid the view starts with this row, on the leftmost column with this
   column, and a row or column of walls is added at the end. The tenth is the
   last move, 4 on the first step.
@@ -105,7 +105,7 @@ class Labyrinth(base.Environment):
   actions = spaces.Discrete(NO_MOVE)
   # Nine cells and the last move.
   observations = spaces.MultiDiscrete((_NUM_CELL_VALUES,) * 9 + (NO_MOVE + 1,))
-  # Passages of the next maze that are carved in each step.
+  # Passages of the next maze that each step carves.
   carves_per_step: ClassVar[int] = 1
   reset_words: ClassVar[int] = _preparation.SEED_WORDS + 3
 
@@ -135,7 +135,7 @@ class Labyrinth(base.Environment):
   def restart(
     self, words: jax.Array, state: EnvState, params: PyTree
   ) -> EnvState:
-    """Enters the maze carved while the last episode was played."""
+    """Uses the maze that was carved during the last episode."""
     done = self.is_terminated(state, params) | self.is_truncated(state, params)
     return self._next(words, state.next_maze, done)
 
@@ -146,7 +146,7 @@ class Labyrinth(base.Environment):
     rows = jax.lax.dynamic_slice(state.free, (top,), (3,))
     three = np.arange(3, dtype=np.int32)
     is_free = (rows[:, None] >> (first + three)) & 1
-    # At the upper and the left border the third row or column is beyond view.
+    # At the upper and the left border the third row or column is not visible.
     is_seen = (top + three <= row + 1)[:, None] & (first + three <= column + 1)
     view = jnp.where(is_seen & (is_free == 1), FREE, WALL)
     for place, value in ((state.start, START), (state.goal, GOAL)):
@@ -162,7 +162,7 @@ class Labyrinth(base.Environment):
     maze = _preparation.finish(
       seed, maze, is_wanted, _mazes.is_done, _mazes.carve, _mazes.WORDS
     )
-    # Which outer wall, and beside which rooms the two openings are.
+    # The outer walls, and the rooms beside the two openings.
     index = randomness.below(entrance, 4 * self.size**2)
     side, index = index // self.size**2, index % self.size**2
     end = self.height - 1
@@ -191,11 +191,11 @@ class Labyrinth(base.Environment):
     return _bitboard.cell(self.height + 1, *place)
 
   def _go(self, words, state, move):
-    """Moves, and carves on at the next maze."""
+    """Moves, and carves the next maze further."""
     row, column = state.position
     down = (move == DOWN).astype(jnp.int32) - (move == UP)
     right = (move == RIGHT).astype(jnp.int32) - (move == LEFT)
-    # Off the grid there are only walls; a shift by -1 is not defined.
+    # Beyond the grid there are only walls; a shift by -1 is not defined.
     target = Place(row + down, jnp.maximum(column + right, 0))
     can = ~_bitboard.is_empty(state.free & self._cell(target))
     maze = state.next_maze
@@ -213,7 +213,7 @@ class Labyrinth(base.Environment):
 
 @dataclasses.dataclass(frozen=True)
 class LabyrinthEscape(Labyrinth):
-  """Looks for the way out of a maze.
+  """Searches the exit of a maze.
 
   Every step costs 1/1024; the one that reaches the goal earns 1 on top, and
   the episode terminates. It is truncated after 1023 steps; both may happen at
@@ -222,7 +222,7 @@ class LabyrinthEscape(Labyrinth):
   The rules are those of POPGym (Morad et al., arXiv:2303.01859).
   """
 
-  # A way out can be much shorter than the number of passages of a maze.
+  # An escape can be much shorter than the number of passages of a maze.
   carves_per_step = 2
 
   def advance(

@@ -1,8 +1,8 @@
 """MinAtar's games as images of bytes, with the interface of gymnax 1.0.
 
 Young and Tian, arXiv:1903.03176: five small versions of Atari games, images of
-10x10 with a channel for each kind of thing, as gymnax has them: the smallest
-set of actions, none of them sticky, and a time limit of 1,000 steps (freeway:
+10x10 with a channel for each kind of object, as in gymnax: the minimal
+action set, no sticky actions, and a time limit of 1,000 steps (freeway:
 2,500).
 """
 
@@ -25,8 +25,8 @@ from jaxseq.rl.envs import spaces
 class MinAtar(base.Environment):
   """A game of MinAtar.
 
-  An observation is (10, 10, channels) uint8, 255 where there is something of
-  that kind. What moves leaves a trail in it, so that one frame is enough.
+  An observation is (10, 10, channels) uint8, 255 where a cell holds an object
+  of that kind. Moving objects leave a trail, so that one frame is enough.
 
   Attributes:
     game: name of the game.
@@ -43,7 +43,7 @@ class MinAtar(base.Environment):
 
   @property
   def default_params(self) -> PyTree:
-    """The parameters that gymnax has as its default."""
+    """The default parameters of gymnax."""
     return self._env[1]
 
   @property
@@ -70,11 +70,11 @@ class MinAtar(base.Environment):
     return _frame(observation), _strong(state)
 
   def observation_space(self, params: PyTree = None) -> spaces.Box:
-    """Images with a channel for each kind of thing."""
+    """Images with a channel for each kind of object."""
     return spaces.Box(0, 255, self._env[0].obs_shape, np.dtype(np.uint8))
 
   def action_space(self, params: PyTree = None) -> spaces.Discrete:
-    """The smallest set of actions with which everything can be done."""
+    """The minimal set of actions of the game."""
     return spaces.Discrete(int(self._env[0].num_actions))
 
   @property
@@ -84,8 +84,8 @@ class MinAtar(base.Environment):
 
 @functools.cache
 def _of_gymnax(game: str) -> tuple[PyTree, PyTree]:
-  """Returns the game of gymnax and its parameters."""
-  # Here and not above: the import of gymnax puts arrays on a device.
+  """Returns gymnax's game and its parameters."""
+  # Not at the top: the import of gymnax puts arrays on a device.
   with jax.ensure_compile_time_eval():
     import gymnax
 
@@ -97,7 +97,7 @@ def _frame(observation):
 
 
 def _strong(state):
-  """Gives Python's numbers dtypes of their own: they would change in a loop."""
+  """Converts Python numbers to arrays, whose dtypes do not change in a loop."""
   return jax.tree.map(
     lambda leaf: jax.lax.convert_element_type(leaf, jnp.result_type(leaf)),
     state,

@@ -1,4 +1,4 @@
-"""MineSweeper: open all cells but the mines, seeing one count at a time."""
+"""MineSweeper: open all cells without mines, seeing one count at a time."""
 
 import dataclasses
 
@@ -15,9 +15,9 @@ from jaxseq.rl.envs import base
 from jaxseq.rl.envs import randomness
 from jaxseq.rl.envs import spaces
 
-# A count above is not seen: nine mines fill the cells around and the cell.
+# The largest count: nine mines fill the cell and the cells around it.
 _MAX_COUNT = 9
-# Mines laid in one go of a loop; the boards of POPGym have up to ten.
+# Mines laid in one iteration of a loop; POPGym's boards have up to ten.
 _UNROLL = 16
 
 
@@ -55,11 +55,11 @@ class MineSweeper(base.Environment):
   Attributes:
     height: number of rows.
     width: number of columns.
-    num_mines: number of mines; they lie anywhere with equal probability.
-    cells: whether an action is one choice among all cells, row by row, in
-      place of a row and a column.
+    num_mines: number of mines; all positions are equally probable.
+    cells: whether an action is one choice among all cells, row by row, instead
+      of a row and a column.
     masked: whether observations come with a mask of the cells that have not
-      been opened, see `action_masks`; an action is one choice then, too.
+      been opened, see `action_masks`; then an action is one choice, too.
   """
 
   height: int = 4
@@ -71,7 +71,7 @@ class MineSweeper(base.Environment):
   def __post_init__(self):
     for name in ("height", "width"):
       _validate.integer(name, getattr(self, name), 1, _bitboard.MAX_WIDTH)
-    # Three cells are to be clear.
+    # Three cells have to be clear.
     most = self.height * self.width - 3
     _validate.integer("num_mines", self.num_mines, 1, most)
 
@@ -115,7 +115,7 @@ class MineSweeper(base.Environment):
     boom = jnp.float32(-0.5 - 1 / self.num_clear)
     reward = jnp.where(is_mine, boom, jnp.where(is_new, open_reward, again))
     rows = np.arange(self.height, dtype=np.int32)
-    # Bits that would lie left of the board fall off.
+    # Bits left of the board are shifted out.
     three = (jnp.int32(7) << column) >> 1
     around = jnp.where(jnp.abs(rows - row) <= 1, three, 0)
     state = state.replace(
@@ -137,7 +137,7 @@ class MineSweeper(base.Environment):
     return (state.exploded != 0) | (state.num_opened == self.num_clear)
 
   def is_truncated(self, state: EnvState, params: PyTree) -> jax.Array:
-    """Returns whether the limit is reached by a game still open, () bool."""
+    """Returns whether the limit is reached before the game ends, () bool."""
     at_limit = state.time >= params.max_steps_in_episode
     return at_limit & ~self.is_terminated(state, params)
 
@@ -155,7 +155,7 @@ class MineSweeper(base.Environment):
     return counts
 
   def _lay_mines(self, words: jax.Array) -> jax.Array:
-    """Draws `num_mines` different cells, all sets being equally likely."""
+    """Draws `num_mines` distinct cells; all sets are equally probable."""
     # Floyd's algorithm (Bentley and Floyd, "A sample of brilliance", CACM 30,
     # 1987): a random cell of 0..j for each j, or j itself if that is taken.
     order = np.arange(self.num_mines, dtype=np.int32)

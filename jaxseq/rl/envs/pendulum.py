@@ -1,4 +1,4 @@
-"""Pendulums that do not show how fast they swing."""
+"""Pendulums that do not show their velocity."""
 
 import dataclasses
 import math
@@ -35,8 +35,8 @@ class EnvState(base.EnvState):
     time: int32, steps played.
     theta: float32, angle from upright in radians, not wrapped.
     theta_dot: float32, its velocity in radians per second.
-    noise: (2,) float32, what is added to cosine and sine before they are shown;
-      None if nothing is.
+    noise: (2,) float32, noise on the shown cosine and sine; None
+      without noise.
   """
 
   theta: jax.Array
@@ -46,13 +46,13 @@ class EnvState(base.EnvState):
 
 @dataclasses.dataclass(frozen=True)
 class PositionOnlyPendulum(base.Environment):
-  """Swings up a pendulum, seeing where it is but not how fast.
+  """Swings up a pendulum, observing its angle but not its velocity.
 
   A step costs the squared angle from upright plus 0.1 times the squared
   velocity, both before the step, plus 0.001 times the squared torque. The
-  reward is linear in the cost: 1 part in `max_steps` if there is none, and
-  -1 part at the greatest cost. The episode is truncated after `max_steps`
-  steps and never terminates.
+  reward is linear in the cost: 1 / `max_steps` at cost 0, and
+  -1 / `max_steps` at the greatest cost. The episode is truncated after
+  `max_steps` steps and never terminates.
 
   The rules are those of POPGym (Morad et al., arXiv:2303.01859), the dynamics
   those of gymnasium's Pendulum-v1.
@@ -63,7 +63,7 @@ class PositionOnlyPendulum(base.Environment):
 
   max_steps: int = 200
 
-  # Torques; those beyond the bounds are clipped.
+  # Torques; larger ones are clipped to the bounds.
   actions = spaces.Box(-_MAX_TORQUE, _MAX_TORQUE, (1,))
   # A point on the circle.
   observations = spaces.Box(-1.0, 1.0, (2,))
@@ -81,7 +81,7 @@ class PositionOnlyPendulum(base.Environment):
   def advance(
     self, words: jax.Array, state: EnvState, action: jax.Array, params: PyTree
   ) -> tuple[EnvState, jax.Array]:
-    """Applies a torque, (1,) in newton metres, for one time step."""
+    """Applies a torque, (1,) in newton meters, for one time step."""
     torque = jnp.clip(action[0].astype(jnp.float32), -_MAX_TORQUE, _MAX_TORQUE)
     reward = (_HALF_COST - cost(state, torque)) / _HALF_COST
     return swing(state, torque), reward / params.max_steps_in_episode
@@ -93,7 +93,7 @@ class PositionOnlyPendulum(base.Environment):
 
 @dataclasses.dataclass(frozen=True)
 class NoisyPositionOnlyPendulum(_noisy.Noisy, PositionOnlyPendulum):
-  """Swings up a pendulum, seeing with an error where it is.
+  """Swings up a pendulum, observing its angle with noise.
 
   Independent normal noise is added to every observation, the first included,
   and the sum is clipped to [-1, 1].
@@ -104,7 +104,7 @@ class NoisyPositionOnlyPendulum(_noisy.Noisy, PositionOnlyPendulum):
 
 
 def cost(state: EnvState, torque: jax.Array) -> jax.Array:
-  """Returns what a step from `state` costs, () float32.
+  """Returns the cost of a step from `state`, () float32.
 
   Args:
     state: the state before the step.
@@ -119,7 +119,7 @@ def swing(state: EnvState, torque: jax.Array) -> EnvState:
 
   Args:
     state: the state before.
-    torque: () float32 in newton metres, within the bounds.
+    torque: () float32 in newton meters, within the bounds.
 
   Returns:
     The state after.

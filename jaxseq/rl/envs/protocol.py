@@ -1,4 +1,4 @@
-"""The protocol of environments: gymnax 1.0's, and a little beside it."""
+"""The protocol of environments: gymnax 1.0's, with optional extensions."""
 
 from typing import Protocol
 
@@ -14,29 +14,29 @@ Step = tuple[PyTree, PyTree, jax.Array, jax.Array, jax.Array, dict[str, PyTree]]
 class Env(Protocol):
   """An environment: pure functions of one player, for `jit` and `vmap`.
 
-  It is hashable. Where an episode ends it goes on with the next one by itself.
-  gymnax's environments are such, those of `base`, and Atari's and MinAtar's,
-  whose observations are images of bytes.
+  It is hashable. When an episode ends it starts the next one by itself.
+  Examples are gymnax's environments, those of `base`, and Atari's and
+  MinAtar's, whose observations are images of bytes.
 
-  Beside these names an environment may have
+  An environment may also have these attributes
 
-      frame_stack     how many images agents should see at once
-      shows_history   True if observations tell the previous action already
+      frame_stack     number of images that agents should see at once
+      shows_history   True if observations already hold the previous action
       num_trials      trials of an episode
-      num_steps       most steps of an episode that no time limit cuts off
-      check_params    a function that raises if it cannot be played with some
+      num_steps       most steps of an episode without a time limit
+      check_params    a function that raises for parameters it cannot play with
       num_agents      agents of a game that several play, see `envs.teams`
 
   and `info` of a step may have
 
-      life_lost       () bool: the return ends here, though the game goes on
-      forget          () bool: a memory is to be made fresh
+      life_lost       () bool: the return ends here, though the game continues
+      forget          () bool: requests a reset of the memory
       trial, trial_ended   of episodes that consist of trials
 
   and the parameters may have
 
-      waits           () bool: a step does nothing. Who drops what a step did
-                      sets it where that cannot be taken back
+      waits           () bool: a step does nothing. Callers that discard the
+                      result of a step set it if the step cannot be undone
   """
 
   @property
@@ -62,8 +62,8 @@ class Env(Protocol):
     Returns:
       Observation and state, of the next episode if this one has ended; the ()
       reward; whether the episode has terminated and whether the time limit has
-      cut it off, () bool; and `info`, with the observation that the step led
-      to, before any reset, under `final_observation`.
+      truncated it, () bool; and `info`, with the observation after the step,
+      before any reset, under `final_observation`.
     """
 
   def observation_space(self, params: PyTree = None) -> spaces.Space:

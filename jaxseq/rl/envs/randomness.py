@@ -1,8 +1,8 @@
 """Draws from raw random words, for environments that draw once per step.
 
-A call into the random number generator costs far more than the arithmetic of
+A call to the random number generator costs far more than the arithmetic of
 a small game, whatever the number of words it returns. An environment
-therefore asks once for all the 32-bit words of a step, and these functions
+therefore requests all the 32-bit words of a step at once, and these functions
 turn single words into numbers.
 """
 
@@ -21,13 +21,13 @@ def below(word: jax.Array, bound: jax.Array | int) -> jax.Array:
   Args:
     word: uint32 random words of any shape.
     bound: exclusive upper end, at most 65535; an integer or an int32 array
-      that broadcasts against `word`. A bound of 0 gives 0.
+      that broadcasts against `word`. A bound of 0 returns 0.
 
   Returns:
     int32, of the broadcast shape.
   """
   bound = jnp.asarray(bound).astype(jnp.uint32)
-  # The product has 48 bits: add up its two halves without the low 16.
+  # The product has 48 bits: add its two halves without the low 16.
   high = (word >> 16) * bound
   low = (word & 0xFFFF) * bound
   return ((high + (low >> 16)) >> 16).astype(jnp.int32)

@@ -1,4 +1,4 @@
-"""Environments by name: those of this package, those of users, and gymnax's."""
+"""Environments by name: those of this package, of users and of gymnax."""
 
 from collections.abc import Callable
 import difflib
@@ -17,7 +17,7 @@ from jaxseq.rl.envs import protocol
 
 _DIFFICULTIES = ("Easy", "Medium", "Hard")
 
-# Of each game of POPGym: where it is, and its options at each difficulty.
+# For each game of POPGym: its module, and its options at each difficulty.
 _POPGYM = {
   "RepeatPrevious": (
     "card_games",
@@ -59,7 +59,7 @@ _POPGYM = {
 }
 _ALIASES = {"StatelessCartPole": "PositionOnlyCartPole"}
 
-# Where those are that come from nowhere else.
+# Paths of environments that are not from another suite.
 _OWN = {
   "Blank": "jaxseq.rl.envs.blank:Blank",
   "DarkRoomCorner": "jaxseq.rl.envs.dark_room:DarkRoom",
@@ -103,8 +103,8 @@ PLAYGROUND = """
 """.split()
 
 
-# The environments of other libraries, by the name in front of a slash; the
-# functions take the name behind it. One of any library is played "outside".
+# The environments of other libraries, by the prefix before the slash; the
+# functions take the name after it. "outside" stands for any environment.
 LIBRARIES = _registry.Registry(
   "library",
   {
@@ -121,10 +121,10 @@ LIBRARIES = _registry.Registry(
 )
 
 
-# What the id of a policy's environment begins with when it acts elsewhere.
+# Prefix of the environment id of a policy that acts elsewhere.
 OUTSIDE = "outside/"
 
-# Those among them that are none: what is behind their slash is no name there.
+# Entries that are not libraries: the part after the slash is not a name there.
 _NO_LIBRARIES = ("outside", "view")
 
 
@@ -134,7 +134,7 @@ def atari_id(game: str) -> str:
 
 
 def _entries() -> dict[str, tuple[str, dict[str, Any]]]:
-  """Returns where each environment is, and its options."""
+  """Returns the path of each environment, and its options."""
   here = "jaxseq.rl.envs"
   entries = {}
   for game in (*_POPGYM, *_ALIASES):
@@ -160,14 +160,14 @@ def _entries() -> dict[str, tuple[str, dict[str, Any]]]:
 
 _OPTIONS = {env_id: options for env_id, (_, options) in _entries().items()}
 
-# What stands behind the id of an environment with flat observations.
+# Suffix of the id of an environment with flat observations.
 _FLAT = "-Flat"
 
 ENVIRONMENTS = _registry.Registry(
   "env_id", {env_id: path for env_id, (path, _) in _entries().items()}
 )
 
-# How many environments have taken the place of another one, see `replaced`.
+# How often an environment was replaced, see `replaced`.
 _replaced = 0
 
 POPGYM = tuple(
@@ -180,20 +180,20 @@ POPGYM = tuple(
 def names() -> tuple[str, ...]:
   """Returns the ids of all environments that are registered here.
 
-  `POPGYM` are those of POPGym's games alone.
+  `POPGYM` holds only those of POPGym's games.
   """
   return ENVIRONMENTS.names()
 
 
 def register(env_id: str, factory: str | Callable[..., protocol.Env]) -> None:
-  """Makes an environment known to `make`.
+  """Registers an environment for `make`.
 
   Args:
     env_id: its id.
-    factory: makes it from its options: a function or class, or where it is, as
+    factory: builds it from its options: a function or class, or its path, as
       "package.module:name". The environment has the interface of gymnax 1.0,
-      see `base.Environment`. A function or class takes the place of an earlier
-      one of the same id; all compiled programs are forgotten then.
+      see `base.Environment`. A function or class replaces an earlier one of the
+      same id, and clears all compiled programs.
 
   Raises:
     ValueError: if it is an id of this package.
@@ -207,22 +207,22 @@ def register(env_id: str, factory: str | Callable[..., protocol.Env]) -> None:
 
 
 def replaced() -> int:
-  """Returns how many environments have taken the place of another one.
+  """Returns how often an environment was replaced.
 
-  What is kept by ids is right for as long as that number is the same.
+  Caches by id are valid as long as that number does not change.
   """
   return _replaced
 
 
 def register_with_gymnax() -> None:
-  """Makes all environments that `make` knows known to `gymnax.make`.
+  """Registers all environments of `make` with `gymnax.make`.
 
-  It makes them as gymnax's clients want them, see `for_gymnax`; under the id
-  with "-Flat" behind it with one flat vector as observation, which tells the
-  previous action and the first step too, see `wrappers.FlattenHistory`. For
-  clients that take boxes alone.
+  They are wrapped for gymnax's clients, see `for_gymnax`. For clients that only
+  accept boxes, the id with the suffix "-Flat" has one flat vector as
+  observation, which also holds the previous action and the first-step flag, see
+  `wrappers.FlattenHistory`.
 
-  An id that is taken already is left alone.
+  Existing ids are not replaced.
   """
   import gymnax
 
@@ -239,10 +239,10 @@ def make(env_id: str = "", /, **options: Any) -> tuple[protocol.Env, PyTree]:
 
   Args:
     env_id: one of `names()`, such as "RepeatPreviousEasy", "Breakout-MinAtar"
-      or "MsPacman-Atari", or any id that gymnax knows, such as
-      "MemoryChain-bsuite"; or that of another library behind its name, such as
+      or "MsPacman-Atari", or any id of gymnax, such as
+      "MemoryChain-bsuite"; or that of another library after its name, such as
       "gymnasium/CartPole-v1", see `envs.adapters`.
-    **options: passed on to the environment, in place of those of the id.
+    **options: passed on to the environment; they override those of the id.
 
   Returns:
     The environment, with gymnax 1.0's interface, and its default parameters.
@@ -251,7 +251,7 @@ def make(env_id: str = "", /, **options: Any) -> tuple[protocol.Env, PyTree]:
     ValueError: if the id or an option is unknown, or an option is out of
       range.
   """
-  # By position, so that an option of that name, which none has, is told of.
+  # Positional, so that an option of that name is reported as unknown.
   env_id = env_id or options.pop("env_id", "")
   library, slash, name = str(env_id).partition("/")
   factory = None
@@ -272,7 +272,7 @@ def make(env_id: str = "", /, **options: Any) -> tuple[protocol.Env, PyTree]:
 
 
 def _not_taken(env_id, factory, options, error):
-  """The message for options that an environment could not be made with."""
+  """Returns the error message for options that an environment rejects."""
   listed = inspect.signature(factory).parameters if factory else {}
   takes, unknown = set(listed), sorted(set(options) - set(listed))
   is_open = any(
@@ -294,7 +294,7 @@ def _make_for_gymnax(env_id: str, **options: Any) -> for_gymnax.ForGymnax:
 
 def _make_flat(env_id: str, **options: Any) -> for_gymnax.ForGymnax:
   """Makes a flat environment of the registry for gymnax's clients."""
-  # Here and not above: wrappers import environments.
+  # Not at the top: wrappers import environments.
   from jaxseq.rl import wrappers
 
   return for_gymnax.ForGymnax(wrappers.FlattenHistory(_make(env_id, **options)))
@@ -306,8 +306,8 @@ def _make(env_id: str, **options: Any) -> protocol.Env:
 
 
 def _make_of_gymnax(env_id, options):
-  """Makes an environment that gymnax alone knows."""
-  # Here and not above: the import of gymnax puts arrays on a device.
+  """Makes an environment that only gymnax knows."""
+  # Not at the top: the import of gymnax puts arrays on a device.
   import gymnax
 
   if env_id not in gymnax.registered_envs:

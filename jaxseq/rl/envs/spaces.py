@@ -1,11 +1,11 @@
 """Spaces of actions and observations, and their elements as flat vectors.
 
 They have the interface of gymnax's, whose own import puts arrays on a device.
-All functions of jaxseq that look at a space take gymnax's, too.
+All functions of jaxseq that take a space accept gymnax's, too.
 
 A `Discrete` element becomes a one-hot, the parts of a `Tuple`, `MultiDiscrete`
-or `Dict` are put one after the other, a `Box` element is kept as it is, and the
-bytes of an image are divided by 255.
+or `Dict` are concatenated, a `Box` element is kept unchanged, and the bytes of
+an image are divided by 255.
 """
 
 from collections.abc import Iterable
@@ -42,8 +42,8 @@ class Discrete(Space):
 
   Attributes:
     n: number of options.
-    dtype: of an element, int32 or int64.
-    shape: of an element, ().
+    dtype: dtype of an element, int32 or int64.
+    shape: shape of an element, ().
   """
 
   n: int
@@ -68,9 +68,9 @@ class Box(Space):
 
   Attributes:
     low: smallest numbers; a scalar, or of the shape of an element.
-    high: largest numbers, likewise.
-    shape: of an element.
-    dtype: of an element.
+    high: largest numbers; a scalar, or of the shape of an element.
+    shape: shape of an element.
+    dtype: dtype of an element.
   """
 
   low: jax.typing.ArrayLike
@@ -102,12 +102,12 @@ class _Several(Space):
 
   @property
   def parts(self) -> list[tuple[int | str, Space]]:
-    """The place or the name of each part of an element, and its space."""
+    """The index or the name of each part of an element, and its space."""
     named = isinstance(self.spaces, Mapping)
     return list(self.spaces.items() if named else enumerate(self.spaces))
 
   def of(self, parts: Iterable[PyTree]) -> PyTree:
-    """Returns the element that has these parts."""
+    """Returns the element with these parts."""
     if isinstance(self.spaces, Mapping):
       return dict(zip(self.spaces, parts))
     return tuple(parts)
@@ -189,18 +189,18 @@ class MultiDiscrete(Tuple):
 
 
 def convert(space: Any) -> Space:
-  """Returns the space of this module for one of gymnax.
+  """Converts a space of gymnax to one of this module.
 
   Args:
     space: a `Discrete`, `Box`, `Tuple` or `Dict` of this module or of gymnax,
       or a `MultiDiscrete`.
 
   Raises:
-    ValueError: if it is none of them.
+    ValueError: if the space is of another kind.
   """
   if isinstance(space, Discrete | Box | _Several):
     return space
-  # Here and not above: it puts arrays on a device.
+  # Not at the top: the import puts arrays on a device.
   from gymnax.environments import spaces as gymnax_spaces
 
   match space:
@@ -221,7 +221,7 @@ def unbounded(like: jax.ShapeDtypeStruct) -> Box:
   """Returns the box of all arrays of a shape and dtype.
 
   Args:
-    like: of the array; of keys, whose words are meant.
+    like: of the array; for random keys the box is that of their words.
   """
   if jax.dtypes.issubdtype(like.dtype, jax.dtypes.prng_key):
     like = jax.eval_shape(jax.random.key_data, like)
@@ -235,7 +235,7 @@ def unbounded(like: jax.ShapeDtypeStruct) -> Box:
 
 
 def flat_size(space: Space) -> int:
-  """Returns how many numbers `flatten` makes of an element of `space`."""
+  """Returns the length of `flatten`'s vector for an element of `space`."""
   space = convert(space)
   match space:
     case Discrete():
@@ -246,10 +246,10 @@ def flat_size(space: Space) -> int:
 
 
 def signature(space: Space) -> tuple[Any, ...]:
-  """Returns what two spaces have in common whose elements one network can take.
+  """Returns a key that is equal for spaces that fit the same network.
 
   Args:
-    space: any that `flat_size` knows.
+    space: any that `flat_size` accepts.
 
   Returns:
     Type, shape and flat size; bounds may differ.
@@ -278,7 +278,7 @@ def is_bounded(space: Space) -> bool:
 
 
 def is_number(space: Space) -> np.ndarray:
-  """Tells the numbers of a `Box` from one-hots in what `flatten` makes.
+  """Marks the numbers of a `Box`, not one-hots, in the vector of `flatten`.
 
   Args:
     space: one of this module or of gymnax.
@@ -304,7 +304,7 @@ def flatten(space: Space, element: PyTree) -> jax.Array:
       entries as a `Tuple` has parts, a mapping for a `Dict`.
 
   Returns:
-    (flat_size(space),) float32. A choice outside its options gives zeros.
+    (flat_size(space),) float32. A choice outside its options becomes zeros.
 
   Raises:
     ValueError: if the space is of an unknown kind.
@@ -350,13 +350,13 @@ def check(name: str, space: Space, element: PyTree) -> None:
   """Checks shapes and kinds of numbers of an element, not its values.
 
   Args:
-    name: what to call the element in the message.
+    name: name of the element in the message.
     space: the space it should belong to.
     element: the element, possibly traced.
 
   Raises:
-    ValueError: if it has another shape, or is not of integers where the space
-      is discrete.
+    ValueError: if it has another shape, or is not of integers although the
+      space is discrete.
   """
   space = convert(space)
   if isinstance(space, Tuple) and isinstance(element, tuple | list):

@@ -3,19 +3,19 @@
 Such an environment has the interface of `protocol.Env` and an attribute
 `num_agents`, and
 
-- its spaces are those of one agent, and alike for all of them;
+- its spaces are those of one agent, equal for all of them;
 - `step` takes the actions of all agents, with a leading axis of agents, and
   returns their rewards, (num_agents,); an episode ends for all of them at once;
 - observations, also the last one of an episode, are an `Observation`.
 
 A `base.Environment` with `num_agents` is one. PPO and PQN play it: each agent
-is a row of their batch, with a memory of its own, beside those of all other
-games. So every agent learns from what it has seen itself, which is independent
+is a row of their batch, with its own memory, beside those of all other
+games. So every agent learns from its own observations, which is independent
 learning (IPPO: de Witt et al., arXiv:2011.09533), unless the critic of PPO is
 "central" (MAPPO: Yu et al., arXiv:2103.01955).
 
-An agent that is out of the game goes on with a mask that allows one action, see
-`action_masks`: its policy then learns nothing from these steps.
+An agent that is out of the game continues with a mask that allows one action,
+see `action_masks`: its policy then learns nothing from these steps.
 """
 
 import dataclasses
@@ -33,10 +33,10 @@ class Observation(NamedTuple):
   """The observations of agents, and the state that their critic may see.
 
   Attributes:
-    own: what each agent sees itself. Of a game, its elements of the observation
-      space, with a leading axis of agents; of one agent, its vector (..., d).
-    state: of a game, a vector (s,) that tells the whole state, or None, which
-      stands for the observations of all agents; of one agent, (..., s).
+    own: each agent's own observation. For a game, elements of the observation
+      space, with a leading axis of agents; for one agent, its vector (..., d).
+    state: for a game, a vector (s,) of the whole state, or None, to use the
+      observations of all agents instead; for one agent, (..., s).
   """
 
   own: PyTree
@@ -46,7 +46,7 @@ class Observation(NamedTuple):
 def vector(observation: PyTree) -> PyTree:
   """Returns one agent's own numbers and the state after them, (..., d + s).
 
-  Anything but an `Observation` is returned as it is.
+  Anything but an `Observation` is returned unchanged.
   """
   if isinstance(observation, Observation):
     return jnp.concatenate(observation, axis=-1)
@@ -62,7 +62,7 @@ def like(observation: PyTree, numbers: jax.Array) -> PyTree:
 
 
 def team_mean(values: jax.Array, num_agents: int) -> jax.Array:
-  """Returns the mean (num_games,) over each game's agents, of their rows."""
+  """Returns the mean (num_games,) over each game's agents, from their rows."""
   if num_agents == 1:
     return values
   return values.reshape(-1, num_agents).mean(axis=1)
@@ -70,7 +70,7 @@ def team_mean(values: jax.Array, num_agents: int) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class FirstAgent:
-  """A game as its first agent knows it, whose action the others repeat.
+  """A game as its first agent sees it, whose action the others repeat.
 
   Its shapes are those that the game's spaces declare.
 

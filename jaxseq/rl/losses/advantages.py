@@ -27,7 +27,7 @@ def gae(
   """Returns advantages and returns of a rollout.
 
   With v_t the next value in the rollout (`bootstrap_value` after the end), 0
-  where the episode terminated, final_value where it was truncated,
+  if the episode terminated, final_value if it was truncated,
 
       delta_t = r_t + gamma * v_t - v_tm1
       A_t     = delta_t + gamma * gae_lambda * A_{t+1},  cut after an end
@@ -47,10 +47,10 @@ def gae(
     v_tm1: (*batch, time), values of the observation each step starts from.
     bootstrap_value: (*batch,), of the observation after the last step.
     terminated: (*batch, time) bool; the episode ended after the step.
-    truncated: (*batch, time) bool; the episode was cut off after the step.
-    final_value: (*batch, time), value of the observation that the step led to,
-      before any auto-reset; read only where an episode was cut off. None
-      treats a cut like an end: its bootstrap value is 0.
+    truncated: (*batch, time) bool; the episode was truncated after the step.
+    final_value: (*batch, time), value of the observation after the step,
+      before any auto-reset; read only at truncated steps. None treats
+      truncation like termination: the bootstrap value is 0.
     gamma: discount, in [0, 1].
     gae_lambda: in [0, 1]; 0 gives one-step errors, 1 whole returns.
 

@@ -22,8 +22,8 @@ def project(
 ) -> Array:
   """Distributes r_t + discount_t * Z onto the atoms of Z.
 
-  What falls between two atoms is split between them in proportion to how near
-  they are; what falls outside goes to the first or last one.
+  Mass between two atoms is split between them in proportion to proximity; mass
+  outside goes to the first or last one.
 
       >>> categorical.project(
       ...   jnp.array([[0., 1., 0.]]), jnp.array([0.5]), jnp.ones(1), -1, 1
@@ -51,7 +51,7 @@ def spread(probs: Array, moved: Array, v_min: float, v_max: float) -> Array:
 
   Args:
     probs: (batch, atoms).
-    moved: (batch, atoms), the returns that they belong to.
+    moved: (batch, atoms), the returns of these probabilities.
     v_min: return of the first atom.
     v_max: return of the last atom.
 
@@ -63,8 +63,8 @@ def spread(probs: Array, moved: Array, v_min: float, v_max: float) -> Array:
   place = (jnp.clip(moved, v_min, v_max) - v_min) * (
     (atoms - 1) / (v_max - v_min)
   )
-  # The last atom is the upper neighbor of the one before it, never a lower
-  # one, so that there always is an upper neighbor.
+  # The last atom is only ever an upper neighbor, so that an upper neighbor
+  # always exists.
   lower = jnp.clip(jnp.floor(place), 0, atoms - 2)
   share = jnp.clip(place - lower, 0, 1)
 
@@ -82,7 +82,7 @@ def bounded_kl(target: Array, log_probs: Array) -> Array:
 
   Args:
     target: (..., atoms) probabilities, which are raised to 1e-6 first.
-    log_probs: (..., atoms), of the prediction.
+    log_probs: (..., atoms), log-probabilities of the prediction.
 
   Returns:
     (...), within [1e-6, 1e6].

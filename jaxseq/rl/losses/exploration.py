@@ -16,8 +16,8 @@ def epsilon_greedy(
     q: (*batch, n) action values.
     epsilon: probability of a uniform draw, of a shape that broadcasts to
       (*batch).
-    mask: (*batch, n) bool, the actions out of which to draw; all if None. The
-      values of others must be -inf.
+    mask: (*batch, n) bool, the actions to draw from; all if None. The
+      values of the other actions must be -inf.
 
   Returns:
     (*batch) int32.
@@ -29,7 +29,7 @@ def epsilon_greedy(
     n = mask.sum(axis=-1)
   drawn = jax.random.randint(key_action, shape, 0, n, jnp.int32)
   if mask is not None:
-    # The action with so many allowed ones before it.
+    # The index of the drawn-th allowed action.
     reached = jnp.cumsum(mask, axis=-1) > drawn[..., None]
     drawn = jnp.argmax(reached, axis=-1).astype(jnp.int32)
   return jnp.where(explore, drawn, greedy(q))

@@ -29,14 +29,14 @@ Array = jax.Array
 
 @dataclasses.dataclass(frozen=True)
 class Support:
-  """Bins of one width, whose centers go from `low` to `high`.
+  """Bins of equal width, with centers from `low` to `high`.
 
   Attributes:
     low: center of the first bin.
     high: center of the last bin.
     bins: number of bins, at least 2.
-    sigma: standard deviation of the target's Gaussian, in widths of a bin.
-    symlog: whether `low`, `high` and the bins are of sign(x) log(1 + |x|) of
+    sigma: standard deviation of the target's Gaussian, in bin widths.
+    symlog: whether `low`, `high` and the bins refer to sign(x) log(1 + |x|) of
       values x, so that few bins hold values of any size (arXiv:2301.04104).
   """
 
@@ -60,13 +60,13 @@ class Support:
     return (self.high - self.low) / (self.bins - 1)
 
   def place(self, value: Array) -> Array:
-    """Returns the places of values on the scale of the bins."""
+    """Maps values to the scale of the bins."""
     if not self.symlog:
       return value
     return jnp.sign(value) * jnp.log1p(jnp.abs(value))
 
   def value(self, place: Array) -> Array:
-    """Returns the values at places on the scale of the bins."""
+    """Maps places on the scale of the bins to values."""
     if not self.symlog:
       return place
     return jnp.sign(place) * jnp.expm1(jnp.abs(place))

@@ -36,8 +36,8 @@ def value_loss(
     v: predicted values, of any shape.
     old_v: as `v`; predictions at the time of the rollout.
     returns: as `v`.
-    clip: the error counts as no smaller than that of a prediction which moved
-      at most this far from `old_v`; None for the plain squared error.
+    clip: the error is at least that of a prediction clipped to this distance
+      from `old_v`; None for the plain squared error.
 
   Returns:
     A scalar.
@@ -76,7 +76,7 @@ def ppo(
     v: predicted values now.
     old_log_prob: log-probability of the actions when they were taken.
     old_v: predicted values at that time.
-    advantages: normalized inside the minibatch if asked to.
+    advantages: normalized inside the minibatch if requested.
     returns: targets of the values.
     clip: range of the ratio, and of the values if `clip_value`.
     value_coef: weight of the value loss.
@@ -110,7 +110,7 @@ def ppo(
 def explained_variance(v: Array, returns: Array) -> Array:
   """Returns 1 - Var(returns - v) / Var(returns); 0 if targets are constant.
 
-  1 is a perfect critic, 0 one no better than a constant.
+  1 is a perfect critic, 0 is no better than a constant.
   """
   chex.assert_equal_shape([v, returns])
   variance = returns.var()

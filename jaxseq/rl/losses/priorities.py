@@ -1,4 +1,4 @@
-"""Priorities of sequences in a replay, and the weights that undo their bias."""
+"""Priorities of sequences in a replay, and weights that correct their bias."""
 
 import chex
 import jax
@@ -10,7 +10,7 @@ Array = jax.Array
 def sequence_priority(
   td_error: Array, mask_t: Array | None = None, *, max_share: float
 ) -> Array:
-  """Returns how much there is to learn from sequences.
+  """Returns sampling priorities of sequences from their TD errors.
 
       max_share * max_t |error_t| + (1 - max_share) * mean_t |error_t|
 
@@ -19,7 +19,7 @@ def sequence_priority(
 
   Args:
     td_error: (*batch, time), 0 outside the mask.
-    mask_t: (*batch, time) bool, which steps count; all if None.
+    mask_t: (*batch, time) bool, the steps that count; all if None.
     max_share: in [0, 1]; 0.9 in the paper.
 
   Returns:
@@ -42,8 +42,8 @@ def importance_weights(
   Schaul et al., "Prioritized Experience Replay", arXiv:1511.05952, section 3.4.
 
   Args:
-    priority: (batch,), in proportion to which entries were drawn.
-    beta: how much of the bias is taken back; 0 nothing, 1 all.
+    priority: (batch,), the priorities by which entries were sampled.
+    beta: how much of the bias is corrected, from 0 to 1.
     epsilon: added to the priorities, which may then be 0.
   """
   weights = (priority + epsilon) ** -beta

@@ -1,4 +1,4 @@
-"""Values, and the temperature, of policies that are paid for their entropy.
+"""Values and temperature of policies with an entropy bonus.
 
 Haarnoja et al., "Soft Actor-Critic Algorithms and Applications",
 arXiv:1812.05905; for one choice Christodoulou, "Soft Actor-Critic for Discrete
@@ -15,7 +15,7 @@ Array = jax.Array
 
 
 def value(q: Array, log_prob: Array, alpha: float | Array) -> Array:
-  """Returns min(Q_1, Q_2) - alpha log pi of an action that was drawn.
+  """Returns min(Q_1, Q_2) - alpha log pi of a sampled action.
 
       >>> soft.value(jnp.array([[3.0], [2.0]]), jnp.array([-1.0]), 0.5)
       Array([2.5], dtype=float32)
@@ -26,7 +26,7 @@ def value(q: Array, log_prob: Array, alpha: float | Array) -> Array:
     alpha: the temperature.
 
   Returns:
-    (*batch). Its mean, with the sign turned, is the loss of the actor.
+    (*batch). Its negative mean is the loss of the actor.
   """
   return q.min(axis=0) - alpha * log_prob
 
@@ -36,7 +36,7 @@ def expected_value(q: Array, log_prob: Array, alpha: float | Array) -> Array:
 
   Args:
     q: (2, *batch, n), of all actions.
-    log_prob: (*batch, n), of all actions; -inf where one is forbidden.
+    log_prob: (*batch, n), of all actions; -inf for forbidden ones.
     alpha: the temperature.
 
   Returns:
@@ -58,21 +58,21 @@ def temperature_loss(
   target_entropy: float | Array,
   form: Literal["alpha", "log_alpha"] = "alpha",
 ) -> Array:
-  """Returns the loss of the temperature, whose gradient is that of log alpha.
+  """Returns the loss of the temperature, to be minimized over log alpha.
 
   The temperature falls while the policy's entropy is above the target, and
   rises while it is below. With the form "alpha" the loss is
 
       alpha (entropy - target_entropy)
 
-  as in the paper and in the code of Ni et al., arXiv:2110.05038: the step is in
-  proportion to alpha. With "log_alpha" it is log alpha that is multiplied, as
-  in much published code: the step is then the same at all temperatures.
+  as in the paper and in the code of Ni et al., arXiv:2110.05038: the step is
+  proportional to alpha. With "log_alpha", log alpha replaces alpha in the loss,
+  as in much published code: the step is then the same at all temperatures.
 
   Args:
     log_alpha: () logarithm of the temperature.
     entropy: () mean of -log pi.
-    target_entropy: what it should be.
+    target_entropy: target of the entropy.
     form: see above.
   """
   scale = log_alpha if form == "log_alpha" else jnp.exp(log_alpha)

@@ -1,14 +1,14 @@
 """Temporal-difference targets and errors of action values.
 
-Time is in the names, as in rlax: a_tm1 was taken where q_tm1 are the values,
-r_t and discount_t came of it, and v_t is the value of what was seen then.
-Discounts are 0 where an episode ended. Axes are (*batch, time).
+Names hold the time, as in rlax: action a_tm1 was taken at action values q_tm1,
+r_t and discount_t followed, and v_t is the value of the next observation.
+Discounts are 0 if an episode ended. Axes are (*batch, time).
 
 Kapturowski et al., "Recurrent Experience Replay in Distributed Reinforcement
-Learning", ICLR 2019 (R2D2): double Q-learning, n-step targets, values on
-another scale. Peng's Q(lambda) is the other target: Kozuno et al., "Revisiting
+Learning", ICLR 2019 (R2D2): double Q-learning, n-step targets, rescaled
+values. Peng's Q(lambda) is the other target: Kozuno et al., "Revisiting
 Peng's Q(lambda) for Modern Reinforcement Learning", arXiv:2103.00107. Neither
-corrects for what was done by another policy.
+is corrected for off-policy actions.
 """
 
 import chex
@@ -32,8 +32,8 @@ def unrescale(x: Array, epsilon: float = 1e-3) -> Array:
   """Returns the inverse of `rescale`, of any shape."""
   size = jnp.abs(x)
   root = jnp.sqrt(1 + 4 * epsilon * (size + 1 + epsilon))
-  # z = 2 (size + 1 + epsilon) / (root + 1) solves h(z^2 - 1) = size. Of the
-  # textbook's root - 1 and z^2 - 1, float32 would lose half the digits.
+  # z = 2 (size + 1 + epsilon) / (root + 1) solves h(z^2 - 1) = size. The
+  # textbook's root - 1 and z^2 - 1 would lose half the digits in float32.
   z = 2 * (size + 1 + epsilon) / (root + 1)
   above = 2 * (size + epsilon - 2 * epsilon * (size + 1 + epsilon) / (root + 1))
   return jnp.sign(x) * (z + 1) * above / (root + 1)
@@ -50,14 +50,14 @@ def take_action(x: Array, action: Array) -> Array:
 
 
 def dueling(value: Array, advantages: Array, axis: int = -1) -> Array:
-  """Returns action values from those of states and of advantages.
+  """Combines state values and advantages into action values.
 
   Wang et al., arXiv:1511.06581, equation 9.
 
   Args:
     value: like the advantages, with length 1 along `axis`.
     advantages: of all actions, along `axis`.
-    axis: of the actions.
+    axis: axis of the actions.
 
   Returns:
     value + advantages - mean advantage, like `advantages`.
@@ -105,9 +105,9 @@ def n_step_returns(
 
   Args:
     r_t: (*batch, time).
-    discount_t: (*batch, time), 0 where the episode ended with that step.
+    discount_t: (*batch, time), 0 if the episode ended with that step.
     num_steps: n, at least 1. With max_steps it may be a traced integer.
-    max_steps: the most that n can be; n itself if None.
+    max_steps: the largest possible n; n itself if None.
 
   Returns:
     R and D, both (*batch, time - max_steps + 1).
@@ -140,8 +140,8 @@ def n_step_targets(
       G^k_t = V_t  where cut_t, else
               r_t + gamma * (1 - terminated_t) * G^{k-1}_{t+1}
 
-  sums up rewards until an episode's end; at a cut it goes on with the value
-  there, and at the end of the sequence with the last value, so that the last
+  sums up rewards until an episode's end; it bootstraps with the value at a
+  cut, and at the end of the sequence with the last value, so that the last
   targets look fewer than n steps ahead. No gradient flows through the result.
 
   Args:
@@ -149,8 +149,8 @@ def n_step_targets(
     v: (*batch, time + 1), of the observation each step starts from, and of
       the one after the last step.
     terminated: (*batch, time) bool; the episode ended after the step.
-    cut: (*batch, time) bool; the observation was the last of an episode that
-      was cut off: nothing was done there, and the next one is that of another
+    cut: (*batch, time) bool; the observation was the last of a truncated
+      episode: no action was taken there, and the next one is of another
       episode. Its own target is its value.
     gamma: discount, in [0, 1].
     num_steps: n.
@@ -183,7 +183,7 @@ def lambda_targets(
             r_t + gamma * (1 - terminated_t)
                 * ((1 - lambda) * V_{t+1} + lambda * G_{t+1})
 
-  with the last value for the target after the end. No gradient flows through
+  with the last value as the target after the end. No gradient flows through
   the result. The other arguments and the targets (*batch, time) are as in
   `n_step_targets`; q_lambda is in [0, 1]: 0 gives one-step targets, 1 whole
   returns.
@@ -210,17 +210,17 @@ def _prepare(r_t, v, terminated, cut, gamma):
 def td_errors(
   q_tm1: Array, a_tm1: Array, target_tm1: Array, mask_t: Array
 ) -> tuple[Array, Array]:
-  """Returns how far action values are from their targets.
+  """Returns the TD errors of taken actions.
 
   Args:
     q_tm1: (*batch, time, n) action values.
-    a_tm1: (*batch, time) int32, what was done.
+    a_tm1: (*batch, time) int32, the taken actions.
     target_tm1: (*batch, time).
-    mask_t: (*batch, time) bool; whether anything was done.
+    mask_t: (*batch, time) bool; whether an action was taken.
 
   Returns:
-    The errors target - value, 0 outside the mask, and the values of what was
-    done, both (*batch, time).
+    The errors target - value, 0 outside the mask, and the values of the taken
+    actions, both (*batch, time).
   """
   chex.assert_equal_shape([a_tm1, target_tm1, mask_t])
   q_a_tm1 = take_action(q_tm1, a_tm1)
@@ -237,8 +237,8 @@ def weighted_mean(losses: Array, weight: Array, mask_t: Array) -> Array:
 
   Args:
     losses: (batch, time).
-    weight: (batch,), of the sequences.
-    mask_t: (batch, time) bool, which steps count.
+    weight: (batch,), weights of the sequences.
+    mask_t: (batch, time) bool, the steps that count.
 
   Returns:
     A scalar; 0 if the mask is empty.

@@ -1,4 +1,4 @@
-"""Replays of frames and of sequences, with one tree of priorities."""
+"""Replays of frames and of sequences, with a shared tree of priorities."""
 
 from typing import TYPE_CHECKING
 

@@ -1,14 +1,15 @@
-"""Sum tree of priorities: slots drawn in proportion, up to millions of them.
+"""Sum tree for sampling slots in proportion to priorities, up to millions.
 
-A running sum over a million float32 numbers is wrong by more than its smaller
-terms, and a float32 uniform has only a handful of values for each of them. So
-sums and uniforms are pairs of floats here, `Double`, whose sum counts (Dekker,
-"A floating-point technique for extending the available precision", 1971); two
-float32 give 48 bits. Priorities lie in rows of about the square root of their
-count, and the sum of each row is kept: to set one is to sum its row again, so
-that no errors add up, and to draw a slot is to look for a row, and then in it.
+A running sum over a million float32 numbers has an error larger than its
+smaller terms, and a float32 uniform has only a handful of values per term. So
+sums and uniforms are pairs of floats here, `Double`, which represent their sum
+(Dekker, "A floating-point technique for extending the available precision",
+1971); two float32 give 48 bits. Priorities are stored in rows of about the
+square root of their count, with the sum of each row: setting one recomputes the
+sum of its row, so that errors do not accumulate, and sampling a slot searches
+for a row, and then in it.
 
-That is proportional prioritization, Schaul et al., "Prioritized Experience
+This is proportional prioritization, Schaul et al., "Prioritized Experience
 Replay", arXiv:1511.05952, section 3.3. Everything can be jitted and vmapped.
 """
 
@@ -25,7 +26,7 @@ Array = jax.Array
 
 
 class Double(NamedTuple):
-  """A number as the sum of two floats, of which `low` is far smaller."""
+  """A number as the sum of two floats; `low` is far smaller."""
 
   high: Array
   low: Array
@@ -34,7 +35,7 @@ class Double(NamedTuple):
 class Priorities(NamedTuple):
   """Priorities of the slots 0, 1, ..., slot i in row i // width.
 
-  There may be slots more than asked for, of priority 0.
+  There may be more slots than requested, with priority 0.
   """
 
   rows: Array  # (rows, width) floating, at least 0
@@ -43,7 +44,7 @@ class Priorities(NamedTuple):
 
 
 def init(value: Array) -> Priorities:
-  """Returns priorities of values (slots,) floating, finite and at least 0."""
+  """Builds priorities from values (slots,) floating, finite and at least 0."""
   value = jnp.asarray(value)
   if value.ndim != 1 or not value.size or value.dtype.kind != "f":
     raise _validate.error(
@@ -63,11 +64,11 @@ def get(priorities: Priorities, slot: Array) -> Array:
 
 
 def put(priorities: Priorities, slot: Array, value: Array) -> Priorities:
-  """Sets priorities (n,); where a slot occurs again, the first counts."""
+  """Sets priorities (n,); for repeated slots the first value counts."""
   rows, sums, highest = priorities
   value = jnp.asarray(value, rows.dtype)
   highest = jnp.maximum(highest, value.max())
-  # All that write to one slot write the same: an order would not be kept.
+  # All writes to a slot have the same value, as their order is undefined.
   value = value[jnp.argmax(slot[:, None] == slot[None, :], axis=1)]
   row, column = slot // rows.shape[1], slot % rows.shape[1]
   rows = rows.at[row, column].set(value)
@@ -84,12 +85,12 @@ def draw(key: Array, number: int, dtype: str = "float32") -> Double:
 
 
 def sample(priorities: Priorities, uniform: Double | Array) -> Array:
-  """Finds the first slots up to which there is a share of the whole sum.
+  """Finds the slots at which the running sum reaches shares of the total.
 
-  From priorities, at least one of which must be above 0, and shares (n,) in
-  [0, 1] to (n,) int32: the first slot, of those with a priority above 0, at
-  which the running sum reaches the share of the whole sum. With uniforms at
-  random, slots come in proportion to their priority.
+  Takes priorities, at least one of which must be above 0, and shares (n,) in
+  [0, 1], and returns (n,) int32: the first slot, of those with a priority above
+  0, at which the running sum reaches the share of the total. With random
+  uniforms, slots are sampled in proportion to their priority.
   """
   rows, sums, _ = priorities
   if not isinstance(uniform, Double):
@@ -97,7 +98,7 @@ def sample(priorities: Priorities, uniform: Double | Array) -> Array:
   upto = _running(sums)
   wanted = _times(uniform, Double(upto.high[-1], upto.low[-1]))
   row = _first_reaching(upto, sums.high > 0, wanted)
-  # Less the running sum before the row.
+  # Subtract the running sum before the row.
   place = jnp.maximum(row - 1, 0)
   wanted = _add(
     wanted, Double(*(jnp.where(row > 0, -part[place], 0) for part in upto))
@@ -113,7 +114,7 @@ def _first_reaching(upto, positive, wanted):
   high, low = wanted.high[:, None], wanted.low[:, None]
   reached = (upto.high > high) | ((upto.high == high) & (upto.low >= low))
   reached &= positive
-  # Where none does, as rounding may have it, it is the last one that counts.
+  # If rounding leaves no such place, the last positive one counts.
   from_end = jnp.argmax(jnp.flip(positive, -1), axis=-1)
   last = upto.high.shape[-1] - 1 - from_end
   first = jnp.argmax(reached, axis=-1)
@@ -121,7 +122,7 @@ def _first_reaching(upto, positive, wanted):
 
 
 def _running(x):
-  """Returns sums up to and with each entry of the last axis."""
+  """Returns cumulative sums along the last axis."""
   return jax.lax.associative_scan(_add, x, axis=-1)
 
 
@@ -141,13 +142,12 @@ def _double(x):
   return Double(x, jnp.zeros_like(x))
 
 
-# A compiler may round a product and a sum in one go, as if the product had all
-# its bits. So what is summed exactly below is either no product, or one that is
-# exact.
+# A compiler may fuse a product and a sum without rounding the product. So the
+# exact sums below have no products as terms, or only exact ones.
 
 
 def _exact_sum(a, b):
-  """Returns a + b, and by how much it was rounded (Knuth)."""
+  """Returns a + b, and its rounding error (Knuth)."""
   total = a + b
   part = total - a
   return Double(total, (a - (total - part)) + (b - part))

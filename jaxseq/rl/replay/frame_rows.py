@@ -1,10 +1,10 @@
 """Rows of frames on the device, for a replay, and stacks of frames.
 
-A frame is kept as rows of 128 numbers, the last one filled up with zeros: the
-tiles of a TPU's memory. Small images as they are would take many times their
-size there, and with one flat row per frame the whole ring would be transposed
-between writing and reading. Elsewhere rows lie one behind the other, as a flat
-frame would.
+A frame is stored as rows of 128 numbers, the last one padded with zeros, which
+match the memory tiles of a TPU. Unreshaped small images would take many times
+their size there, and with one flat row per frame the whole ring would be
+transposed between writing and reading. On other devices rows are contiguous,
+like a flat frame.
 """
 
 import math
@@ -27,7 +27,7 @@ def init(
 
 
 def write(frames: Array, frame: Array, slot: Array) -> Array:
-  """Puts a frame of any shape in a slot, () int32."""
+  """Writes a frame of any shape to a slot, () int32."""
   rows = frames.shape[1]
   flat = jnp.pad(frame.reshape(-1), (0, rows * _ROW - frame.size))
   return jax.lax.dynamic_update_slice_in_dim(
@@ -44,13 +44,13 @@ def stacks(
 ) -> Array:
   """Returns stacks (*batch, *stacked_shape(frame_shape, stack)) of frames.
 
-  From rows (capacity, rows, 128) and whether an episode ended after them,
+  Takes rows (capacity, rows, 128) and whether an episode ended after them,
   (capacity,) bool. The newest frame, which comes last, is that of the slot
-  (*batch,), modulo the capacity. Those from before an end of an episode are 0.
+  (*batch,), modulo the capacity. Frames of earlier episodes are 0.
   """
   back = np.arange(stack - 1, -1, -1, dtype=np.int32)
   place = (slot[..., None] - back) % frames.shape[0]
-  # A frame is of the same episode if there is no end from it to the last one.
+  # A frame is of the same episode if no episode ends between it and the last.
   ended = done[place].at[..., -1].set(False)
   ends = jax.lax.cumsum(ended.astype(jnp.int32), ended.ndim - 1, reverse=True)
   flat = frames[place].reshape(*place.shape, -1)[..., : math.prod(frame_shape)]
@@ -68,7 +68,7 @@ def stacked_shape(frame_shape: tuple[int, ...], stack: int) -> tuple[int, ...]:
 
 
 def _split(frame_shape):
-  """Returns the shape without channels, and how many of those there are."""
+  """Returns the shape without channels, and the number of channels."""
   if len(frame_shape) == 2:
     return frame_shape, 1
   return frame_shape[:-1], math.prod(frame_shape[-1:])

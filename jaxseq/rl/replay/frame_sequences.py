@@ -1,14 +1,13 @@
-"""Batches that are taken out of the ring of `frames`: steps, or sequences.
+"""Batches sampled from the ring of `frames`: steps, or sequences.
 
     slots         s .. s+burn_in-1   .. s+burn_in+length-1   .. s+window-1
-    what for      memory brought up  learned from            targets
-                  to date
+    used for      memory refresh     learning                targets
 
-For sequences the ring holds, beside the steps, the agent's memory before every
-`length`th one; there sequences begin. So a memory is kept for each sequence, as
+For sequences the ring also stores the agent's memory before every `length`th
+step, at which sequences start. So one memory is stored per sequence, as
 in R2D2 (Kapturowski et al., "Recurrent Experience Replay in Distributed
-Reinforcement Learning", ICLR 2019), and not for each step, and no frame is kept
-twice although sequences overlap.
+Reinforcement Learning", ICLR 2019), and not per step, and each frame is stored
+once although sequences overlap.
 """
 
 import dataclasses
@@ -27,10 +26,10 @@ class Config:
   """Options of sequences.
 
   Attributes:
-    length: steps that are learned from; sequences begin so many steps apart, so
-      that each step is learned from in one of them.
-    burn_in: steps before those, which renew the stored memory.
-    priority_max_share: weight of the greatest priority of a sequence's steps
+    length: steps to learn from; sequences start that many steps apart, so
+      that each step is learned from in exactly one sequence.
+    burn_in: earlier steps that refresh the stored memory.
+    priority_max_share: weight of the largest priority of a sequence's steps
       against their mean.
   """
 
@@ -44,18 +43,18 @@ class Config:
 
   @property
   def span(self) -> int:
-    """Steps from the first to the last one that is learned from."""
+    """Steps from the start of the burn-in to the last one to learn from."""
     return self.burn_in + self.length
 
 
 class Batch(NamedTuple):
   """Steps to learn from, alone or in sequences.
 
-  K is 0 without self-prediction. Rows are the steps that are learned from:
-  (batch,), or those of sequences, (batch, length), flattened.
+  K is 0 without self-prediction. Rows are the steps to learn from: (batch,),
+  or those of sequences, (batch, length), flattened.
 
   Attributes:
-    observation: (batch, K + 1, *observation_shape), s_t .. s_{t+K}; of
+    observation: (batch, K + 1, *observation_shape), s_t .. s_{t+K}; for
       sequences (batch, window, *observation_shape), where the window is
       burn_in + length + the larger of K and any n. Images are uint8, or
       floating in [0, 1].
@@ -66,9 +65,9 @@ class Batch(NamedTuple):
     done: (rows, K + 1) bool, whether the episode ended with the action taken
       at t .. t + K.
     done_n: (rows,) bool, whether it ended within n steps.
-    weight: (batch,) importance weights; they weigh all losses.
-    reset: (batch, window) bool, whether an episode begins there; like the rest
-      None for steps alone.
+    weight: (batch,) importance weights; they multiply all losses.
+    reset: (batch, window) bool, whether an episode starts there; this and the
+      following fields are None for single steps.
     memory: the online network's before the first observation, with a leading
       axis batch.
     num_steps: () int32, n.
@@ -90,12 +89,12 @@ class Batch(NamedTuple):
 class Following(NamedTuple):
   """The steps after t; k counts from 0, n is at most max_steps.
 
-  Let d be the first done in t .. t + K. What came after it belongs to another
-  episode and is replaced, in all but `action` and `done`.
+  Let d be the first done in t .. t + K. Later steps belong to another
+  episode and are replaced, except in `action` and `done`.
 
   Attributes:
-    offset: (batch, K + 1 + max_steps) int32, where to find the observation that
-      stands for s_{t+k}: k, or d - t if that is less.
+    offset: (batch, K + 1 + max_steps) int32, offset of the observation used
+      for s_{t+k}: k, or d - t if that is less.
     action: (batch, K + max_steps) int32, taken at t + k.
     return_n: (batch, K + 1), the n rewards from t + k on, discounted, up to the
       end of the episode; 0 after d.

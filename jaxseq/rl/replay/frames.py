@@ -1,7 +1,7 @@
-"""A ring of frames on the device, from which sequences are drawn.
+"""A ring of frames on the device, from which sequences are sampled.
 
-Each step is stored with its newest frame alone; stacks of frames, n-step
-returns and the ends of episodes are put together for what is drawn. All
+Each step is stored with only its newest frame; frame stacks, n-step returns and
+episode ends are computed for sampled steps. All
 functions are pure and can be jitted and vmapped. A caller that donates the
 state changes it in place: a step costs one frame, not a copy of the ring.
 
@@ -16,9 +16,9 @@ state changes it in place: a step costs one frame, not a copy of the ring.
       config, state, sample.slot, metrics.priority
     )
 
-One ring holds the stream of one environment. Several environments or seeds have
-a ring each: vmap over a state with a leading axis. Each ring then gives an
-equal share of a batch, with importance weights of its own.
+One ring holds the steps of one environment. Several environments or seeds have
+a ring each: vmap over a state with a leading axis. Each ring then contributes
+an equal share of a batch, with its own importance weights.
 
 The replay of Schwarzer et al., arXiv:2007.05929, and of its code, with the
 priorities of Schaul et al., arXiv:1511.05952.
@@ -49,19 +49,19 @@ class Config:
   """Options of a replay; the defaults are those of SPR on Atari.
 
   Attributes:
-    capacity: how many steps are kept. Without anything to overwrite, as many
-      as the environment will take; 100,000 frames of Atari are 0.7 GB.
-    frame_shape: of one frame: (height, width), (height, width, channels) or
-      any other.
-    frame_dtype: of frames.
+    capacity: number of stored steps. To keep all of them, set it to the
+      environment's total steps; 100,000 frames of Atari are 0.7 GB.
+    frame_shape: shape of one frame: (height, width), (height, width, channels)
+      or any other.
+    frame_dtype: dtype of frames.
     stack: frames in an observation.
-    num_predictions: K, how many steps ahead latents are predicted; 0 for none.
-    max_steps: the most that n of the returns can be.
-    prioritized: whether steps are drawn by priority, not uniformly.
-    priority_exponent: of what `update_priorities` is given.
-    new_priority: of steps that come in: "one", or the "max" ever given.
-    dtype: of rewards, returns and priorities.
-    sequence: what is drawn; None for single steps.
+    num_predictions: K, steps ahead for which latents are predicted; may be 0.
+    max_steps: the largest n of n-step returns.
+    prioritized: whether steps are sampled by priority, not uniformly.
+    priority_exponent: exponent of the priorities given to `update_priorities`.
+    new_priority: priority of new steps: "one", or the "max" so far.
+    dtype: dtype of rewards, returns and priorities.
+    sequence: options of sequences; None to sample single steps.
   """
 
   capacity: int = 100_000
@@ -91,23 +91,23 @@ class Config:
 
   @property
   def every(self) -> int:
-    """Sequences begin in slots that are multiples of this."""
+    """Sequences start in slots that are multiples of this."""
     return 1 if self.sequence is None else self.sequence.length
 
   @property
   def steps_before(self) -> int:
-    """Oldest steps that cannot be drawn: their stacks are cut."""
+    """Number of oldest steps without complete stacks; they are not sampled."""
     return max(self.stack - 1, 1)
 
   @property
   def steps_after(self) -> int:
-    """Newest steps that cannot be drawn, as in SPR's code."""
+    """Number of newest steps that are not sampled, as in SPR's code."""
     span = 1 if self.sequence is None else self.sequence.span
     return span - 1 + self.num_predictions + self.max_steps + 2
 
   @property
   def least(self) -> int:
-    """Steps that make sure that a sequence can be drawn."""
+    """Number of steps from which on a sequence can always be sampled."""
     return self.steps_before + self.steps_after + self.every
 
   @property
@@ -117,7 +117,7 @@ class Config:
 
 
 class State(NamedTuple):
-  """The steps that are kept, in slots 0 .. capacity - 1.
+  """The stored steps, in slots 0 .. capacity - 1.
 
   Attributes:
     frames: (capacity, rows, 128) of config.frame_dtype, see `frame_rows`.
@@ -125,9 +125,9 @@ class State(NamedTuple):
     reward: (capacity,) floating, for that action.
     done: (capacity,) bool, whether the episode ended with that action; then
       the next frame is the first one of another.
-    priorities: of the slots; 0 where no sequence can start.
-    cursor: () int32, the slot that is written next.
-    size: () int32, how many steps there are.
+    priorities: of the slots; 0 if no sequence can start there.
+    cursor: () int32, the slot to write next.
+    size: () int32, number of stored steps.
     memory: the agent's before the steps in every config.every-th slot, a pytree
       with a leading axis capacity / every; () for an agent without one.
   """
@@ -143,7 +143,7 @@ class State(NamedTuple):
 
 
 class Sample(NamedTuple):
-  """A batch, the slots (batch,) it starts in, their priorities (batch,)."""
+  """A batch, its start slots (batch,), and their priorities (batch,)."""
 
   batch: Batch
   slot: Array
@@ -151,7 +151,7 @@ class Sample(NamedTuple):
 
 
 def init(config: Config, memory: PyTree = ()) -> State:
-  """Returns an empty replay of steps, with memories like this, () for none."""
+  """Returns an empty replay; `memory` is a template, () without memory."""
   shape, starts = (config.capacity,), config.capacity // config.every
   return State(
     frames=frame_rows.init(
@@ -177,11 +177,11 @@ def add(
   reward: Array,
   done: Array,
 ) -> State:
-  """Adds a step, in the place of the oldest one if there is no other.
+  """Adds a step; it overwrites the oldest one if the ring is full.
 
   Args:
     config: options.
-    state: before.
+    state: the state before.
     frame: of config.frame_shape and config.frame_dtype, the newest one of the
       observation.
     action: () integer, taken at that observation.
@@ -216,8 +216,8 @@ def add(
     cursor=(cursor + 1) % config.capacity,
     size=jnp.minimum(state.size + 1, config.capacity),
   )
-  # One more step now has all that a sequence needs after it, and one less what
-  # it needs before it. While there are too few steps, both have priority 0.
+  # One more step now has the steps it needs after it, and one fewer those it
+  # needs before it. While there are too few steps, both have priority 0.
   slot = jnp.stack([cursor - config.steps_after, cursor + config.steps_before])
   slot %= config.capacity
   value = jnp.ones((), config.dtype)
@@ -228,7 +228,7 @@ def add(
 
 
 def remember(config: Config, state: State, memory: PyTree) -> State:
-  """Stores the memory before the step that `add` adds next, if it is due."""
+  """Stores the memory before the next step that `add` adds, if it is due."""
   place, rest = jnp.divmod(state.cursor, config.every)
 
   def write(ring, value):
@@ -240,7 +240,7 @@ def remember(config: Config, state: State, memory: PyTree) -> State:
 
 
 def _can_start(config, state, slot):
-  """Returns in which slots a sequence can start."""
+  """Returns whether a sequence can start in each of the slots."""
   age = (state.cursor - 1 - slot) % config.capacity
   has_all = (age >= config.steps_after) & (
     age < state.size - config.steps_before
@@ -263,9 +263,9 @@ def take(
 ) -> Batch:
   """Returns the steps, or sequences, that start in (batch,) slots, weights 1.
 
-  If an episode ended with one of the actions at t .. t + K, the observation at
-  which that was taken stands for all later ones. Frames of an episode before
-  that of their stack are 0.
+  If an episode ended with one of the actions at t .. t + K, the observation of
+  that action replaces all later ones. Frames of earlier episodes in a stack
+  are 0.
 
   Raises:
     ValueError: if n is an integer beyond config.max_steps.
@@ -308,7 +308,7 @@ def sample(
   num_steps: int | Array,
   gamma: float | Array,
 ) -> Sample:
-  """Draws a batch, with replacement; there must be `config.least` steps.
+  """Samples a batch, with replacement; needs at least `config.least` steps.
 
   The uniforms (batch,) in [0, 1) come from `draw`; beta is the exponent of the
   importance weights, num_steps is n, at most config.max_steps, and gamma the
@@ -331,9 +331,9 @@ def update_priorities(
 
   Args:
     config: options.
-    state: before.
-    slot: (batch,), from `sample`. Where a slot occurs again, the first value
-      counts; where no sequence can start any more, the priority stays 0.
+    state: the state before.
+    slot: (batch,), from `sample`. For repeated slots the first value counts;
+      if no sequence can start there any more, the priority stays 0.
     priority: (batch,), at least 0, before config.priority_exponent.
 
   Returns:
@@ -354,7 +354,7 @@ def following(
   num_steps: int | Array,
   gamma: float | Array,
 ) -> Following:
-  """Returns all but the frames of what followed the steps in (batch,) slots.
+  """Returns actions, returns and ends after (batch,) slots, without frames.
 
   Raises:
     ValueError: if n is an integer beyond config.max_steps.
@@ -386,7 +386,7 @@ def observations(config: Config, state: State, slot: Array) -> Array:
   """Returns stacks of frames, (*batch, *config.observation_shape).
 
   The newest frame, which comes last, is that of the slot (*batch,), modulo the
-  capacity. Frames from before an end of an episode are 0.
+  capacity. Frames of earlier episodes are 0.
   """
   return frame_rows.stacks(
     state.frames, state.done, slot, config.stack, config.frame_shape

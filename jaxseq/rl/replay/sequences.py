@@ -1,8 +1,8 @@
 """A ring of sequences with priorities, as pure functions on device arrays.
 
-Everything can be jitted, vmapped and carried through `scan`. Sampling by
-priority is that of Schaul et al., "Prioritized Experience Replay",
-arXiv:1511.05952, section 3.3 and 3.4.
+Everything can be jitted, vmapped and carried through `scan`. Priorities are
+used as in Schaul et al., "Prioritized Experience Replay", arXiv:1511.05952,
+section 3.3 and 3.4.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Array = jax.Array
 Item = TypeVar("Item")
 Memory = TypeVar("Memory")
 
-# So that a sequence without an error can still be drawn.
+# Added so that a sequence with zero error can still be sampled.
 _LEAST = 1e-6
 
 
@@ -30,8 +30,8 @@ class Replay(NamedTuple, Generic[Item]):
 
   Attributes:
     items: pytree of the sequences, leading axis capacity.
-    priorities: of the places; 0 where there is no sequence.
-    count: () int32, sequences added so far; the next one goes to place
+    priorities: of the slots; 0 for empty ones.
+    count: () int32, sequences added so far; the next one is written to slot
       `count % capacity`.
   """
 
@@ -41,7 +41,7 @@ class Replay(NamedTuple, Generic[Item]):
 
 
 def init(item: Item, capacity: int) -> Replay[Item]:
-  """Returns an empty ring for as many sequences as its capacity.
+  """Returns an empty ring for `capacity` sequences.
 
   A sequence is a pytree of arrays or of their shapes and dtypes.
 
@@ -59,12 +59,12 @@ def init(item: Item, capacity: int) -> Replay[Item]:
 
 
 def add(replay: Replay[Item], items: Item) -> Replay[Item]:
-  """Adds sequences, with one leading axis, in the place of the oldest ones.
+  """Adds sequences, with one leading axis; they overwrite the oldest ones.
 
-  They get the highest priority of those that are there, or 1.
+  Their priority is the highest of the stored ones, or 1.
 
   Raises:
-    ValueError: if there are more of them than the ring can hold.
+    ValueError: if there are more sequences than the ring can hold.
   """
   capacity, number = (
     len(jax.tree.leaves(tree)[0]) for tree in (replay.items, items)
@@ -90,13 +90,13 @@ def sample(
   *,
   importance_exponent: float = 0.0,
 ) -> tuple[Array, Array]:
-  """Draws sequences, with replacement, from a ring that is not empty.
+  """Samples sequences, with replacement, from a ring that is not empty.
 
-  The weights take back as much of the bias that priorities make as
-  `importance_exponent` says; 0 nothing, 1 all.
+  The weights correct the bias of prioritized sampling to the degree
+  `importance_exponent`, from 0 to 1.
 
   Returns:
-    The places of the sequences, (batch_size,) int32, and their weights,
+    The slots of the sequences, (batch_size,) int32, and their weights,
     (batch_size,) float32, the greatest of which is 1.
   """
   uniform = _sum_tree.draw(key, batch_size)
@@ -106,21 +106,21 @@ def sample(
 
 
 def take(replay: Replay[Item], places: Array) -> Item:
-  """Returns the sequences in these places, with the axes of `places`."""
+  """Returns the sequences in these slots, with the axes of `places`."""
   return jax.tree.map(lambda ring: ring[places], replay.items)
 
 
 def renew(
   run: Callable[[Memory, slice], Memory], memory: Memory, burn_in: int
 ) -> Memory:
-  """Returns a stored memory, renewed over the first steps of a sequence.
+  """Refreshes a stored memory by a burn-in over the first steps of a sequence.
 
-  A memory is stored when its sequence is played. The parameters of today would
-  have another one there: to run over some steps brings most of it up to date.
+  A memory is stored when its sequence is played. The current parameters would
+  compute a different one: running over some steps brings most of it up to date.
   Kapturowski et al., "Recurrent Experience Replay in Distributed Reinforcement
   Learning", ICLR 2019 (R2D2), section 3.
 
-  `run` goes from a memory and a slice of the steps to the memory after them. No
+  `run` maps a memory and a slice of the steps to the memory after them. No
   gradient flows through the burn-in, which may be 0 steps.
   """
   if not burn_in:
@@ -134,10 +134,10 @@ def set_priority(
   priority: Array,
   exponent: float = 1.0,
 ) -> _sum_tree.Priorities:
-  """Returns the priorities of a ring with other ones (n,) in places (n,) int32.
+  """Sets the priorities (n,) of the slots `places` (n,) int32 of a ring.
 
-  Of a place that occurs twice, the first one counts. A sequence is drawn with a
-  probability in proportion to its priority, at least 0, to the power of
-  `exponent`; 0 draws uniformly.
+  For repeated slots the first value counts. A sequence is sampled with
+  probability proportional to its priority, at least 0, to the power of
+  `exponent`; 0 samples uniformly.
   """
   return _sum_tree.put(priorities, places, (priority + _LEAST) ** exponent)

@@ -1,10 +1,10 @@
 """Wrappers around environments with the interface of gymnax 1.0.
 
 A wrapper is hashable if its environment is, works under `jit`, `vmap` and
-`scan`, and hands everything that it does not change on to the environment.
-The environment resets itself when an episode ends, so a wrapper sees two
-observations there, the last of one episode in `info["final_observation"]`
-and the first of the next, and has to get both right.
+`scan`, and forwards everything that it does not change to the environment.
+The environment resets itself when an episode ends, so a wrapper receives two
+observations then, the last of one episode in `info["final_observation"]`
+and the first of the next, and has to handle both.
 """
 
 from typing import TYPE_CHECKING

@@ -19,7 +19,7 @@ class AgentHistory(history.FlattenHistory):
   """The observations of `FlattenHistory` for each agent of a game.
 
   They have a leading axis of agents. The reward of a step is the mean over the
-  agents, and `info["rewards"]` has those of each, (num_agents,).
+  agents, and `info["rewards"]` holds the reward of each, (num_agents,).
 
   Attributes:
     env: a game of several agents, see `envs.teams`.
@@ -27,8 +27,8 @@ class AgentHistory(history.FlattenHistory):
     first_step: see `FlattenHistory`.
     mask_in_observation: see `FlattenHistory`.
     shows_state: whether each agent's vector is an `envs.teams.Observation`,
-      which has the state for a critic beside it: that of the game, or if it has
-      none the observations of all agents, one after the other.
+      which also has the state for a critic: that of the game, or the
+      observations of all agents, concatenated, if the game has no state.
   """
 
   shows_state: bool = False
@@ -58,7 +58,7 @@ class AgentHistory(history.FlattenHistory):
     return jax.vmap(lambda each: flatten(each, params))(action)
 
   def _flatten(self, observation, action, first, params):
-    """The agents' observations, each with its history."""
+    """Returns the agents' observations, each with its history."""
     count, own = self.env.num_agents, observation.own
     before = jnp.broadcast_to(action, (count, action.shape[-1]))
     flatten = super()._flatten

@@ -1,4 +1,4 @@
-"""The base of wrappers, and the environment that is inside of them."""
+"""The base of wrappers, and access to the wrapped environment."""
 
 import dataclasses
 from typing import Any
@@ -27,7 +27,7 @@ def innermost_state(state: PyTree) -> PyTree:
 
 @dataclasses.dataclass(frozen=True)
 class Wrapper(base.Jitted):
-  """Hands everything on to an environment.
+  """Forwards everything to an environment.
 
   Attributes:
     env: the environment.
@@ -36,7 +36,7 @@ class Wrapper(base.Jitted):
   env: protocol.Env
 
   def __getattr__(self, name: str) -> Any:
-    # Unpickling asks for attributes before `env` is there.
+    # Unpickling reads attributes before `env` is set.
     if name == "env" or name.startswith("__"):
       raise AttributeError(name)
     return getattr(self.env, name)
@@ -50,7 +50,7 @@ class Wrapper(base.Jitted):
 
 @dataclasses.dataclass(frozen=True)
 class Physics(Wrapper):
-  """An environment whose default parameters are other ones.
+  """An environment with other default parameters.
 
   Attributes:
     env: the environment.
@@ -66,5 +66,5 @@ class Physics(Wrapper):
 
   @property
   def default_params(self) -> PyTree:
-    """The environment's parameters, with the other values."""
+    """The environment's parameters, with the given values."""
     return self.env.default_params.replace(**dict(self.values))

@@ -1,4 +1,4 @@
-"""Checks of masks of actions, for whoever writes an environment."""
+"""Checks of action masks, for authors of environments."""
 
 import dataclasses
 
@@ -11,9 +11,9 @@ from jaxseq.rl.wrappers import base
 
 @dataclasses.dataclass(frozen=True)
 class CheckedMasks(base.Wrapper):
-  """Tells masks that allow nothing where an action is to follow.
+  """Reports masks that forbid all actions.
 
-  Policies take such a mask for one that allows everything. With
+  Policies treat such a mask like one that allows everything. With
 
       error, outcome = checkify.checkify(env.step)(key, state, action)
       error.throw()

@@ -1,4 +1,4 @@
-"""Observations with what came before: the last action, earlier images."""
+"""Observations with history: the previous action, earlier images."""
 
 import dataclasses
 import math
@@ -19,11 +19,11 @@ from jaxseq.rl.wrappers import base
 
 @dataclasses.dataclass(frozen=True)
 class FlattenHistory(base.Wrapper):
-  """Flat observations that tell the action before, and first steps.
+  """Flat observations with the previous action and a first-step flag.
 
   The observation is one float32 vector: the environment's observation, the
   previous action, and whether this is the first step of an episode. Discrete
-  parts become one-hots; continuous actions stand as they were given, even
+  parts become one-hots; continuous actions are included as given, even
   beyond their bounds. A recurrent policy needs the first-step flag: a linear
   recurrence cannot tell from its state alone that it is fresh.
 
@@ -31,18 +31,18 @@ class FlattenHistory(base.Wrapper):
   Antialias (Morad et al., arXiv:2303.01859). Its own encoding is
   `previous_action="first", first_step="one_hot"`.
 
-  Where observations come with a mask of actions, see `envs.action_masks`, so
-  does the vector: the mask is no part of it.
+  If observations come with a mask of actions, see `envs.action_masks`, so
+  does the vector: the mask is not part of it.
 
   Attributes:
     env: the environment; discrete or continuous observations and actions, or
       tuples and dictionaries of these.
-    previous_action: what stands for the previous action on a first step:
+    previous_action: the previous action on a first step:
       "zeros", or "first", the flattened action whose numbers are all 0; or
-      "none" where the previous action is not told at all.
+      "none" to leave out the previous action at all steps.
     first_step: "number" (1 on a first step, then 0) or "one_hot" ((0, 1) on a
       first step, then (1, 0)).
-    mask_in_observation: whether the vector tells the mask, too, behind the
+    mask_in_observation: whether the vector also holds the mask, after the
       environment's observation.
   """
 
@@ -71,7 +71,7 @@ class FlattenHistory(base.Wrapper):
     return flat, state, reward, terminated, truncated, info
 
   def observation_space(self, params: PyTree = None) -> spaces.Space:
-    """All vectors of the size of an observation, and masks if it has one."""
+    """All vectors of the observation's size, with the mask if there is one."""
     params = self._or_default(params)
     size = spaces.flat_size(self.shown_space(params))
     size += self._history_size(params)
@@ -79,7 +79,7 @@ class FlattenHistory(base.Wrapper):
     return action_masks.like(self.env.observation_space(params), vectors)
 
   def shown_space(self, params: PyTree = None) -> spaces.Space:
-    """The space of what an observation begins with: the environment's own."""
+    """The space of the first part of an observation: the environment's own."""
     space = self.env.observation_space(self._or_default(params))
     return space if self.mask_in_observation else action_masks.shown(space)
 
@@ -93,13 +93,13 @@ class FlattenHistory(base.Wrapper):
     return spaces.flatten(self.env.action_space(params), action)
 
   def _history_size(self, params: PyTree) -> int:
-    """The number of entries behind the environment's own observation."""
+    """Returns the size of the history after the environment's observation."""
     size = spaces.flat_size(self.env.action_space(params))
     size = 0 if self.previous_action == "none" else size
     return size + (2 if self.first_step == "one_hot" else 1)
 
   def _history(self, action: jax.Array, first: jax.Array) -> jax.Array:
-    """The previous action and the flag of a first step."""
+    """Returns the previous action and the first-step flag."""
     flag = first.astype(jnp.float32)[None]
     if self.first_step == "one_hot":
       flag = jnp.concatenate([1 - flag, flag])
@@ -108,7 +108,7 @@ class FlattenHistory(base.Wrapper):
     return jnp.concatenate([action, flag])
 
   def _flatten(self, observation, action, first, params):
-    """An observation with its history."""
+    """Flattens an observation, with its history."""
     seen, mask = action_masks.split(observation)
     seen = observation if self.mask_in_observation else seen
     flat = spaces.flatten(self.shown_space(params), seen)
@@ -117,7 +117,7 @@ class FlattenHistory(base.Wrapper):
 
 
 class ImageObservation(NamedTuple):
-  """An image, and the action before.
+  """An image, and the previous action.
 
   Attributes:
     image: (..., height, width, channels) uint8.
@@ -131,7 +131,7 @@ class ImageObservation(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ImageHistory(FlattenHistory):
-  """Images beside the action before and the flag of a first step.
+  """Images, with the previous action and a first-step flag.
 
   Observations are `ImageObservation`s; all else is as in `FlattenHistory`.
 
@@ -139,7 +139,7 @@ class ImageHistory(FlattenHistory):
     env: the environment; its observations are images.
     previous_action: see `FlattenHistory`.
     first_step: see `FlattenHistory`.
-    mask_in_observation: False, as an image has no place for a mask.
+    mask_in_observation: False, as an image cannot hold a mask.
   """
 
   def __post_init__(self):
@@ -148,14 +148,14 @@ class ImageHistory(FlattenHistory):
       raise _validate.error("mask_in_observation", True, "False with images")
 
   def observation_space(self, params: PyTree = None) -> spaces.Dict:
-    """The image, and a vector of the size of the history."""
+    """The space of the image and of the history vector."""
     params = self._or_default(params)
     history = spaces.Box(-math.inf, math.inf, (self._history_size(params),))
     seen = spaces.Dict({"image": self.shown_space(params), "history": history})
     return action_masks.like(self.env.observation_space(params), seen)
 
   def _flatten(self, observation, action, first, params):
-    """An image with its history."""
+    """Returns an image with its history."""
     image, mask = action_masks.split(observation)
     seen = ImageObservation(image, self._history(action, first))
     return action_masks.join(seen, mask)
@@ -176,13 +176,13 @@ class FrameStackState:
 
 @dataclasses.dataclass(frozen=True)
 class FrameStack(base.Wrapper):
-  """Shows the last images together, oldest first, as channels of one.
+  """Stacks the last images, oldest first, as channels of one image.
 
-  Where an episode begins, images of before are 0.
+  At the start of an episode, earlier images are 0.
 
   Attributes:
     env: the environment; its observations are images.
-    num_frames: how many images.
+    num_frames: number of images.
   """
 
   num_frames: int = 4
@@ -221,7 +221,7 @@ class FrameStack(base.Wrapper):
     return action_masks.like(space, frames)
 
   def _begin(self, frame: jax.Array) -> jax.Array:
-    """The observation of a first step."""
+    """Returns the observation of a first step."""
     channels = frame.shape[-1] * (self.num_frames - 1)
     blank = jnp.zeros((*frame.shape[:-1], channels), frame.dtype)
     return jnp.concatenate([blank, frame], axis=-1)
@@ -231,7 +231,7 @@ def flat(env: protocol.Env, previous_action: str = "zeros") -> protocol.Env:
   """Returns an environment whose observations are vectors with a history.
 
   Args:
-    env: the environment; one that tells its history itself stays what it is.
+    env: the environment; returned unchanged if it shows its own history.
     previous_action: see `FlattenHistory`.
   """
   if getattr(env, "shows_history", False):
@@ -240,14 +240,14 @@ def flat(env: protocol.Env, previous_action: str = "zeros") -> protocol.Env:
 
 
 def images(env: protocol.Env, previous_action: str = "zeros") -> protocol.Env:
-  """Returns an environment that shows images, several if it asks for them.
+  """Returns an environment that shows images, stacked if it requests several.
 
   Args:
-    env: the environment; `env.frame_stack` says how many images to show.
+    env: the environment; `env.frame_stack` is the number of stacked images.
     previous_action: see `FlattenHistory`.
 
   Raises:
-    ValueError: its observations are no images.
+    ValueError: its observations are not images.
   """
   space = action_masks.shown(env.observation_space(env.default_params))
   if not spaces.is_image(space):

@@ -12,7 +12,7 @@ from jaxseq.rl.wrappers import base
 
 @struct.dataclass
 class StatisticsState:
-  """State of `EpisodeStatistics`, all () but the first.
+  """State of `EpisodeStatistics`; all () except `env_state`.
 
   Attributes:
     env_state: the environment's state.
@@ -35,7 +35,7 @@ class EpisodeStatistics(base.Wrapper):
 
   `info` gains `returned_episode`, () bool, whether the episode ended with this
   step, and `returned_episode_return`, () float32, and
-  `returned_episode_length`, () int32, of the episode that ended last: 0 until
+  `returned_episode_length`, () int32, of the last finished episode: 0 until
   a first one has ended.
 
   Attributes:

@@ -1,10 +1,10 @@
-"""Observations that hide: some numbers, with noise, now and then, or late.
+"""Observations that are partly hidden, noisy, intermittent or delayed.
 
     env, params = envs.make("view/PositionOnlyCartPoleEasy", flicker=0.3)
 
-An observation that is hidden as a whole is 0 where it is a number, and one
-option more than there are where it is a choice. A mask of actions is never
-hidden, nor late: it says what is allowed now.
+A hidden observation is 0 if it is a number, and an additional option if it is
+a choice. A mask of actions is never hidden or delayed: it describes the current
+step.
 """
 
 import dataclasses
@@ -26,18 +26,18 @@ from jaxseq.rl.wrappers import history
 
 @dataclasses.dataclass(frozen=True)
 class View(base.Wrapper):
-  """Shows observations through a function that may draw: `show`.
+  """Applies `show`, a function that may be random, to observations.
 
   Attributes:
     env: the environment.
   """
 
   def show(self, key: jax.Array, observation: PyTree) -> PyTree:
-    """Returns what is seen of an observation, which is without its mask."""
+    """Returns the visible part of an observation without its mask."""
     raise NotImplementedError
 
   def _shown_space(self, space: spaces.Space) -> spaces.Space:
-    """The space of what `show` returns, of that of what it takes."""
+    """Returns the output space of `show`, given its input space."""
     return space
 
   def _reset(self, key, params):
@@ -50,8 +50,8 @@ class View(base.Wrapper):
     observation, state, reward, terminated, truncated, info = self.env.step(
       key, state, action, params
     )
-    # Where no episode ends, both observations are the same also in what is
-    # drawn.
+    # If no episode ends, both observations are the same, with the same random
+    # draws.
     key_first, key_final = jax.random.split(key_show)
     final = self._see(key_final, info["final_observation"])
     first = self._see(key_first, observation)
@@ -60,7 +60,7 @@ class View(base.Wrapper):
     return shown, state, reward, terminated, truncated, info
 
   def observation_space(self, params: PyTree = None) -> spaces.Space:
-    """The space of what is shown."""
+    """The space of the shown observations."""
     space = self.env.observation_space(self._or_default(params))
     return action_masks.like(
       space, self._shown_space(action_masks.shown(space))
@@ -71,7 +71,7 @@ class View(base.Wrapper):
     return action_masks.join(self.show(key, observation), mask)
 
   def _inner_space(self) -> spaces.Space:
-    """The space of the environment's observations, without a mask."""
+    """Returns the space of the environment's observations, without a mask."""
     space = self.env.observation_space(self.env.default_params)
     return action_masks.shown(space)
 
@@ -82,8 +82,8 @@ class Shown(View):
 
   Attributes:
     env: the environment; observations are vectors.
-    indices: which numbers, in their order.
-    noise_sigma: standard deviation of what is added to each.
+    indices: indices of the shown numbers, in their order.
+    noise_sigma: standard deviation of the noise added to each.
   """
 
   indices: tuple[int, ...]
@@ -115,7 +115,7 @@ class Noise(View):
   """Adds independent normal noise to all numbers of an observation.
 
   Attributes:
-    env: the environment; observations are arrays of numbers, and no images.
+    env: the environment; observations are arrays of numbers, not images.
     sigma: standard deviation of the noise.
   """
 
@@ -146,7 +146,7 @@ class Flicker(View):
 
   Attributes:
     env: the environment.
-    probability: of being hidden, at each step by itself.
+    probability: probability of hiding, independent at each step.
   """
 
   probability: float = 0.5
@@ -158,35 +158,35 @@ class Flicker(View):
     return hideable(space)
 
   def show(self, key: jax.Array, observation: PyTree) -> PyTree:
-    """Returns the observation, or what stands for a hidden one."""
+    """Returns the observation, or its hidden replacement."""
     hides = jax.random.bernoulli(key, self.probability)
     return base.select(hides, hidden(self._inner_space()), observation)
 
 
 @dataclasses.dataclass(frozen=True)
 class Dropped(Flicker):
-  """Hides what an agent is shown, but not its own actions beside it.
+  """Hides the observation of an agent, but not its previous actions.
 
-  A hidden observation is 0, also where it is a choice: no option is added, so
+  A hidden observation is 0, also if it is a choice: no option is added, so
   that the same network plays without this wrapper.
 
   Attributes:
-    env: the environment, as `rollout.environment` returns it, but no mixture.
-    probability: of being hidden, at each step by itself.
+    env: the environment, from `rollout.environment`, but not a mixture.
+    probability: probability of hiding, independent at each step.
   """
 
   def _shown_space(self, space):
     return space
 
   def show(self, key: jax.Array, observation: PyTree) -> PyTree:
-    """Returns the observation, hidden or not, with what came before."""
+    """Returns the observation, hidden or not, with its history."""
     if isinstance(observation, teams.Observation):
       return observation._replace(own=self.show(key, observation.own))
     if isinstance(observation, history.ImageObservation):
       hides = jax.random.bernoulli(key, self.probability)
       image = jnp.where(hides, 0, observation.image)
       return observation._replace(image=image)
-    # Where several agents have a vector each, so is each hidden by itself.
+    # If several agents have a vector each, each is hidden independently.
     shape = (*observation.shape[:-1], 1)
     hides = jax.random.bernoulli(key, self.probability, shape)
     size = spaces.flat_size(self.env.shown_space())
@@ -209,14 +209,14 @@ class DelayState:
 
 @dataclasses.dataclass(frozen=True)
 class Delay(base.Wrapper):
-  """Shows each observation some steps late.
+  """Delays each observation by some steps.
 
-  The first observations of an episode, for which nothing has come in yet, are
-  hidden: nothing of the episode before is seen.
+  The first observations of an episode are hidden, so that nothing of the
+  previous episode is seen.
 
   Attributes:
     env: the environment.
-    steps: how late.
+    steps: number of steps of the delay.
   """
 
   steps: int = 1
@@ -241,12 +241,12 @@ class Delay(base.Wrapper):
     return shown, after, reward, terminated, truncated, info
 
   def observation_space(self, params: PyTree = None) -> spaces.Space:
-    """The environment's observations, and what stands for a hidden one."""
+    """The environment's observations, extended by the hidden one."""
     space = self.env.observation_space(self._or_default(params))
     return action_masks.like(space, hideable(action_masks.shown(space)))
 
   def _begin(self, observation):
-    """The view of a first observation, and those that wait after it."""
+    """Returns the first shown observation, and the queue after it."""
     space = self.env.observation_space(self.env.default_params)
     nothing = hidden(action_masks.shown(space))
     waiting = jax.tree.map(
@@ -255,7 +255,7 @@ class Delay(base.Wrapper):
     return self._take(waiting, observation)
 
   def _take(self, waiting, observation):
-    """The view when an observation comes in, and those that wait after it."""
+    """Enqueues an observation; returns the oldest one, and the queue."""
     observation, mask = action_masks.split(observation)
     oldest = jax.tree.map(lambda x: x[0], waiting)
     waiting = jax.tree.map(
@@ -283,7 +283,7 @@ def hideable(space: spaces.Space) -> spaces.Space:
 
 
 def hidden(space: spaces.Space) -> PyTree:
-  """Returns the element of `hideable(space)` that shows nothing."""
+  """Returns the element of `hideable(space)` for a hidden observation."""
   space = spaces.convert(space)
   match space:
     case spaces.Discrete():

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.atari100k_suite import published
 from jaxseq.rl import envs
 from jaxseq.rl.envs import _ale
 from jaxseq.rl.envs import atari
-from jaxseq.spr import published
 from tests import programs
 
 RULES = pytest.mark.parametrize("rules", ["ale", "released"])

@@ -6,9 +6,9 @@
     xminigrid/MiniGrid-EmptyRandom-5x5
     navix/Navix-Empty-5x5-v0
     popgym_arcade/CartPoleEasy
-    jaxmarl/MPE_simple_spread_v3        one agent, or all as one
+    jaxmarl/MPE_simple_spread_v3        one agent, or a joint player, or a team
 
-Each is a function of the name and options, which imports its library when it is
+Each is a function of the name and options, which imports its library when
 called.
 """
 

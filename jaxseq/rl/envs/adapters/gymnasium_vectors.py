@@ -1,10 +1,10 @@
 """Gymnasium's environments, such as "gymnasium/CartPole-v1", on the host.
 
-All environments of a batch are one `gymnasium.vector.VectorEnv`, of which each
-step of compiled code is one call. Its state is on the host: in the arrays there
-is only a ticket for it. So copies of a state are not two games, states of a
+All environments of a batch are one `gymnasium.vector.VectorEnv`, and each
+step of compiled code is one call to it. Its state is on the host: the arrays
+hold only a ticket for it. So copies of a state are not two games, states of a
 batch stay together and in their order, and a run that resumes from a checkpoint
-goes on with fresh episodes.
+continues with fresh episodes.
 
 Towers et al., "Gymnasium", arXiv:2407.17032.
 """
@@ -29,17 +29,17 @@ from jaxseq.rl.envs import foreign
 from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
 
-# Vectors that are open at the same time; the one used least recently is closed.
+# Limit on open vectors; the least recently used one is closed.
 _MOST = 16
 
 
 @struct.dataclass
 class Params(base.EnvParams):
-  """Parameters of `Vector`; they tell of the time limit.
+  """Parameters of `Vector`, with the time limit.
 
   Attributes, beside those of `base.EnvParams`:
-    waits: () bool, whether a step leaves the environment as it is; then what
-      the step returns means nothing.
+    waits: () bool, whether a step does not change the environment; its
+      result is then meaningless.
   """
 
   waits: bool | jax.Array = False
@@ -50,7 +50,7 @@ class State:
   """State of `Vector`.
 
   Attributes:
-    ticket: () int32, which vector on the host.
+    ticket: () int32, index of the vector on the host.
   """
 
   ticket: jax.Array
@@ -65,7 +65,7 @@ class Vector(base.Jitted):
     options: pairs of names and values for the environment.
     observations: the space of observations.
     actions: the space of actions.
-    time_limit: Gymnasium's, which it keeps itself; as many as can be if none.
+    time_limit: Gymnasium's, which it applies itself; 2**30 without a limit.
   """
 
   env_id: str
@@ -76,13 +76,13 @@ class Vector(base.Jitted):
 
   @property
   def default_params(self) -> Params:
-    """Parameters that tell of the time limit."""
+    """Parameters with the time limit."""
     return Params(max_steps_in_episode=self.time_limit)
 
   def check_params(self, params: PyTree) -> None:
     """Raises a ValueError if parameters have another time limit."""
     if not isinstance(params, Params):
-      return  # Of a wrapper, which keeps a limit of its own.
+      return  # Of a wrapper, which has its own limit.
     limit = params.max_steps_in_episode
     if limit != self.time_limit:
       option = "max_episode_steps among env_options sets another one"
@@ -116,7 +116,7 @@ class Vector(base.Jitted):
 
   @functools.cached_property
   def _begin(self):
-    """Function of seeds (...): first observations, and tickets (...)."""
+    """Maps seeds (...) to first observations and tickets (...)."""
     hosted = self._hosted
     return _of_batches(
       lambda seed: io_callback(
@@ -126,14 +126,14 @@ class Vector(base.Jitted):
 
   @functools.cached_property
   def _play(self):
-    """Function of tickets, actions, waits (...): what a step leads to."""
+    """Maps tickets, actions and waits (...) to the results of a step."""
     hosted = self._hosted
 
     def play(ticket, action, waits):
       shape = ticket.shape
       shown, flags = self._shown(shape), jax.ShapeDtypeStruct(shape, bool)
       reward = jax.ShapeDtypeStruct(shape, np.float32)
-      # The ticket comes back, so that one step waits for the other.
+      # The ticket is also a result, so that one step waits for the other.
       results = shown, _ints(shape), shown, reward, flags, flags
       return io_callback(hosted.play, results, ticket, action, waits)
 
@@ -144,7 +144,7 @@ class Vector(base.Jitted):
     return _Hosted(self)
 
   def _shown(self, shape):
-    """Shapes of observations, with leading axes."""
+    """Returns shapes of observations, with leading axes."""
     one = jax.eval_shape(lambda: spaces.zeros(self.observations))
     return jax.tree.map(
       lambda x: jax.ShapeDtypeStruct((*shape, *x.shape), x.dtype), one
@@ -160,7 +160,7 @@ class _Hosted:
     self._vectors = collections.OrderedDict()
 
   def begin(self, seeds):
-    """Opens a vector for as many environments as there are seeds."""
+    """Opens a vector with one environment per seed."""
     seeds = np.asarray(seeds)
     ticket = next(self._tickets)
     shown = self._open(ticket, np.ravel(seeds).tolist())
@@ -169,7 +169,7 @@ class _Hosted:
     )
 
   def play(self, tickets, actions, waits):
-    """Plays a step in all environments of a vector but those that wait."""
+    """Plays a step in all environments of a vector except waiting ones."""
     tickets, actions = np.asarray(tickets), np.asarray(actions)
     shape, count = tickets.shape, tickets.size
     ticket = int(tickets.flat[0])
@@ -191,12 +191,12 @@ class _Hosted:
         f"state: got {count} members of a batch of {vector.num_envs}, expected"
         " all of them"
       )
-    # Several choices may have more axes than the one that they have here.
+    # Several choices have one axis here, but may have more in Gymnasium.
     actions = actions.reshape(count, *vector.single_action_space.shape)
     for one, one_waits in zip(vector.envs, np.ravel(waits)):
       one.waits = bool(one_waits)
     shown, reward, terminated, truncated, info = vector.step(actions)
-    # A copy: the vector may write into its own.
+    # A copy: the vector may overwrite its own array.
     final = jax.tree.map(np.array, shown)
     for i in np.flatnonzero(terminated | truncated):
       _put(final, int(i), info["final_obs"][i])
@@ -225,11 +225,11 @@ class _Hosted:
       **dict(self._env.options),
     )
     self._vectors[ticket] = vector
-    # Seeds of Gymnasium are below 2**31 in many environments.
+    # Many environments of Gymnasium only accept seeds below 2**31.
     return vector.reset(seed=[seed % 2**31 for seed in seeds])[0]
 
   def _arrays(self, shown, shape):
-    """Observations of a vector as arrays of the space, with leading axes."""
+    """Converts observations to arrays of the space, with leading axes."""
     return jax.tree.map(
       lambda x, like: np.array(x, like.dtype).reshape(like.shape),
       shown,
@@ -238,7 +238,7 @@ class _Hosted:
 
 
 def _put(tree, i, one):
-  """Puts the parts of one observation into row i of those of many."""
+  """Writes one observation to row i of a batch of observations."""
   for many, part in zip(
     jax.tree.leaves(tree), jax.tree.leaves(one), strict=True
   ):
@@ -250,7 +250,7 @@ def _ints(shape):
 
 
 def _of_batches(function):
-  """A function of arguments with axes in front, of which `vmap` adds some."""
+  """Wraps a function of batched arguments; `vmap` adds a leading axis."""
   function = jax.custom_batching.custom_vmap(function)
 
   @function.def_vmap
@@ -269,7 +269,7 @@ def _of_batches(function):
 
 @functools.cache
 def _waiting():
-  """The class of an environment that can let a step pass."""
+  """Returns the class of an environment that can skip a step."""
 
   class Waiting(_gymnasium().Wrapper):
     waits = False
@@ -300,9 +300,10 @@ def make(name: str, **options: Any) -> protocol.Env:
     **options: of the environment.
 
   Raises:
-    ValueError: there is no such environment, or one of its spaces is of a kind
-      that agents do not know.
-    ModuleNotFoundError: the package, or one of the environment, is not there.
+    ValueError: there is no such environment, or one of its spaces is not
+      supported.
+    ModuleNotFoundError: Gymnasium, or a dependency of the environment, is not
+      installed.
   """
   gymnasium = _gymnasium()
   try:

@@ -2,7 +2,7 @@
 
     envs.make("jaxmarl/MPE_simple_spread_v3", players="team")
 
-JaxMARL has a dictionary entry for each agent; here they are rows.
+JaxMARL has a dictionary entry for each agent; here each agent is a row.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from jaxseq.rl.envs import foreign
 from jaxseq.rl.envs import spaces
 from jaxseq.rl.envs import teams
 
-# Names of the agent's number, and of a state of the whole game.
+# Keys of the agent's index, and of the state of the whole game.
 AGENT, _STATE = "agent", "world_state"
 
 
@@ -33,15 +33,15 @@ class Team(foreign.Foreign):
 def of_team(game: Any, limit: int, team_reward: bool = False) -> Team:
   """Returns an environment of JaxMARL with a row for each agent.
 
-  Each agent sees {"agent": its number, "observation": ...}, and if actions are
+  Each agent sees {"agent": its index, "observation": ...}, and if actions are
   choices an "action_mask": that of the library's `get_avail_actions`; without
-  this function, one that allows an agent that is out of the game no action but
-  the first. The state is the library's `world_state`, if it has one.
+  this function, one that allows an agent that is out of the game only the
+  first action. The state is the library's `world_state`, if it has one.
 
   Args:
-    game: what `jaxmarl.make` returns; its agents have spaces of one shape.
-    limit: steps after which an episode is cut off.
-    team_reward: whether each agent earns the mean of what all earn.
+    game: from `jaxmarl.make`; its agents have spaces of one shape.
+    limit: steps after which an episode is truncated.
+    team_reward: whether each agent earns the mean reward of all.
 
   Raises:
     ValueError: if the spaces of the agents differ.
@@ -81,8 +81,8 @@ def of_team(game: Any, limit: int, team_reward: bool = False) -> Team:
     observations, after, rewards, dones, _ = game.step_env(
       key, state, dict(zip(names, actions))
     )
-    # The library ends the game at the time limit, for all agents; here that is
-    # a cut, after which they could go on.
+    # The library terminates the game at the time limit, for all agents; here
+    # the limit truncates it.
     cut = time + 1 >= limit
     out |= stack(dones).astype(bool) & ~cut
     reward = stack(rewards).astype(jnp.float32).reshape(len(names))
@@ -97,7 +97,7 @@ def of_team(game: Any, limit: int, team_reward: bool = False) -> Team:
 
 
 def _mask(game, stack, state, out, size):
-  """The actions that the agents may choose, (num_agents, size) bool."""
+  """Returns the masks of allowed actions, (num_agents, size) bool."""
   try:
     return stack(game.get_avail_actions(state)).astype(bool)
   except NotImplementedError:
@@ -105,7 +105,7 @@ def _mask(game, stack, state, out, size):
 
 
 def _shared(names, space_of, what):
-  """The space of all agents."""
+  """Returns the common space of all agents."""
   found = [foreign.convert(space_of(name)) for name in names]
   if len({spaces.signature(space) for space in found}) > 1:
     listed = ", ".join(f"{n}: {space}" for n, space in zip(names, found))

@@ -1,7 +1,7 @@
-"""Environments of libraries in JAX, each by a function of its name and options.
+"""Environments of JAX libraries, one function of name and options per library.
 
 Each needs the library's package, which is imported when the function is called.
-The same arguments give the same object.
+Equal arguments return the same object.
 """
 
 import functools
@@ -24,26 +24,25 @@ _NEVER = 2**30
 
 @functools.cache
 def of_mujoco(task: Any, episode_length: int = 1000) -> foreign.Foreign:
-  """Returns a task of MuJoCo Playground, or of Brax, which have one form.
+  """Returns a task of MuJoCo Playground or of Brax, which share an interface.
 
   Playground's own wrappers lose the last observation of an episode and start
-  each one from the same cached state. Here every episode is drawn afresh, the
+  each one from the same cached state. Here every episode is drawn anew, the
   last observation is in `info["final_observation"]`, and the time limit, which
-  the tasks leave to their wrappers, makes a step `truncated`.
+  the tasks leave to their wrappers, sets `truncated`.
 
-  Actions are (k,) float32; what lies beyond -1 and 1 is clipped. Observations
-  are (d,) float32.
+  Actions are (k,) float32, clipped to [-1, 1]. Observations are (d,) float32.
 
   The tasks terminate an episode only if the simulation has failed. Its last
   reward and observation are then often not finite: such numbers become 0.
 
   Args:
-    task: what `mujoco_playground.registry.load` returns; its observations are
+    task: from `mujoco_playground.registry.load`; its observations are
       vectors.
-    episode_length: steps after which an episode is cut off.
+    episode_length: steps after which an episode is truncated.
 
   Raises:
-    ValueError: the length is below 1, or observations are no vectors.
+    ValueError: the length is below 1, or observations are not vectors.
   """
   _validate.positive("episode_length", episode_length)
   size = task.observation_size
@@ -51,7 +50,7 @@ def of_mujoco(task: Any, episode_length: int = 1000) -> foreign.Foreign:
     raise ValueError(f"task: got observations {size}, expected one vector.")
 
   def step(state, action):
-    # A copy: tasks write into the dictionaries of the state they are given.
+    # A copy: tasks write into the dictionaries of their input state.
     before = jax.tree.map(lambda x: x, state)
     return task.step(before, jnp.clip(action, -1, 1))
 
@@ -70,7 +69,7 @@ def of_mujoco(task: Any, episode_length: int = 1000) -> foreign.Foreign:
   return foreign.Foreign(
     type(task).__name__,
     spaces.Box(-math.inf, math.inf, (size,)),
-    # As the whole suite has them.
+    # The bounds of the whole suite.
     spaces.Box(-1.0, 1.0, (task.action_size,)),
     episode_length,
     begin,
@@ -88,7 +87,7 @@ def playground(task: str, episode_length: int | None = None) -> foreign.Foreign:
 
   Args:
     task: one of `registry.PLAYGROUND`.
-    episode_length: steps after which an episode is cut off; Playground's own
+    episode_length: steps after which an episode is truncated; Playground's own
       time limit if None.
 
   Raises:
@@ -97,7 +96,7 @@ def playground(task: str, episode_length: int | None = None) -> foreign.Foreign:
   """
   _validate.choice("task", task, registry.PLAYGROUND)
   library = foreign.needs("Playground", "mujoco_playground")
-  # What a task keeps must be arrays, also if a traced program makes it.
+  # A task must hold concrete arrays, also if a traced program creates it.
   with jax.ensure_compile_time_eval():
     config = library.registry.get_default_config(task)
     config.impl = "jax"
@@ -117,7 +116,7 @@ def brax(
 
   Args:
     name: one that `brax.envs.get_environment` knows.
-    episode_length: steps after which an episode is cut off, Brax's own.
+    episode_length: steps after which an episode is truncated; Brax's default.
     **options: of the task, such as `backend`.
 
   Raises:
@@ -148,7 +147,7 @@ def craftax(name: str) -> foreign.Foreign:
     world = library.make_craftax_env_from_name(name, auto_reset=False)
     params = world.default_params
   limit = int(params.max_timesteps)
-  # The time limit is kept by the adapter.
+  # The adapter applies the time limit.
   params = params.replace(max_timesteps=_NEVER)
   return foreign.Foreign(
     world.name,
@@ -163,9 +162,9 @@ def craftax(name: str) -> foreign.Foreign:
 def popgym_arcade(name: str, **options: Any) -> foreign.Foreign:
   """Returns a game of POPGym Arcade: images of bytes, and one choice.
 
-  It ends by itself also where its time is over. The package is needed without
-  what it depends on (`pip install --no-deps popgym-arcade dm_pix`): it asks for
-  a fork of gymnax that takes the place of gymnax. Wang et al., "POPGym Arcade",
+  It terminates itself, also at its time limit. Install the package without its
+  dependencies (`pip install --no-deps popgym-arcade dm_pix`): they include
+  a fork of gymnax that replaces gymnax. Wang et al., "POPGym Arcade",
   arXiv:2503.01450.
 
   Args:
@@ -184,13 +183,13 @@ def popgym_arcade(name: str, **options: Any) -> foreign.Foreign:
   _validate.choice("env_id", name, tuple(library.REGISTERED_ENVIRONMENTS))
   with jax.ensure_compile_time_eval():
     game, params = library.make(name, **options)
-  # The name that gymnax 1.0 has for it.
+  # Its name in gymnax 1.0.
   game.is_terminated = game.is_terminal
   key = jax.eval_shape(lambda: jax.random.key(0))
   shown, _ = jax.eval_shape(lambda key: game.reset_env(key, params), key)
 
   def image(observation):
-    """Bytes; some versions have numbers from 0 to 1."""
+    """Converts to bytes; some versions return numbers from 0 to 1."""
     if jnp.issubdtype(shown.dtype, jnp.floating):
       observation = jnp.round(observation * 255)
     return observation.astype(jnp.uint8)
@@ -208,7 +207,7 @@ def popgym_arcade(name: str, **options: Any) -> foreign.Foreign:
 def navix(
   name: str, *, observation: str | None = None, **options: Any
 ) -> foreign.Foreign:
-  """Returns a grid of Navix: choices, one after the other, or images of bytes.
+  """Returns a grid of Navix, observed as flat choices or images of bytes.
 
   Pignatelli et al., "NAVIX", arXiv:2407.19396.
 
@@ -284,7 +283,7 @@ def xminigrid(name: str, **options: Any) -> foreign.Foreign:
     type(grid).__name__,
     foreign.choices(np.broadcast_to(sizes, shape)),
     spaces.Discrete(grid.num_actions(params)),
-    # The library counts it in the reward, too.
+    # The library's reward also depends on it.
     params.max_steps,
     *foreign.of_states(
       functools.partial(grid.reset, params),
@@ -307,17 +306,17 @@ def jaxmarl(
   """Returns a view of an environment of JaxMARL for one player, or for a team.
 
   Either one agent is played and the others choose uniformly at random, or one
-  player plays all of them and earns the mean of what they earn: observations
+  player plays all of them and earns the mean of their rewards: observations
   are then dictionaries by agent, and an action is a choice for each, in the
-  order of the library's `agents`. Or each agent is a player, all of which share
+  order of the library's `agents`. Or each agent is a player, and all share
   a network, see `jaxmarl_teams`. Rutherford et al., "JaxMARL",
   arXiv:2311.10090.
 
   Args:
     name: one that `jaxmarl.make` knows, such as "MPE_simple_spread_v3".
-    agent: which agent is played; None for all of them as one player.
-    players: "one", or "team" where each agent is a player.
-    team_reward: whether each player of a team earns the mean of what all earn.
+    agent: name of the played agent; None for all of them as one player.
+    players: "one", or "team" if each agent is a player.
+    team_reward: whether each player of a team earns the mean reward of all.
     **options: of the library's `make`; a `scenario` of SMAX by its name.
 
   Raises:
@@ -384,8 +383,8 @@ def jaxmarl(
     over = dones["__all__"]
     if agent is not None:
       over |= dones[agent]
-    # The library makes an end of the time limit, and counts the steps here in
-    # one field of a state and there in another.
+    # The library terminates at the time limit, and counts the steps in
+    # different fields of its states.
     after, cut = (time + 1, after), time + 1 >= limit
     reward = jnp.stack([rewards[n] for n in played]).mean()
     return foreign.Played(view(observations), after, reward, over & ~cut)

@@ -1,0 +1,26 @@
+r"""Classes that come a few at a time: methods against forgetting, compared.
+
+    python -m experiments.continual --config=configs/continual/digits.py \
+      --workdir=DIR
+    python -m experiments.continual --config=... --workdir=DIR \
+      --mode=evaluate
+
+Every arm of the config is a method with its network, which learns one task
+after the other, all seeds as one program, within the same bytes of parameters,
+statistics and exemplars. The run ends with a table, in which levels that need
+no training stand beside the methods, with `DIR/learning_curve.png`,
+`DIR/results.json`, and the accuracies on each task after each,
+`DIR/accuracies_class.png` (among all classes seen) and
+`DIR/accuracies_task.png` (among those of the task). It goes on where an earlier
+run stopped. The second command evaluates the newest checkpoints.
+"""
+
+from jaxseq.programs import command
+from jaxseq.tasks import lines
+
+main, __getattr__ = command.program(
+  "continual",
+  lines.Line(
+    "experiments.continual.program", modes=("train", "evaluate"), mesh=False
+  ),
+)
