@@ -44,6 +44,7 @@ from jaxseq._types import PyTree
 from jaxseq._types import T
 from jaxseq.mixers import _arguments
 from jaxseq.mixers import _documents
+from jaxseq.mixers import _parameters
 from jaxseq.recurrence.shared import _varying
 
 # Elements of all rows in a section of time: measured on a CPU, where these took
@@ -52,7 +53,7 @@ from jaxseq.recurrence.shared import _varying
 _SECTION, _OTHERS_SECTION, _CHUNKS = 2048, 2**15, 256
 _NO_DIRECTION = "None for a model that reads in both directions"
 
-Params = dict[str, jax.Array]
+Params = _parameters.Params
 Run = Callable[..., tuple[jax.Array, PyTree]]
 
 # Checks of a configuration, for its `__post_init__`.
@@ -61,6 +62,18 @@ choice = _validate.choice
 fields = _validate.fields
 divisor = _arguments.divisor
 multiple = _arguments.multiple
+
+# Draws of parameters, and their products with activations.
+Draws = _parameters.Draws
+biases = _parameters.biases
+zeros = _parameters.zeros
+ones = _parameters.ones
+uniform = _parameters.uniform
+project = _parameters.project
+pointwise = _parameters.pointwise
+cast = _parameters.cast
+wide_dtype = _parameters.wide_dtype
+product_dtype = _parameters.product_dtype
 
 FromZero = Annotated[int, 0]
 NotNegative = Annotated[float, 0]
@@ -362,36 +375,6 @@ def one_element(
   return y[..., 0, :], state
 
 
-def wide_dtype(*arrays: PyTree) -> jnp.dtype:
-  """Returns the common dtype of arrays and pytrees, float32 or wider."""
-  return jnp.result_type(jnp.float32, *jax.tree.leaves(arrays))
-
-
-def cast(tree: PyTree, dtype: jax.typing.DTypeLike) -> PyTree:
-  """Casts a pytree of arrays to a dtype, except integers.
-
-  Integers of quantized weights, keys and rows have a meaning only in their own
-  dtype.
-  """
-
-  def one(leaf):
-    whole = jnp.issubdtype(leaf.dtype, jnp.integer)
-    return leaf if whole else leaf.astype(dtype)
-
-  return jax.tree.map(one, tree)
-
-
-def product_dtype(x: jax.Array, *others: PyTree) -> jnp.dtype:
-  """Returns the dtype of products of activations and weights, by the inputs x.
-
-  That of x if it is narrower than float32, whatever the others; else the common
-  dtype of all.
-  """
-  if x.dtype != wide_dtype(x):
-    return x.dtype
-  return wide_dtype(x, *others)
-
-
 def masked_mean(
   x: jax.Array, mask: jax.Array | None, axis: int | tuple[int, ...]
 ) -> jax.Array:
@@ -408,80 +391,6 @@ def masked_mean(
   count = jnp.sum(mask, axis=axis)
   total = jnp.sum(jnp.where(mask, x, 0), axis=axis)
   return total / jnp.maximum(count, 1).astype(x.dtype)
-
-
-def project(params: Params, name: str, x: jax.Array) -> jax.Array:
-  """Returns x @ params[name] + params[name + "_bias"], if there is a bias."""
-  return recurrence.dense(x, params[name], params.get(f"{name}_bias"))
-
-
-def pointwise(
-  function: Callable[..., jax.Array], x: jax.Array, *arrays: jax.Array
-) -> jax.Array:
-  """Applies a pointwise function to activations, in float32 or wider.
-
-  If x is narrower the result is rounded to its dtype once, and the gradient
-  keeps the arrays in their own dtypes and recomputes the function: its
-  intermediate arrays take no memory in float32.
-
-  Args:
-    function: of x and the arrays, to an array.
-    x: activations; its dtype is that of the result.
-    *arrays: further activations and parameters.
-
-  The function's result; for wide x it is called with the unchanged arrays.
-    The function's result; for wide x it is called with the arrays as they are.
-  """
-  wide = wide_dtype(x)
-  if x.dtype == wide:
-    return function(x, *arrays)
-
-  @jax.checkpoint
-  def run(*arrays):
-    return function(*cast(arrays, wide)).astype(x.dtype)
-
-  return run(x, *arrays)
-
-
-class Draws:
-  """Draws of a mixer's parameters, float32, with a key for each name."""
-
-  def __init__(self, key: jax.Array, names: str):
-    split = names.split()
-    self.keys = dict(zip(split, jax.random.split(key, len(split))))
-
-  def __call__(self, name: str, *shape: int) -> jax.Array:
-    """Returns a LeCun-normal matrix."""
-    lecun = jax.nn.initializers.lecun_normal()
-    return lecun(self.keys[name], shape, jnp.float32)
-
-  def conv(self, taps: int, channels: int) -> Params:
-    """Returns the conv_weight of a causal convolution; {} for one tap."""
-    if taps == 1:
-      return {}
-    weight = uniform(self.keys["conv"], (taps, channels), taps)
-    return {"conv_weight": weight}
-
-
-def biases(params: Params, *names: str) -> Params:
-  """Returns zeros for all columns of matrices, by their names."""
-  return {f"{name}_bias": zeros(params[name].shape[-1]) for name in names}
-
-
-def zeros(*shape: int) -> jax.Array:
-  """Returns zeros in float32."""
-  return jnp.zeros(shape, jnp.float32)
-
-
-def ones(*shape: int) -> jax.Array:
-  """Returns ones in float32."""
-  return jnp.ones(shape, jnp.float32)
-
-
-def uniform(key: jax.Array, shape: tuple[int, ...], fan_in: int) -> jax.Array:
-  """Draws weights as PyTorch does for linear and convolutional layers."""
-  bound = 1 / math.sqrt(fan_in)
-  return jax.random.uniform(key, shape, jnp.float32, -bound, bound)
 
 
 def largest_divisor(number: int, most: int) -> int:

@@ -89,7 +89,7 @@ def cluster_attention(
       longer visible.
     axis: name of the mesh axis over which time is split, for use inside
       `jax.shard_map`: arrays with a time axis are this device's chunk, states
-      `jax.shard_map`: arrays with a time axis are this device's chunk, states
+      those of the whole sequence. Devices exchange arrays of a state's size.
 
   Returns:
     (*batch, time, heads, D) in the dtype of q, and the state after the last

@@ -71,7 +71,8 @@ def softmax_outer_scan(
       channel's weights then sum to less than 1. Absent if None.
     axis: name of the mesh axis over which time is split, as in `linear_scan`.
 
-  o (*batch, time, dv) in the common dtype of q, k and v; a channel that has
+  Returns:
+    o (*batch, time, dv) in the common dtype of q, k and v; a channel that has
     seen no element adds 0 to it. And the state after the last element: m, u
     (*batch, n) and w (*batch, dk, dv), at least float32 like all intermediate
     results.
