@@ -25,7 +25,7 @@ run() {
   devices=$1
   shift
   "$python" -m pytest --numprocesses="$jobs" --dist=worksteal \
-    --timeout=$limit -m "$chosen and $devices" "$@"
+    --timeout=$limit --durations=60 -m "$chosen and $devices" "$@"
   status=$?
   if [ $status -eq 5 ]; then
     echo "The arguments chose no tests of this kind: $devices."
