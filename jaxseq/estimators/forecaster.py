@@ -1,6 +1,7 @@
 """Forecasts of a series, as an estimator."""
 
 import dataclasses
+import types
 from typing import Any
 from typing import ClassVar
 from typing import Self
@@ -51,7 +52,9 @@ class Forecaster(updating.Updated, base.SizedEstimator):
 
   Args:
     OPTIONS
-    input_length: times that a forecast is made from.
+    input_length: times that a forecast is made from; None for four seasons, but
+      at least the horizon, and less if the series is short, see
+      `tasks.forecast_season.input_length`.
     horizon: times that are forecast.
     channels: "independent": each channel is a sequence of its own, and all have
       one network; "mixed": they are read together.
@@ -78,15 +81,17 @@ class Forecaster(updating.Updated, base.SizedEstimator):
     history_: lists by name: "update", metrics of training, and with early
       stopping "valid_mse" and "valid_mae", of standardized values.
     n_updates_: updates after which the variables were found.
+    input_length_: times that a forecast is made from.
     series_: names of the series of a panel.
   """
 
   _task = forecasting.TASK
   # Of a series without times, and of estimators in older files.
   _ahead: ClassVar[np.ndarray | None] = None
+  _length: ClassVar[int | None] = None
 
   _: dataclasses.KW_ONLY
-  input_length: int = 96
+  input_length: int | None = None
   horizon: int = 24
   channels: str = "independent"
   normalize: bool = True
@@ -98,6 +103,11 @@ class Forecaster(updating.Updated, base.SizedEstimator):
   static: Any = None
   categories: Any = None
   steps: str = "refuse"
+
+  @property
+  def input_length_(self) -> int:
+    """Times that a forecast is made from."""
+    return self.input_length or self._length or self.model_.preparation.length
 
   @final
   def fit(self, y: Any) -> Self:
@@ -141,7 +151,7 @@ class Forecaster(updating.Updated, base.SizedEstimator):
     """Forecasts what follows a series.
 
     Args:
-      y: at least `input_length` times, as in `fit`; the end of the training's
+      y: at least `input_length_` times, as in `fit`; the end of the training's
         series if None.
 
     Returns:
@@ -207,15 +217,16 @@ class Forecaster(updating.Updated, base.SizedEstimator):
       error = self.model_.outputs(part)["forecast"] - future
     else:
       values = self._read(y, reset=False).values[0]
-      total = self.input_length + self.horizon
+      length = self.input_length_
+      total = length + self.horizon
       if len(values) < total:
         raise ValueError(
           f"y: got {len(values)} times, expected at least {total}."
         )
       windows = np.lib.stride_tricks.sliding_window_view(values, total, axis=0)
       windows = np.moveaxis(windows, -1, 1)
-      inputs = prepared.standardize(windows[:, : self.input_length])
-      future = windows[:, self.input_length :]
+      inputs = prepared.standardize(windows[:, :length])
+      future = windows[:, length:]
       part = data.ArrayDataset(inputs, np.zeros_like(future, np.float32))
       error = prepared.restore(self.model_.outputs(part)["forecast"]) - future
     spread = future - future.mean((0, 1))
@@ -247,9 +258,7 @@ class Forecaster(updating.Updated, base.SizedEstimator):
     if y is None and not reset:
       return base.Rows([self._end], ids=("0",), ahead=self._ahead)
     if reset:
-      _validate.all_positive(
-        input_length=self.input_length, horizon=self.horizon
-      )
+      self._check_sizes()
     width = None if reset else self.n_features_in_
     values, names, order = series_input.read_one(
       "y", y, width, None if reset else self._names
@@ -261,14 +270,33 @@ class Forecaster(updating.Updated, base.SizedEstimator):
     if reset:
       self._flat, self._step = np.ndim(y) == 1, step
       self.n_features_in_, self._names = values.shape[1], names
-    elif len(values) < self.input_length:
-      expected = f"at least {self.input_length}. Pass a longer series"
+      self._choose_length(values, len(values), **step)
+    elif len(values) < self.input_length_:
+      expected = f"at least {self.input_length_}. Pass a longer series"
       raise _validate.error("y: times", len(values), expected)
     elif order is not None:
       self.model_.preparation.check_step("y: index", order.stamps)
     if reset or keep:
-      self._end, self._ahead = values[-self.input_length :], ahead
+      self._end, self._ahead = values[-self.input_length_ :], ahead
     return base.Rows([values], ids=("0",), channels=names, ahead=ahead)
+
+  def _check_sizes(self):
+    """Checks the sizes of windows."""
+    sizes = {x: getattr(self, x) for x in ("input_length", "horizon")}
+    _validate.all_positive(**{k: v for k, v in sizes.items() if v is not None})
+
+  def _choose_length(self, values, times, **step):
+    """Chooses the times of an input from those of a series, if none are set."""
+    if self.input_length is not None:
+      return
+    prepared = types.SimpleNamespace(**step)
+    # Missing values are refused later, or filled.
+    whole = values[np.isfinite(values).all(axis=1)]
+    found = forecast_season.season(prepared, whole)
+    period = self.period or (1 if self.period == 0 else found)
+    # Two parts of the series may be held back.
+    held = 2 * max(round(times * self.validation_fraction), self.horizon)
+    self._length = forecast_season.length_of(times - held, period, self.horizon)
 
   def _times(self, rows):
     """The number of times of the series, or of the shortest one."""
@@ -285,7 +313,7 @@ class Forecaster(updating.Updated, base.SizedEstimator):
     held = self._held(rows)
     trained = self._times(rows) - held * (1 + bool(self.intervals))
     # A series is not to lose most of what it can teach.
-    return held if trained >= 4 * held + self.input_length else 0
+    return held if trained >= 4 * held + self.input_length_ else 0
 
   def _material(
     self,
@@ -299,7 +327,7 @@ class Forecaster(updating.Updated, base.SizedEstimator):
       material = panel_rows.material(self, columns, rows.values[0], stops)
       self._season = self._season_of(material)
       return material
-    values, length = rows.values[0], self.input_length
+    values, length = rows.values[0], self.input_length_
     total, held = length + self.horizon, self._held(rows)
     # An update without a seed holds nothing back.
     stops = seed is not None and self._patience(rows) != 0
@@ -339,7 +367,7 @@ class Forecaster(updating.Updated, base.SizedEstimator):
   def _season_of(self, material: base.Material) -> int:
     """Returns the season of the training; 0 for none."""
     if self.period is not None:
-      _validate.integer("period", self.period, 0, self.input_length)
+      _validate.integer("period", self.period, 0, self.input_length_)
       return self.period
     spans = material.source
     first = spans.train
@@ -347,7 +375,7 @@ class Forecaster(updating.Updated, base.SizedEstimator):
       numbers = spans.series["train"]
       first = first[numbers == numbers[0]]
     found = forecast_season.season(material.preparation, first)
-    return found if found <= self.input_length else 1
+    return found if found <= self.input_length_ else 1
 
   def _variables(
     self, network: Any, variables: Any, material: base.Material
@@ -365,7 +393,7 @@ class Forecaster(updating.Updated, base.SizedEstimator):
     return sources.WindowSource(
       channels=rows.channels or names,
       **scale.Scale.of(values[train])._asdict(),
-      length=self.input_length,
+      length=self.input_length_,
       horizon=self.horizon,
       **self._step,
     )

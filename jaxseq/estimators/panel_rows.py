@@ -4,6 +4,7 @@ from typing import Any
 
 from jaxseq import _validate
 from jaxseq import data
+from jaxseq.data import _time_stamps
 from jaxseq.data import panel_windows
 from jaxseq.data import panels
 from jaxseq.data import series_frames
@@ -51,12 +52,19 @@ def read(
   if not reset:
     ends = forecaster.model_.preparation.read(_frame(y))
     return base.Rows([ends.dataset], ids=ends.ids, ahead=ends.times)
-  sizes = {x: getattr(forecaster, x) for x in ("input_length", "horizon")}
-  _validate.all_positive(**sizes)
+  forecaster._check_sizes()
   panel = panels.read(_frame(y), named)
   forecaster.n_features_in_ = len(panel.channels)
   forecaster._flat = len(panel.channels) == 1
   forecaster.series_ = tuple(member.name for member in panel.members)
+  times = [m.times for m in panel.members if m.times is not None]
+  forecaster._choose_length(
+    panel.members[0].values,
+    min(len(member.values) for member in panel.members),
+    step=_time_stamps.usual_gap(times) if times else None,
+    dates=times[0].dtype.kind == "M" if times else None,
+    calendar=panel.calendar,
+  )
   return base.Rows([panel], ids=forecaster.series_, channels=panel.channels)
 
 
@@ -102,7 +110,7 @@ def material(
     panel,
     named,
     ends,
-    forecaster.input_length,
+    forecaster.input_length_,
     horizon,
     categories=table_layouts.as_names("categories", forecaster.categories),
     source="y",

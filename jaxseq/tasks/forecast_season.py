@@ -55,9 +55,19 @@ def input_length(splits: data.Splits, period: int, horizon: int) -> int:
     period: steps of a season.
     horizon: largest number of times to forecast.
   """
+  return length_of(len(_training(splits)), period, horizon)
+
+
+def length_of(times: int, period: int, horizon: int) -> int:
+  """Returns the times of an input, see `input_length`.
+
+  Args:
+    times: of the training part.
+    period: steps of a season.
+    horizon: largest number of times to forecast.
+  """
   wanted = max(_READ * period, horizon, 2)
-  room = (len(_training(splits)) - horizon) // 2
-  return max(min(wanted, room), period, 1)
+  return max(min(wanted, (times - horizon) // 2), period, 1)
 
 
 def _by_steps(prepared: Any) -> int:

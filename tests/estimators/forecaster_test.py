@@ -92,6 +92,31 @@ def test_forecasts_of_a_frame():
     forecaster.fit(frame[:4])
 
 
+def test_the_length_of_inputs_follows_from_the_series():
+  options = {"horizon": 3, "num_updates": 2, **cases.SMALL}
+  weeks = np.tile(np.arange(7.0), 20)
+  model = estimators.Forecaster(**options).fit(weeks)
+  assert model.input_length_ == 28  # Four seasons.
+  with pytest.raises(ValueError, match="y: times: got 27, expected at least"):
+    model.predict(weeks[:27])
+  assert model.fit(weeks[:25]).input_length_ == 8  # Half of what is trained on.
+  assert model.predict(weeks[:8]).shape == (3,)
+  assert np.isfinite(model.score(weeks))
+  assert (
+    estimators.Forecaster(period=0, **options).fit(weeks).input_length_ == 4
+  )
+  frame = pd.DataFrame(
+    {
+      "date": np.tile(pd.date_range("2024-01-01", periods=70), 2),
+      "shop": np.repeat(["a", "b"], 70),
+      "sales": weeks,
+    }
+  )
+  panel = estimators.Forecaster(time="date", series="shop", **options)
+  assert panel.fit(frame).input_length_ == 28
+  assert panel.predict().shape == (2, 3)
+
+
 SMALL = {"input_length": 8, "horizon": 3, "num_updates": 2, **cases.SMALL}
 DAYS = pd.date_range("2024-01-01", periods=60)
 SERIES = pd.Series(np.arange(60) + np.sin(np.arange(60)), DAYS)
