@@ -113,7 +113,7 @@ def test_the_length_of_inputs_follows_from_the_series():
     }
   )
   panel = estimators.Forecaster(time="date", series="shop", **options)
-  assert panel.fit(frame).input_length_ == 28
+  assert panel.fit(frame).input_length_ == 26
   assert panel.predict().shape == (2, 3)
 
 
