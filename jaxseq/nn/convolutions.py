@@ -133,10 +133,7 @@ def products(
   pads: Sequence[tuple[int, int]],
   dilation: Sequence[int],
 ) -> Array:
-  """Convolves by matrix products: one for each line of taps.
-
-  Where windows touch but do not overlap, as those of patches, it is one for
-  all taps.
+  """Convolves by matrix products, one for each line of taps.
 
   Args:
     x: (batch, *space, in).
@@ -150,8 +147,6 @@ def products(
   """
   *sizes, _, out = kernel.shape
   x = jnp.pad(x, [(0, 0), *pads, (0, 0)])
-  if tuple(strides) == tuple(sizes) and all(apart == 1 for apart in dilation):
-    return _patches(x, sizes) @ kernel.reshape(-1, out)
   reach = [(n - 1) * apart for n, apart in zip(sizes, dilation, strict=True)]
   ends = [n - far for n, far in zip(x.shape[1:-1], reach, strict=True)]
 
@@ -170,17 +165,3 @@ def products(
     weight = kernel[taps].reshape(-1, out)
     total = total + jnp.concatenate(line, axis=-1) @ weight
   return total
-
-
-def _patches(x, sizes):
-  """Cuts (batch, *space, in) into patches (batch, *space', taps * in)."""
-  batch, *space, channels = x.shape
-  counts = [n // size for n, size in zip(space, sizes, strict=True)]
-  # What is left at the ends fills no patch.
-  ends = [count * size for count, size in zip(counts, sizes, strict=True)]
-  x = x[(slice(None), *map(slice, ends))]
-  pairs = itertools.chain(*zip(counts, sizes, strict=True))
-  x = x.reshape(batch, *pairs, channels)
-  axes = range(1, x.ndim - 1)
-  x = x.transpose(0, *axes[::2], *axes[1::2], x.ndim - 1)
-  return x.reshape(batch, *counts, -1)

@@ -13,8 +13,6 @@ from jaxseq.nn import convolutions
 CASES = {
   "line apart": ((12,), (3,), (2,), [(1, 2)], (2,)),
   "image in strides": ((9, 8), (4, 3), (3, 2), "VALID", (1, 1)),
-  "patches, and pixels left over": ((9, 8), (4, 3), (4, 3), "VALID", (1, 1)),
-  "padded patches": ((7,), (3,), (3,), [(1, 2)], (1,)),
   "image apart": ((9, 9), (3, 3), (1, 1), "SAME", (2, 4)),
 }
 
