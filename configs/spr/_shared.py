@@ -4,6 +4,7 @@ from configs import variants
 from experiments.atari100k_suite import published
 from jaxseq.rl import envs
 from jaxseq.spr import spr_arms
+from jaxseq.spr import variants as spr_variants
 from jaxseq.training import configuration
 
 # Networks without a mixer.
@@ -75,10 +76,16 @@ def tiny(config: spr_arms.Config, **changes: object) -> spr_arms.Config:
     settings={
       "num_steps": 50,
       "batch_size": 2,
-      "encoder": {"channels": (2, 2, 2)},
+      "encoder": {"channels": (2,) * _num_layers(config)},
       "head": {"hidden": 4},
       "learning": {"num_predictions": 2},
       "agent": {"min_replay": 40, "updates_per_step": 1},
     },
     **changes,
   )
+
+
+def _num_layers(config):
+  """Returns the number of convolutions or stages of the agent's encoder."""
+  agent = spr_variants.get(config.settings["variant"], num_actions=1)
+  return len(agent.update.networks.encoder.channels)

@@ -3,15 +3,16 @@
     spr         SPR with augmentation, as its code (arXiv:2007.05929)
     spr_no_aug  the same without augmentation: dropout, a slow momentum target
     der         data-efficient Rainbow (arXiv:1906.05243), Dopamine's
+    der_paper   the same with the small encoder and the settings of its paper
     drq         DrQ(eps) (arXiv:2004.13649, arXiv:2108.13264), Dopamine's
     sr_spr      SPR with resets and more updates (D'Oro et al., ICLR 2023)
     bbf         "Bigger, Better, Faster" (arXiv:2305.19452), with 2 updates a
                 step; with 8 its resets come every 5,000 steps
 
-The last four follow Dopamine and its descendants in what they share: padded
-convolutions, one hidden layer for both streams, no batch norm, no clipping.
-Where that code is wrong (rewards, states and priorities of n-step targets) they
-do not follow it.
+"der", "drq", "sr_spr" and "bbf" follow Dopamine and its descendants in what
+they share: padded convolutions, one hidden layer for both streams, no batch
+norm, no clipping. Where that code is wrong (rewards, states and priorities of
+n-step targets) they do not follow it.
 """
 
 import dataclasses
@@ -81,7 +82,15 @@ REGISTRY = _registry.Registry(
   "variant",
   {
     name: f"jaxseq.spr.variants:{name}"
-    for name in ("spr", "spr_no_aug", "der", "drq", "sr_spr", "bbf")
+    for name in (
+      "spr",
+      "spr_no_aug",
+      "der",
+      "der_paper",
+      "drq",
+      "sr_spr",
+      "bbf",
+    )
   },
 )
 names = REGISTRY.names
@@ -122,6 +131,42 @@ def der(num_actions: int, image_shape: Shape) -> Variant:
     update={"augmentation": None, "target_period": 2000},
     updates_per_step=1,
     min_replay=1600,
+  )
+
+
+def der_paper(num_actions: int, image_shape: Shape) -> Variant:
+  """Returns data-efficient Rainbow as in its paper.
+
+  The settings are those of the table of hyperparameters in van Hasselt et al.,
+  arXiv:1906.05243. What that leaves open is as in github.com/Kaixhin/Rainbow:
+  initial weights, and the priorities, which are the loss and of new transitions
+  the highest so far.
+  """
+  networks = _networks(
+    num_actions,
+    image_shape,
+    {
+      "channels": (32, 64),
+      "kernels": (5, 5),
+      "strides": (5, 5),
+      "renormalize": False,
+    },
+    {"sigma": 0.1, "advantage_bias": False, "gradient_scale": 1.0},
+    None,
+  )
+  config = learner.Config(
+    networks,
+    augmentation=None,
+    target_period=2000,
+    target_noise="fresh",
+    priority="loss",
+  )
+  return Variant(
+    config,
+    updates_per_step=1,
+    num_steps=20,
+    min_replay=1600,
+    new_priority="max",
   )
 
 

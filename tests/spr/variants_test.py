@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from jaxseq.rl import encoders
 from jaxseq.rl.replay import frames
 from jaxseq.spr import learner
 from jaxseq.spr import update
@@ -34,7 +35,10 @@ def batch_shapes(config, size):
   "name",
   [
     pytest.param(
-      name, marks=() if name in ("bbf", "spr", "sr_spr") else pytest.mark.slow
+      name,
+      marks=()
+      if name in ("bbf", "der_paper", "spr", "sr_spr")
+      else pytest.mark.slow,
     )
     for name in variants.names()
   ],
@@ -77,6 +81,12 @@ def test_sizes_are_the_published_ones():
   # A noisy layer from 11x11x64 to 512, and two to 51 and 4 * 51 values.
   assert der["head"] == 2 * (7745 * 512 + 513 * 255)
   assert set(der) == {"encoder", "head"}
+  paper = sizes(variants.get("der_paper", 4).update)
+  # Noisy layers from 3x3x64 to 256 twice, to 51 and to 4 * 51 values.
+  assert paper == {
+    "encoder": (25 * 4 + 1) * 32 + (25 * 32 + 1) * 64,
+    "head": 2 * (2 * 577 * 256 + 257 * 255),
+  }
   assert sizes(variants.get("drq", 4).update)["head"] == 7745 * 512 + 513 * 5
   bbf = sizes(variants.get("bbf", 4).update)
   assert bbf["predictor"] == 2049 * 2048
@@ -102,8 +112,10 @@ SPR = {
   "beta": (0.4, 1.0),
   "new_priority": "one",
   "encoder": ("conv", (32, 64, 64), "VALID"),
+  "windows": ((8, 4, 3), (4, 2, 1)),  # kernels, strides
   "dropout": 0.0,
   "hidden": (256, "separate"),
+  "noise": (0.5, "out"),  # sigma, fan of biases
   "kinds": (True, 51, True, True),  # noisy, atoms, dueling, double
   "augmentation": "twice",
   "target": (1, 1.0),  # period, tau
@@ -118,6 +130,7 @@ DOPAMINE = {
   "new_priority": "max",
   "encoder": ("conv", (32, 64, 64), "SAME"),
   "hidden": (512, "shared"),
+  "noise": (0.5, "in"),
   "augmentation": "once",
   "spr_target": ("target", None),
   "norm": "none",
@@ -151,6 +164,17 @@ TABLE = {
     "augmentation": None,
     "target": (2000, 1.0),
   },
+  "der_paper": {
+    **SPR,
+    **WITHOUT_SPR,
+    "num_steps": 20,
+    "new_priority": "max",
+    "encoder": ("conv", (32, 64), "VALID"),
+    "windows": ((5, 5), (5, 5)),
+    "noise": (0.1, "out"),
+    "augmentation": None,
+    "target": (2000, 1.0),
+  },
   "drq": {
     **DOPAMINE,
     **WITHOUT_SPR,
@@ -171,6 +195,7 @@ TABLE = {
     "resets": (20_000, 0.5, 0.5),
     "annealing": (10_000, (10, 3), (0.97, 0.997)),
     "encoder": ("impala", (64, 128, 128), "SAME"),
+    "windows": None,
     "hidden": (2048, "shared"),
     "optimizer": (1e-4, 1.5e-4, 0.1, None),
   },
@@ -202,8 +227,12 @@ def read(variant):
   return {
     **found,
     "encoder": (encoder.kind, channels, encoder.padding),
+    "windows": (encoder.kernels, encoder.strides)
+    if encoder.kind == "conv"
+    else None,
     "dropout": encoder.dropout,
     "hidden": (head.hidden, head.streams),
+    "noise": (head.sigma, head.bias_sigma),
     "kinds": (head.noisy, head.atoms, head.dueling, config.double),
     "augmentation": shift and once,
     "target": (config.target_period, config.target_tau),
@@ -222,6 +251,14 @@ def read(variant):
 @pytest.mark.parametrize("name", variants.names())
 def test_agents_are_those_of_the_papers(name):
   assert read(variants.get(name, 6)) == TABLE[name]
+
+
+def test_the_encoder_of_the_paper_leaves_3x3x64_as_they_are():
+  parts = variants.get("der_paper", 6).update.networks
+  assert encoders.latent_shape(parts.encoder) == (3, 3, 64)
+  assert not parts.encoder.renormalize
+  assert parts.head.gradient_scale == 1
+  assert not parts.head.advantage_bias
 
 
 def test_unknown_names_are_refused():
