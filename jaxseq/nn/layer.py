@@ -198,7 +198,7 @@ class SequenceLayer(recurrent.Recurrent):
     return self._sum(x, y, behind, "gate"), state, shared
 
   def _mix(self, x, states, options, shared, run):
-    """The sum of the mixers' outputs, their states, and what is shared."""
+    """Returns the sum of the mixers' outputs, states and shared values."""
     config = self.config
     configs = (config.mixer_config, *config.parallel_mixers)
     if not config.parallel:

@@ -54,7 +54,7 @@ class LayerConfig:
         "none": y.
       A dropout follows each of them except "gelu".
     exact_gelu: whether the GELU of `activation` uses the error function, as in
-      S4's code, or its tanh approximation, as in S5's.
+      S4's code, instead of its tanh approximation, as in S5's.
     residual: whether the layer adds its input to its output.
     gate: replaces that sum: "gru" is `gtrxl_gate.GTrXLGate`, "none" keeps the
       sum.
