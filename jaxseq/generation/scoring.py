@@ -1,4 +1,4 @@
-"""Log probabilities of texts that are there, as a network reads them."""
+"""Log probabilities of given texts under a network."""
 
 from collections.abc import Sequence
 import functools
@@ -18,11 +18,11 @@ from jaxseq.generation.requests import Tops
 
 
 class Scores(NamedTuple):
-  """Log probabilities of the tokens of a text behind the first one.
+  """Log probabilities of all tokens of a text except the first.
 
   Attributes:
-    log_probs: (time - 1,), of each after those in front of it.
-    tops: (time - 1, k), the most probable tokens there; None if not asked for.
+    log_probs: (time - 1,), of each token given the tokens before it.
+    tops: (time - 1, k), the most probable tokens there; None unless requested.
   """
 
   log_probs: np.ndarray
@@ -39,16 +39,16 @@ def score(
   rows: int = 4,
   chunk: int = 64,
 ) -> list[Scores]:
-  """Reads texts, so many rows and tokens in one call of one program.
+  """Computes log probabilities of texts in batches of one fixed shape.
 
   Args:
     network: as in `generate`.
-    variables: of the network, with or without `adapt.batch.attach`.
+    variables: variables of the network, with or without `adapt.batch.attach`.
     prompts: int tokens (time,) each, of any lengths.
-    tops: how many of the most probable tokens.
-    adapter: number of the adapter that rows have; 0 for none.
-    rows: texts that are read at a time.
-    chunk: tokens of each.
+    tops: number of the most probable tokens to return.
+    adapter: number of the rows' adapter; 0 for no adapter.
+    rows: number of texts per call.
+    chunk: number of tokens of each text per call.
 
   Returns:
     Scores of each text.
@@ -63,7 +63,7 @@ def score(
     for text in texts:
       _prompts.check_tokens(network, text)
     count = max(map(len, texts)) - 1
-    # What is behind a text changes nothing of it.
+    # Padding after a text does not change its scores.
     tokens = np.zeros((rows, -(-count // chunk) * chunk + 1), np.int32)
     for i, text in enumerate(texts):
       tokens[i, : len(text)] = text
@@ -80,7 +80,7 @@ def score(
 
 
 def _joined(parts, count, tops):
-  """The scores of one text; it may be a token alone."""
+  """Joins the scores of one text, which may be a single token."""
   none = np.zeros(0, np.float32), Tops(*(np.zeros((0, tops), int),) * 2)
   parts = parts or [none if tops else (none[0], None)]
   return Scores(
@@ -90,7 +90,7 @@ def _joined(parts, count, tops):
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _read(network, tops, variables, tokens, states):
-  """Log probabilities of all tokens but the first, and the next states."""
+  """Returns the tokens' log probabilities, except the first's, and states."""
   logits, states = network.apply(variables, tokens[:, :-1], states)
   logs = jax.nn.log_softmax(logits, axis=-1)
   chosen = jnp.take_along_axis(logs, tokens[:, 1:, None], axis=-1)[..., 0]

@@ -1,4 +1,4 @@
-"""Weights that other libraries wrote, and can read.
+"""Weights in the formats of other libraries, read and written.
 
   from jaxseq.interop import huggingface
 
@@ -12,8 +12,8 @@
   described_file    files of arrays that describe themselves
   safetensors_file  files of named arrays
   streamed          networks that do not fit into memory, computed from a file
-  row_predictors    which rows of these are needed, by low-rank predictors
-  step_program      one step of a network as a program of its own
+  row_predictors    low-rank predictors of the rows that these need
+  step_program      one step of a network as a separate program
   onnx_graph        programs of JAX as graphs of ONNX
   spr               state dicts of SPR's PyTorch code
 

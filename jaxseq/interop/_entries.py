@@ -1,7 +1,7 @@
-"""Entries of `config.json`, with sizes bounded by the tensors that are there.
+"""Entries of `config.json`, with sizes bounded by the existing tensors.
 
-A network is built from the sizes, at least its shapes: what a small file asks
-for in vain is refused before.
+A network is built from the sizes, at least its shapes: a small file that asks
+for too much is rejected first.
 """
 
 from collections.abc import Collection
@@ -15,9 +15,9 @@ from absl import logging
 from jaxseq import _validate
 
 MISSING = object()
-# Twenty times those of the largest models; each takes time to build.
+# Twenty times the layers of the largest models; each takes time to build.
 _MOST_LAYERS = 1000
-# Numbers of keys and values that attention keeps if the caller does not say.
+# Default number of keys and values in the context of attention.
 _MOST_CONTEXT = 4095
 _CONTEXT = "max_position_embeddings"
 _FEWER = (
@@ -28,7 +28,7 @@ _CONV = ("conv1d.weight", "conv_1d.weight", ".conv.weight")
 
 
 class _Noted(Mapping[str, Any]):
-  """Entries that note which of them are read."""
+  """A mapping of entries that records which of them are read."""
 
   def __init__(self, contents: Mapping[str, Any], names: set[str]):
     self.plain = contents
@@ -46,11 +46,11 @@ class _Noted(Mapping[str, Any]):
 
 
 class Entries:
-  """Entries of a model's `config.json`, checked where they are read.
+  """Entries of a model's `config.json`, checked when they are read.
 
   Attributes:
     contents: the entries.
-    where: place of the file, for messages.
+    where: path of the file, for messages.
   """
 
   def __init__(
@@ -61,15 +61,15 @@ class Entries:
     context: int | None = None,
     quiet: bool = False,
   ):
-    """Keeps the entries; `quiet` logs no warning about the context."""
+    """Stores the entries; `quiet` logs no warning about the context."""
     self.contents: Mapping[str, Any] = _Noted(contents, set())
-    # Those of the file, here and for entries that replace these.
+    # Entries of the file, shared with `replaced` copies.
     self._file = dict(contents)
     self.where = where
     self._shapes = shapes
     self._context = context
     self._layers: int | None = None
-    # The warnings so far, here and by entries that replace these.
+    # The warnings so far, shared with `replaced` copies.
     self._warned: list[int] = [0] if quiet else []
 
   def check(self, embedding: str, layers: str) -> None:
@@ -97,7 +97,7 @@ class Entries:
       raise self.error("num_hidden_layers", count, expected)
 
   def check_plain(self) -> None:
-    """Refuses weights that another library has quantized."""
+    """Rejects weights that another library has quantized."""
     said = self.contents.get("quantization_config")
     if said is not None:
       method = said.get("quant_method") if isinstance(said, dict) else said
@@ -109,11 +109,11 @@ class Entries:
 
   @property
   def tensors(self) -> Collection[str]:
-    """Names of the tensors beside the file."""
+    """Names of the tensors of the model's weights."""
     return (self._shapes or {}).keys()
 
   def error(self, name: str, value: Any, expected: str) -> ValueError:
-    """Returns the error of an entry that is not what is expected."""
+    """Returns the error of an entry with an unexpected value."""
     return _validate.error(f"{self.where}: {name}", value, expected)
 
   def get(self, name: str, kind: type, default: Any = MISSING) -> Any:
@@ -134,7 +134,7 @@ class Entries:
     return value
 
   def replaced(self, **contents: Any) -> "Entries":
-    """Returns these entries with others in their place or beside them."""
+    """Returns these entries with some replaced or added."""
     plain = {**self.contents.plain, **contents}
     entries = Entries(plain, self.where, self._shapes, self._context)
     entries.contents.names = self.contents.names
@@ -143,23 +143,23 @@ class Entries:
     return entries
 
   def with_defaults(self, **contents: Any) -> "Entries":
-    """Returns these entries, and others where the file has none."""
+    """Returns these entries with defaults for missing ones."""
     return self.replaced(**{**contents, **self.contents.plain})
 
   def opened(self, name: str) -> "Entries":
-    """Returns these entries with those of an object among them."""
+    """Returns these entries with those of a nested object added."""
     inner = self.get(name, dict)
     self._file.update(inner)
     return self.replaced(**inner)
 
   @property
   def unread(self) -> dict[str, Any]:
-    """The entries of the file that nothing has read so far."""
+    """The entries of the file that no code has read so far."""
     names = self.contents.names
     return {k: v for k, v in self._file.items() if k not in names}
 
   def named(self, names: Mapping[str, str]) -> "Entries":
-    """Returns these entries with those under old names under their names."""
+    """Returns these entries with old names replaced by current ones."""
     return self.replaced(
       **{
         name: self.contents[old]
@@ -169,18 +169,18 @@ class Entries:
     )
 
   def shape(self, tensor: str) -> tuple[int, ...] | None:
-    """Returns the shape of the tensor of that name; None if there is none."""
+    """Returns the shape of a tensor; None if there is no such tensor."""
     return (self._shapes or {}).get(tensor)
 
   def size(self, name: str, default: Any = MISSING, *, times: int = 1) -> Any:
-    """Returns an integer that no axis of the tensors is shorter than."""
+    """Returns an integer that is at most the longest axis of the tensors."""
     if self._shapes is not None:
       sizes = (size for shape in self._shapes.values() for size in (0, *shape))
       self._bound(name, times * max(sizes))
     return self.get(name, int, default)
 
   def taps(self, name: str, default: Any = MISSING, least: int = 0) -> Any:
-    """Returns the width of the convolutions, bounded by theirs if any."""
+    """Returns the convolutions' width, bounded by their tensors if any."""
     widths = [
       shape[-1]
       for tensor, shape in (self._shapes or {}).items()
@@ -201,12 +201,12 @@ class Entries:
     return _validate.positive(f"{self.where}: {name}", value)
 
   def epsilon(self, name: str, default: Any = MISSING) -> float:
-    """Returns a number above 0, such as a norm adds."""
+    """Returns a number above 0, such as a norm's epsilon."""
     value = self.get(name, float, default)
     return _validate.above_zero(f"{self.where}: {name}", value)
 
   def flag(self, name: str, default: bool) -> bool:
-    """Returns whether something is so."""
+    """Returns a boolean entry."""
     return self.get(name, bool, default)
 
   @property
@@ -215,7 +215,7 @@ class Entries:
     return self.get("num_hidden_layers", int)
 
   def numbers(self, name: str, count: int) -> tuple[float, ...]:
-    """Returns a list of so many numbers, by default ones."""
+    """Returns a list of `count` numbers, by default ones."""
     values = self.contents.get(name)
     if values is None:
       return (1.0,) * count
@@ -239,7 +239,7 @@ class Entries:
     return low, high
 
   def choice(self, name: str, choices: Collection[Any], default: Any) -> Any:
-    """Returns an entry that must be one of some values."""
+    """Returns an entry that must be one of the choices."""
     value = self.contents.get(name, default)
     return _validate.choice(f"{self.where}: {name}", value, choices)
 
@@ -262,8 +262,8 @@ class Entries:
   def rotary(
     self, fraction: float = 1.0, base: float = 10000.0
   ) -> tuple[float, float]:
-    """Returns the base of rotary positions, and the part of heads they turn."""
-    # The other library lets the older name win where both are there.
+    """Returns the rotary base, and the fraction of heads that is rotated."""
+    # The other library prefers the older name if both exist.
     name = "rope_scaling"
     said = self.contents.get(name)
     if not said:
@@ -288,12 +288,12 @@ class Entries:
 
   @property
   def has_context(self) -> bool:
-    """True once full attention has asked for the context."""
+    """True once full attention has read the context."""
     return _CONTEXT in self.contents.names
 
   @property
   def context(self) -> int:
-    """Numbers of earlier elements that full attention looks back at."""
+    """Number of earlier elements that full attention can see."""
     said = self.get(_CONTEXT, int, _MOST_CONTEXT)
     _validate.positive(f"{self.where}: {_CONTEXT}", said)
     if self._context is not None:

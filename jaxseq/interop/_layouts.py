@@ -1,4 +1,4 @@
-"""Layouts of the tensors of convolutional networks, here and in PyTorch."""
+"""Tensor layouts of convolutional networks, in Flax and in PyTorch."""
 
 import numpy as np
 
@@ -19,8 +19,8 @@ def restore(x: np.ndarray, latent: Latent) -> np.ndarray:
 
 
 def from_torch(tensor: np.ndarray, latent: Latent | None = None) -> np.ndarray:
-  """Tensor of a convolution (OIHW), dense layer or vector, as Flax has it."""
-  # `latent` is given where the inputs of a dense layer are a flattened one.
+  """Converts a convolution (OIHW), dense layer or vector to Flax's layout."""
+  # `latent` is given if the inputs of a dense layer are a flattened one.
   if tensor.ndim == 4:
     return tensor.transpose(2, 3, 1, 0)
   return (tensor if latent is None else reorder(tensor, latent)).T

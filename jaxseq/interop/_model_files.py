@@ -14,7 +14,7 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _LONGEST_NAME = 255
-# Files of a model beside its weights by which texts are read and written.
+# Files next to a model's weights that convert texts to tokens and back.
 _BESIDE = (
   "tokenizer*",
   "special_tokens_map.json",
@@ -27,15 +27,15 @@ _BESIDE = (
 
 
 def read_json(path: pathlib.Path, *, constants: bool = True) -> dict[str, Any]:
-  """Reads the object that a JSON file of a model holds.
+  """Reads the object in a JSON file of a model.
 
   Args:
     path: the file.
-    constants: whether there may be infinities, which the transformers library
-      writes as they are.
+    constants: whether infinities are allowed, which the transformers library
+      writes without quotes.
 
   Raises:
-    ValueError: if there is no such file, or it holds no object.
+    ValueError: if there is no such file, or it contains no object.
   """
   if not path.is_file():
     got = f"got no {path.name}, expected a directory with one."
@@ -52,18 +52,18 @@ def read_json(path: pathlib.Path, *, constants: bool = True) -> dict[str, Any]:
 
 
 def write_json(path: pathlib.Path, contents: dict[str, Any]) -> None:
-  """Writes a JSON file of a model, which is replaced as a whole."""
-  # With infinities as they are, which the other library reads.
+  """Writes a JSON file of a model, replacing an existing one atomically."""
+  # Infinities are written without quotes, which the other library reads.
   text = json.dumps(contents, indent=2, sort_keys=True)
   files.write_text(path, text + "\n")
 
 
 def copy_beside(source: pathlib.Path, directory: pathlib.Path) -> None:
-  """Copies the files by which a model's texts are read and written.
+  """Copies a model's tokenizer and generation config.
 
   Args:
     source: directory of the model.
-    directory: gets its tokenizer and generation_config.json.
+    directory: directory to copy to.
   """
   for pattern in _BESIDE:
     for path in source.glob(pattern):
@@ -73,7 +73,7 @@ def copy_beside(source: pathlib.Path, directory: pathlib.Path) -> None:
 
 
 def _own(path):
-  """Returns the path of a file of a model, which may not lead elsewhere."""
+  """Returns the path of a model's file, which must not link elsewhere."""
   root = path.parent.resolve()
   # Hugging Face's cache has links from models--*/snapshots/* to blobs.
   if root.parent.name == "snapshots":
@@ -82,7 +82,7 @@ def _own(path):
 
 
 def tensors(directory: pathlib.Path) -> dict[str, safetensors_file.Stored]:
-  """Returns the tensors of a model, of one file or of several, not yet read."""
+  """Returns a model's tensors from one file or several, not yet read."""
   if (directory / WEIGHTS).is_file():
     return safetensors_file.stored(_own(directory / WEIGHTS))
   if (directory / _INDEX).is_file():
@@ -100,11 +100,11 @@ def tensors(directory: pathlib.Path) -> dict[str, safetensors_file.Stored]:
 
 
 def is_name(name: Any) -> bool:
-  """Returns whether a value is the name of a file beside another."""
+  """Returns whether a value is a file name without a directory."""
   return (
     isinstance(name, str)
     and pathlib.PurePath(name).name == name
-    # Lone surrogates have no bytes of a file's name.
+    # Lone surrogates cannot be encoded in a file name.
     and len(name.encode(errors="replace")) <= _LONGEST_NAME
     and not any(c == "\0" or "\ud800" <= c <= "\udfff" for c in name)
   )

@@ -1,4 +1,4 @@
-"""The nodes and the constants of a graph of ONNX, as it grows."""
+"""Builder of the nodes and constants of an ONNX graph."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,36 +8,36 @@ import numpy as np
 
 
 class Pair(NamedTuple):
-  """Complex numbers by their parts."""
+  """Real and imaginary parts of complex numbers."""
 
   real: Any
   imag: Any
 
 
 def number_of(dtype: Any) -> int:
-  """Returns the number that stands for a dtype in files of ONNX."""
+  """Returns the number of a dtype in ONNX files."""
   import onnx
 
   if np.dtype(dtype).kind == "V":
-    # Few of onnxruntime's operations take bfloat16.
+    # Few of onnxruntime's operations accept bfloat16.
     raise ValueError(f"{np.dtype(dtype)}: has no counterpart in ONNX here")
   return onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
 
 
 class Builder:
-  """A graph that grows; a value in it is a name, or an array of NumPy.
+  """A graph under construction; its values are names or NumPy arrays.
 
   Attributes:
-    nodes: so far, in their order.
+    nodes: the nodes so far, in order.
     arrays: constants by name.
   """
 
   def __init__(self, sized: str, symbol: Any):
-    """Begins a graph.
+    """Starts a graph.
 
     Args:
       sized: name of an input.
-      symbol: its first size, where that is symbolic.
+      symbol: its first size, if that is symbolic.
     """
     self.nodes: list[Any] = []
     self.arrays: dict[str, np.ndarray] = {}
@@ -54,7 +54,7 @@ class Builder:
     return names if outputs > 1 else names[0]
 
   def name(self, value: Any) -> str:
-    """Returns the name of a value; equal arrays have the same."""
+    """Returns the name of a value; equal arrays share one name."""
     if isinstance(value, str):
       return value
     array = np.asarray(value)
@@ -69,13 +69,13 @@ class Builder:
     return self.add("Cast", x, to=number_of(dtype))
 
   def shape(self, sizes: Sequence[Any]) -> Any:
-    """Returns sizes, of which some may be symbolic, as an array of int64."""
+    """Returns sizes, some of them perhaps symbolic, as an array of int64."""
     if all(isinstance(size, int) for size in sizes):
       return np.array(sizes, np.int64)
     return self.add("Concat", *map(self.size, sizes), axis=0)
 
   def size(self, size: Any) -> Any:
-    """Returns a size, or a multiple of the symbolic one, as (1,) int64."""
+    """Returns a size, or a multiple of the symbolic size, as (1,) int64."""
     if isinstance(size, int):
       return np.array([size], np.int64)
     key = str(size)
@@ -97,6 +97,6 @@ class Builder:
     return self.add("Reshape", x, self.shape(sizes))
 
   def cut(self, x: Any, axis: int, start: int, end: int, step: int = 1) -> Any:
-    """Returns the elements start, start + step, .. before `end` of an axis."""
+    """Slices the elements start, start + step, .. before `end` of an axis."""
     numbers = (np.array([n], np.int64) for n in (start, end, axis, step))
     return self.add("Slice", x, *numbers)

@@ -1,9 +1,9 @@
-"""Operations of JAX in those of ONNX, one rule each.
+"""Rules that convert JAX operations to ONNX operations.
 
-A value is the name of a tensor of the graph, an array of NumPy where it depends
-on no input, or a `Pair` of these, which complex numbers are. A rule takes the
-graph, an equation, and the values of its arguments; it returns the value of its
-result, or a list of them.
+A value is the name of a tensor of the graph, a NumPy array if it depends on no
+input, or, for complex numbers, a `Pair` of these. A rule takes the graph, an
+equation, and the values of its arguments; it returns the value of its result,
+or a list of values.
 """
 
 from collections.abc import Callable
@@ -23,12 +23,12 @@ def rule(name: str, arguments: Sequence[Any], complex_result: bool) -> Rule:
   """Returns the rule of a primitive.
 
   Args:
-    name: of the primitive.
-    arguments: the values that it takes.
+    name: name of the primitive.
+    arguments: the values of its arguments.
     complex_result: whether results are complex.
 
   Raises:
-    ValueError: it has none.
+    ValueError: if it has no rule.
   """
   rules = RULES
   if complex_result or any(map(_is_complex, arguments)):
@@ -40,7 +40,7 @@ def rule(name: str, arguments: Sequence[Any], complex_result: bool) -> Rule:
 
 
 def part(x: Any, i: int) -> Any:
-  """Returns the real (0) or imaginary (1) part; real numbers as they are."""
+  """Returns the real (0) or imaginary (1) part; real numbers unchanged."""
   if isinstance(x, Pair):
     return x[i]
   if not np.iscomplexobj(x):
@@ -58,7 +58,7 @@ def element(g: Builder, x: Any, i: int, axis: int = 0) -> Any:
 
 
 def stack(g: Builder, values: Sequence[Any], axis: int = 0) -> Any:
-  """Returns values of one shape along a new axis."""
+  """Stacks values of one shape along a new axis."""
   if any(map(_is_complex, values)):
     return Pair(*(stack(g, [part(x, i) for x in values], axis) for i in (0, 1)))
   wide = [g.add("Unsqueeze", x, np.array([axis], np.int64)) for x in values]
@@ -66,7 +66,7 @@ def stack(g: Builder, values: Sequence[Any], axis: int = 0) -> Any:
 
 
 def choose(g: Builder, flag: Any, x: Any, y: Any) -> Any:
-  """Returns x where the flag is true, and y elsewhere."""
+  """Selects x if the flag is true, else y."""
   if _is_complex(x) or _is_complex(y):
     both = ((part(x, i), part(y, i)) for i in (0, 1))
     return Pair(*(choose(g, flag, *each) for each in both))
@@ -78,17 +78,17 @@ def _is_complex(x) -> bool:
 
 
 def _shape(e, i=0):
-  """The shape of an argument."""
+  """Returns the shape of an argument."""
   return e.invars[i].aval.shape
 
 
 def _number(e, value):
-  """A number in the dtype of the first argument."""
+  """Returns a number in the dtype of the first argument."""
   return np.asarray(value, e.invars[0].aval.dtype)
 
 
 def _node(kind, **options):
-  """The rule of a primitive that is one operation of ONNX."""
+  """Returns the rule of a primitive with a single ONNX operation."""
   return lambda g, e, *x: g.add(kind, *x, **options)
 
 
@@ -97,13 +97,13 @@ def _same(g, e, *x):
 
 
 def _expm1(g, e, x):
-  # Exact near 0, as exp(x) - 1 is not.
+  # Accurate near 0, unlike exp(x) - 1.
   half = g.add("Tanh", g.add("Mul", x, _number(e, 0.5)))
   return g.add("Mul", half, g.add("Add", g.add("Exp", x), _number(e, 1)))
 
 
 def _log1p(g, e, x):
-  # Likewise; of what is not near 0 the ratio has no digits left.
+  # Accurate near 0, too; far from 0 the ratio loses its digits.
   ratio = g.add("Div", x, g.add("Add", x, _number(e, 2)))
   near = g.add("Mul", g.add("Atanh", ratio), _number(e, 2))
   far = g.add("Log", g.add("Add", x, _number(e, 1)))
@@ -140,7 +140,7 @@ def _round(g, e, x):
 def _select(g, e, which, *cases):
   if e.invars[0].aval.dtype == np.bool_:
     if e.outvars[0].aval.dtype == np.bool_:
-      # ONNX Runtime has Where for numbers only.
+      # ONNX Runtime has Where only for numbers.
       no, yes = g.add("And", g.add("Not", which), cases[0]), cases[1]
       return g.add("Or", no, g.add("And", which, yes))
     return g.add("Where", which, cases[1], cases[0])
@@ -206,13 +206,13 @@ def _gather(g, e, x, places):
   numbers, sizes = e.params["dimension_numbers"], e.params["slice_sizes"]
   axes, shape = numbers.start_index_map, _shape(e)
   if isinstance(places, np.ndarray) and places.ndim == 1:
-    # One part, at a place that is known.
+    # A single slice at a known place.
     for axis, start in zip(axes, places):
       if sizes[axis] != shape[axis]:
         start = int(np.clip(start, 0, shape[axis] - sizes[axis]))
         x = g.cut(x, axis, start, start + sizes[axis])
     return _reshape(g, e, x)
-  # Rows along an axis, of one table or of one for each index of axes before.
+  # Rows along an axis, of one table or of one for each leading index.
   axis, count = axes[0], len(_shape(e, 1)) - 1
   ndim = len(e.outvars[0].aval.shape)
   kept = tuple(i for i in range(ndim) if not axis <= i < axis + count)
@@ -336,7 +336,7 @@ def _convolution(g, e, x, kernel):
 
 
 def _products(one):
-  """The rule of complex numbers, of one that is linear in both arguments."""
+  """Returns the complex rule of a bilinear operation."""
 
   def both(g, e, x, y):
     (a, b), (c, d) = ([part(z, i) for i in (0, 1)] for z in (x, y))
@@ -347,7 +347,7 @@ def _products(one):
 
 
 def _by_parts(one):
-  """The rule of complex numbers, of one that acts on both parts alike."""
+  """Returns the complex rule of an operation that acts on each part."""
 
   def both(g, e, *x):
     results = [one(g, e, *[part(each, i) for each in x]) for i in (0, 1)]
@@ -359,7 +359,7 @@ def _by_parts(one):
 
 
 def _size(g, x):
-  """The squared absolute values of complex numbers."""
+  """Returns the squared absolute values of complex numbers."""
   return g.add("Add", *(g.add("Mul", *[part(x, i)] * 2) for i in (0, 1)))
 
 
@@ -383,7 +383,7 @@ def _complex_convert(g, e, x):
   return Pair(g.cast(x, np.float32), zero)
 
 
-# One operation of ONNX each, of the same name in capitals, or of another.
+# Single ONNX operations with the same capitalized name, or with another.
 _SAME_NAME = """
   abs ceil cos erf exp floor log neg not sign sin sqrt tan tanh
   add sub mul div pow max min and or xor
@@ -451,7 +451,7 @@ RULES: dict[str, Rule] = {
   ),
   "unstack": _unstack,
 }
-# These do the same to both parts of complex numbers.
+# Operations that act on each part of complex numbers separately.
 _OF_PLACES = (
   *("add", "sub", "neg", "select_n", "reduce_sum", "cumsum", "stack"),
   *("broadcast_in_dim", "concatenate", "dynamic_slice", "gather", "reshape"),

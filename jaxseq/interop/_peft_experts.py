@@ -1,10 +1,10 @@
-"""Adapters of all experts of a mixture, as the PEFT library stacks them.
+"""Adapters of all experts of a mixture, in the PEFT library's format.
 
-The transformers library has the matrices of a mixture's experts in parameters
-(experts, out, in): `experts.gate_up_proj`, of gates above the others, or
+The transformers library stores the matrices of a mixture's experts in
+parameters (experts, out, in): `experts.gate_up_proj`, with the gates first, or
 `experts.up_proj` without gates, and `experts.down_proj`. PEFT adapts each as a
-whole (`target_parameters`), by A (experts r, in) and B (out, r experts). Files
-of models have a tensor for each expert and matrix, or other names.
+whole (`target_parameters`), by A (experts r, in) and B (out, r experts). Model
+files have one tensor per expert and matrix, or other names.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-# In the order in which PEFT wraps them: the last one is outermost.
+# In PEFT's wrapping order: the last one is outermost.
 PARAMETERS = ("gate_up_proj", "up_proj", "down_proj")
 _EACH = re.compile(r"(.*\.experts)\.(\d+)\.(\w+)")
 _WHOLE = re.compile(rf".*\.experts\.({'|'.join(PARAMETERS)})")
@@ -31,14 +31,14 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 
 class Stack(NamedTuple):
-  """The tensors of a parameter of experts.
+  """The tensors of an experts parameter.
 
   Attributes:
-    parts: names of tensors, by blocks of rows and then by experts; one block of
-      one name if a tensor holds all experts.
+    parts: names of tensors, by blocks of rows and then by experts; one block
+      with one name if a tensor contains all experts.
     sizes: number of rows of each block.
-    experts: how many there are.
-    is_whole: whether one tensor holds all experts.
+    experts: number of experts.
+    is_whole: whether one tensor contains all experts.
   """
 
   parts: tuple[tuple[str, ...], ...]
@@ -52,7 +52,7 @@ class Stack(NamedTuple):
     return tuple(name for part in self.parts for name in part)
 
   def split(self, array: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns (experts, out, ...) by the names of tensors."""
+    """Splits an array (experts, out, ...) into tensors by name."""
     if self.is_whole:
       return {self.parts[0][0]: array}
     blocks = np.split(array, np.cumsum(self.sizes)[:-1], axis=1)
@@ -66,8 +66,8 @@ class Stack(NamedTuple):
     """Returns A (experts, r, in) and B (experts, out, r) of tensors' factors.
 
     Args:
-      factors: A (r, in) and B (out, r) by the names of tensors, some of which
-        may be absent; of a tensor that holds all experts, with their axis.
+      factors: A (r, in) and B (out, r) by tensor name, some of which may be
+        missing; with an axis of experts for a tensor of all experts.
     """
     if self.is_whole:
       return factors[self.parts[0][0]]
@@ -86,12 +86,12 @@ class Stack(NamedTuple):
     return a, b
 
   def _joined(self, pairs: Sequence[Pair | None]) -> Pair | None:
-    """Returns the factors of an expert's blocks of rows together."""
+    """Joins the factors of an expert's blocks of rows."""
     present = [pair for pair in pairs if pair is not None]
     if not present:
       return None
     first = present[0][0]
-    # Those of one adapter of all rows have one A.
+    # Factors of a single adapter of all rows share one A.
     is_shared = all(np.array_equal(a, first) for a, _ in present)
     ranks = [0 if pair is None else len(pair[0]) for pair in pairs]
     a = first if is_shared else np.concatenate([a for a, _ in present])
@@ -106,7 +106,7 @@ class Stack(NamedTuple):
 
 
 def stacks(shapes: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, Any]:
-  """Returns the `Stack` of each parameter of experts, by its name.
+  """Returns the `Stack` of each experts parameter, by its name.
 
   Args:
     shapes: the name of a tensor's module, and its shape, by the tensor's name.
@@ -137,7 +137,7 @@ def stacks(shapes: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, Any]:
 
 
 def unpacked(a: np.ndarray, b: np.ndarray, rank: int) -> Pair:
-  """Returns A (experts, r, in), B (experts, out, r) of PEFT's two matrices."""
+  """Returns A (experts, r, in), B (experts, out, r) of PEFT's matrices."""
   experts = a.shape[0] // rank
   a = a.reshape(experts, rank, a.shape[1])
   return a, b.reshape(b.shape[0], rank, experts).transpose(2, 0, 1)

@@ -1,7 +1,7 @@
-"""Tensors of PyTorch's modules that parameters here are made of.
+"""Mappings between PyTorch tensors and parameters.
 
-A family of models has a `Place` for every parameter. From the shape of the
-parameter it gives those of the tensors, and it works in both directions.
+A family of models has a `Place` for every parameter. It computes the tensors'
+shapes from the parameter's, and works in both directions.
 """
 
 from collections.abc import Callable
@@ -19,24 +19,24 @@ class Place:
   """The tensors of a parameter: scale * (laid out tensors + offset)."""
 
   names: tuple[str, ...]
-  # Lays a parameter out as these tensors, as views.
+  # Converts a parameter to these tensors, as views.
   to_torch: Callable[[np.ndarray], Tensors]
   from_torch: Callable[..., np.ndarray]
-  # The part of each tensor, if others have the rest.
+  # The rows of each tensor, if other parameters have the rest.
   rows: "Rows | None" = None
-  # A number or an array that broadcasts with the parameter.
+  # A number, or an array that broadcasts with the parameter.
   scale: float | np.ndarray = 1.0
   offset: float = 0.0
 
   def shapes(self, shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """Yields the tensors' shapes, by that of the parameter."""
+    """Yields the tensors' shapes, from the parameter's shape."""
     for tensor in self.to_torch(np.broadcast_to(np.float32(0), shape)):
       yield self.rows.whole(tensor.shape) if self.rows else tensor.shape
 
   def read(
     self, tensors: Sequence[np.ndarray], dtype: np.typing.DTypeLike
   ) -> np.ndarray:
-    """Returns the parameter: computed in `dtype`, or laid out as a view."""
+    """Returns the parameter: computed in `dtype`, or as a view."""
     parts = [self.rows.of(each) if self.rows else each for each in tensors]
     array = self.from_torch(*parts)
     scaled = np.any(np.asarray(self.scale) != 1)
@@ -49,7 +49,7 @@ class Place:
     return array
 
   def write(self, array: np.ndarray) -> Tensors:
-    """Undoes `read`; of tensors with `rows`, returns these alone."""
+    """Undoes `read`; for tensors with `rows`, returns only these rows."""
     if np.any(np.asarray(self.scale) != 1):
       array = array / np.asarray(self.scale, array.dtype)
     if self.offset:
@@ -59,26 +59,26 @@ class Place:
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-  """A part of a tensor."""
+  """Some rows of a tensor."""
 
-  index: slice | np.ndarray  # The rows, in their order.
-  size: int  # How many rows the tensor has.
-  axis: int = 0  # Of the rows.
+  index: slice | np.ndarray  # Indices of the rows, in order.
+  size: int  # Number of rows of the tensor.
+  axis: int = 0  # Axis of the rows.
 
   @property
   def _place(self):
     return (slice(None),) * self.axis + (self.index,)
 
   def whole(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Returns the shape of the tensor, by that of the part."""
+    """Returns the shape of the tensor, from the shape of the rows."""
     return (*shape[: self.axis], self.size, *shape[self.axis + 1 :])
 
   def of(self, tensor: np.ndarray) -> np.ndarray:
-    """Returns the part of a tensor; of slices, a view."""
+    """Returns the rows of a tensor; a view if `index` is a slice."""
     return tensor[self._place]
 
   def put(self, tensor: np.ndarray | None, part: np.ndarray) -> np.ndarray:
-    """Writes the part into a tensor, a fresh one if None, and returns it."""
+    """Writes the rows into a tensor, a new one if None, and returns it."""
     if tensor is None:
       tensor = np.zeros(self.whole(part.shape), part.dtype)
     tensor[self._place] = part
@@ -90,7 +90,7 @@ def _one(name, to_torch, from_torch):
 
 
 def same(name: str) -> Place:
-  """A tensor that is laid out as the parameter: a vector, an embedding."""
+  """A tensor in the layout of the parameter: a vector, an embedding."""
   return _one(name, lambda x: x, lambda x: x)
 
 
@@ -115,12 +115,12 @@ def conv(name: str) -> Place:
 
 
 def stacked(places: Sequence[Place]) -> Place:
-  """Tensors that are laid out on top of each other, in a new first axis."""
+  """Tensors that are stacked along a new first axis."""
   return _together(places, lambda array: array, np.stack)
 
 
 def joined(places: Sequence[Place], sizes: Sequence[int], axis: int) -> Place:
-  """Tensors that are laid out behind each other in an axis of the parameter."""
+  """Tensors that are concatenated along an axis of the parameter."""
   ends = np.cumsum(sizes)[:-1]
   return _together(
     places,
@@ -130,7 +130,7 @@ def joined(places: Sequence[Place], sizes: Sequence[int], axis: int) -> Place:
 
 
 def _together(places, split, join):
-  """Several places that make one parameter."""
+  """Combines several places into one parameter."""
   counts = np.cumsum([len(place.names) for place in places])[:-1]
 
   def to_torch(array):
@@ -155,13 +155,13 @@ def _together(places, split, join):
 def part(
   place: Place, start: int, stop: int, size: int, *, axis: int = 0
 ) -> Place:
-  """The rows from `start` to `stop` of a tensor that has `size` of them."""
+  """The rows from `start` to `stop` of a tensor with `size` rows."""
   rows = Rows(slice(start, stop), size, axis)
   return dataclasses.replace(place, rows=rows)
 
 
 def rows(place: Place, index: np.ndarray, size: int) -> Place:
-  """The rows of these numbers of a tensor that has `size` of them."""
+  """The rows with these numbers of a tensor with `size` rows."""
   return dataclasses.replace(place, rows=Rows(index, size))
 
 

@@ -1,4 +1,4 @@
-"""Rows of arrays in a file, read by their numbers or ahead of their use."""
+"""Rows of arrays in a file, read by number or ahead of their use."""
 
 import collections
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ import numpy as np
 from jaxseq import _limits
 from jaxseq.interop import safetensors_file
 
-# Runs of rows that are read at the same time: one read alone does not fill the
-# queue of a flash drive.
+# Number of runs of rows that are read at the same time: a single read does not
+# fill the queue of a flash drive.
 _THREADS = 8
 # Bytes of a block of an array.
 _BLOCK = 2**22
@@ -25,18 +25,18 @@ class RowFile:
   """A file from which rows of two-dimensional arrays are read.
 
   Attributes:
-    descriptor: of the open file.
+    descriptor: descriptor of the open file.
   """
 
   def __init__(self, path: str | os.PathLike):
-    """Opens the file, which stays open as long as the object is there."""
+    """Opens the file until the object is deleted."""
     self._path = path
     self.descriptor = _limits.regular(path, os.O_RDONLY)
     weakref.finalize(self, os.close, self.descriptor)
     self._pool = futures.ThreadPoolExecutor(_THREADS)
 
   def blocks(self, region: safetensors_file.Region) -> Iterator[np.ndarray]:
-    """Yields the elements of an array, in blocks."""
+    """Yields the elements of an array in blocks."""
     size, step = math.prod(region.shape), _BLOCK // region.dtype.itemsize
     flat = region._replace(shape=(size, 1))
     for first in range(0, size, step):
@@ -57,9 +57,9 @@ class RowFile:
     """Reads consecutive rows.
 
     Args:
-      region: of the array in the file.
+      region: region of the array in the file.
       first: number of the first row.
-      out: (n, width), contiguous, which gets n rows.
+      out: (n, width), contiguous; receives n rows.
 
     Raises:
       OSError: if the file has become shorter, or cannot be read.
@@ -75,12 +75,12 @@ class RowFile:
   def gather(
     self, region: safetensors_file.Region, rows: np.ndarray, out: np.ndarray
   ) -> None:
-    """Reads rows by their numbers; neighbors are one read.
+    """Reads rows by their numbers; adjacent rows are one read.
 
     Args:
-      region: as in `read`, as for errors.
+      region: see `read`, also for errors.
       rows: (n,) integers, ascending.
-      out: (n, width), contiguous, which gets them in this order.
+      out: (n, width), contiguous; receives the rows in this order.
     """
     ends = np.append(np.flatnonzero(np.diff(rows) != 1) + 1, len(rows))
     runs = list(zip([0, *ends[:-1]], ends)) if len(rows) else []
@@ -90,12 +90,12 @@ class RowFile:
         self.read(region, int(rows[start]), out[start:stop])
 
     shares = [runs[i::_THREADS] for i in range(min(_THREADS, len(runs)))]
-    # The list waits, and raises errors.
+    # The list waits for all reads, and raises their errors.
     list(self._pool.map(read, shares))
 
 
 class Block(NamedTuple):
-  """Consecutive rows that are read at once."""
+  """Consecutive rows that are read together."""
 
   region: safetensors_file.Region
   first: int
@@ -103,20 +103,20 @@ class Block(NamedTuple):
 
 
 class ReadAhead:
-  """Reads blocks of rows, always in the same order, before they are needed.
+  """Reads blocks of rows ahead of their use, always in the same order.
 
-  Behind the last block comes the first one, of the next token.
+  After the last block it continues with the first one, for the next token.
   """
 
   def __init__(
     self, file: RowFile, blocks: Sequence[Block], buffers: Sequence[np.ndarray]
   ):
-    """Starts nothing yet.
+    """Prepares reading, without starting it.
 
     Args:
-      file: to read from.
-      blocks: in the order of their use.
-      buffers: of bytes, at least two, each as large as the largest block.
+      file: file of the rows.
+      blocks: blocks in the order of their use.
+      buffers: byte buffers, at least two, each as large as the largest block.
     """
     self._file = file
     self._blocks = blocks
@@ -128,7 +128,7 @@ class ReadAhead:
   def rows(self, start: int, stop: int) -> Iterator[tuple[Block, np.ndarray]]:
     """Yields blocks by their numbers, with their rows (count, width).
 
-    The rows of one are there until the next is asked for.
+    Rows are valid until the next block is requested.
     """
     for index in range(start, stop):
       if not self._pending or self._pending[0][0] != index:
@@ -140,7 +140,7 @@ class ReadAhead:
         self._submit(buffer)
 
   def _restart(self, index):
-    """Forgets what was read ahead, and reads from a block on."""
+    """Discards what was read ahead, and restarts at a block."""
     futures.wait([future for *_, future in self._pending])
     self._free += [buffer for _, buffer, _ in self._pending]
     self._pending.clear()
@@ -149,7 +149,7 @@ class ReadAhead:
       self._submit(self._free.pop())
 
   def _submit(self, buffer):
-    """Begins to read the next block into a buffer."""
+    """Starts to read the next block into a buffer."""
     future = self._pool.submit(self._read, self._blocks[self._next], buffer)
     self._pending.append((self._next, buffer, future))
     self._next = (self._next + 1) % len(self._blocks)

@@ -1,7 +1,7 @@
-"""Feed-forwards of rows, of which some are in memory and some in a file.
+"""Feed-forwards with some rows in memory and the others in a file.
 
-A row has the weights of one neuron: into it, of its gate if there is one, and
-out of it. Products are those of NumPy, on the host.
+A row has the weights of one neuron: its input weights, those of its gate, if
+any, and its output weights. NumPy computes the products, on the host.
 """
 
 from collections.abc import Iterator
@@ -21,10 +21,10 @@ from jaxseq.interop import _row_window
 from jaxseq.interop import safetensors_file
 from jaxseq.nn import feedforward
 
-# Bytes that are read at once, and that are multiplied at once: these stay in a
-# processor's cache from the product into the neurons to that out of them.
+# Bytes to read at once, and to multiply at once: these stay in a processor's
+# cache from the input product to the output product.
 _READ, _MULTIPLIED = 2**22, 2**20
-# Numbers of scores of a prompt's tokens that are in memory at the same time.
+# Number of scores of a prompt's tokens in memory at the same time.
 _SCORES = 2**22
 
 
@@ -36,7 +36,7 @@ def _relu(x):
   return np.maximum(x, 0)
 
 
-# `feedforward.KINDS` with arrays of NumPy: code of the host calls no JAX.
+# `feedforward.KINDS` for NumPy arrays: host code does not call JAX.
 ACTIVATIONS = {
   "relu": _relu,
   "relu2": lambda x: _relu(x) ** 2,
@@ -45,21 +45,22 @@ ACTIVATIONS = {
   "swiglu": lambda x: x * special.expit(x),
   "geglu": _gelu,
 }
-# Those that are exactly 0 for most neurons, which alone can be left out.
+# Activations that are exactly 0 for most neurons, so that rows can be skipped.
 SPARSE = "relu", "relu2"
 
 
 @dataclasses.dataclass(frozen=True)
 class Predictor:
-  """A low-rank guess of the active neurons (arXiv:2312.11514, section 3.1).
+  """A low-rank predictor of active neurons (arXiv:2312.11514, section 3.1).
 
-  Neuron j counts as active where (x W_in W_out + b)_j > threshold, with b the
-  biases of the feed-forward's own first layer, 0 without any.
+  Neuron j counts as active if (x W_in W_out + b)_j > threshold, with b the
+  biases of the feed-forward's first layer, 0 if it has none.
 
   Attributes:
     W_in: (d_model, rank) float32.
     W_out: (rank, neurons) float32.
-    threshold: lower ones find more of the active neurons, and read more rows.
+    threshold: a lower one finds more of the active neurons, and reads more
+      rows.
   """
 
   W_in: np.ndarray
@@ -72,10 +73,10 @@ class Counts:
   """Counts of a feed-forward since it was opened.
 
   Attributes:
-    calls: how often it was computed.
-    rows: rows that the calls needed, each once a call.
-    rows_read: those that were not in memory.
-    bytes_read: their bytes.
+    calls: number of calls.
+    rows: number of needed rows, each counted once per call.
+    rows_read: number of those that were not in memory.
+    bytes_read: number of bytes of these.
   """
 
   calls: int = 0
@@ -89,10 +90,11 @@ class Source:
   """A feed-forward in a file.
 
   Attributes:
-    kind: of `feedforward.KINDS`.
-    region: of its rows (neurons, 2 d_model), or 3 d_model of gated ones.
-    biases: by the names of their layers, "in", "gate" and "out".
-    predictor: of its active neurons; None to take all.
+    kind: a kind of `feedforward.KINDS`.
+    region: region of its rows (neurons, 2 d_model), or 3 d_model for gated
+      ones.
+    biases: biases by layer name, "in", "gate" and "out".
+    predictor: predictor of its active neurons; None to use all.
   """
 
   kind: str
@@ -112,7 +114,7 @@ class Source:
 
 
 def _held(sources):
-  """Bytes of biases and predictors, which stay in memory."""
+  """Returns the bytes of biases and predictors, which stay in memory."""
   held = sum(b.nbytes for s in sources for b in s.biases.values())
   for predictor in filter(None, (s.predictor for s in sources)):
     held += predictor.W_in.nbytes + predictor.W_out.nbytes
@@ -120,7 +122,7 @@ def _held(sources):
 
 
 def _buffers(sources, room):
-  """Numbers and sizes of buffers: for reading ahead, and for single rows."""
+  """Returns number and size of buffers for reading ahead and single rows."""
   whole = room >= sum(source.region.size for source in sources)
   ahead = not whole and any(source.predictor is None for source in sources)
   single = any(source.predictor is not None for source in sources)
@@ -132,16 +134,16 @@ def _buffers(sources, room):
 
 
 def least_memory(sources: Sequence[Source]) -> int:
-  """Returns the bytes that feed-forwards take with no row in memory."""
+  """Returns the bytes that feed-forwards need without any row in memory."""
   count, size = _buffers(sources, 0)
   return _held(sources) + count * size
 
 
 class Store:
-  """The feed-forwards of a network whose rows share a file and a memory.
+  """The feed-forwards of a network, whose rows share a file and memory.
 
   Attributes:
-    layers: one `StreamedRows` for each.
+    layers: one `StreamedRows` per feed-forward.
   """
 
   def __init__(
@@ -154,11 +156,11 @@ class Store:
     """Reads the rows that stay in memory.
 
     Args:
-      file: with the rows.
-      sources: in the order of their use.
-      memory: bytes, at least `least_memory`. The rest are rows: where every row
-        is needed the first ones of each layer, which stay.
-      window: of predicted rows, see `RowWindow`.
+      file: file of the rows.
+      sources: feed-forwards in the order of their use.
+      memory: bytes, at least `least_memory`. The rest is for rows: for layers
+        without a predictor the first rows, which stay in memory.
+      window: window of predicted rows, see `RowWindow`.
     """
     self.lock = threading.Lock()
     self.file = file
@@ -181,16 +183,16 @@ class Store:
 
 @jax.tree_util.register_static
 class StreamedRows(feedforward.Rows):
-  """A feed-forward whose rows come from a file as they are needed.
+  """A feed-forward that reads its rows from a file when needed.
 
   Attributes:
-    source: where it is.
-    counts: of its use.
-    inputs: lists of the inputs (n, d_model) of its calls, if it is a list.
+    source: the feed-forward in the file.
+    counts: counts of its use.
+    inputs: list to which calls append their inputs (n, d_model); None for none.
   """
 
   def __init__(self, store: Store, source: Source, held: int, window: int):
-    """Makes the layer, with room for so many rows in memory."""
+    """Creates the layer, with memory for `held` rows."""
     self.source = source
     self.counts = Counts()
     self.inputs: list[np.ndarray] | None = None
@@ -213,7 +215,7 @@ class StreamedRows(feedforward.Rows):
     self._last = len(blocks)
 
   def apply(self, x: jax.Array, step: bool) -> jax.Array:
-    """Returns the feed-forward of x (..., d_model), computed by the host."""
+    """Computes the feed-forward of x (..., d_model) on the host."""
     return jax.pure_callback(
       functools.partial(self._run, step),
       jax.ShapeDtypeStruct(x.shape, x.dtype),
@@ -222,7 +224,7 @@ class StreamedRows(feedforward.Rows):
     )
 
   def all_rows(self) -> Iterator[tuple[int, np.ndarray]]:
-    """Yields blocks of rows in order, with the number of the first."""
+    """Yields blocks of rows in order, with the number of their first row."""
     region = self.source.region
     size = max(_READ // self.source.row_bytes, 1)
     for first in range(0, region.shape[0], size):
@@ -232,7 +234,7 @@ class StreamedRows(feedforward.Rows):
       yield first, rows
 
   def _run(self, step, x):
-    """The function of the host."""
+    """Computes the feed-forward, as the host callback."""
     x = np.asarray(x)
     wide = np.float64 if x.dtype == np.float64 else np.float32
     flat = x.reshape(-1, x.shape[-1]).astype(wide)
@@ -250,7 +252,7 @@ class StreamedRows(feedforward.Rows):
     return y.astype(x.dtype).reshape(x.shape)
 
   def _of_every_row(self, x, dtype):
-    """The sum over all neurons, while the next rows are read."""
+    """Sums over all neurons, while the next rows are read."""
     held = len(self._rows)
     y = self._product(x, self._rows, np.arange(held), dtype)
     for block, rows in self._store.ahead.rows(self._first, self._last):
@@ -261,7 +263,7 @@ class StreamedRows(feedforward.Rows):
     return y
 
   def _of_active_rows(self, x, last, dtype):
-    """The sum over the neurons that are predicted to be active."""
+    """Sums over the neurons that are predicted to be active."""
     window, region = self._window, self.source.region
     changes = window.update(np.any(self._active(last), axis=0))
     for source, target in changes.moves:
@@ -281,7 +283,8 @@ class StreamedRows(feedforward.Rows):
       y = self._product(few, self._rows[:used], slots, dtype, active)
       union = np.flatnonzero(np.any(active, axis=0))
       needed[union] = True
-      # Rows of a prompt's earlier tokens, and those without room, pass by.
+      # Rows of a prompt's earlier tokens, and rows without a slot, are not
+      # kept.
       passing = union[~window.resident(union)]
       for i in range(0, len(passing), size):
         neurons = passing[i : i + size]
@@ -302,7 +305,7 @@ class StreamedRows(feedforward.Rows):
     return scores > predictor.threshold
 
   def _product(self, x, rows, neurons, dtype, active=None):
-    """The part of some neurons in the feed-forward of x (n, d_model)."""
+    """Returns the contribution of some neurons to x (n, d_model)."""
     y = np.zeros_like(x)
     step = max(_MULTIPLIED // self.source.row_bytes, 1)
     for i in range(0, len(rows), step):
@@ -311,7 +314,7 @@ class StreamedRows(feedforward.Rows):
       hidden = self.hidden(x, few, chosen)
       if active is not None:
         hidden = np.where(active[:, chosen], hidden, 0)
-      # As activations of the network are rounded.
+      # Rounded like the network's activations.
       hidden = hidden.astype(dtype).astype(x.dtype)
       y += hidden @ few[:, -x.shape[1] :]
     return y
@@ -319,7 +322,7 @@ class StreamedRows(feedforward.Rows):
   def hidden(
     self, x: np.ndarray, rows: np.ndarray, neurons: np.ndarray
   ) -> np.ndarray:
-    """Returns the hidden values (n, m) of m neurons, of inputs (n, d_model)."""
+    """Returns the hidden values (n, m) of m neurons for inputs (n, d_model)."""
     n, kind = x.shape[1], self.source.kind
     hidden = ACTIVATIONS[kind](self._layer("in", x, rows[:, :n], neurons))
     if feedforward.KINDS[kind].gated:
@@ -327,7 +330,7 @@ class StreamedRows(feedforward.Rows):
     return hidden
 
   def _layer(self, name, x, weights, neurons):
-    """A dense layer into some neurons."""
+    """Computes a dense layer into some neurons."""
     y = x @ weights.T
     if name in self.source.biases:
       y += self.source.biases[name][neurons].astype(x.dtype)
@@ -341,7 +344,7 @@ class StreamedRows(feedforward.Rows):
 
 
 def check_predictor(name: str, predictor: Predictor, source: Source) -> None:
-  """Checks the sizes of a predictor, and that its layer can have one.
+  """Checks the sizes of a predictor, and that its layer allows one.
 
   Raises:
     ValueError: if it does not fit.

@@ -2,7 +2,7 @@
 
 The window of Alizadeh et al., "LLM in a flash", arXiv:2312.11514, section 3.1
 and 3.3: neurons that were active for one of the last tokens stay, the others
-are dropped, and no row moves but the last ones, which fill the holes.
+are dropped, and only the last rows move, to fill the holes.
 """
 
 from typing import NamedTuple
@@ -11,13 +11,13 @@ import numpy as np
 
 
 class Changes(NamedTuple):
-  """The changes of the buffer by a token, in the order of their execution.
+  """Changes of the buffer for a token, in the order of execution.
 
   Attributes:
-    moves: (n, 2) integers, slots from which rows move and those they move to.
-    loads: (m,) integers, ascending, the neurons whose rows are read, into the
-      slots that end the used part of the buffer.
-    evictions: number of rows that were dropped.
+    moves: (n, 2) integers, source and target slots of moved rows.
+    loads: (m,) integers, ascending, the neurons whose rows are read into the
+      last used slots of the buffer.
+    evictions: number of dropped rows.
   """
 
   moves: np.ndarray
@@ -29,36 +29,37 @@ class RowWindow:
   """The neurons that were active for one of the last tokens.
 
   Attributes:
-    slots: (capacity,) integers, the neuron whose row lies in a slot.
-    used: number of slots, from the first one on, that hold a row.
+    slots: (capacity,) integers, the neuron of each slot's row.
+    used: number of leading slots that contain a row.
   """
 
   def __init__(self, neurons: int, capacity: int, window: int):
-    """Makes an empty buffer.
+    """Creates an empty buffer.
 
     Args:
       neurons: number of neurons.
       capacity: number of slots.
-      window: number of tokens, the present one included, whose active neurons
+      window: number of tokens, including the current one, whose active neurons
         stay.
     """
     self.slots = np.full(capacity, -1)
     self.used = 0
     self._window = window
-    # The slot of each neuron, -1 for none, and the last token that needed it.
+    # The slot of each neuron, -1 if it has none, and the last token that needed
+    # it.
     self._slot_of = np.full(neurons, -1)
     self._last = np.full(neurons, -1)
     self._token = -1
 
   def resident(self, neurons: np.ndarray) -> np.ndarray:
-    """Returns which of the neurons have a slot, bool."""
+    """Flags the neurons that have a slot, bool."""
     return self._slot_of[neurons] >= 0
 
   def update(self, needed: np.ndarray) -> Changes:
-    """Goes on to the next token.
+    """Advances to the next token.
 
-    Where there is no room, those that were needed longest ago are dropped
-    before their time, and of the needed ones as many get a slot as there are.
+    If there is no room, the least recently needed neurons are dropped early,
+    and only as many needed neurons get a slot as fit.
 
     Args:
       needed: (neurons,) bool, the active neurons of the token.
@@ -71,7 +72,7 @@ class RowWindow:
     kept = present[stays]
     excess = len(kept) + len(loads) - len(self.slots)
     if excess > 0:
-      # Those that are needed now stay: they are the last ones of this order.
+      # Neurons needed now stay: they are last in this order.
       oldest = kept[np.argsort(self._last[kept], kind="stable")]
       spare = oldest[: np.count_nonzero(self._last[kept] < self._token)]
       stays &= ~np.isin(present, spare[:excess])

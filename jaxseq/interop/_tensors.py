@@ -1,4 +1,4 @@
-"""Parameters from tensors, and tensors from parameters."""
+"""Conversion between PyTorch tensors and parameters."""
 
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -19,24 +19,24 @@ from jaxseq._types import PyTree
 from jaxseq.interop import _placement
 from jaxseq.interop import safetensors_file
 
-# Places by the paths of parameters, as "stack/layers_0/norm/scale". There may
-# be more than a network has parameters.
+# Places by parameter path, as "stack/layers_0/norm/scale". There may be more
+# places than parameters.
 Places = Mapping[str, _placement.Place]
-# Bytes at whose multiples arrays lie that a CPU's device takes without a copy.
+# Alignment in bytes of arrays that a CPU device uses without a copy.
 _ALIGNMENT = 64
 
 
 class Quantizer(Protocol):
-  """Weights in the places of parameters, made as these are read."""
+  """Creates weights that replace parameters, as these are read."""
 
   def quantizer(
     self, network: nn.SequenceNetwork, variables: Mapping[str, PyTree]
   ) -> Callable[[str, np.ndarray], Any]:
-    """Returns a function of a path and its array; None for those that stay.
+    """Returns a function of a path and its array; None for unchanged arrays.
 
     Args:
       network: the network.
-      variables: their shapes and dtypes.
+      variables: shapes and dtypes of the variables.
     """
     ...
 
@@ -51,7 +51,7 @@ def from_torch(
   finite: bool,
   quantize: Quantizer | None = None,
 ) -> dict[str, PyTree]:
-  """Parameters from arrays by their PyTorch names, one after the other."""
+  """Reads parameters from arrays by PyTorch name, one after the other."""
   make = None
   if quantize is not None:
     abstract = traverse_util.unflatten_dict(shapes(config, vocab_size), sep="/")
@@ -71,12 +71,12 @@ def from_torch(
 
 
 class Reader(NamedTuple):
-  """A parameter that is read when it is asked for.
+  """A parameter that is read on demand.
 
   Attributes:
-    name: of its tensors, for messages.
-    shape: of the parameter.
-    dtype: of the parameter, as `init` would make it.
+    name: name of its tensors, for messages.
+    shape: shape of the parameter.
+    dtype: dtype of the parameter, as in `init`.
     read: returns the parameter, in the dtype of its tensors or in its own.
   """
 
@@ -94,8 +94,8 @@ def readers(
   where: str,
   finite: bool,
 ) -> dict[str, Reader]:
-  """Returns the parameters of a network by path, none of which is read yet."""
-  # Layers must not be scanned; `where` the arrays come from is for messages.
+  """Returns the parameters of a network by path, not yet read."""
+  # Layers must not be scanned; `where` is the arrays' source, for messages.
   expected = shapes(config, vocab_size)
   used = {path: places[path] for path in expected}
   known_names = {name for place in used.values() for name in place.names}
@@ -141,7 +141,7 @@ def _read(place, want, tensors, where, finite):
 def _put(array):
   """Copies an array of any strides to the device, without a program."""
   if array.ctypes.data % _ALIGNMENT == 0 and array.flags.c_contiguous:
-    # Else the device of a CPU would keep the file's pages as they are.
+    # Otherwise a CPU device would keep using the file's pages.
     array = array.copy()
   return jax.block_until_ready(jax.device_put(array))
 
@@ -149,7 +149,7 @@ def _put(array):
 def cast(
   array: np.ndarray, dtype: jax.typing.DTypeLike, name: str, option: str
 ) -> np.ndarray:
-  """Returns an array in a dtype, which must have its finite numbers."""
+  """Casts an array to a dtype, whose range must include its finite numbers."""
   with np.errstate(over="ignore"):
     narrow = array.astype(jnp.dtype(dtype), copy=False)
   fits = jnp.finfo(narrow.dtype).max >= jnp.finfo(array.dtype).max
@@ -194,7 +194,7 @@ def to_torch(
 def shapes(
   config: nn.NetworkConfig, vocab_size: int
 ) -> dict[str, jax.ShapeDtypeStruct]:
-  """Returns the parameters' shapes and dtypes, as `init` would make them."""
+  """Returns the parameters' shapes and dtypes, as in `init`."""
   stack, traced_as = _distinct_layers(config.stack)
   config = dataclasses.replace(config, stack=stack)
   network = nn.SequenceNetwork(config, vocab_size, vocab_size)
@@ -209,7 +209,7 @@ def shapes(
 
 
 def _distinct_layers(stack):
-  """Returns a stack without repeated layers, and which of its each layer is."""
+  """Returns a stack of distinct layers, and the index of each layer in it."""
   every = stack.every_layer
   first = [i for i, each in enumerate(every) if each not in every[:i]]
   together = stack.shared_block or stack.hybrid or stack.scan_layers

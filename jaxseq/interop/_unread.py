@@ -1,11 +1,11 @@
-"""Entries of `config.json` that no family reads, and why that is right."""
+"""Entries of `config.json` that no family reads, with the reasons."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from absl import logging
 
-# By the reason why they change no number of a loaded model.
+# Entries by the reason why they do not change a loaded model's numbers.
 HARMLESS: Mapping[str, tuple[str, ...]] = {
   "names of classes, files, versions and dtypes": (
     *("architectures", "auto_map", "_name_or_path", "_attn_implementation"),
@@ -67,11 +67,11 @@ _UNKNOWN = (
 
 
 def check(unread: Mapping[str, Any], where: str) -> None:
-  """Warns about entries that nothing has read and that may change numbers.
+  """Warns about unread entries that may change numbers.
 
   Args:
-    unread: the entries.
-    where: place of the file.
+    unread: the unread entries.
+    where: path of the file.
   """
   unknown = [
     f"{name} = {value!r:.80}"

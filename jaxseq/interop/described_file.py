@@ -1,11 +1,11 @@
-"""Files of arrays that describe themselves: safetensors with JSON in a header.
+"""Self-describing files of arrays: safetensors with JSON in a header.
 
     header     {"__metadata__": {"jaxseq": JSON}, ...}
     tensors    variables, by their paths: "params/encoder/kernel"
 
-The JSON ends with the SHA-256 of itself and of all tensors. Nothing of a file
-is executed: all in it is numbers, strings and lists. Each kind of trained thing
-is a `Kind`, by name in `KINDS`; `load` reads a file of any of them.
+The JSON ends with the SHA-256 of itself and of all tensors. Reading a file
+executes nothing of it: it contains only numbers, strings and lists. Each kind
+of file is a `Kind`, by name in `KINDS`; `load` reads a file of any kind.
 """
 
 from collections.abc import Callable
@@ -40,15 +40,15 @@ from jaxseq.training import run_directory
 T = TypeVar("T")
 
 KEY, DIGEST = "jaxseq", "sha256"
-# Of what lies in the header; another one cannot be read.
+# Format of the header; other formats cannot be read.
 FORMAT = 1
-# Sizes that no tensor has to have, such as those of windows.
+# Maximum of sizes that no tensor needs to have, such as windows.
 _FREE_SIZE = 1024
 _FREE = ("window", "chunk_size", "horizon", "length")
 LARGEST = 2**24
-# Names of a path to a tensor.
+# Maximum number of names in a path to a tensor.
 _DEPTH = 64
-# Fields that every kind has.
+# Fields of every kind.
 _COMMON = ("format", "versions")
 
 
@@ -57,7 +57,7 @@ class Contents(NamedTuple):
 
   Attributes:
     described: the JSON, without the digest.
-    tensors: arrays by their paths; `tree` makes variables of them.
+    tensors: arrays by their paths; `tree` nests them.
     digest: SHA-256 of both.
   """
 
@@ -75,10 +75,10 @@ class Kind(NamedTuple):
   """A kind of file.
 
   Attributes:
-    name: what such a file holds, in messages, such as "model".
-    writer: name of the function that writes it.
-    fields: of its JSON, besides "format" and "versions".
-    decode: makes of the contents what the file stands for.
+    name: name of the contents in messages, such as "model".
+    writer: name of the function that writes such a file.
+    fields: fields of its JSON, besides "format" and "versions".
+    decode: converts the contents to the loaded object.
     optional: further fields, which older files lack.
   """
 
@@ -107,20 +107,21 @@ KINDS = _registry.Registry(
 def load(
   path: str | os.PathLike, kind: Kind | None = None, *, finite: bool = True
 ) -> Any:
-  """Reads what a file stands for.
+  """Loads the object in a file.
 
   Args:
     path: the file.
-    kind: the kind that it has to be of; any of `KINDS` if None.
-    finite: whether weights that are not finite are refused, as runs that go on
-      with `--on_nonfinite=ignore` may leave them.
+    kind: the required kind; any of `KINDS` if None.
+    finite: whether to reject weights that are not finite, which runs with
+      `--on_nonfinite=ignore` may write.
 
   Returns:
     A `jaxseq.Model`; a policy, see `rl.policies.Trained`; a player, see
     `rl.conditioned_players.Player`; or a network and its variables.
 
   Raises:
-    ValueError: if the file is none of these, is damaged, or has another format.
+    ValueError: if the file is of no such kind, is damaged, or has another
+      format.
     FileNotFoundError: if there is no such file.
   """
   return decode(path, read(path, kind), kind, finite=finite)
@@ -133,7 +134,7 @@ def decode(
   *,
   finite: bool = True,
 ) -> Any:
-  """Returns what a file stands for, see `load`, of its contents."""
+  """Returns the object of a file's contents, see `load`."""
   described = contents.described
   if kind and not {*kind.fields} <= {*described}:
     for other in KINDS.values():
@@ -159,13 +160,13 @@ def save(
   described: Mapping[str, Any],
   variables: PyTree,
 ) -> None:
-  """Writes a file of a kind, which is replaced as a whole if it is there.
+  """Writes a file of a kind, replacing an existing one atomically.
 
   Args:
     path: the file.
     kind: its kind.
-    described: the fields, as JSON can hold them; "versions" are those that run
-      now, if they are not among them.
+    described: the fields, as JSON values; "versions" are the current ones
+      unless given.
     variables: nested dictionaries of arrays.
 
   Raises:
@@ -177,13 +178,13 @@ def save(
 
 
 def check_arrays(flat: Mapping[str, Any]) -> None:
-  """Checks that parameters to save are arrays.
+  """Checks that the parameters to save are arrays.
 
   Args:
-    flat: by path.
+    flat: parameters by path.
 
   Raises:
-    ValueError: if one has adapters beside it, or is in 8 bits.
+    ValueError: if one has adapters, or is in 8 bits.
   """
   for path, leaf in flat.items():
     if isinstance(leaf, recurrence.Weight):
@@ -202,11 +203,11 @@ def check_arrays(flat: Mapping[str, Any]) -> None:
 def write(
   path: str | os.PathLike, described: Mapping[str, Any], variables: PyTree
 ) -> None:
-  """Writes a file of any fields, which is replaced as a whole if it is there.
+  """Writes a file of any fields, replacing an existing one atomically.
 
   Args:
     path: the file.
-    described: what JSON can hold, with finite numbers; see `_codec.encode`.
+    described: JSON values with finite numbers; see `_codec.encode`.
     variables: nested dictionaries of arrays.
 
   Raises:
@@ -225,19 +226,20 @@ def to_metadata(
 ) -> dict[str, str]:
   """Returns the header of a file, from the digests of its tensors."""
   whole = {**described, DIGEST: _digest(described, digests)}
-  # One entry: the package writes several in any order.
+  # One entry: the package writes several in arbitrary order.
   return {KEY: _canonical(whole)}
 
 
 def read(path: str | os.PathLike, kind: Kind | None = None) -> Contents:
-  """Reads a file that `write` wrote.
+  """Reads a file written by `write`.
 
   Args:
     path: the file.
-    kind: what it should be, for messages; a model if None.
+    kind: the expected kind, for messages; a model if None.
 
   Raises:
-    ValueError: if the file is none of these, is damaged, or has another format.
+    ValueError: if the file is of no such kind, is damaged, or has another
+      format.
     FileNotFoundError: if there is no such file.
   """
   tensors, metadata = safetensors_file.read_all(path)
@@ -252,14 +254,14 @@ def from_metadata(
   digests: Callable[[], Mapping[str, str]] | None,
   kind: Kind | None,
 ) -> Contents:
-  """Returns the contents of a file by its header.
+  """Returns the contents of a file from its header.
 
   Args:
     path: the file.
     metadata: its header.
-    tensors: its arrays, or whatever has their shapes.
-    digests: returns the digests of these; None to check no digest.
-    kind: as in `read`, as for errors.
+    tensors: its arrays, or objects with their shapes.
+    digests: returns the digests of these; None for no check.
+    kind: see `read`, also for errors.
   """
   name, writer = (kind.name, kind.writer) if kind else ("model", "jaxseq.save")
   if KEY not in metadata:
@@ -282,7 +284,7 @@ def from_metadata(
 
 
 def _check_format(described):
-  """Checks the version of the format, before other things are looked at."""
+  """Checks the version of the format, before all else."""
   number = described.get("format")
   if type(number) is not int or number < 1:
     raise _validate.error("format", number, f"a number up to {FORMAT}")
@@ -290,7 +292,7 @@ def _check_format(described):
     age = "a later" if number > FORMAT else "an earlier"
     version = described.get("versions")
     version = version.get("jaxseq") if isinstance(version, dict) else None
-    # Without what could steer a terminal.
+    # Without characters that could control a terminal.
     version = repr(str(version)[:80])[1:-1]
     raise ValueError(
       f"it has format {number}, of {age} version of jaxseq ({version}), and "
@@ -299,7 +301,7 @@ def _check_format(described):
 
 
 def _check_paths(tensors):
-  """Refuses names of tensors of which no nested dictionaries can be made."""
+  """Rejects names of tensors that cannot be nested dictionaries."""
   for name in tensors:
     words = name.split("/")
     if len(words) > _DEPTH:
@@ -312,7 +314,7 @@ def _check_paths(tensors):
 
 
 def _check_finite(tensors):
-  """Refuses tensors with numbers that are not finite."""
+  """Rejects tensors with numbers that are not finite."""
   for name, tensor in tensors.items():
     if not safetensors_file.is_finite(tensor):
       raise ValueError(
@@ -322,7 +324,7 @@ def _check_finite(tensors):
 
 
 def _kind_of(described):
-  """The kind of which the JSON has the largest share of fields."""
+  """Returns the kind with the largest share of its fields in the JSON."""
   kinds = [KINDS.get(name) for name in KINDS.names()]
   shares = [
     sum(name in described for name in kind.fields) / len(kind.fields)
@@ -335,7 +337,7 @@ def _kind_of(described):
 
 
 def _check_fields(described, kind):
-  """Checks that the JSON has the fields of a kind and no others."""
+  """Checks that the JSON has exactly the fields of a kind."""
   check_names(described, (*_COMMON, *kind.fields), kind.optional)
 
 
@@ -344,10 +346,10 @@ def check_names(
   needed: Collection[str],
   optional: Collection[str] = (),
 ) -> None:
-  """Checks the names of fields: those that have to be there, and others.
+  """Checks that all needed field names are present, and no unknown ones.
 
   Raises:
-    ValueError: if one is missing, or is not among them.
+    ValueError: if one is missing or unknown.
   """
   wrong = set(needed) - set(mapping) | set(mapping) - {*needed, *optional}
   if wrong:
@@ -357,16 +359,16 @@ def check_names(
 
 
 def build(cls: type[T], fields: Any, name: str, base: T | None = None) -> T:
-  """Returns the dataclass or module of its JSON, see `_codec.encode`.
+  """Builds a dataclass or module from its JSON, see `_codec.encode`.
 
   Args:
-    cls: the class, whose annotations say what the fields hold.
-    fields: the JSON, from whoever wrote it.
-    name: what it is called in messages.
-    base: has the fields that the JSON lacks, if not the defaults.
+    cls: the class, whose annotations are the types of the fields.
+    fields: the JSON, from an untrusted source.
+    name: name of the object in messages.
+    base: object with the values of missing fields, instead of the defaults.
 
   Raises:
-    ValueError: naming the field that is not as it should be.
+    ValueError: if a field is wrong, with its name.
   """
   _validate.instance(name, fields, dict, "an object")
   for field in _codec.OF_MODULES:
@@ -377,30 +379,30 @@ def build(cls: type[T], fields: Any, name: str, base: T | None = None) -> T:
 
 
 def make_network(cls: type, fields: Any, contents: Contents, name: str) -> Any:
-  """Returns a network of its fields, whose sizes the tensors give reason to.
+  """Builds a network from its fields, with sizes bounded by the tensors.
 
   Args:
     cls: class of the module or of its options.
     fields: the JSON.
-    contents: of the file.
-    name: what they are called in messages.
+    contents: contents of the file.
+    name: name of the fields in messages.
 
   Raises:
-    ValueError: naming the field that is not as it should be.
+    ValueError: if a field is wrong, with its name.
   """
   check_sizes(fields, contents.tensors)
   return build(cls, fields, name)
 
 
 def check_sizes(network: Any, tensors: Mapping[str, np.ndarray]) -> None:
-  """Refuses sizes that ask for more than the tensors give reason to.
+  """Rejects sizes that are too large for the tensors.
 
   Args:
-    network: what the JSON says of a network.
-    tensors: of the file.
+    network: the JSON of a network.
+    tensors: tensors of the file.
 
   Raises:
-    ValueError: if one does, or a number that divides is not positive.
+    ValueError: if a size is too large, or an epsilon is negative or not finite.
   """
   largest = largest_size(tensors)
   for name, value in _leaves(network):
@@ -418,7 +420,7 @@ def check_sizes(network: Any, tensors: Mapping[str, np.ndarray]) -> None:
 
 
 def largest_size(tensors: Mapping[str, np.ndarray]) -> int:
-  """Returns the largest size of an axis of the tensors; 0 without any."""
+  """Returns the largest size of an axis of the tensors; 0 without tensors."""
   return max((max(x.shape, default=0) for x in tensors.values()), default=0)
 
 
@@ -460,5 +462,5 @@ def _digest(described, digests):
 
 
 def _canonical(described):
-  """JSON that is the same for the same values."""
+  """Returns JSON that is the same for equal values."""
   return json.dumps(described, sort_keys=True, allow_nan=False)

@@ -1,19 +1,19 @@
-"""Directories of language models of the transformers library.
+"""Language models in directories of the transformers library.
 
-`load` makes a `SequenceNetwork` of tokens of a directory with `config.json` and
-`model.safetensors`, or several files of the latter format and
-`model.safetensors.index.json`; which models it knows is in
-`jaxseq.interop.families`. `save` writes models of each of them beside the
-config.json of the directory that they were loaded from, and without one those
-of Mamba and Mamba-2 (`MambaForCausalLM`, `Mamba2ForCausalLM`): embedding,
-layers of RMS norm, mixer and residual, final RMS norm, and a read-out without
-bias or tied to the embedding (arXiv:2312.00752, arXiv:2405.21060).
+`load` builds a `SequenceNetwork` of tokens from a directory with `config.json`
+and `model.safetensors`, or several such files and
+`model.safetensors.index.json`; `jaxseq.interop.families` lists the known
+models. `save` writes any of these models with the config.json of its original
+directory, and without one Mamba and Mamba-2 (`MambaForCausalLM`,
+`Mamba2ForCausalLM`): embedding, layers of RMS norm, mixer and residual, final
+RMS norm, and a read-out without bias or tied to the embedding
+(arXiv:2312.00752, arXiv:2405.21060).
 
-Parameters are float32, whatever the files hold, unless `param_dtype` says
+Parameters are float32, whatever the files have, unless `param_dtype` is
 another, and so are activations unless the `dtype` of the options is replaced.
 Tensors are read and converted one after the other. Bounds on Mamba-2's step
-sizes (`time_step_limit`) hold when generating too; the transformers library
-leaves them out there.
+sizes (`time_step_limit`) also apply in generation, where the transformers
+library ignores them.
 """
 
 from collections.abc import Mapping
@@ -48,7 +48,7 @@ from jaxseq.interop import streamed
 
 _HEAD = "lm_head.weight"
 _DTYPES = "float32", "bfloat16", "float16"
-# Mixers whose networks are saved by themselves, each in the family of its name.
+# Mixers of savable networks, which are also family names.
 _SAVED = ("mamba", "mamba2")
 
 
@@ -68,43 +68,43 @@ def load(
   """Loads a model.
 
   Args:
-    directory: holds config.json and the weights.
-    context: how many earlier elements full attention looks back at, and keeps
-      keys and values of. If None, as many as the model was made for
-      (`max_position_embeddings` of config.json), up to 4096; models of more
-      want a number. With fewer than that a warning is logged. Models without
-      full attention do not need it.
-    param_dtype: dtype of the parameters. Memory while loading is that of the
+    directory: directory with config.json and the weights.
+    context: number of earlier elements that full attention can see, and whose
+      keys and values it keeps. If None, the model's own
+      (`max_position_embeddings` of config.json), up to 4096; models with more
+      need a number. A smaller number logs a warning. Models without full
+      attention ignore it.
+    param_dtype: dtype of the parameters. Loading needs the memory of the
       parameters and of the largest of them.
-    scan_layers: whether the network shall have its layers scanned: compile time
-      does not grow with their number. They must be alike.
-    finite: whether weights that are not finite are refused.
+    scan_layers: whether the network's layers are scanned: compile time does not
+      grow with their number. They must be alike.
+    finite: whether to reject weights that are not finite.
     adapter: a directory with the adapter_config.json and
-      adapter_model.safetensors of a LoRA adapter of this model, as the PEFT
-      library writes them (with rslora and DoRA, of experts and embeddings, and
-      with copies of modules); it is merged into the tensors in float32. Where
-      it changes one of a tied embedding and read-out, the network returned
-      has both. None for the model alone.
-    quantize: `jaxseq.adapt.quantized.Config()` for weights in 8 bits. Memory
-      while loading is that of these and of the largest tensor.
+      adapter_model.safetensors of a LoRA adapter of this model, in the format
+      of the PEFT library (with rslora and DoRA, of experts and embeddings, and
+      with copies of modules); it is merged into the tensors in float32. If it
+      changes only one of a tied embedding and read-out, the returned network
+      has both. None for no adapter.
+    quantize: `jaxseq.adapt.quantized.Config()` for weights in 8 bits. Loading
+      needs the memory of these and of the largest tensor.
     stream_to: a file for a model that does not fit into memory: its
-      feed-forwards are computed from there, see `streamed`. It is written if it
-      is absent, with one of them at a time in memory, and has all weights. None
-      for weights that are all in memory.
+      feed-forwards are computed from there, see `streamed`. If it does not
+      exist, it is written, with one of them at a time in memory; it contains
+      all weights. None to have all weights in memory.
     memory: see `streamed.load`, with `stream_to`.
     predictors: see `streamed.load`, with `stream_to`.
 
   Returns:
-    The options of a `SequenceNetwork`, and its variables. See `make_network`
-    for the network itself.
+    The options of a `SequenceNetwork`, and its variables. `make_network`
+    returns the network itself.
 
   Raises:
-    ValueError: if the directory has no such files, they lead out of it, the
-      model is of another type or has an option that the network has not, its
-      sizes are not those of the tensors, tensors are missing, unexpected,
-      misshapen or not finite in this dtype, a context is needed, the adapter is
-      of another model or kind, or the file at `stream_to` is of another model
-      or does not go with the other options.
+    ValueError: if the directory has no such files, they link out of it, the
+      model has another type or an option that the network lacks, its sizes are
+      not those of the tensors, tensors are missing, unexpected, misshapen or
+      not finite in this dtype, a context is needed, the adapter is for another
+      model or of another kind, or the file at `stream_to` is for another model
+      or does not fit the other options.
   """
   _validate.choice("param_dtype", param_dtype, _DTYPES)
   directory = pathlib.Path(directory)
@@ -148,7 +148,7 @@ def _adapted(opened, adapter):
   head = opened.places["head/mlp/dense_0/kernel"].names[0]
   tensors[head] = tensors[embedding]
   changed = peft_modules.merged(adapter, tensors, opened.modules)
-  # PEFT computes with an adapter of one of the two, and not of the other.
+  # PEFT computes with an adapter of one of the two, but not of the other.
   if all(changed[name] is tensors[name] for name in (embedding, head)):
     del changed[head]
     return config, changed
@@ -156,7 +156,7 @@ def _adapted(opened, adapter):
 
 
 def _write_streamed(path, network, leaves, param_dtype, finite):
-  """Writes the file of a model to stream, or checks the one that is there."""
+  """Writes the file of a model to stream, or checks an existing one."""
   dtype = jnp.dtype(param_dtype)
 
   def part(leaf):
@@ -165,7 +165,7 @@ def _write_streamed(path, network, leaves, param_dtype, finite):
 
     return safetensors_file.Part(dtype, leaf.shape, make)
 
-  # The beginnings of all tensors tell models apart, and are read soon.
+  # The starts of all tensors identify a model, and are quick to read.
   described = json.dumps([network_file.describe(network), str(dtype)])
   digest = hashlib.sha256(described.encode())
   for leaf in leaves(False).values():
@@ -185,16 +185,16 @@ def _write_streamed(path, network, leaves, param_dtype, finite):
 
 
 def stop_tokens(directory: str | os.PathLike) -> tuple[int, ...]:
-  """Returns the tokens that end a model's texts, for `generate(stop=...)`.
+  """Returns a model's end-of-text tokens, for `generate(stop=...)`.
 
-  They are `eos_token_id` of config.json and of generation_config.json; models
-  for chats often have the end of a turn in the second one alone.
+  They are `eos_token_id` of config.json and of generation_config.json; chat
+  models often have the end of a turn only in the second one.
 
   Args:
-    directory: of the model.
+    directory: directory of the model.
 
   Raises:
-    ValueError: if there is no config.json, or an entry holds no tokens.
+    ValueError: if there is no config.json, or an entry is not tokens.
   """
   directory = pathlib.Path(directory)
   paths = [directory / _model_files.CONFIG]
@@ -209,17 +209,18 @@ def stop_tokens(directory: str | os.PathLike) -> tuple[int, ...]:
 
 
 class OpenedModel(NamedTuple):
-  """A model's directory, of which no tensor is read yet.
+  """An opened checkpoint whose tensors are read on demand.
 
   Attributes:
     config: options of the network.
     vocab_size: number of tokens.
-    places: of the parameters, by their paths.
-    tensors: by their names in the files.
-    modules: the names of tensors' modules in the transformers library that
-      differ from those in the files, as pairs of a pattern and a replacement.
+    places: places of the parameters, by path.
+    tensors: tensors by their names in the files.
+    modules: pairs of a pattern and a replacement, for module names of the
+      transformers library that differ from the tensor names in the files.
     kind: `model_type` of config.json.
-    positions: number of tokens that full attention sees; None without any.
+    positions: number of tokens that full attention sees; None without full
+      attention.
   """
 
   config: nn.NetworkConfig
@@ -240,9 +241,9 @@ def open_model(
   """Opens a model's directory without reading its tensors.
 
   Args:
-    directory: see `load`, as for `context` and errors.
-    context: how many earlier elements full attention looks back at.
-    quiet: whether no warning about config.json or the context is logged.
+    directory: see `load`, also for errors.
+    context: see `load`.
+    quiet: whether to log no warnings about config.json and the context.
   """
   directory = pathlib.Path(directory)
   path = directory / _model_files.CONFIG
@@ -294,29 +295,29 @@ def save(
 ) -> None:
   """Writes a model so that `load` and the transformers library can read it.
 
-  What `load` multiplies into parameters or adds to them is taken out again, so
-  that those of such places are equal to rounding, and all others as they were.
+  Undoes the factors and addends of `load`, so that such parameters are equal up
+  to rounding, and all others exactly.
 
   Args:
-    directory: it is made if absent; files of the same names are replaced.
-    config: options of a `SequenceNetwork`: of the model at `like`, or with
-      mixer "mamba" or "mamba2", RMS norms in front of the mixers and nothing
-      behind them.
+    directory: created if absent; files of the same names are replaced.
+    config: options of a `SequenceNetwork`: those of the model at `like`, or
+      with mixer "mamba" or "mamba2", RMS norms before the mixers and no layers
+      after them.
     variables: its variables.
     dtype: dtype of the weights in the file: "float32", "bfloat16" or "float16";
-      None for that of the variables, float32 where these have several.
+      if None, that of the variables, or float32 if these have several.
     entries: more entries of config.json, such as eos_token_id.
-    like: the directory of a model that the network is one of, of any family,
-      such as that which it was loaded from; its config.json is written, and its
-      tokenizer and generation_config.json are copied. Tensors that are no
-      parameters here, as those of further heads, are left out.
-    context: see `load`, as it was there.
+    like: directory of a model with the same network, of any family, such as the
+      one that it was loaded from; its config.json is written, and its tokenizer
+      and generation_config.json are copied. Tensors that are not parameters
+      here, such as further heads, are left out.
+    context: the value passed to `load`.
 
   Raises:
     ValueError: if the transformers library has no such network, the variables
       are not those of the network or have another collection than "params",
-      such as tuned states, a tensor is not finite in this dtype, an entry is
-      there already, or the model at `like` has another network.
+      such as tuned states, a tensor is not finite in this dtype, an entry
+      exists already, or the model at `like` has another network.
   """
   vocab_size = _vocab_size(variables)
   params = variables["params"]
@@ -358,7 +359,7 @@ def save(
   }
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
-  # The other library wants to know whose layout it is.
+  # The other library requires the name of the layout.
   path = directory / _model_files.WEIGHTS
   safetensors_file.write(path, tensors, {"format": "pt"})
   _model_files.write_json(directory / _model_files.CONFIG, contents)
@@ -367,7 +368,7 @@ def save(
 
 
 def _alone(config, vocab_size):
-  """Entries of a network of Mamba or Mamba-2, and what makes its places."""
+  """Returns entries and places function of a Mamba or Mamba-2 network."""
   _check_alike(config.stack)
   mixer = _validate.choice("stack.mixer", config.stack.mixer, _SAVED)
   if mixer == "mamba" and config.stack.mixers[0].norm == "plain":
@@ -380,10 +381,10 @@ def _alone(config, vocab_size):
 
 
 def _alike(config, like, context):
-  """Entries of a directory's model, its places, and tensors that follow."""
+  """Returns entries, places and derived tensors like a directory's model."""
   opened = open_model(like, context, quiet=True)
   other = opened.config
-  # What changes neither parameters nor what is computed.
+  # Fields that change neither parameters nor outputs.
   fields = {
     name: getattr(config.stack, name)
     for name in ("dtype", "remat", "scan_layers", "kernels")
@@ -393,7 +394,7 @@ def _alike(config, like, context):
     expected = f"that of {like}"
     raise _validate.error("config", "the options of another network", expected)
   contents = _model_files.read_json(pathlib.Path(like) / _model_files.CONFIG)
-  # Another name of the dtype, in files of older releases.
+  # Older files have the dtype under another name.
   contents.pop("torch_dtype", None)
   derived = getattr(families.get(opened.kind), "DERIVED", None)
   stored = _model_files.tensors(pathlib.Path(like)) if derived else {}
@@ -402,7 +403,7 @@ def _alike(config, like, context):
 
 
 def _check_alike(stack):
-  """Refuses networks of several mixers, of which no family is saved."""
+  """Rejects networks with several mixers: no model family stores them."""
   kinds = [stack.mixer, *(name for name, _ in (*stack.hybrid, *stack.parallel))]
   kinds += [dict(layer).get("mixer", stack.mixer) for layer in stack.layers]
   kinds += ["a shared block"] if stack.shared_block else []
@@ -422,7 +423,7 @@ def _check_alike(stack):
 def make_network(
   config: nn.NetworkConfig, variables: Mapping[str, PyTree]
 ) -> nn.SequenceNetwork:
-  """Makes the network of tokens that options and variables belong to.
+  """Returns the network of tokens for options and variables.
 
   Args:
     config: from `load`.
@@ -432,7 +433,7 @@ def make_network(
     The network, with as many tokens as the embedding has rows.
 
   Raises:
-    ValueError: if there is no embedding among the variables.
+    ValueError: if the variables have no embedding.
   """
   vocab_size = _vocab_size(variables)
   return nn.SequenceNetwork(config, vocab_size, vocab_size)
@@ -449,7 +450,7 @@ def _vocab_size(variables):
 
 
 def _drop_copy(tensors, copy, name, directory):
-  """Drops a tensor that is there a second time."""
+  """Drops a tensor that is stored twice."""
   if copy in tensors:
     repeated, first = tensors.pop(copy), tensors.get(name)
     if first is None or not np.array_equal(repeated.read(), first.read()):
@@ -471,7 +472,7 @@ def _stack_layers(stack):
   layers = [
     traverse_util.flatten_dict(rest.pop(f"layers_{i}")) for i in range(count)
   ]
-  # Each leaf is let go of once it is in its stack.
+  # Each leaf is released once it is in its stack.
   stacked = {
     path: _stacked([layer.pop(path) for layer in layers])
     for path in list(layers[0])
@@ -480,7 +481,7 @@ def _stack_layers(stack):
 
 
 def _stacked(leaves):
-  """Stacks arrays, or weights that are several; they have the first's path."""
+  """Stacks arrays, or weights of several arrays, with the first's structure."""
   arrays = zip(*map(jax.tree.leaves, leaves))
   structure = jax.tree.structure(leaves[0])
   return jax.tree.unflatten(structure, map(jnp.stack, arrays))

@@ -1,11 +1,12 @@
-"""Networks of `jaxseq.nn` in one file each: options and variables.
+"""Files of `jaxseq.nn` networks: options and variables.
 
     network_file.save("network.safetensors", network, variables)
     network, variables = network_file.load("network.safetensors")
     y, states = network.apply(variables, x)
 
-For what does not come out of an experiment, and the networks of made signals:
-other experiments leave models, which know their data, too (`jaxseq.models`).
+For networks that do not come from an experiment, and networks of generated
+signals: other experiments save models, which also know their data
+(`jaxseq.models`).
 """
 
 import os
@@ -26,7 +27,7 @@ Network = nn.SequenceNetwork | nn.SequenceModel
 
 
 def save(path: str | os.PathLike, network: Network, variables: PyTree) -> None:
-  """Writes a network to a file, which is replaced if it is there.
+  """Writes a network to a file, replacing an existing one.
 
   Args:
     path: the file.
@@ -34,17 +35,17 @@ def save(path: str | os.PathLike, network: Network, variables: PyTree) -> None:
     variables: its variables.
 
   Raises:
-    ValueError: if it is of another class.
+    ValueError: if the network is of another class.
     OSError: if the file cannot be written.
   """
   described_file.save(path, KIND, describe(network), variables)
 
 
 def describe(network: Network) -> dict[str, Any]:
-  """Returns the class and the fields of a network, as JSON can hold them.
+  """Returns the class and the fields of a network, as JSON values.
 
   Raises:
-    ValueError: if it is of another class.
+    ValueError: if the network is of another class.
   """
   name = type(network).__name__
   if _NETWORKS.get(name) is not type(network):
@@ -54,7 +55,7 @@ def describe(network: Network) -> dict[str, Any]:
 
 
 def load(path: str | os.PathLike) -> tuple[Network, PyTree]:
-  """Reads a network that `save` wrote.
+  """Reads a network written by `save`.
 
   Args:
     path: the file.
@@ -63,26 +64,26 @@ def load(path: str | os.PathLike) -> tuple[Network, PyTree]:
     The Linen module and its variables, as NumPy arrays.
 
   Raises:
-    ValueError: if the file is none of these, is damaged, or has a later format.
+    ValueError: if the file is not a network, is damaged, or has a later format.
     FileNotFoundError: if there is no such file.
   """
   return described_file.load(path, KIND)
 
 
 def _decode(contents):
-  """The module and its variables."""
+  """Returns the module and its variables."""
   return build(contents.described, contents), contents.tree
 
 
 def build(described: Any, contents: described_file.Contents) -> Network:
-  """Returns the network that `describe` described.
+  """Builds a network from the result of `describe`.
 
   Args:
-    described: what it gave, from whoever wrote the file.
-    contents: of the file, which give reason to the network's sizes.
+    described: the result, from an untrusted file.
+    contents: contents of the file, whose tensors bound the network's sizes.
 
   Raises:
-    ValueError: naming the field that is not as it should be.
+    ValueError: if a field is wrong, with its name.
   """
   _validate.instance("network", described, dict, "an object")
   name = described.get("network")

@@ -1,13 +1,13 @@
-"""Programs of JAX as graphs of ONNX.
+"""Conversion of JAX programs to ONNX graphs.
 
     graph = onnx_graph.convert(function, shapes, ("x", "state"), ("y", "next"))
     pathlib.Path("step.onnx").write_bytes(graph.SerializeToString())
 
-A function is traced and its calls are opened; of branches that depend on the
-platform a CPU's is taken; what depends on no argument is computed at once; and
-each operation that is left becomes one of ONNX's, or a few. Loops of a fixed
-length are written out. Complex numbers, which few operations of ONNX take, are
-pairs of real ones; none may enter or leave.
+A function is traced and its calls are inlined; of branches by platform the
+CPU's is used; values that depend on no argument are computed at once; and each
+remaining operation becomes one or a few of ONNX's. Loops of a fixed length are
+unrolled. Complex numbers, which few ONNX operations accept, are pairs of real
+ones; arguments and results must be real.
 """
 
 from collections.abc import Callable
@@ -23,11 +23,11 @@ from jaxseq import _validate
 from jaxseq.interop import _onnx_builder as builder
 from jaxseq.interop import _onnx_operations as operations
 
-# Sets of operations and forms of files that onnxruntime 1.17 can read.
+# Operation set and file version that onnxruntime 1.17 can read.
 _OPSET, _IR_VERSION = 20, 9
-# Rounds of a loop that are written out.
+# Maximum number of unrolled rounds of a loop.
 _MOST_ROUNDS = 64
-# Primitives that call, and where they have what they call.
+# Primitives that call a jaxpr, and the parameter with it.
 _CALLS = {
   "jit": "jaxpr",
   "closed_call": "call_jaxpr",
@@ -46,14 +46,14 @@ def convert(
   """Returns an `onnx.ModelProto` of a function, checked by onnx.
 
   Args:
-    function: from real arrays to a sequence of real arrays.
-    shapes: of the arguments. One size may be symbolic; it is the first one of
-      the first argument.
+    function: function from real arrays to a sequence of real arrays.
+    shapes: shapes of the arguments. One size may be symbolic; it is the first
+      one of the first argument.
     inputs: names of the arguments.
     outputs: names of the results.
 
   Raises:
-    ValueError: if an operation has no counterpart here.
+    ValueError: if an operation has no counterpart in ONNX.
     ModuleNotFoundError: if the extra "onnx" is not installed.
   """
   try:
@@ -65,7 +65,7 @@ def convert(
     ) from error
   closed = jax.make_jaxpr(function)(*shapes)
   avals = closed.in_avals, closed.out_avals
-  # Nothing stays on which no result depends.
+  # Removes equations that no result depends on.
   jaxpr, used = partial_eval.dce_jaxpr(
     _without_constants(closed), [True] * len(outputs), instantiate=True
   )
@@ -103,7 +103,7 @@ def convert(
 
 
 def _without_constants(jaxpr):
-  """The jaxpr of a closed one, which some versions of JAX tell apart."""
+  """Returns a closed jaxpr's jaxpr, if JAX's version has both."""
   return getattr(jaxpr, "jaxpr", jaxpr)
 
 
@@ -124,13 +124,13 @@ def _run(graph, jaxpr, constants, arguments):
 
 
 def _call(graph, jaxpr, arguments):
-  """The values of a jaxpr's results, where it may hold constants."""
+  """Returns the results of a jaxpr, which may have constants."""
   constants = getattr(jaxpr, "consts", ())
   return _run(graph, _without_constants(jaxpr), constants, arguments)
 
 
 def _constant(x):
-  """A constant as an array of NumPy; random keys as they are."""
+  """Converts a constant to a NumPy array, except random keys."""
   keys = jax.dtypes.issubdtype(x.dtype, jax.dtypes.extended)
   return x if keys else np.asarray(x)
 
@@ -167,12 +167,12 @@ def _equation(graph, equation, arguments):
 
 
 def _is_widened(x, dtype):
-  """True for an array that takes more memory in this dtype."""
+  """Returns true for an array that takes more memory in this dtype."""
   return np.ndim(x) > 1 and np.dtype(dtype).itemsize > np.asarray(x).itemsize
 
 
 def _branch(graph, branches, index, *arguments):
-  """The results of the branch of an index; of one that varies, of all."""
+  """Returns the results of a branch; of all if the index varies."""
   if not isinstance(index, str):
     index = int(np.clip(index, 0, len(branches) - 1))
     return _call(graph, branches[index], arguments)
@@ -185,7 +185,7 @@ def _branch(graph, branches, index, *arguments):
 
 
 def _rounds(graph, options, arguments):
-  """The results of a loop, round by round."""
+  """Unrolls a loop and returns its results."""
   length = options["length"]
   if length > _MOST_ROUNDS:
     expected = f"at most {_MOST_ROUNDS}"

@@ -1,13 +1,13 @@
-"""LoRA adapters as the PEFT library writes them.
+"""LoRA adapters in the PEFT library's format.
 
 A directory has `adapter_config.json` and `adapter_model.safetensors`. For each
-adapted module, a torch.nn.Linear with a weight W (out, in), the latter has
-A (r, in) and B (out, r), and with DoRA a magnitude (out,). The weight becomes
-W + s B A, and with DoRA its row i is multiplied by magnitude[i] and divided by
-the row's norm (arXiv:2106.09685, arXiv:2312.03732, arXiv:2402.09353). An
-embedding has A (r, tokens) and B (width, r), of W + s (B A)^T; experts have
-parameters of all of them (`target_parameters`). Copies of whole modules
-(`modules_to_save`) stand in the place of the model's tensors.
+adapted module, a torch.nn.Linear with a weight W (out, in), the latter has A
+(r, in) and B (out, r), and with DoRA a magnitude (out,). The weight becomes W +
+s B A, and with DoRA its row i is multiplied by magnitude[i] and divided by the
+row's norm (arXiv:2106.09685, arXiv:2312.03732, arXiv:2402.09353). An embedding
+has A (r, tokens) and B (width, r), with W + s (B A)^T; experts have joint
+parameters (`target_parameters`). Copies of whole modules (`modules_to_save`)
+replace the model's tensors.
 """
 
 from collections.abc import Iterable
@@ -39,29 +39,29 @@ _KEY = re.compile(
   r"\.(?:lora_(A|B)\.weight|lora_(embedding_A|embedding_B)|"
   r"lora_(magnitude_vector)(?:\.weight)?)"
 )
-# Modules that PEFT has put around another one.
+# Suffix of modules that PEFT has wrapped.
 _BASE = ".base_layer"
-# Fields that have to be absent, null or empty: they name other computations.
+# Fields that must be absent, null or empty: they change the computation.
 _REFUSED = (
   *("layer_replication", "trainable_token_indices", "ensure_weight_tying"),
   *("megatron_config", "alora_invocation_tokens"),
   *("lora_bias", "use_qalora", "use_bdlora", "fan_in_fan_out"),
   *("arrow_config", "kasa_config", "velora_config", "monteclora_config"),
 )
-# Ways in which all patterns of a file may be tried on all names, which take
-# seconds, and characters of a pattern.
+# Maximum number of ways to match all patterns of a file with all names, which
+# take seconds, and maximum length of a pattern.
 _MOST_TRIES, _LONGEST = 3 * 10**8, 1000
 _LARGEST = float(np.finfo(np.float32).max)
-# Modules that PEFT adapts as parameters alone: routers, which are no linear
-# layers there, and those that it takes for experts in one model_type.
+# Modules that PEFT adapts only as parameters: routers, which are not linear
+# layers there, and the modules that it treats as experts in a model_type.
 _ROUTERS = r".*\.((mlp|mixer)\.gate|(feed_forward|block_sparse_moe)\.router)"
 _PARAMETERS = {"qwen3_next": r".*\.(gate|up|down)_proj"}
-# Modules that it refuses in some model_types.
+# Modules that PEFT rejects in some model_types.
 _NOT_READ = dict.fromkeys(
   ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"),
   re.compile(r".*\.(out_proj|conv1d)"),
 )
-# Kinds of first values that leave the base model's weights as they are.
+# Initializations that leave the base model's weights unchanged.
 _INITS = (True, False, "gaussian", "orthogonal", None)
 
 
@@ -73,7 +73,7 @@ class Module:
     a: (r, in), or (experts, r, in).
     b: (out, r), or (experts, out, r).
     magnitude: (out,), or None.
-    scale: s above.
+    scale: the factor s.
   """
 
   a: np.ndarray
@@ -82,7 +82,7 @@ class Module:
   scale: float
 
   def merged(self, weight: np.ndarray) -> np.ndarray:
-    """Returns the weight with the adapter, at least float32."""
+    """Returns the weight with the adapter merged, at least float32."""
     dtype = np.promote_types(weight.dtype, np.float32)
     total = weight.astype(dtype) + self.scale * (self.b @ self.a).astype(dtype)
     if self.magnitude is None:
@@ -92,13 +92,12 @@ class Module:
 
 
 class Adapter(NamedTuple):
-  """The contents of a directory.
+  """The contents of an adapter directory.
 
   Attributes:
-    modules: adapters by the names of their modules, or of parameters of
-      experts.
-    copies: tensors of whole modules, by their names, in the model's place.
-    listed: names of the modules that all tensors are copied of.
+    modules: adapters by the names of their modules, or of experts' parameters.
+    copies: tensors of whole modules, by name, that replace the model's.
+    listed: names of the modules all of whose tensors are copied.
   """
 
   modules: dict[str, Module]
@@ -110,7 +109,7 @@ def read(directory: str | os.PathLike) -> Adapter:
   """Reads the adapters and copies of a directory.
 
   Raises:
-    ValueError: if there are none, they are damaged, or of another kind.
+    ValueError: if there are no adapters, they are damaged, or of another kind.
   """
   directory = pathlib.Path(directory)
   path = directory / CONFIG
@@ -149,7 +148,7 @@ def read(directory: str | os.PathLike) -> Adapter:
 
 
 def _parameter(name, contents, where):
-  """Returns the parameter that a wrapped module adapts; None of a layer."""
+  """Returns the parameter that a wrapped module adapts; None for a layer."""
   targets = contents.get("target_parameters") or []
   _validate.instance(f"{where}: target_parameters", targets, list, "a list")
   container = name
@@ -171,7 +170,7 @@ def _parameter(name, contents, where):
 
 
 def _check(contents, where):
-  """Refuses adapters that are computed in another way."""
+  """Rejects adapters with another computation."""
   kind = contents.get("peft_type")
   _validate.choice(f"{where}: peft_type", kind, ("LORA",))
   for field in _REFUSED:
@@ -189,7 +188,7 @@ def _check(contents, where):
 
 
 def _check_patterns(contents, names, where):
-  """Refuses patterns that may be tried without an end, and their values."""
+  """Rejects invalid values, and patterns with too many ways to match."""
   longest, tries = max(map(len, names)), 0
   checks = (("rank", _validate.positive), ("alpha", _validate.number))
   for kind, check in checks:
@@ -202,7 +201,7 @@ def _check_patterns(contents, names, where):
         expected = f"at most {_LONGEST}"
         raise _validate.error(f"{place}: characters", len(key), expected)
       _ending(key, place)
-      # One more repetition stands in front of each.
+      # Each pattern is preceded by one more repetition.
       ways = (longest + 2) * _limits.ways(key, longest)
       tries += len(names) * ways
       if tries > _MOST_TRIES:
@@ -214,7 +213,7 @@ def _check_patterns(contents, names, where):
 
 
 def _module(name, target, arrays, contents, where):
-  """Returns the adapter of a module, which ranks know as `target`."""
+  """Returns the adapter of a module, whose name for ranks is `target`."""
   is_embedding = "embedding_A" in arrays
   wanted = {"A", "B"} | ({"magnitude"} if contents.get("use_dora") else set())
   if is_embedding:
@@ -242,7 +241,7 @@ def _module(name, target, arrays, contents, where):
     expected = f"{b.shape[:1]} of lora_magnitude_vector"
     raise _validate.error(f"{where}: {name}", magnitude.shape, expected)
   factor = scale(rank, alpha, contents.get("use_rslora"))
-  # No number of B A is larger than this.
+  # An upper bound of the numbers of B A.
   size = rank * _greatest(a) * _greatest(b) * abs(factor)
   if not size <= _LARGEST:
     expected = "numbers whose product float32 holds"
@@ -257,7 +256,7 @@ def _module(name, target, arrays, contents, where):
 
 
 def _greatest(array):
-  """The greatest absolute value of an array."""
+  """Returns the largest absolute value of an array."""
   return float(np.abs(array).max(initial=0))
 
 
@@ -279,9 +278,9 @@ def pattern(
 
 @functools.lru_cache(maxsize=2**16)
 def _ending(key, name="pattern of a rank or alpha"):
-  """The pattern of names that end so."""
+  """Compiles a pattern of names with this ending."""
   _validate.expression(name, key)
-  # Flags are allowed at the beginning of a pattern alone.
+  # Flags are allowed only at the start of a pattern.
   return re.compile(_validate.expression(name, rf"(.*\.)?({key})"))
 
 
@@ -300,10 +299,10 @@ def tensor_name(tensor: str, modules: Sequence[tuple[str, str]]) -> str:
 
 
 def is_parameter(name: str, kind: str) -> bool:
-  """Returns true if PEFT adapts a module's weight as a parameter alone.
+  """Returns whether PEFT adapts a module's weight only as a parameter.
 
   Args:
-    name: of the module.
+    name: name of the module.
     kind: `model_type` of the model.
   """
   return (
@@ -317,7 +316,7 @@ def unreadable(
   """Returns the names of modules whose adapters PEFT does not read.
 
   Args:
-    names: of modules.
+    names: names of modules.
     kind: `model_type` of the model.
     dora: whether adapters have magnitudes, which parameters cannot have.
   """
@@ -334,7 +333,7 @@ def stacks(
   tensors: Mapping[str, safetensors_file.Stored],
   modules: Sequence[tuple[str, str]],
 ) -> dict[str, _peft_experts.Stack]:
-  """Returns the tensors of parameters of experts, by the parameters' names."""
+  """Returns the tensors of experts' parameters, by parameter name."""
   return _peft_experts.stacks(
     {
       tensor: (module_name(tensor, modules), stored.shape)
@@ -351,7 +350,7 @@ def by_tensor(
   """Returns adapters by the names of the tensors that they change.
 
   Raises:
-    ValueError: if there is no such tensor, or one of another shape.
+    ValueError: if there is no such tensor, or it has another shape.
   """
   names = {}
   for tensor in tensors:
@@ -377,7 +376,7 @@ def by_tensor(
 
 
 def _of_experts(name, module, stack):
-  """Returns the adapters of the tensors of all experts."""
+  """Returns the adapters of all experts' tensors."""
   count, rows = stack.experts, sum(stack.sizes)
   if module.b.shape[:2] != (count, rows):
     expected = f"{count} experts with {rows} rows each"
@@ -393,7 +392,7 @@ def _of_experts(name, module, stack):
 
 
 def _unknown(name, known, what):
-  """The error of a name that the model has not."""
+  """Returns the error of a name that the model does not have."""
   close = ", ".join(difflib.get_close_matches(name, known, 5, 0))
   expected = f"modules of the model {what}; near are {close}"
   return _validate.error("adapter", name, expected)
@@ -404,11 +403,11 @@ def copied(
   tensors: Mapping[str, safetensors_file.Stored],
   modules: Sequence[tuple[str, str]],
 ) -> dict[str, np.ndarray]:
-  """Returns copies by the names of the tensors in whose places they stand.
+  """Returns copies by the names of the tensors that they replace.
 
   Raises:
-    ValueError: if there is no such tensor, one of another shape, or no copy of
-      a tensor of a module in the list.
+    ValueError: if there is no such tensor, it has another shape, or a tensor of
+      a listed module has no copy.
   """
   names = {tensor_name(tensor, modules): tensor for tensor in tensors}
   together = stacks(tensors, modules)
@@ -439,7 +438,7 @@ def merged(
   tensors: Mapping[str, safetensors_file.Stored],
   modules: Sequence[tuple[str, str]],
 ) -> dict[str, safetensors_file.Stored]:
-  """Returns the tensors with the adapters in them, not yet read."""
+  """Returns the tensors with the adapters merged, not yet read."""
   changed = dict(tensors)
   for name, array in copied(adapter, tensors, modules).items():
     changed[name] = changed[name]._replace(read=lambda array=array: array)

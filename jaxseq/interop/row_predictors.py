@@ -9,9 +9,9 @@
     )
 
 A predictor is a low-rank guess of the sign of every neuron (arXiv:2312.11514,
-section 3.1), trained as there by a loss that gives active and inactive neurons
-the same weight. A neuron that it misses is left out of the sum: what the
-network says changes, and how much has to be measured.
+section 3.1), trained like the paper's with a loss that weights active and
+inactive neurons equally. A neuron that it misses is left out of the sum: the
+network's outputs change, and the change has to be measured.
 """
 
 from collections.abc import Mapping
@@ -37,8 +37,8 @@ _BATCH = 256
 def exact(variables: Mapping[str, PyTree]) -> dict[str, streamed.Predictor]:
   """Returns predictors of full rank, which find every active neuron.
 
-  They hold all weights into the neurons, so that only those out of them are
-  saved: for comparisons.
+  They contain all input weights of the neurons, so that only reads of output
+  weights are saved: for comparisons.
 
   Args:
     variables: from `streamed.load`.
@@ -63,21 +63,21 @@ def fit(
   threshold: float = 0.0,
   seed: int = 0,
 ) -> dict[str, streamed.Predictor]:
-  """Fits predictors to the inputs that feed-forwards have on texts.
+  """Fits predictors to the inputs of feed-forwards on texts.
 
-  It starts from the factors of this rank whose scores are nearest to the
-  neurons' inputs, in the mean of squares. The inputs of all feed-forwards on
-  the texts, and one feed-forward's weights, are in memory.
+  Starts from the factors of this rank with the least mean squared error of the
+  neurons' inputs. The inputs of all feed-forwards on the texts, and one
+  feed-forward's weights, are in memory.
 
   Args:
-    network: of tokens.
+    network: a network of tokens.
     variables: from `streamed.load`, without predictors.
     tokens: (*batch, time) integers.
-    rank: of the predictors, at least 1.
-    steps: of training, each on 256 tokens; 0 for the start alone.
-    learning_rate: of Adam.
-    threshold: of the scores, see `Predictor`.
-    seed: of the batches.
+    rank: rank of the predictors, at least 1.
+    steps: number of training steps, each on 256 tokens; 0 for no training.
+    learning_rate: learning rate of Adam.
+    threshold: threshold of the scores, see `Predictor`.
+    seed: seed of the batches.
 
   Raises:
     ValueError: if no feed-forward has inactive neurons.
@@ -108,7 +108,7 @@ def fit(
 
 
 def _sparse(variables):
-  """The streamed feed-forwards of which neurons can be inactive."""
+  """Returns the streamed feed-forwards that can have inactive neurons."""
   layers = streamed.layers(variables)
   found = {
     path: layer
@@ -124,7 +124,7 @@ def _sparse(variables):
 
 
 def _nearest(x, into, rank):
-  """Factors of a rank that minimize the mean of |x into - x W_in W_out|^2."""
+  """Returns factors that minimize the mean of |x into - x W_in W_out|^2."""
   moment = x.T.astype(np.float64) @ x / len(x)
   values, vectors = np.linalg.eigh(moment)
   roots = np.sqrt(np.maximum(values, _EPSILON * values[-1]))
@@ -161,11 +161,11 @@ def _train(x, into, bias, factors, steps, learning_rate, key):
 def save(
   path: str | os.PathLike, predictors: Mapping[str, streamed.Predictor]
 ) -> None:
-  """Writes predictors to a file, which is replaced if it is there.
+  """Writes predictors to a file, replacing an existing one.
 
   Args:
     path: the file.
-    predictors: by the paths of their feed-forwards.
+    predictors: predictors by the paths of their feed-forwards.
 
   Raises:
     OSError: if the file cannot be written.
@@ -178,20 +178,20 @@ def save(
 
 
 def load(path: str | os.PathLike) -> dict[str, streamed.Predictor]:
-  """Reads predictors that `save` wrote.
+  """Reads predictors written by `save`.
 
   Args:
     path: the file.
 
   Raises:
-    ValueError: if the file is none of these, or is damaged.
+    ValueError: if the file is not of predictors, or is damaged.
     FileNotFoundError: if there is no such file.
   """
   return described_file.load(path, KIND)
 
 
 def _decode(contents):
-  """The predictors by path."""
+  """Returns the predictors by path."""
   thresholds = contents.described["thresholds"]
   _validate.instance("thresholds", thresholds, dict, "an object")
   predictors, tensors = {}, dict(contents.tensors)

@@ -1,8 +1,8 @@
 """Files of named arrays in the safetensors format.
 
-The package `safetensors` reads and writes them; here a damaged file is one
-clear sentence, and a file is replaced as a whole. `regions` and `write_parts`
-are for files that do not fit into memory: neither maps a file.
+The package `safetensors` reads and writes them; this module adds one clear
+error for damaged files, and replaces files atomically. `regions` and
+`write_parts` are for files that do not fit into memory: neither maps a file.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ except ImportError as error:
     name="safetensors",
   ) from error
 
-# Bytes of a header that the package reads, too.
+# Longest header in bytes, also the package's limit.
 _LONGEST = 100_000_000
 # Dtypes of weights, whose arrays are views of the mapped file.
 _MAPPED = {
@@ -45,17 +45,17 @@ _MAPPED = {
   "F16": np.float16,
   "BF16": jnp.bfloat16,
 }
-# Bytes at whose multiples `write_parts` begins with the arrays.
+# Alignment in bytes of the arrays' start in `write_parts`.
 _PAGE = 4096
-# What the package raises besides its own error.
+# Exceptions of the package besides its own error.
 _DAMAGE = (ValueError, TypeError, AttributeError, KeyError, OverflowError)
 
 
 class Stored(NamedTuple):
-  """An array of a file, which is read when it is asked for.
+  """An array of a file, which is read on demand.
 
   Attributes:
-    shape: of the array.
+    shape: shape of the array.
     read: returns it; arrays of floats are read-only views of the mapped file.
   """
 
@@ -67,9 +67,9 @@ class Region(NamedTuple):
   """The place of an array of floats in a file.
 
   Attributes:
-    dtype: of the array.
-    shape: of the array.
-    start: number of its first byte in the file.
+    dtype: dtype of the array.
+    shape: shape of the array.
+    start: offset of its first byte in the file.
   """
 
   dtype: np.dtype
@@ -78,17 +78,17 @@ class Region(NamedTuple):
 
   @property
   def size(self) -> int:
-    """Bytes of the array."""
+    """Number of bytes of the array."""
     return math.prod(self.shape) * self.dtype.itemsize
 
 
 class Part(NamedTuple):
-  """An array that `write_parts` writes.
+  """An array for `write_parts`.
 
   Attributes:
-    dtype: of the array.
-    shape: of the array.
-    make: returns it.
+    dtype: dtype of the array.
+    shape: shape of the array.
+    make: returns the array.
   """
 
   dtype: np.dtype
@@ -97,7 +97,7 @@ class Part(NamedTuple):
 
 
 def stored(path: str | os.PathLike) -> dict[str, Stored]:
-  """Returns the arrays of a file by name, none of which is read yet.
+  """Returns the arrays of a file by name, not yet read.
 
   Args:
     path: the file.
@@ -121,8 +121,8 @@ def stored(path: str | os.PathLike) -> dict[str, Stored]:
 
 
 def _tensor(path, name, start, entry):
-  """Maps an array of a file, which is opened for it alone."""
-  # Of a file that stays open all pages that were read count as memory.
+  """Maps an array of a file, which is opened separately for it."""
+  # All pages read from a file that stays open count as memory.
   begin, shape = start + entry["data_offsets"][0], tuple(entry["shape"])
   dtype = np.dtype(_MAPPED.get(entry["dtype"], np.void))
   size = math.prod(shape)
@@ -142,11 +142,11 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     path: the file.
 
   Returns:
-    The arrays by name; bfloat16 is that of ml_dtypes.
+    The arrays by name; bfloat16 is ml_dtypes' dtype.
 
   Raises:
-    ValueError: if the file is not in the format or damaged, a name is there
-      twice, or an array has a dtype that NumPy and ml_dtypes do not know.
+    ValueError: if the file is not in the format or damaged, a name occurs
+      twice, or an array has a dtype that NumPy and ml_dtypes do not have.
     FileNotFoundError: if there is no such file.
   """
   return read_all(path)[0]
@@ -161,7 +161,7 @@ def read_all(
     path: the file.
 
   Returns:
-    The arrays, see `read`, and the metadata that `write` takes.
+    The arrays, see `read`, and the metadata of `write`.
 
   Raises:
     ValueError: see `read`.
@@ -182,11 +182,11 @@ def regions(
   """Returns the places of a file's arrays of floats, and its metadata.
 
   Args:
-    path: the file, of which the header alone is read.
+    path: the file, of which only the header is read.
 
   Raises:
-    ValueError: if the file is not in the format, is damaged, or holds an array
-      of another dtype.
+    ValueError: if the file is not in the format, is damaged, or contains an
+      array of another dtype.
     FileNotFoundError: if there is no such file.
   """
 
@@ -221,12 +221,12 @@ def write_parts(
   parts: Mapping[str, Part],
   metadata: Callable[[Mapping[str, str]], Mapping[str, str]],
 ) -> None:
-  """Writes arrays one after the other, so that one at a time is in memory.
+  """Writes arrays one after the other, so that only one is in memory.
 
   Args:
-    path: the file, which is replaced as a whole if it is there.
+    path: the file; an existing one is replaced atomically.
     parts: arrays of floats by name.
-    metadata: returns the strings by name of the header, from the digests of the
+    metadata: returns the header's strings by name, from the digests of the
       arrays (`integrity.leaf_digest`); their length must not depend on these.
 
   Raises:
@@ -261,7 +261,7 @@ def write_parts(
 
 
 def _whole(path, run):
-  """Returns what a function makes of a file that is not damaged."""
+  """Runs a function on a file; raises ValueError if the file is damaged."""
   try:
     return run()
   except OSError as error:
@@ -281,7 +281,7 @@ def _whole(path, run):
 
 
 def _read_header(path):
-  """Reads a header that the package and JSON understand, and where it ends."""
+  """Reads a header and its end, if it is valid for the package and JSON."""
   with open(path, "rb", opener=_limits.regular) as file:
     size = os.fstat(file.fileno()).st_size
     if size < 8:
@@ -295,7 +295,7 @@ def _read_header(path):
       )
     text = file.read(length)
   try:
-    # A name twice is an error, too: either tensor could be meant.
+    # A repeated name is an error, too: it is ambiguous.
     header = _json.loads(text)
   except ValueError as error:
     raise ValueError(f"invalid JSON in header: {error}") from error
@@ -311,14 +311,14 @@ def is_finite(tensor: np.ndarray) -> bool:
   if tensor.dtype.kind == "c":
     return is_finite(tensor.real) and is_finite(tensor.imag)
   if tensor.dtype.itemsize == 2:
-    # By their bits, which are compared faster; bfloat16 has no minimum.
+    # Compares bits, which is faster; bfloat16 has no minimum.
     infinity = np.asarray(np.inf, tensor.dtype).view(np.uint16)
     bits = tensor.view(np.uint16) & np.uint16(0x7FFF)
     return not tensor.size or bool(bits.max() < infinity)
   if tensor.dtype.kind != "f":
     # Narrower floats.
     tensor = tensor.astype(np.float32)
-  # Of two numbers alone there is no array as large as the tensor.
+  # Two numbers suffice: no second array as large as the tensor.
   with np.errstate(invalid="ignore", over="ignore"):
     return not tensor.size or bool(
       np.isfinite(tensor.min()) and np.isfinite(tensor.max())
@@ -330,21 +330,21 @@ def write(
   tensors: Mapping[str, np.typing.ArrayLike],
   metadata: Mapping[str, str] | None = None,
 ) -> None:
-  """Writes arrays to a file, which is replaced as a whole if it is there.
+  """Writes arrays to a file, replacing an existing one atomically.
 
   Args:
-    path: the file; its directory must be there.
+    path: the file; its directory must exist.
     tensors: arrays by name.
-    metadata: strings by name, kept in the header.
+    metadata: strings by name, stored in the header.
 
   Raises:
-    ValueError: if an array has a dtype that the format has not.
+    ValueError: if an array has a dtype that the format lacks.
   """
   arrays = {}
   for name, tensor in tensors.items():
     array = np.asarray(tensor)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
-    # Not np.ascontiguousarray, which makes vectors of scalars.
+    # np.ascontiguousarray would convert scalars to vectors.
     arrays[name] = np.require(array, requirements="C")
   try:
     content = safetensors_numpy.save(arrays, dict(metadata or {}) or None)

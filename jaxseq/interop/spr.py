@@ -31,14 +31,14 @@ torch.
 F frames, A actions, Z atoms, U hidden units, C channels of the latent, D
 channels inside the transition model, L = height * width * C elements of the
 latent. NOISY is weight_mu, weight_sigma, bias_mu, bias_sigma; OURS is w,
-w_sigma, b, b_sigma. Beside a weight and w without noise are bias and b, (out,).
-Other sizes are taken, too, but for the 3x3 windows of the transition model.
-With dropout the convolutions are numbers 0, 3 and 6.
+w_sigma, b, b_sigma. A weight and w without noise also have bias and b, (out,).
+Other sizes work, too, except for the 3x3 windows of the transition model. With
+dropout the convolutions are numbers 0, 3 and 6.
 
-Convolutions are OIHW there and HWIO here, dense layers (out, in) there and
-(in, out) here. Rows of the layers with * are in another order besides: PyTorch
-flattens the latent as (channels, height, width), this library as (height,
-width, channels), and row i must meet the same element of the latent in both.
+Convolutions are OIHW there and HWIO here, dense layers (out, in) there and (in,
+out) here. Rows of the layers with * are also in another order: PyTorch flattens
+the latent as (channels, height, width), this library as (height, width,
+channels), and row i must match the same element of the latent in both.
 
 The momentum copies, which `momentum` reads, are `target_encoder` and
 
@@ -46,11 +46,11 @@ The momentum copies, which `momentum` reads, are `target_encoder` and
     0.weight_mu  (U, L)                   head/value_hidden/w  (L, U) *
     1.weight_mu  (U, L)                   head/advantage_hidden/w  (L, U) *
 
-and their bias_mu and b; they have no noise. What else a state dict holds is
-left out: second names of the head's layers (`head.network`,
-`global_classifier`), noise that was drawn (`*_epsilon`), what the batch norm
-has counted and SPR never uses, the embedding of actions and the predictor of
-rewards, which do not count in its loss.
+and their bias_mu and b; they have no noise. The rest of a state dict is
+ignored: second names of the head's layers (`head.network`,
+`global_classifier`), drawn noise (`*_epsilon`), statistics of the batch norm,
+which SPR never uses, the embedding of actions and the predictor of rewards,
+which are not in its loss.
 """
 
 import collections
@@ -68,10 +68,10 @@ from jaxseq.interop import _layouts
 
 
 class _Tensor(NamedTuple):
-  """A tensor."""
+  """A tensor and its leaf."""
 
-  name: str  # In PyTorch.
-  path: tuple[str, ...]  # Of our leaf.
+  name: str  # Name in PyTorch.
+  path: tuple[str, ...]  # Path of the leaf here.
   axes: tuple[str, ...]  # Names of PyTorch's axes.
 
 
@@ -110,8 +110,8 @@ def params(
   """Returns an agent's parameters from its state dict.
 
   Args:
-    tensors: arrays, or what np.asarray takes, by their PyTorch names. Those of
-      the transition model and of the predictor may be absent, as in an agent
+    tensors: arrays, or arguments of np.asarray, by their PyTorch names. Those
+      of the transition model and of the predictor may be absent, as in an agent
       without self-prediction, and those of the norm, as with norm "none".
     latent: (height, width, channels) of the latent, see
       `encoders.latent_shape`.
@@ -119,7 +119,7 @@ def params(
 
   Returns:
     Copies as in the table above, in the tensors' dtypes: "encoder", "head" and,
-    if they are there, "transition" and "predictor".
+    if present, "transition" and "predictor".
 
   Raises:
     ValueError: if a tensor is missing, unknown or misshapen.
@@ -139,9 +139,9 @@ def momentum(
   """Returns the momentum copies, `learner.State.momentum`, from a state dict.
 
   Args:
-    tensors: as in `params`, and those of the copies; the others may be absent.
-    latent: as in `params`.
-    dropout: as in `params`.
+    tensors: see `params`, and those of the copies; the others may be absent.
+    latent: see `params`.
+    dropout: see `params`.
 
   Returns:
     Copies in the tensors' dtypes: "encoder", and the hidden layers of "head"
@@ -162,16 +162,16 @@ def state_dict(
   """Returns the tensors of an agent's parameters; undoes `params`.
 
   Args:
-    params: "encoder", "head" and, if there is self-prediction, "transition"
-      and "predictor": those of an agent like SPR, or something of their form,
+    params: "encoder", "head" and, with self-prediction, "transition" and
+      "predictor": parameters of an agent like SPR, or trees of the same form,
       such as gradients.
     latent: (height, width, channels) of the latent.
     dropout: whether the encoder has dropout, as without augmentation.
 
   Returns:
     Copies by their PyTorch names, in PyTorch's order and the leaves' dtypes:
-    all that is trained. `load_state_dict(..., strict=False)` takes them once
-    they are torch's tensors.
+    all trained tensors. `load_state_dict(..., strict=False)` accepts them once
+    they are torch tensors.
 
   Raises:
     ValueError: if a leaf is missing, unknown or misshapen.
@@ -282,7 +282,7 @@ def _read(tensors, table, latent, dropout):
 
 
 def _copy(array):
-  # What it was laid out from may be trained on.
+  # A copy, because the source may be trained on.
   return np.array(array, order="C")
 
 
@@ -291,12 +291,12 @@ def _our_axes(axes):
 
 
 def _flattened(row, latent):
-  """Returns the latent that a row's inputs are; None if they are not."""
+  """Returns the latent if a row's inputs are it; else None."""
   return latent if "features" in row.axes else None
 
 
 def _check_names(what, got: Iterable, wanted: Iterable, others: Iterable):
-  """Checks that everything is there, and nothing unknown."""
+  """Checks that no name is missing or unknown."""
 
   def show(names):
     name = names[0] if isinstance(names[0], str) else "/".join(names[0])
@@ -324,7 +324,7 @@ def _check_shapes(rows, latent):
       )
     for axis, size in zip(axes, shape):
       counts[axis][size] += 1
-  # What most of them say, so that the odd one is named.
+  # The most common sizes, so that the error names the odd one.
   sizes = {axis: count.most_common(1)[0][0] for axis, count in counts.items()}
   sizes.update(channels=latent[2], features=math.prod(latent), window=3)
   sizes["projection"] = 2 * sizes["hidden"]

@@ -1,14 +1,14 @@
-"""One step with its states as a program that needs no code of jaxseq.
+"""One step of a network, with states, as a program without jaxseq's code.
 
     walks.onnx, or any other name    the program
     walks.json                       its inputs and outputs, see below
     walks.npz                        initial states, where these vary
 
-A program takes arrays by name, (batch, ...) each: what the network reads,
-`reset` (batch,) bool, true at the first step of an episode, and the states,
-`state_0_h` and the like, by their paths. It returns outputs by name, and each
-state after the step as `next_state_0_h`, to be handed in with the next step.
-Complex states are two arrays, which end in `_re` and `_im`. The JSON:
+A program takes arrays by name, (batch, ...) each: the network's inputs, `reset`
+(batch,) bool, true at the first step of an episode, and the states, `state_0_h`
+and so on, by their paths. It returns outputs by name, and each state after the
+step as `next_state_0_h`, the next step's input. Complex states are two arrays,
+which end in `_re` and `_im`. The JSON:
 
     format     1
     form       "onnx" or "jax": how the program is written
@@ -57,8 +57,8 @@ Form = Literal["jax", "onnx"]
 FORMAT = 1
 _FORMS = ("jax", "onnx")
 _VERSIONS = ("python", "jaxseq", "jax", "jaxlib", "numpy")
-# Steps that a graph of ONNX makes before it is kept, and how far its numbers
-# may be from those of JAX: float32 in another order.
+# Steps to check an ONNX graph on before it is saved, and the tolerance to JAX's
+# numbers: float32 in another order.
 _STEPS, _TOLERANCE = 3, 1e-3
 
 
@@ -67,10 +67,10 @@ class Step(NamedTuple):
 
   Attributes:
     compute: (inputs, states) -> (outputs, states); inputs and outputs by name,
-      with an axis of the batch in front of all arrays. "reset" is an input.
-    inputs: shapes without that axis, and dtypes, by name.
-    states: fresh ones of one example, without that axis, by name.
-    about: what JSON holds of it.
+      with a leading batch axis in all arrays. "reset" is an input.
+    inputs: shapes without the batch axis, and dtypes, by name.
+    states: fresh states of one example, without the batch axis, by name.
+    about: its description, as JSON values.
   """
 
   compute: Callable[[Arrays, PyTree], tuple[Arrays, PyTree]]
@@ -85,10 +85,10 @@ def of_network(
   """Returns the step of a network.
 
   Args:
-    network: one without pooling "mean".
+    network: a network without pooling "mean".
     variables: its variables.
-    inputs: shape and dtype of an element, such as those of a vector (features,)
-      or of a token ().
+    inputs: shape and dtype of an element, such as a vector (features,) or a
+      token ().
     **about: see `Step`.
 
   Raises:
@@ -102,7 +102,7 @@ def of_network(
     expected = "'none' or 'last': a mean is not known from one step"
     raise _validate.error("pooling", "mean", expected)
 
-  # Arrays of NumPy would be widened at once, and not by the program.
+  # NumPy arrays would be widened at once instead of in the program.
   variables = jax.tree.map(jnp.asarray, variables)
 
   def compute(arrays, states):
@@ -124,7 +124,7 @@ def of_network(
 
 
 def first_of(states: PyTree) -> PyTree:
-  """Returns states (1, ...) without that axis, as arrays of NumPy."""
+  """Removes the batch axis of states (1, ...), as NumPy arrays."""
   return jax.tree.map(lambda x: np.asarray(x)[0], states)
 
 
@@ -136,23 +136,23 @@ def save(
   batch: int | None = None,
   platforms: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-  """Writes a program, and what it takes and returns.
+  """Writes a program, and a description of its inputs and outputs.
 
   Args:
-    path: of the program; the other files have its name with other endings. The
-      directory is made if absent.
+    path: file of the program; the other files have its name with other
+      suffixes. The directory is created if absent.
     step: the step.
-    form: "jax" for a program of `jax.export`, "onnx" for a graph of ONNX.
-    batch: examples of a step; any number if None.
-    platforms: of a program of JAX, such as ("cpu", "cuda", "tpu"); that of this
-      process if None.
+    form: "jax" for a program of `jax.export`, "onnx" for an ONNX graph.
+    batch: number of examples per step; any number if None.
+    platforms: platforms of a JAX program, such as ("cpu", "cuda", "tpu"); this
+      process's platform if None.
 
   Returns:
     The JSON.
 
   Raises:
     ValueError: if ONNX lacks an operation of the step, or its numbers differ;
-      or if the JSON of that name is another program's.
+      or if the JSON of that name describes another program.
     ModuleNotFoundError: if the extra "export" or "onnx" is not installed.
   """
   path = pathlib.Path(path)
@@ -199,12 +199,12 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
   """Reads the JSON of a program, and checks that no file was altered.
 
   Args:
-    path: of the program, or of the JSON.
+    path: file of the program, or of the JSON.
 
   Raises:
-    ValueError: if one was altered, has another format, or the JSON is of
+    ValueError: if a file was altered, has another format, or the JSON describes
       another program.
-    FileNotFoundError: if one is missing.
+    FileNotFoundError: if a file is missing.
   """
   program = pathlib.Path(path)
   path = program.with_suffix(".json")
@@ -231,7 +231,7 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def _programs(path):
-  """Names of the files that a JSON is of, which need not be whole; or none."""
+  """Returns the names of a JSON's files, which may be damaged; or []."""
   try:
     return list(_json.loads(_limits.read_bytes(path, _limits.JSON))["files"])
   except (ValueError, KeyError, TypeError):
@@ -239,7 +239,7 @@ def _programs(path):
 
 
 class _Flat:
-  """A step as a function of arrays in an order, all of them real."""
+  """A step as a function of ordered real arrays."""
 
   def __init__(self, step):
     self._step = step
@@ -252,7 +252,7 @@ class _Flat:
     self.inputs = (*step.inputs, "reset", *self.initial)
 
   def compute(self, arrays):
-    """Results by name, of arrays by name."""
+    """Computes results by name from arrays by name."""
     states = [
       jax.lax.complex(arrays[f"{name}_re"], arrays[f"{name}_im"])
       if np.iscomplexobj(leaf)
@@ -266,7 +266,7 @@ class _Flat:
     return {**outputs, **after}
 
   def shapes(self, batch):
-    """Shapes of inputs and outputs, by name; of any batch if None."""
+    """Returns shapes of inputs and outputs by name; of any batch if None."""
     size = symbol() if batch is None else batch
     flag = jax.ShapeDtypeStruct((), np.bool_)
     shapes = {**self._step.inputs, "reset": flag, **self.initial}
@@ -280,7 +280,7 @@ class _Flat:
     return inputs, {name: results[name] for name in names}
 
   def described(self, name, shape):
-    """The entry of an input in the JSON."""
+    """Returns the entry of an input in the JSON."""
     entry = _described(name, shape)
     if name in self.initial:
       number = _alike(self.initial[name])
@@ -290,12 +290,12 @@ class _Flat:
 
 
 def symbol() -> Any:
-  """Returns a batch of any size, as a size of a shape."""
+  """Returns a symbolic batch size, any number."""
   return jax.export.symbolic_shape("batch", constraints=["batch >= 1"])[0]
 
 
 def _real(arrays):
-  """Arrays by name, complex ones in two."""
+  """Returns arrays by name, complex ones split in two."""
   parts = {}
   for name, x in arrays.items():
     if np.issubdtype(x.dtype, np.complexfloating):
@@ -306,7 +306,7 @@ def _real(arrays):
 
 
 def _alike(x):
-  """The number that all of an array are, None if they differ."""
+  """Returns the number that fills an array, None if its numbers differ."""
   if not x.size or (x != x.flat[0]).any():
     return None
   return x.flat[0].item()
@@ -322,12 +322,12 @@ def _sha256(content):
 
 
 def _canonical(described):
-  """JSON that is the same for the same values."""
+  """Returns JSON that is the same for equal values."""
   return json.dumps(described, sort_keys=True, allow_nan=False).encode()
 
 
 def _exported(flat, batch, platforms):
-  """The bytes of a program of JAX."""
+  """Returns the bytes of a JAX program."""
   shapes, _ = flat.shapes(batch)
   with _machine.with_cpu("cpu" in (platforms or ())):
     program = jax.export.export(jax.jit(flat.compute), platforms=platforms)(
@@ -337,7 +337,7 @@ def _exported(flat, batch, platforms):
 
 
 def _graph(flat, batch, platforms):
-  """The bytes of a graph of ONNX that computes what JAX does."""
+  """Returns the bytes of an ONNX graph with JAX's results."""
   del platforms
   shapes, results = flat.shapes(batch)
 
@@ -354,7 +354,7 @@ def _graph(flat, batch, platforms):
   except ModuleNotFoundError:
     raise
   except Exception as error:
-    # Its packages have errors of their own.
+    # The packages have their own errors.
     reason = " ".join(str(error).split())[:300]
     raise ValueError(
       f"format: got 'onnx', expected 'jax' for this network: {reason}"
@@ -363,7 +363,7 @@ def _graph(flat, batch, platforms):
 
 
 def _check(flat, content, batch):
-  """Makes steps in onnxruntime and in JAX, and compares all numbers."""
+  """Runs steps in onnxruntime and in JAX, and compares all numbers."""
   import onnxruntime
 
   session = onnxruntime.InferenceSession(
@@ -389,7 +389,7 @@ def _check(flat, content, batch):
     wanted = {k: np.asarray(x) for k, x in compute(drawn | states).items()}
     results = session.run(list(wanted), drawn | other)
     for (name, want), result in zip(wanted.items(), results):
-      # Numbers beyond float32, such as those of fresh states, are the same.
+      # Numbers beyond float32, such as those of fresh states, are equal.
       if not np.allclose(result, want, _TOLERANCE, _TOLERANCE, equal_nan=True):
         raise ValueError(
           f"onnxruntime computes another {name} in step {number}"

@@ -8,16 +8,17 @@
       directory, stream_to="model.rows", memory="2GB"
     )
 
-After Alizadeh et al., arXiv:2312.11514. The weights into and out of a neuron
-are one row of the file, one read. Embedding, mixers and norms stay in memory.
-By default every row is needed for every token: as many as fit stay in memory,
-and the others are read in the order of the layers, ahead of their use. Networks
-of relu and relu2 can have a `Predictor` of active neurons (`row_predictors`):
-then those of the last tokens stay, and only others are read.
+After Alizadeh et al., arXiv:2312.11514. The input and output weights of a
+neuron are one row of the file, read at once. Embedding, mixers and norms stay
+in memory. By default every row is needed for every token: as many as fit stay
+in memory, and the others are read in the order of the layers, ahead of their
+use. Networks of relu and relu2 can have a `Predictor` of active neurons
+(`row_predictors`): then the rows of the last tokens stay, and only others are
+read.
 
-Rows are multiplied by the host's processor, so that a compiled program waits
-for it in every layer, on accelerators too. Such a program is not kept by JAX's
-compilation cache. Nothing is trained, and weights of experts are not streamed.
+The host multiplies the rows, so that a compiled program waits for it in every
+layer, on accelerators too. JAX's compilation cache does not store such a
+program. Nothing can be trained, and experts' weights are not streamed.
 """
 
 from collections.abc import Mapping
@@ -45,7 +46,7 @@ from jaxseq.training import run_directory
 Counts = _row_products.Counts
 Predictor = _row_products.Predictor
 StreamedRows = _row_products.StreamedRows
-# Tokens whose active neurons stay: the window of the paper's experiments.
+# Number of tokens whose active neurons stay, as in the paper's experiments.
 WINDOW = 5
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {f"{unit[0]}iB": 2 ** (10 * i) for i, unit in enumerate(_UNITS) if i}
@@ -56,16 +57,16 @@ def save(
   network: network_file.Network,
   variables: Mapping[str, PyTree],
 ) -> None:
-  """Writes a network to a file of which `load` streams the feed-forwards.
+  """Writes a network to a file whose feed-forwards `load` streams.
 
   Args:
-    path: the file, which is replaced if it is there.
+    path: the file; an existing one is replaced.
     network: the Linen module, with layers that are not scanned.
     variables: its variables, arrays of floats.
 
   Raises:
     ValueError: if it has no feed-forward to stream, scanned layers, or weights
-      that are no arrays.
+      that are not arrays.
     OSError: if the file cannot be written.
   """
   flat = traverse_util.flatten_dict(variables, sep="/")
@@ -85,17 +86,17 @@ def write(
   leaves: Mapping[str, safetensors_file.Part],
   source: str = "",
 ) -> None:
-  """Writes a file as `save`, with one feed-forward at a time in memory.
+  """Writes a file like `save`, with one feed-forward at a time in memory.
 
   Args:
     path: the file.
     network: the Linen module.
     leaves: variables by their paths.
-    source: whatever tells what they were read from.
+    source: identifier of the variables' source.
 
   Raises:
-    ValueError: as `save`.
-    OSError: as `save`.
+    ValueError: see `save`.
+    OSError: see `save`.
   """
   rest = dict(leaves)
   parts = {}
@@ -116,13 +117,13 @@ def write(
 
 
 def _layers(kind):
-  """The dense layers of a feed-forward, in the order of a row."""
+  """Returns the dense layers of a feed-forward, in the order of a row."""
   gated = feedforward.KINDS[kind].gated
   return ("in", "gate", "out") if gated else ("in", "out")
 
 
 def _bundle(kernels):
-  """Lays kernels (d_model, neurons), the last transposed, out as rows."""
+  """Arranges kernels (d_model, neurons), the last one transposed, as rows."""
   neurons, d_model = kernels[-1].shape
   rows = np.empty((neurons, len(kernels) * d_model), kernels[0].dtype)
   for i, kernel in enumerate(kernels):
@@ -133,10 +134,10 @@ def _bundle(kernels):
 
 
 def feed_forwards(network: network_file.Network) -> dict[str, str]:
-  """Returns the kinds of the feed-forwards that can be streamed, by path.
+  """Returns the kinds of the streamable feed-forwards, by path.
 
   Raises:
-    ValueError: if the layers are scanned, or none has such a feed-forward.
+    ValueError: if the layers are scanned, or no layer has such a feed-forward.
   """
   whole = isinstance(network, nn.SequenceNetwork)
   stack = network.config.stack if whole else network.config
@@ -164,25 +165,24 @@ def load(
   window: int = WINDOW,
   check: bool = True,
 ) -> tuple[network_file.Network, dict[str, PyTree]]:
-  """Opens a network whose feed-forwards are read as they are needed.
+  """Opens a network whose feed-forwards are read on demand.
 
   Args:
-    path: the file, which has to stay as it is; `save` and
-      `huggingface.load` write it.
-    memory: bytes of all weights in memory, predictors and buffers included, as
-      a number or with a unit, as "2GB" or "1.5GiB". States of the network, its
-      activations and the program itself come on top.
-    predictors: of active neurons, by the paths of the feed-forwards, as
-      `row_predictors` has them; None to take every neuron.
+    path: the file, written by `save` or `huggingface.load`; it must not change.
+    memory: bytes of all weights in memory, including predictors and buffers, as
+      a number or with a unit, as "2GB" or "1.5GiB". The network's states and
+      activations and the program itself need additional memory.
+    predictors: predictors of active neurons, by the paths of the feed-forwards,
+      as from `row_predictors`; None to compute every neuron.
     window: number of last tokens whose active neurons stay, with predictors.
-    check: whether the file is read once to compare its digest. Without that,
-      altered weights are not noticed.
+    check: whether to read the file once to compare its digest. Otherwise
+      altered weights are not detected.
 
   Returns:
     The Linen module, and variables for its `apply` and `step`.
 
   Raises:
-    ValueError: if the file is none of these, is damaged, the memory is too
+    ValueError: if the file is not such a network, is damaged, the memory is too
       small, or a predictor does not fit.
     FileNotFoundError: if there is no such file.
   """
@@ -222,7 +222,7 @@ def load(
 def layers(variables: Mapping[str, PyTree]) -> dict[str, StreamedRows]:
   """Returns the streamed feed-forwards of variables, by their paths.
 
-  Their `counts` say how many rows were needed, and how many were read.
+  Their `counts` have the numbers of needed and of read rows.
   """
   flat = traverse_util.flatten_dict(variables, sep="/")
   return {
@@ -233,10 +233,10 @@ def layers(variables: Mapping[str, PyTree]) -> dict[str, StreamedRows]:
 
 
 def source_of(path: str | os.PathLike) -> str:
-  """Returns what `write` was told of a file's source.
+  """Returns the `source` that `write` stored in a file.
 
   Raises:
-    ValueError: if the file is none that `write` wrote.
+    ValueError: if the file was not written by `write`.
   """
   regions, metadata = safetensors_file.regions(path)
   contents = described_file.from_metadata(path, metadata, regions, None, KIND)
@@ -244,10 +244,10 @@ def source_of(path: str | os.PathLike) -> str:
 
 
 def parse_bytes(name: str, value: int | str) -> int:
-  """Returns a number of bytes that may have a unit, as "2GB" or "1.5GiB".
+  """Parses a number of bytes that may have a unit, as "2GB" or "1.5GiB".
 
   Raises:
-    ValueError: if it is none, or not above 0.
+    ValueError: if it is not such a number, or not above 0.
   """
   match = re.fullmatch(
     r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([KMGT]i?B)?\s*", str(value)
@@ -259,7 +259,7 @@ def parse_bytes(name: str, value: int | str) -> int:
 
 
 def _opened(path, check):
-  """The open file, the places of its arrays, and the network."""
+  """Returns the open file, the regions of its arrays, and the network."""
   regions, metadata = safetensors_file.regions(path)
   file = _row_file.RowFile(path)
 
@@ -278,7 +278,7 @@ def _opened(path, check):
 
 
 def _digest(file, name, region):
-  """The digest of an array, whose numbers must be finite."""
+  """Returns the digest of an array, whose numbers must be finite."""
 
   def blocks():
     for block in file.blocks(region):
@@ -290,7 +290,7 @@ def _digest(file, name, region):
 
 
 def _network(contents):
-  """The network, whose feed-forwards must be among the arrays."""
+  """Returns the network, whose feed-forwards must be among the arrays."""
   network = network_file.build(contents.described["streamed"], contents)
   whole = isinstance(network, nn.SequenceNetwork)
   d_model = (network.config.stack if whole else network.config).d_model
@@ -310,7 +310,7 @@ def _network(contents):
 
 
 def _check_shape(name, array, expected):
-  """Checks the shape of an array, or of its place in a file."""
+  """Checks the shape of an array, or of its region in a file."""
   like = np.broadcast_to(np.float32(0), array.shape)
   _validate.shape(name, like, expected)
 
@@ -324,7 +324,7 @@ def _validate_predictors(predictors, kinds):
 
 
 def _decode(contents):
-  """The module and its variables, all of them in memory."""
+  """Returns the module and its variables, all of them in memory."""
   network = _network(contents)
   leaves = dict(contents.tensors)
   for place, kind in feed_forwards(network).items():

@@ -1,6 +1,6 @@
-"""Flax layers around the mixers: layers, stacks of them, heads.
+"""Flax layers around the mixers: layers, stacks and heads.
 
-The mixers themselves are pure functions and need none of this.
+The mixers themselves are pure functions and work without these layers.
 """
 
 from typing import TYPE_CHECKING

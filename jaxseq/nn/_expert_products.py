@@ -1,7 +1,7 @@
-"""Sums over the chosen experts of rows.
+"""Weighted sums of the chosen experts' outputs.
 
-Rows that an expert is not chosen for never meet its weights, so that what
-overflows in one expert stays with the rows that chose it.
+Rows never meet the weights of experts that they did not choose, so that an
+overflow in one expert affects only the rows that chose it.
 """
 
 import functools
@@ -20,18 +20,18 @@ def mix(
   shares: jax.Array,
   *matrices: jax.Array | recurrence.Weight,
 ) -> jax.Array:
-  """Sums over the chosen experts, (n, d).
+  """Returns the weighted sums of the chosen experts' outputs, (n, d).
 
   Args:
-    kind: of the feed-forwards.
+    kind: kind of the feed-forwards.
     x: (n, d).
-    chosen: (n, active) numbers of experts, each one at most once in a row.
-    shares: (n, active) weights of them.
-    *matrices: (experts, d, width), of the gate too if the kind is gated, and
-      (experts, width, d).
+    chosen: (n, active) numbers of experts, distinct within a row.
+    shares: (n, active) their weights.
+    *matrices: (experts, d, width), a second one for the gate if the kind is
+      gated, and (experts, width, d).
   """
-  # Of so few rows, or of any number in an exported program, not all experts
-  # are needed: only the chosen are read.
+  # For so few rows, or any number in an exported program, not all experts are
+  # needed: only the chosen ones are read.
   count = chosen.shape[0] * chosen.shape[1]
   if not isinstance(count, int) or count <= matrices[0].shape[0]:
     weights = [_picked(matrix, chosen) for matrix in matrices]
@@ -43,21 +43,21 @@ def mix(
     chosen,
     shares,
     *matrices,
-    # A ragged product takes each row through all experts there.
+    # On CPUs a ragged product multiplies each row by all experts.
     cpu=functools.partial(blocked, kind),
     default=functools.partial(ragged, kind),
   )
 
 
 def _picked(matrix, chosen):
-  """The matrices of some experts."""
+  """Returns the matrices of the numbered experts."""
   if isinstance(matrix, recurrence.Weight):
     return matrix.pick(chosen)
   return jnp.take(matrix, chosen, axis=0)
 
 
 def _expert(kind, x, matrices):
-  """One expert's feed-forward of x (..., d)."""
+  """Applies one expert's feed-forward to x (..., d)."""
   *inner, out = matrices
   return recurrence.dense(
     feedforward.hidden(kind, *(recurrence.dense(x, W) for W in inner)), out
@@ -65,15 +65,15 @@ def _expert(kind, x, matrices):
 
 
 def blocked(kind, x, chosen, shares, *matrices):
-  """Rows sorted by expert, in blocks of one expert each."""
+  """Sorts rows by expert and computes them in blocks of one expert each."""
   experts, count = matrices[0].shape[0], chosen.size
   size = _block_size(count // experts)
   most = (count + experts * (size - 1)) // size
   flat = chosen.reshape(-1)
   order = jnp.argsort(flat, stable=True)
   sizes = jnp.bincount(flat, length=experts)
-  ends = jnp.cumsum(-(-sizes // size))  # Of each expert's blocks.
-  # The place of a row among those of its expert, and among all blocks.
+  ends = jnp.cumsum(-(-sizes // size))  # Ends of the experts' blocks.
+  # The place of a row among its expert's rows, and among all blocks.
   rank = jnp.arange(count) - (jnp.cumsum(sizes) - sizes)[flat[order]]
   begins = ends - -(-sizes // size)
   place = begins[flat[order]] * size + rank
@@ -96,12 +96,12 @@ def blocked(kind, x, chosen, shares, *matrices):
 
 
 def _block_size(rows):
-  """A power of two near the mean number of rows of an expert."""
+  """Returns a power of two near the mean number of rows per expert."""
   return min(max(1 << rows.bit_length() >> 1, 8), 128)
 
 
 def _forward(kind, rows, numbers, used, *matrices):
-  """Experts of blocks (most, size, d), as far as they are used."""
+  """Applies the experts to blocks (most, size, d), up to the last used one."""
 
   def block(_, each):
     place, x, number = each
@@ -117,7 +117,7 @@ def _forward(kind, rows, numbers, used, *matrices):
 
 
 def _backward(kind, residuals, dy):
-  """Gradients of `_forward`, which adds those of each block in its place."""
+  """Gradients of `_forward`; adds each block's to those of its expert."""
   rows, numbers, used, *matrices = residuals
 
   def block(slopes, each):
@@ -141,7 +141,7 @@ def _backward(kind, residuals, dy):
   return dx, None, None, *slopes
 
 
-# The gradient of a plain loop would add an array of all weights for each block.
+# The gradient of a plain loop would add an array of all weights per block.
 _blocks = jax.custom_vjp(_forward, nondiff_argnums=(0,))
 _blocks.defvjp(
   lambda kind, *arguments: (_forward(kind, *arguments), arguments), _backward
@@ -149,7 +149,7 @@ _blocks.defvjp(
 
 
 def ragged(kind, x, chosen, shares, *matrices):
-  """Rows sorted by expert, and one product of each expert and its rows."""
+  """Sorts rows by expert and computes ragged products."""
   active = chosen.shape[-1]
   order = jnp.argsort(chosen.reshape(-1), stable=True)
   sizes = jnp.bincount(chosen.reshape(-1), length=matrices[0].shape[0])

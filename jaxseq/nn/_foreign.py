@@ -1,7 +1,7 @@
-"""The calls of mixers and networks that are modules of another framework.
+"""Calls of mixers and networks wrapped as modules of another framework.
 
-A mixer there has `config` and `params`, a network `module` and `variables`; the
-classes take these functions as their methods.
+A wrapped mixer has `config` and `params`, a wrapped network `module` and
+`variables`; the classes use these functions as their methods.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ def run_mixer(
     x: (*batch, time, d_model).
     state: state before the first element; a fresh one if None.
     reset: (*batch, time) bool, or None.
-    **options: keyword options of the mixer's own `apply`.
+    **options: keyword options of the mixer's `apply`.
 
   Returns:
     y of x's shape, and the state after the last element.

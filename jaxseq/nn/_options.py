@@ -1,4 +1,4 @@
-"""Options of stacks in a form that is hashable: mappings as sorted pairs."""
+"""Hashable forms of stack options: mappings as sorted pairs."""
 
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -8,8 +8,8 @@ import numpy as np
 
 from jaxseq import _validate
 
-# Names and values of options; in Python a mapping reads better, and a config
-# file has one anyway. A StackConfig holds them as sorted pairs, to be hashable.
+# Names and values of options. Python code and config files write mappings; a
+# StackConfig stores sorted pairs, to be hashable.
 Options = tuple[tuple[str, Any], ...] | Mapping[str, Any]
 
 
@@ -46,7 +46,7 @@ def pairs(field: str, options: Any) -> tuple[tuple[str, Any], ...]:
 
 
 def _hashable(value: Any) -> Any:
-  """Returns mappings as pairs and lists as tuples, however deep."""
+  """Converts mappings to pairs and lists to tuples, at any depth."""
   if isinstance(value, Mapping):
     return pairs("options", value)
   if isinstance(value, list | tuple):
@@ -55,7 +55,7 @@ def _hashable(value: Any) -> Any:
 
 
 def dtype_name(dtype: Any) -> Any:
-  """Returns the name of a dtype such as `jnp.bfloat16`; others as they are."""
+  """Returns the name of a dtype such as `jnp.bfloat16`; others unchanged."""
   if dtype is None or isinstance(dtype, str):
     return dtype
   try:

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq.nn import recurrent
 
-# Options of as many numbers, perhaps, as there are elements.
+# Options whose number of values may happen to equal the number of elements.
 _AT_ALL_TIMES = "condition", "lower_bound"
 
 
 class Bidirectional(linen.Module):
-  """Two models, of which one reads from the end (BRNN; Schuster, Paliwal 1997).
+  """A forward and a backward model (BRNN; Schuster, Paliwal 1997).
 
     config = mixers.make_config("gru", d_model=8)
     model = nn.Bidirectional(
@@ -23,13 +23,12 @@ class Bidirectional(linen.Module):
     )
     y = model.apply(variables, x, reset)
 
-  It has no state and no step: what comes out of an element depends on all of
-  its episode.
+  It has no state and no step: each output depends on the whole episode.
 
   Attributes:
     forward: `SequenceMixer`, `SequenceLayer` or `SequenceModel`.
-    backward: likewise.
-    merge: whether the outputs are added, or features put side by side.
+    backward: model of the same kinds that reads from the end.
+    merge: whether the outputs are added or concatenated.
   """
 
   forward: recurrent.Recurrent
@@ -47,12 +46,12 @@ class Bidirectional(linen.Module):
 
     Args:
       x: (*batch, time, n).
-      reset: (*batch, time) bool, or None; where True an episode begins, and
-        neither direction sees across.
-      lengths: (*batch,) numbers of valid elements, behind which lies padding;
-        all are valid if None.
-      **options: arguments of both models, as `train=True`; none that has a
-        value for every element, which only one of the two would read in order.
+      reset: (*batch, time) bool, or None; True begins an episode, and neither
+        direction sees across.
+      lengths: (*batch,) numbers of valid elements before the padding; all are
+        valid if None.
+      **options: arguments of both models, as `train=True`; options with a value
+        per element are rejected, because one model would read them reversed.
 
     Returns:
       (*batch, time, n), or (*batch, time, 2 n) with "concat".
@@ -65,7 +64,7 @@ class Bidirectional(linen.Module):
     options = {**options, "lengths": lengths}
     ahead, _ = self.forward(x, None, reset, **options)
     if reset is not None:
-      # From the end, the first element of an episode is its last.
+      # In reversed order, the first element of an episode is its last.
       ends = jnp.roll(reset, -1, axis=-1).at[..., -1].set(False)
       reset = reverse(ends[..., None], lengths)[..., 0]
     back, _ = self.backward(reverse(x, lengths), None, reset, **options)
@@ -76,7 +75,7 @@ class Bidirectional(linen.Module):
 
 
 def _check_options(options, elements):
-  """Refuses options with a value for each of the elements."""
+  """Raises an error for options with a value per element."""
   for path, leaf in jax.tree_util.tree_leaves_with_path(options):
     name = jax.tree_util.keystr(path, simple=True, separator=".")
     shape = getattr(leaf, "shape", ())
@@ -87,11 +86,11 @@ def _check_options(options, elements):
 
 
 def reverse(x: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
-  """Reverses the valid elements of series and leaves the padding behind them.
+  """Reverses the valid elements of series; the padding stays in its place.
 
   Args:
     x: (*batch, time, features).
-    lengths: (*batch,) numbers of valid elements; all are if None.
+    lengths: (*batch,) numbers of valid elements; all are valid if None.
 
   Returns:
     x's shape.

@@ -1,11 +1,11 @@
-"""RWKV's channel mix: a feed-forward that sees the element before, too.
+"""RWKV's channel mix: a feed-forward of each element and the previous one.
 
   x_c = x_t + (x_{t-1} - x_t) mu_c
   y_t = W_v relu(W_k x_k)^2                            RWKV-7, arXiv:2503.14456
   y_t = sigmoid(W_r x_r) W_v relu(W_k x_k)^2           RWKV-4, arXiv:2305.13048
 
 Pure functions with the contract of a mixer (`jaxseq.mixers.registry`): the
-state is the last input, which a reset puts back to zeros.
+state is the last input, which a reset sets to zeros.
 """
 
 import dataclasses
@@ -25,8 +25,8 @@ class Config(_rwkv.Layer):
 
   Attributes:
     width: hidden width; 4 d_model if None.
-    receptance: whether a gate by sigmoid is on the output, as in RWKV-4. It has
-      a say in the initial parameters, too.
+    receptance: whether a sigmoid gate multiplies the output, as in RWKV-4. It
+      also changes the initial parameters.
   """
 
   width: int | None = None
@@ -40,11 +40,11 @@ class Config(_rwkv.Layer):
 
 @contract.init
 def init(key: jax.Array, config: Config) -> contract.Params:
-  """Draws the parameters, as the original code does.
+  """Draws the parameters like the original code.
 
   Returns:
     A dict of float32 arrays:
-      mu_k: (d_model,), shares of the element before, by channel and layer.
+      mu_k: (d_model,), weights of the previous element, by channel and layer.
       W_k: (d_model, hidden), uniform; orthogonal with `receptance`.
       W_v: (hidden, d_model), zeros.
       mu_r: (d_model,), as mu_k, and W_r: (d_model, d_model), zeros, with
@@ -69,7 +69,7 @@ def init(key: jax.Array, config: Config) -> contract.Params:
 
 @contract.initial_state
 def initial_state(config, batch_shape=(), dtype=jnp.float32):
-  """Returns the last input of a fresh sequence, (*batch, d_model): zeros."""
+  """Returns the state of a fresh sequence: zeros, (*batch, d_model)."""
   return jnp.zeros((*batch_shape, config.d_model), dtype)
 
 

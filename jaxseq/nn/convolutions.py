@@ -1,9 +1,9 @@
-"""Convolutions whose gradients are matrix products where those are faster.
+"""Convolutions whose gradients are matrix products on CPUs.
 
-On a CPU, XLA computes the gradients of a convolution that is inside of a loop,
-as those of every training here are, ten to twenty times slower than outside.
-There they are computed by matrix products of what each tap of the kernel sees;
-the convolution itself, and all of it on other devices, stays XLA's.
+On a CPU, XLA computes the gradients of a convolution inside a loop, and all
+training here is such a loop, ten to twenty times slower than outside. There
+matrix products of the inputs of each kernel tap compute them; the convolution
+itself, and everything on other devices, stays XLA's.
 """
 
 from collections.abc import Sequence
@@ -28,22 +28,22 @@ def convolve(
   padding: Padding,
   dilation: Sequence[int] | None = None,
 ) -> Array:
-  """Convolves arrays whose channels come last.
+  """Convolves arrays whose last axis is channels.
 
   It has no forward-mode derivatives (`jax.jvp`), only gradients.
 
   Args:
     x: (batch, *space, in), floating.
     kernel: (*sizes, in, out), of the same dtype.
-    strides: of each axis of the space.
-    padding: "SAME", "VALID", or numbers before and behind each axis.
-    dilation: of the taps of each axis; 1 if None.
+    strides: stride of each spatial axis.
+    padding: "SAME", "VALID", or amounts before and after each axis.
+    dilation: dilation of each axis; 1 if None.
 
   Returns:
     (batch, *space', out).
 
   Raises:
-    ValueError: if shapes do not fit each other.
+    ValueError: if the shapes do not fit together.
   """
   strides = tuple(strides)
   space = [f"n{i}" for i in range(len(strides))]
@@ -104,7 +104,7 @@ def _convolve(x, kernel, strides, pads, dilation):
 
 
 def _forward(x, kernel, strides, pads, dilation):
-  """The convolution, and what its gradients need."""
+  """Returns the convolution, and the arrays that its gradients need."""
   return _convolve(x, kernel, strides, pads, dilation), (x, kernel)
 
 
@@ -133,17 +133,17 @@ def products(
   pads: Sequence[tuple[int, int]],
   dilation: Sequence[int],
 ) -> Array:
-  """Convolves by matrix products, one for each line of taps.
+  """Convolves by matrix products, one per line of taps.
 
   Args:
     x: (batch, *space, in).
     kernel: (*sizes, in, out).
-    strides: of each axis.
-    pads: numbers before and behind each axis.
-    dilation: of each axis.
+    strides: stride of each axis.
+    pads: amounts before and after each axis.
+    dilation: dilation of each axis.
 
   Returns:
-    (batch, *space', out), equal to `convolve` to rounding.
+    (*batch, *space', out), equal to `convolve` up to rounding.
   """
   *sizes, _, out = kernel.shape
   x = jnp.pad(x, [(0, 0), *pads, (0, 0)])
@@ -151,7 +151,7 @@ def products(
   ends = [n - far for n, far in zip(x.shape[1:-1], reach, strict=True)]
 
   def seen(taps):
-    """Returns what each place sees by one tap, (batch, *space', in)."""
+    """Returns the inputs of one tap at each place, (batch, *space', in)."""
     places = [slice(None)]
     for tap, apart, end, stride in zip(
       taps, dilation, ends, strides, strict=True

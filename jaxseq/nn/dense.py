@@ -1,4 +1,4 @@
-"""Dense layers and dtypes that the package's Flax modules share."""
+"""Dense layers and dtype rules shared by the package's Flax modules."""
 
 from flax import linen
 from flax.linen import dtypes
@@ -18,25 +18,25 @@ def activation_dtype(dtype: jax.typing.DTypeLike, x: jax.Array) -> jnp.dtype:
 
 
 def dropout(x: jax.Array, rate: float, train: bool, step: bool) -> jax.Array:
-  """Drops features (*batch, time, n) by one mask for all of the time."""
+  """Drops features (*batch, time, n) with one mask shared over time."""
   layer = linen.Dropout(rate, broadcast_dims=() if step else (-2,))
   return layer(x, deterministic=not train)
 
 
 class Dense(linen.Module):
-  """A dense layer: `linen.Dense`, with products as `recurrence.dense` has them.
+  """A dense layer: `linen.Dense` with the products of `recurrence.dense`.
 
-  The gradient of its kernel is a plain matrix product, and where `dtype` is
-  narrower than float32 those of its parameters are not rounded to it, as they
-  are where the parameters are cast first.
+  The kernel's gradient is a plain matrix product. If `dtype` is narrower than
+  float32, gradients of parameters are not rounded to it, as they would be if
+  the parameters were cast first.
 
   Attributes:
     features: width of the outputs.
     use_bias: whether it has a bias.
-    dtype: dtype of the products and the outputs; the common one of inputs and
+    dtype: dtype of the products and the outputs; the common dtype of inputs and
       parameters if None.
-    kernel_init: initializer of the kernel; that of the bias is zeros.
-    wide: whether the outputs stay float32 where `dtype` is narrower.
+    kernel_init: initializer of the kernel; the bias starts at zeros.
+    wide: whether the outputs stay float32 if `dtype` is narrower.
   """
 
   features: int
@@ -56,7 +56,7 @@ class Dense(linen.Module):
     if self.use_bias:
       zeros = linen.initializers.zeros_init()
       bias = self.param("bias", zeros, (self.features,), jnp.float32)
-    # A `recurrence.Weight` has a dtype, but is no array.
+    # A `recurrence.Weight` has a dtype, but is not an array.
     like = jnp.zeros((), kernel.dtype)
     dtype = dtypes.canonicalize_dtype(x, like, bias, dtype=self.dtype)
     x = jnp.asarray(x, dtype)
@@ -64,7 +64,7 @@ class Dense(linen.Module):
 
 
 class Embed(linen.Embed):
-  """`linen.Embed`, whose embedding may be a `recurrence.Weight`."""
+  """`linen.Embed` whose embedding may be a `recurrence.Weight`."""
 
   def __call__(self, inputs: jax.Array) -> jax.Array:
     """Returns rows (..., features) of tokens (...)."""

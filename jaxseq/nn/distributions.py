@@ -10,15 +10,15 @@ import jax.numpy as jnp
 def allowed(mask: jax.Array, values: jax.Array) -> jax.Array:
   """Returns values (..., n), -inf where a mask (..., n) forbids them.
 
-  Their gradient is exactly 0 there. Where a mask forbids all of a row it is
-  taken to allow all of it: there is no distribution over nothing.
+  Their gradient is exactly 0 there. If a mask forbids a whole row, the row
+  counts as allowed: there is no distribution over an empty set.
   """
   mask = mask | ~mask.any(axis=-1, keepdims=True)
   return jnp.where(mask, values, -jnp.inf)
 
 
 def _wide(x: jax.Array) -> jax.Array:
-  """At least float32: log-probabilities need the digits."""
+  """Casts to at least float32: log-probabilities need the digits."""
   return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
@@ -56,15 +56,15 @@ class Categorical(NamedTuple):
   def masked(self, mask: jax.Array) -> "Categorical":
     """Returns the distribution over the values that a mask (..., n) allows.
 
-    Where it allows none, all are.
+    If it allows no value, all are allowed.
     """
     return self._replace(logits=allowed(mask, self.logits))
 
   def kl(self, other: "Categorical") -> jax.Array:
     """Returns the divergence (...) of another distribution from this one.
 
-    In nats, of sum p (log p - log q). It is finite only where the other one
-    forbids nothing that this one allows, as under one mask.
+    In nats, sum p (log p - log q). It is finite only if the other distribution
+    allows every value that this one allows, as under one mask.
     """
     log_p = jax.nn.log_softmax(_wide(self.logits))
     log_q = jax.nn.log_softmax(_wide(other.logits))
@@ -119,9 +119,9 @@ class SquashedGaussian(NamedTuple):
   """Distribution of tanh(z) over (-1, 1)^n, where z is a `DiagonalGaussian`.
 
   The derivative of tanh is 1 - tanh(z)^2 = exp(2 (log 2 - z - softplus(-2 z))).
-  In that form its logarithm is exact at all z: from the action alone, of which
-  float32 knows no more than that it is near 1, it is not. So whoever learns
-  takes action and log-probability together, of one z.
+  In that form its logarithm is exact at all z. From the action alone it is not:
+  float32 only knows that the action is near 1. So learners take the action and
+  the log-probability of the same z.
 
   Haarnoja et al., "Soft Actor-Critic Algorithms and Applications",
   arXiv:1812.05905, appendix C.
@@ -130,7 +130,7 @@ class SquashedGaussian(NamedTuple):
       >>> action, log_prob = policy.of_noise(jnp.array([0.0]))
 
   Attributes:
-    mean: (..., n), of z.
+    mean: (..., n), the mean of z.
     log_std: (..., n), or a shape that broadcasts to it.
   """
 
@@ -147,7 +147,7 @@ class SquashedGaussian(NamedTuple):
     return self.of_noise(jax.random.normal(key, mean.shape, mean.dtype))
 
   def of_noise(self, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns the vectors of standard normal noise (..., n).
+    """Maps standard normal noise (..., n) to vectors.
 
     Gradients flow through both to mean and deviation.
 
@@ -156,7 +156,7 @@ class SquashedGaussian(NamedTuple):
     """
     mean, log_std = self._normal()._parameters()
     z = mean + jnp.exp(log_std) * noise
-    # Of the noise itself: z - mean has lost it where the deviation is tiny.
+    # Computed from the noise: z - mean loses it if the deviation is tiny.
     normal = DiagonalGaussian(jnp.zeros_like(z), jnp.zeros_like(z))
     log_prob = normal.log_prob(noise) - log_std.sum(axis=-1)
     return jnp.tanh(z), log_prob - _log_slope(z).sum(axis=-1)
@@ -164,8 +164,8 @@ class SquashedGaussian(NamedTuple):
   def log_prob(self, x: jax.Array) -> jax.Array:
     """Returns the log-densities (...) of vectors (..., n).
 
-    Near -1 and 1 digits are missing in x; beyond what can be told from them x
-    counts as the last number inside.
+    Near -1 and 1, x has lost digits; an x that rounds to -1 or 1 counts as the
+    last number inside.
     """
     x = _wide(x)
     most = 1 - jnp.finfo(x.dtype).epsneg
@@ -173,7 +173,7 @@ class SquashedGaussian(NamedTuple):
     return self._normal().log_prob(z) - _log_slope(z).sum(axis=-1)
 
   def mode(self) -> jax.Array:
-    """Returns tanh of the means, (..., n): what a greedy player does."""
+    """Returns tanh of the means, (..., n): the greedy action."""
     return jnp.tanh(self._normal().mode())
 
   def _normal(self):
@@ -181,5 +181,5 @@ class SquashedGaussian(NamedTuple):
 
 
 def _log_slope(z: jax.Array) -> jax.Array:
-  """The logarithm of the derivative of tanh."""
+  """Returns the logarithm of the derivative of tanh."""
   return 2 * (math.log(2) - z - jax.nn.softplus(-2 * z))

@@ -1,8 +1,8 @@
-"""Mixture of experts: of many feed-forwards each element passes a few.
+"""Mixture of experts: each element passes a few of many feed-forwards.
 
-Shazeer et al., arXiv:1701.06538; with gated experts and no capacity, so that no
-element is dropped, as in Mixtral (arXiv:2401.04088); with experts that all
-elements pass, and scores by sigmoids with a bias that only selects, as in
+Shazeer et al., arXiv:1701.06538; with gated experts and no capacity limit, so
+that no element is dropped, as in Mixtral (arXiv:2401.04088); with experts
+shared by all elements, and sigmoid scores with a bias that only selects, as in
 DeepSeek-V2 and V3 (arXiv:2405.04434, arXiv:2412.19437).
 """
 
@@ -27,26 +27,27 @@ class Routing:
   Attributes:
     experts: number of experts.
     active: number of experts that each element passes.
-    score: how a router's logits become weights of the chosen: "softmax" over
-      all experts, "softmax_top" over the chosen alone, or "sigmoid" of each.
-    renormalize: whether the weights of the chosen are divided by their sum.
+    score: how router logits become weights of the chosen experts: "softmax"
+      over all experts, "softmax_top" over the chosen ones, or "sigmoid" of
+      each.
+    renormalize: whether the chosen experts' weights are divided by their sum.
     scale: factor on the weights.
-    selection_bias: whether a parameter is added to the scores where experts are
-      chosen, and only there; it gets no gradient.
-    groups: number of groups of neighboring experts, of which only the best
-      are chosen from; a group's score is the sum of its two best.
-    active_groups: number of groups that are chosen from.
-    shared_width: hidden width of a feed-forward that every element passes
-      beside the chosen; None for none.
-    shared_gate: whether the sigmoid of one more logit multiplies that.
+    selection_bias: whether a parameter is added to the scores for choosing
+      experts, and only for that; it gets no gradient.
+    groups: number of groups of adjacent experts; only experts of the best
+      groups are chosen. A group's score is the sum of its two best.
+    active_groups: number of groups to choose experts from.
+    shared_width: hidden width of a feed-forward that every element passes in
+      addition; None for no such feed-forward.
+    shared_gate: whether the sigmoid of one more logit multiplies its output.
     balance_weight: weight of `balance_loss` in the collection "losses", which
-      the package's tasks add to theirs.
+      the package's tasks add to their loss.
     kind: "swiglu", "geglu" or "relu2", a kind of `feedforward.FeedForward`;
       experts have no biases.
-    bias: whether the feed-forward of all elements has some, and layers to a
-      `latent_width`.
-    latent_width: width of what the experts see and give, between two dense
-      layers; as what comes in if None.
+    bias: whether the shared feed-forward and the layers of `latent_width` have
+      biases.
+    latent_width: width of the experts' inputs and outputs, between two dense
+      layers; the input's width if None.
 
   Raises:
     ValueError: a value is out of range.
@@ -92,16 +93,16 @@ class Routing:
 def route(
   logits: jax.Array, routing: Routing, bias: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array]:
-  """Chooses experts.
+  """Chooses the experts of each element, and their weights.
 
   Args:
     logits: (..., experts), float32 or wider.
     routing: options.
-    bias: (experts,), added to the scores to choose by, or None.
+    bias: (experts,), added to the scores for the choice only, or None.
 
   Returns:
-    Numbers of the chosen experts (..., active), the best first, and weights of
-    the same shape.
+    Numbers of the chosen experts (..., active), the best first, and their
+    weights, of the same shape.
   """
   if routing.score == "sigmoid":
     scores = jax.nn.sigmoid(logits)
@@ -130,16 +131,16 @@ def route(
 def balance_loss(
   logits: jax.Array, routing: Routing, mask: jax.Array | None = None
 ) -> jax.Array:
-  """Returns the loss that keeps experts in equal use, 1 where they are.
+  """Returns the load-balancing loss, 1 if all experts are used equally.
 
-  experts * sum_e f_e p_e, with f_e the share of choices that fall on expert e
-  and p_e its mean probability (arXiv:2101.03961, equation 4).
+  experts * sum_e f_e p_e, with f_e the share of choices that are expert e and
+  p_e its mean probability (arXiv:2101.03961, equation 4).
 
   Args:
-    logits: (..., experts) of the router.
+    logits: (..., experts), the router's.
     routing: options.
-    mask: (...) bool, the elements that count; all do if None. Where none does
-      the loss is 0.
+    mask: (...) bool, the elements that count; all do if None. If no element
+      counts, the loss is 0.
   """
   chosen, _ = route(logits, routing)
   axes = tuple(range(logits.ndim - 1))
@@ -152,7 +153,7 @@ def balance_loss(
 
 
 def _mean(x, axes, where):
-  """The mean of what counts; 0 where nothing does."""
+  """Returns the mean over the elements that count; 0 if there are none."""
   if where is None:
     return jnp.mean(x, axis=axes)
   count = jnp.sum(jnp.broadcast_to(where, x.shape), axis=axes, dtype=x.dtype)
@@ -166,7 +167,7 @@ class Experts(linen.Module):
 
   Attributes:
     routing: options.
-    width: of the hidden layer of one expert.
+    width: hidden width of one expert.
     dtype: dtype of the activations; the router's logits are float32 or wider.
   """
 
@@ -186,8 +187,8 @@ class Experts(linen.Module):
 
     Args:
       x: inputs.
-      train: changes nothing, and `step` neither.
-      step: likewise.
+      train: has no effect.
+      step: has no effect.
       mask: (...) bool, the elements that count for `balance_loss`; all if None.
     """
     routing, n = self.routing, x.shape[-1]
@@ -257,12 +258,12 @@ class Experts(linen.Module):
 def add_loss(
   module: linen.Module, name: str, compute: Callable[[], jax.Array]
 ) -> None:
-  """Puts a loss in a module's collection "losses", where that is mutable.
+  """Adds a loss to the module's collection "losses" if that is mutable.
 
   Args:
     module: the module, in its call.
-    name: of the loss among those of the module.
-    compute: returns it, a scalar.
+    name: name of the loss within the module.
+    compute: returns the loss, a scalar.
   """
   if module.is_mutable_collection("losses") and not module.is_initializing():
     module.sow("losses", name, compute(), jnp.add, lambda: jnp.zeros(()))

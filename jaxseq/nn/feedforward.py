@@ -11,15 +11,15 @@ import jax
 from jaxseq import _validate
 from jaxseq.nn import dense
 
-# The name among the parameters of weights that lie elsewhere.
+# Parameter name of weights that are stored elsewhere.
 ROWS = "rows"
 
 
 class Rows(abc.ABC):
   """Weights of a feed-forward that are not arrays of the device.
 
-  One stands among the parameters, as "rows" in the place of all others, and is
-  a node without leaves of a pytree. `interop.streamed` has them in a file.
+  An instance replaces all other parameters under the name "rows"; it is a
+  pytree node without leaves. `interop.streamed` reads them from a file.
   """
 
   @abc.abstractmethod
@@ -36,7 +36,7 @@ class Kind(NamedTuple):
   """A kind of feed-forward.
 
   Attributes:
-    activation: of the hidden layer, or of its gate.
+    activation: activation of the hidden layer, or of its gate.
     gated: whether the activation multiplies a second dense layer of the input.
   """
 
@@ -57,7 +57,7 @@ KINDS = {
 def hidden(
   kind: str, values: jax.Array, gate: jax.Array | None = None
 ) -> jax.Array:
-  """Returns the hidden layer of its dense layer and, if gated, a second one."""
+  """Returns the hidden layer of the dense output and, if gated, of the gate."""
   activated = KINDS[kind].activation(values)
   return activated if gate is None else activated * gate
 
@@ -72,10 +72,10 @@ class FeedForward(linen.Module):
 
   Attributes:
     kind: one of `KINDS`.
-    width: of the hidden layer.
-    dropout: rate behind the activation; the mask is shared over time.
+    width: width of the hidden layer.
+    dropout: dropout rate after the activation; the mask is shared over time.
     dtype: dtype of the activations.
-    bias: whether there are biases; as above if None.
+    bias: whether there are biases; the kind's default, as above, if None.
   """
 
   kind: str

@@ -9,8 +9,8 @@
 
 Configurations and networks are static, parameters are arrays in dictionaries,
 so that `eqx.filter_jit`, `eqx.filter_grad`, `eqx.apply_updates` and
-`eqx.tree_serialise_leaves` work. Axes of a batch may be there or not: neither
-form needs `jax.vmap`.
+`eqx.tree_serialise_leaves` work. Batch axes are optional: neither form needs
+`jax.vmap`.
 """
 
 from typing import Any
@@ -33,10 +33,10 @@ except ModuleNotFoundError as error:
 
 
 class SequenceMixer(eqx.Module):
-  """Any mixer.
+  """Any mixer as an Equinox module.
 
   Attributes:
-    params: its parameters, as its own functions take them.
+    params: its parameters, in the form of the mixer's functions.
     config: Config of the mixer.
   """
 
@@ -47,7 +47,7 @@ class SequenceMixer(eqx.Module):
     """Draws the parameters.
 
     Args:
-      config: Config of some mixer.
+      config: Config of a mixer.
       key: random key.
     """
     self.config = config
@@ -59,7 +59,7 @@ class SequenceMixer(eqx.Module):
 
 
 class Network(eqx.Module):
-  """Any network of `jaxseq.nn` without batch norm.
+  """Any network of `jaxseq.nn` without batch norm, as an Equinox module.
 
   Attributes:
     params: its parameters, by name.
@@ -81,12 +81,12 @@ class Network(eqx.Module):
 
     Args:
       module: the network.
-      inputs: such as it will get; only shapes and dtypes matter.
+      inputs: example inputs; only shapes and dtypes matter.
       key: random key.
-      params: to have in place of drawn ones, such as from a file.
+      params: parameters to use instead of drawn ones, such as from a file.
 
     Raises:
-      ValueError: it has other variables than parameters.
+      ValueError: if it has variables other than parameters.
     """
     if params is None:
       variables = module.init(key, inputs)
@@ -101,7 +101,7 @@ class Network(eqx.Module):
 
   @property
   def variables(self) -> PyTree:
-    """The variables as the Linen module takes them."""
+    """The variables in the form of the Linen module."""
     return {"params": self.params}
 
   def __call__(
@@ -116,14 +116,14 @@ class Network(eqx.Module):
     """Runs over sequences.
 
     Args:
-      inputs: what the network takes.
-      states: before the first element; fresh ones if None.
+      inputs: inputs of the network.
+      states: states before the first element; fresh ones if None.
       reset: (*batch, time) bool, or None.
-      key: random key of dropout, which is off without one.
+      key: random key of dropout; no dropout if None.
       **options: further arguments of the network.
 
     Returns:
-      What the network returns, the states behind all else.
+      The network's outputs; the states are last.
     """
     if key is not None:
       options |= {"train": True, "rngs": {"dropout": key}}

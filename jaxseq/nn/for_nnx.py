@@ -9,7 +9,7 @@
     logits, states = network(x, states, reset)
 
 Parameters are `nnx.Param`s in the structure of the mixer's dict or of the
-network's variables, so that both forms read each other's.
+network's variables, so that both forms can exchange them.
 """
 
 from typing import Any
@@ -22,12 +22,12 @@ from jaxseq import mixers
 from jaxseq._types import PyTree
 from jaxseq.nn import _foreign
 
-# The collections of Linen's variables, and what their arrays become.
+# The collections of Linen's variables, and their NNX variable types.
 _KINDS = {"params": nnx.Param, "batch_stats": nnx.BatchStat}
 
 
 class SequenceMixer(nnx.Module):
-  """Any mixer.
+  """Any mixer as an NNX module.
 
   Attributes:
     config: Config of the mixer.
@@ -38,7 +38,7 @@ class SequenceMixer(nnx.Module):
     """Draws the parameters, from the stream "params".
 
     Args:
-      config: Config of some mixer.
+      config: Config of a mixer.
       rngs: random keys.
     """
     self.config = config
@@ -47,7 +47,7 @@ class SequenceMixer(nnx.Module):
 
   @property
   def params(self) -> PyTree:
-    """The parameters as the mixer's own functions take them."""
+    """The parameters in the form of the mixer's functions."""
     return _arrays(self.weights)
 
   __call__ = _foreign.run_mixer
@@ -75,9 +75,9 @@ class Network(nnx.Module):
 
     Args:
       module: the network.
-      inputs: such as it will get; only shapes and dtypes matter.
+      inputs: example inputs; only shapes and dtypes matter.
       rngs: random keys; dropout draws from the stream "dropout", or "default".
-      variables: to have in place of drawn ones, such as from a file.
+      variables: variables to use instead of drawn ones, such as from a file.
     """
     self.module = module
     self.rngs = rngs
@@ -92,7 +92,7 @@ class Network(nnx.Module):
 
   @property
   def variables(self) -> PyTree:
-    """The variables as the Linen module takes them."""
+    """The variables in the form of the Linen module."""
     return _arrays(self.collections)
 
   def __call__(
@@ -107,15 +107,15 @@ class Network(nnx.Module):
     """Runs over sequences.
 
     Args:
-      inputs: what the network takes.
-      states: before the first element; fresh ones if None.
+      inputs: inputs of the network.
+      states: states before the first element; fresh ones if None.
       reset: (*batch, time) bool, or None.
-      train: whether dropout is on, and batch norm uses the batch's statistics,
-        which change those that are kept here.
+      train: whether dropout is on, and batch norm uses the batch's statistics
+        and updates the running statistics stored here.
       **options: further arguments of the network.
 
     Returns:
-      What the network returns, the states behind all else.
+      The network's outputs; the states are last.
     """
     arguments = inputs, states, reset
     if not train:
@@ -140,7 +140,7 @@ class Network(nnx.Module):
 
 
 def _arrays(tree):
-  """The arrays in a tree of NNX variables."""
+  """Returns the arrays in a tree of NNX variables."""
   return jax.tree.map(
     lambda variable: variable[...],
     tree,

@@ -1,15 +1,14 @@
-"""The gate that GTrXL has in the place of its residual sums.
+"""GTrXL's gate, which replaces its residual sums.
 
   r = sigmoid(W_r y + U_r x)
   z = sigmoid(W_z y + U_z x - b)
   h = tanh(W_h y + U_h (r * x))
-  g(x, y) = (1 - z) * x + z * h,      y = relu(what the sub-module gave)
+  g(x, y) = (1 - z) * x + z * h,      y = relu(output of the sub-module)
 
-x is the residual stream. With b above 0 a fresh network passes x on and is
-close to one without memory, which is where reinforcement learning starts best.
-Parisotto et al., "Stabilizing Transformers for reinforcement learning",
-arXiv:1910.06764, section 3.2: "gated-recurrent-unit-type gating", and the ReLU
-of equation 5.
+x is the residual stream. With b above 0 a fresh network passes x through and
+has almost no memory, the best start for reinforcement learning. Parisotto et
+al., "Stabilizing Transformers for reinforcement learning", arXiv:1910.06764,
+section 3.2: "gated-recurrent-unit-type gating", and the ReLU of equation 5.
 """
 
 from flax import linen
@@ -21,14 +20,14 @@ from jaxseq.nn import dense
 
 
 class GTrXLGate(linen.Module):
-  """Joins what a sub-module gave to the residual stream, as a GRU would.
+  """Joins a sub-module's output to the residual stream, like a GRU.
 
-  Parameters: `output/kernel` (d, 3 d), of W_r, W_z and W_h side by side;
-  `stream/kernel` (d, 2 d), of U_r and U_z; `kept/kernel` (d, d), U_h; `bias`
-  (d,), b.
+  Parameters: `output/kernel` (d, 3 d): W_r, W_z and W_h concatenated;
+    `stream/kernel` (d, 2 d): U_r and U_z; `kept/kernel` (d, d): U_h; `bias`
+    (d,): b.
 
   Attributes:
-    bias: b of a fresh gate; the paper has 2 for its best one.
+    bias: initial b; 2 in the paper's best variant.
     dtype: dtype of the products; float64 inputs stay float64.
   """
 

@@ -34,7 +34,7 @@ class MLP(linen.Module):
     activate_last: whether the activation follows the last layer too.
     out_bias: whether the last layer has a bias.
     dtype: dtype of the activations; float64 inputs stay float64.
-    wide: whether what comes out of the last layer is float32 where `dtype` is
+    wide: whether the outputs of the last layer are float32 if `dtype` is
       narrower.
   """
 
@@ -72,18 +72,18 @@ class MLP(linen.Module):
 
 
 class Head(linen.Module, kw_only=True):
-  """Base of all heads: an MLP that reads features out.
+  """Base of all heads: an MLP from features to outputs.
 
-  The defaults of the gains, where a head says no other, are those of
-  arXiv:2303.03982 for policies.
+  The default gains, unless a head overrides them, are those of arXiv:2303.03982
+  for policies.
 
   Attributes:
     widths: widths of the hidden layers.
     activation: name of their activation.
     gain: gain of their orthogonal initialization; LeCun-normal if None.
-    out_gain: gain of the last layer, `gain` if None; a small one means that
-      policies are near uniform at first.
-    dtype: dtype of the activations; what comes out is at least float32.
+    out_gain: gain of the last layer, `gain` if None; a small one makes policies
+      near uniform at first.
+    dtype: dtype of the activations; the outputs are at least float32.
   """
 
   widths: Sequence[int] = ()
@@ -109,7 +109,7 @@ class CategoricalHead(Head, kw_only=True):
 
 
 class GaussianHead(Head, kw_only=True):
-  """Policy over vectors, with a standard deviation that sees no input.
+  """Policy over vectors; its standard deviation does not depend on the input.
 
   Attributes:
     num_outputs: width of the vectors.
@@ -132,11 +132,11 @@ class GaussianHead(Head, kw_only=True):
 
 
 class SquashedGaussianHead(Head, kw_only=True):
-  """Policy over vectors within (-1, 1), with a deviation that sees the input.
+  """Policy over vectors in (-1, 1); its deviation depends on the input.
 
   Attributes:
     num_outputs: width of the vectors.
-    log_std_bounds: within which the logarithm of the deviation is clipped.
+    log_std_bounds: bounds to which the logarithm of the deviation is clipped.
   """
 
   num_outputs: int
@@ -188,11 +188,11 @@ class RegressionHead(Head, kw_only=True):
 
 
 class ClassificationHead(Head, kw_only=True):
-  """Logits of classes, for each element, the sequence, or a pair of sequences.
+  """Logits of classes, for each element, sequence, or pair of sequences.
 
-  A pair with the pooled features a and b is read as [a, b, a - b, a * b], as in
-  the task Retrieval of the Long Range Arena (Tay et al., arXiv:2011.04006;
-  Smith et al., arXiv:2208.04933), so that its order counts.
+  For a pair with the pooled features a and b it reads [a, b, a - b, a * b], as
+  in the task Retrieval of the Long Range Arena (Tay et al., arXiv:2011.04006;
+  Smith et al., arXiv:2208.04933), so that the order counts.
 
   Attributes:
     num_classes: number of classes.
@@ -219,13 +219,13 @@ class ClassificationHead(Head, kw_only=True):
       x: (*batch, time, n); (*batch, n) also, with pooling "none"; (*batch, 2,
         time, n) for pairs.
       lengths: (*batch,) numbers of valid elements, (*batch, 2) for pairs; all
-        are valid if None. The features of no element are zeros.
+        are valid if None. The features of an empty sequence are zeros.
 
     Returns:
       (*batch, num_classes), or (*batch, time, num_classes) with pooling "none".
 
     Raises:
-      ValueError: for an unknown pooling, one that does not suit pairs, or an
+      ValueError: for an unknown pooling, one that pairs do not allow, or an
         array of another shape.
     """
     pooled = pool(self.pooling, x, lengths)
@@ -235,7 +235,7 @@ class ClassificationHead(Head, kw_only=True):
 
 
 class TiedHead(linen.Module):
-  """Logits of tokens by their embedding, behind a layer, as of BERT and ESM.
+  """Logits of tokens by their embedding, after a layer, as in BERT and ESM.
 
     logits = embedding norm(gelu(W x + b)) + bias
 
@@ -267,7 +267,7 @@ class TiedHead(linen.Module):
 
 
 def _read_out(head, size, x, name="mlp", out_bias=True):
-  """Runs the MLP of a head; what comes out is at least float32."""
+  """Runs the MLP of a head; the outputs are at least float32."""
   return MLP(
     (*head.widths, size),
     head.activation,
@@ -283,13 +283,13 @@ def _read_out(head, size, x, name="mlp", out_bias=True):
 def pool(
   pooling: Pooling, x: jax.Array, lengths: jax.Array | None = None
 ) -> jax.Array:
-  """Reduces sequences to their mean or last element, or leaves them.
+  """Reduces sequences to their mean or last element, or returns them unchanged.
 
   Args:
     pooling: "none", "mean" or "last".
     x: (*batch, time, n).
-    lengths: (*batch,) numbers of valid elements, which alone count; all do if
-      None. Of no element both the mean and the last are zeros.
+    lengths: (*batch,) numbers of valid elements; only these count, all if None.
+      The mean and the last element of an empty sequence are zeros.
 
   Returns:
     (*batch, n); x with "none".
@@ -318,14 +318,14 @@ def pool(
     last = jnp.take_along_axis(x, count[..., None] - 1, axis=-2)[..., 0, :]
     return jnp.where(count > 0, last, 0)
   valid = masks.inside(x.shape[-2], lengths)
-  # Sums of many elements, and their number, are beyond what 16 bits hold.
+  # 16 bits are too few for sums of many elements, and for their number.
   wide = jnp.promote_types(x.dtype, jnp.float32)
   total = jnp.where(valid[..., None], x, 0).sum(-2, dtype=wide)
   return (total / jnp.maximum(count, 1).astype(wide)).astype(x.dtype)
 
 
 def _match(pooling, x, pooled):
-  """Features of pairs (*batch, 4 n) out of pooled ones (*batch, 2, n)."""
+  """Returns pair features (*batch, 4 n) of pooled features (*batch, 2, n)."""
   if pooling == "none":
     raise _validate.error("pooling", "none", "'mean' or 'last' for pairs")
   if jnp.ndim(x) < 3 or x.shape[-3] != 2:

@@ -1,4 +1,4 @@
-"""The sequence layer: a mixer with what the papers put around it."""
+"""The sequence layer: a mixer with the papers' norms, gates and residuals."""
 
 from collections.abc import Callable
 import functools
@@ -23,13 +23,13 @@ from jaxseq.nn import masks
 from jaxseq.nn import mixer
 from jaxseq.nn import recurrent
 
-# What layers hand on to the layers above them, by name.
+# Values that layers pass to the layers above them, by name.
 Shared = dict[str, jax.Array]
 
 
 @_serialization.exported("jaxseq.nn.layer.LayerState")
 class LayerState(NamedTuple):
-  """State of a layer with a feed-forward that has one.
+  """State of a layer whose feed-forward has a state.
 
   Attributes:
     mixer: state of the mixer.
@@ -41,7 +41,7 @@ class LayerState(NamedTuple):
 
 
 class _Pass(NamedTuple):
-  """The arguments of a call that concern both halves of a layer."""
+  """Arguments of a call that both halves of a layer need."""
 
   dtype: jnp.dtype
   reset: jax.Array | None
@@ -50,7 +50,7 @@ class _Pass(NamedTuple):
   step: bool
 
   def mask(self, x: jax.Array) -> jax.Array | None:
-    """Returns which elements of x (*batch, time, n) are valid."""
+    """Returns a mask of the valid elements of x (*batch, time, n)."""
     if self.lengths is None:
       return None
     return masks.inside(x.shape[-2], self.lengths)
@@ -61,12 +61,12 @@ class SequenceLayer(recurrent.Recurrent):
 
   Smith et al., arXiv:2208.04933, and Lu et al., arXiv:2303.03982, with the
   details of their code: GELU by its tanh approximation, epsilon 1e-6 in norms.
-  With `feedforward` it is the block of a Transformer with another mixer.
+  With `feedforward` it is a Transformer block with another mixer.
 
   Attributes:
     config: options of the layer.
-    fixed: keyword options of the mixer's own `apply` or `step` that are no
-      arrays, as pairs; so they stay what they are under `linen.remat`.
+    fixed: keyword options of the mixer's `apply` or `step` that are not arrays,
+      as pairs; so they stay static under `linen.remat`.
   """
 
   config: layer_config.LayerConfig
@@ -94,21 +94,21 @@ class SequenceLayer(recurrent.Recurrent):
       reset: (*batch, time) bool, or None.
       train: whether dropout is on (it draws from the "dropout" keys) and batch
         norm uses, and updates, the statistics of the batch.
-      options: keyword options of the mixer's own `apply`.
+      options: keyword options of the mixer's `apply`.
       step: whether x is one element, without a time axis.
-      condition: (*batch, n), the same at all times, of which a dense layer
-        without bias adds a part to x; None for none.
-      lengths: (*batch,) numbers of valid elements; all are if None. What lies
-        behind them changes nothing at these.
-      shared: values of the layers below, for mixers that share some; None for
-        a layer alone.
-      shift: like x; the mixer reads x + shift, through the norm in front of it,
-        where the residual sum has x. None for none.
+      condition: (*batch, n), constant over time; a dense layer without bias
+        maps it to an addend of x. None for no condition.
+      lengths: (*batch,) numbers of valid elements; all are valid if None. The
+        padding does not change the valid outputs.
+      shared: values of the layers below, for mixers that share some; None for a
+        single layer.
+      shift: like x; the norm and the mixer read x + shift, and the residual sum
+        has x. None for no shift.
 
     Returns:
-      y of x's shape, in the dtype of the activations, or of the residual sum if
-      that is another, and the state after the last element; with `shared` the
-      values for the layers above, too.
+      y of x's shape, in the dtype of the activations or of the residual sum,
+      and the state after the last element; with `shared` also the values for
+      the layers above.
 
     Raises:
       ValueError: if a shape or dtype does not fit.
@@ -157,10 +157,10 @@ class SequenceLayer(recurrent.Recurrent):
 
   @linen.nowrap
   def states_of(self, make: Callable[[Any, str], PyTree]) -> PyTree:
-    """Returns the layer's state with what `make` makes for each mixer.
+    """Builds the layer's state from the values of `make` for each mixer.
 
     Args:
-      make: of the Config of a mixer and its name in the layer.
+      make: function of a mixer's Config and its name in the layer.
     """
     config = self.config
     if config.bidirectional or not config.mixes:
@@ -176,7 +176,7 @@ class SequenceLayer(recurrent.Recurrent):
     return state
 
   def _mixer_half(self, x, seen, state, options, shared, run):
-    """The first half of the layer, its state, and what is shared."""
+    """Returns the first half's output, its state, and the shared values."""
     config = self.config
     front, behind = self._norms("norm", x, run)
     second = None
@@ -198,7 +198,7 @@ class SequenceLayer(recurrent.Recurrent):
     return self._sum(x, y, behind, "gate"), state, shared
 
   def _mix(self, x, states, options, shared, run):
-    """The sum of the mixers' outputs, their states, and what is shared."""
+    """Returns the sum of the mixers' outputs, states and shared values."""
     config = self.config
     configs = (config.mixer_config, *config.parallel_mixers)
     if not config.parallel:
@@ -225,7 +225,7 @@ class SequenceLayer(recurrent.Recurrent):
     return total, tuple(after) if config.parallel else after[0], shared
 
   def _mix_both_ways(self, x, state, options, run):
-    """The sum of what two mixers make of x from its start and its end."""
+    """Returns the sum of a forward and a backward mixer's outputs."""
     if run.step or state is not None:
       expected = "False where there are states or steps"
       raise _validate.error("bidirectional", True, expected)
@@ -240,7 +240,7 @@ class SequenceLayer(recurrent.Recurrent):
     return make_norm(self.config, kind, run.dtype, run.train, name, run.mask(x))
 
   def _norms(self, name, x, run):
-    """The norm in front of a half of the layer, and the one behind it."""
+    """Returns the norm before a half of the layer, and the norm after it."""
     config = self.config
     if config.norm == "none":
       return None, None
@@ -249,7 +249,7 @@ class SequenceLayer(recurrent.Recurrent):
     return (norm, None) if ahead else (None, norm)
 
   def _sum(self, x, y, norm, gate):
-    """The residual sum, with the norm that is not in front of the half."""
+    """Returns the residual sum or gate, with the norm after it, if any."""
     config = self.config
     if config.norm_output and norm:
       y, norm = norm(y), None
@@ -261,7 +261,7 @@ class SequenceLayer(recurrent.Recurrent):
     return norm(y) if norm else y
 
   def _feed_forward(self, x, state, run):
-    """The second half of the layer, and its state."""
+    """Returns the second half's output, and its state."""
     config = self.config
     front, behind = self._norms("feedforward_norm", x, run)
     y = front(x) if front else x.astype(run.dtype)
@@ -276,7 +276,7 @@ class SequenceLayer(recurrent.Recurrent):
     return self._sum(x, y, behind, "feedforward_gate"), state
 
   def _stateless(self, x, run):
-    """A feed-forward without a state."""
+    """Applies a feed-forward without a state."""
     config = self.config
     routing, name = config.routing, "feedforward"
     kind = routing.kind if routing else config.feedforward
@@ -330,22 +330,23 @@ def make_norm(
   name: str,
   mask: jax.Array | None = None,
 ) -> Callable[[jax.Array], jax.Array]:
-  """Makes a norm of one of the kinds of `LayerConfig.norm` but "none".
+  """Returns a norm of a kind of `LayerConfig.norm`, except "none".
 
   Args:
-    config: its options.
+    config: options of the norm.
     kind: "layer", "rms" or "batch".
-    dtype: of what comes out.
+    dtype: dtype of the outputs.
     train: whether a batch norm uses, and updates, the batch's statistics.
-    name: of the module.
-    mask: (*batch, time) bool, the elements that count for these; all if None.
+    name: name of the module.
+    mask: (*batch, time) bool, the elements in a batch's statistics; all if
+      None.
   """
   options = {"epsilon": config.norm_epsilon, "dtype": dtype, "name": name}
   if kind == "layer":
     return linen.LayerNorm(**options)
   if kind == "rms":
     return linen.RMSNorm(**options)
-  # The epsilon of the original is flax's own, another one than in layer norms.
+  # As in the original, the epsilon is flax's, not that of layer norms.
   norm = linen.BatchNorm(
     use_running_average=not train,
     momentum=config.batch_norm_momentum,

@@ -13,74 +13,74 @@ from jaxseq.nn import channel_mix
 from jaxseq.nn import experts
 
 Options = _options.Options
-# The feed-forwards with options of their own.
+# Feed-forwards with their own options.
 KINDS = {"experts": experts.Routing, "channel_mix": channel_mix.Config}
 
 
 @dataclasses.dataclass(frozen=True)
 class LayerConfig:
-  """Options of a sequence layer: a mixer, and what stands around it.
+  """Options of a sequence layer: a mixer and the parts around it.
 
       LayerConfig("s5", {"ssm_size": 64}, d_model=128, norm="rms")
 
   Attributes:
     mixer: name of the sequence mixer in `jaxseq.mixers`.
-    mixer_options: fields of its Config, but d_model.
-    parallel: more mixers and their options that read what `mixer` reads; the
-      outputs are added up (Falcon-H1, arXiv:2507.22448). A mapping, or pairs of
-      name and options where a mixer comes more than once.
+    mixer_options: fields of its Config, except d_model.
+    parallel: more mixers and their options with the same input as `mixer`; the
+      outputs are summed (Falcon-H1, arXiv:2507.22448). A mapping, or pairs of
+      name and options if a mixer occurs more than once.
     bidirectional: whether the layer has its mixer twice, and the second reads
-      from the end (`Bidirectional`); there are no states and no steps then.
-    rtrl: whether states carry their derivatives by the parameters of the mixer,
-      so that these learn from what came before a call, as if it were part of
-      it: `mixers.rtrl`, for diagonal recurrences.
-    mixes: whether the layer has a mixer; without one it is its feed-forward
-      alone (single layers of Nemotron-H, arXiv:2504.03624).
+      from the end (`Bidirectional`); then there are no states and no steps.
+    rtrl: whether states carry their derivatives by the mixer's parameters, so
+      that these learn from elements before a call, as if they were part of it:
+      `mixers.rtrl`, for diagonal recurrences.
+    mixes: whether the layer has a mixer; if not, it is only its feed-forward
+      (single layers of Nemotron-H, arXiv:2504.03624).
     d_model: width of inputs and outputs.
     norm: "none", "layer", "rms" or "batch" (over batch and time).
-    prenorm: whether the norm stands before the mixer or after the residual sum.
-    norm_output: whether it stands between the mixer and that sum, in the place
-      of either (OLMo 2, arXiv:2501.00656); so does that of the feed-forward.
+    prenorm: whether the norm is before the mixer or after the residual sum.
+    norm_output: whether it is instead between the mixer and that sum (OLMo 2,
+      arXiv:2501.00656); the feed-forward's norm, too.
     gtrxl_norm: whether a second norm follows the mixer, of the same kind, or a
-      layer norm where `norm` is "none" (arXiv:2303.03982, after GTrXL).
-    shared_norm: whether that one has the parameters of the first, as in the
-      code of that paper.
-    activation: what follows the mixer; y is its output, g = dropout(gelu(y)),
-      out1 and out2 are dense:
+      layer norm if `norm` is "none" (arXiv:2303.03982, after GTrXL).
+    shared_norm: whether the second norm shares the parameters of the first, as
+      in the code of that paper.
+    activation: activation after the mixer; y is its output, g =
+      dropout(gelu(y)), out1 and out2 are dense:
         "full_glu": out1(g) * sigmoid(out2(g)).
         "half_glu1": g * sigmoid(out2(g)).
         "half_glu2": y * sigmoid(out2(g)).
         "gelu": g.
         "none": y.
-      A dropout follows all of them but "gelu".
-    exact_gelu: the GELU of `activation` by the error function, as in S4's code,
-      and not by its tanh approximation, as in S5's.
+      A dropout follows each of them except "gelu".
+    exact_gelu: whether the GELU of `activation` uses the error function, as in
+      S4's code, instead of its tanh approximation, as in S5's.
     residual: whether the layer adds its input to its output.
-    gate: what joins input and output in the place of that sum: "gru" is that of
-      `gtrxl_gate.GTrXLGate`, "none" the sum.
-    gate_bias: the larger it is, the more of its input a fresh layer keeps.
-    residual_float32: whether that sum stays float32 where `dtype` is narrower,
-      and with it the layer's input and output (arXiv:2312.00752, its code).
-    feedforward: a second half with norm and residual of its own: a kind of
+    gate: replaces that sum: "gru" is `gtrxl_gate.GTrXLGate`, "none" keeps the
+      sum.
+    gate_bias: a larger bias makes a fresh layer keep more of its input.
+    residual_float32: whether that sum, and with it the layer's input and
+      output, stays float32 if `dtype` is narrower (arXiv:2312.00752, its code).
+    feedforward: a second half with its own norm and residual: a kind of
       `feedforward.FeedForward`, "experts" for a mixture of them
       (`experts.Experts`), "channel_mix" for RWKV's, which has a state
       (`channel_mix`), or "none".
-    feedforward_width: its hidden width, that of one expert; 4 times that of the
-      layer, for gated ones 8/3 times it, if None.
+    feedforward_width: its hidden width, or that of one expert; if None, 4 times
+      the layer's width, or 8/3 times for gated ones.
     feedforward_options: further fields of its class, as {"bias": True}, of
       `experts.Routing` or of `channel_mix.Config`.
     dropout: rate; the mask is shared over time.
     norm_epsilon: added to the variance in layer and RMS norms.
     batch_norm_momentum: weight of the old running statistics.
-    dtype: dtype of the activations, or its name, which it becomes; float64
-      inputs stay float64. Parameters are float32 and states at least float32.
-    time_axis: mesh axis over whose devices the mixers split time, where the
-      mesh in force (`jax.set_mesh`) has it; "" for none.
-    time_scheme: how they do that, as the `scheme` of a mixer's own `apply`, for
-      mixers that have several; "" for what they do by themselves.
+    dtype: dtype of the activations, stored as its name; float64 inputs stay
+      float64. Parameters are float32 and states at least float32.
+    time_axis: mesh axis over whose devices the mixers split time, if the
+      current mesh (`jax.set_mesh`) has it; "" for no split.
+    time_scheme: the `scheme` of the mixers' `apply` for the split, for mixers
+      that have several; "" for their default.
 
   Raises:
-    ValueError: a mixer or an option is unknown, or a value is out of range.
+    ValueError: if a mixer or an option is unknown, or a value is out of range.
   """
 
   mixer: str = "s5"
@@ -162,7 +162,7 @@ class LayerConfig:
     self._check_feedforward()
 
   def _set(self, **values: Any) -> None:
-    """Replaces fields by the form in which they are kept."""
+    """Replaces fields by their stored form."""
     for name, value in values.items():
       object.__setattr__(self, name, value)
 
@@ -174,7 +174,7 @@ class LayerConfig:
 
   @functools.cached_property
   def parallel_mixers(self) -> tuple[Any, ...]:
-    """The Configs of the mixers beside it."""
+    """The Configs of the parallel mixers."""
     return self._configs(self.parallel)
 
   def _configs(self, named) -> tuple[Any, ...]:
@@ -186,7 +186,7 @@ class LayerConfig:
 
   @functools.cached_property
   def channel_mix(self) -> channel_mix.Config | None:
-    """The options of RWKV's feed-forward; None with another one."""
+    """The options of RWKV's feed-forward; None for other feed-forwards."""
     if self.feedforward != "channel_mix":
       return None
     options = dict(self.feedforward_options)
@@ -207,16 +207,16 @@ class LayerConfig:
     dropout: str = "",
     bidirectional: str = "",
   ) -> None:
-    """Refuses what makes no sense where the layers are used.
+    """Rejects options that the use of the layers does not allow.
 
     Args:
       where: path of the configuration, for the message.
-      batch_norm: why there can be no batch norm; "" if there can.
-      dropout: why there can be no dropout; "" if there can.
-      bidirectional: why nothing can read from the end; "" if it can.
+      batch_norm: reason against batch norm; "" if it is allowed.
+      dropout: reason against dropout; "" if it is allowed.
+      bidirectional: reason against reading from the end; "" if it is allowed.
 
     Raises:
-      ValueError: the configuration has what is refused.
+      ValueError: if the configuration has a rejected option.
     """
     every = getattr(self, "every_layer", (self,))
     for each in (self, *every):
@@ -235,7 +235,7 @@ class LayerConfig:
           raise _validate.error(f"{where}: bidirectional", True, expected)
 
   def _check_feedforward(self):
-    """Checks the options of the feed-forward."""
+    """Checks the feed-forward options."""
     name, options = "feedforward_options", dict(self.feedforward_options)
     if self.feedforward in KINDS:
       fields = dataclasses.fields(KINDS[self.feedforward])
@@ -255,13 +255,13 @@ class LayerConfig:
       raise ValueError(f"{name}: {error}") from error
 
   def _check_mixers(self):
-    """Checks the mixers with their options."""
+    """Checks the mixers and their options."""
     fields = mixers.get(self.mixer).Config.__dataclass_fields__
     for option, _ in self.mixer_options:
       try:
         _validate.choice(f"option of mixer {self.mixer!r}", option, fields)
       except ValueError as reason:
-        # The mixer may have been replaced, and not what goes with it.
+        # The mixer may have been replaced without its options.
         hint = "mixer_options={} takes back those of another mixer"
         raise ValueError(f"{str(reason).rstrip('.')}; {hint}.") from None
     for config in (self.mixer_config, *self.parallel_mixers):

@@ -1,4 +1,4 @@
-"""Masks of sequences that are padded to one length, and of rows."""
+"""Masks of padded sequences, and of rows."""
 
 import jax
 import jax.numpy as jnp
@@ -8,21 +8,21 @@ from jaxseq._types import PyTree
 
 
 def inside(time: int, lengths: jax.typing.ArrayLike) -> jax.Array:
-  """Returns which elements are valid, and no padding behind these.
+  """Returns a mask of the valid elements, False for padding.
 
   Args:
-    time: number of elements, padding counted.
+    time: number of elements, including padding.
     lengths: (*batch,) numbers of valid elements; nested lists, too.
 
   Returns:
-    (*batch, time) bool: a NumPy array where `lengths` is one.
+    (*batch, time) bool: a NumPy array if `lengths` is one.
   """
   numbers = np if isinstance(lengths, np.ndarray) else jnp
   return numbers.arange(time) < numbers.asarray(lengths)[..., None]
 
 
 def choose(flags: jax.Array, new: PyTree, old: PyTree) -> PyTree:
-  """Returns `new` where flags of leading axes are set, and `old` elsewhere."""
+  """Selects `new` if flags of leading axes are set, else `old`."""
 
   def leaf(new, old):
     wide = flags.reshape(flags.shape + (1,) * (new.ndim - flags.ndim))

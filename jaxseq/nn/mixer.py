@@ -1,4 +1,4 @@
-"""One Flax module for every mixer."""
+"""One Flax module for all mixers."""
 
 import functools
 import inspect
@@ -23,17 +23,17 @@ from jaxseq.nn import recurrent
 class SequenceMixer(recurrent.Recurrent):
   """Binds a mixer's pure functions to Flax.
 
-  The module's parameters are the mixer's own dict: `variables["params"]` can be
-  handed to the mixer's `apply`, and the result of its `init` can be used here.
+  The module's parameters are the mixer's dict: the mixer's `apply` accepts
+  `variables["params"]`, and the module accepts the result of its `init`.
 
   Attributes:
-    config: Config of some mixer.
+    config: Config of a mixer.
     dtype: dtype of the activations; float64 inputs stay float64.
-    time_axis: axis of the mesh in force (`jax.set_mesh`) over whose devices
-      `__call__` splits time; "" for none. Without such a mesh, and for lengths
-      that do not come out even, every device works on all of it.
-    time_scheme: `scheme` of the mixer's own `apply` where time is split so; ""
-      for its default, and for mixers that have one way only.
+    time_axis: axis of the current mesh (`jax.set_mesh`) over whose devices
+      `__call__` splits time; "" for no split. Without such a mesh, and for
+      lengths that it does not divide, every device computes all elements.
+    time_scheme: `scheme` of the mixer's `apply` for that split; "" for its
+      default, and for mixers with a single scheme.
   """
 
   config: Any
@@ -56,16 +56,16 @@ class SequenceMixer(recurrent.Recurrent):
       x: (*batch, time, d_model).
       state: state before the first element; a fresh one if None.
       reset: (*batch, time) bool, or None.
-      lengths: (*batch,) numbers of valid elements; all are if None. What lies
-        behind them is left out by mixers with an option `mask`, all those that
-        may see what follows; to the others it is what follows.
-      shared: where the mixer `shares`, values of the layers below, (*batch,
-        time, n) each; None for a layer alone.
-      **options: keyword options of the mixer's own `apply`.
+      lengths: (*batch,) numbers of valid elements; all are valid if None.
+        Mixers with an option `mask`, all those that may see later elements,
+        ignore the padding; the others read it as later elements.
+      shared: if the mixer `shares`, values of the layers below, (*batch, time,
+        n) each; None for a single layer.
+      **options: keyword options of the mixer's `apply`.
 
     Returns:
-      y of x's shape, and the state after the last element; with `shared` the
-      values for the layers above, too.
+      y of x's shape, and the state after the last element; with `shared` also
+      the values for the layers above.
     """
     module = functions_of(self.config, state)
     apply = module.apply if shared is None else module.apply_shared
@@ -74,7 +74,7 @@ class SequenceMixer(recurrent.Recurrent):
       mask = options.get("mask")
       options["mask"] = valid if mask is None else mask & valid
     if hasattr(module, "auxiliary_loss"):
-      # No gradient of what is undefined in the padding.
+      # Undefined values in the padding must not have gradients.
       seen = x if valid is None else jnp.where(valid[..., None], x, 0)
       seen = seen.astype(dense.activation_dtype(self.dtype, x))
       arguments = self.config, self._params(), seen, valid
@@ -127,7 +127,7 @@ class SequenceMixer(recurrent.Recurrent):
     return True
 
   def _run(self, apply, x, state, reset, shared, options):
-    """Result of the mixer's `apply`, or `apply_shared` with what is shared."""
+    """Runs the mixer's `apply`, or `apply_shared` with the shared values."""
     x = x.astype(dense.activation_dtype(self.dtype, x))
     params = self._params()
     if self._splits(x):
@@ -135,7 +135,7 @@ class SequenceMixer(recurrent.Recurrent):
     return apply(self.config, params, x, state, reset, *shared, **options)
 
   def _split(self, apply, params, x, state, reset, shared, options):
-    """Result of `apply`, each device on its part of the time."""
+    """Runs `apply` on each device, on its chunk of the time."""
     if state is None:
       wide = jnp.promote_types(x.dtype, jnp.float32)
       state = self._fresh(x.shape[:-2], wide, {"params": params})
@@ -145,7 +145,7 @@ class SequenceMixer(recurrent.Recurrent):
     arrays, fixed = split_options(options)
     if self.time_scheme:
       fixed.setdefault("scheme", self.time_scheme)
-    # What the mixer takes for every element, such as the gaps of S5, is split.
+    # Options with a value per element, such as the gaps of S5, are split.
     split = jax.tree.map(
       lambda leaf: flags if jnp.shape(leaf) == x.shape[:-1] else whole, arrays
     )
@@ -160,13 +160,13 @@ class SequenceMixer(recurrent.Recurrent):
     )(params, x, state, reset, *shared, arrays)
 
   def _params(self) -> dict[str, Any]:
-    """Returns the mixer's parameters, drawn where the module is initialized."""
+    """Returns the mixer's parameters; draws them while initializing."""
     params = self.variables.get("params")
     if params:
       return params
     module = mixers.module_of(self.config)
     if self.is_initializing():
-      # Drawn together, with one key, by the mixer itself.
+      # The mixer itself draws all of them with one key.
       params = module.init(self.make_rng("params"), self.config)
       for name, value in params.items():
         self.put_variable("params", name, value)
@@ -180,7 +180,7 @@ class SequenceMixer(recurrent.Recurrent):
 
 
 def functions_of(config: Any, state: PyTree) -> Any:
-  """Returns the module whose functions go on from a mixer's state."""
+  """Returns the module whose functions continue from a mixer's state."""
   return thin_keys if thin_keys.is_state(state) else mixers.module_of(config)
 
 
@@ -193,7 +193,7 @@ def _options_of(apply) -> frozenset[str]:
 def split_options(
   options: dict[str, Any] | None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-  """Returns a mixer's options that hold arrays, and those that hold none."""
+  """Splits a mixer's options into those with arrays and those without."""
   arrays, fixed = {}, {}
   for name, value in (options or {}).items():
     leaves = jax.tree.leaves(value)

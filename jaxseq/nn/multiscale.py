@@ -1,4 +1,4 @@
-"""VAR's quantizer: a map of features as codes at several scales, coarse first.
+"""VAR's quantizer: codes of a feature map at several scales, coarse first.
 
     config = multiscale.ScalesConfig((1, 2, 4))
     quantizer = multiscale.MultiScaleQuantizer(config)
@@ -6,13 +6,13 @@
     scales = quantizer.apply(variables, features)
     scales.codes  # (*batch, 1 + 4 + 16)
 
-At each scale what the scales before have left is made smaller, coded, and its
-codes' vectors, made larger again, are added up. A model that writes a scale
-after the other reads the sum so far in the size of the scale to come. With one
-scale and a residual ratio of 0 it is the quantizer of a VQ-VAE.
+At each scale the residual of the scales before is downsampled and coded, and
+its code vectors, upsampled again, are added up. A model that writes the scales
+in turn reads the sum so far, in the size of the next scale. With one scale and
+a residual ratio of 0 it is the quantizer of a VQ-VAE.
 
 Source: Tian et al., arXiv 2404.02905; FoundationVision/VAR, models/quant.py,
-whose weights and numbers these are.
+  with the same weights and numbers.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq.nn import quantizer as quantizers
 
-# Of torch's bicubic kernel; that of jax.image.resize has -0.5.
+# The value of torch's bicubic kernel; `jax.image.resize` has -0.5.
 _CUBIC = -0.75
 
 
@@ -37,14 +37,15 @@ class ScalesConfig:
   """Options of a quantizer at several scales.
 
   Attributes:
-    sizes: places of each scale along height and width; they grow, and the last
-      one is that of the features.
-    width: of the features.
-    codes: number of codes, which all scales share.
-    beta: weight of the loss that moves the features to their codes.
-    residual_ratio: share of the convolution in what a scale adds; 0 for none.
-    convolutions: how many of them the scales share.
-    cosine: whether the nearest code is that of the smallest angle.
+    sizes: number of places of each scale along height and width, ascending; the
+      last one is that of the features.
+    width: width of the features.
+    codes: number of codes, shared by all scales.
+    beta: weight of the loss that moves the features toward their codes.
+    residual_ratio: weight of the convolution in a scale's contribution; 0 for
+      no convolution.
+    convolutions: number of convolutions that the scales share.
+    cosine: whether the nearest code is the one with the smallest angle.
   """
 
   sizes: tuple[int, ...] = (1, 2, 4)
@@ -67,12 +68,12 @@ class ScalesConfig:
 
   @property
   def places(self) -> int:
-    """Codes of a map of features."""
+    """Number of codes of a feature map."""
     return sum(size**2 for size in self.sizes)
 
   @property
   def slices(self) -> tuple[slice, ...]:
-    """The codes of each scale among those of all."""
+    """The slice of each scale's codes among all codes."""
     ends = np.cumsum([size**2 for size in self.sizes])
     return tuple(
       slice(int(end) - size**2, int(end)) for end, size in zip(ends, self.sizes)
@@ -80,7 +81,7 @@ class ScalesConfig:
 
   @property
   def convolution_of_scale(self) -> tuple[int, ...]:
-    """The convolution of each scale, the nearest one on a line."""
+    """The index of each scale's convolution, the nearest one on a line."""
     count = self.convolutions
     edge = 1 / 3 / count if count == 4 else 1 / 2 / count
     ticks = np.linspace(edge, 1 - edge, count)
@@ -92,16 +93,16 @@ class ScalesConfig:
 
 
 class Scales(NamedTuple):
-  """Features by codes at several scales.
+  """A feature map coded at several scales.
 
   Attributes:
     codes: (*batch, places) int32, scale by scale, each row by row.
-    residuals: (*batch, places, width), what the codes stand for.
-    sums: (scales, *batch, height, width, features), what the codes up to each
-      scale give.
-    output: (*batch, height, width, features), the last sum, with the gradient
-      of the features.
-    loss: of codes and features, the mean over scales.
+    residuals: (*batch, places, width), the vectors that the codes quantize.
+    sums: (scales, *batch, height, width, features), the sum of the
+      contributions up to each scale.
+    output: (*batch, height, width, features), the last sum, with the features'
+      gradient.
+    loss: loss of codes and features, the mean over scales.
   """
 
   codes: jax.Array
@@ -115,8 +116,8 @@ class Scales(NamedTuple):
 def upsampling(size: int, to: int) -> np.ndarray:
   """Returns the matrix (to, size) of torch's bicubic interpolation.
 
-  As with `align_corners=False` and no antialiasing: that of `jax.image.resize`
-  has another kernel.
+  Equals `align_corners=False` without antialiasing; `jax.image.resize` has
+  another kernel.
   """
   matrix = np.zeros((to, size))
   for row in range(to):
@@ -130,7 +131,7 @@ def upsampling(size: int, to: int) -> np.ndarray:
 
 
 def _cubic(x):
-  """The kernel of bicubic interpolation at a distance."""
+  """Returns the bicubic interpolation kernel at a distance."""
   a = _CUBIC
   if x <= 1:
     return ((a + 2) * x - (a + 3)) * x * x + 1
@@ -156,10 +157,10 @@ def _resized(matrix, x):
 
 
 def surroundings(x: jax.Array) -> jax.Array:
-  """Returns every place with those around it, what a 3 x 3 convolution reads.
+  """Returns the 3 x 3 surroundings of every place, a convolution's input.
 
-  A product with these is compiled for many seeds side by side as well as for
-  one, which convolutions are not.
+  A product with these compiles well for many seeds side by side, unlike
+  convolutions.
 
   Args:
     x: (*batch, h, w, features).
@@ -187,7 +188,7 @@ class MultiScaleQuantizer(linen.Module):
   config: ScalesConfig
 
   def setup(self) -> None:
-    """Makes codes and convolutions."""
+    """Creates the codebook and the convolutions."""
     config = self.config
     width = config.width
     normal = linen.initializers.normal(1.0)
@@ -247,11 +248,11 @@ class MultiScaleQuantizer(linen.Module):
     return jnp.asarray(self.codebook) + self.restarts.value["shift"]
 
   def contribution(self, codes: jax.Array, scale: int) -> jax.Array:
-    """Returns what a scale adds to the sum, (*batch, height, width, features).
+    """Returns a scale's addend of the sum, (*batch, height, width, features).
 
     Args:
       codes: (*batch, size * size) integers.
-      scale: its number.
+      scale: number of the scale.
     """
     config = self.config
     size, last = config.sizes[scale], config.sizes[-1]
@@ -274,14 +275,14 @@ class MultiScaleQuantizer(linen.Module):
     return jnp.stack(sums)
 
   def inputs(self, total: jax.Array, scale: int) -> jax.Array:
-    """Returns features in the size of a scale.
+    """Returns features downsampled to the size of a scale.
 
-    The sum of the scales before, in that size, is what a model of the codes
-    reads there.
+    A model of the codes reads at a scale the sum of the scales before, in that
+    size.
 
     Args:
       total: (*batch, height, width, features).
-      scale: its number.
+      scale: number of the scale.
 
     Returns:
       (*batch, size * size, features).

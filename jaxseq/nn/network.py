@@ -20,22 +20,22 @@ from jaxseq.nn.stack import StackConfig
 
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig:
-  """Options of a network: its stack of layers, and what is read out of it.
+  """Options of a network: its stack of layers, and its read-out.
 
   Attributes:
     stack: the layers.
     pooling: "none" reads out every element; "mean" and "last" reduce the
       sequence first.
     head_widths: hidden widths of the read-out.
-    head_bias: whether the read-out's last layer has a bias; with `tie` it never
-      has.
+    head_bias: whether the read-out's last layer has a bias; never with `tie`.
     tie: whether the read-out is the transposed embedding (tokens only).
     embedding_scale: factor on the embedding of tokens, not on the read-out.
     embedding_norm: whether a norm of the stack's kind follows the embedding.
     logit_scale: factor on the outputs.
-    logit_cap: outputs y become logit_cap * tanh(y / logit_cap); None for none.
-    summaries: whether a linear map of mean, deviation, least, greatest and last
-      value of each channel of the inputs is added to the outputs; with pooling.
+    logit_cap: outputs y become logit_cap * tanh(y / logit_cap); None for no
+      cap.
+    summaries: whether a linear map of each input channel's mean, deviation,
+      minimum, maximum and last value is added to the outputs; needs pooling.
   """
 
   stack: StackConfig = StackConfig()
@@ -82,9 +82,8 @@ class SequenceNetwork(recurrent.Recurrent):
     num_outputs: width of the read-out: classes, or regressed values.
     vocab_size: number of tokens; None for feature vectors, which a dense layer
       encodes.
-    pairs: whether an example is two sequences, (*batch, 2, time), of which each
-      is encoded alone; the read-out of both is that of
-      `heads.ClassificationHead`. The network pools.
+    pairs: whether an example is two sequences, (*batch, 2, time), each encoded
+      separately; `heads.ClassificationHead` reads out both. Needs pooling.
   """
 
   config: NetworkConfig
@@ -109,25 +108,24 @@ class SequenceNetwork(recurrent.Recurrent):
 
     Args:
       inputs: (*batch, time) integer tokens, or (*batch, time, features). With
-        `pairs`, the last axis of the batch has length 2, here as elsewhere.
+        `pairs`, the last batch axis has length 2, in all arguments.
       states: states before the first element; fresh ones if None.
-      reset: (*batch, time) bool; where True the states are put back to fresh
-        ones before that element. None for no resets.
-      lengths: (*batch,) numbers of valid elements; all are valid if None. What
-        lies behind changes no output of these, nor what is pooled.
+      reset: (*batch, time) bool; True resets the states to fresh ones before
+        that element. None for no resets.
+      lengths: (*batch,) numbers of valid elements; all are valid if None. The
+        padding does not change the valid outputs, nor the pooled ones.
       train: whether dropout is on and batch norm uses batch statistics.
-      options: keyword options of the mixers' own `apply`.
+      options: keyword options of the mixers' `apply`.
       step: whether `inputs` is one element, without a time axis.
-      at: (*batch, n) integers, the elements that are read out, where the
-        outputs of others are not needed and the read-out is wide; all if None.
-      features: whether what the read-out reads is returned in the place of its
-        outputs, of every element.
+      at: (*batch, n) integers, the elements to read out, to save the other
+        outputs of a wide read-out; all if None.
+      features: whether to return the features of every element before the
+        read-out, instead of its outputs.
 
     Returns:
-      Outputs, at least float32: (*batch, time, num_outputs), with n in the
-      place of time where `at` is given, or (*batch,
-      num_outputs) with pooling, without the axis of pairs; and the states after
-      the last element.
+      Outputs, at least float32: (*batch, time, num_outputs), with n instead of
+      time if `at` is given, or (*batch, num_outputs) with pooling, without the
+      axis of pairs; and the states after the last element.
 
     Raises:
       ValueError: if a shape or dtype does not fit.
@@ -146,8 +144,8 @@ class SequenceNetwork(recurrent.Recurrent):
     embed = None
     if self.vocab_size is not None:
       _check_tokens(inputs, step)
-      # Rounded after the look-up: the gradients of a token's many places are
-      # summed in float32.
+      # Rounded after the look-up, so that the gradients of a token's many
+      # places are summed in float32.
       embed = dense.Embed(
         self.vocab_size,
         config.stack.d_model,
@@ -187,7 +185,7 @@ class SequenceNetwork(recurrent.Recurrent):
     return outputs, states
 
   def _read_out(self, x, embed, lengths, step):
-    """Returns outputs of the last layer's, by the embedding or the head."""
+    """Maps the last layer's features to outputs by the embedding or head."""
     config = self.config
     if config.tie:
       if embed is None:
@@ -222,7 +220,7 @@ class SequenceNetwork(recurrent.Recurrent):
     """Runs over one element: (*batch,) tokens or (*batch, features).
 
     Returns:
-      Outputs (*batch, num_outputs) of this element, also where the config pools
+      Outputs (*batch, num_outputs) of this element, even if the config pools
       over a sequence, and the states after it.
     """
     if self.config.pooling == "mean":

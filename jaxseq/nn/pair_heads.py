@@ -1,8 +1,8 @@
-"""Heads over all pairs of elements: what belongs together in a sequence.
+"""Heads over all pairs of elements, such as contacts in a sequence.
 
     logits = PairHead(dilations=(1, 2, 4)).apply(variables, x, lengths)
 
-One reads the elements' features, the other the maps of attention.
+`PairHead` reads the elements' features, `ContactHead` the attention maps.
 """
 
 from flax import linen
@@ -18,17 +18,17 @@ from jaxseq.nn import masks
 class PairHead(linen.Module):
   """Logits of pairs by convolutions over the pairs of elements' features.
 
-  A dense layer makes h of the features; [h_i, h_j] of each pair goes through a
-  1x1 convolution, residual blocks (batch norm, ReLU, 3x3, dropout, ReLU, 3x3
+  A dense layer maps the features to h; [h_i, h_j] of each pair passes a 1x1
+  convolution, residual blocks (batch norm, ReLU, 3x3, dropout, ReLU, 3x3
   dilated) and a 3x3 convolution. The triangle above the diagonal is mirrored
   (ml4bio/RNA-FM, fm/downstream/pairwise_predictor/pairwise_concat.py; Chen et
-  al., arXiv:2204.00300). There is no padding there, and none is seen here.
+  al., arXiv:2204.00300). The original has no padding; here it is masked.
 
   Attributes:
-    width: of h.
-    channels: of the blocks.
-    dilations: of the second convolution of each block, one number a block.
-    dropout: rate inside of blocks, in training.
+    width: width of h.
+    channels: channels of the blocks.
+    dilations: dilation of each block's second convolution.
+    dropout: dropout rate in the blocks, in training.
     dtype: dtype of the activations; float64 inputs stay float64.
   """
 
@@ -49,8 +49,8 @@ class PairHead(linen.Module):
 
     Args:
       x: (*batch, time, n).
-      lengths: (*batch,) numbers of valid elements; all are if None. What lies
-        behind changes nothing at these.
+      lengths: (*batch,) numbers of valid elements; all are valid if None. The
+        padding does not change the valid outputs.
       train: whether dropout is on and batch norm uses, and updates, the
         statistics of the batch.
 
@@ -104,7 +104,7 @@ class PairHead(linen.Module):
 
 
 class ContactHead(linen.Module):
-  """Logits of contacts, a regression on the maps of attention (ESM).
+  """Logits of contacts, a regression on attention maps (ESM).
 
   Rao et al., "Transformer protein language models are unsupervised structure
   learners", ICLR 2021.
@@ -115,8 +115,8 @@ class ContactHead(linen.Module):
     """Maps (*batch, n, time, time) and (*batch, time) to (*batch, time, time).
 
     Args:
-      maps: n maps of attention, of all layers and heads.
-      inside: bool, which elements count, as letters; others are in no contact.
+      maps: n attention maps, of all layers and heads.
+      inside: bool, the elements that are letters; others have no contacts.
     """
     features = corrected(maps, inside)
     return dense.Dense(1, name="regression")(jnp.moveaxis(features, -3, -1))[
@@ -125,14 +125,14 @@ class ContactHead(linen.Module):
 
 
 def corrected(maps: jax.Array, inside: jax.Array) -> jax.Array:
-  """Returns symmetric maps without what comes of their rows and columns alone.
+  """Returns symmetric maps, corrected for the effects of rows and columns.
 
-  The average product correction of Dunn et al., Bioinformatics 24 (2008):
-  a_ij - a_i. a_.j / a_.. of the sums over rows, columns and all.
+  The average product correction of Dunn et al., Bioinformatics 24 (2008): a_ij
+  - a_i. a_.j / a_.., with the sums over rows, columns and both.
 
   Args:
     maps: (*batch, n, time, time).
-    inside: (*batch, time) bool; elements that do not count are left out.
+    inside: (*batch, time) bool; other elements are left out.
 
   Returns:
     maps' shape.

@@ -24,10 +24,10 @@ class CodecConfig:
   """Options of a codec.
 
   Attributes:
-    scales: of the quantizer.
-    patch: pixels along height and width for each place of the last scale.
+    scales: options of the quantizer.
+    patch: pixels of a place of the last scale along height and width.
     channels: width of the layers.
-    blocks: residual ones, before the quantizer and behind it.
+    blocks: number of residual blocks before the quantizer, and after it.
   """
 
   scales: multiscale.ScalesConfig = multiscale.ScalesConfig()
@@ -54,7 +54,7 @@ class PictureCodec(linen.Module):
   config: CodecConfig
 
   def setup(self) -> None:
-    """Makes the layers."""
+    """Creates the layers."""
     config, scales = self.config, self.config.scales
     self.patches = linen.Dense(config.channels)
     self.encoder = [_Block(config.channels) for _ in range(config.blocks)]
@@ -67,7 +67,7 @@ class PictureCodec(linen.Module):
   def __call__(
     self, pictures: jax.Array
   ) -> tuple[jax.Array, multiscale.Scales]:
-    """Returns what is left of pictures, and their codes.
+    """Returns the reconstruction of pictures, and their codes.
 
     Args:
       pictures: (*batch, height, width) in 0 .. 1, of the config's size.
@@ -76,7 +76,7 @@ class PictureCodec(linen.Module):
       (*batch, height, width), and the quantizer's scales.
 
     Raises:
-      ValueError: if their shape is another.
+      ValueError: if their shape is different.
     """
     size = self.config.size
     _validate.shape("pictures", pictures, ("*batch", size, size))
@@ -91,7 +91,7 @@ class PictureCodec(linen.Module):
     return self.draw(scales.output), scales
 
   def draw(self, features: jax.Array) -> jax.Array:
-    """Returns pictures (*batch, height, width) of (*batch, h, w, features)."""
+    """Maps (*batch, h, w, features) to pictures (*batch, height, width)."""
     patch, size = self.config.patch, self.config.size
     x = self.widen(features)
     for block in self.decoder:
@@ -104,13 +104,13 @@ class PictureCodec(linen.Module):
   def by_scale(self, codes: jax.Array) -> jax.Array:
     """Returns pictures of the first scales, (scales, *batch, height, width).
 
-    They are drawn of the codes up to each scale, of (*batch, places).
+    Each is decoded from the codes (*batch, places) up to its scale.
     """
     return self.draw(self.quantizer.sums(codes))
 
 
 class _Block(linen.Module):
-  """Two convolutions beside their input."""
+  """Two convolutions with a residual connection."""
 
   channels: int
 

@@ -1,18 +1,18 @@
-"""Networks that write pictures: pixel by pixel, code by code, scale by scale.
+"""Networks of pictures' pixels, codes or scales, in writing order.
 
     network = PictureNetwork(NetworkConfig(), size=(8, 8), levels=17)
     symbols = picture_network.quantized(pictures, 17)
     variables = network.init(key, symbols)
     logits = network.apply(variables, symbols)  # (n, 64, 17)
 
-Symbols are quantized pixels, or the codes of a `PictureCodec`. At one scale
-they are written one after the other, and what is read at a place are the
-symbols to its left and above, as by the first, masked convolution of a PixelRNN
-(van den Oord et al., arXiv 1601.06759). At several scales all symbols of a
-scale are written at once; what is read at each is the sum of the scales before
-(VAR, arXiv 2404.02905). The stack carries its states from scale to scale, so
-that any mixer will do; within a scale a place depends on those before it alone,
-but with `whole_scales`. `generation.picture_drawing` draws.
+Symbols are quantized pixels, or the codes of a `PictureCodec`. With one scale
+they are written one after the other, and the input at a place is the symbols to
+its left and above, as in the first, masked convolution of a PixelRNN (van den
+Oord et al., arXiv 1601.06759). With several scales all symbols of a scale are
+written at once, and the input at each is the sum of the earlier scales (VAR,
+arXiv 2404.02905). The stack carries its states from scale to scale, so that any
+mixer works; within a scale a place depends only on earlier places, except with
+`whole_scales`. `generation.picture_drawing` draws.
 """
 
 from collections.abc import Callable
@@ -31,10 +31,10 @@ from jaxseq.nn import picture_codec
 
 
 def quantized(pictures: jax.Array, levels: int) -> jax.Array:
-  """Returns the levels of pixels in 0 .. 1, int32; of two, 1 from a half on."""
+  """Returns the levels of pixels in 0 .. 1, int32; of two, 1 from 0.5 on."""
   top = levels - 1
   scaled = pictures * top
-  # Halves go up: those that are rounded to even go either way.
+  # Halves round up: rounding to even would round some up and some down.
   lower = jnp.floor(scaled)
   nearest = jnp.where(scaled - lower < 0.5, lower, lower + 1)
   return jnp.clip(nearest, 0, top).astype(jnp.int32)
@@ -44,16 +44,16 @@ class PictureNetwork(linen.Module):
   """Scores the symbols of gray pictures.
 
   Attributes:
-    config: of the stack and its read-out.
+    config: options of the stack and its read-out.
     size: height and width of the pictures.
-    levels: of a pixel, without a codec.
-    context: how far the places to the left and above reach that are read; 0 for
-      the symbol before alone.
-    classes: of the pictures, if they are drawn by their class; 0 if not.
-    codec: of the codes; None for pixels. Its variables are in the collection
-      "codec", which no training changes.
-    whole_scales: whether layers of attention see all places of a scale at each
-      of its places, as in VAR; other mixers read one after the other.
+    levels: number of pixel levels, without a codec.
+    context: how many rows above and columns to each side the input covers; 0
+      for only the previous symbol.
+    classes: number of picture classes to condition on; 0 for none.
+    codec: options of the codec; None for pixels. Its variables are in the
+      collection "codec", which training does not change.
+    whole_scales: whether attention layers see all places of a scale at each of
+      its places, as in VAR; other mixers read the places in turn.
   """
 
   config: networks.NetworkConfig
@@ -65,7 +65,7 @@ class PictureNetwork(linen.Module):
   whole_scales: bool = False
 
   def setup(self) -> None:
-    """Makes the layers, and a place for the codec's variables."""
+    """Creates the layers and the codec's variables."""
     _validate.at_least(self, levels=2, context=0, classes=0)
     self.core = networks.SequenceNetwork(self.config, self.num_symbols)
     if self.whole_scales and not (self.scales > 1 and any(self._attends)):
@@ -92,19 +92,19 @@ class PictureNetwork(linen.Module):
 
   @property
   def scales(self) -> int:
-    """Number of scales; 1 where symbols follow each other."""
+    """Number of scales; 1 if symbols are written one after the other."""
     return 1 if self.codec is None else len(self.codec.scales.sizes)
 
   @property
   def grid(self) -> tuple[int, int]:
-    """Rows and columns of the symbols, of the last scale."""
+    """Rows and columns of the symbols of the last scale."""
     if self.codec is None:
       return tuple(self.size)
     return (self.codec.scales.sizes[-1],) * 2
 
   @property
   def time(self) -> int:
-    """Symbols of a picture."""
+    """Number of symbols of a picture."""
     if self.scales == 1:
       return int(np.prod(self.grid))
     return self.codec.scales.places
@@ -115,11 +115,11 @@ class PictureNetwork(linen.Module):
     labels: jax.Array | None = None,
     train: bool = False,
   ) -> jax.Array:
-    """Scores each symbol after those before it, or the scales before.
+    """Scores each symbol given the earlier symbols or scales.
 
     Args:
       symbols: (*batch, time) integers.
-      labels: (*batch,) classes, -1 for any; of any if None.
+      labels: (*batch,) classes, -1 for an unknown class; all unknown if None.
       train: whether dropout is on.
 
     Returns:
@@ -132,7 +132,7 @@ class PictureNetwork(linen.Module):
   def mixer_options(
     self, scale: int | None = None
   ) -> tuple[dict[str, Any], ...] | None:
-    """Returns the mixers' options for a scale, or for all one by one."""
+    """Returns the mixers' options for a scale, or for all scales in turn."""
     if not self.whole_scales:
       return None
     assert self.codec is not None
@@ -149,7 +149,7 @@ class PictureNetwork(linen.Module):
   def inputs(
     self, symbols: jax.Array, labels: jax.Array | None = None
   ) -> jax.Array:
-    """Returns what the stack reads at every place, (*batch, time, features)."""
+    """Returns the stack's inputs at every place, (*batch, time, features)."""
     if self.scales == 1:
       return self.inputs_at(symbols, labels, np.arange(self.time))
     sums = self.coded(lambda codec: codec.quantizer.sums(symbols))
@@ -160,18 +160,18 @@ class PictureNetwork(linen.Module):
   def inputs_at(
     self, symbols: jax.Array, labels: jax.Array | None, at: jax.Array | int
   ) -> jax.Array:
-    """Returns what is read at some places of one scale.
+    """Returns the stack's inputs at some places of one scale.
 
     Args:
-      symbols: (*batch, time), of which those before a place matter there.
-      labels: as of `__call__`.
-      at: (n,) places, or one.
+      symbols: (*batch, time); only those before a place matter for it.
+      labels: see `__call__`.
+      at: (n,) places, or one place.
 
     Returns:
       (*batch, n, features), or (*batch, features).
     """
     table = jnp.asarray(neighbors(self.grid, self.context))[at]
-    # What lies outside of the picture has no symbol.
+    # Places outside of the picture have no symbol.
     outside = jnp.full_like(symbols[..., :1], -1)
     seen = jnp.concatenate([symbols, outside], axis=-1)[..., table]
     x = jax.nn.one_hot(seen, self.num_symbols)
@@ -185,13 +185,13 @@ class PictureNetwork(linen.Module):
   def inputs_of(
     self, total: jax.Array, labels: jax.Array | None, scale: int
   ) -> jax.Array:
-    """Returns what is read at a scale, (*batch, size * size, features).
+    """Returns the stack's inputs at a scale, (*batch, size * size, features).
 
     Args:
-      total: (*batch, height, width, features), the sum of the scales before;
+      total: (*batch, height, width, features), the sum of the earlier scales;
         zeros at the first.
-      labels: as of `__call__`.
-      scale: its number.
+      labels: see `__call__`.
+      scale: number of the scale.
     """
     assert self.codec is not None
     config = self.codec.scales
@@ -200,7 +200,7 @@ class PictureNetwork(linen.Module):
     return self._joined(x, place, labels)
 
   def _joined(self, x, place, labels):
-    """Symbols or features, places and classes, side by side."""
+    """Concatenates symbols or features, places and classes."""
     *batch, _ = x.shape
     parts = [x, jnp.broadcast_to(place, (*batch, place.shape[-1]))]
     if self.classes:
@@ -219,7 +219,7 @@ class PictureNetwork(linen.Module):
     return symbols.reshape(*symbols.shape[:-2], -1)
 
   def pictures(self, symbols: jax.Array) -> jax.Array:
-    """Returns pictures (*batch, height, width) in 0 .. 1 of symbols."""
+    """Returns the pictures (*batch, height, width) in 0 .. 1 of symbols."""
     if self.codec is not None:
       drawn = self.coded(
         lambda codec: codec.draw(codec.quantizer.sums(symbols)[-1])
@@ -229,7 +229,7 @@ class PictureNetwork(linen.Module):
     return symbols.reshape(shape) / (self.levels - 1)
 
   def coded(self, function: Callable[[picture_codec.PictureCodec], Any]) -> Any:
-    """Returns what a function says of the codec, with its variables."""
+    """Applies a function to the codec, with its variables."""
     assert self.codec is not None
     module = picture_codec.PictureCodec(self.codec, parent=None)
     return module.apply(self.stored.value, method=function)
@@ -237,11 +237,11 @@ class PictureNetwork(linen.Module):
 
 @functools.cache
 def neighbors(grid: tuple[int, int], context: int) -> np.ndarray:
-  """Returns the places that are read at each place, (time, n) int32.
+  """Returns the input places of each place, (time, n) int32.
 
-  Those are before it, row by row, and at most `context` rows above and columns
-  beside it; the number of places stands for one outside of the picture. A
-  context of 0 is the place before.
+  They precede it, row by row, at most `context` rows above it and columns to
+  its sides; the number of places stands for a place outside of the picture.
+  With a context of 0 it is the previous place.
   """
   height, width = grid
   count = height * width

@@ -1,12 +1,12 @@
-"""Pointer networks: outputs are places of the inputs.
+"""Pointer networks: outputs are indices of the inputs.
 
-An encoder reads vectors, a decoder the ones chosen so far, and what comes next
-is a distribution over the inputs (and over a terminator, place 0), by additive
-attention: u_i = v . tanh(W1 m_i + W2 q). There are as many classes as inputs,
-so that a network works on more of them than it was trained on.
+An encoder reads vectors, a decoder reads the ones chosen so far, and additive
+attention gives a distribution over the inputs (and a terminator, place 0) for
+the next choice: u_i = v . tanh(W1 m_i + W2 q). There are as many classes as
+inputs, so that a network works on more inputs than in training.
 
-Source: Vinyals et al., arXiv 1506.03134. Glimpses, reads of the inputs by the
-same attention before the last one, are of arXiv 1511.06391.
+Source: Vinyals et al., arXiv 1506.03134. Glimpses, earlier reads of the inputs
+  by the same kind of attention, are from arXiv 1511.06391.
 """
 
 import dataclasses
@@ -36,20 +36,20 @@ class PointerConfig:
   """Options of a pointer network.
 
   Attributes:
-    encoder: layers that read the inputs; they may look in both directions.
-    decoder: layers that read what was chosen, of the same width.
+    encoder: layers that read the inputs; they may be bidirectional.
+    decoder: layers that read the chosen inputs, of the same width.
     features: width of an input.
-    carry: whether the decoder begins with the states that the encoder ends in,
-      as in the paper; their layers are the same then, and read forwards. If
-      not, with fresh ones.
-    no_repeat: whether an input that was chosen cannot be chosen again; the
-      terminator always can.
-    glimpses: reads of the inputs before one is chosen.
-    add_glimpses: whether a read is added to the query; if not, it takes the
-      query's place, which forgets what the decoder knows.
+    carry: whether the decoder starts from the encoder's final states, as in the
+      paper; their layers must be equal and read forward. If not, it starts from
+      fresh states.
+    no_repeat: whether each input can be chosen only once; the terminator always
+      can.
+    glimpses: number of reads of the inputs before a choice.
+    add_glimpses: whether a read is added to the query; if not, it replaces the
+      query, which loses the decoder's information.
     tour: whether an answer is a tour: every input once, and then the end. The
-      network does not use it; models decode within that rule.
-    beams: of the search by which models decode; 1 decodes greedily.
+      network ignores it; models decode by that rule.
+    beams: number of beams with which models decode; 1 decodes greedily.
   """
 
   encoder: stack.StackConfig = LSTM
@@ -82,10 +82,10 @@ class PointerState(NamedTuple):
   """State of a decoder before a choice, see `PointingDecoder.begin`.
 
   Attributes:
-    memory: (*batch, choices, d_model), what can be pointed at.
-    vectors: (*batch, n + 1, features), what the decoder reads at first, and
-      once each of the inputs was chosen.
-    free: (*batch, choices) bool, what can be chosen.
+    memory: (*batch, choices, d_model), encoded choices.
+    vectors: (*batch, n + 1, features), the decoder's first input, and its input
+      after each input was chosen.
+    free: (*batch, choices) bool, the choices that are allowed.
     decoder: states of the decoder.
   """
 
@@ -107,12 +107,12 @@ def point(
     params: W1 and W2, (d, k), and v, (k,).
     memory: (*batch, n, d).
     query: (*batch, time, d).
-    mask: (*batch, time, n) bool, what can be chosen; of every time alike if the
-      axis has length 1.
+    mask: (*batch, time, n) bool, the allowed choices; the same at all times if
+      the axis has length 1.
 
   Returns:
     (*batch, time, n) log probabilities, -inf outside the mask, and everywhere
-    where it has nothing.
+    if the mask is empty.
   """
   keys = (memory @ params["W1"])[..., None, :, :]
   queries = (query @ params["W2"])[..., :, None, :]
@@ -126,8 +126,8 @@ class Pointing(linen.Module):
   """Additive attention that points, after glimpses with their own weights.
 
   Attributes:
-    glimpses: reads of the memories that take the place of the query.
-    add: whether they are added to it instead.
+    glimpses: number of reads of the memories that replace the query.
+    add: whether the reads are added to it instead.
   """
 
   glimpses: int = 0
@@ -137,7 +137,7 @@ class Pointing(linen.Module):
   def __call__(
     self, memory: jax.Array, query: jax.Array, mask: jax.Array
   ) -> jax.Array:
-    """Returns log probabilities, as `point` does."""
+    """Returns log probabilities, see `point`."""
     width = memory.shape[-1]
 
     def weights(name):
@@ -159,15 +159,15 @@ class Pointing(linen.Module):
 
 
 class PointingDecoder(linen.Module):
-  """Base of networks that read inputs, and choose some of them in turn.
+  """Base of networks that read inputs and choose some of them in turn.
 
   A subclass has the layers `embed`, `decoder` and `pointing`, and `read`;
   `generation.pointing` decodes.
 
   Attributes:
-    config: with `features`, the width of an input, and `no_repeat`.
-    first: the choice that is the first of the inputs; what is before it is a
-      terminator, which can always be chosen.
+    config: options with `features`, the width of an input, and `no_repeat`.
+    first: the choice that is the first input; the choices below it are a
+      terminator, which is always allowed.
   """
 
   config: Any
@@ -183,20 +183,20 @@ class PointingDecoder(linen.Module):
     chosen: jax.Array,
     lengths: jax.Array | None = None,
   ) -> jax.Array:
-    """Returns the probabilities of choices, each after the right ones.
+    """Returns log probabilities of choices, given the right earlier ones.
 
     Args:
       points: (*batch, n, features), the inputs.
-      chosen: (*batch, time) integers, `first` for the first of the inputs;
-        those behind a row's last do not matter.
+      chosen: (*batch, time) integers, `first` for the first input; choices
+        after a row's last one do not matter.
       lengths: (*batch,) numbers of inputs; n if None.
 
     Returns:
-      (*batch, time, first + n) log probabilities; -inf at times when there is
-      nothing left to choose.
+      (*batch, time, first + n) log probabilities; -inf at times when no choice
+      is left.
 
     Raises:
-      ValueError: if a shape does not fit, or there is no such input.
+      ValueError: if a shape does not fit, or a choice is out of range.
     """
     last = points.shape[-2] - 1 + self.first
     expected = f"{last}: inputs count from {self.first}"
@@ -244,7 +244,7 @@ class PointingDecoder(linen.Module):
     return self._next(self._place(chosen), state)
 
   def _next(self, place, state):
-    """The next choice behind what is at a place of the vectors."""
+    """Returns the next choice after the vector at a place."""
     vector = jnp.take_along_axis(state.vectors, place[..., None, None], axis=-2)
     query, after = self.decoder.step(
       self.embed(vector[..., 0, :]), state.decoder
@@ -259,12 +259,12 @@ class PointingDecoder(linen.Module):
     return chosen + 1 - self.first
 
   def _taken(self, chosen, count):
-    """Returns what choices make unfree, (*batch, choices) bool."""
+    """Returns the choices that become forbidden, (*batch, choices) bool."""
     hit = jax.nn.one_hot(chosen, count, dtype=bool)
     return hit.at[..., : self.first].set(False)
 
   def inside(self, points: jax.Array, lengths: jax.Array | None) -> jax.Array:
-    """Returns which inputs there are, (*batch, n) bool, and checks shapes."""
+    """Returns a mask (*batch, n) of the valid inputs, and checks shapes."""
     width = self.config.features
     *batch, count, _ = _validate.shape("points", points, ("*batch", "n", width))
     if lengths is None:
@@ -275,7 +275,7 @@ class PointingDecoder(linen.Module):
 
 
 class PointerNetwork(PointingDecoder):
-  """An encoder, and a decoder that points at what it has read.
+  """An encoder, and a decoder that points at the encoded inputs.
 
     network = PointerNetwork(PointerConfig())
     variables = network.init(key, points, chosen)
@@ -291,7 +291,7 @@ class PointerNetwork(PointingDecoder):
   first: ClassVar[int] = 1
 
   def setup(self) -> None:
-    """Makes the layers."""
+    """Creates the layers."""
     config = self.config
     width = config.encoder.d_model
     self.embed = dense.Dense(width, use_bias=False)
@@ -312,7 +312,8 @@ class PointerNetwork(PointingDecoder):
     elif lengths is None:
       memory, states = self.encoder(self.embed(points))
     else:
-      # Every row ends at the end, so that its last state is the one behind it.
+      # Rows are right-aligned, so that the last state is that of each row's
+      # end.
       place = jnp.arange(count)
       shift = count - jnp.asarray(lengths)[..., None]
       rows = jnp.take_along_axis(
@@ -330,13 +331,13 @@ class PointerNetwork(PointingDecoder):
 
 
 def ahead(row: jax.Array, rows: jax.Array) -> jax.Array:
-  """Returns rows (*batch, n, width) behind another one (width,)."""
+  """Puts a row (width,) before rows (*batch, n, width)."""
   first = jnp.broadcast_to(row, (*rows.shape[:-2], 1, len(row)))
   return jnp.concatenate([first.astype(rows.dtype), rows], axis=-2)
 
 
 def _at_most(name, values, most, expected):
-  """Checks that integers are at most so great, if it is known what they are."""
+  """Checks that integers are at most `most`, if they are not traced."""
   if isinstance(values, jax.core.Tracer):
     return
   greatest = int(np.asarray(values).max(initial=0))

@@ -1,9 +1,9 @@
-"""Pools of prompts: what is retrieved by a query, and learnt where it was used.
+"""Pools of prompts, retrieved by a query and trained where they are used.
 
-A pool has keys, one for each prompt. A query chooses the prompts whose keys are
-closest by the cosine; only these, and their keys through the sum of cosines,
-have a gradient. Wang et al., "Learning to prompt for continual learning", CVPR
-2022; for events Xue et al., "PromptTPP", NeurIPS 2023.
+A pool has one key for each prompt. A query chooses the prompts whose keys have
+the largest cosines; only these, and their keys through the sum of cosines, get
+a gradient. Wang et al., "Learning to prompt for continual learning", CVPR 2022;
+for events Xue et al., "PromptTPP", NeurIPS 2023.
 """
 
 from typing import NamedTuple
@@ -18,11 +18,11 @@ Params = dict
 
 
 class Choice(NamedTuple):
-  """The prompts that queries have chosen.
+  """The prompts chosen by queries.
 
   Attributes:
     index: (..., count) int32, the best first.
-    cosine: (...), sum of their keys' cosines with the query, to be maximized.
+    cosine: (...), sum of the cosines of their keys with the query, to maximize.
   """
 
   index: Array
@@ -32,14 +32,14 @@ class Choice(NamedTuple):
 def init(
   key: Array, size: int, length: int, width: int, key_width: int
 ) -> Params:
-  """Draws uniform numbers from -1 to 1.
+  """Draws a pool of uniform numbers from -1 to 1.
 
   Args:
-    key: of the draw.
+    key: random key.
     size: number of prompts.
-    length: vectors of a prompt.
-    width: of the vectors.
-    key_width: of queries and keys.
+    length: number of vectors of a prompt.
+    width: width of the vectors.
+    key_width: width of queries and keys.
 
   Returns:
     "key" (size, key_width) and "prompt" (size, length, width).
@@ -63,9 +63,9 @@ def choose(
   Args:
     keys: (size, width).
     query: (..., width).
-    count: of prompts that are chosen; among equal ones, those of smaller index.
-    batchwise: whether the `count` prompts that most queries would choose serve
-      all, as in the published code: what is chosen for a sequence then depends
+    count: number of prompts to choose; of equal ones, those of smaller index.
+    batchwise: whether all rows get the `count` prompts that most queries would
+      choose, as in the published code: the choice for a sequence then depends
       on the others.
   """
   query, keys = _normed(query), _normed(keys)
@@ -81,15 +81,15 @@ def choose(
 def means(
   x: Array, past: tuple[Array, Array], reset: Array | None = None
 ) -> tuple[Array, tuple[Array, Array]]:
-  """Returns means of all elements so far, which know nothing of later ones.
+  """Returns the means of all elements so far, without later ones.
 
   Args:
     x: (*batch, time, width).
-    past: the sum (*batch, width) and number (*batch,) of elements before.
-    reset: (*batch, time) bool, where a sequence begins.
+    past: the sum (*batch, width) and number (*batch,) of earlier elements.
+    reset: (*batch, time) bool, True at the start of a sequence.
 
   Returns:
-    (*batch, time, width), and what comes in the place of `past` afterwards.
+    (*batch, time, width), and the next `past`.
   """
   total, number = past
   ones = jnp.ones((*x.shape[:-1], 1), x.dtype)
@@ -103,6 +103,6 @@ def means(
 
 
 def _normed(x):
-  """Vectors of length 1; 0 stays 0."""
+  """Normalizes vectors to length 1; 0 stays 0."""
   square = jnp.sum(x * x, axis=-1, keepdims=True)
   return x * jax.lax.rsqrt(jnp.maximum(square, 1e-12))

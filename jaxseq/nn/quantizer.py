@@ -1,10 +1,10 @@
-"""Vectors by codes: the nearest of a book, residuals, codes started anew.
+"""Vector quantization: nearest codes, residual levels, restarts of codes.
 
     quantized = quantizer.quantize(z, books)  # level by level
     used = quantizer.used(quantized.codes.T, books.shape[1])
 
-A code of which nothing is nearest gets no gradient and would stay so; it is put
-where one of the vectors is that were to be quantized (`revived`).
+A code that is never the nearest gets no gradient and would stay unused; it is
+moved to one of the vectors to quantize (`revived`).
 """
 
 from typing import NamedTuple
@@ -15,11 +15,11 @@ import numpy as np
 
 
 class Quantized(NamedTuple):
-  """Vectors by their codes.
+  """Vectors and their codes.
 
   Attributes:
     codes: (n, levels) int32.
-    residuals: (n, levels, width), what each level quantizes.
+    residuals: (n, levels, width), the vectors that each level quantizes.
     chosen: (n, levels, width), the vectors of the codes.
   """
 
@@ -31,15 +31,15 @@ class Quantized(NamedTuple):
 def nearest(
   x: jax.Array, book: jax.Array, *, cosine: bool = False
 ) -> jax.Array:
-  """Returns which rows of a book are nearest to vectors.
+  """Returns the indices of a codebook's rows nearest to vectors.
 
   Args:
     x: (*batch, width).
     book: (codes, width).
-    cosine: whether the angle counts, and not the squared distance.
+    cosine: whether to compare angles instead of squared distances.
 
   Returns:
-    (*batch,) int32; of equal ones the lowest.
+    (*batch,) int32; the lowest of equal ones.
   """
   if cosine:
     norms = jnp.linalg.norm(book, axis=-1, keepdims=True)
@@ -51,7 +51,7 @@ def nearest(
 
 
 def quantize(z: jax.Array, books: jax.Array) -> Quantized:
-  """Quantizes level by level, each level what those before have left.
+  """Quantizes level by level, each level the residual of the levels before.
 
   Args:
     z: (n, width).
@@ -71,24 +71,24 @@ def quantize(z: jax.Array, books: jax.Array) -> Quantized:
 
 
 def used(codes: jax.Array, count: int) -> jax.Array:
-  """Returns which of `count` codes are among (*levels, n), (*levels, count)."""
+  """Flags the codes that occur among (*levels, n), (*levels, count) bool."""
   return jax.nn.one_hot(codes, count, dtype=bool).any(axis=-2)
 
 
 def usage(codes: np.ndarray, count: int) -> np.ndarray:
-  """Returns which share of `count` codes each level (n, levels) has, float."""
+  """Returns each level's share of `count` codes in (n, levels), float."""
   return np.array([len(np.unique(level)) / count for level in codes.T])
 
 
 def revived(
   key: jax.Array, books: jax.Array, residuals: jax.Array, dead: jax.Array
 ) -> jax.Array:
-  """Returns books with dead codes put at residuals that are drawn at random.
+  """Returns codebooks with dead codes moved to randomly drawn residuals.
 
   Args:
-    key: of the draw.
+    key: random key.
     books: (*levels, codes, width).
-    residuals: (*levels, n, width), what the codes are for.
+    residuals: (*levels, n, width), the vectors that the codes quantize.
     dead: (*levels, codes) bool.
   """
   places = jax.random.randint(key, dead.shape, 0, residuals.shape[-2])
@@ -97,11 +97,11 @@ def revived(
 
 
 class Restarts(NamedTuple):
-  """The moves of codes without a gradient, and since when each is unused.
+  """Shifts of restarted codes, and the time that each has been unused.
 
   Attributes:
-    shift: (codes, width), which is added to the trained vectors.
-    idle: (codes,) int32, updates since something had the code.
+    shift: (codes, width), added to the trained vectors.
+    idle: (codes,) int32, number of updates since the code was last used.
   """
 
   shift: jax.Array
@@ -119,13 +119,13 @@ def restart(
   """Returns the restarts after a batch.
 
   Args:
-    key: of the draw.
-    trained: (codes, width), which together with the shift is the book.
-    state: before the batch.
+    key: random key.
+    trained: (codes, width), which plus the shift is the codebook.
+    state: restarts before the batch.
     codes: (n,) integers of the batch.
-    residuals: (n, width), what they stand for.
-    after: a code that so many updates in turn had no use for is started anew; 0
-      for never.
+    residuals: (n, width), the vectors that the codes quantize.
+    after: number of consecutive updates without use after which a code is
+      restarted; 0 for never.
   """
   idle = jnp.where(used(codes, len(trained)), 0, state.idle + 1)
   if not after:

@@ -14,7 +14,7 @@ class Recurrent(linen.Module):
   """Base of modules that carry states from element to element.
 
   A subclass has a `__call__` with the arguments x, states, reset, and by name
-  `options` and `step`, and `_fresh`, which makes the states.
+  `options` and `step`, and `_fresh`, which returns fresh states.
   """
 
   def step(
@@ -24,16 +24,16 @@ class Recurrent(linen.Module):
     reset: jax.Array | None = None,
     options: dict[str, Any] | tuple[dict[str, Any], ...] | None = None,
   ) -> tuple[jax.Array, PyTree]:
-    """Runs over one element; `__call__` without the time axis, not training.
+    """Runs over one element; `__call__` without the time axis and training.
 
     Args:
-      x: (*batch, n), or what a network has in its place.
+      x: (*batch, n), or a network's other inputs.
       states: states before the element; fresh ones if None.
       reset: (*batch,) bool, or None.
-      options: keyword options of the mixers' own `step`, as in `__call__`.
+      options: keyword options of the mixers' `step`, as in `__call__`.
 
     Returns:
-      What `__call__` returns, without the time axis, and the states after the
+      The outputs of `__call__`, without the time axis, and the states after the
       element.
     """
     return self(x, states, reset, options=options, step=True)
@@ -50,12 +50,12 @@ class Recurrent(linen.Module):
     Args:
       batch_shape: leading axes.
       dtype: dtype of the states, at least float32.
-      variables: of the module, needed where fresh states are learned or tuned
-        (`adapt.initial_states`): what these hold is in the states then.
+      variables: variables of the module, needed if fresh states are learned or
+        tuned (`adapt.initial_states`): the states then contain their values.
 
     Raises:
-      ValueError: if a mixer's fresh state is learned and there are none; or if
-        what is tuned fits no state.
+      ValueError: if a mixer's fresh state is learned and there are no
+        variables; or if a tuned value fits no state.
     """
     return self._fresh(tuple(batch_shape), dtype, variables or {})
 

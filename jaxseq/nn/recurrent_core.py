@@ -1,7 +1,7 @@
 """A recurrent core with the signature of the RNNs in RL codebases.
 
-purejaxrl, JaxMARL, Mava, Stoix and what was written after them scan a GRU over
-time by a module of this form, here with any stack of mixers in its place:
+purejaxrl, JaxMARL, Mava, Stoix and their successors scan a GRU over time by a
+module of this form; here any stack of mixers replaces the GRU:
 
     core = RecurrentCore(nn.StackConfig("s5", d_model=128))
     carry = core.initialize_carry(batch_size)
@@ -22,11 +22,11 @@ from jaxseq.nn import stack
 
 
 class RecurrentCore(linen.Module):
-  """`(carry, (ins, resets)) -> (carry, out)`, with time in front.
+  """`(carry, (ins, resets)) -> (carry, out)`, with the time axis first.
 
   The carry is the states of the stack's layers: a tree of arrays whose first
-  axis is the batch, where a GRU has one array. Over a sequence it runs in
-  parallel, over one element as a step.
+  axis is the batch, where a GRU has one array. A sequence runs in parallel, a
+  single element as a step.
 
   Attributes:
     config: the stack. Batch norm and dropout are off.
@@ -42,14 +42,14 @@ class RecurrentCore(linen.Module):
 
     Args:
       carry: states before the first element, as from `initialize_carry`.
-      x: features (time, batch, n) and flags (time, batch) bool; where True the
-        states are put back to fresh ones before that element.
+      x: features (time, batch, n) and flags (time, batch) bool; True resets the
+        states to fresh ones before that element.
 
     Returns:
       The states after the last element, and outputs (time, batch, d_model).
 
     Raises:
-      ValueError: if the axes are others.
+      ValueError: if the axes do not fit.
     """
     ins, resets = x
     if ins.ndim != 3 or resets.shape != ins.shape[:2]:
@@ -73,8 +73,8 @@ class RecurrentCore(linen.Module):
 
     Args:
       batch_size: number of environments.
-      *unused_sizes: such as the width of a hidden state, which some callers
-        give; here the configuration has it.
+      *unused_sizes: ignored, such as the width of a hidden state, which some
+        callers pass; here the configuration has it.
     """
     model = sequence_model.SequenceModel(self.config, parent=None)
     return model.initial_state((batch_size,))

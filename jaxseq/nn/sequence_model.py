@@ -24,13 +24,13 @@ from jaxseq.nn import recurrent
 from jaxseq.nn import stack
 from jaxseq.nn import zamba_block
 
-# The collection of variables with states that sequences begin with, by their
-# paths, where they are tuned; see `adapt.initial_states`.
+# The variable collection of tuned initial states, by their paths; see
+# `adapt.initial_states`.
 TUNED = "initial_states"
 
 
 def _with_kernels(call):
-  """Runs the method with the kernels that the config or its caller chooses."""
+  """Runs the method with the kernels that the config or the caller selects."""
 
   @functools.wraps(call)
   def inside(self, *arguments, **named):
@@ -46,16 +46,16 @@ def _with_kernels(call):
 class SequenceModel(recurrent.Recurrent):
   """A stack of sequence layers, of one kind or with several mixers in turn.
 
-  The same definition serves whole sequences, sequences in pieces with the
-  states carried, and single steps:
+  The same definition serves whole sequences, sequences in chunks with carried
+  states, and single steps:
 
     model = SequenceModel(StackConfig("gru", d_model=16))
     variables = model.init(key, x)
     y, states = model.apply(variables, x, states, reset)
     y, states = model.apply(variables, x_t, states, reset_t, method="step")
 
-  The states are a tuple of the layers'; with `scan_layers`, one state whose
-  arrays have an axis of num_layers behind those of the batch.
+  The states are a tuple of the layers' states; with `scan_layers`, one state
+  whose arrays have an axis of num_layers after the batch axes.
 
   Attributes:
     config: options.
@@ -82,17 +82,17 @@ class SequenceModel(recurrent.Recurrent):
       x: (*batch, time, d_model).
       states: states before the first element, as from `initial_state`; fresh
         ones if None.
-      reset: (*batch, time) bool; where True every layer's state is put back to
-        a fresh one before that element. None for no resets.
+      reset: (*batch, time) bool; True resets every layer's state to a fresh one
+        before that element. None for no resets.
       train: whether dropout is on (it draws from the "dropout" keys) and batch
         norm uses, and updates, the statistics of the batch.
-      options: keyword options of the mixers' own `apply`, the same for all
-        layers; or a tuple of them, one for each of the mixers in turn.
+      options: keyword options of the mixers' `apply`, the same for all layers;
+        or a tuple of them, one for each of the mixers in turn.
       step: whether x is one element, without a time axis.
-      condition: (*batch, n), what every layer sees at all times beside its
-        input; None for none.
-      lengths: (*batch,) numbers of valid elements; all are if None. What lies
-        behind them changes nothing at these; the states have seen it.
+      condition: (*batch, n), an additional input of every layer, constant over
+        time; None for no condition.
+      lengths: (*batch,) numbers of valid elements; all are valid if None. The
+        padding does not change the valid outputs; the states include it.
 
     Returns:
       y of x's shape, in the dtype of the activations, and the states after the
@@ -171,7 +171,7 @@ class SequenceModel(recurrent.Recurrent):
     return x.astype(dtype), after
 
   def _over_layers(self) -> list[dict[str, jax.Array]]:
-    """Options of each layer by parameters that all of a mixer's layers have."""
+    """Returns each layer's options from parameters that its mixers share."""
     config = self.config
     layers = config.every_layer
     options: list[dict[str, jax.Array]] = [{} for _ in layers]
@@ -213,11 +213,11 @@ class SequenceModel(recurrent.Recurrent):
 
   @linen.nowrap
   def states_of(self, make: Callable[..., PyTree]) -> PyTree:
-    """Returns the states with what `make` makes for each mixer.
+    """Builds the states from the values of `make` for each mixer.
 
     Args:
-      make: of the Config of a mixer and the path of its parameters; of one of
-        the layers where these are scanned.
+      make: function of a mixer's Config and the path of its parameters; of a
+        single layer if the layers are scanned.
     """
     config, scans = self.config, _scans(self.config)
     states = [
@@ -238,14 +238,14 @@ class SequenceModel(recurrent.Recurrent):
 
 
 class _Options(NamedTuple):
-  """Keyword options of a mixer's `apply`: with arrays, and pairs without."""
+  """Keyword options of a mixer's `apply`: arrays, and pairs of other values."""
 
   arrays: dict[str, Any]
   fixed: tuple[tuple[str, Any], ...]
 
 
 def _scans(config: stack.StackConfig) -> bool:
-  """Returns whether the layers are one scanned layer."""
+  """Returns whether the layers run as one scanned layer."""
   return config.scan_layers and config.num_layers > 0
 
 
@@ -265,7 +265,7 @@ def _options(config: stack.StackConfig, options: Any) -> list[_Options]:
 
 
 def _replaced(states, tuned, front):
-  """Fresh states with what is tuned, for every row; `front` axes are theirs."""
+  """Replaces fresh states by tuned ones for all rows, `front` batch axes."""
   values = traverse_util.flatten_dict(tuned, sep="/")
 
   def leaf(path, fresh):
@@ -285,7 +285,7 @@ def _replaced(states, tuned, front):
 
 
 def _begun(fresh, states, reset, step):
-  """States to go on from where fresh ones are tuned; no resets are left."""
+  """Returns the initial states with tuned fresh ones, and no more resets."""
   if states is None:
     states = fresh
   if reset is None:

@@ -1,4 +1,4 @@
-"""Summaries of series, and the linear map of them that networks may add."""
+"""Summaries of series, and a linear map of them for networks."""
 
 from flax import linen
 import jax
@@ -10,15 +10,15 @@ from jaxseq.nn import masks
 
 
 def summarize(x: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
-  """Returns mean, deviation, least, greatest and last value of each channel.
+  """Returns mean, deviation, minimum, maximum and last value of each channel.
 
   Args:
     x: (*batch, time, channels).
-    lengths: (*batch,) numbers of valid elements, which alone count; all do if
-      None. Of no element all summaries are zeros.
+    lengths: (*batch,) numbers of valid elements; only these count, all if None.
+      All summaries of an empty series are zeros.
 
   Returns:
-    (*batch, 5 channels), at least float32, the channels of each kind together.
+    (*batch, 5 channels), at least float32, grouped by kind of summary.
   """
   x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
   if lengths is None:
@@ -40,10 +40,10 @@ def summarize(x: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
 
 
 class Summaries(linen.Module):
-  """A linear map of the summaries of series, which begins as 0.
+  """A linear map of the summaries of series, initially 0.
 
   Attributes:
-    num_outputs: width of what comes out.
+    num_outputs: width of the outputs.
   """
 
   num_outputs: int

@@ -1,11 +1,11 @@
-"""Networks for sets: their order does not matter, nor do they have a size.
+"""Networks for sets, independent of order and size.
 
-`SetNetwork` reads every element alone, processes all of them in a few steps of
-attention without an input, and writes by pointing at them (Order Matters,
-Vinyals, Bengio, Kudlur, arXiv 1511.06391). `InducedAttention` and
-`PooledAttention` are the layers of Set Transformers (Lee et al.,
-arXiv 1810.00825): attention by way of a few learned points, in time linear in
-the size of the set, and to a few learned queries.
+`SetNetwork` reads every element separately, processes all of them in a few
+steps of attention without an input, and writes by pointing at them (Order
+Matters, Vinyals, Bengio, Kudlur, arXiv 1511.06391). `InducedAttention` and
+`PooledAttention` are the layers of Set Transformers (Lee et al., arXiv
+1810.00825): attention through a few learned points, in time linear in the set's
+size, and attention of a few learned queries.
 """
 
 import dataclasses
@@ -29,11 +29,11 @@ class SetConfig:
   Attributes:
     d_model: width of the memories.
     features: width of an element.
-    steps: of processing.
+    steps: number of processing steps.
     glimpses: see `pointer.PointerConfig`.
-    no_repeat: likewise.
-    add_glimpses: likewise.
-    beams: likewise.
+    no_repeat: see `pointer.PointerConfig`.
+    add_glimpses: see `pointer.PointerConfig`.
+    beams: see `pointer.PointerConfig`.
   """
 
   d_model: int = 64
@@ -53,8 +53,7 @@ class Processed(NamedTuple):
   """Result of the processing of a set.
 
   Attributes:
-    summary: (*batch, 2 d_model), the query and what it has read; zeros without
-      steps.
+    summary: (*batch, 2 d_model), the query and its read; zeros without steps.
     cell: (*batch, d_model).
     trace: (*batch, steps, 2 d_model), the summary after each step.
   """
@@ -80,7 +79,7 @@ class SetNetwork(pointer.PointingDecoder):
   config: SetConfig
 
   def setup(self) -> None:
-    """Makes the layers."""
+    """Creates the layers."""
     config = self.config
     width = config.d_model
     init = linen.initializers.lecun_normal()
@@ -97,7 +96,7 @@ class SetNetwork(pointer.PointingDecoder):
   def process(
     self, points: jax.Array, lengths: jax.Array | None = None
   ) -> Processed:
-    """Returns what the processing leaves, whatever the order of a set is.
+    """Returns the result of processing a set, independent of its order.
 
     Args:
       points: (*batch, n, features).
@@ -159,13 +158,13 @@ class SetAttention(linen.Module):
     """Returns (*batch, n, d_model).
 
     Args:
-      x: (*batch, n, width), what asks.
+      x: (*batch, n, width), the elements with the queries.
       y: (*batch, m, width), the set.
-      mask: (*batch, m) bool, its elements; all if None. What is read of an
-        empty set is zeros, and the result that of `x` alone.
+      mask: (*batch, m) bool, valid elements of the set; all if None. The read
+        of an empty set is zeros, and the result depends only on `x`.
 
     Raises:
-      ValueError: if the heads do not fit, or the mask is no such array.
+      ValueError: if the heads or the mask do not fit.
     """
     if self.d_model % self.heads:
       expected = f"a divisor of d_model, {self.d_model}"
@@ -194,11 +193,11 @@ class SetAttention(linen.Module):
 
 
 class InducedAttention(linen.Module):
-  """Attention within a set by way of a few learned points (ISAB).
+  """Attention within a set through a few learned points (ISAB).
 
   Attributes:
     d_model: width.
-    points: how many.
+    points: number of learned points.
     heads: number of heads.
   """
 
@@ -237,14 +236,14 @@ class PooledAttention(linen.Module):
 
 
 def _learned(module, count, x):
-  """Learned elements beside every set of a batch."""
+  """Returns learned elements, repeated for every set of a batch."""
   init = linen.initializers.lecun_normal()
   rows = module.param("points", init, (count, module.d_model))
   return jnp.broadcast_to(rows, (*x.shape[:-2], *rows.shape)).astype(x.dtype)
 
 
 def _weights(scores, mask):
-  """Softmax over what is in the mask; zeros where it has nothing."""
+  """Softmax over the masked-in elements; zeros if the mask is empty."""
   some = mask.any(axis=-1, keepdims=True)
   scores = jnp.where(some, jnp.where(mask, scores, -jnp.inf), 0)
   return jnp.where(mask, jax.nn.softmax(scores, axis=-1), 0)

@@ -1,4 +1,4 @@
-"""Memories of sparse codes: an item is stored by being seen once.
+"""Memories of sparse codes that store an item in one presentation.
 
     config = sparse_codes.Config(width=200)
     memory = sparse_codes.init(config)
@@ -6,11 +6,11 @@
     sparse_codes.recall(memory, parts)  # codes
     sparse_codes.familiarity(memory, items)  # 1 of what was stored
 
-A code is one unit of each of some modules. The more familiar an input, the
-surer a module takes the unit that knows it best; of what is new it draws one.
-So similar inputs share units, and unrelated ones only by chance. Weights are
-bits, which are set once and have no gradient: the memory fills up, and one that
-is full finds everything familiar.
+A code is one unit of each module. The more familiar an input, the more surely a
+module picks its best-matching unit; for a new input it draws one. So similar
+inputs share units, and unrelated ones do only by chance. Weights are bits,
+which are set once and have no gradient: the memory fills up, and to a full
+memory every input is familiar.
 
 Rinkus, "Superposed episodic and semantic memory via sparse distributed
 representation", arXiv:1710.07829; the constants are those of
@@ -31,19 +31,19 @@ Array = jax.Array
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """Sizes of a memory, and the curve by which its units are drawn.
+  """Sizes of a memory, and the curve of its draws.
 
   A unit with overlap V is drawn with weight 1 + amplitude G^power
   sigmoid(slope V + shift), where G is the familiarity.
 
   Attributes:
-    width: of the inputs.
-    modules: units of a code.
-    units: in a module, of which one is taken.
-    amplitude: weight of a unit that knows a familiar input.
-    power: how fast the draws become sure with familiarity.
-    slope: of the sigmoid.
-    shift: likewise.
+    width: width of the inputs.
+    modules: number of units of a code.
+    units: number of units of a module, one of which is active in a code.
+    amplitude: weight of a unit that matches a familiar input.
+    power: how fast the draws become certain with familiarity.
+    slope: slope of the sigmoid.
+    shift: shift of the sigmoid.
   """
 
   width: int
@@ -62,11 +62,11 @@ class Config:
 
 
 class Stored(NamedTuple):
-  """Items as they were when they were stored.
+  """Codes and familiarities of items when they were stored.
 
   Attributes:
     code: (..., modules) int32, the unit of each module.
-    familiarity: (...), from 0 to 1, before the item itself was known.
+    familiarity: (...), from 0 to 1, before the item itself was stored.
   """
 
   code: Array
@@ -74,13 +74,13 @@ class Stored(NamedTuple):
 
 
 def init(config: Config, batch_shape: tuple[int, ...] = ()) -> Array:
-  """Returns the bits (*batch_shape, modules, units, width) of no item."""
+  """Returns the bits (*batch_shape, modules, units, width) without items."""
   shape = (*batch_shape, config.modules, config.units, config.width)
   return jnp.zeros(shape, bool)
 
 
 def overlaps(memory: Array, x: Array) -> Array:
-  """Computes the share of each input that each unit knows.
+  """Computes the share of each input that each unit matches.
 
   Args:
     memory: (*batch, modules, units, width) bool.
@@ -90,7 +90,7 @@ def overlaps(memory: Array, x: Array) -> Array:
     (*batch, modules, units), from 0 to 1; 0 for an input without any 1.
 
   Raises:
-    ValueError: if the width is another.
+    ValueError: if the width does not fit.
   """
   _validate.shape("x", x, ("*batch", memory.shape[-1]))
   x = jnp.asarray(x)
@@ -106,14 +106,14 @@ def familiarity(memory: Array, x: Array) -> Array:
 
 
 def probabilities(config: Config, overlap: Array) -> Array:
-  """Computes how likely each unit is drawn.
+  """Computes the probability of drawing each unit.
 
   Args:
-    config: of the memory.
-    overlap: (..., modules, units), of `overlaps`.
+    config: options of the memory.
+    overlap: (..., modules, units), from `overlaps`.
 
   Returns:
-    (..., modules, units), of sum 1 over the units.
+    (..., modules, units), with sum 1 over the units.
   """
   known = jnp.mean(jnp.max(overlap, axis=-1), axis=-1)[..., None, None]
   sigmoid = jax.nn.sigmoid(config.slope * overlap + config.shift)
@@ -127,11 +127,11 @@ def store_one(
   """Stores one item of each batch row.
 
   Args:
-    config: of the memory.
+    config: options of the memory.
     memory: (*batch, modules, units, width) bool.
     x: (*batch, width) numbers of 0 or 1.
-    uniform: (*batch, modules), from 0 to 1; the first unit is taken whose
-      cumulative probability reaches it.
+    uniform: (*batch, modules), from 0 to 1; the first unit whose cumulative
+      probability reaches it is stored.
 
   Returns:
     The memory with the item, and its code.
@@ -153,7 +153,7 @@ def store(
   """Stores items one after the other.
 
   Args:
-    config: of the memory.
+    config: options of the memory.
     memory: (*batch, modules, units, width) bool.
     items: (*batch, time, width) numbers of 0 or 1.
     key: random key of the draws.
@@ -177,28 +177,28 @@ def store(
 
 
 def recall(memory: Array, x: Array) -> Array:
-  """Finds the code of an input, or of a part of one, by no draw.
+  """Finds the code of an input, or of a part of one, without randomness.
 
   Args:
     memory: (*batch, modules, units, width) bool.
     x: (*batch, width) numbers of 0 or 1, see `overlaps`.
 
   Returns:
-    (*batch, modules) int32, the unit of each module that knows most of it; of
-    equal ones the first.
+    (*batch, modules) int32, the unit of each module with the largest overlap;
+    the first of equal ones.
   """
   return jnp.argmax(overlaps(memory, x), axis=-1).astype(jnp.int32)
 
 
 def contents(memory: Array, code: Array) -> Array:
-  """Returns the share of a code's units that know each place of the inputs.
+  """Returns the share of a code's units that have each input bit.
 
   Args:
     memory: (*batch, modules, units, width) bool.
     code: (*batch, modules) integers.
 
   Returns:
-    (*batch, width) float32, 1 at all places of the item that has this code.
+    (*batch, width) float32, 1 at all places of the item with this code.
   """
   taken = jax.nn.one_hot(code, memory.shape[-2], dtype=jnp.float32)
   bits = memory.astype(jnp.float32)

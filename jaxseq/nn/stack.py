@@ -1,4 +1,4 @@
-"""The configuration of layers on top of each other."""
+"""The configuration of a stack of layers."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -18,7 +18,7 @@ from jaxseq.nn import zamba_block
 
 LayerConfig = layer_config.LayerConfig
 Options = _options.Options
-# Fields of a layer in which all layers of a stack agree.
+# Fields that all layers of a stack share.
 _IN_COMMON = (
   "d_model",
   "residual_float32",
@@ -29,7 +29,7 @@ _IN_COMMON = (
 )
 _FIELDS = tuple(field.name for field in dataclasses.fields(LayerConfig))
 _OWN = tuple(name for name in _FIELDS if name not in _IN_COMMON)
-# What makes layers of attention those of GTrXL, see `StackConfig.gtrxl`.
+# Fields that make attention layers those of GTrXL, see `StackConfig.gtrxl`.
 GTRXL = types.MappingProxyType(
   {
     "mixer": "attention",
@@ -45,41 +45,41 @@ GTRXL = types.MappingProxyType(
 
 @dataclasses.dataclass(frozen=True)
 class StackConfig(LayerConfig):
-  """Options of a stack of sequence layers, the same wherever there is one.
+  """Options of a stack of sequence layers, the same everywhere.
 
-  It is the `LayerConfig` that its layers have, with their number and in what
-  they differ. Networks of tasks, agents and encoders hold one as `stack`:
+  It is the `LayerConfig` of its layers, with their number and differences.
+  Networks of tasks, agents and encoders have one as `stack`:
 
       StackConfig("s5", {"ssm_size": 64}, d_model=128, num_layers=4)
       StackConfig.alternating("s5", ("attention", {"window": 64}), num_layers=4)
       StackConfig.of_layers(LayerConfig("mamba2"), LayerConfig("attention"))
 
   Attributes:
-    hybrid: more mixers and their options, which the layers take in turn with
+    hybrid: more mixers and their options, which the layers use in turn with
       `mixer`: with one, its layers and those of `mixer` alternate. A mapping,
-      or pairs of name and options where a mixer comes more than once.
-    layers: for each layer the fields of LayerConfig in which it differs from
-      the rest, such as {"mixer": "attention"} (whose options are then its own);
+      or pairs of name and options if a mixer occurs more than once.
+    layers: for each layer the fields of LayerConfig that differ from the
+      stack's, such as {"mixer": "attention"} (which then has its own options);
       () if all are alike or take turns.
-    shared_block: a block that single layers use together: `layers`, the numbers
-      of these, `blocks`, how many there are, which they take in turn, and
-      fields of `zamba_block.Config` (Zamba-2, arXiv:2411.15242); () for none.
-    num_layers: number of layers, no fewer than mixers; with 0, what comes in
-      goes out. With `layers`, as many as these.
+    shared_block: a block shared by some layers: `layers`, their numbers,
+      `blocks`, the number of blocks, which they use in turn, and fields of
+      `zamba_block.Config` (Zamba-2, arXiv:2411.15242); () for no block.
+    num_layers: number of layers, at least that of mixers; with 0, the stack
+      returns its inputs. With `layers`, their number.
     final_norm: whether a norm of the layers' kind follows the last layer; if
-      None, one does where the layers have norms in front.
-    remat: whether gradients recompute inside each layer instead of storing its
-      values.
-    scan_layers: whether the layers are one scanned layer: compile time does not
-      grow with their number. Parameters gain a leading axis of layers, states
-      one behind those of the batch.
-    kernels: of accelerators, as `recurrence.kernels.use` takes it: "on"
-      wherever there are some, "off", or "auto", as the context says in which
-      the network is called: outside of one, where they were measured to be
-      faster. Inside of `recurrence.kernels.off()` no network takes kernels.
+      None, it does if the layers have prenorms.
+    remat: whether gradients recompute each layer's values instead of storing
+      them.
+    scan_layers: whether the layers run as one scanned layer: compile time does
+      not grow with their number. Parameters gain a leading axis of layers,
+      states one after the batch axes.
+    kernels: accelerator kernels, as in `recurrence.kernels.use`: "on" for all,
+      "off", or "auto", as the calling context says: without one, kernels that
+      were measured to be faster. Inside of `recurrence.kernels.off()` no
+      network uses kernels.
 
   Raises:
-    ValueError: a mixer or an option is unknown, or a value is out of range.
+    ValueError: if a mixer or an option is unknown, or a value is out of range.
   """
 
   _: dataclasses.KW_ONLY
@@ -123,11 +123,11 @@ class StackConfig(LayerConfig):
   def alternating(
     cls, *kinds: str | tuple[str, Mapping[str, Any]], **fields: Any
   ) -> Self:
-    """Returns a stack whose layers take several mixers in turn.
+    """Returns a stack whose layers use several mixers in turn.
 
     Args:
       *kinds: names of mixers, or pairs of name and options.
-      **fields: further ones of the stack, as `num_layers`.
+      **fields: further fields of the stack, as `num_layers`.
     """
     pairs = [(kind, {}) if isinstance(kind, str) else kind for kind in kinds]
     (mixer, options), *rest = pairs
@@ -138,8 +138,8 @@ class StackConfig(LayerConfig):
     """Returns a stack of layers that may all differ.
 
     Args:
-      *layers: the lowest first; the stack's width and dtype are its.
-      **fields: further ones of the stack, as `final_norm`.
+      *layers: the lowest first; the stack has their width and dtype.
+      **fields: further fields of the stack, as `final_norm`.
     """
     first = {name: getattr(layers[0], name) for name in _FIELDS}
     entries = []
@@ -165,9 +165,9 @@ class StackConfig(LayerConfig):
   ) -> Self:
     """Returns the gated Transformer-XL of Parisotto et al., arXiv:1910.06764.
 
-    Norms stand in front of both halves of a layer and nowhere else, and a gate
-    in the place of each sum, so that the input of the first layer reaches the
-    output of the last. Of that a fresh gate keeps some 85 %.
+    Norms are only before both halves of a layer, and a gate replaces each sum,
+    so that the input of the first layer reaches the output of the last. A fresh
+    gate keeps some 85 % of it.
 
         StackConfig.gtrxl(128, num_layers=2, window=64)
         # The network of the paper's DMLab-30 experiments.
@@ -178,10 +178,10 @@ class StackConfig(LayerConfig):
     Args:
       d_model: width of the layers.
       num_layers: number of layers.
-      heads: of the attention, whose positions are relative.
-      window: number of elements before its own that an element sees in each
-        layer; they stay in sight from one call to the next.
-      **fields: further ones of the stack; `mixer_options` are added to these.
+      heads: number of attention heads, with relative positions.
+      window: number of earlier elements that an element sees in each layer,
+        also across calls.
+      **fields: further fields of the stack; `mixer_options` are added to these.
     """
     options = {"heads": heads, "window": window, "positions": "relative"}
     options |= dict(fields.pop("mixer_options", ()))
@@ -192,8 +192,8 @@ class StackConfig(LayerConfig):
   def every_layer(self) -> tuple[LayerConfig, ...]:
     """The options of the layers, from the lowest to the highest.
 
-    Mixers and feed-forwards with the options `layer` and `num_layers` get them
-    from here, where they are not given and layers are not scanned as one.
+    Sets the options `layer` and `num_layers` of mixers and feed-forwards that
+    have them, unless they are given or the layers are scanned.
     """
     distinct: dict[Any, LayerConfig] = {}
     every = []
@@ -249,14 +249,14 @@ class StackConfig(LayerConfig):
 
   @functools.cached_property
   def _kinds(self) -> tuple[LayerConfig, ...]:
-    """The options of layers that differ, or one for each mixer in turn."""
+    """Options of distinct layers, or of one layer for each mixer in turn."""
     if self.layers:
       return self.every_layer
     return self.every_layer[: len(self._in_turn)] or (self,)
 
   @functools.cached_property
   def mixers(self) -> tuple[Any, ...]:
-    """The Configs of the mixers that the layers take in turn."""
+    """The Configs of the mixers that the layers use in turn."""
     return tuple(each.mixer_config for each in self._kinds)
 
   @property
@@ -282,9 +282,9 @@ class StackConfig(LayerConfig):
 
   @functools.cached_property
   def ssm_parameters(self) -> tuple[str, ...]:
-    """Names of parameters that the papers give a learning rate of their own.
+    """Names of parameters with a separate learning rate in the papers.
 
-    Those that the mixers have: with some options there are fewer.
+    Only existing parameters: some options remove them.
     """
     names = set()
     for each in self._kinds:
@@ -300,7 +300,7 @@ class StackConfig(LayerConfig):
     return tuple(sorted(names))
 
   def _check_scan(self):
-    """Refuses one scanned layer where layers differ or share values."""
+    """Rejects one scanned layer if layers differ or share values."""
     if self.hybrid:
       expected = f"False for {len(self._in_turn)} mixers in turn"
       raise _validate.error("scan_layers", True, expected)
@@ -313,7 +313,7 @@ class StackConfig(LayerConfig):
         raise _validate.error("scan_layers", True, expected)
 
   def _check_schemes(self):
-    """Checks the way of splitting time against those that the mixers have."""
+    """Checks that the mixers have the scheme of splitting time."""
     schemes = [mixers.traits(name).schemes for name in self.mixer_names]
     if self.time_scheme and not any(schemes):
       raise _validate.error(

@@ -1,14 +1,14 @@
-"""StructFormer: attention along the heads of a tree that a parser finds.
+"""StructFormer: attention along the dependency tree of a learned parser.
 
     network = StructFormer(Config(d_model=64, num_layers=4), vocab_size=60)
     logits = network.apply(variables, tokens, lengths)
     parse = network.apply(variables, tokens, lengths, method="parse")
 
-A parser of convolutions gives each token a height and each boundary between two
-tokens a distance. A token's constituent reaches to the boundaries that its
-height does not pass, and its head is the highest token of that constituent; all
-of it is soft, and is learned by the words that are hidden from the network.
-Tokens attend to their heads and to what they are the heads of.
+A convolutional parser computes a height for each token and a distance for each
+boundary between two tokens. A token's constituent extends to the first
+boundaries above its height, and its head is the highest token of that
+constituent; all of it is soft, and is learned from masked words. Tokens attend
+to their heads and to their dependents.
 
 Shen et al., "StructFormer", arXiv:2012.00857.
 """
@@ -29,7 +29,7 @@ from jaxseq.nn import masks
 
 Array = jax.Array
 Relation = Literal["head", "child", "sibling"]
-# Distance of the end of a sentence, and minus the height of padding.
+# Distance at the end of a sentence, and minus the height of padding.
 _FAR = 1e9
 _EPSILON = 1e-5
 _Zeros = linen.initializers.zeros_init()
@@ -41,18 +41,19 @@ class Config:
 
   Attributes:
     d_model: width.
-    num_layers: of attention.
-    heads: of each layer.
-    parser_layers: convolutions of the parser.
-    parser_width: tokens that a convolution sees.
-    relations: that attention follows: to the "head", to each "child", and to
-      each "sibling", another child of the head.
-    weighting: of the relations in each attention head.
-    margin: over what the greatest margin is taken, by which distances are
-      lessened: each "sentence", or the "batch", as in the published code, where
-      the parse of a sentence depends on the others.
-    positions: learned positions, tokens of the longest sequence; 0 for none.
-    dropout: rate, of attention weights, too.
+    num_layers: number of attention layers.
+    heads: number of heads of each layer.
+    parser_layers: number of convolutions of the parser.
+    parser_width: number of tokens that a convolution sees.
+    relations: relations that attention follows: to the "head", to each "child",
+      and to each "sibling", another child of the head.
+    weighting: weighting of the relations in each attention head.
+    margin: scope of the maximal margin that is subtracted from distances: each
+      "sentence", or the "batch", as in the published code, where the parse of a
+      sentence depends on the others.
+    positions: number of learned positions, at least the longest sequence's; 0
+      for none.
+    dropout: dropout rate, also of attention weights.
     learn_parser: whether the parser is trained; if not, it stays random.
   """
 
@@ -86,11 +87,11 @@ class Parse(NamedTuple):
   """A soft tree of each sentence.
 
   Attributes:
-    distance: (*batch, time), of the boundary behind each token; 1e9, less the
-      margin, at the end and behind.
-    height: (*batch, time); -1e9 of padding.
+    distance: (*batch, time), of the boundary after each token; 1e9, minus the
+      margin, from the end on.
+    height: (*batch, time); -1e9 for padding.
     head: (*batch, time, time), probability that the head of the first token is
-      the second, 0 for itself.
+      the second; 0 on the diagonal.
   """
 
   distance: Array
@@ -104,14 +105,15 @@ def calibrated(
   inside: Array,
   margin: Literal["sentence", "batch"] = "sentence",
 ) -> Array:
-  """Lessens distances until every boundary but the ends is passed by a height.
+  """Reduces distances until a height exceeds every boundary but the ends.
 
-  The margin is the greatest, over all spans but whole sentences, of how far the
-  lesser of the two boundaries around is above the highest token within.
+  For a span, the margin is the smaller excess of its two outer boundaries over
+  its highest token; the maximum over all spans except whole sentences is
+  subtracted.
 
   Args:
-    distance: (*batch, time), 1e9 at the end of each sentence and behind.
-    height: (*batch, time), -1e9 of padding.
+    distance: (*batch, time), 1e9 from the end of each sentence on.
+    height: (*batch, time), -1e9 for padding.
     inside: (*batch, time) bool, False for padding.
     margin: see `Config`.
 
@@ -122,7 +124,7 @@ def calibrated(
   upper = jnp.triu(jnp.ones((time, time), bool))
   place = jnp.arange(time)
   first, last, within = place[:, None, None], place[:, None], place
-  # Whole cubes, as `constituents` needs them.
+  # Full cubes, as in `constituents`.
   highest = jnp.max(
     height[..., None, None, :],
     axis=-1,
@@ -145,12 +147,12 @@ def calibrated(
 def constituents(
   distance: Array, height: Array, temperature: Array | float = 1.0
 ) -> tuple[Array, Array]:
-  """Computes how likely each span is a token's constituent.
+  """Computes the probability that each span is a token's constituent.
 
   Args:
     distance: (*batch, time).
     height: (*batch, time).
-    temperature: factor on the differences of both.
+    temperature: factor on the differences of heights and distances.
 
   Returns:
     (*batch, time, first, last), the probability of each span, and (*batch,
@@ -168,7 +170,7 @@ def constituents(
     every = passes[..., :, None, :]
     return jnp.min(every, axis=-1, initial=1, where=where)
 
-  # Whether a constituent reaches as far as each token, to the left and right.
+  # Probability that a constituent reaches each token, to the left and right.
   left = least((reach <= boundary) & (boundary < token))
   right = least((token <= boundary) & (boundary < reach))
   block = jnp.where(jnp.tril(ones), left, right)
@@ -183,7 +185,7 @@ def constituents(
 def heads(
   spans: Array, height: Array, temperature: Array | float = 1.0
 ) -> Array:
-  """Computes how likely each token is the head of another's constituent.
+  """Computes the probability that each token is the head of a constituent.
 
   Args:
     spans: (*batch, time, first, last), see `constituents`.
@@ -191,12 +193,12 @@ def heads(
     temperature: factor on the heights.
 
   Returns:
-    (*batch, time, time), rows of sum 1; a token may be its own head.
+    (*batch, time, time), rows with sum 1; a token may be its own head.
   """
   place = jnp.arange(height.shape[-1])
   first, last = place[:, None, None], place[None, :, None]
   within = (first <= place) & (place <= last)
-  # A span that ends before it begins has probability 0, and needs some value.
+  # A span that ends before its start has probability 0, and needs some value.
   within |= first > last
   scores = (height * temperature)[..., None, None, :]
   likely = jax.nn.softmax(jnp.where(within, scores, -jnp.inf), axis=-1)
@@ -204,7 +206,7 @@ def heads(
 
 
 def relations(head: Array, names: tuple[Relation, ...]) -> Array:
-  """Returns (*batch, relations, time, time) of heads without the diagonal."""
+  """Returns (*batch, relations, time, time) of heads, with a zero diagonal."""
   child = jnp.swapaxes(head, -1, -2)
   sibling = _without_self(head @ child)
   every = {"head": head, "child": child, "sibling": sibling}
@@ -212,10 +214,10 @@ def relations(head: Array, names: tuple[Relation, ...]) -> Array:
 
 
 class Parser(linen.Module):
-  """Convolutions that give heights to tokens and distances to boundaries.
+  """Convolutions that compute token heights and boundary distances.
 
   Attributes:
-    config: of the network.
+    config: options of the network.
   """
 
   config: Config
@@ -250,7 +252,7 @@ class Parser(linen.Module):
     y = dense.Dense(config.d_model, dtype=x.dtype, name="height")(x)
     height = number(normed(y), "height_out")
     height = jnp.where(inside, height, -_FAR)
-    # Each place sees the token before a boundary, and the one behind.
+    # Each place sees the tokens before and after its boundary.
     distance = number(normed(convolved(2, x, "distance")), "distance_out")
     distance = jnp.where(_shifted(inside), distance, _FAR)
     return calibrated(distance, height, inside, config.margin), height
@@ -280,18 +282,18 @@ class StructFormer(linen.Module):
 
     Args:
       tokens: (*batch, time) integers.
-      lengths: (*batch,) numbers of valid tokens; all are if None. With the
-        margin of each sentence, what lies behind changes nothing at these.
+      lengths: (*batch,) numbers of valid tokens; all are valid if None. With
+        the margin "sentence", the padding does not change the valid outputs.
       train: whether dropout is on.
-      features: whether what the logits are made of is returned.
-      parse_only: whether the parse is returned.
+      features: whether to return the features before the logits.
+      parse_only: whether to return the parse.
 
     Returns:
       Logits (*batch, time, vocab_size), features (*batch, time, d_model), or a
       parse.
 
     Raises:
-      ValueError: if a sequence is longer than there are positions.
+      ValueError: if a sequence is longer than the learned positions.
     """
     config, time = self.config, tokens.shape[-1]
     inside = jnp.ones(tokens.shape, bool)
@@ -337,7 +339,7 @@ class StructFormer(linen.Module):
     return logits + self.param("bias", _Zeros, (self.vocab_size,))
 
   def parse(self, tokens: Array, lengths: Array | None = None) -> Parse:
-    """Finds the tree of each sentence, see `__call__`."""
+    """Parses each sentence, see `__call__`."""
     return self(tokens, lengths, parse_only=True)
 
 
@@ -374,11 +376,11 @@ class _Layer(linen.Module):
 
 
 def _shifted(inside):
-  """Returns which tokens another one follows inside the sentence."""
+  """Flags the tokens that have a next token in the sentence."""
   end = jnp.zeros_like(inside[..., :1])
   return jnp.concatenate([inside[..., 1:], end], axis=-1)
 
 
 def _without_self(x):
-  """Matrices whose diagonals are 0."""
+  """Sets the diagonals of matrices to 0."""
   return jnp.where(jnp.eye(x.shape[-1], dtype=bool), 0, x)

@@ -4,14 +4,14 @@
     z = W_out (gelu(a) * b),     [a, b] = W_in norm(h)
     y = L_turn z
 
-x is what a layer reads and e what the stack reads; y is added to the input of
-the layer's own norm and mixer, and not to its residual sum. Each layer that
-uses the block has a matrix L of its own, and matrices of a low rank beside W_in
-and, by option, beside the block's other matrices that read v. Glorioso et al.,
-"The Zamba2 suite", arXiv:2411.15242, section 2.
+x is a layer's input and e the stack's; y is added to the input of the layer's
+own norm and mixer, but not to its residual sum. Each layer that uses the block
+has its own matrix L, and low-rank matrices added to W_in and, optionally, to
+the block's other matrices that read v. Glorioso et al., "The Zamba2 suite",
+arXiv:2411.15242, section 2.
 
-Pure functions with the contract of a mixer (`jaxseq.mixers.registry`), but for
-the width of y; the state is that of the attention.
+Pure functions with the contract of a mixer (`jaxseq.mixers.registry`), except
+for the width of y; the state is the attention's.
 """
 
 from collections.abc import Mapping
@@ -40,16 +40,16 @@ class Config(contract.Options):
 
   Attributes:
     d_model: width of [x, e], twice that of the layers.
-    turns: number of layers that use the block, which have a number each.
+    turns: number of layers that use the block; each has a turn number.
     heads: number of heads.
     kv_heads: number of heads of keys and values; `heads` if None.
     d_head: width of a head; d_model / heads if None.
-    window: number of elements that an element sees beside itself.
+    window: number of elements that an element sees besides itself.
     positions: "rotary", or "none" for no positions.
     rotary_base: the slowest rotary frequency is about 1 / rotary_base.
     width: hidden width of the feed-forward; 2 d_model if None.
-    rank: rank of the matrices that each layer has of its own.
-    attention_rank: whether queries, keys and values have such, too.
+    rank: rank of the matrices that are separate for each layer.
+    attention_rank: whether queries, keys and values also have such matrices.
     bias: whether the feed-forward has biases.
     eps: added to the mean square in the norms.
   """
@@ -97,8 +97,8 @@ class LayerState(NamedTuple):
   """State of a layer with a shared block.
 
   Attributes:
-    layer: that of the layer itself.
-    block: that of the block's attention, for this layer.
+    layer: state of the layer itself.
+    block: state of the block's attention, for this layer.
   """
 
   layer: PyTree
@@ -115,12 +115,12 @@ class Use(NamedTuple):
 def plan(
   options: Mapping[str, Any], d_model: int, num_layers: int
 ) -> tuple[tuple[Config, ...], dict[int, Use]]:
-  """Says which layers of a stack use which blocks.
+  """Plans which layers of a stack use which blocks.
 
   Args:
-    options: `layers`, the numbers of the layers that use one; `blocks`, how
-      many there are, which these layers take in turn; other fields of Config.
-      Nothing for no blocks.
+    options: `layers`, the numbers of the layers that use one; `blocks`, the
+      number of blocks, which these layers use in turn; other fields of Config.
+      Empty for no blocks.
     d_model: width of the layers.
     num_layers: number of layers.
 
@@ -128,7 +128,7 @@ def plan(
     The Configs of the blocks, and the uses by the numbers of the layers.
 
   Raises:
-    ValueError: an option is unknown or out of range.
+    ValueError: if an option is unknown or out of range.
   """
   if not options:
     return (), {}
@@ -158,7 +158,7 @@ def plan(
 
 @contract.init
 def init(key: jax.Array, config: Config) -> contract.Params:
-  """Draws the parameters: LeCun-normal matrices, those behind a rank zeros.
+  """Draws the parameters: LeCun-normal matrices, zeros after a low rank.
 
   Returns:
     A dict of float32 arrays, with d = d_model / 2:
@@ -166,12 +166,12 @@ def init(key: jax.Array, config: Config) -> contract.Params:
       W_q: (d_model, heads * d_head).
       W_k, W_v: (d_model, kv_heads * d_head).
       W_o: (heads * d_head, d).
-      W_in: (d, 2 width), to the activated half and its gate side by side.
+      W_in: (d, 2 width), the activated half and its gate concatenated.
       W_out: (width, d).
       W_in_bias, W_out_bias: (2 width,) and (d,), zeros, if bias.
       L: (turns, d, d).
-      W_in_down, W_in_up: (turns, d, rank) and (turns, rank, 2 width); of W_q,
-        W_k and W_v likewise, if attention_rank.
+      W_in_down, W_in_up: (turns, d, rank) and (turns, rank, 2 width); also for
+        W_q, W_k and W_v, if attention_rank.
   """
   keys = iter(jax.random.split(key, 12))
   lecun = jax.nn.initializers.lecun_normal()
@@ -222,7 +222,7 @@ def apply(config, params, x, state=None, reset=None, *, axis=None, turn=0):
     project(name, v).reshape(*x.shape[:-1], -1, config.head_width)
     for name in ("W_q", "W_k", "W_v")
   )
-  # Products of heads of twice the usual width are divided as others are.
+  # Products of heads of twice the usual width are divided as usual.
   q = contract.pointwise(lambda q: math.sqrt(2) * q, q)
 
   o, state = recurrence.window_attention(
@@ -239,7 +239,7 @@ def apply(config, params, x, state=None, reset=None, *, axis=None, turn=0):
   h = project("W_o", o.reshape(*x.shape[:-1], -1))
   h = head_parts.normed(h, params["feedforward_norm"], config.eps)
   z = contract.pointwise(_gated, project("W_in", h))
-  # A weight that is no array has arrays with the same axis of turns.
+  # A weight that is not an array contains arrays with the same axis of turns.
   own = jax.tree.map(lambda leaf: leaf[turn], params["L"])
   return recurrence.dense(project("W_out", z), own), state
 
@@ -252,7 +252,7 @@ def step(config, params, x, state, reset=None, *, turn=0):
 
 
 def _project(params, turn, name, x):
-  """Sum of W x + b and of x times the layer's own low-rank matrices."""
+  """Returns W x + b plus the layer's own low-rank product."""
   y = contract.project(params, name, x)
   if f"{name}_down" in params:
     low = recurrence.dense(x, params[f"{name}_down"][turn])
@@ -261,6 +261,6 @@ def _project(params, turn, name, x):
 
 
 def _gated(x):
-  """The activated half of x times the other."""
+  """Multiplies the activated half of x by the other half."""
   a, b = jnp.split(x, 2, axis=-1)
   return jax.nn.gelu(a, approximate=False) * b

@@ -1,7 +1,7 @@
 """Families of pretrained models.
 
-A family makes a network of the `config.json` of a `model_type`, and says which
-tensors its parameters are made of. It is a module or an object which has
+A family builds a network from the `config.json` of a `model_type`, and maps its
+parameters to tensors. It is a module or an object with
 
     EMBEDDING = "model.embed_tokens.weight"
     LAYERS = "model.layers"
@@ -12,7 +12,7 @@ tensors its parameters are made of. It is a module or an object which has
     def places(config: nn.NetworkConfig, entries: Entries) -> Places:
       ...  # Where each parameter's tensors are; too many do no harm.
 
-and may have
+and optionally
 
     OLD_NAMES: Mapping[str, str]  # From names in old files to those of today.
     IGNORED: re.Pattern  # Names of tensors that are no parameters.
@@ -31,10 +31,10 @@ and may have
     def to_json(config, vocab_size) -> dict[str, Any]:
       ...  # Undoes `from_json`; without it such networks are not saved.
 
-`EMBEDDING` is the tensor with a row for each token, `LAYERS` what stands before
-the number of a layer. `_entries` and `_placement` have what families need for
-this, and those here are each a `_decoder.Decoder`. Names and defaults of
-entries are those of the `*Config` classes of the transformers library.
+`EMBEDDING` is the tensor with a row for each token, `LAYERS` the prefix of
+layer numbers. `_entries` and `_placement` have the tools of families, and each
+family here is a `_decoder.Decoder`. Names and defaults of entries are those of
+the `*Config` classes of the transformers library.
 """
 
 from typing import TYPE_CHECKING

@@ -1,7 +1,7 @@
 """Bamba: `BambaForCausalLM`.
 
-Mamba-2 and, in some layers, attention whose heads rotary positions turn in
-part, with gated feed-forwards; github.com/foundation-model-stack/bamba.
+Mamba-2 and, in some layers, attention with partly rotated heads, with gated
+feed-forwards; github.com/foundation-model-stack/bamba.
 """
 
 from jaxseq.interop.families import _decoder

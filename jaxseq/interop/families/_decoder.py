@@ -1,4 +1,4 @@
-"""Families of decoders: a network around layers, and the tensors of both."""
+"""Families of decoders: the network around the layers, and all tensors."""
 
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -14,12 +14,12 @@ from jaxseq.interop import _placement
 from jaxseq.interop._entries import Entries
 
 Places = dict[str, _placement.Place]
-# By a parameter, the name of its tensor in a module, and its layout.
+# The name of a parameter's tensor in a module, and its layout.
 Table = Mapping[str, tuple[str, Callable[[str], _placement.Place]]]
-# By an option of a mixer, its entry, type and default.
+# A mixer option's entry, type and default.
 Options = Mapping[str, tuple[str, type, Any]]
 
-# Every family's network, where its own options do not differ.
+# Options of every family's network, unless a family overrides them.
 _STACK = {
   "hybrid": (),
   "parallel": (),
@@ -41,10 +41,10 @@ _NETWORK = {
   "logit_scale": 1.0,
   "logit_cap": None,
 }
-# The usual names of a gated feed-forward's layers, by those here: the one with
-# the activation, the gate that meets it, the one behind.
+# The usual names of a gated feed-forward's layers: the activated one, its gate,
+# and the output.
 GATED = {"in": "gate_proj", "gate": "up_proj", "out": "down_proj"}
-# Kinds of layers by the names that several families have for them.
+# Mixers by the layer kinds that several families use.
 MAMBA_KINDS = {
   "linear_attention": "mamba2",
   "mamba": "mamba2",
@@ -58,7 +58,7 @@ def tensors(
   same: Mapping[str, str] | None = None,
   conv: str | None = None,
 ) -> Table:
-  """Returns the tensors of linear layers, as they are, and of a convolution."""
+  """Returns the tensors of linear layers, unchanged ones and a convolution."""
   table = {}
   if conv is not None:
     table["conv_weight"] = f"{conv}.weight", _placement.conv
@@ -88,10 +88,10 @@ class Layer:
   """A layer; its methods return places by paths inside of it.
 
   Attributes:
-    number: which one.
+    number: number of the layer.
     stack: options of all layers.
-    entries: of the model.
-    theirs: what the names of the layer's tensors begin with.
+    entries: entries of the model.
+    theirs: prefix of the names of the layer's tensors.
   """
 
   number: int
@@ -110,7 +110,7 @@ class Layer:
     return self.config.mixer_config
 
   def named(self, theirs: str) -> str:
-    """Returns the name of what is in the layer."""
+    """Returns the full name of a part of the layer."""
     return f"{self.theirs}.{theirs}"
 
   def norms(
@@ -126,11 +126,11 @@ class Layer:
     }
 
   def module(self, theirs: str, table: Table, ours: str = "mixer") -> Places:
-    """Returns the places of a module, the mixer if it is not said."""
+    """Returns the places of a module, by default the mixer."""
     return renamed(ours, self.named(theirs), table)
 
   def attention(self, theirs: str = "self_attn") -> Places:
-    """Returns the places of mixer "attention": `q_proj` and its like."""
+    """Returns the places of mixer "attention": `q_proj` and so on."""
     return self.module(theirs, _ATTENTION)
 
   def dense(
@@ -139,7 +139,7 @@ class Layer:
     names: Mapping[str, str] = GATED,
     ours: str = "feedforward",
   ) -> Places:
-    """Returns the places of dense layers, by their names here and there."""
+    """Returns the places of dense layers, by names here and in the files."""
     paths = {}
     for here, there in names.items():
       name = self.named(f"{theirs}.{there}")
@@ -154,7 +154,7 @@ class Layer:
     router: str = "gate",
     bias: str | None = None,
   ) -> Places:
-    """Returns the places of experts with tensors each, and of their router."""
+    """Returns the places of experts with separate tensors, and the router."""
     paths = {
       "feedforward/router/kernel": _placement.linear(
         self.named(f"{theirs}.{router}.weight")
@@ -176,22 +176,22 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True)
 class Decoder:
-  """A family whose tensors stand under the numbers of layers.
+  """A family whose tensor names contain layer numbers.
 
   Attributes:
-    options: what makes the options of the network and of its stack, of entries
-      and of what norms add; those below need not be among them.
-    layer: what makes the places of a layer, by paths inside of it.
-    EMBEDDING: see `registry.Family`, as of the other capitals.
+    options: function of entries and the norms' epsilon that returns the options
+      of the network and its stack, except those below.
+    layer: function that returns the places of a layer, by paths inside of it.
+    EMBEDDING: see `registry.Family`, also for the other names in capitals.
     norm: name of the last norm's weight.
-    norm_place: layout of that.
-    epsilon: name and default of what norms add.
+    norm_place: layout of the last norm's weight.
+    epsilon: name and default of the norms' epsilon.
     width: default of `hidden_size`.
     tie: whether the embedding is tied by default; None if it never is.
-    activation: name of the entry that has to be silu; None for none.
-    prepare: what makes other entries of those of the file.
-    around: what makes places of parameters outside of the layers.
-    copies: see `families`, as of what follows.
+    activation: name of the entry that has to be silu; None for no check.
+    prepare: function that converts the file's entries.
+    around: function that returns places of parameters outside of the layers.
+    copies: see `families`, also for the fields after it.
   """
 
   options: Callable[[Entries, float], dict[str, Any]]
@@ -260,7 +260,7 @@ class Decoder:
 
 
 def layer_norms(names: Mapping[str, str]) -> Places:
-  """Returns the places of layer norms, by their paths here and there."""
+  """Returns the places of layer norms, by paths here and in the files."""
   paths = {}
   for here, there in names.items():
     paths |= renamed(here, there, _NORM)
@@ -268,7 +268,7 @@ def layer_norms(names: Mapping[str, str]) -> Places:
 
 
 def check_saved(config: nn.NetworkConfig) -> None:
-  """Checks that a network is one of a `Decoder` with `mixer` alone."""
+  """Checks that a network is one of a `Decoder` with a single mixer."""
   needed = dict(_NETWORK)
   if not config.tie:
     needed["head_bias"] = False
@@ -284,7 +284,7 @@ def check_saved(config: nn.NetworkConfig) -> None:
 
 
 def read_options(entries: Entries, table: Options) -> dict[str, Any]:
-  """Returns the options of a mixer that a table has the names of."""
+  """Returns a mixer's options from the entries that a table names."""
   options = {}
   for option, (name, kind, default) in table.items():
     if option == "d_conv":
@@ -306,17 +306,17 @@ def attends(
   bias: str | None = None,
   **options: Any,
 ) -> dict[str, Any]:
-  """Returns a layer of attention by the usual entries.
+  """Returns the options of an attention layer from the usual entries.
 
   Args:
-    entries: of the model.
-    heads: how many there are by default.
-    kv_heads: of keys and values; as many as `heads` if None.
-    rotary: the part of a head that positions turn by default; None for no
+    entries: entries of the model.
+    heads: default number of heads.
+    kv_heads: default number of heads of keys and values; `heads` if None.
+    rotary: default fraction of a head that positions rotate; None for no
       positions.
-    base: of rotary positions by default.
-    bias: name of the entry whether projections have biases.
-    **options: others of the mixer.
+    base: default base of rotary positions.
+    bias: name of the entry for biases of projections.
+    **options: further options of the mixer.
   """
   heads = entries.count("num_attention_heads", heads)
   width = entries.count("head_dim", None)
@@ -348,7 +348,7 @@ def attends(
 def swiglu(
   entries: Entries, width: int, bias: str | None = None
 ) -> dict[str, Any]:
-  """Returns a gated feed-forward, and the name of the entry of its biases."""
+  """Returns a gated feed-forward's options; `bias` names its bias entry."""
   options = {} if bias is None else {"bias": entries.flag(bias, False)}
   return {
     "feedforward": "swiglu",

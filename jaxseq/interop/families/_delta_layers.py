@@ -1,4 +1,4 @@
-"""Layers of the delta rule in several families."""
+"""Delta-rule layers of several families."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ _KINDS = {"linear_attention": "gated_deltanet", "full_attention": "attention"}
 
 
 def kinds(entries: Entries) -> tuple[str, ...]:
-  """Returns the mixers of the layers; by default every fourth attends."""
+  """Returns the mixers of the layers; by default every fourth is attention."""
   if entries.contents.get("layer_types") is not None:
     return entries.kinds("layer_types", _KINDS)
   interval = entries.get("full_attention_interval", int, 4)
@@ -26,7 +26,7 @@ def kinds(entries: Entries) -> tuple[str, ...]:
 def options(
   entries: Entries, heads: int, key_heads: int, width: int | None
 ) -> dict[str, Any]:
-  """Returns options of mixer "gated_deltanet" by the usual entries."""
+  """Returns the options of mixer "gated_deltanet" from the usual entries."""
   default = _entries.MISSING if width is None else width
   return {
     "heads": entries.count("linear_num_value_heads", heads),
@@ -38,7 +38,7 @@ def options(
 
 
 def separate(layer: _decoder.Layer, theirs: str) -> _decoder.Places:
-  """Returns the places of queries, keys and values with their own tensors."""
+  """Returns the places of queries, keys and values with separate tensors."""
   channels = layer.mixer.channels
   module = layer.named(theirs)
   convs = [f"{module}.{x}_conv1d.weight" for x in "qkv"]
@@ -52,7 +52,7 @@ def separate(layer: _decoder.Layer, theirs: str) -> _decoder.Places:
       list(map(_placement.linear, projections)), channels, axis=1
     ),
     # The library has one tensor, and saves it in equal parts, whatever the
-    # numbers of channels: only together do they say which is whose.
+    # numbers of channels: only the joined tensor has the right channels.
     "mixer/conv_weight": _placement.joined(
       list(map(_placement.conv, convs)), sizes, axis=1
     ),

@@ -1,7 +1,7 @@
 """Falcon-H1: `FalconH1ForCausalLM` (arXiv:2507.22448).
 
-Attention and Mamba-2 beside each other in every layer, with gated
-feed-forwards and multipliers of what most matrices give.
+Attention and Mamba-2 in parallel in every layer, with gated feed-forwards and
+multipliers of most matrices' outputs.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from jaxseq.interop.families import _mamba_family
 
 
 def _options(entries, epsilon):
-  # The class turns all channels, whatever part is said.
+  # The class rotates all channels, whatever fraction is given.
   attention = _decoder.attends(
     entries, 32, 8, rotary=1.0, bias="attention_bias", rotary_fraction=1.0
   )
@@ -48,7 +48,7 @@ def _layer(layer):
 
 
 def _factors(entries, mamba):
-  """Yields paths in a layer, and what the parameters are multiplied by."""
+  """Yields paths in a layer, and the factors of their parameters."""
 
   def get(name):
     return entries.get(f"{name}_multiplier", float, 1.0)

@@ -1,8 +1,8 @@
 """Granite 4 hybrids: `GraniteMoeHybridForCausalLM`.
 
-Mamba-2 and, in some layers, attention, with a mixture of experts of which one
-sees every token, or that one alone; multipliers of what comes from the
-embedding, a layer and the read-out.
+Mamba-2 and, in some layers, attention, with a mixture of experts and a shared
+expert, or only the shared one; multipliers of the outputs of the embedding, the
+layers and the read-out.
 """
 
 from jaxseq.interop import _placement
@@ -26,7 +26,7 @@ def _options(entries, epsilon):
 
 
 def _attention(entries):
-  """A layer of attention."""
+  """Returns the options of an attention layer."""
   kind = "position_embedding_type"
   turns = entries.choice(kind, (None, "nope", "rope"), None) == "rope"
   return _decoder.attends(
@@ -35,13 +35,13 @@ def _attention(entries):
     rotary=1.0 if turns else None,
     bias="attention_bias",
     scale=entries.epsilon("attention_multiplier", 1.0),
-    # The class turns all channels, whatever part is said.
+    # The class rotates all channels, whatever fraction is given.
     **{"rotary_fraction": 1.0} if turns else {},
   )
 
 
 def _feedforward(entries):
-  """Options of the feed-forwards."""
+  """Returns the options of the feed-forwards."""
   shared = entries.size("shared_intermediate_size", 1024)
   number = entries.size("num_local_experts", 8)
   if number == 0:
@@ -93,7 +93,7 @@ def _layer(layer):
 
 
 def _halves(path, place, width, axis):
-  """Places of the activated layer and its gate, of one tensor."""
+  """Returns the places of the activated layer and its gate, in one tensor."""
   return {
     path.format(name): _placement.part(place, start, stop, 2 * width, axis=axis)
     for name, start, stop in (("in", 0, width), ("gate", width, 2 * width))

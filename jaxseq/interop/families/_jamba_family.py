@@ -51,7 +51,7 @@ def _options(entries, epsilon):
 
 
 def _every(entries, name, period, offset):
-  """Returns a function of a layer's number: whether it is one of these."""
+  """Returns a predicate of layer numbers, from period and offset entries."""
   period = entries.get(f"{name}_period", int, period)
   if period < 1:
     raise entries.error(f"{name}_period", period, "at least 1")

@@ -1,8 +1,8 @@
 """Kimi Linear: `KimiLinearForCausalLM` (arXiv:2510.26692).
 
-Layers of Kimi Delta Attention, whose decay and gate come by way of few
-channels, and of latent attention without positions; a mixture of experts that
-are scored by sigmoids in all but the first layers.
+Layers of Kimi Delta Attention, with low-rank decay and gate, and of latent
+attention without positions; a mixture of experts with sigmoid scores in all but
+the first layers.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from jaxseq.interop import _placement
 from jaxseq.interop.families import _decoder
 from jaxseq.interop.families import _delta_layers
 
-# Names of entries that have another one in the library's own files.
+# Names of entries that differ from the library's own files.
 _NAMES = {
   "model_max_length": "max_position_embeddings",
   "moe_renormalize": "norm_topk_prob",
@@ -20,7 +20,7 @@ _NAMES = {
   "num_experts_per_token": "num_experts_per_tok",
   "num_shared_experts": "n_shared_experts",
 }
-# The same of those in an object about the delta rule.
+# The same for entries of the object of delta-rule options.
 _DELTA_NAMES = {
   "head_dim": "linear_head_dim",
   "num_heads": "linear_num_heads",
@@ -37,7 +37,7 @@ _EXPERT = {"in": "w1", "gate": "w3", "out": "w2"}
 
 
 def _rates(name: str) -> _placement.Place:
-  """One number for each head, (1, 1, heads, 1)."""
+  """One number per head, as a parameter (1, 1, heads, 1)."""
   return _placement.Place(
     (name,), lambda x: (x[None, None, :, None],), lambda x: np.reshape(x, -1)
   )
@@ -110,7 +110,7 @@ def _options(entries, epsilon):
 
 
 def _kinds(entries, delta):
-  """Mixers of the layers."""
+  """Returns the mixers of the layers."""
   if entries.contents.get("layer_types") is not None:
     return entries.kinds("layer_types", _KINDS)
   count = entries.layers
@@ -131,7 +131,7 @@ def _kinds(entries, delta):
 
 
 def _feedforwards(entries, count):
-  """Kinds of the layers' feed-forwards."""
+  """Returns the kinds of the layers' feed-forwards."""
   if entries.contents.get("mlp_layer_types") is not None:
     return entries.kinds("mlp_layer_types", _FEEDFORWARDS)
   first = entries.get("first_k_dense_replace", int, 1)
@@ -139,7 +139,7 @@ def _feedforwards(entries, count):
 
 
 def _experts(entries):
-  """Options of layers with a mixture of experts."""
+  """Returns the options of layers with a mixture of experts."""
   width = entries.count("moe_intermediate_size", 1024)
   shared = entries.count("n_shared_experts", 1)
   options = {
@@ -161,7 +161,7 @@ def _experts(entries):
 
 
 def _attention_options(entries):
-  """Options of latent attention."""
+  """Returns the options of latent attention."""
   heads = entries.count("num_attention_heads", 32)
   shared = entries.contents.get("num_key_value_heads")
   if shared not in (None, heads):
@@ -177,7 +177,7 @@ def _attention_options(entries):
     "bias": entries.flag("attention_bias", False),
     "window": entries.context,
     "positions": "none",
-    # What the latents' norms add, whatever the others do.
+    # The epsilon of the latents' norms, whatever the other norms have.
     "eps": 1e-6,
   }
 

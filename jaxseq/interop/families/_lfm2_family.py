@@ -1,6 +1,6 @@
 """LFM2: `Lfm2ForCausalLM` (arXiv:2511.23404).
 
-Gated short convolutions, with attention in between whose queries and keys are
+Gated short convolutions, with some attention layers whose queries and keys are
 normalized by head.
 """
 
@@ -43,7 +43,7 @@ def _options(entries, epsilon):
 
 
 def _kinds(entries):
-  """Mixers of the layers; all attend where nothing is said."""
+  """Returns the mixers of the layers; all are attention by default."""
   if entries.contents.get("layer_types") is not None:
     return entries.kinds("layer_types", _KINDS)
   count = entries.layers
@@ -57,7 +57,7 @@ def _kinds(entries):
 
 
 def _width(entries):
-  """Width of the feed-forward, which may be adjusted first."""
+  """Returns the width of the feed-forward, adjusted by default."""
   width = entries.size("intermediate_size", 12288, times=2)
   if not entries.flag("block_auto_adjust_ff_dim", True):
     return width

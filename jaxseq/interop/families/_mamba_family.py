@@ -18,7 +18,7 @@ from jaxseq.interop.families import _decoder
 _EMBEDDING = "backbone.embeddings.weight"
 _LINEAR = {"in_proj": "in_proj", "out_proj": "out_proj"}
 _SAME = {"A_log": "A_log", "D": "D"}
-# Tensors of either mixer.
+# Tensors of the two mixers.
 MAMBA = _decoder.tensors(
   {**_LINEAR, "x_proj": "x_proj", "dt_proj": "dt_proj"},
   {**_SAME, "dt_bias": "dt_proj.bias"},
@@ -49,7 +49,7 @@ _MAMBA2_OPTIONS = _OPTIONS | {
   "headdim": ("head_dim", int, _entries.MISSING),
   "ngroups": ("n_groups", int, 8),
 }
-# Options of Mamba-2 in models with other layers, too.
+# Options of Mamba-2 in hybrid models.
 _HYBRID = {
   "expand": ("mamba_expand", int, 2),
   "d_conv": ("mamba_d_conv", int, 4),
@@ -63,7 +63,7 @@ _HYBRID = {
 def hybrid_options(
   entries: Entries, epsilon: float, channels: int | None = None
 ) -> dict[str, Any]:
-  """Returns the options of Mamba-2 in models with other layers, too."""
+  """Returns the options of Mamba-2 in hybrid models."""
   options = _decoder.read_options(entries, _HYBRID)
   inner = channels or options["expand"] * entries.size("hidden_size")
   heads = entries.count("mamba_n_heads", 128)
@@ -92,13 +92,13 @@ def mixer(layer: _decoder.Layer) -> _decoder.Places:
 
 
 def _alone(entries, kind, options):
-  """The options of a network of nothing else."""
+  """Returns the options of a network of equal layers."""
   residual = entries.flag("residual_in_fp32", True)
   return {"mixer": kind, "mixer_options": options, "residual_float32": residual}
 
 
 def _mamba(entries, epsilon, norm="none"):
-  """Options of Mamba; Falcon-Mamba's norms add what the file says."""
+  """Returns the options of Mamba; Falcon-Mamba's epsilon is an entry."""
   del epsilon
   options = _decoder.read_options(entries, _MAMBA_OPTIONS)
   if entries.contents.get("time_step_rank", "auto") != "auto":
@@ -112,7 +112,7 @@ def _mamba(entries, epsilon, norm="none"):
 
 
 def _mamba2(entries, epsilon):
-  """Options of Mamba-2."""
+  """Returns the options of Mamba-2."""
   options = _decoder.read_options(entries, _MAMBA2_OPTIONS)
   heads, d_model = entries.size("num_heads"), entries.size("hidden_size")
   if heads * options["headdim"] != options["expand"] * d_model:
@@ -130,7 +130,7 @@ def _mamba2(entries, epsilon):
 
 
 def _saved(config, vocab_size, table, name):
-  """The entries that all have, and those of a table of options."""
+  """Returns the common entries, and the entries of a table of options."""
   _decoder.check_saved(config)
   stack = config.stack
   (mixer,) = stack.mixers
@@ -144,7 +144,7 @@ def _saved(config, vocab_size, table, name):
     "hidden_act": "silu",
     "residual_in_fp32": stack.residual_float32,
     "tie_word_embeddings": config.tie,
-    # The defaults may lie outside of a small vocabulary.
+    # The defaults may exceed a small vocabulary.
     "bos_token_id": None,
     "eos_token_id": None,
     "pad_token_id": None,
@@ -153,7 +153,7 @@ def _saved(config, vocab_size, table, name):
 
 
 def _check_mixer(**pairs):
-  """Checks options of a mixer, each a value and what it has to be."""
+  """Checks options of a mixer, each a value and the required value."""
   for name, (value, needed) in pairs.items():
     if value != needed:
       expected = f"{needed!r} to be saved in this format"
@@ -161,7 +161,7 @@ def _check_mixer(**pairs):
 
 
 def _save_mamba(config, vocab_size, norm="none"):
-  """Entries of Mamba, or of Falcon-Mamba with its norm."""
+  """Returns the entries of Mamba, or of Falcon-Mamba with its norm."""
   name = "Mamba" if norm == "none" else "FalconMamba"
   entries = _saved(config, vocab_size, _MAMBA_OPTIONS, name)
   (mixer,) = config.stack.mixers
@@ -173,7 +173,7 @@ def _save_mamba(config, vocab_size, norm="none"):
 
 
 def _save_mamba2(config, vocab_size):
-  """Entries of Mamba-2."""
+  """Returns the entries of Mamba-2."""
   entries = _saved(config, vocab_size, _MAMBA2_OPTIONS, "Mamba2")
   stack = config.stack
   (mixer,) = stack.mixers
@@ -199,7 +199,7 @@ def _layer(table):
 
 
 def _family(options, table, tie, to_json):
-  """A family of layers that are all alike."""
+  """Returns a family of equal layers."""
   return _decoder.Decoder(
     options,
     _layer(table),

@@ -1,9 +1,9 @@
 """MiniMax: `MiniMaxForCausalLM` (arXiv:2501.08313).
 
-Lightning attention, which is linear attention with a fixed decay of each head
-and layer, and attention in turn, with a mixture of experts in every layer. A
-residual sum begins with the normed input, which is a norm behind the sum
-before it, and the first is one of the embedding.
+Lightning attention, which is linear attention with a fixed decay for each head
+and layer, alternates with attention; every layer has a mixture of experts. A
+residual sum starts from the normed input, that is, the norm follows the sum
+before it; the first norm follows the embedding.
 """
 
 import re
@@ -21,7 +21,7 @@ _EXPERT = {"in": "w1", "gate": "w3", "out": "w2"}
 _LINEAR = _decoder.tensors(
   {"W_g": "output_gate", "W_o": "out_proj"}, {"norm_scale": "norm.weight"}
 )
-# What lightning attention's norm adds, whatever the others do.
+# The epsilon of lightning attention's norm, whatever the other norms have.
 _EPSILON = 1e-6
 
 
@@ -52,7 +52,7 @@ def _options(entries, epsilon):
 
 
 def _kinds(entries):
-  """Mixers of the layers; by default every second one attends."""
+  """Returns the mixers of the layers; by default every second is attention."""
   if entries.contents.get("layer_types") is not None:
     return entries.kinds("layer_types", _KINDS)
   turns = "linear_attention", "attention"
@@ -60,7 +60,7 @@ def _kinds(entries):
 
 
 def _lightning(entries, number):
-  """Options of lightning attention in a layer of that number."""
+  """Returns the options of lightning attention in a layer."""
   heads = entries.count("num_attention_heads", 32)
   width = entries.count("head_dim", None)
   if width is None:
@@ -77,7 +77,7 @@ def _lightning(entries, number):
       -depth * 2.0 ** (-8 * (head + 1) / heads) for head in range(heads)
     ),
     "normalization": "rms_width",
-    # There queries are not divided by the root of their width.
+    # There queries are not divided by the square root of their width.
     "eps": _EPSILON / width,
     "gate": "sigmoid",
   }
@@ -93,7 +93,7 @@ def _layer(layer):
   paths |= layer.experts("block_sparse_moe", _EXPERT)
   last = layer.number + 1 == layer.stack.num_layers
   after = f"{FAMILY.LAYERS}.{layer.number + 1}.input_layernorm.weight"
-  # Factors of the inputs are in the norms, and taken out of what reads them.
+  # Norms include the inputs' factors, which are divided out of the mixers.
   seen = _factor(layer.entries, f"{kind}_attn_alpha")
   mixed = _factor(layer.entries, "mlp_alpha")
   factors = {
@@ -118,18 +118,18 @@ def _layer(layer):
 
 
 def _input_factor(stack, entries, number):
-  """Returns the factor of the input of a layer of that number."""
+  """Returns the factor of the input of a layer."""
   attends = stack.every_layer[number].mixer == "attention"
   return _factor(entries, f"{'full' if attends else 'linear'}_attn_alpha")
 
 
 def _factor(entries, name):
-  """One of the factors of the residual sums."""
+  """Returns a factor of the residual sums."""
   return entries.epsilon(f"{name}_factor", 1.0)
 
 
 def _by_head(layer):
-  """Places of queries, keys and values, which go by heads."""
+  """Returns the places of queries, keys and values, interleaved by head."""
   mixer = layer.mixer
   size = 3 * mixer.heads * mixer.key_width
   rows = np.arange(size).reshape(mixer.heads, 3, -1).swapaxes(0, 1)
@@ -141,7 +141,7 @@ def _by_head(layer):
 
 
 class _MiniMax(_decoder.Decoder):
-  """A decoder whose first norm is that of the embedding."""
+  """A decoder whose first norm is the embedding's."""
 
   def places(self, config, entries):
     """Returns the places of the parameters."""
@@ -151,7 +151,7 @@ class _MiniMax(_decoder.Decoder):
     return super().places(config, entries) | first
 
 
-# What follows from config.json is there once more.
+# Tensors that follow from config.json are stored as well.
 _DERIVED = re.compile(r".*\.self_attn\.(slope_rate|(query|key|diagonal)_decay)")
 
 FAMILY = _MiniMax(

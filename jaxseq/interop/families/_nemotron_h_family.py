@@ -1,7 +1,7 @@
 """Nemotron-H: `NemotronHForCausalLM` (arXiv:2504.03624).
 
-Each layer is Mamba-2, attention without positions, a feed-forward or a mixture
-of experts alone.
+Each layer is only Mamba-2, attention without positions, a feed-forward or a
+mixture of experts.
 """
 
 import math
@@ -12,7 +12,7 @@ from jaxseq.interop.families import _decoder
 from jaxseq.interop.families import _mamba_family
 
 _KINDS = {**_decoder.MAMBA_KINDS, "mlp": "relu2", "moe": "experts"}
-# The same in one letter each, in the files of older releases.
+# Kinds as single letters, in the files of older releases.
 _PATTERN = {"M": "mamba2", "*": "attention", "-": "relu2", "E": "experts"}
 _OPTIONS = {
   "d_conv": ("conv_kernel", int, 4),
@@ -46,7 +46,7 @@ def _kinds(entries):
   """Returns the kind of each layer."""
   name = "hybrid_override_pattern"
   if name in entries.contents and "layers_block_type" not in entries.contents:
-    # Read as a list, a letter an item.
+    # Read as a list of letters.
     letters = list(entries.get(name, str))
     return entries.replaced(**{name: letters}).kinds(name, _PATTERN)
   return entries.kinds("layers_block_type", _KINDS)
@@ -58,7 +58,7 @@ def _mamba2(entries, epsilon):
   heads = entries.count("mamba_num_heads", 128)
   options |= {
     "channels": heads * entries.count("mamba_head_dim", 64),
-    # The class reads no other bound.
+    # The class reads no upper bound.
     "dt_limit": (entries.get("time_step_min", float, 0.001), math.inf),
     "norm_eps": epsilon,
     "norm_groups": options["ngroups"],
@@ -68,7 +68,7 @@ def _mamba2(entries, epsilon):
 
 def _attention(entries, epsilon):
   del epsilon
-  # The width of heads does not follow from the model's.
+  # The width of heads does not follow from the model's width.
   width = {} if entries.contents.get("head_dim") else {"d_head": 128}
   return _decoder.attends(entries, 32, 8, **width)
 
@@ -129,7 +129,7 @@ FAMILY = _decoder.Decoder(
   _layer,
   EMBEDDING="backbone.embeddings.weight",
   LAYERS="backbone.layers",
-  # Heads for more tokens at once, which plain generation does not have.
+  # Heads that predict more tokens at once, unused in plain generation.
   IGNORED=re.compile(r"mtp\..+"),
   MODULES=((r"^backbone\.", "model."),),
   norm="backbone.norm_f.weight",

@@ -2,8 +2,8 @@
 
 Three layers of Gated DeltaNet (arXiv:2412.06464), by default with eigenvalues
 down to -1 (arXiv:2411.12537), then one of attention whose queries and keys are
-normalized over all heads. Norms of the former stand in front of each half,
-those of the latter behind it.
+normalized over all heads. DeltaNet layers have norms before each half,
+attention layers after it.
 """
 
 from jaxseq.interop.families import _decoder
@@ -32,7 +32,7 @@ def _options(entries, epsilon):
     "mixer_options": {
       **_delta_options(entries, width),
       "negative_eigenvalues": entries.flag("linear_allow_neg_eigval", True),
-      # Whatever the other norms add.
+      # Whatever epsilon the other norms have.
       "eps": 1e-5,
     },
     **_decoder.swiglu(entries, 11008),
@@ -43,7 +43,7 @@ def _options(entries, epsilon):
 
 
 def _kinds(entries):
-  """Mixers of the layers; the last one attends if no other does."""
+  """Returns the mixers of the layers; the last is attention if no other is."""
   if entries.contents.get("layer_types") is not None:
     return _delta_layers.kinds(entries)
   kinds = _delta_layers.kinds(entries.replaced(full_attention_interval=4))
@@ -51,7 +51,7 @@ def _kinds(entries):
 
 
 def _delta_options(entries, width):
-  """Options of the delta rule, with defaults by those of attention."""
+  """Returns the options of the delta rule; defaults follow attention's."""
 
   def default(entries, name, value):
     if entries.contents.get(name) is not None:
@@ -69,7 +69,7 @@ def _delta_options(entries, width):
 
 
 def _positions(entries):
-  """Options of rotary positions; a base of null stands for none."""
+  """Returns the options of rotary positions; a null base means no positions."""
   read = entries.contents.get
   said = read("rope_scaling") or read("rope_parameters") or {}
   if not isinstance(said, dict):
@@ -79,14 +79,14 @@ def _positions(entries):
       if place["rope_theta"] is None:
         return {"positions": "none"}
       break
-  # Whole heads are turned.
+  # Whole heads are rotated.
   base, _ = entries.rotary()
   return {"positions": "rotary", "rotary_base": base}
 
 
 def _layer(layer):
   def present(*names):
-    """The first name of a norm that there is a tensor of."""
+    """Returns the first norm name that has a tensor."""
     shape = layer.entries.shape
     held = (x for x in names if shape(layer.named(f"{x}.weight")))
     return next(held, names[0])

@@ -1,13 +1,14 @@
-"""Qwen3-Next: `Qwen3NextForCausalLM`, and Qwen3.5's models of text.
+"""Qwen3-Next: `Qwen3NextForCausalLM`, and Qwen3.5's text models.
 
-Three layers of Gated DeltaNet (arXiv:2412.06464), then one of attention with a
-gate and positions on a part of each head; a mixture of experts in every layer.
-Norms multiply by 1 + w, but for the one behind the delta rule. A tensor holds
-queries, keys, values and gates of one head of keys after the other.
+Three layers of Gated DeltaNet (arXiv:2412.06464), then one of gated attention
+with partly rotated heads; a mixture of experts in every layer. Norms multiply
+by 1 + w, except the one after the delta rule. One tensor contains queries,
+keys, values and gates, key head by key head.
 
-`Qwen3_5ForCausalLM` has no experts, and a tensor for each of queries, keys and
-values together, gates, rates and decays. `Qwen3_5ForConditionalGeneration`
-holds it beside what reads images and films, which is left out.
+`Qwen3_5ForCausalLM` has no experts, and separate tensors for the joined
+queries, keys and values, for gates, rates and decays.
+`Qwen3_5ForConditionalGeneration` contains it next to the image and video
+encoder, which is left out.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ from jaxseq.interop import _placement
 from jaxseq.interop.families import _decoder
 from jaxseq.interop.families import _delta_layers
 
-# Where the file of Qwen3.5 does not say and Qwen3-Next has another number.
+# Defaults of Qwen3.5 that differ from Qwen3-Next's.
 _DEFAULTS = {
   "hidden_size": 4096,
   "intermediate_size": 12288,
@@ -79,7 +80,7 @@ def _next_options(entries, epsilon):
 
 
 def _experts(entries):
-  """Options of the layers with a mixture of experts."""
+  """Returns the options of the layers with a mixture of experts."""
   return {
     "feedforward": "experts",
     "feedforward_width": entries.count("moe_intermediate_size", 512),
@@ -95,7 +96,7 @@ def _experts(entries):
 
 
 def _mixed(entries):
-  """Numbers of the layers with a mixture of experts."""
+  """Returns the numbers of the layers with a mixture of experts."""
   step = entries.get("decoder_sparse_step", int, 1)
   if step < 1:
     raise entries.error("decoder_sparse_step", step, "at least 1")
@@ -137,7 +138,7 @@ def _next_layer(layer):
 
 
 def _gated_attention(layer):
-  """Places of attention; heads have a query, then a gate."""
+  """Returns the places of attention; heads have a query, then a gate."""
   paths = layer.attention()
   width = layer.mixer.head_width
   size = 2 * layer.mixer.heads * width
@@ -154,7 +155,7 @@ def _gated_attention(layer):
 
 
 def _packed(config, theirs):
-  """Places of the delta rule's projections, which go by heads of keys."""
+  """Returns the places of the delta rule's projections, grouped by key head."""
   paths = {}
   shared = config.heads // config.groups
   values = shared * config.value_width
@@ -180,12 +181,12 @@ def _packed(config, theirs):
 
 
 def _with_defaults(entries):
-  """The entries of Qwen3.5, with its own numbers where nothing is said."""
+  """Returns the entries with the defaults of Qwen3.5."""
   return entries.with_defaults(**_DEFAULTS)
 
 
 def _text(entries):
-  """The entries of the model of text beside what reads images."""
+  """Returns the entries of the text model in a model that reads images."""
   tie = entries.contents.get("tie_word_embeddings")
   entries = entries.opened("text_config")
   if tie is not None:

@@ -1,8 +1,8 @@
 """RecurrentGemma: `RecurrentGemmaForCausalLM` (arXiv:2404.07839).
 
 Griffin (arXiv:2402.19427): two layers of the recurrent block with RG-LRU, then
-one of attention to a window. Norms multiply by 1 + w, embeddings are scaled by
-the root of their width, and logits are bounded.
+  one of windowed attention. Norms multiply by 1 + w, embeddings are scaled by
+  the square root of their width, and logits are capped.
 """
 
 import jax.numpy as jnp
@@ -36,11 +36,11 @@ def _options(entries, epsilon):
   if window < 2:
     raise entries.error("attention_window_size", window, "at least 2")
   attends = _decoder.attends(
-    # Without what the file may say of it: it is decided by the other two.
+    # The file's head_dim is ignored: it follows from the other two.
     entries.replaced(head_dim=None),
     10,
     rotary=0.5,
-    # There the element itself is one of them.
+    # There the window includes the element itself.
     window=window - 1,
     qkv_bias=entries.flag("attention_bias", False),
     output_bias=True,
@@ -53,20 +53,20 @@ def _options(entries, epsilon):
       "d_conv": entries.taps("conv1d_width", 4, 2),
     },
     "feedforward": "geglu",
-    # There it is the width of both halves together.
+    # There it is the joint width of both halves.
     "feedforward_width": entries.size("intermediate_size", 7680, times=2) // 2,
     "feedforward_options": {"bias": True},
     "layers": tuple(
       attends if kind == "attention" else {} for kind in _kinds(entries)
     ),
-    # The factor is rounded so there, whatever it meets.
+    # There the factor is rounded to bfloat16, whatever the dtype.
     "embedding_scale": float(np.asarray(width**0.5, jnp.bfloat16)),
     "logit_cap": entries.epsilon("logits_soft_cap", 30.0),
   }
 
 
 def _kinds(entries):
-  """Mixers of the layers, which take those of a list in turn."""
+  """Returns the mixers of the layers, which repeat a list of kinds."""
   said = entries.contents.get("block_types")
   said = ["recurrent", "recurrent", "attention"] if said is None else said
   if not isinstance(said, list) or not said:
@@ -87,7 +87,7 @@ def _layer(layer):
 
 
 def _by_head(name, heads):
-  """A vector for each head, for a parameter with all of them in one."""
+  """The place of one vector per head, joined into one parameter."""
   return _placement.Place(
     (name,), lambda x: (x.reshape(heads, -1),), lambda x: np.reshape(x, -1)
   )

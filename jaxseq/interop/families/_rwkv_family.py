@@ -1,15 +1,15 @@
 """RWKV-4: `RwkvForCausalLM` (arXiv:2305.13048), and RWKV-7.
 
-In the former the stream is halved after every `rescale_every` layers, and what
-layers add to it is halved with it, for the range of float16. Nothing comes of
-it but larger epsilons beside its variance in the norms: these are what layers
-have here. `rescale_every` of 0, as in training, leaves them alike. The last
-norm's own epsilon is 1e-5, whatever `layer_norm_epsilon` is.
+RWKV-4 halves the stream, and the layers' additions to it, after every
+`rescale_every` layers, for the range of float16. This only makes the norms'
+epsilons larger relative to the variance: the layers here have such epsilons.
+With a `rescale_every` of 0, as in training, they are equal. The last norm's
+epsilon is 1e-5, whatever `layer_norm_epsilon` is.
 
-The latter is `RWKV7ForCausalLM` of flash-linear-attention (arXiv:2503.14456):
-directories as that library's script makes them of the files of BlinkDL's
+RWKV-7 is `RWKV7ForCausalLM` of flash-linear-attention (arXiv:2503.14456):
+directories converted by that library's script from the files of BlinkDL's
 RWKV-LM, whose tensors are the same under other names. The epsilon of the heads'
-norms is that of the others times a head's width.
+norms is the other norms' epsilon times a head's width.
 """
 
 import math
@@ -19,7 +19,7 @@ from jaxseq.interop.families import _decoder
 
 _HEAD = "head.weight"
 _LAST_EPSILON = 1e-5
-# Four times an epsilon each is still a float32.
+# An epsilon multiplied by 4 for each is still a float32.
 _MOST_HALVINGS = 50
 _RANKS = {
   "decay_rank": "decay_low_rank_dim",
@@ -30,14 +30,14 @@ _RANKS = {
 
 
 def _vector(name: str) -> _placement.Place:
-  """The place of a vector that is (1, 1, d) there."""
+  """The place of a vector that is stored as (1, 1, d)."""
   return _placement.Place(
     (name,), lambda x: (x[None, None],), lambda x: x[0, 0]
   )
 
 
 def _share(name: str) -> _placement.Place:
-  """A time_mix, the share of the present element, as mu = 1 - it."""
+  """A time_mix, the weight of the current element: mu = 1 - time_mix."""
   return _placement.scaled(_vector(name), -1.0, -1.0)
 
 
@@ -97,8 +97,8 @@ def _options(entries, epsilon):
     "feedforward_width": inner or 4 * width,
     "feedforward_options": {"receptance": True},
     "embedding_norm": True,
-    # The norm behind it has the stack's epsilon, which is that of the last one:
-    # beside a variance that is larger by as much, it is its own.
+    # The norm after it has the stack's epsilon, that of the last norm; the
+    # scale enlarges the variance by the same factor.
     "embedding_scale": math.sqrt(last / epsilon),
   }
   if set(epsilons) != {last}:
@@ -128,7 +128,7 @@ def _options_7(entries, epsilon):
 
 
 def _inner_width(entries, width):
-  """Width of the channel mix, by default a multiple of 32 and of width."""
+  """Returns the channel mix's width, by default a multiple of 32."""
   inner = entries.count("intermediate_size", None)
   if inner is not None:
     return inner
@@ -137,7 +137,7 @@ def _inner_width(entries, width):
 
 
 def _layers(mixer, feedforward, norms):
-  """Returns a function of a layer, by modules, their tables and the norms."""
+  """Returns a function from a layer to the places of its modules and norms."""
 
   def places(layer):
     names = {"norm": norms[0], "feedforward_norm": norms[1]}
@@ -153,13 +153,13 @@ def _layers(mixer, feedforward, norms):
 
 
 def _around(first, last, **more):
-  """Returns a function that gives the places of the norms around the layers."""
+  """Returns a function that returns the places of the outer norms."""
   norms = {"embedding_norm": first, "stack/final_norm": last}
   return lambda config: _decoder.layer_norms(norms) | more
 
 
 def _copies(entries):
-  """The read-out's name, if it is the embedding."""
+  """Returns the read-out's name, if it is tied to the embedding."""
   tied = entries.flag("tie_word_embeddings", False)
   return {_HEAD: FAMILY.EMBEDDING} if tied else {}
 

@@ -1,7 +1,7 @@
 """xLSTM-7B: `xLSTMForCausalLM` (arXiv:2503.13427).
 
-Every layer has a matrix memory with exponential gates, and a gated feed-forward
-network. Gates and logits are bounded.
+Every layer has a matrix memory with exponential gates, and a gated
+feed-forward. Gates and logits are capped.
 """
 
 from jaxseq.interop import _placement
@@ -24,7 +24,7 @@ def _options(entries, epsilon):
   width = entries.count("hidden_size", 4096)
   count = entries.get("num_hidden_layers", int, 32)
   for name, value in (("embedding_dim", width), ("num_blocks", count)):
-    # Second entries for the same numbers.
+    # These are second entries for the same numbers.
     if entries.contents.get(name) is not None:
       entries.choice(name, (value,), value)
   entries.choice("add_out_norm", (True,), True)
@@ -49,7 +49,7 @@ def _options(entries, epsilon):
 
 
 def _by_head(entries, name, factor, width, heads):
-  """Width of a head, of all heads' width by a factor on the model's."""
+  """Returns a head's width, from a factor of all heads' width."""
   factor = entries.epsilon(name, factor)
   total = int(width * factor)
   if total < heads or total % heads:
@@ -59,7 +59,7 @@ def _by_head(entries, name, factor, width, heads):
 
 
 def _rounded(entries, width):
-  """Width of the feed-forward network, rounded up to a multiple."""
+  """Returns the feed-forward's width, rounded up to a multiple."""
   factor = entries.epsilon("ffn_proj_factor", 2.667)
   step = entries.count("ffn_round_up_to_multiple_of", 64)
   return int((width * factor + step - 1) // step * step)
@@ -71,7 +71,7 @@ def _layer(layer):
     **layer.module("mlstm_layer", _MEMORY),
     **layer.dense("ffn", _FEEDFORWARD),
   }
-  # The two gates are side by side.
+  # The two gates are concatenated.
   gates = [layer.named(f"mlstm_layer.{name}gate_preact") for name in "if"]
   for name, part, place in (
     ("W_if", "weight", _placement.linear),

@@ -1,6 +1,6 @@
 """Zamba-2: `Zamba2ForCausalLM` (arXiv:2411.15242).
 
-Mamba-2 layers; some of them use, in turn, one of a few blocks of attention and
+Mamba-2 layers; some of them share, in turn, a few blocks of attention and
 feed-forward (`jaxseq.nn.zamba_block`).
 """
 
@@ -62,18 +62,18 @@ def _options(entries, epsilon):
 
 
 def _ties(entries):
-  """True if weights are tied, the embedding's and the blocks' alike."""
+  """Returns true if the embedding's and the blocks' weights are tied."""
   return entries.flag("tie_word_embeddings", True)
 
 
 def _hybrids(entries):
-  """Numbers of the layers with a block."""
+  """Returns the numbers of the layers with a block."""
   kinds = entries.kinds(_NAME, _KINDS)
   return tuple(i for i, kind in enumerate(kinds) if kind == "hybrid")
 
 
 def _mamba2(entries, d_model):
-  """Options of Mamba-2."""
+  """Returns the options of Mamba-2."""
   options = _decoder.read_options(entries, _OPTIONS)
   heads = entries.count("n_mamba_heads", 8)
   if options["expand"] * d_model % heads:
@@ -81,7 +81,7 @@ def _mamba2(entries, d_model):
     raise entries.error("n_mamba_heads", heads, expected)
   return options | {
     "headdim": max(options["expand"] * d_model // heads, 1),
-    # The class reads no other bound, and adds this in the norm.
+    # The class reads no upper bound, and has this epsilon in the norm.
     "dt_limit": (options["dt_min"], math.inf),
     "norm_eps": 1e-5,
     "norm_groups": options["ngroups"],
@@ -89,10 +89,10 @@ def _mamba2(entries, d_model):
 
 
 def _block(entries, d_model, uses):
-  """Options of the shared blocks."""
+  """Returns the options of the shared blocks."""
   entries.choice("hidden_act", ("gelu",), "gelu")
   options = _decoder.attends(entries, 32)["mixer_options"]
-  # The class has no other width of heads.
+  # The class ignores other head widths.
   options["d_head"] = max(2 * d_model // options["heads"], 1)
   if entries.flag("use_mem_rope", False):
     base, _ = entries.rotary()
@@ -108,13 +108,13 @@ def _block(entries, d_model, uses):
 
 
 def _blocks(entries, uses):
-  """Number of blocks that are not tied to others."""
+  """Returns the number of blocks that are not tied to others."""
   blocks = entries.count("num_mem_blocks", 1)
   return min(blocks, uses) if _ties(entries) else uses
 
 
 def _unused(entries):
-  """Names of adapters of other layers, in blocks that are not tied."""
+  """Returns the names of other layers' adapters, in untied blocks."""
   if _ties(entries):
     return []
   names = "|".join(map(re.escape, _ADAPTERS.values()))
@@ -129,7 +129,7 @@ def _unused(entries):
 
 
 def _copies(entries):
-  """Names of a block's tensors at later layers, and at the first."""
+  """Returns the names of blocks' tensors at later layers, and at the first."""
   prefixes = list(map(_prefix, _hybrids(entries)))
   blocks = _blocks(entries, len(prefixes))
   return {
@@ -142,7 +142,7 @@ def _copies(entries):
 
 
 def _prefix(layer):
-  """The beginning of the names of a layer's block."""
+  """Returns the prefix of the tensor names of a layer's block."""
   return f"model.layers.{layer}.shared_transformer."
 
 
@@ -157,7 +157,7 @@ def _layer(layer):
 
 
 def _around(config):
-  """Places of the blocks."""
+  """Returns the places of the blocks."""
   paths = {}
   blocks, uses = config.stack.shared_blocks
   for number in range(len(blocks)):
@@ -166,7 +166,7 @@ def _around(config):
     theirs = _prefix(layers[0]).removesuffix(".")
     paths |= _decoder.renamed(ours, theirs, _BLOCK)
     paths[f"{ours}/L"] = _stacked([f"model.layers.{i}.linear" for i in layers])
-    # Adapters are numbered as the layers with blocks are, over all blocks.
+    # Adapters are numbered like the layers with blocks, over all blocks.
     turns = range(number, len(uses), len(blocks))
     for name, there in _ADAPTERS.items():
       for end, half in enumerate(("down", "up")):
@@ -176,7 +176,7 @@ def _around(config):
 
 
 def _stacked(names):
-  """The place of linear layers on top of each other."""
+  """Returns the place of stacked linear layers."""
   return _placement.stacked(
     [_placement.linear(f"{name}.weight") for name in names]
   )

@@ -10,11 +10,11 @@ from jaxseq.interop import _tensors
 
 
 class Family(Protocol):
-  """A family, such as a module; what it may have beside is in `families`.
+  """A family, such as a module; `families` lists its optional parts.
 
   Attributes:
     EMBEDDING: name of the tensor with a row for each token.
-    LAYERS: what stands before the number of a layer.
+    LAYERS: prefix of the layer numbers.
   """
 
   EMBEDDING: str
@@ -29,7 +29,7 @@ class Family(Protocol):
   def places(
     self, config: nn.NetworkConfig, entries: _entries.Entries
   ) -> _tensors.Places:
-    """Returns where each parameter's tensors are; too many do no harm."""
+    """Returns the places of the parameters; extra ones are ignored."""
     ...
 
 
@@ -66,7 +66,7 @@ def names() -> tuple[str, ...]:
 
 
 def register(name: str, family: str | Family) -> None:
-  """Makes a family known under a `model_type`.
+  """Registers a family under a `model_type`.
 
   Args:
     name: value of `model_type` in config.json.
@@ -74,8 +74,8 @@ def register(name: str, family: str | Family) -> None:
       "package.module:attribute", or the family itself.
 
   Raises:
-    ValueError: if the name stands for another one, or it lacks a part; of a
-      path, when it is first asked for.
+    ValueError: if another family has the name, or the family lacks a part; for
+      a path, at its first use.
   """
   if not isinstance(family, str):
     _check(name, family)
@@ -86,13 +86,13 @@ def get(name: str) -> Family:
   """Returns a family, one of `names()`.
 
   Raises:
-    ValueError: if there is none of that name, or it lacks a part.
+    ValueError: if there is no such family, or it lacks a part.
   """
   return _check(name, _FAMILIES.get(name))
 
 
 def _check(name, family):
-  """Returns a family that has what all have."""
+  """Returns a family, if it has all required parts."""
   for part in ("EMBEDDING", "LAYERS", "from_json", "places"):
     value = getattr(family, part, None)
     if not (isinstance(value, str) if part.isupper() else callable(value)):

@@ -1,8 +1,8 @@
 """Intensities of marked point processes, as recurrences over their events.
 
-Each module is a model: pure functions like those of a mixer, but that an
-element is an event, with its mark and the gap since the event before, and that
-what is read out goes on in time between events:
+Each module is a model: pure functions like those of a mixer, except that an
+element is an event, with its mark and the gap since the previous event, and
+that the outputs continue in time between events:
 
     params = init(key, config)
     state = initial_state(config, params, batch_shape)
@@ -11,11 +11,11 @@ what is read out goes on in time between events:
     rates = intensity(config, params, states, elapsed)    # (..., n, marks)
     top = bound(config, params, states, elapsed)          # (...)
 
-`apply` returns the states after every event, with an axis of time behind those
-of the batch, and that after the last. A model has `num_marks` marks, which its
-intensities are of, and one more, number `num_marks`, which a sequence may begin
-with. A reset puts the state back before an event, whose gap then counts from
-the beginning of its own sequence.
+`apply` returns the states after every event, with a time axis after the batch
+axes, and the state after the last event. A model has `num_marks` marks, each
+with an intensity, and one more, number `num_marks`, with which a sequence may
+begin. A reset resets the state before an event, whose gap then counts from the
+start of its own sequence.
 """
 
 from typing import TYPE_CHECKING

@@ -1,18 +1,19 @@
-"""The attentive neural Hawkes process: each time asks the events before it.
+"""The attentive neural Hawkes process: times attend to earlier events.
 
-Events are e = [tanh E(k) ; z(t)] with z(t) the sines and cosines of t; a time t
-asks as q = [0 ; z(t)]. In each layer of each head, with attention of one head,
+Events are e = [tanh E(k) ; z(t)] with z(t) the sines and cosines of t; the
+query of a time t is q = [0 ; z(t)]. In each layer of each head, with one
+attention head,
 
   events   e' = [attention of e to this and the earlier events ; z]
   times    q' = q + tanh(attention of q to the earlier events and itself)
 
-and what the heads make of q together gives the intensities. Yang, Mei and
+and the heads' final q, concatenated, give the intensities. Yang, Mei and
 Eisner, arXiv:2201.00044, in the form of EasyTemporalPointProcess.
 
-With `prompts`, each layer has two pools of learnt vectors, in front of its keys
-and of its values; which of them a time sees is chosen by the mean of the inputs
-so far (PromptTPP: Xue et al., arXiv:2310.04993; but there the mean is over the
-whole sequence, and events see what is to come).
+With `prompts`, each layer has two pools of learned vectors, placed before its
+keys and its values; the mean of the inputs so far chooses which of them a time
+attends to (PromptTPP: Xue et al., arXiv:2310.04993; but there the mean is over
+the whole sequence, and events see later ones).
 """
 
 import dataclasses
@@ -34,21 +35,22 @@ Array = jax.Array
 
 @dataclasses.dataclass(frozen=True)
 class Config(decays.Config):
-  """Options of the attentive process, beside those of `decays.Config`.
+  """Options of the attentive process, in addition to those of `decays.Config`.
 
   Attributes:
-    num_layers: layers of a head.
+    num_layers: number of layers of a head.
     heads: number of heads, each of width d_model.
-    d_time: numbers that tell the time, even.
-    memory: events that a time can see, the latest; the state holds as many.
-    layer_norm: whether a norm, one for all layers, follows each.
-    chained_heads: whether the events of a head begin with what those of the
-      head before end with, as in the published code.
-    prompts: number of prompts in a pool; none if 0.
-    chosen: of them, for each time.
-    prompt_length: vectors of a prompt.
-    attraction: weight, per sequence, of the cosines of chosen keys with what
-      chose them; nothing else moves the keys.
+    d_time: width of the time encoding, even.
+    memory: number of the latest events that a time can attend to; the state has
+      as many.
+    layer_norm: whether a norm, shared by all layers, follows each.
+    chained_heads: whether the events of a head start from the final events of
+      the previous head, as in the published code.
+    prompts: number of prompts in a pool; 0 for no prompts.
+    chosen: number of prompts chosen for each time.
+    prompt_length: number of vectors of a prompt.
+    attraction: weight, per sequence, of the cosines between the chosen keys and
+      their queries; nothing else trains the keys.
   """
 
   num_layers: int = 2
@@ -73,14 +75,15 @@ class Config(decays.Config):
 
 
 class State(NamedTuple):
-  """The events that are remembered; of several states one after the other.
+  """The remembered events of a state, or of several states in turn.
 
   Attributes:
-    time: (...), of the last event, since the sequence began.
+    time: (...), time of the last event since the start of the sequence.
     keys: (..., events, heads * num_layers, d_model), the latest event last.
-    values: likewise.
-    seen: (..., events) bool, which of them there are and can be seen.
-    prompts: those that were chosen, and what they are chosen by, if there are.
+    values: like `keys`.
+    seen: (..., events) bool, the events that exist and can be attended to.
+    prompts: the chosen prompts, and the sums that choose them; None without
+      prompts.
   """
 
   time: Array
@@ -95,11 +98,11 @@ class Prompts(NamedTuple):
 
   Attributes:
     keys: (..., chosen * prompt_length, heads * num_layers, d_model).
-    values: likewise.
-    cosine: (...), sum of cosines of the keys that were chosen by.
+    values: like `keys`.
+    cosine: (...), sum of the cosines of the chosen keys with their queries.
     total: (..., heads * num_layers, d_model + d_time), sum of the inputs so
-      far; None where there are many states.
-    number: (...), number of events so far, likewise.
+      far; None for the states of many events.
+    number: (...), number of events so far; None like `total`.
   """
 
   keys: Array
@@ -114,9 +117,9 @@ def init(key: Array, config: Config) -> decays.Params:
 
   Returns:
     E (num_marks + 1, d); q, k and v with W (heads * num_layers, d + d_time, d)
-    and b (heads * num_layers, d); the norm, if there is one; the read-out;
-    and of the prompts' pools, k and v, key (heads * num_layers, prompts,
-    d + d_time) and prompt (heads * num_layers, prompts, prompt_length, d).
+    and b (heads * num_layers, d); the norm, if any; the read-out; and for the
+    prompt pools k and v, key (heads * num_layers, prompts, d + d_time) and
+    prompt (heads * num_layers, prompts, prompt_length, d).
   """
   key_E, key_out, *keys = jax.random.split(key, 5)
   d, count = config.d_model, config.heads * config.num_layers
@@ -155,7 +158,7 @@ def init(key: Array, config: Config) -> decays.Params:
 def initial_state(
   config: Config, params: decays.Params, batch_shape: tuple[int, ...] = ()
 ) -> State:
-  """Returns the state before a sequence: nothing to remember."""
+  """Returns the state before a sequence, with no remembered events."""
   dtype, count = params["E"].dtype, config.heads * config.num_layers
   events = (*batch_shape, config.memory)
   zeros = jnp.zeros((*events, count, config.d_model), dtype)
@@ -180,18 +183,18 @@ def apply(
   """Runs over events: marks, gaps and resets (*batch, time).
 
   Returns:
-    The states after each event, which share keys and values, with an axis of
-    one in the place of that of time; and the state after the last.
+    The states after each event, which share keys and values, so that these have
+    a time axis of length one; and the state after the last event.
   """
   old = state
   if old is None:
-    # Nothing is remembered, and takes no room.
+    # No events are remembered: a memory of 1 saves room.
     old = initial_state(
       dataclasses.replace(config, memory=1), params, gaps.shape[:-1]
     )
   place, segment, times = _places(old, gaps, reset)
   size, time = old.seen.shape[-1], gaps.shape[-1]
-  # Numbers of events and of their sequences, those remembered in front.
+  # Numbers of events and of their sequences; remembered events are negative.
   front = jnp.arange(-size, 0)
   places = jnp.concatenate([jnp.broadcast_to(front, old.seen.shape), place], -1)
   zeros = jnp.zeros(old.seen.shape, segment.dtype)
@@ -250,9 +253,9 @@ def intensity(
 def bound(
   config: Config, params: decays.Params, state: State, elapsed: Array
 ) -> Array:
-  """Returns what the sum of intensities never exceeds, (...).
+  """Returns an upper bound (...) of the sum of intensities.
 
-  A hyperbolic tangent is at most 1, and a normed vector has a greatest length.
+  A hyperbolic tangent is at most 1, and a normed vector has a maximal length.
   """
   del state
   read_out = params["read_out"]
@@ -270,7 +273,7 @@ def _map(params, name, index, x):
 
 
 def _weights(config, blocks):
-  """The weights of blocks of scores (..., n), which are 1 together."""
+  """Returns attention weights of score blocks (..., n), of joint sum 1."""
   ends = np.cumsum([x.shape[-1] for x in blocks])[:-1]
   scores = jnp.concatenate(blocks, axis=-1) / math.sqrt(config.d_model)
   return jnp.split(jax.nn.softmax(scores), ends, axis=-1)
@@ -285,20 +288,20 @@ def waves(config: Config, times: Array) -> Array:
 
 
 def _places(old, gaps, reset):
-  """Numbers of events, of their sequences (0 goes on), and their times."""
+  """Returns numbers of events and their sequences (0 continues), and times."""
   place = jnp.broadcast_to(jnp.arange(gaps.shape[-1]), gaps.shape)
   total = jnp.cumsum(gaps, axis=-1)
   if reset is None:
     return place, jnp.zeros(gaps.shape, jnp.int32), old.time[..., None] + total
   segment = jnp.cumsum(reset.astype(jnp.int32), axis=-1)
   start = jnp.where(reset, total - gaps, -old.time[..., None])
-  # The latest beginning before each: gaps are never negative.
+  # The latest sequence start before each event: gaps are never negative.
   start = jax.lax.cummax(start, axis=start.ndim - 1)
   return place, segment, total - start
 
 
 def _events(config, params, marks, times, old, seen, reset):
-  """Keys and values of all events, those remembered in front, and prompts."""
+  """Returns keys and values of all events, remembered ones first; prompts."""
   z = waves(config, times)
   first = jnp.concatenate([jnp.tanh(params["E"])[marks], z], axis=-1)
   layers, cosine = [], 0.0
@@ -332,11 +335,11 @@ def _events(config, params, marks, times, old, seen, reset):
 
 
 def _prompts(config, params, index, e, times, old, reset):
-  """The prompts of a layer at each event, from its inputs up to there."""
+  """Returns a layer's prompts at each event, by its inputs up to that event."""
   query, (total, number) = prompt_pool.means(
     e, (old.total[..., index, :], old.number), reset
   )
-  # How many there were at each event: what begins is at time 0.
+  # The number of events so far; a sequence starts at time 0.
   ones = jnp.ones((*times.shape, 1), e.dtype)
   count, _ = recurrence.linear_scan(
     jnp.ones((), e.dtype), ones, old.number[..., None], reset=reset

@@ -1,4 +1,4 @@
-"""Hidden units that decay between events, and the intensities they give.
+"""Hidden units that decay between events, and the intensities of them.
 
   c(t) = cbar + (c - cbar) exp(-delta (t - t_i));   h(t) = o tanh(c(t))
   lambda_k(t) = softplus_k(w_k . h(t) + b_k)
@@ -23,11 +23,11 @@ Params = dict
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """Options that all intensities have.
+  """Options of all intensities.
 
   Attributes:
     num_marks: number of marks.
-    d_model: width of what the intensities are read out of.
+    d_model: width of the vectors that the intensities are read out of.
   """
 
   num_marks: int = 1
@@ -48,7 +48,7 @@ class Decay(NamedTuple):
 
 
 def decode(values: Array) -> Decay:
-  """Returns the units that four values each, (..., 4 d_model), stand for."""
+  """Decodes units from four values each, (..., 4 d_model)."""
   c, cbar, delta, o = jnp.split(values, 4, axis=-1)
   return Decay(c, cbar, jax.nn.softplus(delta), jax.nn.sigmoid(o))
 
@@ -86,14 +86,14 @@ def intensity(params: Params, state: Decay, elapsed: Array) -> Array:
 
 
 def bound(params: Params, state: Decay, elapsed: Array) -> Array:
-  """Returns what the sum of intensities never exceeds from a time on.
+  """Returns an upper bound of the sum of intensities from a time on.
 
-  Each unit goes from where it is to where it will end, and turns nowhere.
+  Each unit moves monotonically from its present value to its limit.
 
   Args:
-    params: of the read-out.
+    params: parameters of the read-out.
     state: (..., d_model) each.
-    elapsed: (...), since the last event.
+    elapsed: (...), time since the last event.
   """
   start = hidden(state, elapsed[..., None])[..., 0, :]
   ends = start, state.o * jnp.tanh(state.cbar)
@@ -103,10 +103,10 @@ def bound(params: Params, state: Decay, elapsed: Array) -> Array:
 
 
 def normed_bound(params: Params, scale: Array, shift: Array) -> Array:
-  """Returns what the sum of intensities of a normed vector never exceeds.
+  """Returns an upper bound of the sum of intensities of a normed vector.
 
-  Before scale and shift, (width,) each, a vector that a layer norm has passed
-  is no longer than the root of its width.
+  Before scale and shift, (width,) each, the length of a layer-normed vector is
+  at most the square root of its width.
   """
   length = jnp.linalg.norm(params["w"] * scale, axis=-1)
   top = scale.shape[-1] ** 0.5 * length + params["w"] @ shift + params["b"]
@@ -126,12 +126,12 @@ def norm(params: Params, x: Array) -> Array:
 
 
 def glorot(key: Array, *shape: int) -> Array:
-  """Draws a matrix of uniform numbers, by its numbers of rows and columns."""
+  """Draws a matrix by Glorot-uniform, from its numbers of rows and columns."""
   return jax.nn.initializers.glorot_uniform()(key, shape, jnp.float32)
 
 
 def step_by(apply: Callable[..., tuple[Any, Any]]) -> Callable[..., Any]:
-  """Returns the `step` of a model, by its `apply` over one event."""
+  """Returns the `step` of a model, its `apply` on one event."""
 
   def step(
     config: Config,
@@ -141,7 +141,7 @@ def step_by(apply: Callable[..., tuple[Any, Any]]) -> Callable[..., Any]:
     state: Any,
     reset: Array | None = None,
   ) -> Any:
-    """Takes one event (*batch,); `apply` without the axis of time."""
+    """Consumes one event (*batch,); `apply` without the time axis."""
     reset = None if reset is None else reset[..., None]
     one = mark[..., None], gap[..., None]
     return apply(config, params, *one, state, reset)[1]

@@ -1,13 +1,13 @@
 """The neural Hawkes process: an LSTM whose cells decay between events.
 
-Event i with embedding x and the hidden units just before it, h(t_i-), gives
+Event i with embedding x, and the hidden units just before it, h(t_i-), give
 
   [i, ibar, f, fbar, z, o, delta] = W [x ; h(t_i-)] + b
   c = f c(t_i-) + i tanh(z);   cbar = fbar cbar + ibar tanh(z)
 
-with sigmoids around i, ibar, f, fbar and o, a softplus around delta; between
-events see `decays`. Mei and Eisner, arXiv:1612.09328, in the form of
-EasyTemporalPointProcess: cbar does not decay, f multiplies what is left of c.
+with sigmoids of i, ibar, f, fbar and o, and a softplus of delta; see `decays`
+for the time between events. Mei and Eisner, arXiv:1612.09328, in the form of
+EasyTemporalPointProcess: cbar does not decay, f multiplies the decayed c.
 """
 
 import dataclasses
@@ -61,7 +61,7 @@ def apply(
   """Runs over events: marks, gaps and resets (*batch, time).
 
   Returns:
-    The states after each event, and that after the last.
+    The states after each event, and the state after the last.
   """
   if state is None:
     state = initial_state(config, params, gaps.shape[:-1])
@@ -85,7 +85,7 @@ def step(
   state: decays.Decay,
   reset: Array | None = None,
 ) -> decays.Decay:
-  """Takes one event (*batch,); `apply` without the axis of time."""
+  """Consumes one event (*batch,); `apply` without the time axis."""
   if reset is not None:
     state = jax.tree.map(lambda x: jnp.where(reset[..., None], 0, x), state)
   return _update(config, params, state, _inputs(config, params, mark), gap)
@@ -102,18 +102,18 @@ def intensity(
 def bound(
   config: Config, params: decays.Params, state: decays.Decay, elapsed: Array
 ) -> Array:
-  """Returns what the sum of intensities never exceeds from a time on, (...)."""
+  """Returns an upper bound (...) of the sum of intensities from a time on."""
   del config
   return decays.bound(params["read_out"], state, elapsed)
 
 
 def _inputs(config, params, marks):
-  """The addends of events to the gates, (..., 7 d)."""
+  """Returns the events' terms of the gates, (..., 7 d)."""
   return (params["E"] @ params["W"][: config.d_model] + params["b"])[marks]
 
 
 def _update(config, params, state, inputs, gap):
-  """The state after an event."""
+  """Returns the state after an event."""
   c, cbar, delta, _ = state
   decay = jnp.exp(-delta * gap[..., None])
   h = decays.hidden(state, gap[..., None])[..., 0, :]

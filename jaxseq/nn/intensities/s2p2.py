@@ -5,9 +5,9 @@
   output           y = 2 Re(C x) + D N(u);   u' = act(y) + u, and its layer norm
 
 with v = N(u(t-)) in the backward form, N(u(t_i+)) in the forward form, and 0 in
-the impulse form, which has the term in brackets. The first layer has no u. What
-is left of an event goes through the depth with what is left below it, what is
-right of it likewise. Chang et al., arXiv:2412.19634, in the form of
+the impulse form, which has the term in parentheses. The first layer has no u.
+The left limits at an event pass through the layers together, and so do the
+right limits. Chang et al., arXiv:2412.19634, in the form of
 EasyTemporalPointProcess. A layer runs over all events as one linear scan.
 """
 
@@ -29,20 +29,20 @@ Array = jax.Array
 
 @dataclasses.dataclass(frozen=True)
 class Config(decays.Config):
-  """Options of S2P2, beside those of `decays.Config`.
+  """Options of S2P2, in addition to those of `decays.Config`.
 
   Attributes:
     num_layers: number of layers.
-    num_states: states of a layer, which are all kept, no conjugate pairs.
-    form: what drives the states between events; see the module.
-    relative_time: whether the pace of a gap depends on what is right of the
-      event before it: s = softplus(W N(u) + b); otherwise s = 1.
+    num_states: states of a layer, all stored, without conjugate pairs.
+    form: the input that drives the states between events; see the module.
+    relative_time: whether the pace of a gap depends on the right limit at the
+      previous event: s = softplus(W N(u) + b); otherwise s = 1.
     activation: "gelu", "half_glu" (y sigmoid(W gelu(y))) or "full_glu".
-    norm: "post" norms what a layer gives, "pre" what it takes; without a bound
-      of the intensities.
+    norm: "post" norms a layer's output; "pre" norms its input, and gives no
+      bound of the intensities.
     complex_values: whether states are complex; if not, y = 2 C x of real ones.
-    released_shift: whether D sees the event before in the place of this one, as
-      in the published code of the forward form.
+    released_shift: whether D uses the previous event instead of this one, as in
+      the published code of the forward form.
   """
 
   num_layers: int = 2
@@ -63,8 +63,9 @@ class State(NamedTuple):
   """State after an event.
 
   Attributes:
-    x: (..., num_layers, num_states), of the layers.
-    u: (..., num_layers, d_model), what they took at it; zeros in the first.
+    x: (..., num_layers, num_states), states of the layers.
+    u: (..., num_layers, d_model), the layers' inputs at the event; zeros in the
+      first.
     begun: (...) bool, whether there was an event.
   """
 
@@ -77,9 +78,9 @@ def init(key: Array, config: Config) -> decays.Params:
   """Draws the parameters; Lambda is that of the normal part of HiPPO-LegS.
 
   Returns:
-    marks (num_marks + 1, H), the read-out, and layers_0, ...: of each x0 (P,),
-    E and B (P, H), C (H, P), which have a last axis of 2 if complex, log_decay
-    and frequency (P,), D (H,), the norm, and what the options need.
+    marks (num_marks + 1, H), the read-out, and layers_0, ...: each has x0 (P,),
+    E and B (P, H), C (H, P), with a last axis of 2 if complex, log_decay and
+    frequency (P,), D (H,), the norm, and parameters of the options.
   """
   keys = jax.random.split(key, config.num_layers + 2)
   H = config.d_model
@@ -157,7 +158,7 @@ def apply(
   """Runs over events: marks, gaps and resets (*batch, time).
 
   Returns:
-    The states after each event, and that after the last.
+    The states after each event, and the state after the last.
   """
   fresh = initial_state(config, params, gaps.shape[:-1])
   state = fresh if state is None else state
@@ -217,7 +218,7 @@ def intensity(
 def bound(
   config: Config, params: decays.Params, state: State, elapsed: Array
 ) -> Array:
-  """Returns what the sum of intensities never exceeds, (...).
+  """Returns an upper bound (...) of the sum of intensities.
 
   Raises:
     ValueError: if the norm is "pre", which has no bound.
@@ -235,14 +236,14 @@ def _layers(config, params):
 
 
 def _matrix(config, array):
-  """An array of parameters that may be complex."""
+  """Returns a parameter array as a matrix that may be complex."""
   if not config.complex_values:
     return array
   return jax.lax.complex(array[..., 0], array[..., 1])
 
 
 def _shift(x, first):
-  """The elements (*batch, time, n) before each."""
+  """Returns the previous elements (*batch, time, n)."""
   return jnp.concatenate([first[..., None, :], x[..., :-1, :]], axis=-2)
 
 
@@ -251,7 +252,7 @@ def _normed(config, layer, u):
 
 
 def _pace(config, layer, last, begun, index):
-  """The pace s, (..., P), of gaps behind events that took `last`."""
+  """Returns the pace s (..., P) of gaps after events with inputs `last`."""
   if not config.relative_time:
     return jnp.ones_like(layer["log_decay"])
   pace = layer["pace"]
@@ -262,7 +263,7 @@ def _pace(config, layer, last, begun, index):
 
 
 def _decay(config, layer, pace, gaps):
-  """The factor a (..., P) of gaps (...)."""
+  """Returns the factor a (..., P) of gaps (...)."""
   Lambda = -jnp.exp(layer["log_decay"])
   if config.complex_values:
     Lambda = jax.lax.complex(Lambda, layer["frequency"])
@@ -270,7 +271,7 @@ def _decay(config, layer, pace, gaps):
 
 
 def _drive(config, layer, a, last, left, begun):
-  """The addend of the input to the states during a gap."""
+  """Returns the input's contribution to the states during a gap."""
   if config.form == "impulse":
     return 0
   if config.form == "backward":
@@ -285,7 +286,7 @@ def _gelu(x):
 
 
 def _output(config, layer, x, u, skip):
-  """Returns what a layer of states x gives, and takes u, which D may skip."""
+  """Returns a layer's output from its states x, its input u and D's `skip`."""
   C = _matrix(config, layer["C"])
   y = 2 * jnp.real(x @ C.T)
   if u is not None:
