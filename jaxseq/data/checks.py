@@ -1,9 +1,9 @@
-"""Checks that data are such that a model can learn from them.
+"""Checks that the arrays of a data set are fit for training.
 
-A set is refused with the array, the first place and what is expected there:
-values that are not finite, classes and tokens out of range, names where numbers
-belong, lengths beyond the array, arrays of unequal lengths, and sets with
-no example or with examples of one class only.
+Errors name the array, the first wrong place and the expected values. Rejected
+are non-finite values, classes and tokens out of range, names in place of
+numbers, lengths beyond the array, arrays of unequal lengths, and sets with no
+example or with examples of one class only.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from jaxseq import _validate
 from jaxseq.data import _values
 from jaxseq.data import datasets
 
-# NumPy's letters for the kinds of dtype of `Extras`; integers elsewhere.
+# Float and bool fields of `Extras`; the others are integers.
 _FLOATS = (
   *("gaps", "calendar", "times", "features", "log_density", "tail", "until"),
   *("phase", "known", "scale"),
@@ -26,20 +26,20 @@ def check(
   name: str = "dataset",
   info: datasets.Info | None = None,
 ) -> datasets.ArrayDataset:
-  """Checks that the arrays of a data set belong together.
+  """Checks that the arrays of a data set fit together.
 
   Args:
     dataset: the data set.
-    name: what to call it in messages.
-    info: what is known of the set, with which the values are checked, too:
+    name: name of the data set in messages.
+    info: information on the set. If given, values are checked as well:
       all floats are finite, classes are below info.num_classes and tokens below
-      info.vocab_size. Without it only shapes, dtypes and lengths are.
+      info.vocab_size. Without it only shapes, dtypes and lengths are checked.
 
   Returns:
     The data set.
 
   Raises:
-    ValueError: naming the array, what came and what is expected.
+    ValueError: naming the array, the value found and the one expected.
   """
   _check_arrays(dataset, name)
   if info is not None:
@@ -50,18 +50,18 @@ def check(
 def check_splits(
   splits: datasets.Splits, name: str = "dataset", *, maps: bool = True
 ) -> datasets.Splits:
-  """Checks the parts of a set, and that they belong together.
+  """Checks the parts of a data set, and that they fit together.
 
   Args:
     splits: the set.
-    name: what to call it in messages.
-    maps: whether the values of memory maps are read and checked, too.
+    name: name of the data set in messages.
+    maps: whether to read and check the values of memory-mapped arrays.
 
   Returns:
     The set.
 
   Raises:
-    ValueError: naming the part and array, what came and what is expected.
+    ValueError: naming the part and array, the value found and the one expected.
   """
   info = splits.info
   for field in ("num_classes", "vocab_size"):
@@ -99,7 +99,7 @@ def _check_arrays(dataset, name):
       raise _validate.error(f"{name}: {key}", got, "an array")
   got = f"shape {inputs.shape} and dtype {inputs.dtype}"
   kinds = {2: "iu", 3: "f"}.get(inputs.ndim, "")
-  # The floats that are none of NumPy's own, such as bfloat16, are of kind V.
+  # Float types that NumPy does not define, such as bfloat16, are of kind V.
   kind = inputs.dtype.kind
   if kind not in kinds or not kinds:
     expected = "(n, time) of integers or (n, time, features) of floats"
@@ -132,7 +132,7 @@ def _check_arrays(dataset, name):
 
 
 def _check_lengths(name, lengths, time):
-  """Checks that no sequence is longer than the array."""
+  """Checks that lengths are within the time axis."""
   if not (lengths.min() >= 0 and lengths.max() <= time):
     place = int(np.argmax((lengths < 0) | (lengths > time)))
     raise ValueError(
@@ -142,7 +142,7 @@ def _check_lengths(name, lengths, time):
 
 
 def _check_values(dataset, name, info, maps):
-  """Checks values, for which all of the arrays are read."""
+  """Checks values, which reads the arrays whole."""
   inputs, targets, _, extras = dataset
 
   def wanted(array):
@@ -196,7 +196,7 @@ def _check_values(dataset, name, info, maps):
 
 
 def _check_classes(name, parts, info):
-  """Refuses sets in which all examples are of one class."""
+  """Rejects sets whose examples are all of one class."""
   targets = [part.targets for part in parts]
   if info.num_classes is None or targets[0].ndim != 1:
     return

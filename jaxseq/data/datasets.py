@@ -1,4 +1,4 @@
-"""Data sets: arrays of examples, their splits, and information on them."""
+"""Data sets: arrays of examples, their splits, and a description of them."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -15,21 +15,21 @@ from jaxseq import _validate
 
 
 class MissingData(ValueError):
-  """A package, program or file that holds the data is not there.
+  """A package, program or file with the data is missing.
 
   The message is one sentence that names what to install or where to look.
   """
 
 
 def find_file(path: str | os.PathLike, advice: str) -> pathlib.Path:
-  """Returns the path of a file.
+  """Returns the path of a file after a check that it exists.
 
   Args:
     path: the file.
     advice: what to do if it is absent, as the end of a sentence.
 
   Raises:
-    MissingData: if it is not there.
+    MissingData: if there is no such file.
   """
   path = pathlib.Path(path)
   if not path.is_file():
@@ -38,55 +38,55 @@ def find_file(path: str | os.PathLike, advice: str) -> pathlib.Path:
 
 
 class Extras(NamedTuple):
-  """Further arrays of examples, each with leading axis n; None if not there.
+  """Optional arrays of examples, each with leading axis n, or None.
 
-  This is the whole list: a task says which of them it reads.
+  These are all fields that exist; each task documents which of them it reads.
 
   Attributes:
     second: (n, time) or (n, time, features) like the inputs: the second
-      sequence of each example, of pairs with one class.
-    second_lengths: (n,) int32, its elements that count.
+      sequence of each example, for pairs with one class.
+    second_lengths: (n,) int32, lengths of the second sequences.
     gaps: (n, time) float32, time since the element before, of irregular times.
-    observed: (n, time, channels) bool, False where a value is missing; of
-      forecasts the time of input and target.
+    observed: (n, time, channels) bool, False where a value is missing; for
+      forecasts over the time of input and target.
     document_starts: (n, time) bool, True at the first token of a document.
     answers: (n, time) bool, True where the target is a token of an answer.
     document_offsets: (n, documents + 1) int64, where documents begin in time,
-      and where the last ends: in the place of document_starts where examples
-      lie on the disk.
-    partners: (n, time) int32, place in the row of what an element is paired
-      with, 0 for none; the first place of a row has no partner.
+      and where the last ends; replaces document_starts for memory-mapped
+      examples.
+    partners: (n, time) int32, place in the row of an element's partner, 0 for
+      no partner; the first place of a row never has one.
     heads: (n, time) int32, place in the row of a word's head, 0 for the head of
-      the sentence and for what is no word.
+      the sentence and for tokens that are not words.
     boundaries: (n, time) int32, height of the least constituent that holds a
-      word and the next; 0 behind the last word and for what is none.
+      word and the next; 0 in padding and for tokens that are not words.
     clusters: (n, time, levels) int32, the cluster of each node of a graph, from
-      single nodes to all that is connected.
+      single nodes to connected components.
     words: (n, time, words) int32, numbers of the words of paragraphs, 0 for
-      none.
+      padding.
     calendar: (n, time of input and target, features) float32, time features.
-    known: (n, time of input and target, features) float32, of forecasts the
-      columns known ahead.
-    series: (n,) int32, which series of a panel it is from, from 1 on; 0 for one
-      that was not in the training.
+    known: (n, time of input and target, features) float32, columns of a
+      forecast that are known ahead.
+    series: (n,) int32, number of the example's series in its panel, from 1 on;
+      0 for a series that was not trained on.
     scale: (n, 2, channels) float64, mean and deviation of that series.
-    times: (n, time) floats, when each event happens; of forecasts of dates the
+    times: (n, time) floats, time of each event; for forecasts with dates the
       time of input and target, in seconds since 1970.
-    features: (n, k) float32, numbers that an example has beside its inputs.
+    features: (n, k) float32, numbers of an example in addition to its inputs.
     log_density: (n, time) float32, the true log density of each event.
     tail: (n,) float32, the true log probability of no event after the last.
-    until: (n,) float32, until when each stream of events was observed, where
-      they differ.
+    until: (n,) float32, end of observation of each event stream, if they
+      differ.
     phase: (n,) float32, phase of the beat at the first element.
     recording: (n,) int32, number of the recording that a window is cut from.
     start: (n,) int32, the window's first element in its recording.
     domain: (n,) int32, number of the domain among `Domains.names`.
-    subject: (n,) int32, who was recorded.
-    user: (n,) int32, likewise, by the data set's own numbers.
-    device: (n,) int32, which device recorded.
-    side: (n,) int32, which arm wore the device.
+    subject: (n,) int32, number of the recorded subject.
+    user: (n,) int32, the same by the data set's own numbers.
+    device: (n,) int32, number of the recording device.
+    side: (n,) int32, arm that wore the device.
     day: (n,) int32, day of the recording.
-    repetition: (n,) int32, which repetition of the same class it is.
+    repetition: (n,) int32, number of the repetition of the same class.
   """
 
   second: np.ndarray | None = None
@@ -123,16 +123,16 @@ class Extras(NamedTuple):
 
 
 class ArrayDataset(NamedTuple):
-  """Examples as arrays of the host.
+  """Examples as host arrays.
 
   Attributes:
     inputs: (n, time, features) float32, or (n, time) tokens. Tokens are int32,
-      or uint8 where a set is large.
+      or uint8 if a set is large.
     targets: (n,) int32 classes, (n, time) int32 tokens, (n, factors) int32
       levels of the factors that made a series, or float32 values (n, ...).
-    lengths: (n,) int32, the number of elements in time that count, of sequences
-      that were padded at their end; None if all are of full length.
-    extras: further arrays.
+    lengths: (n,) int32, number of elements in time before the padding at the
+      end; None if all sequences are of full length.
+    extras: optional further arrays.
   """
 
   inputs: np.ndarray
@@ -142,13 +142,13 @@ class ArrayDataset(NamedTuple):
 
 
 class Factors(NamedTuple):
-  """Factors that made the series of a set, whose levels are the targets.
+  """Factors that generate the series of a set; their levels are the targets.
 
   Attributes:
-    names: of the factors.
+    names: names of the factors.
     sizes: number of levels of each factor.
     scale: number by which all series are divided.
-    noise: standard deviation of the noise on every element, before that.
+    noise: standard deviation of the noise on every element, before scaling.
   """
 
   names: tuple[str, ...]
@@ -158,10 +158,10 @@ class Factors(NamedTuple):
 
 
 class Domains(NamedTuple):
-  """Domains of a problem of domain adaptation.
+  """Domains of a domain adaptation problem.
 
   Attributes:
-    by: what a domain is, such as "subject": a field of `Extras`.
+    by: field of `Extras` that defines a domain, such as "subject".
     names: values of that field, the source domains before the target domains.
     num_sources: number of source domains.
     scaling: how the inputs were scaled, see `domains.make_splits`.
@@ -178,30 +178,31 @@ class Info:
   """The description of a data set; None where a field does not apply.
 
   Attributes:
-    description: one sentence: what an input and what a target is.
-    source: where the data come from.
-    license: terms of the data.
+    description: one sentence that says what the inputs and the targets are.
+    source: origin of the data.
+    license: license of the data.
     num_classes: number of classes of the targets, if they are classes.
     vocab_size: number of tokens, if the inputs are tokens; padding included.
     classes: names of the classes.
     channels: names of the inputs' features.
-    tokens: what the tokens stand for.
+    tokens: meaning of each token.
     rate: elements in time per second.
     image_size: height and width of the image in every input or element.
-    mean: of each channel, or of all, before it was subtracted.
-    deviation: standard deviation likewise, before it divided.
-    factors: what made the series.
-    domains: domains of a problem of domain adaptation.
-    horizon: until when sequences of events were observed.
+    mean: subtracted mean of each channel, or of all.
+    deviation: standard deviation of each channel, or of all, that divided them.
+    factors: factors that generated the series.
+    domains: domains of a domain adaptation problem.
+    horizon: end of observation of event sequences.
     nats_per_event: true negative log density per event, by part.
-    baselines: what is known without training, by name: bits per byte of texts,
+    baselines: results without training, by name: bits per byte of texts,
       the accuracy of the most frequent class of expressions.
-    devices: names of the devices that `Extras.device` counts.
+    devices: names of the devices, indexed by `Extras.device`.
     left_out: number of damaged records that were left out.
     manifest: name and sha256 of each file of a corpus.
     digest: one sha256 for the manifest.
-    preparation: the `data.Source` that makes other inputs likewise.
-    summary: what was read of a file, as JSON, see `data.summaries`.
+    preparation: the `data.Source` that prepares further inputs the same way.
+    summary: statistics of the file that was read, as JSON, see
+      `data.summaries`.
   """
 
   description: str
@@ -231,13 +232,13 @@ class Info:
 
 
 class Splits(NamedTuple):
-  """A data set divided for training, validation and testing.
+  """A data set split for training, validation and testing.
 
   Attributes:
-    train: examples to learn from.
-    valid: examples to choose options with, or None.
-    test: examples to report.
-    info: what is known of the set.
+    train: training examples.
+    valid: validation examples, to choose options with, or None.
+    test: test examples.
+    info: description of the set.
   """
 
   train: ArrayDataset
@@ -247,22 +248,22 @@ class Splits(NamedTuple):
 
 
 def take(dataset: ArrayDataset, rows: np.ndarray | slice) -> ArrayDataset:
-  """Returns the rows of a data set, in the order given.
+  """Returns rows of a data set, in the given order.
 
   Args:
     dataset: the data set.
-    rows: indices or a boolean mask of the first axis, whose rows are copied; or
-      a slice, of which there is a view.
+    rows: indices or a boolean mask of the first axis, which copy the rows; or
+      a slice, which returns a view.
   """
   return jax.tree.map(lambda array: array[rows], dataset)
 
 
 def inside(dataset: ArrayDataset, time: int | None = None) -> np.ndarray:
-  """Returns (n, time) bool: which elements of examples count.
+  """Returns (n, time) bool: True for elements before the padding.
 
   Args:
     dataset: the examples.
-    time: elements in time; those of the inputs if None.
+    time: number of elements in time; that of the inputs if None.
   """
   count, length = dataset.inputs.shape[:2]
   time = length if time is None else time
@@ -280,13 +281,13 @@ def sliding_windows(array: np.ndarray, length: int) -> np.ndarray:
 def stratified_split(
   labels: np.ndarray, fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Divides rows in two parts with the same share of every class.
+  """Splits rows into two parts with the same share of every class.
 
   Args:
     labels: (n,) integer classes.
     fraction: share of each class in the second part, in 0 .. 1; rounded to
       whole rows per class.
-    seed: seed of the choice.
+    seed: seed of the random choice.
 
   Returns:
     The sorted row indices of the first and of the second part.
@@ -306,25 +307,25 @@ def stratified_split(
 def consecutive(
   dataset: ArrayDataset, counts: Sequence[int]
 ) -> list[ArrayDataset]:
-  """Returns parts of a data set that follow each other, by their sizes."""
+  """Returns consecutive parts of a data set, by their sizes."""
   ends = np.cumsum(counts)
   parts = [slice(end - count, end) for count, end in zip(counts, ends)]
   return [take(dataset, rows) for rows in parts]
 
 
 def carve_valid(splits: Splits, fraction: float, seed: int = 0) -> Splits:
-  """Takes validation examples out of the training examples.
+  """Moves part of the training examples to the validation part.
 
   Args:
     splits: a set with classes (n,) as targets.
-    fraction: share of every class that goes over; nothing happens at 0.
-    seed: seed of the choice.
+    fraction: share of every class that moves; 0 changes nothing.
+    seed: seed of the random choice.
 
   Returns:
-    The splits with `valid` in place of whatever it was.
+    The splits with `valid` replaced.
 
   Raises:
-    ValueError: if the targets are no classes or the fraction is out of range.
+    ValueError: if the targets are not classes or fraction is out of range.
   """
   if not fraction:
     return splits

@@ -1,8 +1,8 @@
-"""Domain adaptation: learn on some subjects, be tested on others.
+"""Domain adaptation: train on some subjects, test on others.
 
-`windows` cuts recordings, `adapt` takes windows of the source and the target
-domains. A training set holds windows of both, and those of the target carry
-`UNLABELED` for a class, so that no training can see their labels; they are in
+`windows` cuts recordings, `adapt` combines windows of the source and the target
+domains. A training set holds windows of both. Those of the target have the
+class `UNLABELED`, so that no training can see their labels; the labels are in
 the test set.
 """
 
@@ -22,8 +22,8 @@ from jaxseq.data import scale
 
 UNLABELED = -1
 
-# The numbers of a channel, in this order; "band_i" is the logarithm of the mean
-# power in the i-th of five bands, each twice as wide as the one below.
+# The statistics of a channel, in this order; "band_i" is the logarithm of the
+# mean power in the i-th of five bands, each twice as wide as the one below.
 STATISTICS = (
   "mean",
   "deviation",
@@ -81,13 +81,13 @@ class Options(TypedDict, total=False):
 def windows(
   whole: recordings.Recordings, length: int, step: int
 ) -> datasets.ArrayDataset:
-  """Cuts recordings in windows; no window reaches over the end of one.
+  """Cuts recordings into windows that lie within one recording each.
 
   Args:
-    whole: the recordings, with the entry "label". One that is shorter than a
-      window has none.
+    whole: the recordings, with the entry "label". Recordings shorter than a
+      window are dropped.
     length: elements of a window in time.
-    step: elements from the start of a window to that of the next.
+    step: elements from the start of a window to the start of the next.
 
   Returns:
     Inputs (n, length, channels) float32; targets (n,), the label of the
@@ -127,13 +127,13 @@ def runs(
   times: np.ndarray | None = None,
   gap: float = np.inf,
 ) -> np.ndarray:
-  """Finds where recordings start in rows that follow one another.
+  """Finds the starts of recordings in consecutive rows.
 
   Args:
     keys: arrays (rows,); a recording ends where any of them changes.
     times: (rows,) time of each row, or None.
-    gap: a recording ends as well where the time jumps by more than this, ahead
-      or back.
+    gap: a recording also ends where the time jumps by more than this, forward
+      or backward.
 
   Returns:
     The first row of each recording, increasing.
@@ -148,7 +148,7 @@ def runs(
 def _split_tails(
   dataset: datasets.ArrayDataset, fraction: float
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Divides windows at a time in every recording."""
+  """Splits the windows of every recording at a time."""
   _validate.number("fraction", fraction, 0, 1)
   recording, start = dataset.extras.recording, dataset.extras.start
   length = dataset.inputs.shape[1]
@@ -166,7 +166,7 @@ def _split_tails(
 
 
 def _hold_out(dataset, fraction, holding, seed):
-  """The windows that stay, and those held out; None if there are none."""
+  """Returns the remaining and the held-out windows; None if there are none."""
   if not fraction:
     return dataset, None
   if holding == "tail":
@@ -182,13 +182,13 @@ def _hold_out(dataset, fraction, holding, seed):
 
 
 def _moments(dataset):
-  """Mean and deviation of each channel over the elements that count."""
+  """Mean and deviation of each channel, without padding."""
   values = dataset.inputs[datasets.inside(dataset)].astype(np.float64)
   return scale.Scale.of(values)
 
 
 def _scaled(dataset, moments):
-  """Shifts and scales each window by the moments of its domain."""
+  """Standardizes each window by the moments of its domain."""
   if dataset is None:
     return None
   mean, deviation = np.stack(moments, 1)[:, dataset.extras.domain, None]
@@ -206,7 +206,7 @@ def _described(windows: np.ndarray) -> np.ndarray:
   x = np.moveaxis(np.asarray(windows, np.float64), -1, -2)
   lower, median, upper = np.quantile(x, (0.25, 0.5, 0.75), axis=-1)
   power = np.abs(np.fft.rfft(x, axis=-1)) ** 2 / length
-  # Without the mean, which has a number of its own.
+  # Without the mean, which is a statistic of its own.
   power = power[..., 1:]
   edges = power.shape[-1] * (2.0 ** np.arange(_BANDS + 1) - 1)
   edges = np.round(edges / (2.0**_BANDS - 1)).astype(int)
@@ -222,7 +222,7 @@ def _described(windows: np.ndarray) -> np.ndarray:
 
 
 def joined(parts: Sequence[datasets.ArrayDataset]) -> datasets.ArrayDataset:
-  """Returns the examples of several sets, one after the other."""
+  """Concatenates the examples of several sets."""
   return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
 
@@ -246,25 +246,25 @@ def make_splits(
   scaling: Scaling = "source",
   unlabeled: bool = True,
 ) -> datasets.Splits:
-  """Puts the windows of source and target domains together.
+  """Combines windows of source and target domains into a data set.
 
   Args:
-    source: labeled windows to learn from; all parts have extras.domain, (n,)
-      int32 from 0.
+    source: labeled training windows; all parts have extras.domain, (n,) int32
+      from 0.
     valid: windows of the source domains to choose options with, or None.
     target: windows of the target domains to adapt to; their labels are hidden.
-    test: windows of the target domains to report.
-    info: what is known of the set.
-    scaling: mean and standard deviation of each channel become 0 and 1 over the
-      windows of `source`; or, if "own", over those windows of `source` and
-      `target` that are of the same domain; nothing is scaled if "none".
+    test: test windows of the target domains.
+    info: description of the set.
+    scaling: "source" standardizes each channel by mean and standard deviation
+      of `source`; "own" by those of the windows of `source` and `target` from
+      the same domain; "none" scales nothing.
     unlabeled: whether the training set holds the windows of `target`.
 
   Returns:
     The splits, see `adapt`.
 
   Raises:
-    ValueError: if scaling is none of these.
+    ValueError: if scaling is not one of these.
   """
   _validate.choice("scaling", scaling, get_args(Scaling))
   count = 1 + max(part.extras.domain.max() for part in (source, target))
@@ -287,12 +287,12 @@ def make_splits(
 
 
 def numbers(names: int | Sequence[int]) -> tuple[int, ...]:
-  """Returns the number of one domain, or those of several, as a tuple."""
+  """Returns the number or numbers of domains as a tuple."""
   return (names,) if np.isscalar(names) else tuple(names)
 
 
 def _selected(values, by, names):
-  """Numbers of the domains asked for, after a check that they are there."""
+  """Returns the numbers of the requested domains, checked against `values`."""
   there = np.unique(values).tolist()
   names = tuple(_validate.choice(by, name, there) for name in numbers(names))
   if not names:
@@ -315,19 +315,18 @@ def adapt(
   unlabeled: bool = True,
   seed: int = 0,
 ) -> datasets.Splits:
-  """Makes a domain adaptation problem from windows.
+  """Builds a domain adaptation problem from windows.
 
   Args:
     dataset: labeled windows with extras, as `windows` returns them.
-    by: field of `Extras` that makes a domain, such as "subject".
+    by: field of `Extras` that defines a domain, such as "subject".
     source: the value, or values, of the source domains.
-    target: the same of the target domains.
-    info: what is known of the set.
-    valid_fraction: share of the source windows that is for validation. Labels
-      of the target choose nothing.
-    held_out: share of the target windows that is for testing only. At 0 all
-      target windows are in the training set, without labels, and in the test
-      set.
+    target: the value, or values, of the target domains.
+    info: description of the set.
+    valid_fraction: share of the source windows for validation. Target labels
+      are never used to choose options.
+    held_out: share of the target windows for testing only. At 0 all target
+      windows are in the training set, without labels, and in the test set.
     holding: how windows are held out: "tail", the last ones of each recording,
       without those that overlap with them; or "stratified", the same share of
       each class at random, for recordings of one window.
@@ -338,17 +337,17 @@ def adapt(
       wide as the one below.
     scaling: see `make_splits`.
     unlabeled: whether the training set holds the target windows. Without them
-      it is what a model without adaptation learns from.
+      it is the training set of a model without adaptation.
     seed: seed of the stratified choice.
 
   Returns:
-    The splits: train has source windows, then target windows with targets of
-    `UNLABELED`; `labeled` and `unlabeled` tell them apart. valid is of the
-    source, test of the target. extras.domain, (n,) int32, is the number of the
-    domain in info.domains.names.
+    The splits: train has source windows, then target windows with target
+    `UNLABELED`; `labeled` and `unlabeled` separate them. valid has source
+    windows, test target windows. extras.domain, (n,) int32, indexes
+    info.domains.names.
 
   Raises:
-    ValueError: if an option is out of range or a domain is not there.
+    ValueError: if an option is out of range or a domain is missing.
   """
   values = getattr(dataset.extras, by)
   sources = _selected(values, by, source)

@@ -1,15 +1,15 @@
 """ECGs from a dynamical model, with six known factors.
 
-A point runs around a circle, once in every heart beat; the ECG z is pushed up
-and down as the point passes the angles of the waves P, Q, R, S and T:
+A point runs around a circle, once in every heart beat; the waves P, Q, R, S and
+T raise and lower the ECG z as the point passes their angles:
 
   x' = g x - w y,  y' = g y + w x,  g = 1 - sqrt(x^2 + y^2),  w = 2 pi / RR
   z' = -sum_i a_i d_i exp(-d_i^2 / (2 b_i^2)) - (z - z0),  d_i = angle - theta_i
 
 with breathing z0 = 0.005 sin(2 pi t / 4 s). Times are in seconds.
 
-On the circle the angle is the integral of w, and what is left, z' + z = a known
-input, is a scalar linear recurrence.
+On the circle the angle is the integral of w. The rest, z' + z = a known input,
+is a scalar linear recurrence.
 
 Source: McSharry et al., IEEE Trans. Biomed. Eng. 50(3), 2003. Angles and widths
 follow the heart rate as in the authors' code (ECGSYN).
@@ -26,20 +26,20 @@ from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import factors
 
-# The waves P, Q, R, S and T at a heart rate of 60 beats per minute.
+# Parameters of the waves P, Q, R, S and T at 60 beats per minute.
 _ANGLES = np.radians([-70.0, -15.0, 0.0, 15.0, 100.0])
 _PUSHES = np.array([1.2, -5.0, 30.0, -7.5, 0.75])
 _BREATHING = (0.005, 0.25)
 _Z = 0.04
-# z at R is about 0.04. A fixed number: one for each series would take the
-# amplitudes away.
+# z at R is about 0.04. The gain is one for all series: a gain per series would
+# remove the amplitudes.
 GAIN = 25.0
-# A breath, after which the start is forgotten to exp(-4).
+# One breath in seconds; it reduces the influence of the start to exp(-4).
 _WARM_UP = 4.0
 _STEP = 1 / 512
-# Heights of P and T beside R in the published model.
+# Heights of P and T relative to R in the published model.
 _P_HEIGHT, _T_HEIGHT = 0.25, 0.4
-# Series made at a time; bounds the memory.
+# Series computed at a time; bounds the memory.
 _CHUNK = 256
 
 
@@ -47,7 +47,7 @@ _CHUNK = 256
 def _decayed_sums(
   decay: jax.Array, inputs: jax.Array, init: jax.Array
 ) -> jax.Array:
-  """The states of z_{k+1} = decay z_k + input_k, (n, steps) as the inputs."""
+  """Returns z_{k+1} = decay z_k + input_k, (n, steps) like the inputs."""
 
   def advance(z, pushed):
     z = decay * z + pushed
@@ -61,8 +61,8 @@ class Waves(NamedTuple):
 
   Attributes:
     heart_rate: (n,) mean heart rate in beats per minute.
-    a: (n, 5) pushes of the waves P, Q, R, S and T.
-    theta: (n, 5) angles at which they come, in radians.
+    a: (n, 5) strengths of the waves P, Q, R, S and T.
+    theta: (n, 5) their angles, in radians.
     b: (n, 5) their widths, in radians.
   """
 
@@ -85,10 +85,11 @@ def _adjusted(heart_rate: np.ndarray) -> Waves:
 
 
 def waves(levels: np.ndarray) -> Waves:
-  """Returns the waves of given factors, those of `factors.ECG`.
+  """Returns the waves for levels of the factors `factors.ECG`.
 
-  Amplitudes are those of P and T beside an R of 1, and of R; the published
-  model has 0.25, 0.4 and 1. Intervals stretch the angles of P and T.
+  The amplitudes of P and T are relative to an R of 1, the amplitude of R to the
+  published one: the published model has 0.25, 0.4 and 1. Intervals stretch the
+  angles of P and T.
 
   Args:
     levels: (n, 6) levels of the factors.
@@ -108,7 +109,7 @@ def waves(levels: np.ndarray) -> Waves:
 
 
 def _rate(heart_rate: np.ndarray) -> np.ndarray:
-  """Returns the angular frequency (n,) of hearts of so many beats a minute."""
+  """Returns the angular frequency (n,) of heart rates in beats per minute."""
   return 2 * np.pi * np.asarray(heart_rate, float) / 60
 
 
@@ -119,7 +120,7 @@ def _breathing(time: np.ndarray) -> np.ndarray:
 
 
 def _pushed(angle, parameters):
-  """The push of the waves on z' at an angle (n, ...)."""
+  """Sums the terms of the waves in z' at an angle (n, ...)."""
   total = np.zeros_like(angle)
   shift = (slice(None),) + (None,) * (angle.ndim - 1)
   for a, theta, b in zip(parameters.a.T, parameters.theta.T, parameters.b.T):
@@ -138,7 +139,7 @@ def _by_recurrence(
   """Returns z, (n, steps + 1), at the times 0, step, 2 step, ..."""
   # z_{k+1} = exp(-step) z_k + the integral of exp(s - step) u(s) over the step,
   # by Simpson's rule, which is of order 4; u is the input at the known angle.
-  # Starts and middles of all steps in turn.
+  # The columns alternate between starts and middles of steps.
   times = np.arange(2 * steps + 1) * (step / 2)
   rate = _rate(parameters.heart_rate)[:, None]
   moves = np.broadcast_to(2 * rate * (step / 4), (len(rate), 2 * steps))
@@ -162,7 +163,7 @@ def _ecg_series(
   rate: int = 64,
   start: float | np.ndarray = -np.pi,
 ) -> np.ndarray:
-  """Makes ECGs (n, length) float64 without noise; z times `GAIN`."""
+  """Computes ECGs (n, length) float64 without noise; z times `GAIN`."""
   per_second = round(1 / _STEP)
   _validate.positive("length", length)
   if rate < 1 or per_second % rate:
@@ -175,7 +176,7 @@ def _ecg_series(
   for first in range(0, len(levels), _CHUNK):
     rows = slice(first, first + _CHUNK)
     parameters = waves(levels[rows])
-    # Back by what the warm-up turns.
+    # Subtract the angle that the warm-up covers.
     rate_of_each = _rate(parameters.heart_rate)[:, None]
     w = np.broadcast_to(rate_of_each, (len(rate_of_each), 2 * warm_up + 1))
     angle = start[rows] - np.trapezoid(w, dx=_STEP / 2, axis=1)
@@ -190,7 +191,7 @@ def load(
   start: factors.Start = "aligned",
   **options: Unpack[factors.Options],
 ) -> datasets.Splits:
-  """Makes a set of ECGs of the dynamical model.
+  """Generates a set of ECGs of the dynamical model.
 
   A thousand series take about four seconds of a CPU core.
 

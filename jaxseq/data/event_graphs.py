@@ -1,15 +1,15 @@
-"""Temporal graphs: which node met which other one, and when.
+"""Temporal graphs: interactions of a source and a destination node at a time.
 
     splits = data.load("graph_table", path="follows.csv")
     splits = data.load("ml_100k_graph")
     splits = data.load("tgb_seq", path="GoogleLocal")
 
 An event is an example: inputs (n, 2) int32 are its source and its destination,
-nodes from 1 on, extras.times (n, 1) float64 when it happened, in seconds since
-the first or in the table's numbers, and extras.features (n, k) float32 what the
-table tells of it. Targets are (n, candidates) int32, other destinations among
-which that of the event is to be found; in the training part, which needs none,
-they are 0. The events of all parts follow each other in time.
+nodes from 1 on, extras.times (n, 1) float64 its time in seconds since the first
+or in the table's numbers, and extras.features (n, k) float32 further columns of
+the table. Targets are (n, candidates) int32, other destinations from which a
+model has to tell that of the event; they are 0 in the training part, which
+needs no candidates. The events of all parts follow each other in time.
 """
 
 from collections.abc import Sequence
@@ -32,11 +32,11 @@ from jaxseq.data.sources import graphs
 from jaxseq.data.sources import interactions
 
 _TGB_COLUMNS = "src", "dst", "time", "split"
-# Nodes have a number more than in TGB-Seq's files, which int32 holds.
+# Nodes are TGB-Seq's numbers plus 1, and have to fit in int32.
 _NODES = 2**31 - 1
 _NODE = "whole numbers from 0 on, below 2^31 - 1"
 _AXES = "event", "column"
-# Candidates of all events together, which take 8 bytes each.
+# Most candidates of all events together, at 8 bytes each.
 _CANDIDATES = 2**29
 
 
@@ -57,33 +57,33 @@ def load(
   candidates: int = 100,
   seed: int = 0,
 ) -> datasets.Splits:
-  """Loads the events of a table; rows at one time stay in its order.
+  """Loads the events of a table; simultaneous events keep its order.
 
   Args:
     path: a file, a folder or a pattern of files, or several.
     source: column that names the node an event comes from.
     destination: column of the node it goes to.
     time: column of the times, dates or numbers.
-    features: columns of numbers that an event has beside.
+    features: columns of further numbers of an event.
     delimiter: between columns; if None a comma, or a tab in a .tsv file.
-    encoding: of texts, such as "cp1252"; found in each file if None.
-    decimal: sign before decimals, "." or ","; found in each file if None.
-    date_format: of dates, such as "%d.%m.%Y"; found in the file if None.
+    encoding: of texts, such as "cp1252"; detected per file if None.
+    decimal: decimal sign, "." or ","; detected per file if None.
+    date_format: of dates, such as "%d.%m.%Y"; detected if None.
     bipartite: whether sources and destinations are nodes of two kinds, so that
       equal names do not mean one node.
-    valid_fraction: share of the events for validation, behind those of the
+    valid_fraction: share of the events for validation, after those for
       training.
     test_fraction: share of the events for testing, the last ones.
-    candidates: other destinations of each event that is not trained on, drawn
-      from those of the whole table with repetitions.
-    seed: of these.
+    candidates: number of other destinations per validation and test event,
+      drawn with repetitions from all destinations of the table.
+    seed: seed of the candidates.
 
   Returns:
     The splits, see `of_events`.
 
   Raises:
-    ValueError: naming the file, line and column that is not as expected.
-    MissingData: if a file, or for Parquet the package pyarrow, is not there.
+    ValueError: naming the file, line and column with an invalid value.
+    MissingData: if a file, or for Parquet the package pyarrow, is missing.
   """
   prepared = graphs.GraphSource(
     reader="graph_table",
@@ -127,10 +127,10 @@ def ml_100k_graph(
   """Loads the ratings of MovieLens-100k as events from users to films.
 
   Args:
-    valid_fraction: see `load`, as the rest.
-    test_fraction: likewise.
-    candidates: likewise.
-    seed: likewise.
+    valid_fraction: share of the events for validation.
+    test_fraction: share of the events for testing, the last ones.
+    candidates: number of other destinations per validation and test event.
+    seed: seed of the candidates.
 
   Returns:
     The splits, see `of_events`.
@@ -152,24 +152,24 @@ def ml_100k_graph(
 def tgb_seq(
   path: str | os.PathLike, *, candidates: int = 100, seed: int = 0
 ) -> datasets.Splits:
-  """Loads a set of TGB-Seq from its folder, with its parts and its candidates.
+  """Loads a data set of TGB-Seq from its folder, with parts and candidates.
 
   Source: Yi et al., arXiv:2502.02975. NAME.csv has the columns src, dst, time
-  and split; NAME_test_ns.npy the candidates of the test events, NAME_valid_ns
-  those of validation, and NAME_edge_feat features, if they are there. Arrays
-  are mapped, not read whole.
+  and split. NAME_test_ns.npy and NAME_valid_ns.npy, if present, hold candidates
+  of the test and validation events, NAME_edge_feat features. Arrays are mapped,
+  not read whole.
 
   Args:
-    path: of the folder, whose name is that of the set.
-    candidates: of the parts for which there is no file.
-    seed: of these.
+    path: folder, with the name of the data set.
+    candidates: number of candidates, for parts without a file of them.
+    seed: seed of these candidates.
 
   Returns:
-    The splits; nodes have their numbers, plus 1.
+    The splits; nodes are the file's numbers plus 1.
 
   Raises:
-    MissingData: if NAME.csv is not there.
-    ValueError: a column is missing, a node or an array is not as expected.
+    MissingData: if there is no NAME.csv.
+    ValueError: if a column is missing, or a node or an array is invalid.
   """
   folder = pathlib.Path(path)
   table = folder / f"{folder.name}.csv"
@@ -185,7 +185,7 @@ def tgb_seq(
     raise _validate.error(f"{table}: split", sorted(set(part)), expected)
   others: list[np.ndarray | None] = []
   for number, name in enumerate(("valid", "test"), 1):
-    # Rows of these files follow those of the table, which time may reorder.
+    # Rows of these files follow the table, which sorting by time may reorder.
     own = (np.cumsum(split == number) - 1)[order][part == number]
     file = folder / f"{folder.name}_{name}_ns.npy"
     array = _array(file, len(own))
@@ -195,7 +195,7 @@ def tgb_seq(
     others.append(array)
   features = _array(folder / f"{folder.name}_edge_feat.npy", len(order))
   if features is not None:
-    # Only what is out of order has to be copied.
+    # Only features that are out of order have to be copied.
     features = features[order].astype(np.float32)
   return make_splits(
     nodes + 1,
@@ -211,13 +211,13 @@ def tgb_seq(
 
 
 def _is_no_node(values):
-  """True where a value is no number of a node."""
+  """True for values that are not node numbers."""
   whole = np.rint(values) == values
   return ~(whole & (values >= 0) & (values < _NODES))
 
 
 def _check_numbers(rows):
-  """Refuses a table of TGB-Seq in which a number is missing or is no node."""
+  """Rejects a TGB-Seq table with a missing number or an invalid node."""
   for name, values in rows.numbers.items():
     wrong, expected = ~np.isfinite(values), "a number"
     if name in ("src", "dst"):
@@ -231,7 +231,7 @@ def _check_numbers(rows):
 
 
 def _array(path, count):
-  """The array of a file with so many rows, mapped; None if it is not there."""
+  """Maps the array of a file with `count` rows; None if there is no file."""
   if not path.is_file():
     return None
   try:
@@ -251,17 +251,17 @@ def _array(path, count):
 def followers(
   *, pairs: int = 300, repeats: int = 3, seed: int = 0
 ) -> datasets.Splits:
-  """Makes pairs of users whose items differ, but none of their times.
+  """Generates pairs of users with different items at the same times.
 
-  One of a pair takes the items 0 to 4 in turn, several times, the other 5 to 9
-  at the same times; which of the two an item belongs to is the only candidate
-  beside it. What looks at times and numbers of neighbors alone is right in half
-  of the cases; what knows the last item of a user, in all but the first.
+  One user of a pair takes the items 0 to 4 in turn, several times, the other 5
+  to 9 at the same times. The only other candidate is the partner's item. Models
+  that see only times and numbers of neighbors are right in half of the cases;
+  models that know a user's last item, in all but the first.
 
   Args:
-    pairs: how many.
-    repeats: of the five items.
-    seed: of when a pair begins, and of who is who.
+    pairs: number of pairs.
+    repeats: repetitions of the five items.
+    seed: seed of the pairs' starts, and of which user takes which items.
 
   Returns:
     The splits, by time.
@@ -303,18 +303,18 @@ def drifting_nodes(
   candidates: int = 20,
   seed: int = 0,
 ) -> datasets.Splits:
-  """Makes users that move around a ring of items, each at a speed of its own.
+  """Generates users that move around a ring of items, each at its own speed.
 
-  At every whole time a random user takes the item at its place, give or take.
+  At every whole time a random user takes the item at its place, plus noise.
 
   Args:
-    users: how many.
-    items: of the ring.
-    events: of all users.
+    users: number of users.
+    items: number of items on the ring.
+    events: number of events of all users.
     speed: standard deviation of the items that a user passes per unit of time.
     noise: standard deviation of an item from its user's place.
-    candidates: other items of each event that is not trained on.
-    seed: of all that is random.
+    candidates: number of other items per validation and test event.
+    seed: seed of all random choices.
 
   Returns:
     The splits, by time.
@@ -356,26 +356,26 @@ def of_events(
   candidates: int = 100,
   seed: int = 0,
 ) -> datasets.Splits:
-  """Makes the splits of events in memory, in any order.
+  """Builds the splits from events in memory, in any order.
 
   Args:
     sources: (events,) names.
     destinations: (events,) names.
     times: (events,) numbers or dates.
-    where: they come from.
-    source: the columns of the table, if they come from one.
-    features: (events, k), if any.
+    where: origin of the events, for descriptions and messages.
+    source: the columns of the table, if the events come from one.
+    features: (events, k), or None.
     bipartite: see `load`.
-    valid_fraction: see `load`, as the rest.
-    test_fraction: likewise.
-    parts: (events,) the part of each in the order of time, 0 for training, 1
+    valid_fraction: share of the events for validation.
+    test_fraction: share of the events for testing.
+    parts: (events,) part of each event in the order of time, 0 for training, 1
       for validation and 2 for testing; by the shares if None.
-    candidates: likewise.
-    seed: likewise.
+    candidates: number of other destinations per validation and test event.
+    seed: seed of the candidates.
 
   Returns:
-    The splits; nodes have numbers from 1 on in the order of their names, and
-    destinations stand before sources where they are of two kinds.
+    The splits; nodes have numbers from 1 on in the order of their names, with
+    destinations before sources if they are of two kinds.
   """
   order = np.argsort(times, kind="stable")
   begins, ends = np.asarray(sources)[order], np.asarray(destinations)[order]
@@ -420,23 +420,24 @@ def make_splits(
   seed: int = 0,
   source: graphs.GraphSource | None = None,
 ) -> datasets.Splits:
-  """Divides events by their parts.
+  """Divides events into the parts of a data set.
 
   Args:
     nodes: (events, 2) sources and destinations, from 1 on, by time.
-    times: (events,), which never fall.
-    part: (events,) 0 for training, 1 for validation, 2 for testing, likewise.
-    where: they come from.
-    count: of all nodes.
-    features: (events, k) float32, if any.
+    times: (events,), non-decreasing.
+    part: (events,) 0 for training, 1 for validation, 2 for testing;
+      non-decreasing.
+    where: origin of the events, for descriptions and messages.
+    count: number of all nodes.
+    features: (events, k) float32, or None.
     others: candidates of the validation and of the test events; drawn if None.
-    candidates: how many are drawn for each event.
-    seed: of these.
-    source: what reads later events; without it their nodes have numbers.
+    candidates: number of candidates to draw for each event.
+    seed: seed of these candidates.
+    source: reader of later events; without it nodes are numbers there.
 
   Raises:
-    ValueError: there is no event to train on or to test with, or there are
-      not two destinations.
+    ValueError: if there is no event to train on or to test with, or there are
+      fewer than two destinations.
   """
   sizes = np.bincount(part, minlength=3)
   most = _CANDIDATES // max(1, *sizes[1:])
@@ -483,19 +484,19 @@ def draw(
   destinations: np.ndarray,
   count: int,
 ) -> np.ndarray:
-  """Draws other destinations, uniformly, with repetitions.
+  """Draws other destinations uniformly, with repetitions.
 
-  TGB-Seq's sampler draws all numbers from the first destination to the last
-  one, which it never draws; here nodes that are sources alone are left out.
+  TGB-Seq's sampler draws any number from the first destination to before the
+  last one; here nodes that are only sources are left out.
 
   Args:
-    rng: what draws.
-    destination: (n, 1) those of the events, which are not drawn.
-    destinations: (m,) all of them, in order.
-    count: how many for each event.
+    rng: random generator.
+    destination: (n, 1) destinations of the events, which are not drawn.
+    destinations: (m,) all destinations, sorted.
+    count: number of draws for each event.
 
   Returns:
-    (n, count).
+    Drawn destinations (n, count).
   """
   shape = len(destination), count
   others = rng.integers(0, len(destinations) - 1, shape)

@@ -1,11 +1,11 @@
-"""Streams of events by where they come from: which process has made one?
+"""Event streams by their origin: which process generated a stream?
 
     splits = data.load("event_origins", classes=6)
     splits = data.load("event_origins", paths=("shop_a.csv", "shop_b.csv"))
 
-An example is a stream as a series: a channel of the gaps between events, and
-one for each kind of event. Its class is the process, or the table, that it is
-of: tasks for networks that learn to tell more and more of them apart.
+An example is a stream as a series: one channel for the gaps between events, and
+one for each kind of event. Its class is the process, or the table, that it
+comes from. Networks can learn to classify more and more of them.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from jaxseq.data import point_processes
 from jaxseq.data.files import table_files
 from jaxseq.data.sources import events
 
-# Which kind of event each of three kinds excites.
+# The kind of event that each of three kinds excites.
 _ORDERS = tuple(itertools.permutations(range(3)))
 _RATE = 0.15
 
@@ -41,32 +41,32 @@ def load(
 ) -> datasets.Splits:
   """Returns streams of Hawkes processes, or of tables, with their origin.
 
-  In each process an event of each of three kinds causes events of one kind,
-  itself or another, which differ from process to process. How many events there
-  are, and how many of each kind, is the same in all of them.
+  In each process events of each of three kinds excite events of one kind, their
+  own or another; the pairs differ between processes. The mean number of events,
+  and of events of each kind, is the same in all.
 
   Args:
-    classes: processes, 2 to 6.
-    strength: events that one causes in the mean, below 1.
+    classes: number of processes, 2 to 6.
+    strength: mean number of events that an event excites, below 1.
     train: streams of each process for training.
-    test: likewise for testing.
-    horizon: until when each is observed.
-    length: events of a stream at most, the first ones.
-    paths: tables of events in the place of processes, two or more.
-    stream: column of tables, see `sources.events.load`.
-    time: likewise.
-    mark: likewise.
-    seed: of all that is random.
+    test: streams of each process for testing.
+    horizon: end of observation of each stream.
+    length: maximum number of events of a stream; the first ones are kept.
+    paths: tables of events in place of processes, two or more.
+    stream: column of the stream in tables, see `sources.events.load`.
+    time: column of the time in tables.
+    mark: column of the kind of event in tables.
+    seed: seed of all random choices.
 
   Returns:
     Train and test, without a validation part. Inputs (n, events, 1 + kinds) are
-    log(1 + gap / mean gap) and which kind an event is of; lengths (n,), targets
-    (n,) the class. Of processes the description says how many of the test
-    streams their exact likelihoods tell.
+    log(1 + gap / mean gap) and the one-hot kind of the event; lengths (n,),
+    targets (n,) the class. For processes the description states how many test
+    streams their exact likelihoods classify correctly.
 
   Raises:
-    ValueError: if an option is out of range, or a file is not as expected.
-    MissingData: if a file is not there.
+    ValueError: if an option is out of range, or a file is invalid.
+    MissingData: if a file is missing.
   """
   _validate.positive("length", length)
   if paths is not None:
@@ -96,7 +96,7 @@ def load(
 
 
 def _of_tables(paths, columns):
-  """Sets of the events of tables, whose times are in one unit."""
+  """Loads the sets of event tables, with times in one unit."""
   sets = [events.load(path, **columns) for path in paths]
   units = {one.info.preparation.unit for one in sets}
   if len(units) == 1:
@@ -104,7 +104,7 @@ def _of_tables(paths, columns):
   if None in units:
     expected = "tables with dates, or all with numbers, as times"
     raise _validate.error("paths", paths, expected)
-  # Each table alone has the unit that fits its gaps.
+  # Loaded alone, each table gets the unit that fits its gaps.
   unit = min(units, key=list(_event_streams.SECONDS).index)
   return [events.load(path, **columns, unit=unit) for path in paths]
 
@@ -112,13 +112,13 @@ def _of_tables(paths, columns):
 def of_streams(
   sets: Sequence[datasets.Splits], length: int, description: str, where: str
 ) -> datasets.Splits:
-  """Returns streams of several sets with the number of the set as their class.
+  """Returns streams of several sets, with the number of the set as class.
 
   Args:
-    sets: sets of events, of any source.
+    sets: sets of events, from any source.
     length: see `load`.
-    description: of the data.
-    where: they come from.
+    description: description of the data.
+    where: origin of the data.
 
   Returns:
     The splits, see `load`.
@@ -154,7 +154,7 @@ def of_streams(
 
 
 def _series(part, places, kinds, scale, length):
-  """Series of the first events of streams that have some, and their lengths."""
+  """Series and lengths of the first events of the streams that have any."""
   some = part.lengths > 0
   inputs, marks = part.inputs[some, :length, 0], part.targets[some, :length]
   lengths = np.minimum(part.lengths[some], length).astype(np.int32)
@@ -168,7 +168,7 @@ def _series(part, places, kinds, scale, length):
 
 
 def _most_likely(processes, part, horizon, length):
-  """The process (n,) by which the first events of streams are most likely."""
+  """The most likely process (n,) of each stream's first events."""
   times = np.asarray(part.extras.times, float)
   observed = point_processes.Events(times, part.targets, part.lengths, horizon)
   terms = [process.log_density(observed).events for process in processes]

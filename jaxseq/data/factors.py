@@ -1,8 +1,8 @@
 """Series with known factors: a seasonal series with a trend, and ECGs.
 
-Every series is made from six factors of eight levels each, which are drawn
+Every series is generated from six factors of eight levels each, drawn
 independently and uniformly: data to measure how well a model disentangles.
-The functions `*_series` make the series of given levels, without noise.
+The functions `*_series` compute the series of given levels, without noise.
 
 The ECG is a sum of Gaussians in the phase of the heart beat, one for each of
 the waves P, Q, R, S and T: the shape of the dynamical model of McSharry et al.,
@@ -25,7 +25,7 @@ LEVELS = 8
 Start = Literal["aligned", "random"]
 _BEATS = "Gaussian waves in the phase of the beat (McSharry et al., 2003)"
 
-# Name of each factor: its values at the lowest and at the highest level.
+# Values of each factor at the lowest and at the highest level.
 SEASONAL = {
   "amplitude": (0.5, 1.5),
   "frequency": (2.0, 6.0),
@@ -49,7 +49,7 @@ HEARTBEAT = {"offset": (-0.2, 0.2)} | {
 # Widths of the waves P, Q, R, S and T in the phase of the beat.
 WIDTHS = np.array([0.25, 0.1, 0.1, 0.1, 0.4])
 _CENTERS = np.array([-np.pi / 3, -np.pi / 12, 0.0, np.pi / 12, np.pi / 2])
-# Depths of Q and S as shares of the height of R.
+# Depths of Q and S relative to the height of R.
 _Q_SHARE, _S_SHARE = 0.12, 0.25
 
 
@@ -63,18 +63,18 @@ def _sample_factors(
 def factor_values(
   levels: np.ndarray, ranges: dict[str, tuple[float, float]]
 ) -> dict[str, np.ndarray]:
-  """Returns what the levels of factors stand for.
+  """Returns the values of factor levels.
 
   Args:
     levels: (..., factors) integers in 0 .. 7.
     ranges: the lowest and the highest value of each factor, such as `ECG`; the
-      values of the levels between lie evenly.
+      values of the levels between are evenly spaced.
 
   Returns:
     The values (...) float64 of each factor by name.
 
   Raises:
-    ValueError: if the number of factors is another or a level is out of range.
+    ValueError: if the number of factors differs or a level is out of range.
   """
   levels = np.asarray(levels)
   if levels.shape[-1:] != (len(ranges),):
@@ -90,18 +90,18 @@ def factor_values(
 
 
 def _over_time(levels, ranges):
-  """The values with an axis more, for time."""
+  """Returns the factor values with an added time axis."""
   values = factor_values(levels, ranges)
   return {name: value[..., None] for name, value in values.items()}
 
 
 def _wrap(angle: np.ndarray) -> np.ndarray:
-  """Returns the angle in -pi .. pi (pi excluded) that is the same direction."""
+  """Wraps an angle to -pi .. pi, pi excluded."""
   return (angle + np.pi) % (2 * np.pi) - np.pi
 
 
 def seasonal_series(levels: np.ndarray, length: int = 64) -> np.ndarray:
-  """Makes seasonal series with a trend.
+  """Computes seasonal series with a trend.
 
   At tau = t / length, with w = 2 pi frequency tau + phase, the value is
   offset + slope (tau - 1/2) + amplitude (sin(w) + harmonic sin(2 w)).
@@ -122,7 +122,7 @@ def seasonal_series(levels: np.ndarray, length: int = 64) -> np.ndarray:
 
 
 def _beats(value, phase):
-  """The sum of the five waves at a phase."""
+  """Sums the five waves at a phase."""
   p, r, t = (value[f"{wave}_amplitude"] for wave in "prt")
   heights = [p, -_Q_SHARE * r, r, -_S_SHARE * r, t]
   centers = list(_CENTERS)
@@ -140,7 +140,7 @@ def ecg_series(
   rate: float = 64.0,
   start: float | np.ndarray = -np.pi,
 ) -> np.ndarray:
-  """Makes ECGs of a constant heart rate.
+  """Computes ECGs with a constant heart rate.
 
   Args:
     levels: (..., 6) levels of the factors of `ECG`.
@@ -159,7 +159,7 @@ def ecg_series(
 
 
 def heartbeat_series(levels: np.ndarray, length: int = 64) -> np.ndarray:
-  """Makes single heart beats over a baseline.
+  """Computes single heart beats over a baseline.
 
   Args:
     levels: (..., 6) levels of the factors of `HEARTBEAT`.
@@ -197,17 +197,17 @@ def make_splits(
   test: int = 4096,
   noise: float = 0.05,
 ) -> datasets.Splits:
-  """Makes the three parts of a set of series with known factors.
+  """Generates the three parts of a set of series with known factors.
 
   Args:
     make: function of levels (count, factors), phases at which the series start,
-      (count,) float64 in -pi .. pi, and a source of randomness that returns the
+      (count,) float64 in -pi .. pi, and a random generator that returns the
       series (count, length).
     names: names of the factors.
     description: see `datasets.Info`.
     source: see `datasets.Info`.
-    start: of series of beats, see `ecg`; None for others, which have no phase.
-    seed: seed; the three parts have streams of their own.
+    start: for series of beats, see `ecg`; None for series without a phase.
+    seed: seed; each part has its own random stream.
     train: number of training series.
     valid: number of validation series.
     test: number of test series.
@@ -239,8 +239,8 @@ def make_splits(
     series = make(levels, phase, rng)
     series = series + noise * rng.standard_normal(series.shape)
     if scale is None:
-      # One number for the whole set: a scale of each series would take away
-      # what the factors say about amplitudes.
+      # One scale for the whole set: a scale per series would remove the
+      # amplitudes, which depend on factors.
       scale = float(series.std())
     inputs = (series / scale).astype(np.float32)[..., None]
     extras = datasets.Extras(phase=phase.astype(np.float32) if start else None)
@@ -251,7 +251,7 @@ def make_splits(
 
 
 def _of_length(series, length, *details, **options):
-  """Makes a set by a function of levels and a length alone."""
+  """Generates a set from a function of levels and length."""
   _validate.positive("length", length)
   return make_splits(
     lambda levels, phase, rng: series(levels, length), *details, **options
@@ -259,7 +259,7 @@ def _of_length(series, length, *details, **options):
 
 
 def seasonal(length: int = 64, **options: Unpack[Options]) -> datasets.Splits:
-  """Makes a set of seasonal series with a trend.
+  """Generates a set of seasonal series with a trend.
 
   Args:
     length: number of elements in time.
@@ -282,14 +282,14 @@ def ecg(
   start: Start = "aligned",
   **options: Unpack[Options],
 ) -> datasets.Splits:
-  """Makes a set of ECGs.
+  """Generates a set of ECGs.
 
   Args:
     length: number of elements in time; 128 at 64 per second and 64 at 32 per
       second are the usual choices.
     rate: elements per second.
-    start: where in a beat a series starts: always half a beat from the peak of
-      R, or anywhere, uniformly, which is a nuisance and no factor.
+    start: phase at which a series starts: "aligned" is always half a beat from
+      the peak of R; "random" is uniform, a nuisance that is not a factor.
     **options: see `make_splits`.
 
   Returns:
@@ -312,7 +312,7 @@ def ecg(
 
 
 def heartbeat(length: int = 64, **options: Unpack[Options]) -> datasets.Splits:
-  """Makes a set of single heart beats.
+  """Generates a set of single heart beats.
 
   Args:
     length: number of elements in time.

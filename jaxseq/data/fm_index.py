@@ -1,15 +1,15 @@
-"""FM-index of documents: all places of any run of tokens, and what follows it.
+"""FM-index of documents: the places of a run of tokens, and its successors.
 
-An index of Ferragina and Manzini (2000) over the reversed documents, as SEAL
-has it (arXiv:2204.10628): that a run of tokens goes on by one more is a single
-step of backward search, and the symbols before the rows of a run are the tokens
-that follow it.
+The index of Ferragina and Manzini (2000) over the reversed documents, as in
+SEAL (arXiv:2204.10628). Extending a run by one token is a single step of
+backward search, and the symbols before a run's rows are the tokens that
+follow it.
 
     index = fm_index.build([b"in the beginning", b"the end"], 256)
     rows = index.rows(b"the ")
     index.next_counts(rows)  # (256,), one "b" and one "e"
 
-`generation.substrings` is the same as a constraint on decoding.
+`generation.substrings` uses it as a constraint on decoding.
 """
 
 from collections.abc import Iterable
@@ -29,8 +29,8 @@ from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import _npy
 
-# Symbols are tokens + SHIFT, as published. Of those below, 0 ends the text, and
-# SEPARATOR stands between documents.
+# Symbols are tokens + SHIFT, as published. Below it, 0 ends the text and
+# SEPARATOR separates documents.
 SHIFT = 10
 SEPARATOR = 1
 _FORMAT = "jaxseq FM-index 1"
@@ -39,7 +39,7 @@ _DOCUMENTS = ("beginnings", "lengths")
 
 
 class Rows(NamedTuple):
-  """Rows of a sorted list of suffixes, from `low` to before `high`."""
+  """Range of rows of the sorted suffixes, from `low` to before `high`."""
 
   low: int
   high: int
@@ -47,20 +47,20 @@ class Rows(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FMIndex:
-  """An index of n symbols, made by `build` or read by `load`.
+  """An index of n symbols, built by `build` or read by `load`.
 
   Attributes:
-    vocab_size: tokens are below it.
-    separate: whether documents are apart; see `build`.
-    block: rows from one checkpoint to the next.
+    vocab_size: number of tokens.
+    separate: whether documents are separated; see `build`.
+    block: number of rows between checkpoints.
     text: (n,) symbols: the documents, each reversed, and 0.
-    suffix_array: (n,) where in the text each suffix begins, in their order.
-    bwt: (n,) the symbol before each suffix, in their order.
-    starts: (vocab_size + SHIFT + 1,) how many symbols are less than each.
-    checkpoints: (n // block + 1, vocab_size + SHIFT) how often each symbol is
-      in the first i * block entries of `bwt`.
-    beginnings: (documents,) where in the text each document begins.
-    lengths: (documents,) their tokens.
+    suffix_array: (n,) start of each suffix in the text, in sorted order.
+    bwt: (n,) the symbol before each suffix, in sorted order.
+    starts: (vocab_size + SHIFT + 1,) number of symbols less than each symbol.
+    checkpoints: (n // block + 1, vocab_size + SHIFT) count of each symbol in
+      the first i * block entries of `bwt`.
+    beginnings: (documents,) start of each document in the text.
+    lengths: (documents,) number of tokens of each document.
   """
 
   vocab_size: int
@@ -79,7 +79,7 @@ class FMIndex:
     return len(self.bwt)
 
   def extend(self, rows: Rows, token: int) -> Rows:
-    """Returns the rows of a run of tokens with one more; (0, 0) if none."""
+    """Returns the rows of a run extended by a token; (0, 0) if it has none."""
     symbol = int(token) + SHIFT
     if not SHIFT <= symbol < self.vocab_size + SHIFT:
       expected = f"a token from 0 to {self.vocab_size - 1}"
@@ -89,7 +89,7 @@ class FMIndex:
     return Rows(low, high) if low < high else Rows(0, 0)
 
   def rows(self, tokens: Sequence[int]) -> Rows:
-    """Returns the rows of a run of tokens: all if it is empty."""
+    """Returns the rows of a run of tokens: all rows if it is empty."""
     if isinstance(tokens, str):
       expected = "tokens: bytes, or a list of integers"
       raise _validate.error("tokens", tokens, expected)
@@ -99,18 +99,18 @@ class FMIndex:
     return rows
 
   def count(self, tokens: Sequence[int]) -> int:
-    """Returns how often a run of tokens is in the documents."""
+    """Counts the occurrences of a run of tokens in the documents."""
     low, high = self.rows(tokens)
     return high - low
 
   def next_counts(self, rows: Rows) -> np.ndarray:
-    """Returns how often each token follows, (vocab_size,) int64."""
-    # Of many rows only the two ends are read.
+    """Counts how often each token follows, (vocab_size,) int64."""
+    # Only the two ends of the rows are read.
     low, high = (self._ranks(row) for row in rows)
     return (high - low)[SHIFT:]
 
   def places(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """Returns where a run of tokens is.
+    """Returns the places of a run of tokens in the documents.
 
     Returns:
       The document and the place in it of the run's last token, each (count,)
@@ -128,11 +128,11 @@ class FMIndex:
     return symbols[::-1].astype(np.int64) - SHIFT
 
   def save(self, folder: str | os.PathLike) -> None:
-    """Writes the index into a folder, which is made if it is not there."""
+    """Writes the index into a folder, which is created if it is missing."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name in (*_ARRAYS, *_DOCUMENTS):
-      # The arrays may be those of the files, mapped into memory.
+      # The arrays may be maps of these files.
       with _files.replacing(folder / f"{name}.npy") as file:
         np.save(file, getattr(self, name))
     about = {"format": _FORMAT}
@@ -141,7 +141,7 @@ class FMIndex:
       file.write(f"{json.dumps(about, indent=2)}\n".encode())
 
   def _rank(self, symbol, row):
-    """Occurrences of a symbol in the first entries of `bwt`."""
+    """Counts a symbol in the first `row` entries of `bwt`."""
     block, left = divmod(row, self.block)
     here = self.bwt[row - left : row]
     return int(self.checkpoints[block, symbol]) + np.count_nonzero(
@@ -149,7 +149,7 @@ class FMIndex:
     )
 
   def _ranks(self, row):
-    """Occurrences of each symbol in the first entries of `bwt`."""
+    """Counts each symbol in the first `row` entries of `bwt`."""
     block, left = divmod(row, self.block)
     here = self.bwt[row - left : row]
     more = np.bincount(here, minlength=self.vocab_size + SHIFT)
@@ -163,16 +163,16 @@ def build(
   separate: bool = True,
   block: int = 256,
 ) -> FMIndex:
-  """Builds an index, in memory of about 50 bytes a token.
+  """Builds an index; takes about 50 bytes of memory per token.
 
   Args:
     documents: bytes, or tokens, of each document; at least one token.
-    vocab_size: tokens are below it.
-    separate: whether a separator stands between documents, so that no run goes
-      from one into another. Without, as published, the first token of a
-      document follows the last one of the document after it.
-    block: rows from one checkpoint to the next; fewer are quicker and need
-      4 * (vocab_size + 10) / block bytes a token.
+    vocab_size: number of tokens.
+    separate: whether a separator stands between documents, so that no run
+      crosses from one into another. If False, as published, the first token of
+      a document follows the last one of the document after it.
+    block: number of rows between checkpoints; fewer are faster and need
+      4 * (vocab_size + 10) / block bytes per token.
 
   Raises:
     ValueError: if there is no document, one is empty, or a token is not below
@@ -227,13 +227,12 @@ def build(
 
 
 def load(folder: str | os.PathLike) -> FMIndex:
-  """Opens an index that was saved; its arrays are memory-mapped.
+  """Opens a saved index; its arrays are memory-mapped.
 
-  Sizes, and the small arrays, are checked; large ones are read when they are
-  used.
+  Sizes and small arrays are checked; large arrays are read when they are used.
 
   Raises:
-    ValueError: if there is none, or its files do not fit together.
+    ValueError: if there is no index, or its files do not fit together.
   """
   folder = pathlib.Path(folder)
   try:
@@ -248,13 +247,13 @@ def load(folder: str | os.PathLike) -> FMIndex:
 
 
 def sort_suffixes(text: np.ndarray) -> np.ndarray:
-  """Returns where each suffix of a text begins, in the order of the suffixes.
+  """Returns the start of each suffix of a text, in sorted order.
 
-  Prefix doubling (Manber and Myers, 1993), which here begins with as many
-  symbols as fit in a word, and sorts only what is not yet in its place.
+  Prefix doubling (Manber and Myers, 1993), except that the first keys hold as
+  many symbols as fit in a word, and only suffixes not yet in place are sorted.
 
   Args:
-    text: (n,) non-negative integers; the last one is 0, and no other is.
+    text: (n,) non-negative integers; only the last one is 0.
 
   Returns:
     The suffix array, (n,) int64.
@@ -276,7 +275,7 @@ def sort_suffixes(text: np.ndarray) -> np.ndarray:
     rank[rows] = np.maximum.accumulate(np.where(first, places, 0))
     shared = ~(first & np.concatenate([first[1:], [True]]))
     places = places[shared]
-    # What is not alone yet has no end of the text within `width`.
+    # A suffix that still ties with others does not end within `width`.
     rows = order[places]
     key = rank[rows] * count + rank[rows + width]
     sort = np.argsort(key, kind="stable")
@@ -287,7 +286,7 @@ def sort_suffixes(text: np.ndarray) -> np.ndarray:
 
 
 def _checked(about: Any, arrays: dict[str, np.ndarray]) -> FMIndex:
-  """Returns the index of a folder, whose parts must fit together."""
+  """Builds the index of a folder after checks that its files fit together."""
   if not isinstance(about, dict) or about.pop("format", None) != _FORMAT:
     raise ValueError(f"index.json does not say that it is {_FORMAT!r}")
   if set(about) != {"vocab_size", "separate", "block"}:

@@ -48,33 +48,33 @@ def load(
   test_from: str | float | None = None,
   **options: Unpack[forecast_windows.Options],
 ) -> datasets.Splits:
-  """Loads one series, or many, and lays windows over the three spans of each.
+  """Loads one series, or many, and cuts windows of the three spans of each.
 
   Args:
     path: a file, or a folder, a pattern such as "runs/*.csv", or several whose
       rows follow each other.
-    time: column of dates or numbers, by which the rows are put in order; None
-      if there is none, and the rows are in order.
+    time: column of dates or numbers, by which the rows are sorted; None if
+      there is no such column and the rows are in order.
     channels: columns of values; all others if None.
-    ignore: columns that are left out.
-    series: column that names the series of a row, where there are several, one
-      below the other; each has its own spans and scale.
-    known: columns that are known ahead, such as a price or a holiday: they are
-      read of the times to forecast, too, and are not forecast. Rows at the end
-      of a series without any value are times to forecast.
+    ignore: columns to leave out.
+    series: column that names the series of a row, if the table holds several,
+      one below the other; each has its own spans and scale.
+    known: columns that are known ahead, such as a price or a holiday: the
+      network also reads them at the times to forecast, and does not forecast
+      them. Rows without any value at the end of a series are times to forecast.
     static: columns with one entry for each series, such as a region.
-    categories: those of `known` and `static` whose numbers are names, such as
-      that of a weekday; columns of words are so anyway.
+    categories: columns of `known` and `static` whose numbers are names, such as
+      that of a weekday; columns of words always are names.
     delimiter: between columns; if None a comma, or a tab in a .tsv file.
-    encoding: of texts, such as "cp1252"; found in each file if None.
-    decimal: sign before decimals, "." or ","; found in each file if None.
-    date_format: of dates, such as "%d.%m.%Y"; found in the file if None.
-    steps: what becomes of times that are not one step apart: "refuse", "insert"
-      rows of missing values where whole steps are missing, or "ignore". Those
-      of a calendar, such as working days or months, are not refused.
-    valid_fraction: share of the series that is for validation, behind the
-      training span; there is no such part at 0.
-    test_fraction: share of the series that is for testing, at its end.
+    encoding: of texts, such as "cp1252"; detected per file if None.
+    decimal: decimal sign, "." or ","; detected per file if None.
+    date_format: of dates, such as "%d.%m.%Y"; detected if None.
+    steps: handling of times that are not one step apart: "refuse", "insert"
+      rows of missing values if whole steps are missing, or "ignore". Steps of a
+      calendar, such as working days or months, are not refused.
+    valid_fraction: share of the series for validation, after the training
+      span; at 0 there is no validation part.
+    test_fraction: share of the series for testing, at its end.
     valid_from: time of the first validation target, in place of shares.
     test_from: time of the first test target, in place of shares.
     **options: see `forecast_windows.make_splits`: input_length and horizon,
@@ -84,9 +84,9 @@ def load(
     The splits, see `forecast_windows.windows`.
 
   Raises:
-    ValueError: naming the file, line and column that is not as expected, or the
-      option that is wrong.
-    MissingData: if a file, or for Parquet the package pyarrow, is not there.
+    ValueError: naming the file, line and column with an invalid value, or the
+      wrong option.
+    MissingData: if a file, or for Parquet the package pyarrow, is missing.
   """
   several = {"known": known, "static": static, "categories": categories}
   words = {key: table_layouts.as_names(key, x) for key, x in several.items()}
@@ -159,14 +159,14 @@ def load(
 
 
 def _summarized(splits, spans):
-  """Splits with a summary of the spans: times (n,) and ends of each series."""
+  """Adds a summary of the spans: times (n,) and ends of each series."""
   step = splits.info.preparation.step
   summary = summaries.of_spans(spans, step)
   return splits._replace(info=dataclasses.replace(splits.info, summary=summary))
 
 
 def _check_calendar(options, times):
-  """Refuses a calendar of times that are no dates."""
+  """Rejects calendar features for times that are not dates."""
   if options.get("with_calendar") and (
     times is None or times.dtype.kind != "M"
   ):
@@ -174,7 +174,7 @@ def _check_calendar(options, times):
 
 
 def _by_share(count, valid_fraction, test_fraction):
-  """Ends of the three spans of so many times."""
+  """Ends of the three spans of `count` times."""
   second = count - int(count * test_fraction)
   if not valid_fraction:
     return second, second, count
@@ -182,7 +182,7 @@ def _by_share(count, valid_fraction, test_fraction):
 
 
 def _by_time(times, valid_from, test_from, series):
-  """Ends of the three spans, by the times at which the later ones begin."""
+  """Ends of the three spans, from the times at which the later ones begin."""
   starts = []
   for name, word in (("valid_from", valid_from), ("test_from", test_from)):
     try:

@@ -1,8 +1,8 @@
-"""Windows of one long multivariate series: input, then what comes next.
+"""Windows of one long multivariate series: an input and the times after it.
 
-Windows of the training, validation and test spans are laid at every step. The
-inputs of the later spans may reach back into the span before, their targets do
-not: the layout of Time-Series-Library (arXiv 2407.13278).
+The training, validation and test spans have a window at every step. The inputs
+of the later spans may reach back into the span before, their targets may not:
+the layout of Time-Series-Library (arXiv 2407.13278).
 """
 
 from collections.abc import Mapping
@@ -38,17 +38,17 @@ _HOURLY_COLUMNS = ("clouds_all", "rain_1h", "temp", "traffic_volume")
 def treat(
   series: window_sources.Series, missing: Missing, end: int, source: str
 ) -> np.ndarray:
-  """Returns the values of a series, missing ones treated as declared.
+  """Returns the values of a series with missing values handled as declared.
 
   Args:
     series: the series.
     missing: see `make_splits`.
-    end: time behind the last of the training span.
-    source: of the series, for messages.
+    end: time after the last of the training span.
+    source: origin of the series, for messages.
 
   Raises:
-    ValueError: if a value is missing and to be refused, or a channel has none
-      in the training span.
+    ValueError: if values are missing and `missing` is "refuse", or a channel
+      has no value in the training span.
   """
   choices = get_args(Missing)
   _validate.choice("missing", missing, choices)
@@ -76,7 +76,7 @@ def treat(
 
 
 def _observed(series, missing, ends, where):
-  """Flags of the measured values; None if no value was filled."""
+  """Mask of the measured values; None if no value was filled."""
   known = ~np.isnan(series.values)
   if missing == "refuse" or known.all():
     return None
@@ -94,12 +94,12 @@ def _observed(series, missing, ends, where):
 def tell_filled(
   where: str, missing: Missing, known: Mapping[str, float]
 ) -> None:
-  """Warns of values that were filled, if some were.
+  """Warns of filled values, if there are any.
 
   Args:
-    where: they are from.
-    missing: what was filled in.
-    known: share of the values that are there, by channel or series.
+    where: origin of the values.
+    missing: how they were filled.
+    known: share of the values that are present, by channel or series.
   """
   shares = {name: 100 * (1 - share) for name, share in known.items()}
   worst = max(shares, key=lambda name: shares[name])
@@ -112,7 +112,7 @@ def tell_filled(
 
 
 def _known_mean(series, end):
-  """The number and mean of each channel's values up to a time."""
+  """The number and mean of each channel's values before `end`."""
   present = ~np.isnan(series.values[:end])
   counts = present.sum(axis=0)
   total = np.where(present, series.values[:end], 0).sum(axis=0)
@@ -120,7 +120,7 @@ def _known_mean(series, end):
 
 
 def calendar_of(times: np.ndarray) -> np.ndarray:
-  """Returns where each time lies in its hour, day, week, month and year."""
+  """Returns the position of times in their hour, day, week, month and year."""
   seconds = times.astype("datetime64[s]").astype(np.int64)
   days = times.astype("datetime64[D]")
   month = (days - days.astype("datetime64[M]")).astype(np.int64)
@@ -147,27 +147,27 @@ def windows(
   observed: np.ndarray | None = None,
   times: np.ndarray | None = None,
 ) -> datasets.ArrayDataset:
-  """Cuts all windows whose targets lie in a span.
+  """Cuts all windows whose targets are within a span.
 
   Args:
     values: (time, channels).
     start: first time of the span. Inputs may begin up to input_length earlier.
-    end: time behind the last of the span.
-    input_length: times of an input.
-    horizon: times of a target, right behind the input.
-    stamps: (time, features) that go along, or None.
+    end: time after the last of the span.
+    input_length: number of times of an input.
+    horizon: number of times of a target, directly after the input.
+    stamps: (time, features) to cut as well, or None.
     observed: (time, channels) bool, False where a value was filled, or None.
-    times: (time,) of the values, which go along if they are dates, or None.
+    times: (time,) of the values, cut as well if they are dates, or None.
 
   Returns:
     Inputs (n, input_length, channels) and targets (n, horizon, channels), as
     views of the values: nothing is copied. With stamps, extras.calendar is
-    (n, input_length + horizon, features), and with observed so is
-    extras.observed, of channels; with dates extras.times is (n, input_length +
-    horizon) seconds since 1970.
+    (n, input_length + horizon, features); with observed, extras.observed is
+    (n, input_length + horizon, channels); with dates extras.times is (n,
+    input_length + horizon) seconds since 1970.
 
   Raises:
-    ValueError: if the span has no room for a window.
+    ValueError: if the span is too short for a window.
   """
   first = max(start - input_length, 0)
   total = input_length + horizon
@@ -196,11 +196,11 @@ class Options(TypedDict, total=False):
   """Options of all sets of this kind, with the defaults of `make_splits`.
 
   Attributes:
-    input_length: times of an input; 96 by default.
-    horizon: times of a target; 96 by default.
-    normalize: whether channels are shifted and scaled to mean 0 and deviation 1
-      over the training span; true by default.
-    with_calendar: whether there are the hours, days and so on of all times;
+    input_length: number of times of an input; 96 by default.
+    horizon: number of times of a target; 96 by default.
+    normalize: whether channels are standardized to mean 0 and deviation 1 over
+      the training span; true by default.
+    with_calendar: whether to add the hours, days and so on of all times;
       false by default.
     missing: "refuse", which is the default, "forward_fill" or "mean".
   """
@@ -225,26 +225,26 @@ def make_splits(
   license: str,
   reader: Mapping[str, Any] | None = None,
 ) -> datasets.Splits:
-  """Makes the windows of the three spans of a series.
+  """Cuts the windows of the three spans of a series.
 
   Args:
     series: the series.
-    ends: time behind the last of the training, validation and test spans.
-    input_length: times of an input.
-    horizon: times of a target.
-    normalize: whether each channel is shifted and scaled to mean 0 and standard
+    ends: time after the last of the training, validation and test spans.
+    input_length: number of times of an input.
+    horizon: number of times of a target.
+    normalize: whether each channel is standardized to mean 0 and standard
       deviation 1 over the training span.
-    with_calendar: whether extras.calendar holds of each time of a window, in
+    with_calendar: whether extras.calendar holds for each time of a window, in
       -0.5 .. 0.5: minute of the hour, hour of the day, day of the week from
       Monday, day of the month, day of the year.
     missing: "refuse"; "forward_fill", the last value before it, or the mean
-      where there is none; or "mean", that of the channel over the training
-      span. A mask is none of them: the channels of the inputs are those of the
-      targets, which would be missing as well.
-    source: where the series comes from.
-    license: its terms.
-    reader: fields of the source for tables that it is to read; None if it reads
-      none.
+      if there is none; or "mean", that of the channel over the training span.
+      "mask" is not a choice: inputs and targets have the same channels, and
+      targets would be missing as well.
+    source: origin of the series.
+    license: license of the series.
+    reader: source fields for reading further tables; None if it reads no
+      tables.
 
   Returns:
     The splits, see `windows`, with extras.observed if a value was filled. info
@@ -252,8 +252,8 @@ def make_splits(
     the training span.
 
   Raises:
-    ValueError: if a number is out of range, a span has no room for a window, or
-      a value is missing and to be refused.
+    ValueError: if a number is out of range, a span is too short for a window,
+      or values are missing and `missing` is "refuse".
   """
   _validate.all_positive(input_length=input_length, horizon=horizon)
   if ends[2] > len(series.values):
@@ -271,7 +271,7 @@ def make_splits(
   mean, deviation = constants if normalize else (None, None)
   fill = None
   if missing != "refuse":
-    # What stands for a value that is missing and has none before it.
+    # The fill value of missing values without a value before them.
     fill = _known_mean(series, ends[0])[1]
     if normalize:
       fill = (fill - np.array(mean)) / np.array(deviation)
@@ -284,7 +284,7 @@ def make_splits(
     if name == "valid" and start == end
     else windows(
       *(values, start, end, input_length, horizon, stamps, observed),
-      # They are drawn.
+      # Test times are drawn in pictures.
       series.times if name == "test" else None,
     )
     for name, start, end in zip(("train", "valid", "test"), (0, *ends), ends)
@@ -328,7 +328,7 @@ def autots_hourly(**options: Unpack[Options]) -> datasets.Splits:
 
   Returns:
     The splits: 4 channels (cloud cover, rain, temperature, traffic volume),
-    17520 hours, of which 70 %, 10 % and 20 % are the three spans.
+    17520 hours, with spans of 70 %, 10 % and 20 %.
 
   Raises:
     ValueError: if an option is out of range.
@@ -353,7 +353,7 @@ def autots_hourly(**options: Unpack[Options]) -> datasets.Splits:
 
 
 def _unzipped(path):
-  """The content of the first file in an archive."""
+  """The content of the first file in a zip archive."""
   with open(path, "rb", opener=_limits.regular) as file:
     try:
       with zipfile.ZipFile(file) as archive:
@@ -371,20 +371,20 @@ def seasonal(
   noise: float = 0.3,
   **options: Unpack[Options],
 ) -> datasets.Splits:
-  """Makes an hourly series with daily and weekly seasons; needs no package.
+  """Generates an hourly series with daily and weekly seasons; needs no package.
 
   Each channel is a sum of a daily and a weekly sine with amplitudes from 0.5 to
   1.5 and random phases, and of autoregressive noise, n_t = 0.9 n_{t-1} + e_t.
 
   Args:
     seed: seed.
-    times: hours of the series.
+    times: number of hours of the series.
     channels: number of channels.
     noise: standard deviation of the autoregressive noise.
     **options: see `make_splits`.
 
   Returns:
-    The splits, of which 70 %, 10 % and 20 % are the three spans.
+    The splits, with spans of 70 %, 10 % and 20 %.
 
   Raises:
     ValueError: if an option is out of range.

@@ -1,10 +1,10 @@
 """Sets of points with exact answers: hulls, triangulations, tours, orders.
 
-Answers are places of the points, as `nn.pointer` gives them: 1 for the first
-point, and 0 for the end. Points that lie on a line, to 1e-9, are no corners.
+Answers are indices of the points, as `nn.pointer` writes them: 1 for the first
+point, and 0 for the end. Points on a line, to 1e-9, are not corners.
 
-Source: Vinyals et al., arXiv 1506.03134; triangles are in the order of the
-centers of their inscribed circles.
+Source: Vinyals et al., arXiv 1506.03134; triangles are sorted by the centers
+of their inscribed circles.
 """
 
 from collections.abc import Callable
@@ -17,17 +17,17 @@ import numpy as np
 from jaxseq import _validate
 
 _FLAT = 1e-9
-# Cities of the longest tour whose shortest form `tour` computes.
+# Most cities for which `tour` computes the shortest tour.
 LONGEST_TOUR = 12
 
 
 class Sets(NamedTuple):
-  """Sets of points, and what is to be written of each.
+  """Sets of points, and their answers.
 
   Attributes:
-    points: (n, most, 2) float32, zeros behind each set; (n, most, 1) for what
-      is sorted.
-    chosen: (n, time) int32, places from 1 on, and then 0.
+    points: (n, most, 2) float32, padded with zeros; (n, most, 1) for numbers to
+      sort.
+    chosen: (n, time) int32, point indices from 1 on, padded with 0.
     lengths: (n,) int32.
   """
 
@@ -43,11 +43,11 @@ def hull(points: np.ndarray) -> list[int]:
     points: (n, 2), at least one.
 
   Returns:
-    Counter-clockwise, from the lowest index on; the two ends of points on a
-    line, and one of points that are all the same.
+    Counter-clockwise, from the lowest index on; the two ends if all points are
+    on a line, and one point if all are equal.
 
   Raises:
-    ValueError: if there is no point, or a shape does not fit.
+    ValueError: if there is no point, or the shape does not fit.
   """
   _validate.shape("points", points, ("n", 2))
   if (np.asarray(points) == points[0]).all():
@@ -74,15 +74,15 @@ def area(points: np.ndarray) -> float:
 def delaunay(
   points: np.ndarray, order: Literal["index", "incenter"] = "incenter"
 ) -> list[tuple[int, int, int]]:
-  """Returns the triangles whose circles hold no further point, from 0 on.
+  """Returns the triangles whose circumcircles hold no other point, from 0 on.
 
   Args:
     points: (n, 2), in general position.
-    order: of the triangles, by their corners or by their incenters (x, then y).
+    order: sorts the triangles by corners, or by incenters (x, then y).
 
   Returns:
-    Triangles with ascending corners; their number times that of the points is
-    what the search takes, for a few dozen of points.
+    Triangles with ascending corners. The cost is the number of triples times
+    that of points, so it suits a few dozen points.
   """
   _validate.choice("order", order, ("index", "incenter"))
   points = np.asarray(points, float)
@@ -91,7 +91,7 @@ def delaunay(
   triples = triples.reshape(-1, 3)
   a, b, c = np.moveaxis(points[triples], 1, 0)
   sign = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
-  # The determinant whose sign says whether a point is inside of the circle.
+  # The determinant whose sign says whether a point is inside the circumcircle.
   rows = [p[:, None] - points for p in (a, b, c)]
   x, y = ([row[..., k] for row in rows] for k in (0, 1))
   z = [u * u + v * v for u, v in zip(x, y)]
@@ -118,7 +118,7 @@ def tour(points: np.ndarray) -> list[int]:
     From the first point on, in the direction whose second point is lower.
 
   Raises:
-    ValueError: there are more of them.
+    ValueError: if there are more points.
   """
   points = np.asarray(points, float)
   count = len(points)
@@ -128,7 +128,7 @@ def tour(points: np.ndarray) -> list[int]:
   if count < 4:
     return list(range(count))
   far = np.linalg.norm(points[:, None] - points, axis=-1).tolist()
-  # By the cities seen but the first, and the last of them: length and path.
+  # Keys: the cities seen but the first, and the last one; values: length, path.
   best = {(1 << i, i): (far[0][i], (0, i)) for i in range(1, count)}
   for size in range(2, count):
     for seen in itertools.combinations(range(1, count), size):
@@ -164,7 +164,7 @@ TARGETS: dict[str, Callable[[np.ndarray], list[int]]] = {
 
 
 def choices(name: str, points: int) -> int:
-  """Returns the most choices of an answer, with the end, of so many points."""
+  """Returns the most choices in an answer for `points` points, with the end."""
   return (3 * max(1, 2 * points - 5) if name == "delaunay" else points) + 1
 
 
@@ -179,16 +179,16 @@ def draw(
   """Draws sets of uniform points with their answers.
 
   Args:
-    name: "hull", "tour", "delaunay" or "sort", whose points are numbers, in
-      ascending order.
-    count: how many sets.
+    name: "hull", "tour", "delaunay" or "sort", whose points are numbers to
+      sort in ascending order.
+    count: number of sets.
     low: fewest points of a set, at least 3.
     high: most points.
-    seed: of the draw.
+    seed: seed of the draw.
     answered: whether answers are computed; if not, `chosen` is zeros.
 
   Raises:
-    ValueError: if there is no such answer, or a number is out of range.
+    ValueError: if the name is unknown, or a number is out of range.
   """
   _validate.choice("name", name, TARGETS)
   _validate.positive("count", count)
@@ -208,7 +208,7 @@ def draw(
 
 
 def _turn(points, a, b, c):
-  """Twice the area of a triangle; positive where it turns left."""
+  """Twice the signed area of a triangle; positive for left turns."""
   (ax, ay), (bx, by), (cx, cy) = (map(float, points[i]) for i in (a, b, c))
   return (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
 

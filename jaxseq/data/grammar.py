@@ -2,10 +2,10 @@
 
     splits = data.load("grammar", examples=20_000)
 
-Each word is a letter, of 60 in eight classes. Every rule joins two parts, of
-which one has the head of both: determiners, adjectives and possessors stand
-before what they belong to, objects and phrases of prepositions behind. So about
-as many trees branch to the left as to the right.
+Each word is a letter, one of 60 in eight classes. Every rule joins two parts,
+one of which has the head of both: determiners, adjectives and possessors stand
+before their heads, objects and prepositional phrases behind. So about as many
+trees branch to the left as to the right.
 """
 
 import bisect
@@ -19,7 +19,7 @@ from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data.sources import letters
 
-# Words of each class, in the order of WORDS.
+# Number of words of each class, in the order of WORDS.
 CLASSES = {
   "determiner": 4,
   "noun": 20,
@@ -37,7 +37,7 @@ CLASS_OF = dict(
 _WORDS_OF = {
   name: [word for word in WORDS if CLASS_OF[word] == name] for name in CLASSES
 }
-# A part is a class of words, or two parts, by (share, left, right, head).
+# Parts are word classes, or two parts, as (share, left, right, head).
 RULES = {
   "sentence": (
     (0.5, "phrase", "predicate", 1),
@@ -75,9 +75,9 @@ class Tree:
 
   Attributes:
     words: letters of `WORDS`.
-    boundaries: of each word but the last, the height of the least constituent
-      that holds it and the next; those that hold none other have height 1.
-    heads: of each word the place of its head; -1 for that of the sentence.
+    boundaries: for each word but the last, the height of the least constituent
+      that holds it and the next; constituents without inner ones have height 1.
+    heads: for each word the place of its head; -1 for the sentence's head.
   """
 
   def __init__(self, words: str):
@@ -97,7 +97,7 @@ class Tree:
 
 
 def join(left: Tree, right: Tree, head: int) -> Tree:
-  """Joins two trees; `head`, 0 or 1, says which has the head of both."""
+  """Joins two trees; `head`, 0 or 1, is the one with the common head."""
   tree = Tree(left.words + right.words)
   above = 1 + max(left.height, right.height)
   tree.boundaries = [*left.boundaries, above, *right.boundaries]
@@ -114,7 +114,7 @@ def join(left: Tree, right: Tree, head: int) -> Tree:
 def draw(
   rng: random.Random, longest: int, part: str = "sentence"
 ) -> Tree | None:
-  """Draws a sentence, or another part; None if it has more words than that."""
+  """Draws a sentence, or another part; None if it has over `longest` words."""
   if longest < 1:
     return None
   if part in CLASSES:
@@ -138,22 +138,22 @@ def load(
   test_fraction: float = 0.1,
   seed: int = 0,
 ) -> datasets.Splits:
-  """Makes sentences, with their trees.
+  """Generates sentences, with their trees.
 
   Args:
-    examples: how many.
+    examples: number of sentences.
     shortest: words of the shortest sentence.
-    longest: words of the longest one; others are drawn again.
+    longest: words of the longest one; longer ones are drawn again.
     valid_fraction: share for validation.
     test_fraction: share for testing.
-    seed: of all that is random.
+    seed: seed of all random choices.
 
   Returns:
     The splits, see `sources.letters.make_splits`, with extras.heads and
     extras.boundaries.
 
   Raises:
-    ValueError: if an option is wrong.
+    ValueError: if an option is out of range.
   """
   _validate.integer("examples", examples, 8)
   _validate.integer("shortest", shortest, 4)
@@ -178,7 +178,7 @@ def load(
 
 
 def _with_trees(dataset, trees):
-  """A part with the trees of its sentences, behind their first token."""
+  """A part with the trees of its sentences, after their first token."""
   heads = np.zeros_like(dataset.inputs)
   boundaries = np.zeros_like(dataset.inputs)
   for i in range(len(heads)):

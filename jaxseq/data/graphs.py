@@ -1,4 +1,4 @@
-"""Graphs as sequences of their nodes, in orders that a hierarchy gives.
+"""Graphs as sequences of their nodes, in the order of a hierarchy of clusters.
 
   splits = data.load("graphs", task="connectivity", order="tree")
 
@@ -6,9 +6,10 @@ Three questions about whole graphs:
   connectivity: is the graph connected? Graphs come in pairs with the same
     degrees: two halves, and the same halves with an edge of each switched, so
     that no rule about degrees or the number of edges is right more than half
-    the time. (Of plain random graphs "no node is alone" tells nearly all.)
+    the time. (For plain random graphs "no node is isolated" answers nearly
+    all.)
   colors: how many nodes have the first of four colors? A node's element is
-    its color alone, and nothing tells the number of nodes.
+    only its color, and nothing gives away the number of nodes.
   distance: how many steps is it from one marked node to the other?
 
 Source: Behrouz et al., arXiv:2411.15671, whose code is not public.
@@ -29,18 +30,18 @@ from jaxseq.data import padding
 Question = Literal["connectivity", "colors", "distance"]
 Order = Literal["node", "tree", "paths"]
 COLORS = 4
-# The farthest that the marked nodes lie apart.
+# Greatest distance of the marked nodes.
 FARTHEST = 4
-# Width of the random features whose distances are the weights of edges.
+# Width of the random features whose distances are the edge weights.
 _FEATURES = 3
 
 
 class Graph(NamedTuple):
-  """A graph and what is asked about it.
+  """A graph and its answer.
 
   Attributes:
     adjacency: (n, n) bool, symmetric.
-    values: (n, k) float32, what is known of each node beside its edges.
+    values: (n, k) float32, features of each node.
     target: the answer.
   """
 
@@ -52,13 +53,13 @@ class Graph(NamedTuple):
 def random_graph(
   rng: np.random.Generator, nodes: int, share: float
 ) -> np.ndarray:
-  """Returns the adjacency (n, n) of a graph with about this share of edges."""
+  """Draws the adjacency (n, n) of a graph with about this share of edges."""
   upper = np.triu(rng.random((nodes, nodes)) < share, 1)
   return upper | upper.T
 
 
 def is_connected(adjacency: np.ndarray) -> bool:
-  """Returns whether all nodes of a graph are connected with each other."""
+  """Returns whether a graph is connected."""
   return csgraph.connected_components(adjacency, return_labels=False) == 1
 
 
@@ -68,8 +69,8 @@ def switched_pair(
   """Draws a graph of two halves, and a connected one with the same degrees.
 
   Args:
-    rng: what is drawn with.
-    nodes: of both, 9 or more; halves have a third of them or more, each.
+    rng: random generator.
+    nodes: number of nodes, 9 or more; each half has a third of them or more.
 
   Returns:
     The adjacencies (n, n) of both, with the nodes in the same order.
@@ -85,13 +86,13 @@ def switched_pair(
     joined = apart.copy()
     for one, other, value in ((u, v, 0), (x, y, 0), (u, x, 1), (v, y, 1)):
       joined[one, other] = joined[other, one] = value
-    # Two bridges leave two halves again.
+    # If both switched edges were bridges, two halves remain.
     if is_connected(joined):
       return apart, joined
 
 
 def _half(rng, nodes):
-  """A connected graph whose nodes have two neighbors or more."""
+  """Draws a connected graph whose nodes have at least two neighbors."""
   share = min(2.2 * np.log(nodes) / nodes, 1)
   while True:
     adjacency = random_graph(rng, nodes, share)
@@ -100,12 +101,12 @@ def _half(rng, nodes):
 
 
 def _drawn(rng, adjacency):
-  """The two nodes of an edge."""
+  """Draws the two nodes of an edge."""
   return rng.choice(np.argwhere(np.triu(adjacency)))
 
 
 def _connectivity(rng, nodes):
-  """The two graphs of a pair, of all nodes, each with numbers of its own."""
+  """A pair of graphs with `nodes` nodes, each with its own node order."""
   pair = []
   for target, adjacency in enumerate(switched_pair(rng, nodes)):
     at = rng.permutation(nodes)
@@ -116,7 +117,7 @@ def _connectivity(rng, nodes):
 
 
 def _colors(rng, nodes):
-  """A graph of half the nodes or more."""
+  """A graph with `nodes` / 2 to `nodes` nodes."""
   count = int(rng.integers(nodes // 2, nodes + 1))
   adjacency = random_graph(rng, count, 2 / count)
   color = rng.integers(0, COLORS, count)
@@ -125,7 +126,7 @@ def _colors(rng, nodes):
 
 
 def _distance(rng, nodes):
-  """A sparse graph with two nodes that are 1 to 4 steps apart, as often."""
+  """A sparse graph with two nodes at a uniform distance of 1 to 4 steps."""
   target = int(rng.integers(1, FARTHEST + 1))
   while True:
     adjacency = random_graph(rng, nodes, 2.5 / nodes)
@@ -139,7 +140,7 @@ def _distance(rng, nodes):
       return [Graph(adjacency, rows.astype(np.float32), target - 1)]
 
 
-# What draws graphs, and what is asked of them.
+# Drawing function and question of each task.
 _TASKS: dict[str, tuple[Callable, str]] = {
   "connectivity": (_connectivity, "is it connected"),
   "colors": (_colors, "how many nodes have the first color"),
@@ -152,7 +153,7 @@ def hierarchy(
 ) -> np.ndarray:
   """Returns levels (count, n) of clusters by random features of the nodes.
 
-  The last level comes again where fewer join all that is connected.
+  If fewer levels suffice for connected components, the last one is repeated.
   """
   edges = np.argwhere(np.triu(adjacency))
   features = rng.normal(size=(len(adjacency), _FEATURES))
@@ -162,22 +163,22 @@ def hierarchy(
 
 
 def num_levels(nodes: int) -> int:
-  """Returns the number of levels of a hierarchy of so many nodes, at most."""
+  """Returns the most levels of a hierarchy of so many nodes."""
   return nodes.bit_length()
 
 
 def sequence(
   graph: Graph, levels: np.ndarray, order: Order
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Writes a graph as a sequence.
+  """Lays out a graph as a sequence.
 
   Args:
-    graph: of n nodes.
-    levels: (levels, n) its clusters.
-    order: "node": by the nodes' numbers, which are random; "tree": as a walk in
-      depth through the hierarchy meets them; "paths": in that order, and each
-      node comes behind the clusters that it is in, from the largest on. A
-      cluster has the values of its smallest node, and all elements their level.
+    graph: graph of n nodes.
+    levels: (levels, n) clusters of the nodes.
+    order: "node": by the nodes' numbers, which are random; "tree": depth-first
+      through the hierarchy; "paths": in that order, with each node after the
+      clusters that contain it, from the largest on. A cluster has the values of
+      its smallest node, and all elements have their level.
 
   Returns:
     Elements (time, features) float32, and (time, levels) the clusters of each.
@@ -206,26 +207,26 @@ def load(
   test: int = 1000,
   seed: int = 0,
 ) -> datasets.Splits:
-  """Draws graphs, and writes them as sequences.
+  """Draws graphs, and lays them out as sequences.
 
   Args:
-    task: what is asked, see above.
-    order: of the elements, see `sequence`.
-    nodes: of a graph, or the most where they differ; 9 or more.
-    train: graphs for training; those of "connectivity" are even numbers, and
-      both of a pair lie in the same part.
+    task: the question, see above.
+    order: order of the elements, see `sequence`.
+    nodes: number of nodes of a graph, or the maximum if it varies; 9 or more.
+    train: graphs for training; for "connectivity" an even number, and both
+      graphs of a pair are in the same part.
     valid: graphs for validation.
     test: graphs for testing.
-    seed: of all that is random; the graphs are the same in any order.
+    seed: seed of all random choices; the graphs do not depend on the order.
 
   Returns:
     The splits: inputs (n, time, features), lengths, targets (n,) and
-    extras.clusters. An element has its node's number, one of `nodes`, and its
-    row of the adjacency; for "distance" whether it is marked; for "colors" its
-    color alone.
+    extras.clusters. An element has its node's number, one-hot of `nodes`, and
+    its row of the adjacency; for "distance" also whether it is marked; for
+    "colors" only its color.
 
   Raises:
-    ValueError: if an option is wrong.
+    ValueError: if an option is out of range.
   """
   _validate.choice("task", task, _TASKS)
   _validate.choice("order", order, ("node", "tree", "paths"))

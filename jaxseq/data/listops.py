@@ -2,8 +2,8 @@
 
 A tree of depth up to D: a node above depth D is an operator with probability
 1/4 and a digit otherwise; an operator is MIN, MAX, MED (the median, rounded
-down) or SM (the sum modulo 10) of 2 to 10 nodes. Trees are kept whose number of
-tokens lies strictly between two bounds, and none is kept twice.
+down) or SM (the sum modulo 10) of 2 to 10 nodes. Only trees whose number of
+tokens lies strictly between two bounds are kept, without duplicates.
 
 Sources: arXiv 1804.06028; the generator and sizes of arXiv 2011.04006 (Long
 Range Arena), whose readers drop the round brackets, as here.
@@ -18,7 +18,7 @@ from jaxseq import _validate
 from jaxseq.data import _cache
 from jaxseq.data import datasets
 
-# Part of what a cached set depends on: raise it when the sets change.
+# Part of the cache key: raise it when the sets change.
 _VERSION = 1
 
 TOKENS = ("<pad>", *map(str, range(10)), "[MIN", "[MAX", "[MED", "[SM", "]")
@@ -36,7 +36,7 @@ def tokenize(expression: str) -> list[int]:
     The ids: positions in `TOKENS`.
 
   Raises:
-    ValueError: naming what is not a token.
+    ValueError: naming the words that are not tokens.
   """
   words = [word for word in expression.split() if word not in ("(", ")")]
   unknown = sorted(set(words) - set(TOKENS[1:]))
@@ -57,7 +57,7 @@ def _apply(operator, values):
 
 
 class _TooLong(Exception):
-  """A tree has more tokens than wanted; the rest of it is not drawn."""
+  """The tree has too many tokens; drawing it stops."""
 
 
 def _grow(draw, depth, max_depth, limit, ids):
@@ -81,7 +81,7 @@ def _grow(draw, depth, max_depth, limit, ids):
 def _generate(
   seed: int, count: int, max_depth: int, shortest: int, longest: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Different expressions: ids (count, longest - 1), values and lengths."""
+  """Draws distinct expressions: ids (count, longest - 1), values, lengths."""
   draw = random.Random(seed).random
   inputs = np.zeros((count, longest - 1), np.uint8)
   values = np.zeros(count, np.int32)
@@ -130,13 +130,13 @@ def load(
     train: number of training expressions, in place of the size's.
     valid: number of validation expressions, in place of the size's.
     test: number of test expressions, in place of the size's.
-    cached: whether to keep what was generated on disk, in
+    cached: whether to store the generated set on disk, in
       $JAXSEQ_CACHE or ~/.cache/jaxseq.
 
   Returns:
     The splits: inputs (n, time) uint8 tokens, targets (n,) the values. No
     expression is in two parts. info.baselines["majority"] is the share of the
-    commonest test value, the floor of any accuracy.
+    commonest test value, a baseline for accuracies.
 
   Raises:
     ValueError: if an option is out of range.

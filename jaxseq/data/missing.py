@@ -1,12 +1,12 @@
-"""Missing values of series: refused, or treated as declared.
+"""Missing values of series: refused, masked or filled, as declared.
 
-A missing value is NaN. What is put in its place is declared by the option
-`missing` of loaders:
+A missing value is NaN. Its replacement is declared by the option `missing` of
+loaders:
 
   refuse        the default: the set is not loaded
   mask          the training mean, and as many channels again that are 1 where
-                a value is there and 0 where it is missing or behind the end
-  forward_fill  the last value before it in the same series and channel; where
+                a value is present and 0 where it is missing or in padding
+  forward_fill  the last value before it in the same series and channel; if
                 there is none, the training mean
   mean          the training mean of the channel
 """
@@ -26,16 +26,16 @@ Missing = Literal["refuse", "mask", "forward_fill", "mean"]
 
 _AXES = ("example", "element", "channel")
 CHOICES = get_args(Missing)
-# Those of forecasts, whose targets have no masks.
+# Choices for forecasts, whose targets have no masks.
 OF_FORECASTS = ("refuse", "forward_fill", "mean")
 
 
 def expected(choices: Sequence[str] = CHOICES, trained: bool = False) -> str:
-  """Says what may be done about a missing value, for messages.
+  """Describes for messages how to handle a missing value.
 
   Args:
-    choices: what the option may be.
-    trained: whether there is a model already, which the option is too late for.
+    choices: allowed values of the option.
+    trained: whether a model is already trained, so that the option is too late.
   """
   others = " or ".join(repr(word) for word in choices if word != "refuse")
   if trained:
@@ -51,21 +51,21 @@ def treat(
   missing: Missing = "refuse",
   names: Sequence[str] = ("train", "valid", "test"),
 ) -> datasets.Splits:
-  """Treats the missing values of a set of series as declared.
+  """Handles the missing values of a set of series as declared.
 
   Args:
     splits: the set: inputs (n, time, channels), NaN where a value is missing.
-    missing: what to do about them, see above.
-    names: what to call the parts in messages.
+    missing: how to handle them, see above.
+    names: names of the parts in messages.
 
   Returns:
     The set: inputs (n, time, channels) without NaN, or (n, time, 2 channels) if
-    missing is "mask"; extras.observed tells where values are. Behind the ends
-    of sequences is 0. With "refuse" it is returned as it is.
+    missing is "mask"; extras.observed marks the present values. Padding is 0.
+    With "refuse" the set is returned unchanged.
 
   Raises:
-    ValueError: if values are missing and to be refused, with the first place;
-      or a channel of the training part has no value.
+    ValueError: if values are missing and `missing` is "refuse", naming the
+      first place; or if a channel of the training part has no value.
   """
   _validate.choice("missing", missing, get_args(Missing))
   parts = list(splits[:3])
@@ -90,12 +90,12 @@ def treat(
 def fill_forward(
   values: np.ndarray, known: np.ndarray, start: np.ndarray
 ) -> np.ndarray:
-  """Puts the last value before it, of the same channel, for a missing one.
+  """Replaces missing values by the last value before them, per channel.
 
   Args:
     values: (*batch, time, channels).
     known: bool of the same shape, False where a value is missing.
-    start: (channels,), what stands where nothing is before.
+    start: (channels,), the value if there is none before.
 
   Returns:
     The filled values.
@@ -107,7 +107,7 @@ def fill_forward(
 
 
 def _refuse(name, inputs, channels, trained=False, choices=CHOICES):
-  """Refuses NaN; an infinity is no missing value, and is refused elsewhere."""
+  """Rejects NaN; infinities are not missing, and are rejected elsewhere."""
   fits = channels is not None and len(channels) == inputs.shape[-1]
   _values.refuse(
     name,
@@ -120,7 +120,7 @@ def _refuse(name, inputs, channels, trained=False, choices=CHOICES):
 
 
 def _observed(part):
-  """The masks of present values and of places inside lengths."""
+  """The masks of present values and of elements before the padding."""
   inside = datasets.inside(part)
   return ~np.isnan(part.inputs) & inside[..., None], inside
 
@@ -128,14 +128,14 @@ def _observed(part):
 def training_mean(
   train: datasets.ArrayDataset, name: str = "train"
 ) -> np.ndarray:
-  """Returns the mean of each channel over the values that are there.
+  """Returns the mean of each channel over the present values.
 
   Args:
     train: inputs (n, time, channels), NaN where a value is missing.
-    name: what to call them in messages.
+    name: name of the inputs in messages.
 
   Returns:
-    (channels,) float32.
+    Means (channels,) float32.
 
   Raises:
     ValueError: if a channel has no value.
@@ -160,21 +160,22 @@ def fill(
   channels: Sequence[str] | None = None,
   choices: Sequence[str] = CHOICES,
 ) -> datasets.ArrayDataset:
-  """Treats the missing values of data that are to be predicted, as in training.
+  """Handles missing values of data to predict as in training.
 
   Args:
     part: inputs (n, time, channels), NaN where a value is missing.
-    missing: what to do about them, see above.
-    mean: (channels,), that of the training part, see `training_mean`.
-    name: what to call the inputs in messages.
-    channels: their names, if they have any.
-    choices: what a training could have done about them, for messages.
+    missing: how to handle them, see above.
+    mean: (channels,), mean of the training part, see `training_mean`.
+    name: name of the inputs in messages.
+    channels: names of the channels, if they have any.
+    choices: values that the option could have had in training, for messages.
 
   Returns:
     The part without NaN, as `treat` returns it.
 
   Raises:
-    ValueError: if values are missing and to be refused, or no mean is given.
+    ValueError: if values are missing and `missing` is "refuse", or no mean is
+      given.
   """
   if missing == "refuse":
     _refuse(name, part.inputs, channels, True, choices)

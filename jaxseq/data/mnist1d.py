@@ -45,7 +45,7 @@ def _templates():
 
 @functools.cache
 def _places(length, points):
-  """Points left of new ones, the steps there, and how far in those are."""
+  """The points left of the new ones, the step widths there, and offsets."""
   old = np.linspace(0, 1, length)
   new = np.linspace(0, 1, points)
   left = np.clip(np.searchsorted(old, new) - 1, 0, length - 2)
@@ -53,9 +53,9 @@ def _places(length, points):
 
 
 def _stretch(x, points):
-  """Linear interpolation to another number of points."""
-  # The package's interpolation works with slopes; np.interp can differ from it
-  # in the last bit, and a zero that is not exact would not receive noise.
+  """Interpolates a signal linearly to another number of points."""
+  # The package's interpolation uses slopes; np.interp can differ from it in the
+  # last bit, and a zero that is not exact would not receive noise.
   left, step, inside = _places(len(x), points)
   return (x[left + 1] - x[left]) / step * inside + x[left]
 
@@ -68,7 +68,7 @@ def _weights():
 
 
 def _smooth(x):
-  """Gaussian filter; the signal is mirrored at its ends."""
+  """Applies a Gaussian filter; the signal is mirrored at its ends."""
   padded = np.concatenate([x[:_RADIUS][::-1], x, x[-_RADIUS:][::-1]])
   return np.convolve(padded, _weights(), mode="valid")
 
@@ -95,10 +95,10 @@ def load(
   """Generates MNIST-1D.
 
   Args:
-    seed: seed; 42 is the published set's.
+    seed: seed; 42 gives the published set.
     train: number of training examples.
     test: number of test examples; together a multiple of 10.
-    shuffle_time: whether one fixed permutation of the 40 points is applied.
+    shuffle_time: whether to apply one fixed permutation of the 40 points.
 
   Returns:
     The splits: inputs (n, 40, 1), targets (n,); no validation set.

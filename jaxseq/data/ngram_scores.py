@@ -1,8 +1,8 @@
-"""Scores of runs of tokens as keys to documents, and of the documents.
+"""Scores of token runs as keys to documents, and of the documents.
 
-SEAL's (arXiv:2204.10628, section 3.3), as its code computes them with its
-default options and without unigrams. A key is worth the more, the likelier the
-model finds it and the rarer it is in the corpus.
+The scores of SEAL (arXiv:2204.10628, section 3.3), as its code computes them
+with default options and without unigrams. A key scores higher the likelier it
+is by the model and the rarer it is in the corpus.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ def score_keys(
   alpha: float = 2.0,
   smoothing: float = 5.0,
 ) -> np.ndarray:
-  """Scores keys by the odds of the model against those of the corpus.
+  """Scores keys by their odds in the model against those in the corpus.
 
   With l the log probability of a key and c = ln((count + smoothing) /
   (tokens + smoothing)), its score is
@@ -32,14 +32,14 @@ def score_keys(
       max(0, l + ln(1 - e^c) - c - ln(1 - e^l)) ** alpha.
 
   Args:
-    index: of the corpus.
+    index: index of the corpus.
     keys: runs of tokens.
-    log_prob: (keys,) of each by the model, at most 0.
+    log_prob: (keys,) log probability of each by the model, at most 0.
     alpha: exponent.
     smoothing: added to counts.
 
   Returns:
-    (keys,) float64; 0 for what is not in the corpus.
+    Scores (keys,) float64; 0 for keys that are not in the corpus.
 
   Raises:
     ValueError: if the numbers of keys and probabilities differ, or an option is
@@ -53,7 +53,7 @@ def score_keys(
     raise _validate.error("log_prob", log_prob.max(), "numbers of at most 0")
   counts = np.array([index.count(key) for key in keys], np.int64)
   tokens = int(np.sum(index.lengths))
-  # As published, so that a probability of 1 has finite odds.
+  # As published, so that the odds of probability 1 are finite.
   model = log_prob - 1e-10
   corpus = np.log((counts + smoothing) / (tokens + smoothing))
   odds = model + _log_rest(corpus) - corpus - _log_rest(model)
@@ -70,25 +70,25 @@ def score_documents(
   most: int = 500,
   rare: int = 1500,
 ) -> dict[int, float]:
-  """Scores documents by the keys in them.
+  """Scores documents by the keys they contain.
 
-  Keys are taken by their scores, best first, and equal ones in the order of
-  their tokens; each takes the places in a document that no better key has
-  taken, and counts once if there is one. Of a key's tokens those that better
-  keys of the document had, too, are discounted: with share r of its distinct
-  tokens new, it counts (1 - beta + beta * r) times its score.
+  Keys are processed by score, best first, and ties in the order of their
+  tokens. Each claims its places in a document that no better key has claimed,
+  and counts once if it claims any. Tokens of a key that also occur in better
+  keys of the document are discounted: with share r of its distinct tokens new,
+  it counts (1 - beta + beta * r) times its score.
 
   Args:
-    index: of the corpus.
-    keys: runs of tokens; of equal ones the last counts.
+    index: index of the corpus.
+    keys: runs of tokens; the last of equal ones counts.
     scores: (keys,) not negative, from `score_keys`.
-    beta: how much repeated tokens are discounted, from 0 to 1.
+    beta: discount of repeated tokens, from 0 to 1.
     end_token: the token that ends every document, which the published code
       reads before the document instead; None if documents have none.
-    most: documents that are scored in full: those with the best sums of rare
-      keys, each at places that no better one has taken.
-    rare: keys that occur more often bring no document of their own, and count
-      in those that others bring.
+    most: number of documents scored in full: those with the best sums of rare
+      keys, each at places that no better key has claimed.
+    rare: keys that occur more often select no documents, but count in the
+      documents that other keys select.
 
   Returns:
     The score of each document with a rare key, best first.
@@ -101,14 +101,14 @@ def score_documents(
   _validate.all_positive(most=most, rare=rare)
   scores = np.asarray(scores, np.float64)
   _validate.shape("scores", scores, (len(keys),))
-  # Equal scores in the order of tokens, which sorting keeps.
+  # Ties in the order of tokens; sorting is stable.
   worth = {
     tuple(map(int, key)): float(score)
     for key, score in zip(keys, scores)
     if score > 0 and len(key)
   }
   rows = {key: index.rows(key) for key in worth}
-  # Published: by scores alone where documents are chosen, as they came.
+  # As published: documents are selected by scores alone, with ties in order.
   chosen = _first_stage(index, worth, rows, beta, most, rare)
   ordered = dict(sorted(worth.items(), key=lambda item: (-item[1], item[0])))
   occurrences: dict[int, list[tuple[Key, list[int]]]] = {d: [] for d in chosen}
@@ -124,7 +124,7 @@ def score_documents(
 
 
 def _log_rest(log):
-  """Returns ln(1 - e^log), which is exact near 0, too."""
+  """Computes ln(1 - e^log) accurately, even near 0."""
   return np.log(-np.expm1(log))
 
 
@@ -151,12 +151,12 @@ def _first_stage(index, worth, rows, beta, most, rare):
 
 
 def _starts(index, key, rows, end_token, documents):
-  """The places in each of some documents, as read, at which a key begins."""
+  """The start places of a key in each of some documents, as read."""
   places: dict[int, list[int]] = {}
   numbers, ends = index.places(rows)
   lengths = np.asarray(index.lengths)[numbers]
   starts = ends - len(key) + 1
-  # A run of an index without separators may go on from another document.
+  # Without separators a run may begin in another document.
   within = starts >= 0
   if end_token is not None:
     within &= ends < lengths - 1
@@ -173,7 +173,7 @@ def _starts(index, key, rows, end_token, documents):
 
 
 def _total(index, document, matches, worth: Mapping[Key, float], beta):
-  """Returns the score of a document by its matches, best key first."""
+  """Returns the score of a document from its matches, best key first."""
   free = np.ones(int(index.lengths[document]), bool)
   held = {}
   for key, starts in matches:
@@ -186,7 +186,7 @@ def _total(index, document, matches, worth: Mapping[Key, float], beta):
 
 
 def _discounted(held, beta):
-  """Sums scores of keys, best first, with repeated tokens discounted."""
+  """Sums the scores of keys, best first, discounting repeated tokens."""
   seen: set[int] = set()
   total = 0.0
   for key, score in held:
