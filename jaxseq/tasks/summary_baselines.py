@@ -122,6 +122,9 @@ def ridge(inputs: np.ndarray, targets: np.ndarray) -> Ridge:
   Args:
     inputs: (n, features), standardized here.
     targets: (n, numbers).
+
+  Returns:
+    The fit, with predictions of left-out examples.
   """
   mean, deviation = inputs.mean(axis=0), inputs.std(axis=0)
   deviation = np.where(deviation > 0, deviation, 1.0)
