@@ -1,12 +1,12 @@
-"""Kernels of recurrences for TPUs and Hopper GPUs: a folder an operation.
+"""Kernels of recurrences for TPUs and Hopper GPUs: one folder per operation.
 
 They are compiled by the real compilers of a TPU v5e and an H100, interpreted on
-a CPU and compared with `recurrence.reference`, and were never timed: no device
-was there. So `method="auto"` takes none before a row of
+a CPU and compared with `recurrence.reference`, but were never timed: no device
+was available. So `method="auto"` uses no kernel until a row of
 `recurrence.kernels.table` says that it is faster.
 
-`recurrence.kernels.registry` knows them by name alone, and loads a module when
-its kernel is called for: all else works without this folder.
+`recurrence.kernels.registry` has only their names, and loads a module when its
+kernel is called: everything else works without this folder.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Calls of kernels: numbers, types of results, padding, the interpreter."""
+"""Kernel calls: integer width, result types, padding, interpreter."""
 
 from collections.abc import Callable
 import functools
@@ -13,10 +13,10 @@ _T = TypeVar("_T")
 
 
 def in_32_bits(call: Callable[..., _T]) -> Callable[..., _T]:
-  """The function that calls a kernel, with integers of 32 bits inside.
+  """Wraps a function that calls a kernel, to use 32-bit integers inside.
 
-  Those of 64, which Python's numbers are with `jax_enable_x64`, are none that
-  Pallas lowers.
+  Pallas does not lower 64-bit integers, which Python's numbers are with
+  `jax_enable_x64`.
   """
 
   @functools.wraps(call)
@@ -28,7 +28,7 @@ def in_32_bits(call: Callable[..., _T]) -> Callable[..., _T]:
 
 
 def interpreter(form: support.Form):
-  """Argument `interpret=` of `pl.pallas_call` or `plgpu.kernel`."""
+  """Returns `interpret=` of `pl.pallas_call` or `plgpu.kernel`."""
   if not form.interpret:
     return False
   if form.chip == "tpu":
@@ -41,12 +41,12 @@ def interpreter(form: support.Form):
 def varying(
   like: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype
 ) -> jax.ShapeDtypeStruct:
-  """A result of a kernel that varies over devices as an argument does.
+  """Returns a result type that varies over devices like an argument.
 
   Args:
-    like: the argument; of no consequence outside `jax.shard_map`.
-    shape: of the result.
-    dtype: of the result.
+    like: the argument; ignored outside `jax.shard_map`.
+    shape: shape of the result.
+    dtype: dtype of the result.
   """
   varies = jax.typeof(like).manual_axis_type
   return jax.ShapeDtypeStruct(shape, dtype, manual_axis_type=varies)
@@ -55,7 +55,7 @@ def varying(
 def padded(
   x: jax.Array, axis: int, multiple: int, fill: float = 0
 ) -> jax.Array:
-  """`x` with `fill` at the end of an axis, up to a multiple of a size."""
+  """Pads the end of an axis with `fill`, up to a multiple of a size."""
   missing = -x.shape[axis] % multiple
   if not missing:
     return x
@@ -65,5 +65,5 @@ def padded(
 
 
 def cut(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-  """The first entries of all axes, of an array that was padded."""
+  """Removes the padding of an array."""
   return x[tuple(map(slice, shape))]

@@ -1,4 +1,4 @@
-"""Kernels on Hopper: their calls, and copies that they begin."""
+"""Calls of Hopper kernels, and asynchronous copies."""
 
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ def call(
   like: jax.Array,
   **params: Any,
 ) -> tuple[jax.Array, ...]:
-  """Runs a kernel over a grid of named sizes; results vary as `like` does."""
+  """Runs a kernel over a grid of named sizes; results vary like `like`."""
   results = plgpu.kernel(
     body,
     out_type=tuple(out),
@@ -49,6 +49,6 @@ def call(
 
 
 def fetch(pairs: Iterable[tuple[Any, Any]], barrier) -> None:
-  """Begins to copy each first array to shared memory, the second."""
+  """Starts to copy each first array to the second, in shared memory."""
   for source, target in pairs:
     plgpu.copy_gmem_to_smem(source, target, barrier)

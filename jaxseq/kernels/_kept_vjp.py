@@ -1,4 +1,4 @@
-"""Derivatives of functions by kernels that keep what their gradient needs."""
+"""Derivatives of kernel functions that save residuals for the gradient."""
 
 from collections.abc import Callable
 import functools
@@ -26,12 +26,12 @@ def differentiable(
   flags: str = "reset",
   compiled: bool = True,
 ) -> Callable[..., Any]:
-  """Makes `scan(options, x)`, which can be differentiated twice."""
-  # `forward(options, x, keeps)` gives the results and what is saved, from which
-  # `gradient(options, x, saved, cotangents)` makes cotangents like x, but None
-  # for its `flags`. The derivative of the gradient is that of the gradient of
-  # `plain(options, x)`, the results without kernels.
-  if compiled:  # So that layers of one shape share what is slow to lower.
+  """Returns `scan(options, x)`, which is differentiable twice."""
+  # `forward(options, x, keeps)` returns the results and the residuals, from
+  # which `gradient(options, x, saved, cotangents)` computes cotangents like x,
+  # with None for its `flags`. The derivative of the gradient is that of the
+  # gradient of `plain(options, x)`, the results without kernels.
+  if compiled:  # Layers of one shape share the slow lowering.
     forward = jax.jit(forward, static_argnums=(0, 2))
     gradient = jax.jit(gradient, static_argnums=0)
   static = functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -76,7 +76,7 @@ def differentiable(
 
     floats = x._replace(**{flags: None})
     d_x, d_cotangents = jax.vjp(plain_gradient, floats, cotangents)[1](again)
-    # What is saved is a function of the others.
+    # The residuals are functions of the other arguments.
     return d_x, None, d_cotangents
 
   scan.defvjp(scan_forward, scan_backward)
@@ -86,7 +86,7 @@ def differentiable(
 
 
 def of_matrix_states(layout: Callable[..., Any]) -> Callable[..., Any]:
-  """The scan by the kernels of a module that `layout(form, x)` chooses."""
+  """Returns the scan by the kernels of the module `layout(form, x)`."""
 
   def forward(options, x, keeps):
     form, chunk_size, _ = options

@@ -1,4 +1,4 @@
-"""Calls of kernels for TPUs."""
+"""Calls of TPU kernels."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ def call(
   like: jax.Array | None = None,
   vmem: int | None = None,
 ) -> Sequence[jax.Array]:
-  """Calls a kernel over a grid, of which axes from the third go in order."""
-  # Results vary over devices as `like` does, or the first argument.
+  """Calls a kernel over a grid whose axes from the third on are sequential."""
+  # Results vary over devices like `like`, or like the first argument.
   like = arguments[0] if like is None else like
   order = ("parallel", "parallel") + ("arbitrary",) * (len(grid) - 2)
   return pl.pallas_call(

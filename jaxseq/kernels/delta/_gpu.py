@@ -1,8 +1,8 @@
 """Chunks of `delta_scan` on Hopper, by the formulas of `_delta_forms.tied`.
 
-`invert` takes all chunks at once, and writes down the inverse of what the
-elements of each read off each other; `scan` goes along time, with some columns
-of a row's state in registers. Heads are among the rows.
+`invert` computes all chunks in parallel, and stores the inverse of the reads
+between the elements of each; `scan` runs along time, with some columns of a
+row's state in registers. Heads are among the rows.
 """
 
 import functools
@@ -21,7 +21,7 @@ from jaxseq.kernels.outer import _gpu_channels as blocks
 from jaxseq.recurrence.platform import support
 
 CHUNK = _outer_gpu.CHUNK
-# Columns of values of one block.
+# Columns of values per block.
 COLUMNS = _outer_gpu.COLUMNS
 MOST_KEYS = _outer_gpu.MOST_KEYS
 _STAGES = _outer_gpu.STAGES
@@ -34,16 +34,16 @@ Facts = _outer_gpu.Facts
 
 
 class Blocks(NamedTuple):
-  """Arrays that the kernels consume; states are [rows, K, V]."""
+  """Arrays of the kernels; states are [rows, K, V]."""
 
-  # Where each key has a decay, q and read are as they meet the state before a
-  # chunk, and k as it meets the one after it.
+  # If each key has a decay, q and read are decayed from the state before a
+  # chunk, and k to the state after it.
   q: jax.Array  # [rows, time, K]
   k: jax.Array  # [rows, time, K]
   v: jax.Array  # [rows, time, V]
   read: jax.Array  # [rows, time, K]
   facts: jax.Array  # [rows, 1, chunks, F, C], see `_outer_gpu.Facts`
-  # What elements of a chunk see of each other, and what it leaves of a state.
+  # Scores between a chunk's elements, and its decay of the state.
   scores: jax.Array | None = None  # [rows, chunks, C, C]
   through: jax.Array | None = None  # [rows, chunks, K]
 
@@ -54,18 +54,18 @@ class Blocks(NamedTuple):
 
 
 def earlier(x: jax.Array) -> jax.Array:
-  """Zeros but for pairs [C, C] of an element and an earlier one."""
+  """Keeps pairs [C, C] of an element and an earlier one; zeros elsewhere."""
   row, column = blocks.places()
   return jnp.where(row > column, x, 0.0)
 
 
 def solved(inverse, inverse_rest, x, x_rest) -> jax.Array:
-  """The product of two matrices of two parts, but for that of the rests."""
+  """Multiplies two matrices of two parts, without the product of the rests."""
   return blocks.product((inverse, x), (inverse, x_rest), (inverse_rest, x))
 
 
 def _invert_kernel(*refs):
-  """One chunk of one row."""
+  """Inverts one chunk of one row."""
   read_ref, k_ref, facts_ref, inverse_ref, *refs = refs
   read, k, facts, *refs = refs
   high, low, high_below, low_below, ready = refs
@@ -87,12 +87,12 @@ def _invert_kernel(*refs):
 
 
 def inverted(pairs, high, low, high_below, low_below) -> None:
-  """Puts the inverse of I + pairs [C, C], two parts, into the first tiles."""
+  """Writes the inverse of I + pairs [C, C], two parts, to the first tiles."""
   later, sooner = blocks.places()
   differ = later ^ sooner
 
   def below(level):
-    # Where the two differ in this bit and in none above.
+    # Pairs whose positions differ in this bit and in no higher one.
     bit = lax.shift_left(jnp.int32(1), level)
     return jnp.where((differ >= bit) & (differ < 2 * bit), pairs, 0.0)
 
@@ -109,7 +109,7 @@ def inverted(pairs, high, low, high_below, low_below) -> None:
 
 @_calls.in_32_bits
 def invert(form: support.Form, x: Blocks) -> jax.Array:
-  """The inverse [rows, chunks, 2, C, C], two parts that add up."""
+  """Returns the inverse [rows, chunks, 2, C, C], two parts that add up."""
   rows, _, keys = x.k.shape
   chunks = x.facts.shape[2]
   return _hopper.call(
@@ -131,7 +131,7 @@ def invert(form: support.Form, x: Blocks) -> jax.Array:
 
 
 def tiles_of(x: Blocks, keys: int) -> list:
-  """Shared memory for what kernels along time consume of chunks."""
+  """Returns shared memory for the chunks' inputs of kernels along time."""
   of_keys, of_values = (tile(_STAGES, CHUNK, n) for n in (keys, COLUMNS))
   tiles = [of_keys, of_keys, of_values, of_keys]
   tiles.append(plgpu.SMEM((_STAGES, len(Facts), CHUNK), jnp.float32))
@@ -143,7 +143,7 @@ def tiles_of(x: Blocks, keys: int) -> list:
 
 
 def fetch_chunk(refs, tiles, row, chunk, columns, slot, ready) -> None:
-  """Begins to copy what kernels along time consume of a chunk to `tiles_of`."""
+  """Starts to copy a chunk's inputs of kernels along time to `tiles_of`."""
   q, k, v, read, facts, *more = refs
   time = pl.ds(chunk * CHUNK, CHUNK)
   sources = [q.at[row, time], k.at[row, time], v.at[row, time, columns]]
@@ -154,7 +154,7 @@ def fetch_chunk(refs, tiles, row, chunk, columns, slot, ready) -> None:
 
 
 def kept(facts, through, state):
-  """Remainder of a state after a chunk."""
+  """Returns the decayed state after a chunk, without its additions."""
   if through is None:
     return facts[int(Facts.ENTER), CHUNK - 1] * state
   by = plgpu.load(through, layout=_outer_gpu.LAYOUT.reduce(1))
@@ -162,7 +162,7 @@ def kept(facts, through, state):
 
 
 def _scan_kernel(keeps, channels, *refs):
-  """All chunks of one row and block of columns."""
+  """Scans all chunks of one row and block of columns."""
   q_ref, k_ref, v_ref, read_ref, facts_ref, *refs = refs
   more = [refs.pop(0) for _ in range(2 * channels)]
   inverse_ref, init_ref, o_ref, final_ref, *refs = refs
@@ -183,10 +183,10 @@ def _scan_kernel(keeps, channels, *refs):
   def body(chunk, state):
     slot, time = lax.rem(chunk, jnp.int32(_STAGES)), pl.ds(chunk * C, C)
     if channels:
-      # The outputs too, which leave from what is fetched again.
+      # Waits for the outputs, too, because their memory is fetched into again.
       plgpu.wait_smem_to_gmem(0)
     elif keeps:
-      # The state before and what was written have left, if not yet the outputs.
+      # The entering state and the writes have left, perhaps not the outputs.
       plgpu.wait_smem_to_gmem(1)
     blocks.split(state, narrow, narrow_rest)
     plgpu.barrier_wait(ready.at[slot])
@@ -207,17 +207,17 @@ def _scan_kernel(keeps, channels, *refs):
     blocks.write(written, w)
     if keeps:
       plgpu.copy_smem_to_gmem(written, w_ref.at[row, time, columns])
-    # To be taken off again by later ones, it is not rounded either.
+    # Later elements subtract it again, so that it is not rounded either.
     blocks.split(decayed(Facts.LEAVE, w), rest, low)
     if not channels:
       gram = product(q, k.transpose((1, 0))) * _outer_gpu.decays(facts)
-      # The outputs of the chunk before have left.
+      # The outputs of the previous chunk have left.
       plgpu.wait_smem_to_gmem(2 if keeps else 0)
       blocks.write(scores, gram)
     o = decayed(Facts.ENTER, product(q, narrow))
     o += product(scores, written)
     o = jnp.where(along(facts, Facts.DOUBT, 0, (C, V)) > 1, jnp.nan, o)
-    # Outputs leave from where the scores were.
+    # Outputs reuse the memory of the scores.
     blocks.write(scores, o)
     plgpu.copy_smem_to_gmem(scores, o_ref.at[row, time, columns])
 
@@ -233,7 +233,7 @@ def _scan_kernel(keeps, channels, *refs):
   state = plgpu.load(
     init_ref.at[row, :, columns], layout=_outer_gpu.LAYOUT, optimized=False
   )
-  # The product has the type of what the loop returns inside `jax.shard_map`.
+  # The product has the type of the loop's results inside `jax.shard_map`.
   state = lax.fori_loop(0, chunks, body, state * 1.0)
   final_ref[row, :, columns] = state
   plgpu.wait_smem_to_gmem(0)
@@ -247,7 +247,7 @@ def scan(
   init: jax.Array,
   keeps: bool,
 ) -> tuple[jax.Array, ...]:
-  """Outputs like v, the last state, and if asked what the gradient needs."""
+  """Returns outputs like v, the last state, and residuals if requested."""
   rows, keys, values = init.shape
   chunks = x.facts.shape[2]
   like_v = _hopper.bfloat16(x.v.shape)

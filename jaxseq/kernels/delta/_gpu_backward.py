@@ -1,13 +1,13 @@
 """The gradient of `delta_scan` on Hopper.
 
-`adjoint` goes back along time with the cotangent D of the state after a chunk,
+`adjoint` runs backward in time with the cotangent D of the state after a chunk,
 M the inverse, P the scores of queries and keys, e and l the factors from the
-state before the chunk and to the one after it:
+state before the chunk and to the state after it:
 
   dv = M^T (P^T g + l k D),  D' = through D + q^T (e g) - read^T (e dv)
 
-`gradients` takes all chunks at once: with w what was written, S the state that
-enters and R the pairs of reads and keys,
+`gradients` computes all chunks in parallel: with w the writes, S the entering
+state and R the pairs of reads and keys,
 
   dP = g w^T,  dR = -dv w^T,  dq = dP k + e g S^T,  d_read = dR k - e dv S^T
   dk = dP^T q + dR^T read + l w D^T
@@ -29,7 +29,7 @@ from jaxseq.kernels.outer import _gpu as _outer_gpu
 from jaxseq.kernels.outer import _gpu_channels as blocks
 from jaxseq.recurrence.platform import support
 
-_KEYS = 64  # Of a block of `gradients`.
+_KEYS = 64  # Keys per block of `gradients`.
 _STAGES = _outer_gpu.STAGES
 
 along = _outer_gpu.along
@@ -38,20 +38,20 @@ Facts = _outer_gpu.Facts
 
 
 class Sums(enum.IntEnum):
-  """Rows of what sums of log-decays are asked for, to be added up over keys."""
+  """Rows of the cotangents of log-decay sums, to be summed over keys."""
 
   ELEMENTS = 0  # The sums up to an element.
-  LAST = 1  # To be added up over elements: the sum of all.
+  LAST = 1  # To be summed over elements: the total sum.
 
 
 def _scaled(x, facts, fact):
-  """A tile's numbers times a fact of their elements."""
+  """Multiplies a tile by a fact of its elements."""
   wide = plgpu.load(x, layout=_outer_gpu.LAYOUT).astype(jnp.float32)
   return wide * along(facts, fact, 0, wide.shape)
 
 
 def _adjoint_kernel(channels, *refs):
-  """All chunks of one row and block of columns, the last one first."""
+  """Runs over all chunks of one row and block of columns, last one first."""
   q_ref, k_ref, g_ref, read_ref, facts_ref, *refs = refs
   more = [refs.pop(0) for _ in range(2 * channels)]
   inverse_ref, final_ref, dv_ref, init_ref, after_ref, *refs = refs
@@ -70,7 +70,7 @@ def _adjoint_kernel(channels, *refs):
 
   def body(step, after):
     slot, chunk = lax.rem(step, jnp.int32(_STAGES)), chunks - 1 - step
-    # What was written in the step before has left.
+    # The previous step's writes have left.
     plgpu.wait_smem_to_gmem(0)
     narrow[...] = after.astype(jnp.bfloat16)
     plgpu.barrier_wait(ready.at[slot])
@@ -116,7 +116,7 @@ def _adjoint_kernel(channels, *refs):
   after = plgpu.load(
     final_ref.at[row, :, columns], layout=_outer_gpu.LAYOUT, optimized=False
   )
-  # The product has the type of what the loop returns inside `jax.shard_map`.
+  # The product has the type of the loop's results inside `jax.shard_map`.
   after = lax.fori_loop(0, chunks, body, after * 1.0)
   init_ref[row, :, columns] = after
   plgpu.wait_smem_to_gmem(0)
@@ -130,7 +130,7 @@ def adjoint(
   g: jax.Array,
   d_final: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Cotangents of the values, of the first state and of those after chunks."""
+  """Returns cotangents of values, the first state and states after chunks."""
   rows, keys, values = d_final.shape
   chunks, tile = x.facts.shape[2], _outer_gpu.tile
   C, V = _gpu.CHUNK, _gpu.COLUMNS
@@ -159,7 +159,7 @@ def adjoint(
 
 
 def _gradients_kernel(*refs):
-  """One chunk of one row, for some of the keys."""
+  """Computes one chunk of one row, for some of the keys."""
   q_ref, k_ref, read_ref, facts_ref, w_ref, g_ref, dv_ref, *refs = refs
   entering_ref, after_ref, dq_ref, dk_ref, d_read_ref, sums_ref, *refs = refs
   q, k, read, facts, *refs = refs
@@ -172,7 +172,7 @@ def _gradients_kernel(*refs):
   steps = g_ref.shape[2] // V
 
   def fetch(step, count, barrier):
-    """Brings the first of the tiles of some columns."""
+    """Fetches the first `count` tiles of some columns."""
     columns = pl.ds(step * V, V)
     of_values, of_state = (row, time, columns), (row, chunk, keys, columns)
     tiles = (
@@ -185,12 +185,12 @@ def _gradients_kernel(*refs):
     _hopper.fetch(tiles[:count], barrier)
 
   def scale(tile, fact, sign=1):
-    # The factors stand where the numbers were.
+    # The scaled numbers replace the tile.
     scaled = sign * _scaled(tile, facts, fact)
     tile[...] = scaled.astype(jnp.bfloat16)
 
   def of_pairs(d_scores, d_reads, dk):
-    """Cotangents of the pairs, to shared memory, and that of the keys."""
+    """Writes cotangents of the pairs to shared memory; returns the keys'."""
 
     def body(step, of_states):
       plgpu.barrier_wait(ready)
@@ -211,7 +211,7 @@ def _gradients_kernel(*refs):
       jnp.zeros((K,), jnp.float32), _outer_gpu.LAYOUT.reduce(1)
     )
     of_states = lax.fori_loop(0, steps, body, zeros)
-    # So far the keys have what they leave to the state alone.
+    # So far the keys' cotangents are only those through the state.
     by_states = jnp.sum(dk[...] * blocks.load(k).astype(jnp.float32), 1)
     through = facts[int(Facts.ENTER), C - 1]
     sums[int(Sums.LAST), :] = by_states + through * of_states
@@ -225,7 +225,7 @@ def _gradients_kernel(*refs):
     return dk[...]
 
   def of_queries(dq, d_read):
-    """Cotangents of queries and reads."""
+    """Returns the cotangents of queries and reads."""
 
     def body(step, _):
       plgpu.barrier_wait(again)
@@ -280,7 +280,7 @@ def gradients(
   entering: jax.Array,
   after: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-  """Cotangents of q, k and read, and [rows, chunks, K / 64, 2, C] of `Sums`."""
+  """Returns cotangents of q, k, read; `Sums` [rows, chunks, K / 64, 2, C]."""
   rows, chunks, keys, _ = entering.shape
   C, parts = _gpu.CHUNK, keys // _KEYS
   sums = rows, chunks, parts, len(Sums), C

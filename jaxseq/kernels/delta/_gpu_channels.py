@@ -1,4 +1,4 @@
-"""Arrays for `_gpu.scan` in which decays of each key are, on Hopper."""
+"""Arrays with each key's decays for `_gpu.scan`, on Hopper."""
 
 import functools
 from typing import NamedTuple
@@ -17,33 +17,33 @@ from jaxseq.kernels.outer import _gpu_channels as blocks
 from jaxseq.recurrence.platform import support
 
 CHUNK, BLOCK = blocks.CHUNK, blocks.BLOCK
-# Values for which `_gpu_channels_backward` has shared memory.
+# Largest width of values for shared memory of `_gpu_channels_backward`.
 MOST_VALUES = 128
 
 Facts = _outer_gpu.Facts
 
 
 class Plan(NamedTuple):
-  """Kinds of one call; static."""
+  """Static options of a call."""
 
-  reset: bool  # whether there are resets: what is undefined is set aside then
-  form: support.Form  # of the kernels
+  reset: bool  # whether there are resets: undefined inputs are then set aside
+  form: support.Form  # form of the kernels
 
 
 def sees(facts) -> jax.Array:
-  """Pairs [C, C] of elements of one episode."""
+  """Returns a mask [C, C] of pairs of one episode."""
   return blocks.sees(facts.at[int(Facts.EPISODE)])
 
 
 def to_states(facts, fact, between, matrix, high, low) -> jax.Array:
-  """Decays [C, keys] from or to a state, 0 of another episode's."""
+  """Returns decays [C, keys] from or to a state, 0 across episodes."""
   beyond = blocks.along(facts.at[int(fact)], 0) > 0
   decays = jnp.exp2(blocks.summed(matrix, between, high, low))
   return jnp.where(beyond, decays, 0.0)
 
 
 def _kernel(plan, *refs):
-  """One chunk of one row."""
+  """Computes one chunk of one row."""
   q_ref, k_ref, read_ref, a_ref, facts_ref, *refs = refs
   *out_refs, scores_ref, through_ref, inverse_ref = refs[:6]
   *tiles, facts, high, low, matrix, met, rest, ready = refs[6:]
@@ -56,7 +56,7 @@ def _kernel(plan, *refs):
       plgpu.copy_gmem_to_smem(source, tile.at[j], ready)
 
   def of_block(j, inverse):
-    """Adds what a block's keys are of the pairs, and decays its tiles."""
+    """Adds a block of keys to the pairs, and decays its tiles."""
     q, k, read = (tile.at[j] for tile in tiles)
     a = blocks.load(a_ref.at[row, time, blocks.block(j)])
     blocks.split(blocks.log_decays(plan, a), high, low)
@@ -91,7 +91,7 @@ def _kernel(plan, *refs):
     leave(read, enter, of_read)
     leave(k, to_states(facts, Facts.LEAVE, earlier > later, *terms), of_k)
     blocks.write(matrix, jnp.where(later >= 0, 1.0, 0.0))
-    # The same in all columns.
+    # All columns are equal.
     sums = ((blocks.turned(part), matrix) for part in (high, low))
     through = jnp.max(jnp.exp2(blocks.product(*sums)), axis=1)
     alive = facts[int(Facts.ENTER), CHUNK - 1] > 0
@@ -119,7 +119,7 @@ def _kernel(plan, *refs):
 def decayed(
   plan: Plan, x: _gpu.Blocks, a: jax.Array
 ) -> tuple[_gpu.Blocks, jax.Array]:
-  """The arrays with their decays, and the inverse for each chunk."""
+  """Returns the decayed arrays, and the inverse of each chunk."""
   rows, _, keys = x.k.shape
   chunks, count = x.facts.shape[2], keys // BLOCK
   bfloat16 = _hopper.bfloat16

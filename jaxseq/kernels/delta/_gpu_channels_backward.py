@@ -1,4 +1,4 @@
-"""Cotangents of q, k, read and decays of each key of `delta_scan` on Hopper."""
+"""Cotangents of q, k, read and each key's decays of `delta_scan` on Hopper."""
 
 import functools
 
@@ -25,7 +25,7 @@ def _wide(tile):
 
 
 def _kernel(plan, *refs):
-  """One chunk and block of keys of one row."""
+  """Computes one chunk and block of keys of one row."""
   q_ref, k_ref, read_ref, a_ref, facts_ref, w_ref, g_ref, dv_ref, *refs = refs
   entering_ref, after_ref, dq_ref, dk_ref, d_read_ref, da_ref, *refs = refs
   q, k, read, facts, w, g, dv, entering, after, *refs = refs
@@ -58,7 +58,7 @@ def _kernel(plan, *refs):
   _outer_gpu.clean(facts, (q, k, read))
   for i in range(count):
     _outer_gpu.clean(facts, (), g.at[i])
-  # Cotangents of pairs, of rows by columns and the other way.
+  # Cotangents of pairs, both row by column and transposed.
   later, earlier = blocks.places()
   d_scores = over_values(g, w)
   diagonal = jnp.sum(jnp.where(earlier == later, d_scores, 0.0), axis=1)
@@ -71,9 +71,9 @@ def _kernel(plan, *refs):
   same = _gpu_channels.sees(facts)
   blocks.write(of_read, jnp.where(same, -d_reads, 0.0))
 
-  # Through the states. Sums of decays are asked for as products of what is
-  # asked of an element and what it was rounded to where it met the others, so
-  # that what is between two elements cancels for those before both.
+  # Through the states. The cotangents of decay sums are products of an
+  # element's cotangent and its rounded value where it met the others, so that
+  # the terms of two elements cancel for those before both.
   def through_state(tile, decays, d_x):
     x = (_wide(tile) * decays).astype(jnp.bfloat16)
     return decays * d_x, x.astype(jnp.float32) * d_x
@@ -81,19 +81,19 @@ def _kernel(plan, *refs):
   later, earlier = blocks.places()
   leave = to_states(Facts.LEAVE, earlier > later)
   dk, asked = through_state(k, leave, over_values(w, after))
-  # What was written is not needed any more.
+  # The writes are not needed any more.
   leaving = w.at[0], leaving_rest
   blocks.split(asked, *leaving)
   later, earlier = blocks.places()
   enter = to_states(Facts.ENTER, earlier <= later)
   dq, sums = through_state(q, enter, over_values(g, entering))
-  # Of an element with itself.
+  # An element with itself.
   diagonal = lax.broadcast_in_dim(diagonal, (CHUNK, BLOCK), [0])
   dq += diagonal * _wide(k)
   dk += diagonal * _wide(q)
 
   def through_pairs(tile, pairs, *asked):
-    """Adds what elements are asked for by those that meet them."""
+    """Adds the cotangents of elements by those that meet them."""
 
     def of_level(index, asked):
       d_later, dk, sums = asked
@@ -117,7 +117,7 @@ def _kernel(plan, *refs):
     blocks.write(tile, d)
     plgpu.copy_smem_to_gmem(tile, ref.at[row, time, keys])
 
-  # Of queries and of reads one after the other, for want of registers.
+  # Queries and reads in turn, to save registers.
   dq, dk, sums = through_pairs(q, of_q, dq, dk, sums)
   hand_out(q, dq, dq_ref)
   later, earlier = blocks.places()
@@ -140,14 +140,14 @@ def _kernel(plan, *refs):
   da += blocks.summed(matrix, earlier < later, *leaving)
   later, earlier = blocks.places()
   through = jnp.exp2(blocks.summed(matrix, later >= 0, high, low))
-  # The same in all rows: the matrix has ones.
+  # All rows are equal: the matrix has ones.
   of_states = ((matrix, blocks.turned(entering.at[i])) for i in range(count))
   alive = facts[int(Facts.ENTER), CHUNK - 1] > 0
   da += jnp.where(alive, through * blocks.product(*of_states), 0.0)
   a = blocks.load(a_ref.at[row, time, keys])
   unused = a < _outer_decays.clamp(a)
   if plan.reset:
-    # What is none, and what stands at a reset.
+    # Undefined decays, and decays at resets.
     unused |= ~(a < jnp.inf) | blocks.begins(facts.at[int(Facts.EPISODE)])
   da_ref[row, time, keys] = jnp.where(unused, 0.0, da)
   plgpu.wait_smem_to_gmem(0)
@@ -164,7 +164,7 @@ def gradients(
   entering: jax.Array,
   after: jax.Array,
 ) -> tuple[jax.Array, ...]:
-  """Cotangents of q, k and read, in bfloat16, and of a, in float32."""
+  """Returns cotangents of q, k and read (bfloat16), and of a (float32)."""
   rows, chunks, keys, values = entering.shape
   tile, count = blocks.tile(), values // BLOCK
   return blocks.call(

@@ -1,4 +1,4 @@
-"""Arrays of `delta_scan` in the layout of its kernels on Hopper."""
+"""Conversion of `delta_scan`'s arrays to the layout of Hopper kernels."""
 
 from typing import NamedTuple
 
@@ -20,20 +20,20 @@ _TILE = 64
 
 
 class Kept(NamedTuple):
-  """Residuals of the gradient beside the inputs."""
+  """Residuals of the gradient, besides the inputs."""
 
-  given: _gpu.Blocks  # what the kernels along time consume
-  inverse: jax.Array  # of what elements of a chunk read off each other
+  given: _gpu.Blocks  # inputs of the kernels along time
+  inverse: jax.Array  # inverse of the reads between a chunk's elements
   entering: jax.Array  # states that enter the chunks
-  written: jax.Array  # what elements write at their keys
-  # last states that are undefined, [rows, 1, 1] bool; None without resets
+  written: jax.Array  # writes of the elements at their keys
+  # flags of undefined last states, [rows, 1, 1] bool; None without resets
   undefined: jax.Array | None
 
 
 def forward(
   form: support.Form, _: int, x: _products.Inputs, keeps: bool
 ) -> tuple[jax.Array, jax.Array, Kept | None]:
-  """Outputs, the last state, and if asked what the gradient needs."""
+  """Returns outputs, the last state, and residuals if requested."""
   _outer_gpu_layout.check("delta", x.v.dtype, x.k.shape[2])
   most, values = _gpu_channels.MOST_VALUES, x.v.shape[2]
   if _channels(x) and values > most:
@@ -46,8 +46,8 @@ def forward(
   facts, init = _outer_gpu_layout.facts(heads, undefined), x.init
   if undefined is not None:
     undefined = undefined[:, -1, :, None]
-    # What is undefined may have been forgotten, but reaches in products of
-    # matrices what it should not. The kernels set it aside.
+    # Undefined inputs may have been forgotten, but matrix products would spread
+    # them. The kernels set them aside.
     init = _outer_products.clean(init)
   inputs = _blocks(x, facts)
   if _channels(x):
@@ -71,7 +71,7 @@ def backward(
   g: jax.Array,
   d_final: jax.Array,
 ) -> _products.Inputs:
-  """Cotangents of the inputs from those of the outputs and the last state."""
+  """Returns cotangents of the inputs from those of outputs and last state."""
   if saved.undefined is not None:
     d_final = jnp.where(saved.undefined, 0, d_final)
   g = _elements(g)
@@ -105,9 +105,9 @@ def _plan(form, x):
 
 
 def _with_heads(x):
-  """Inputs of the kernels of `outer_scan_heads`, one head to a row."""
+  """Converts to inputs of `outer_scan_heads`' kernels, one head per row."""
   if _channels(x) and x.reset is not None:
-    # What stands at a reset is not read.
+    # Decays at resets are ignored.
     x = x._replace(decay=jnp.where(x.reset[..., None], 0, x.decay))
   q, k, v, decay = (
     None if y is None else y[:, :, None] for y in (x.q, x.k, x.v, x.decay)
@@ -116,12 +116,12 @@ def _with_heads(x):
 
 
 def _blocks(x, facts):
-  """Padded arrays of the kernels."""
+  """Returns padded arrays of the kernels."""
   return _gpu.Blocks(*map(_elements, x[:4]), facts)
 
 
 def _elements(x):
-  """Array [rows, time, n], padded."""
+  """Pads an array [rows, time, n]."""
   return _calls.padded(_calls.padded(x, 1, _gpu.CHUNK), 2, _TILE)
 
 
@@ -130,7 +130,7 @@ def _state(x):
 
 
 def _d_decay(x, sums):
-  """Cotangents of the decays, from what the kernel has summed up."""
+  """Returns cotangents of the decays from the kernel's sums."""
   rows, time, _ = x.decay.shape
   sums, Sums = sums.sum(2), _gpu_backward.Sums
   last = sums[:, :, int(Sums.LAST)].sum(-1)

@@ -1,4 +1,4 @@
-"""Pieces of a chunk of `delta_scan` for its kernels, on blocks of two axes."""
+"""Parts of a `delta_scan` chunk for kernels, on two-dimensional blocks."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from jaxseq.kernels.outer import _products as _outer_products
 
 
 class Inputs(NamedTuple):
-  """Arrays that the kernels of `delta_scan` consume."""
+  """Arrays of the kernels of `delta_scan`."""
 
   q: jax.Array  # [rows, time, K] in the dtype of the products
   k: jax.Array  # [rows, time, K]
@@ -29,24 +29,24 @@ class Cotangents(NamedTuple):
   v: jax.Array  # [C, V]
   read: jax.Array  # [C, K]
   state: jax.Array  # [K, V], before the chunk
-  # [C, K], of log-decays; or [1, C], of the sums of one for all keys
+  # [C, K] of log-decays; or [1, C] of their sums, if all keys share one
   decays: jax.Array
 
 
 class Factors(NamedTuple):
-  """Decays in a chunk, 0 from one episode to another."""
+  """Decays within a chunk, 0 across episodes."""
 
   pairs: jax.Array  # [C, C], from element j to element t, j <= t
   strict: jax.Array  # the same for j < t
   enter: jax.Array  # [C, 1], from the state before the chunk
   leave: jax.Array  # [C, 1], to the state after it
-  through: jax.Array  # [1, 1], from one to the other
+  through: jax.Array  # from the state before to the state after
 
 
 def factors(
   masks: _outer_products.Masks, sums: tuple[jax.Array, ...] | None
 ) -> Factors:
-  """The decays of a chunk as factors."""
+  """Returns the decays of a chunk as factors."""
   size = masks.pairs.shape[0]
   if sums is None:
     pairs = jnp.where(masks.pairs, 1.0, 0.0)
@@ -74,7 +74,7 @@ def factors(
 def accurate(
   x: jax.Array, y: jax.Array, x_axis: int, y_axis: int, like: jnp.dtype
 ) -> jax.Array:
-  """Sums the products of two float32 blocks that must not be rounded."""
+  """Multiplies two float32 blocks without rounding to bfloat16."""
   if like == jnp.bfloat16:
     (x, x_rest), (y, y_rest) = map(_split, (x, y))
     dot = _outer_products.dot
@@ -90,20 +90,20 @@ def accurate(
 
 
 def _split(x):
-  """Two bfloat16 parts."""
+  """Splits an array into two bfloat16 parts."""
   high = x.astype(jnp.bfloat16)
   return high, (x - high.astype(jnp.float32)).astype(jnp.bfloat16)
 
 
 def inverse(A: jax.Array, like: jnp.dtype) -> jax.Array:
-  """Inverse of I + A for strictly lower triangular A [C, C], C a power of 2."""
+  """Inverts I + A for strictly lower triangular A [C, C], C a power of 2."""
   size = A.shape[0]
   later = lax.broadcasted_iota(jnp.int32, A.shape, 0)
   earlier = lax.broadcasted_iota(jnp.int32, A.shape, 1)
   differ = later ^ earlier
   blocks, block = jnp.where(later == earlier, 1.0, 0.0), 1
   while block < size:
-    # Where the two differ in this bit and in none above.
+    # Pairs whose positions differ in this bit and in no higher one.
     below = jnp.where((differ >= block) & (differ < 2 * block), A, 0.0)
     if block == 1:
       blocks = blocks - below

@@ -20,24 +20,24 @@ accurate = _products.accurate
 
 
 class Plan(NamedTuple):
-  """Sizes and kinds of one call; static."""
+  """Static sizes and options of a call."""
 
-  rows: int  # of one program
+  rows: int  # rows of one program
   chunk: int  # C, a power of two
   decay: bool  # whether there are decays
-  channels: bool  # whether each key has its own
+  channels: bool  # whether each key has its own decay
   reset: bool  # whether there are resets
-  form: support.Form  # of the kernel
+  form: support.Form  # form of the kernel
 
 
 class Facts(enum.IntEnum):
-  """Rows of `facts`, each of one number for an element."""
+  """Rows of `facts`, each with one number per element."""
 
-  SUMS = 0  # Of the log-decays.
-  REST = 1  # What is left over of them.
-  BAD = 2  # 1 where the decay is no number that a state survives.
-  RESET = 3  # 1 where there is one.
-  EPISODE = 8  # The resets up to the element, in eight equal rows.
+  SUMS = 0  # Sums of the log-decays.
+  REST = 1  # Low-order parts of the sums.
+  BAD = 2  # 1 where the decay is undefined, so that no state survives.
+  RESET = 3  # 1 at resets.
+  EPISODE = 8  # Number of resets up to the element, in eight equal rows.
 
 
 class Blocks(NamedTuple):
@@ -47,7 +47,7 @@ class Blocks(NamedTuple):
   k: jax.Array  # [rows, time, K]
   v: jax.Array  # [rows, time, V]
   read: jax.Array  # [rows, time, K]
-  a: jax.Array | None  # [rows, time, K], log-decays where each key has one
+  a: jax.Array | None  # [rows, time, K], log-decays if each key has one
   facts: jax.Array | None  # [rows, chunks, F, C], see `Facts`
 
 
@@ -56,17 +56,17 @@ class Given(NamedTuple):
 
   masks: _outer_products.Masks
   by: _products.Factors | _outer_tpu_channels.Decays
-  bad: jax.Array | None  # [C, 1], of decays.
-  episode: jax.Array | None = None  # [8, C], resets; of decays for each key.
+  bad: jax.Array | None  # [C, 1], flags of undefined decays.
+  episode: jax.Array | None = None  # [8, C], for decays of each key.
 
 
 def given_of(plan, a, facts, careful):
-  """Masks and decays from a row's decays [C, K] and facts [F, C] or None."""
+  """Returns masks and decays from a row's decays [C, K] and facts [F, C]."""
   if plan.channels:
     episode = None
     if plan.reset:
       episode, at = facts[int(Facts.EPISODE) :], int(Facts.RESET)
-      # What stands at a reset is not read.
+      # Decays at resets are ignored.
       begins = facts.T[:, at : at + 1] > 0
       a = jnp.where(begins, 0.0, a)
     by = _outer_tpu_channels.decays_of(a, episode, careful)
@@ -88,7 +88,7 @@ def given_of(plan, a, facts, careful):
 
 
 def written(shared, x, state):
-  """The inverse [C, C], and what is written at the keys, [C, V] float32."""
+  """Returns the inverse [C, C], and the writes at the keys, [C, V] float32."""
   A = dot(x.read, x.k, 1, 1) * shared.by.strict
   like = x.v.dtype
   inverse = _products.inverse(A, like)
@@ -98,7 +98,7 @@ def written(shared, x, state):
 
 
 def set_aside(shared, x, state):
-  """Arrays without what is undefined, and which results are it."""
+  """Returns arrays without undefined numbers, and flags of lost results."""
   before = jnp.max(_outer_products.broken(state), 0, keepdims=True)
   bad = jnp.max(_outer_products.broken(x.read), 1, keepdims=True)
   if shared.bad is not None:
@@ -109,7 +109,7 @@ def set_aside(shared, x, state):
 
 
 def inputs_of(plan, refs):
-  """References to a kernel's inputs as `Blocks`, and the other references."""
+  """Splits a kernel's references into inputs as `Blocks`, and the others."""
   refs, has_facts = list(refs), plan.reset or plan.decay > plan.channels
   arrays, refs = refs[:4], refs[4:]
   a = refs.pop(0) if plan.channels else None
@@ -117,12 +117,12 @@ def inputs_of(plan, refs):
 
 
 def row_of(refs, row):
-  """The arrays of one row of a program."""
+  """Returns the arrays of one row of a program."""
   return Blocks(*(None if ref is None else ref[row] for ref in refs))
 
 
 def _row(shared, x, state):
-  """Outputs of a row's chunk, and the state after it."""
+  """Returns outputs of a row's chunk, and the state after it."""
   by, narrow = shared.by, x.v.dtype
   _, w = written(shared, x, state)
   scores = (dot(x.q, x.k, 1, 1) * by.pairs).astype(narrow)
@@ -133,7 +133,7 @@ def _row(shared, x, state):
 
 
 def _forward_kernel(plan, keeps, *refs):
-  """One chunk of some rows; `final` holds the states of the chunks so far."""
+  """Computes one chunk of some rows; `final` carries the states."""
   inputs, refs = inputs_of(plan, refs)
   init_ref, o_ref, final_ref, *entering_ref = refs
   of_row = _tpu_channels.forward if plan.channels else _row
@@ -172,7 +172,7 @@ def _forward_kernel(plan, keeps, *refs):
 
 
 def block_specs(plan, x, state, reverse):
-  """Blocks of all arrays by name, and the grid."""
+  """Returns the blocks of all arrays by name, and the grid."""
   rows, time, keys = x.q.shape
   values, C = x.v.shape[2], plan.chunk
   chunks = time // C
@@ -199,7 +199,7 @@ def block_specs(plan, x, state, reverse):
 
 
 def arguments_of(specs, x):
-  """The arrays of `x` that there are, and their blocks."""
+  """Returns the arrays of `x` that are not None, and their blocks."""
   arrays = [leaf for leaf in x if leaf is not None]
   named = zip(("q", "q", "v", "q", "q", "facts"), x)
   return arrays, [specs[name] for name, leaf in named if leaf is not None]
@@ -208,7 +208,7 @@ def arguments_of(specs, x):
 def forward(
   plan: Plan, x: Blocks, init: jax.Array, keeps: bool
 ) -> tuple[jax.Array, ...]:
-  """Outputs like v, the last state, and if asked the state of each chunk."""
+  """Returns outputs like v, last state, and entering states if requested."""
   specs, grid = block_specs(plan, x, init, reverse=False)
   arrays, blocks = arguments_of(specs, x)
   rows, *matrix = init.shape

@@ -1,4 +1,4 @@
-"""The gradient of `delta_scan` on a TPU, back in time."""
+"""The gradient of `delta_scan` on a TPU, backward in time."""
 
 import functools
 
@@ -17,7 +17,7 @@ dot = _outer_products.dot
 
 
 def _row(shared, x, g, state, d_after):
-  """Cotangents of a row's chunk."""
+  """Returns cotangents of a row's chunk."""
   by, narrow = shared.by, x.v.dtype
   inverse, w = _tpu.written(shared, x, state.astype(jnp.float32))
   scores = (dot(x.q, x.k, 1, 1) * by.pairs).astype(narrow)
@@ -52,7 +52,7 @@ def _row(shared, x, g, state, d_after):
 
 
 def _kernel(plan, *refs):
-  """One chunk, the later ones before; `d_init` holds what they ask of it."""
+  """Computes one chunk, later ones first; `d_init` carries cotangents."""
   inputs, refs = _tpu.inputs_of(plan, refs)
   entering_ref, g_ref, d_final_ref, *d_refs = refs
   *d_inputs, d_init_ref = d_refs[:5]
@@ -100,7 +100,7 @@ def backward(
   g: jax.Array,
   d_final: jax.Array,
 ) -> tuple[jax.Array | None, ...]:
-  """Cotangents of q, k, v, read and init, and of decays; None without any."""
+  """Returns cotangents of q, k, v, read, init and decays (None without)."""
   specs, grid = _tpu.block_specs(plan, x, d_final, reverse=True)
   arrays, blocks = _tpu.arguments_of(specs, x)
   shapes = [jax.ShapeDtypeStruct(y.shape, y.dtype) for y in x[:4]]

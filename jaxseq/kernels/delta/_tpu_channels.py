@@ -1,6 +1,6 @@
 """A row's chunk of `delta_scan` on a TPU, with a decay for each key.
 
-At each border of `outer._tpu_channels` reads meet the keys that queries meet.
+At each border of `outer._tpu_channels`, reads meet the same keys as queries.
 """
 
 from typing import NamedTuple
@@ -24,14 +24,14 @@ class _Pairs(NamedTuple):
   apart: jax.Array  # positions' differing bits [C, C]
   scores: jax.Array  # [C, C], of queries and keys, decayed
   reads: jax.Array  # [C, C], of reads and keys of earlier elements, decayed
-  # of each level queries, reads and keys as they meet
+  # queries, reads and keys of each level, as they meet
   sides: list[tuple[jax.Array, jax.Array, jax.Array]]
 
 
 def _pairs(by, x):
-  """The products of a chunk."""
+  """Returns the products of a chunk."""
   apart = channels.apart_of(x.q.shape[0])
-  # Of an element with itself.
+  # An element with itself.
   scores, sides = dot(x.q, x.k, 1, 1), []
   reads = jnp.zeros_like(scores)
   for level in by.levels:
@@ -46,7 +46,7 @@ def _pairs(by, x):
 
 
 def _written(by, x, pairs, state):
-  """The inverse [C, C], and what is written at the keys, [C, V] float32."""
+  """Returns the inverse [C, C], and the writes at the keys, [C, V] float32."""
   like = x.v.dtype
   inverse = _products.inverse(pairs.reads, like)
   reads = dot(decayed(x.read, by.enter), state.astype(like), 1, 0)
@@ -55,17 +55,17 @@ def _written(by, x, pairs, state):
 
 
 def _column(row):
-  """A row [1, K] as [K, 1]."""
+  """Transposes a row [1, K] to [K, 1]."""
   return jnp.broadcast_to(row, (8, row.shape[1])).T[:, :1]
 
 
 def _row(column):
-  """A column [K, 1] as [1, K]."""
+  """Transposes a column [K, 1] to [1, K]."""
   return jnp.broadcast_to(column, (column.shape[0], 8)).T[:1]
 
 
 def forward(shared, x, state):
-  """Outputs of a row's chunk, and the state after it."""
+  """Returns outputs of a row's chunk, and the state after it."""
   by, narrow = shared.by, x.v.dtype
   pairs = _pairs(by, x)
   _, w = _written(by, x, pairs, state)
@@ -77,7 +77,7 @@ def forward(shared, x, state):
 
 
 def backward(shared, x, g, state, d_after):
-  """Cotangents of a row's chunk."""
+  """Returns cotangents of a row's chunk."""
   by, narrow = shared.by, x.v.dtype
   pairs, through = _pairs(by, x), _column(by.through)
   inverse, w = _written(by, x, pairs, state.astype(jnp.float32))
@@ -99,7 +99,7 @@ def backward(shared, x, g, state, d_after):
   d_sums = by_q + by_read - by_k
   held = jnp.sum(d_after * state.astype(jnp.float32), 1, keepdims=True)
   d_last = jnp.sum(by_k, 0, keepdims=True) + _row(through * held)
-  # Of an element with itself.
+  # An element with itself.
   diagonal = jnp.where(pairs.apart == 0, d_scores, 0.0).astype(narrow)
   dq = by.enter * to_q + dot(diagonal, x.k, 1, 0)
   dk = by.leave * to_k + dot(diagonal, x.q, 0, 0)

@@ -1,4 +1,4 @@
-"""Arrays of `delta_scan` in the blocks of its kernels on TPUs."""
+"""Conversion of `delta_scan`'s arrays to the blocks of TPU kernels."""
 
 from typing import NamedTuple
 
@@ -13,17 +13,17 @@ from jaxseq.kernels.outer import _tpu_layout as _outer_tpu_layout
 from jaxseq.recurrence.outer import _outer_decays
 from jaxseq.recurrence.platform import support
 
-# Rows of a program, whose products wait for each other: those of one row leave
-# gaps for those of the others.
+# Rows of a program, whose products wait for each other: the gaps of one row are
+# filled by the others.
 _ROWS = 4
-# Elements of bfloat16 are packed in pairs of eight.
+# bfloat16 elements are packed in pairs of eight.
 _LEAST_CHUNK = 16
 
 
 def forward(
   form: support.Form, chunk_size: int, x: _products.Inputs, keeps: bool
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-  """Outputs, last state, and if asked the states that enter the chunks."""
+  """Returns outputs, last state, and entering states if requested."""
   layout = _Layout.of(form, chunk_size, x)
   o, final, *entering = _tpu.forward(
     layout.plan, layout.inputs(x), layout.state(x.init), keeps
@@ -40,7 +40,7 @@ def backward(
   g: jax.Array,
   d_final: jax.Array,
 ) -> _products.Inputs:
-  """Cotangents of the inputs from those of the outputs and the last state."""
+  """Returns cotangents of the inputs from those of outputs and last state."""
   layout = _Layout.of(form, chunk_size, x)
   *d_inputs, d_init, d_decay = _tpu_backward.backward(
     layout.plan,
@@ -65,7 +65,7 @@ class _Layout(NamedTuple):
 
   @classmethod
   def of(cls, form, chunk_size, x):
-    """For arrays of such shapes."""
+    """Returns the layout for arrays of such shapes."""
     rows, time, _ = x.v.shape
     chunk = 1 << (min(chunk_size, time) - 1).bit_length()
     together = next(n for n in range(_ROWS, 0, -1) if rows % n == 0)
@@ -74,34 +74,34 @@ class _Layout(NamedTuple):
     return cls(_tpu.Plan(together, max(_LEAST_CHUNK, chunk), *kinds, form))
 
   def elements(self, x):
-    """Array [rows, time, n], padded."""
+    """Pads an array [rows, time, n]."""
     x = _calls.padded(x, 1, self.plan.chunk)
     return _calls.padded(x, 2, _outer_tpu_layout.features(x.shape[2]))
 
   def state(self, x):
-    """[rows, K, V], padded."""
+    """Pads a state [rows, K, V]."""
     for axis in (1, 2):
       x = _calls.padded(x, axis, _outer_tpu_layout.features(x.shape[axis]))
     return x
 
   def inputs(self, x):
-    """Padded arrays of the kernels."""
+    """Returns padded arrays of the kernels."""
     a = self.elements(x.decay) if self.plan.channels else None
     return _tpu.Blocks(*map(self.elements, x[:4]), a, self.facts(x))
 
   def chunks(self, x):
-    """Array [rows, chunks, C] of [rows, time], padded."""
+    """Returns a padded array [rows, chunks, C] of [rows, time]."""
     x = _calls.padded(x, 1, self.plan.chunk)
     return x.reshape(x.shape[0], -1, self.plan.chunk)
 
   def decays(self, x):
-    """Log-decays [rows, chunks, C] that states survive, and where not."""
+    """Returns finite log-decays [rows, chunks, C], and flags of bad ones."""
     a = self.chunks(x.decay[..., 0].astype(jnp.float32))
     bad = ~(a < jnp.inf)
     return (jnp.where(bad, 0, a) if self.plan.reset else a), bad
 
   def d_decay(self, d_sums, x):
-    """Cotangents of the decays from those of their sums in the chunks."""
+    """Returns cotangents of the decays from those of their sums in chunks."""
     a, bad = self.decays(x)
     d_sums = d_sums[:, :, 0, :, None]
     begins = self.chunks(x.reset)[..., None] if self.plan.reset else None
@@ -112,7 +112,7 @@ class _Layout(NamedTuple):
     return da.astype(x.decay.dtype)
 
   def facts(self, x):
-    """Facts of the elements, laid out as `_tpu.Facts` says."""
+    """Returns the facts of the elements, in the layout of `_tpu.Facts`."""
     plan, Facts = self.plan, _tpu.Facts
     if not plan.reset and plan.decay == plan.channels:
       return None

@@ -27,11 +27,11 @@ def scan(
   """Runs `delta_scan` by kernels.
 
   Args:
-    form: as `support.form` gives it.
+    form: see `support.form`.
     q: (rows, time, dk) queries.
     k: (rows, time, dk) keys.
     v: (rows, time, dv) values.
-    read: (rows, time, dk) what the state is read with.
+    read: (rows, time, dk) keys that read the state.
     decay: (rows, time, dk | 1) log-decays, or None.
     init: (rows, dk, dv) state before the first element.
     reset: (rows, time) bool, or None.
@@ -43,7 +43,7 @@ def scan(
     float32.
 
   Raises:
-    NotImplementedError: if no kernel takes such dtypes or widths.
+    NotImplementedError: if no kernel supports such dtypes or widths.
   """
   out = jnp.result_type(q, k, v)
   dtype = jnp.bfloat16 if out == jnp.bfloat16 else jnp.float32
@@ -51,7 +51,7 @@ def scan(
   if decay is not None:
     decay = decay.astype(jnp.float32)
     if reset is not None and decay.shape[-1] == 1:
-      # Of more the kernels themselves do not read what stands at a reset.
+      # Kernels with a decay for each key ignore decays at resets themselves.
       decay = jnp.where(reset[..., None], 0, decay)
   init = init.astype(jnp.float32)
   x = _products.Inputs(q, k, v, read, decay, init, reset)
@@ -60,7 +60,7 @@ def scan(
 
 
 def _layout(form, _):
-  """The module of what the kernels for a chip consume."""
+  """Returns the module of a chip's kernels and their layout."""
   if form.chip == "tpu":
     from jaxseq.kernels.delta import _tpu_layout as layout
   else:

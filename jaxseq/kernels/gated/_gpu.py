@@ -1,9 +1,9 @@
-"""Loops of a gated recurrence for Hopper: weights stay in shared memory.
+"""Loops of a gated recurrence on Hopper, with weights in shared memory.
 
 A block has the weights of one head and the state of 64 rows; each warpgroup
 owns 32 features of all gates. Arrays are (time, rows, gates * width), with the
-features of all heads as the width. Where a cell adds a product to an input, the
-two have one slot: their sum is all that the way back needs.
+features of all heads as the width. If a cell adds a product to an input, the
+two share one slot: the backward pass needs only their sum.
 """
 
 import functools
@@ -23,7 +23,7 @@ Arrays = _gated_chunk.Arrays
 
 ROWS = parts.ROWS
 # Features of a warpgroup, and of a head: with more than two warpgroups a thread
-# has fewer registers than it needs.
+# has too few registers.
 FEATURES = 32
 WIDEST = 64
 _BLOCK = ROWS, FEATURES
@@ -31,7 +31,7 @@ _buffer = functools.partial(parts.smem, features=FEATURES)
 
 
 def width(features: int) -> int:
-  """Features of a head as the kernels take them."""
+  """Returns the padded number of features per head."""
   return -(-features // FEATURES) * FEATURES
 
 
@@ -70,7 +70,7 @@ def run(
     def step(t, state):
       terms = [here.read(input_ref, t, part=gate) for gate in range(count)]
       state = parts.forget(here.flag(flag_refs, t), state)
-      # While some read one half, others may be a step ahead and write.
+      # While some read one half, others may write the other, a step ahead.
       slot = lax.rem(t, 2)
       hidden[slot, :, span] = state[0].astype(jnp.bfloat16)
       plgpu.commit_smem()
@@ -79,7 +79,7 @@ def run(
         functools.partial(products, slot),
         *[plgpu.ACC(_BLOCK, jnp.float32)] * gates,
       )
-      # Held from step to step, biases would take registers that there are not.
+      # Biases carried from step to step would take too many registers.
       biases = here.biases(bias_ref)
       values = parts.with_biases((*terms, *recurrent), biases, slots)
       new, _ = cell.forward(tuple(values[:count]), tuple(values[count:]), state)
@@ -135,7 +135,7 @@ def pull(
       def one_gate(gate, _):
         plgpu.wgmma(total, d_products.at[gate], weights.at[gate, span].T)
 
-      # Unrolled, what addresses the weights takes half the registers.
+      # Unrolled, the addresses of the weights take half the registers.
       lax.fori_loop(0, gates, one_gate, None)
       return total[...]
 
@@ -179,12 +179,12 @@ def pull(
 
 
 def _own():
-  """The features of this warpgroup among those of its head."""
+  """Returns this warpgroup's features among those of its head."""
   return pl.ds(lax.axis_index("group") * FEATURES, FEATURES)
 
 
 def _here(heads, features):
-  """Rows and features of this warpgroup."""
+  """Returns this warpgroup's rows and features."""
   rows = pl.ds(lax.axis_index("block") * ROWS, ROWS)
   start = lax.axis_index("head") * features + _own().start
   return parts.Place(rows, pl.ds(start, FEATURES), heads * features)
@@ -210,7 +210,7 @@ def _kernel(body, out, scratch, shape, rows, interpret, barriers=1):
 
 
 def _fetch(kernel, to, loaded):
-  """Brings the weights of a head to shared memory."""
+  """Copies the weights of a head to shared memory."""
 
   @pl.when(lax.axis_index("group") == 0)
   def _():

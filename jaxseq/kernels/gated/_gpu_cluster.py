@@ -1,9 +1,10 @@
-"""Loops of a gated recurrence for Hopper: weights over a cluster of blocks.
+"""Loops of a gated recurrence on Hopper, with weights split over a cluster.
 
 Each block has 32 features of all gates of 64 rows. In every step they exchange
-hidden states, or back the gates' cotangents, through the cache that all
-processors share: a block copies its own there, waits until the copy is
-complete, arrives at a barrier of the cluster, and then copies everybody's.
+hidden states, or the gates' cotangents in the backward pass, through the cache
+shared by all processors: a block copies its own there, waits until the copy is
+complete, arrives at a barrier of the cluster, and then copies those of all
+blocks.
 """
 
 import functools
@@ -24,7 +25,7 @@ Arrays = _gated_chunk.Arrays
 
 ROWS = clusters.ROWS
 width = clusters.width
-# Of what tensor cores read, and of what leaves.
+# Shared memory of the tensor cores' inputs, and of outputs.
 _wide = functools.partial(parts.smem, features=clusters.TILE)
 _narrow = functools.partial(parts.smem, features=clusters.COLUMNS)
 
@@ -41,7 +42,7 @@ def run(
   flags: Arrays,
   interpret,
 ) -> tuple[jax.Array, Arrays, Arrays]:
-  """Runs the loop forward, as `_gpu.run` does."""
+  """Runs the loop forward, see `_gpu.run`."""
   heads, gates, features, _ = kernel.shape
   time, rows, total = inputs.shape
   shape, columns = (time, rows, heads * features), gates * clusters.COLUMNS
@@ -64,7 +65,7 @@ def run(
       """Sends the hidden state before a step to all blocks."""
       staged[:, here.columns] = state[0].astype(jnp.bfloat16)
       plgpu.commit_smem()
-      # Both halves are there, and nobody reads what arrived before.
+      # Both halves are written, and the previous arrivals have been read.
       parts.meet(shared)
 
       @pl.when(here.first)
@@ -75,7 +76,7 @@ def run(
         plgpu.barrier_arrive(everyone)
 
     def gather(t):
-      """Begins to copy the hidden states of all blocks."""
+      """Starts to copy the hidden states of all blocks."""
 
       @pl.when(here.first)
       def _():
@@ -91,12 +92,12 @@ def run(
         right = weights.at[here.group, :, columns].T
         plgpu.wgmma(total, hidden.at[part], right)
 
-      # Unrolled, what addresses the weights takes half the registers.
+      # Unrolled, the addresses of the weights take half the registers.
       lax.fori_loop(0, count, one_part, None)
       return total[...]
 
     def step(t, state):
-      # Read before anything is waited for.
+      # Read before any wait.
       each = (here.place.read(input_ref, t, part=gate) for gate in range(split))
       values, flag = [*each], here.place.flag(flag_refs, t + 1)
       gather(t)
@@ -117,14 +118,14 @@ def run(
     last = lax.fori_loop(0, time, step, first)
     for leaf, value in zip(final, last):
       here.place.write(leaf, value)
-    # Nobody leaves before all have arrived at its barrier.
+    # A block must not exit before all have arrived at its barrier.
     pl.when(here.first)(lambda: plgpu.barrier_wait(everyone))
 
   result = functools.partial(_calls.varying, inputs)
   out = [result(shape, jnp.bfloat16)]
   out += [result(shape, jnp.float32)] * len(more)
   out += [result(shape[1:], jnp.float32)] * len(state)
-  # Two steps of hidden states: while some read one, others write the other.
+  # Hidden states of two steps: while some read one, others write the other.
   out.append(result((2, *shape[1:]), jnp.bfloat16))
   scratch = (
     _wide(clusters.GROUPS, columns, features),
@@ -135,11 +136,11 @@ def run(
   )
   grid = heads, rows, features
   call = clusters.kernel(gated_forward, out, scratch, grid, interpret)
-  # As [head, warpgroup, (gate, out), in].
+  # Layout [head, warpgroup, (gate, out), in].
   kernel = kernel.reshape(*kernel.shape[:3], -1, clusters.COLUMNS)
   kernel = kernel.transpose(0, 3, 1, 4, 2)
   kernel = kernel.reshape(*kernel.shape[:2], columns, features)
-  # After the last step nothing is forgotten.
+  # There is no reset after the last step.
   flags = [jnp.pad(leaf, ((0, 1), (0, 0))) for leaf in flags]
   results = call(kernel, bias, *state, inputs, *flags)
   hidden, *results = (_varying.vary_as(inputs, leaf) for leaf in results[:-1])
@@ -159,7 +160,7 @@ def pull(
   d_state: Arrays,
   interpret,
 ) -> tuple[jax.Array, Arrays]:
-  """Runs the loop backward, as `_gpu.pull` does."""
+  """Runs the loop backward, see `_gpu.pull`."""
   heads, gates, features, _ = kernel.shape
   time, rows, total = sums.shape
   outputs, inputs = total // (heads * features), len(slots) - gates
@@ -176,7 +177,7 @@ def pull(
     here.fetch(kernel_ref, weights, loaded)
 
     def publish(t, cotangents):
-      """Sends the cotangents of the gates to all blocks, and where they go."""
+      """Sends the gates' cotangents to all blocks, and to the outputs."""
       for slot, value in enumerate(cotangents):
         staged[slot, :, here.columns] = value.astype(jnp.bfloat16)
       plgpu.commit_smem()
@@ -191,14 +192,14 @@ def pull(
         plgpu.barrier_arrive(everyone)
 
     def copy(t, gate, part):
-      """Begins to copy some features of one gate's cotangents of all blocks."""
+      """Starts to copy some features of one gate's cotangents of all blocks."""
       place = here.others(t, part * size, size, part=slots[gate - gates])
       plgpu.copy_gmem_to_smem(
         output_ref.at[place], stream.at[part], arrived.at[part]
       )
 
     def through(t, total):
-      """The products with the cotangents of all blocks."""
+      """Multiplies the cotangents of all blocks by the weights."""
 
       @pl.when(here.first)
       def _():
@@ -225,7 +226,7 @@ def pull(
       return total[...]
 
     def read(t):
-      """Arrays that a step loads from main memory."""
+      """Returns the arrays that a step loads from main memory."""
       place = here.place
       loads = (
         tuple(place.read(sums_ref, t, part=slot) for slot in range(outputs)),
@@ -245,7 +246,7 @@ def pull(
       d_inputs, d_recurrent, d_state = cell.backward(saved, state, d_new)
       _, distinct = _gated_chunk.shared((*d_inputs, *d_recurrent))
       publish(t, distinct)
-      # Of the step before this one, while others work on this.
+      # Loads the earlier step's arrays while others work on this step.
       loads = read(jnp.maximum(t - 1, 0))
       total = pl.run_scoped(
         functools.partial(through, t),
@@ -272,7 +273,7 @@ def pull(
   )
   grid = heads, rows, features
   call = clusters.kernel(gated_backward, out, scratch, grid, interpret)
-  # As [head, warpgroup, in, (gate, out)].
+  # Layout [head, warpgroup, in, (gate, out)].
   kernel = kernel.transpose(0, 2, 1, 3)
   kernel = kernel.reshape(heads, -1, clusters.COLUMNS, gates * features)
   results = call(kernel, hidden, *more, sums, *flags, d_hidden, *d_state)
@@ -281,7 +282,7 @@ def pull(
 
 
 def _gates(total, gates):
-  """The sums of each gate."""
+  """Returns the sums of each gate."""
   return [
     lax.slice(total, (0, start), (ROWS, start + clusters.COLUMNS))
     for start in range(0, gates * clusters.COLUMNS, clusters.COLUMNS)

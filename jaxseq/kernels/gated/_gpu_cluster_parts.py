@@ -1,4 +1,4 @@
-"""Clusters of blocks on which the loops of a gated recurrence run."""
+"""Clusters of blocks for the loops of a gated recurrence."""
 
 from typing import NamedTuple
 
@@ -12,25 +12,25 @@ from jaxseq.recurrence.platform import support
 
 ROWS = parts.ROWS
 # Features of a block and of each of its warpgroups, and of a head: 16 blocks
-# are the largest cluster of an H100. Other chips promise 8.
+# are the largest cluster of an H100. Other chips guarantee 8.
 FEATURES = 32
 GROUPS = 2
 COLUMNS = FEATURES // GROUPS
 WIDEST = 16 * FEATURES
-# Features in a tile of what tensor cores read.
+# Features in a tile of a tensor core's input.
 TILE = 64
-# Bytes that a block may have in shared memory, with 3 KiB left for barriers.
+# Shared memory per block in bytes, with 3 KiB left for barriers.
 _SHARED = 224 * 1024
 
 
 def width(features: int) -> int:
-  """Features of a head as the kernels take them: of 2, 4, 8 or 16 blocks."""
+  """Returns the padded features per head: those of 2, 4, 8 or 16 blocks."""
   blocks = max(2, -(-features // FEATURES))
   return FEATURES * 2 ** (blocks - 1).bit_length()
 
 
 def in_parts(features: int) -> tuple[int, int]:
-  """In how many parts a head's features arrive, and the features of one."""
+  """Returns the number of chunks of a head's features, and their size."""
   size = max(TILE, features // 4)
   return features // size, size
 
@@ -39,14 +39,14 @@ class Here(NamedTuple):
   """Place of a warpgroup, and its block."""
 
   place: parts.Place  # rows and features of this warpgroup
-  group: jax.Array  # which of the block's it is
+  group: jax.Array  # number of the warpgroup in its block
   columns: pl.Slice  # its features among the block's
-  start: jax.Array  # where the features of its head begin
-  block: jax.Array  # which of the cluster's blocks it is in
+  start: jax.Array  # start of its head's features
+  block: jax.Array  # number of its block in the cluster
 
   @classmethod
   def of(cls, heads: int, features: int):
-    """By the place in the grid, the cluster and the block."""
+    """Returns the place from the indices in grid, cluster and block."""
     group, block = lax.axis_index("group"), lax.axis_index("block")
     rows = pl.ds(lax.axis_index("rows") * ROWS, ROWS)
     start = lax.axis_index("head") * features
@@ -60,11 +60,11 @@ class Here(NamedTuple):
     )
 
   def owned(self, *time, part: int = 0):
-    """Index of the block's rows and features in an array."""
+    """Returns the index of the block's rows and features in an array."""
     return self._at(time, part, self.block * FEATURES, FEATURES)
 
   def others(self, time, first, count: int, part: int = 0):
-    """Index of some features of the head, which other blocks own."""
+    """Returns the index of some features of the head, of all blocks."""
     return self._at((time,), part, first, count)
 
   def _at(self, time, part, first, count):
@@ -77,7 +77,7 @@ class Here(NamedTuple):
     return self.group == 0
 
   def fetch(self, kernel, to, loaded):
-    """Brings the weights of both warpgroups to shared memory."""
+    """Copies the weights of both warpgroups to shared memory."""
 
     @pl.when(self.first)
     def _():
@@ -100,7 +100,7 @@ def check(features: int, gates: int, columns: int):
 
 
 def kernel(body, out, scratch, shape: tuple[int, int, int], interpret):
-  """`plgpu.kernel` on clusters."""
+  """Returns `plgpu.kernel` on clusters."""
   heads, rows, features = shape
   return plgpu.kernel(
     body,

@@ -1,7 +1,7 @@
-"""Weights of a gated recurrence on Hopper, and the products with them.
+"""Weights of a gated recurrence on Hopper, and products with them.
 
-All are one matrix: a column for a feature of a distinct sum of a step, rows of
-hidden states, inputs and ones; a bias is two bfloat16 numbers.
+All weights are one matrix: one column per feature of a distinct sum of a step;
+rows of hidden states, inputs and ones. A bias is two bfloat16 numbers.
 """
 
 import functools
@@ -13,13 +13,13 @@ import jax.numpy as jnp
 from jaxseq.kernels import _calls
 from jaxseq.recurrence.gated import _gated_chunk
 
-# Columns of ones. Two would do; with eight rows begin at multiples of 16 bytes.
+# Columns of ones. Two suffice; with eight, rows are aligned to 16 bytes.
 _ONES = 8
 
 
 @functools.cache
 def _slots(cell, inputs, gates, states):
-  """Distinct sum that each input, then each product of a cell belongs to."""
+  """Returns the distinct sum of each input, then product of a cell."""
   slots = []
 
   def trace(*arguments):
@@ -37,15 +37,14 @@ class Sizes(NamedTuple):
   """Static sizes."""
 
   heads: int  # number of heads
-  features: int  # of a head
-  gates: int  # of the state
-  # for the inputs and then the products of the cell, which of the distinct sums
-  # each belongs to
+  features: int  # features of a head
+  gates: int  # gates of the state
+  # the distinct sum of each input and then product of the cell
   slots: tuple[int, ...]
 
   @classmethod
   def of(cls, cell, params, state):
-    """Sizes of arguments of `scan.scan`."""
+    """Returns the sizes of `scan.scan`'s arguments."""
     heads, features, gates, _ = params.kernel.shape
     slots = _slots(cell, len(params.input_bias), gates, len(state))
     return cls(heads, features, gates, slots)
@@ -61,21 +60,21 @@ class Sizes(NamedTuple):
 
   @property
   def inputs(self) -> int:
-    """Gates of the inputs."""
+    """Number of gates of the inputs."""
     return len(self.slots) - self.gates
 
   @property
   def count(self) -> int:
-    """Distinct sums."""
+    """Number of distinct sums."""
     return max(self.slots) + 1
 
   @property
   def width(self) -> int:
-    """Features of all heads as blocks have them."""
+    """Features of all heads, padded to blocks."""
     return self.heads * self.loops.width(self.features)
 
   def padded(self, x: jax.Array) -> jax.Array:
-    """Array (..., width) of (..., heads * features)."""
+    """Pads an array (..., heads * features) to (..., width)."""
     split = x.reshape(*x.shape[:-1], self.heads, self.features)
     columns = self.loops.width(self.features)
     return _calls.padded(split, split.ndim - 1, columns).reshape(
@@ -83,13 +82,13 @@ class Sizes(NamedTuple):
     )
 
   def cut(self, x: jax.Array) -> jax.Array:
-    """The other way."""
+    """Undoes `padded`."""
     split = x.reshape(*x.shape[:-1], self.heads, -1)[..., : self.features]
     return split.reshape(*x.shape[:-1], -1)
 
 
 class Weights(NamedTuple):
-  """Weights of `gated.GatedParams` with the features of blocks."""
+  """Weights of `gated.GatedParams`, padded to blocks."""
 
   # (heads, gates, features, features) bfloat16, [head, gate, in, out]
   kernel: jax.Array
@@ -110,7 +109,7 @@ def aligned(sizes: Sizes, params) -> Weights:
 
 
 def biases(sizes: Sizes, weights: Weights) -> jax.Array:
-  """(sums, width) float32: those of inputs and products together."""
+  """Returns (sums, width) float32: biases of inputs plus products."""
   leaves = [*weights.input_bias]
   leaves += [None] * sizes.gates if weights.bias is None else [*weights.bias]
   rows = [jnp.zeros_like(leaves[0])] * sizes.count
@@ -120,7 +119,7 @@ def biases(sizes: Sizes, weights: Weights) -> jax.Array:
 
 
 def projected(weights: Weights, x: jax.Array) -> jax.Array:
-  """(time, rows, input gates * width), without a bias."""
+  """Returns (time, rows, input gates * width), without a bias."""
   if weights.input_kernel is None:
     return x
   inputs = weights.input_kernel.shape[0]
@@ -128,7 +127,7 @@ def projected(weights: Weights, x: jax.Array) -> jax.Array:
 
 
 def stacked(sizes: Sizes, weights: Weights) -> jax.Array:
-  """The matrix, (width + inputs + ones, sums * width) in bfloat16."""
+  """Returns the matrix, (width + inputs + ones, sums * width) in bfloat16."""
   first, last = sizes.slots[: sizes.inputs], sizes.slots[sizes.inputs :]
 
   def columns(slot):
@@ -156,7 +155,7 @@ def stacked(sizes: Sizes, weights: Weights) -> jax.Array:
 
 
 def unstacked(sizes: Sizes, params, matrix: jax.Array):
-  """Cotangents of `gated.GatedParams` from that of the matrix."""
+  """Returns cotangents of `gated.GatedParams` from the matrix's."""
   matrix = matrix.reshape(matrix.shape[0], sizes.count, sizes.width)
   first, last = sizes.slots[: sizes.inputs], sizes.slots[sizes.inputs :]
   blocks = [_of_blocks(sizes, matrix[: sizes.width, slot]) for slot in last]
@@ -178,7 +177,7 @@ def unstacked(sizes: Sizes, params, matrix: jax.Array):
 
 
 def beside(weights: Weights, before: jax.Array, x: jax.Array) -> jax.Array:
-  """Left operand of the matrix: hidden states, inputs and ones."""
+  """Returns the left operand of the matrix: hidden states, inputs and ones."""
   ones = jnp.ones((*before.shape[:-1], _ONES), before.dtype)
   between = [] if weights.input_kernel is None else [x.astype(before.dtype)]
   return jnp.concatenate([before, *between, ones], -1)
@@ -191,7 +190,7 @@ def sums(
   operand: jax.Array,
   x: jax.Array,
 ) -> jax.Array:
-  """The distinct sums of all steps, (time, rows, sums * width) in bfloat16."""
+  """Returns all steps' distinct sums, (time, rows, sums * width) bfloat16."""
   if weights.input_kernel is not None:
     return _product(operand, matrix)
   parts = jnp.split(x.astype(jnp.float32), sizes.inputs, -1)
@@ -203,7 +202,7 @@ def sums(
 
 
 def outer_sum(operand: jax.Array, d_sums: jax.Array) -> jax.Array:
-  """The cotangent of the matrix, in float32."""
+  """Returns the cotangent of the matrix, in float32."""
   left, right = (leaf.reshape(-1, leaf.shape[-1]) for leaf in (operand, d_sums))
   return jnp.einsum(
     "ti,tj->ij", left, right, preferred_element_type=jnp.float32
@@ -217,7 +216,7 @@ def to_inputs(
   d_sums: jax.Array,
   dtype: jnp.dtype,
 ) -> jax.Array:
-  """The cotangent of the inputs, or of what is projected already."""
+  """Returns the cotangent of the inputs, projected or not."""
   if weights.input_kernel is None:
     parts = jnp.split(d_sums, sizes.count, -1)
     parts = [parts[slot] for slot in sizes.slots[: sizes.inputs]]
@@ -226,7 +225,7 @@ def to_inputs(
 
 
 def _product(x, matrix):
-  """Product of (time, rows, n) and (n, m), summed in float32, then rounded."""
+  """Multiplies (time, rows, n) by (n, m), summed in float32, then rounded."""
   flat = x.reshape(-1, x.shape[-1]).astype(jnp.bfloat16)
   product = jnp.dot(
     flat, matrix.astype(jnp.bfloat16), preferred_element_type=jnp.float32
@@ -235,7 +234,7 @@ def _product(x, matrix):
 
 
 def _in_blocks(kernel):
-  """(heads, n, n) as the blocks of one matrix."""
+  """Converts (heads, n, n) to a block-diagonal matrix."""
   heads, features, _ = kernel.shape
   if heads == 1:
     return kernel[0]
@@ -245,7 +244,7 @@ def _in_blocks(kernel):
 
 
 def _of_blocks(sizes, matrix):
-  """The other way, with the features that there are."""
+  """Undoes `_in_blocks`, without the padding."""
   matrix = matrix.reshape((sizes.heads, sizes.width // sizes.heads) * 2)
   matrix = matrix[:, : sizes.features, :, : sizes.features]
   return jnp.moveaxis(jnp.diagonal(matrix, axis1=0, axis2=2), -1, 0)

@@ -1,7 +1,7 @@
-"""A gated recurrence on Hopper: products of all steps around its loops.
+"""A gated recurrence on Hopper: products of all steps outside of its loops.
 
-The way back runs nothing again: one product of hidden states, inputs and ones
-with all weights and biases gives the distinct sums of every step.
+The backward pass repeats no loop: one product of hidden states, inputs and ones
+with all weights and biases computes the distinct sums of every step.
 """
 
 from collections.abc import Callable
@@ -36,11 +36,11 @@ class _Arrays(NamedTuple):
 def scan(
   cell, form: _gated_chunk.Form, params, state: Arrays, x: jax.Array, reset
 ) -> tuple[jax.Array, Arrays]:
-  """Runs `gated_scan` by kernels, with operands of products in bfloat16.
+  """Runs `gated_scan` by kernels, with bfloat16 operands of products.
 
   Args:
     cell: `gated.GatedCell`.
-    form: options, with the form of the kernel.
+    form: options, including the kernel's form.
     params: `gated.GatedParams`.
     state: tuple of (heads, rows, features) before the first step.
     x: (time, rows, inputs).
@@ -50,24 +50,24 @@ def scan(
     Hidden states (time, heads, rows, features), and the last state.
 
   Raises:
-    NotImplementedError: if heads are wider than kernels take.
+    NotImplementedError: if heads are wider than kernels support.
   """
   return _scan((cell, form), _Arrays(params, state, x, reset))
 
 
 def _plain(options, arrays):
-  """`scan` by loops in chunks."""
+  """Runs `scan` by loops in chunks."""
   cell, form = options
   return _gated_chunk.scan(cell, form._replace(kernel=None), *arrays)
 
 
 def _returned(hidden, final, state):
-  """Hidden states and the last state as `scan` returns them."""
+  """Returns hidden states and the last state in the axes of `scan`."""
   return _to_heads(hidden, state), tuple(_to_heads(x, state) for x in final)
 
 
 def _run(options, arrays, keep):
-  """Hidden states with the last state; and what the gradient needs."""
+  """Returns hidden states with the last state, and the residuals."""
   (cell, form), (params, state, x, reset) = options, arrays
   sizes = _gpu_weights.Sizes.of(cell, params, state)
   weights = _gpu_weights.aligned(sizes, params)
@@ -90,7 +90,7 @@ def _run(options, arrays, keep):
 
 
 def _pull(options, arrays, saved, cotangents):
-  """Cotangents of weights, first state and inputs."""
+  """Returns cotangents of weights, first state and inputs."""
   (cell, form), (params, state, x, reset) = options, arrays
   (d_hidden, d_final), (hidden, *more) = cotangents, saved
   sizes = _gpu_weights.Sizes.of(cell, params, state)
@@ -136,7 +136,7 @@ _scan = _kept_vjp.differentiable(_run, _pull, _plain, compiled=False)
 
 
 def _inputs(sizes, params, x):
-  """Inputs with the rows of blocks; projected ones with their features, too."""
+  """Pads the rows of inputs; and the features of projected ones."""
   if params.input_kernel is None:
     split = x.reshape(*x.shape[:2], sizes.inputs, -1)
     x = sizes.padded(split).reshape(*x.shape[:2], -1)
@@ -144,28 +144,28 @@ def _inputs(sizes, params, x):
 
 
 def _flags(sizes, reset):
-  """Flags as the kernels take them."""
+  """Returns the flags in the kernels' format."""
   if reset is None:
     return ()
   return (_calls.padded(reset.astype(jnp.int32), 1, sizes.loops.ROWS),)
 
 
 def _from_heads(sizes, leaf):
-  """Array (..., rows, width) of blocks, of (..., heads, batch, features)."""
+  """Converts (..., heads, batch, features) to padded (..., rows, width)."""
   leaf = jnp.moveaxis(leaf, -3, -2)
   leaf = sizes.padded(leaf.reshape(*leaf.shape[:-2], -1))
   return _calls.padded(leaf, leaf.ndim - 2, sizes.loops.ROWS)
 
 
 def _to_heads(leaf, state):
-  """The other way, with the axes of the state."""
+  """Undoes `_from_heads`, with the axes of the state."""
   heads, batch, features = state[0].shape
   leaf = leaf[..., :batch, :].reshape(*leaf.shape[:-2], batch, heads, -1)
   return jnp.moveaxis(leaf[..., :features], -2, -3)
 
 
 def _before(sizes, first, hidden, reset):
-  """The hidden states before the steps."""
+  """Returns the hidden states before each step."""
   first = _from_heads(sizes, first).astype(hidden.dtype)
   before = jnp.concatenate([first[None], hidden[:-1]])
   if reset is not None:
@@ -181,7 +181,7 @@ def _over_chunks(
   elements: PyTree,
   reverse: bool = False,
 ) -> tuple[PyTree, PyTree]:
-  """Maps chunks of time, of which the first may be shorter, with a carry."""
+  """Maps chunks of time with a carry; the first chunk may be shorter."""
   time = jax.tree.leaves(elements)[0].shape[0]
   first = time % size
   whole = time - first

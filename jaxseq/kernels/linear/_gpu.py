@@ -1,4 +1,4 @@
-"""Diagonal linear recurrences on Hopper: a thread owns a channel."""
+"""Diagonal linear recurrences on Hopper: one thread per channel."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from jaxseq.kernels import _hopper
 from jaxseq.kernels.linear import _parts
 
 CHANNELS = 128
-# Elements whose inputs are loaded at once: a tile is a multiple.
+# Elements whose inputs are loaded together: a tile is a multiple.
 _GROUP = 8
 Parts = _parts.Parts
 Walk = _parts.Walk
@@ -21,7 +21,7 @@ _add, _times, _conj = _parts.add, _parts.times, _parts.conj
 
 
 def states(walk: Walk, a: Parts, b: Parts, init: Parts, keep) -> Parts:
-  """The states h of h_t = a_t h_{t-1} + b_t."""
+  """Returns the states h of h_t = a_t h_{t-1} + b_t."""
 
   def step(x, carry):
     h = _add(x.kept(_times(x.a, carry)), x.b)
@@ -33,7 +33,7 @@ def states(walk: Walk, a: Parts, b: Parts, init: Parts, keep) -> Parts:
 def summary(
   walk: Walk, a: Parts, b: Parts, keep, adjoint: bool
 ) -> tuple[Parts, Parts]:
-  """Factor and addend [B, n] of a row to a state, or to `gradient`'s carry."""
+  """Returns a row's factor and addend [B, n] for a state or adjoint carry."""
   rows, arrays = b[0].shape[0], len(b)
 
   def step(x, carry):
@@ -49,7 +49,7 @@ def summary(
 
   zero = jnp.zeros_like(b[0], shape=(rows, b[0].shape[-1]))
   half = zero.shape[-1] // (2 if walk.joined else 1)
-  # One, by parts.
+  # The number 1, by parts.
   one = (zero.at[:, :half].set(1), *(zero,) * (arrays - 1))
   carry = one + (zero,) * arrays
   last = _along_time(step, walk, a, b, (), carry, (), keep, 0, True)
@@ -59,7 +59,7 @@ def summary(
 def gradient(
   walk: Walk, a: Parts, g: Parts, h: Parts, g_final: Parts, init: Parts, keep
 ) -> tuple[Parts, Parts, Parts]:
-  """The adjoint states lam and mu, and the cotangents of the decays."""
+  """Returns the cotangents of decays, and the adjoint states lam and mu."""
   arrays, fixed = len(g), a[0].shape[1] == 1
 
   def step(x, carry):
@@ -89,7 +89,7 @@ class _Element(NamedTuple):
   flag: jax.Array | None
 
   def kept(self, x):
-    """Zeros where the element starts afresh."""
+    """Sets x to zeros at resets."""
     return _parts.select(self.flag, x, 0.0)
 
 
@@ -101,7 +101,7 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs, with_last):
   tile, fixed = walk.tile, a[0].shape[1] == 1
   tiles, flags = time // tile, () if keep is None else (keep,)
   stages = min(walk.stages, tiles)
-  # The adjoint of a recurrence goes the other way.
+  # The adjoint of a recurrence runs the other way.
   backwards = walk.reverse != bool(h)
   along, still = (*(() if fixed else a), *b), (a if fixed else ())
   groups = (along, h, flags, still, carry, init)
@@ -174,7 +174,7 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs, with_last):
       current = [ref[slot, i] for ref in tiles_in[: len(along_views)]]
       h_now = ()
       if h:
-        # Of the first element's predecessor there is no tile.
+        # The predecessor of the first element is in no tile.
         t = begin(k) + i
         local = t + (1 if walk.reverse else -1) - before(k)
         local = lax.clamp(0, local, tile - 1)
@@ -194,7 +194,8 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs, with_last):
         plgpu.wait_smem_to_gmem(1, wait_read_only=True)
 
       def group(j, carry):
-        # Loads come before all stores, which the compiler would not pass.
+        # Loads come before all stores, because the compiler does not reorder
+        # them.
         indices = [j * _GROUP + i for i in range(_GROUP)]
         if backwards:
           indices = [tile - 1 - i for i in indices]
@@ -209,7 +210,7 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs, with_last):
         return carry
 
       carry = lax.fori_loop(0, tile // _GROUP, group, carry)
-      # All threads have read this tile, and written theirs.
+      # All threads have read this tile, and written their outputs.
       plgpu.commit_smem()
       for ref, (to, columns) in zip(tiles_out, views(out_refs)):
         place = to.at[row, pl.ds(begin(k), tile), columns]
@@ -225,7 +226,7 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs, with_last):
 
     for k in range(stages):
       fetch(jnp.int32(k))
-    # The product has the type of what the loop returns inside `jax.shard_map`.
+    # The product has the type of the loop's results inside `jax.shard_map`.
     carry_now = tuple(
       ref[row, columns] * 1.0 for ref, columns in views(carry_refs)
     )
@@ -255,17 +256,17 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs, with_last):
     ),
     [x for group in groups for x in group],
     b[0],
-    # A tile is committed before the copy engine touches it again, and nothing
-    # else is both read and written.
+    # A tile is committed before the copy engine uses it again, and no other
+    # memory is both read and written.
     unsafe_no_auto_barriers=True,
   )
 
 
 def _row(row, x):
-  """The row of an array of one row for all, or of one for each."""
+  """Returns the row index in an array of one row for all, or of all rows."""
   return row if x.shape[0] > 1 else 0
 
 
 def _wide(flag):
-  """A scalar for every channel."""
+  """Broadcasts a scalar to every channel."""
   return jnp.broadcast_to(flag.astype(jnp.float32), (CHANNELS,))

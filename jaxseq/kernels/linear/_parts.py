@@ -1,4 +1,4 @@
-"""Parts of complex numbers and options, for the linear kernels of all chips."""
+"""Complex numbers as parts, and options, for all chips' linear kernels."""
 
 from typing import NamedTuple
 from typing import TypeAlias
@@ -8,16 +8,16 @@ import jax.numpy as jnp
 
 from jaxseq.recurrence.platform import support
 
-# A real array, or real and imaginary part.
+# A real array, or real and imaginary parts.
 Parts: TypeAlias = tuple[jax.Array, ...]
 
 
 class Walk(NamedTuple):
-  """Direction and tiles of a kernel along time: static."""
+  """Static direction and tiles of a kernel along time."""
 
-  form: support.Form  # as `support.form` gives it
+  form: support.Form  # see `support.form`
   tile: int  # elements per tile
-  stages: int  # tiles under way at a time, on GPUs
+  stages: int  # tiles in flight at a time, on GPUs
   # whether the recurrence runs from the last element to the first
   reverse: bool
   # whether the parts are halves of the last axis of one array, on GPUs
@@ -37,12 +37,12 @@ def times(x: Parts, y: Parts) -> Parts:
 
 
 def conj(x: Parts) -> Parts:
-  """The complex conjugate."""
+  """Returns the complex conjugate."""
   return x if len(x) == 1 else (x[0], -x[1])
 
 
 def select(flag: jax.Array | None, x: Parts, y: Parts | float) -> Parts:
-  """Takes `x` where a flag of float32 is above 0, `y` elsewhere."""
+  """Selects `x` if a float32 flag is above 0, else `y`."""
   if flag is None:
     return x
   other = y if isinstance(y, tuple) else (y,) * len(x)
@@ -50,10 +50,10 @@ def select(flag: jax.Array | None, x: Parts, y: Parts | float) -> Parts:
 
 
 def split(x: jax.Array) -> Parts:
-  """The parts of a real or complex array."""
+  """Returns the parts of a real or complex array."""
   return (jnp.real(x), jnp.imag(x)) if jnp.iscomplexobj(x) else (x,)
 
 
 def join(x: Parts) -> jax.Array:
-  """The inverse of `split`."""
+  """Undoes `split`."""
   return x[0] if len(x) == 1 else jax.lax.complex(*x)

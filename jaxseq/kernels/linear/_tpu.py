@@ -1,7 +1,7 @@
-"""Diagonal linear recurrences on TPUs: eight elements at a time.
+"""Diagonal linear recurrences on TPUs, eight elements at a time.
 
 Three shifted steps compose the maps of the elements in a register of 8 elements
-of 128 channels; the state of the register before is applied to all at once.
+of 128 channels; the state of the previous register is applied to all at once.
 """
 
 import functools
@@ -28,7 +28,7 @@ _add, _times, _select = (
 
 
 def states(walk: Walk, a: Parts, b: Parts, init: Parts, keep) -> Parts:
-  """The states h of h_t = a_t h_{t-1} + b_t."""
+  """Returns the states h of h_t = a_t h_{t-1} + b_t."""
 
   def step(x, carry):
     h = x.applied(x.a, x.b, carry)
@@ -40,7 +40,7 @@ def states(walk: Walk, a: Parts, b: Parts, init: Parts, keep) -> Parts:
 def gradient(
   walk: Walk, a: Parts, g: Parts, h: Parts, g_final: Parts, init: Parts, keep
 ) -> tuple[Parts, Parts, Parts]:
-  """The adjoint states lam and mu, and the cotangents of the decays."""
+  """Returns the cotangents of decays, and the adjoint states lam and mu."""
   count, fixed = len(g), a[0].shape[1] == 1
 
   def step(x, carry):
@@ -63,16 +63,16 @@ def gradient(
 
 
 class _Chain(NamedTuple):
-  """Flags of eight elements, and where they let pass what came before."""
+  """Flags of eight elements, and their reach to earlier elements."""
 
   # whether the elements are consumed from the last to the first
   backwards: bool
-  # [8, 128] float32, 0 where an element starts afresh, or None
+  # [8, 128] float32, 0 at resets, or None
   alive: jax.Array | None
-  # for shifts by 1, 2 and 4, float32 above 0 where the elements before reach
-  # this one
+  # for shifts by 1, 2 and 4, float32 above 0 if the elements before reach this
+  # one
   passing: tuple[jax.Array, ...]
-  # 0 where one of the elements up to this one starts afresh, or None
+  # 0 if there is a reset at one of the elements up to this one, or None
   through: jax.Array | None
 
 
@@ -89,7 +89,7 @@ class _Eight(NamedTuple):
     return self.chain.alive
 
   def applied(self, a, b, carry):
-    """The affine maps (a, b) one after the other, on the carry [8, 128]."""
+    """Applies the affine maps (a, b) in turn to the carry [8, 128]."""
     for shift, passing in zip((1, 2, 4), self.chain.passing):
       earlier = _inside(shift, self.chain.backwards)
       a_before, b_before = (self._rolled(x, shift) for x in (a, b))
@@ -98,12 +98,12 @@ class _Eight(NamedTuple):
     return _add(b, _select(self.chain.through, _times(a, carry), 0.0))
 
   def shifted(self, x, carry):
-    """The element that was consumed before each: the carry for the first."""
+    """Returns the element consumed before each: the carry for the first."""
     inside = _inside(1, self.chain.backwards)
     return _select(inside, self._rolled(x, 1), carry)
 
   def last(self, x):
-    """The element consumed last, for all eight."""
+    """Returns the element consumed last, broadcast to all eight."""
     row = 0 if self.chain.backwards else ROWS - 1
     return tuple(
       jnp.broadcast_to(part[row : row + 1], (ROWS, LANES)) for part in x
@@ -115,14 +115,14 @@ class _Eight(NamedTuple):
 
 
 def _inside(shift, backwards):
-  """1 where the element consumed `shift` before is among the eight, else 0."""
+  """Returns 1 if the element `shift` before is among the eight, else 0."""
   row = lax.broadcasted_iota(jnp.int32, (ROWS, LANES), 0)
   inside = row < ROWS - shift if backwards else row >= shift
   return inside.astype(jnp.float32)
 
 
 def _chain(alive, backwards):
-  """The `_Chain` of eight flags."""
+  """Returns the `_Chain` of eight flags."""
   inside = [_inside(shift, backwards) for shift in (1, 2, 4)]
   if alive is None:
     return _Chain(backwards, None, tuple(inside), None)
@@ -142,7 +142,7 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs):
   blocks, eights = time // tile, tile // ROWS
   width = next(w for w in (512, 384, 256, 128) if n % w == 0)
   groups = width // LANES
-  # The adjoint of a recurrence goes the other way.
+  # The adjoint of a recurrence runs the other way.
   backwards = walk.reverse != bool(h)
   along, still = (*(() if fixed else a), *b), (a if fixed else ())
   flags = () if keep is None else (keep[:, None].astype(jnp.float32),)
@@ -189,13 +189,13 @@ def _along_time(step, walk, a, b, h, carry, init, keep, outputs):
         ref[...] = jnp.broadcast_to(x[...], (ROWS, width))
 
     for ref, x in zip(alive_refs, flag_refs):
-      # Time from lanes to rows.
+      # Transposes time from lanes to rows.
       for start in range(0, tile, LANES):
         flag = jnp.broadcast_to(x[:, start : start + LANES], (LANES, LANES))
         ref[start : start + LANES] = flag.T
 
     def before(i, columns):
-      """States before each of eight elements."""
+      """Returns the states before each of eight elements."""
       last = eights - 1 if walk.reverse else 0
       near = jnp.clip(i + (1 if walk.reverse else -1), 0, eights - 1)
       inside = _inside(1, walk.reverse)

@@ -1,7 +1,7 @@
 """`linear_scan` by kernels, forward and backward.
 
-Where rows and channels give too few blocks to fill a GPU, time is cut into
-segments: what each does to a state is found first, then what enters them.
+If rows and channels give too few blocks to fill a GPU, time is split into
+segments: the map of each is computed first, then the states that enter them.
 """
 
 import functools
@@ -21,10 +21,10 @@ LANES = 128
 class Options(NamedTuple):
   """Static options of a kernel."""
 
-  form: support.Form  # as `support.form` gives it
+  form: support.Form  # see `support.form`
   tile: int  # elements per tile, a multiple of 8, on TPUs of 128
-  stages: int  # tiles under way at a time, on GPUs
-  segments: int  # of time, side by side, on GPUs
+  stages: int  # tiles in flight at a time, on GPUs
+  segments: int  # parallel segments of time, on GPUs
   # whether the recurrence runs from the last element to the first
   reverse: bool
   # whether the parts are halves of the last axis of one array, whose size is a
@@ -47,15 +47,15 @@ def scan(
   """Runs `linear_scan` by kernels.
 
   Args:
-    form: as `support.form` gives it.
+    form: see `support.form`.
     a: (1 | rows, 1 | time, 1 | n) decays, float32 or complex64.
     b: (rows, time, n) addends, of that dtype.
     init: (rows, n) state before the first element, of that dtype.
     reset: (rows, time) bool, or None.
-    reverse: run from the last element to the first.
+    reverse: whether to run from the last element to the first.
     tile: elements per tile, a multiple of 8, on TPUs of 128.
-    stages: tiles under way at a time, on GPUs.
-    segments: of time, side by side, on GPUs.
+    stages: tiles in flight at a time, on GPUs.
+    segments: parallel segments of time, on GPUs.
 
   Returns:
     States (rows, time, n), and the last one.
@@ -80,9 +80,9 @@ def scan_parts(
   segments: int = 1,
   joined: bool = False,
 ) -> tuple[_parts.Parts, _parts.Parts]:
-  """Runs `scan` of complex numbers that are never put together.
+  """Runs `scan` of complex numbers by parts, without joining them.
 
-  Arrays are by parts; `joined` as in `Options`.
+  Arrays are by parts; for `joined` see `Options`.
   """
   if form.chip == "gpu" and (joined or len(b) > 1):
     tile //= 2  # Both parts share the memory.
@@ -90,10 +90,10 @@ def scan_parts(
   return _scan(a, b, init, reset, options)
 
 
-# The states are all that the gradient needs: `_kept_vjp` would hold the inputs.
+# The gradient needs only the states: `_kept_vjp` would keep the inputs.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def _scan(a, b, init, reset, options):
-  """The states [B, T, n] and the last one, by parts."""
+  """Returns the states [B, T, n] and the last one, by parts."""
   h = _states(a, b, init, reset, options)
   return h, tuple(part[:, 0 if options.reverse else -1] for part in h)
 
@@ -112,7 +112,7 @@ _scan.defvjp(_scan_forward, _scan_backward)
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(6,))
 def _gradient(a, h, init, reset, g, g_final, options):
-  """Cotangents of a, b and init."""
+  """Returns cotangents of a, b and init."""
   return _cotangents(a, h, init, reset, g, g_final, options)
 
 
@@ -121,11 +121,11 @@ def _gradient_forward(*arguments):
 
 
 def _gradient_backward(options, arrays, cotangents):
-  """The derivative of the tree's."""
+  """VJP of `_gradient`, by the associative scan."""
   a, h, init, reset, g, g_final = arrays
 
   def by_tree(*arrays):
-    # A cotangent of jax is the conjugate of that by parts.
+    # A cotangent of JAX is the conjugate of the cotangent by parts.
     a, h, init, g, g_final = (_complex(x, options) for x in arrays)
     cotangents = jnp.conj(g), jnp.conj(g_final)
     gradients = _linear_methods.adjoint(
@@ -142,22 +142,22 @@ _gradient.defvjp(_gradient_forward, _gradient_backward)
 
 
 def _complex(x, options):
-  """Parts as one real or complex array."""
+  """Joins parts to one real or complex array."""
   if options.joined:
     x = jnp.split(x[0], 2, axis=-1)
   return _parts.join(tuple(x))
 
 
 def _parts_of(x, options):
-  """The inverse of `_complex`."""
+  """Undoes `_complex`."""
   x = _parts.split(x)
   return (jnp.concatenate(x, axis=-1),) if options.joined else x
 
 
-# Compiled functions, so that layers of one shape share what is slow to lower.
+# Compiled functions, so that layers of one shape share the slow lowering.
 @functools.partial(jax.jit, static_argnums=4)
 def _states(a, b, init, reset, options):
-  """The states [B, T, n], by parts."""
+  """Returns the states [B, T, n], by parts."""
   layout, kernels, walk = _begin(b, options)
   a, keep, b = layout.decays(a), layout.keep(reset), layout.along(b)
   entering = init
@@ -170,10 +170,10 @@ def _states(a, b, init, reset, options):
 
 @functools.partial(jax.jit, static_argnums=6)
 def _cotangents(a, h, init, reset, g, g_final, options):
-  """Cotangents of `_gradient`, by the kernel."""
+  """Computes the cotangents of `_gradient` by the kernel."""
   layout, kernels, walk = _begin(h, options)
   shape = a[0].shape
-  # Where the recurrence begins with padding, that holds the state `init`.
+  # If the recurrence starts in padding, that contains the state `init`.
   ends = tuple(x[:, None] for x in init) if options.reverse else None
   h = layout.along(h, ends)
   a, keep, g = layout.decays(a), layout.keep(reset), layout.along(g)
@@ -202,7 +202,7 @@ def _cotangents(a, h, init, reset, g, g_final, options):
 
 
 def _begin(x, options):
-  """The layout for x, parts [B, T, n], the chip's kernels, and their walk."""
+  """Returns layout, kernels and walk for parts x [B, T, n] on a chip."""
   if options.form.chip == "tpu":
     from jaxseq.kernels.linear import _tpu as kernels
   else:
@@ -213,10 +213,9 @@ def _begin(x, options):
 
 
 class _Layout(NamedTuple):
-  """Arrays as kernels take them: padded, with segments of time as rows.
+  """Converts arrays to the kernels' layout: padded, time segments as rows.
 
-  Padding at the end of time lets a state through as it is. All are tuples of
-  arrays.
+  Padding at the end of time leaves a state unchanged. All are tuples of arrays.
   """
 
   options: Options
@@ -229,7 +228,7 @@ class _Layout(NamedTuple):
     return -self.time % (self.options.tile * self.options.segments)
 
   def along(self, x, ends=None):
-    """[b, T, n] -> [b S, T / S, N]; padded with `ends`, or 0."""
+    """Converts [b, T, n] to [b S, T / S, N]; pads with `ends`, or 0."""
     if self._missing:
       ends = ends or (jnp.float32(0),) * len(x)
       ends = (
@@ -242,22 +241,22 @@ class _Layout(NamedTuple):
     return tuple(part.reshape(rows, -1, part.shape[-1]) for part in x)
 
   def whole(self, x):
-    """The inverse of `along`."""
+    """Undoes `along`."""
     x = (part.reshape(self.rows, -1, part.shape[-1]) for part in x)
     return tuple(part[:, : self.time, : self.n] for part in x)
 
   def by_segment(self, x):
-    """Array [B S, N] of [B, S, n] or [B, n]."""
+    """Converts [B, S, n] or [B, n] to [B S, N]."""
     x = (part.reshape(-1, self.n) for part in x)
     return tuple(_calls.padded(part, 1, LANES) for part in x)
 
   def states(self, x):
-    """Array [B, S, n] of [B S, N]."""
+    """Converts [B S, N] to [B, S, n]."""
     x = (part.reshape(self.rows, -1, part.shape[-1]) for part in x)
     return tuple(part[..., : self.n] for part in x)
 
   def decays(self, a):
-    """Array [1|B S, 1|T / S, N] of [1|B, 1|T, n]."""
+    """Converts decays [1|B, 1|T, n] to [1|B S, 1|T / S, N]."""
     segments = self.options.segments
     if a[0].shape[1] > 1 or self._missing:
       rows = self.rows if segments > 1 else a[0].shape[0]
@@ -273,7 +272,7 @@ class _Layout(NamedTuple):
     )
 
   def keep(self, reset):
-    """Array [B S, T / S] int32 of [B, T] bool."""
+    """Converts resets to int32 keep flags [B S, T / S]."""
     if reset is None:
       return None
     shape = (self.rows * self.options.segments, -1)
@@ -281,7 +280,7 @@ class _Layout(NamedTuple):
     return keep.astype(jnp.int32).reshape(shape)
 
   def entering(self, maps, init, reverse):
-    """The state that enters each segment, [B, S, n], from what each does."""
+    """Returns the state entering each segment, [B, S, n], from their maps."""
     maps = (_complex(self.states(x), self.options) for x in maps)
     init = _complex(init, self.options)
     states = _linear_methods.entering(*maps, init, reverse=reverse)

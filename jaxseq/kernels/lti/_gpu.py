@@ -1,7 +1,7 @@
 """The core of S5 on Hopper, in one kernel: y = Re(C h) + D u, h = a h + B u.
 
-Backward, cotangents take the place of inputs, and the matrices that of each
-other. Products have 10 bits, JAX's default of float32 on such a GPU.
+In the backward pass, cotangents replace inputs, and the two matrices swap
+roles. Products have 10 bits, JAX's default for float32 on such a GPU.
 """
 
 import jax
@@ -25,7 +25,7 @@ def states(
   init: jax.Array,
   flags: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """States h_t = a h_{t-1} + w_in u_t, and outputs w_out h_t + D u_t."""
+  """Returns states h_t = a h_{t-1} + w_in u_t, outputs w_out h_t + D u_t."""
 
   def step(x, carry):
     h = _add(x.kept(_times(x.a, carry)), x.b)
@@ -46,7 +46,7 @@ def summary(
   flags: jax.Array | None,
   adjoint: bool,
 ) -> tuple[jax.Array, jax.Array]:
-  """Factor and addend [R, S] of a row to a state, or to `gradient`'s carry."""
+  """Returns a row's factor and addend [R, S] for a state or adjoint carry."""
 
   def step(x, carry):
     half = len(carry) // 2
@@ -80,9 +80,9 @@ def gradient(
   h: jax.Array,
   before: jax.Array,
 ) -> tuple[jax.Array, ...]:
-  """Cotangents lam [R, T, S], du [R, T, H], mu [R, S] and of a [R, S]."""
+  """Returns cotangents lam [R, T, S], du [R, T, H], mu and of a [R, S]."""
   # lam_t = w_out^T g_t + mu_{t+1}, mu_t = a^* lam_t, du_t = w_in^T lam_t + D
-  # g_t, from the end, unless the states run backwards; `g_final` [R, S] is the
+  # g_t, from the end, unless the states run backward; `g_final` [R, S] is the
   # cotangent of the last state, and `before` [R, S] has the states before each
   # row.
 

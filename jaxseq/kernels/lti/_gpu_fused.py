@@ -1,7 +1,7 @@
-"""`lti_scan` by one kernel that projects, scans and reads off, where that fits.
+"""`lti_scan` by one kernel that projects, scans and reads out, if it fits.
 
-Where rows are too few to fill a GPU, time is cut into segments, whose inputs
-are projected twice.
+If there are too few rows to fill a GPU, time is split into segments, whose
+inputs are projected twice.
 """
 
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from jaxseq.recurrence.linear import _linear_methods
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.systems import _lti_chunk
 
-# At which JAX multiplies as the kernel does.
+# JAX's precisions that equal the kernel's.
 _PRECISIONS = (None, "default", "fastest")
 
 
@@ -30,16 +30,16 @@ class _Options(NamedTuple):
 
 
 class _Arrays(NamedTuple):
-  """Arrays that the recurrence consumes; states are by parts [B, P]."""
+  """Arrays of the recurrence; states are by parts [B, P]."""
 
-  system: tuple  # as `_lti_chunk.System`
+  system: tuple  # see `_lti_chunk.System`
   u: jax.Array  # [B, T, H]
   init: tuple[jax.Array, ...]
   reset: jax.Array | None
 
 
 def fits(form: support.Form, system, u: jax.Array) -> bool:
-  """True if the kernel takes such a system and inputs."""
+  """True if the kernel supports such a system and inputs."""
   a, w_in, w_out, _ = system
   parts, P = len(a), a[0].shape[0]
   widths = u.shape[-1], w_out.shape[1]
@@ -56,9 +56,9 @@ def fits(form: support.Form, system, u: jax.Array) -> bool:
 
 
 def chunk(form: support.Form, reverse: bool, options: dict, carry, u, reset):
-  """One chunk, in the form of `_chunks.over_chunks`."""
+  """Computes one chunk, in the form of `_chunks.over_chunks`."""
   system, init = carry
-  # The last chunk may be a short one.
+  # The last chunk may be shorter.
   count = min(options["segments"], u.shape[1] // _gpu_parts.TILE)
   static = _Options(form, max(1, count), reverse)
   y, final = _scan(static, _Arrays(system, u, init, reset))
@@ -66,7 +66,7 @@ def chunk(form: support.Form, reverse: bool, options: dict, carry, u, reset):
 
 
 def _forward(options, arrays, _):
-  """Outputs [B, T, M] and the last state; states as the kernel leaves them."""
+  """Returns outputs [B, T, M] and the last state; states in kernel layout."""
   from jaxseq.kernels.lti import _gpu
 
   system, u, init, reset = arrays
@@ -84,7 +84,7 @@ def _forward(options, arrays, _):
 
 
 def _gradient(options, arrays, h, cotangents):
-  """Cotangents of the arrays, by the kernel."""
+  """Computes the arrays' cotangents by the kernel."""
   from jaxseq.kernels.lti import _gpu
 
   (system, u, init, reset), (g, g_final) = arrays, cotangents
@@ -114,7 +114,7 @@ def _gradient(options, arrays, h, cotangents):
 
 
 def _plain(options, arrays):
-  """The results without a kernel."""
+  """Computes the results without a kernel."""
   system, u, init, reset = arrays
   how = _lti_chunk.Options(options.reverse, "associative", u.shape[1])
   return _lti_chunk.run(_lti_chunk.System(*system), u, init, reset, how)
@@ -124,7 +124,7 @@ _scan = _kept_vjp.differentiable(_forward, _gradient, _plain)
 
 
 class _Layout(NamedTuple):
-  """Arrays as the kernel takes them: segments as rows, padded states."""
+  """Converts arrays to the kernel's layout: segments as rows, padded states."""
 
   rows: int
   time: int
@@ -142,41 +142,41 @@ class _Layout(NamedTuple):
     return -self.time % (_gpu_parts.TILE * self.segments)
 
   def along(self, x):
-    """Array [B segments, T / segments, n] of [B, T, n]."""
+    """Converts [B, T, n] to [B segments, T / segments, n]."""
     x = _calls.padded(x, 1, _gpu_parts.TILE * self.segments)
     return x.reshape(self.rows * self.segments, -1, x.shape[-1])
 
   def whole(self, x):
-    """The inverse of `along`."""
+    """Undoes `along`."""
     return x.reshape(self.rows, -1, x.shape[-1])[:, : self.time]
 
   def flags(self, reset):
-    """Array [B segments, T / segments] int32 of [B, T] bool."""
+    """Converts [B, T] bool to [B segments, T / segments] int32."""
     if reset is None and not self._missing:
       return None
     if reset is None:
       reset = jnp.zeros((self.rows, self.time), bool)
     flags = (~reset).astype(jnp.int32)
-    # 2 lets the state through as it is.
+    # 2 leaves the state unchanged.
     flags = _calls.padded(flags, 1, _gpu_parts.TILE * self.segments, fill=2)
     return flags.reshape(self.rows * self.segments, -1)
 
   def system(self, system):
-    """Decays side by side, and matrices with states as the kernel has them."""
+    """Returns joined decays, and matrices with padded states."""
     a, w_in, w_out, D = system
     a = self._padded(jnp.concatenate(a))
     return a, self._padded(w_in).T, self._padded(w_out.T), D
 
   def state(self, x):
-    """By parts [B, P] -> [B, S]."""
+    """Converts parts [B, P] to [B, S]."""
     return self._padded(jnp.concatenate(x, axis=-1))
 
   def by_row(self, x):
-    """Array [B, segments, S] of [B segments, S]."""
+    """Converts [B segments, S] to [B, segments, S]."""
     return x.reshape(self.rows, self.segments, -1)
 
   def entering(self, maps, init, reverse):
-    """The state that enters each segment, [B segments, S]."""
+    """Returns the state entering each segment, [B segments, S]."""
     maps = (self._complex(self.by_row(x)) for x in maps)
     states = _linear_methods.entering(
       *maps, self._complex(init), reverse=reverse
@@ -185,16 +185,16 @@ class _Layout(NamedTuple):
     return states.reshape(self.rows * self.segments, -1)
 
   def parts_of(self, x):
-    """[..., S] -> by parts [..., P]."""
+    """Converts [..., S] to parts [..., P]."""
     halves = jnp.split(x, self.parts, axis=-1)
     return tuple(half[..., : self.P] for half in halves)
 
   def unpadded(self, x):
-    """[..., S] -> the parts [..., P] side by side."""
+    """Converts [..., S] to concatenated parts [..., P]."""
     return jnp.concatenate(self.parts_of(x), axis=-1)
 
   def _padded(self, x):
-    """The inverse of `unpadded`."""
+    """Undoes `unpadded`."""
     halves = jnp.split(x, self.parts, axis=-1)
     halves = [
       _calls.padded(half, x.ndim - 1, _gpu_parts.CHANNELS) for half in halves

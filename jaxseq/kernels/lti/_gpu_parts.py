@@ -1,20 +1,20 @@
-"""Sizes and options of the kernel that does `lti_scan` as one, on Hopper."""
+"""Sizes and options of the fused `lti_scan` kernel on Hopper."""
 
 from typing import NamedTuple
 
 from jaxseq.recurrence.platform import support
 
-TILE = 64  # Elements under way at once: rows of a product.
-CHANNELS = 128  # Of which a thread has one.
-# Columns of both factors that are multiplied at once: 128 bytes.
+TILE = 64  # Elements in flight at once: rows of a product.
+CHANNELS = 128  # Channels per block; one per thread.
+# Columns of both factors that are multiplied together: 128 bytes.
 DEPTH = 32
-# Inputs, outputs, and all parts of states: what shared memory has room for.
+# Maximum of inputs, outputs, and all parts of states in shared memory.
 WIDEST = 256
 
 
 class Walk(NamedTuple):
-  """Direction and parts of a kernel along time: static."""
+  """Static direction and parts of a kernel along time."""
 
-  form: support.Form  # as `support.form` gives it
+  form: support.Form  # see `support.form`
   parts: int  # 2 for complex states, 1 for real ones
-  backwards: bool  # whether from the last element to the first
+  backwards: bool  # whether it runs from the last element to the first

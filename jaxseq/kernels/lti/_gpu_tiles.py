@@ -1,7 +1,8 @@
-"""Loops of S5's core along time on Hopper, a tile after the other.
+"""Loops of S5's core along time on Hopper, tile by tile.
 
-A block takes one row, 64 elements at a time: tensor cores project and read off,
-a thread has a channel; 32 columns of the matrices come by at a time.
+A block computes one row, 64 elements at a time: tensor cores project and read
+out, each thread has a channel, and 32 columns of the matrices are loaded at a
+time.
 """
 
 from collections.abc import Callable
@@ -20,11 +21,11 @@ from jaxseq.kernels.lti import _gpu_parts
 
 TILE, CHANNELS, DEPTH = _gpu_parts.TILE, _gpu_parts.CHANNELS, _gpu_parts.DEPTH
 _STAGES = 3
-# Elements whose inputs are loaded at once.
+# Elements whose inputs are loaded together.
 _GROUP = 8
-# Beside the columns of a tile, so that rows begin in different banks.
+# Extra columns of a tile, so that rows start in different banks.
 _APART = 8
-# Columns of outputs that wait for their inputs at once.
+# Columns of outputs that wait for their inputs together.
 _OUT = 32
 _LAYOUT = plgpu.Layout.WGMMA
 
@@ -38,11 +39,11 @@ class Element(NamedTuple):
   flag: jax.Array | None
 
   def kept(self, x):
-    """Zeros where the element starts afresh."""
+    """Sets x to zeros at resets."""
     return _linear_parts.select(self.flag, x, 0.0)
 
   def passing(self, carry, x):
-    """Carry in the padding, and elsewhere x."""
+    """Returns the carry in padding, else x."""
     if self.flag is None:
       return x
     padding = self.flag > 1.5
@@ -68,7 +69,7 @@ def along_time(
   read_out = tuple(each for each in read_out if each is not None)
   flags = () if flags is None else (flags,)
   past = () if h is None else (h, before)
-  # What is multiplied, one after the other: all of w_in, and then of w_out.
+  # The factors in order: all columns of w_in, and then of w_out.
   chunks = [(0, c) for c in range(H // DEPTH)]
   chunks += [(1, c) for c in range(S // DEPTH) if read_out]
   groups = S // walk.parts // CHANNELS
@@ -102,7 +103,7 @@ def along_time(
         plgpu.copy_gmem_to_smem(place, operand.at[c], arrived)
 
     def fetch_columns(k, number):
-      """The next columns of a matrix, of this tile or one after it."""
+      """Fetches the next columns of a matrix, for this tile or the next."""
       which, c = chunks[number % len(chunks)]
       place = w_refs[which].at[:, pl.ds(c * DEPTH, DEPTH)]
       slot = lax.rem(k * len(chunks) + number, _STAGES)
@@ -113,7 +114,7 @@ def along_time(
         plgpu.copy_gmem_to_smem(place, target, loaded.at[slot])
 
     def product(k, which):
-      """The operand's tile times a matrix."""
+      """Multiplies the operand's tile by a matrix."""
       numbers = [i for i, chunk in enumerate(chunks) if chunk[0] == which]
       width = w_refs[which].shape[0]
 
@@ -123,7 +124,7 @@ def along_time(
           plgpu.barrier_wait(loaded.at[slot])
           matrix = columns.at[slot, pl.ds(0, width)].transpose((1, 0))
           plgpu.wgmma(sums, operand.at[chunks[number][1]], matrix)
-          # The product before is done, and its columns may go.
+          # The previous product is done, and its columns are free.
           if number > numbers[0]:
             plgpu.wgmma_wait(1)
             plgpu.commit_smem()
@@ -145,7 +146,7 @@ def along_time(
       h_now = ()
       if past:
         later = 1 if walk.backwards else -1
-        # Of the element before, which is the one after for `backwards`.
+        # The previous element, which is the next one if `backwards`.
         edge = 0 if walk.backwards else time - 1
         at = lax.clamp(0, t - later, time - 1)
         h_now = tuple(
@@ -162,7 +163,7 @@ def along_time(
       return Element(a_now[group], b, h_now, flag)
 
     def scanned(k, carry):
-      """The states of a tile, in place of what is added to them."""
+      """Replaces a tile's increments by its states."""
 
       def some(j, carry):
         indices = [j * _GROUP + i for i in range(_GROUP)]
@@ -170,7 +171,8 @@ def along_time(
           indices = [TILE - 1 - i for i in indices]
         carry = list(carry)
         for group in range(groups):
-          # Loads come before all stores, which the compiler would not pass.
+          # Loads come before all stores, because the compiler does not reorder
+          # them.
           elements = [element(begin(k) + i, i, group) for i in indices]
           outs = []
           for each in elements:
@@ -186,7 +188,7 @@ def along_time(
       return lax.fori_loop(0, TILE // _GROUP, some, carry)
 
     def read_off(k):
-      # From rows that threads scan to the layout of operands.
+      # Converts rows of scanning threads to the layout of operands.
       for c in range(S // DEPTH):
         place = states.at[:, pl.ds(c * DEPTH, DEPTH)]
         operand.at[c][...] = plgpu.load(place, layout=_LAYOUT, optimized=False)
@@ -222,7 +224,7 @@ def along_time(
     fetch(jnp.int32(0))
     for number in range(_STAGES):
       fetch_columns(jnp.int32(0), number)
-    # The product has the type of what the loop returns inside `jax.shard_map`.
+    # The product has the type of the loop's results inside `jax.shard_map`.
     carry_now = tuple(
       tuple(
         _vector(ref.at[row, numbers]) * 1.0
@@ -258,24 +260,24 @@ def along_time(
     ),
     arrays,
     x,
-    # Barriers stand above wherever a thread reads what another one wrote.
+    # Every read of another thread's writes has a barrier above.
     unsafe_no_auto_barriers=True,
     lowering_semantics=plgpu.LoweringSemantics.Lane,
   )
 
 
 def _tile(count, height):
-  """Shared memory for operands of products."""
+  """Returns shared memory for operands of products."""
   transforms = plgpu.TilingTransform((8, DEPTH)), plgpu.SwizzleTransform(128)
   return plgpu.SMEM((count, height, DEPTH), jnp.float32, transforms=transforms)
 
 
 def _vector(ref):
-  """A number for each thread."""
+  """Loads one number per thread."""
   layout = plgpu.Layout.WG_STRIDED((CHANNELS,), vec_size=1)
   return plgpu.load(ref, layout=layout, optimized=False)
 
 
 def _wide(flag):
-  """A scalar for every channel."""
+  """Broadcasts a scalar to every channel."""
   return jnp.broadcast_to(flag.astype(jnp.float32), (CHANNELS,))

@@ -1,4 +1,4 @@
-"""`lti_scan` by kernels: one, or two large matrix products around the scan."""
+"""`lti_scan` by kernels: a fused one, or large products around the scan."""
 
 import functools
 
@@ -27,22 +27,22 @@ def scan(
   """Runs `lti_scan` by kernels.
 
   Args:
-    form: as `support.form` gives it; the gradient runs chunks again, maybe
-      outside of the context that it came from.
-    system: in float32, by parts.
+    form: see `support.form`; the gradient repeats chunks, perhaps outside of
+      its context.
+    system: matrices and decays in float32, by parts.
     u: (rows, time, inputs).
     init: (rows, states) state before the first element, by parts.
     reset: (rows, time) bool, or None.
-    reverse: run from the last element to the first.
-    chunk_size: elements whose states are held at once.
-    **options: tiles and segments, as `linear.scan` takes them.
+    reverse: whether to run from the last element to the first.
+    chunk_size: number of elements whose states are in memory at once.
+    **options: tiles and segments, see `linear.scan`.
 
   Returns:
     Outputs (rows, time, outputs) in the dtype of u, and the last state.
   """
   turned = reverse and u.shape[1] > chunk_size
   if turned:
-    # Chunks follow each other from the first on.
+    # Chunks are in order from the first on.
     u = u[:, ::-1]
     reset = None if reset is None else reset[:, ::-1]
   chunk = _chunk
@@ -56,16 +56,16 @@ def scan(
 
 
 def _chunk(form, reverse, options, carry, u, reset):
-  """One chunk, in the form of `_chunks.over_chunks`."""
+  """Computes one chunk, in the form of `_chunks.over_chunks`."""
   (a, w_in, w_out, D), h = system, _ = carry
   parts, P = len(a), a[0].shape[0]
   wide = u.astype(w_in.dtype)
-  # On GPUs the parts stay side by side, with one product for both.
+  # On GPUs the parts stay joined, with one product for both.
   joined = parts > 1 and form.chip == "gpu"
   missing = -P % linear.LANES if joined else 0
 
   def arranged(x):
-    # (..., S) -> arrays as they are scanned.
+    # Converts (..., S) to the arrays of the scan.
     x = [
       jnp.pad(half, [(0, 0)] * (x.ndim - 1) + [(0, missing)])
       for half in jnp.split(x, parts, axis=-1)

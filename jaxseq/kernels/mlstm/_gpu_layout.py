@@ -1,4 +1,4 @@
-"""`mlstm_scan` by the kernels of `outer_scan` on Hopper, weights inside."""
+"""`mlstm_scan` by the kernels of `outer_scan` on Hopper, with weights."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from jaxseq.recurrence.platform import support
 
 
 class Inputs(NamedTuple):
-  """Arrays that the recurrence consumes."""
+  """Arrays of the recurrence."""
 
   q: jax.Array  # [rows, time, heads, K] bfloat16
   k: jax.Array  # [rows, time, heads, K]
@@ -23,35 +23,35 @@ class Inputs(NamedTuple):
   decay: jax.Array  # [rows, time, heads] float32, logarithms
   # [rows, heads, K, V] float32, the state before the first element
   C: jax.Array
-  n: jax.Array  # [rows, heads, K] float32, that of the column of ones
+  n: jax.Array  # [rows, heads, K] float32, the state of the column of ones
   reset: jax.Array | None  # [rows, time] bool, or None
 
 
 class Results(NamedTuple):
-  """Arrays that the recurrence returns."""
+  """Results of the recurrence."""
 
   o: jax.Array  # [rows, time, heads, V], q C
   total: jax.Array  # [rows, time, heads] float32, q n
   C: jax.Array  # the state after the last element
-  n: jax.Array  # that of the column of ones
+  n: jax.Array  # the state of the column of ones
 
 
 class Kept(NamedTuple):
-  """Residuals of the gradient beside the inputs."""
+  """Residuals of the gradient, besides the inputs."""
 
-  outer: _outer_gpu_layout.Kept  # see there
-  ones: jax.Array  # states of the column of ones that enter the chunks
+  outer: _outer_gpu_layout.Kept  # residuals of `outer_scan`
+  ones: jax.Array  # entering states of the column of ones, per chunk
 
 
 def outer_inputs(x: Inputs) -> _outer_products.Inputs:
-  """Inputs of `outer_scan_heads`, without weights and column of ones."""
+  """Returns `outer_scan_heads`' inputs, without weights and column of ones."""
   return _outer_products.Inputs(x.q, x.k, x.v, x.decay[..., None], x.C, x.reset)
 
 
 def forward(
   form: support.Form, x: Inputs, keeps: bool
 ) -> tuple[Results, Kept | None]:
-  """The results, and if asked what the gradient needs."""
+  """Returns the results, and residuals if requested."""
   _outer_gpu_layout.check("mlstm", x.v.dtype, x.q.shape[-1])
   outer, n = outer_inputs(x), x.n[..., None]
   whole = outer._replace(init=jnp.concatenate([x.C, n], axis=-1))
@@ -87,7 +87,7 @@ def forward(
 def backward(
   form: support.Form, x: Inputs, saved: Kept, cotangents: Results
 ) -> Inputs:
-  """Cotangents of the inputs from those of the results."""
+  """Returns cotangents of the inputs from those of the results."""
   g, d_total, dC, dn = cotangents
   facts, undefined = saved.outer.facts, saved.outer.undefined
   if undefined is not None:
@@ -114,7 +114,7 @@ def backward(
   )
   Sums = _outer_gpu_backward.Sums
   sums = _outer_gpu_layout.sums_of(sums, heads)
-  # What the kernel leaves out: the column of ones, from state to state.
+  # The kernel omits the column of ones from state to state.
   through = facts[..., _outer_gpu.Facts.ENTER, -1]
   of_states = through * jnp.sum(saved.ones * ones.entering, axis=-1)
   sums = sums.at[..., Sums.LAST, -1].add(of_states)
@@ -136,12 +136,12 @@ def backward(
 
 
 def _log_weights(x):
-  """[rows, heads, chunks, C], and which are undefined."""
+  """Returns log-weights [rows, heads, chunks, C], and flags of bad ones."""
   log_weight = _outer_gpu_layout.in_chunks(x.log_weight)
   bad = ~_outer_products.finite(log_weight)
   return (log_weight if x.reset is None else jnp.where(bad, 0, log_weight)), bad
 
 
 def _of_elements(x, time):
-  """Array [rows, time, heads] of [rows, heads, chunks, C]."""
+  """Converts [rows, heads, chunks, C] to [rows, time, heads]."""
   return x.reshape(*x.shape[:2], -1)[..., :time].swapaxes(1, 2)

@@ -25,28 +25,28 @@ def scan(
   """Runs `mlstm_scan`, relative to the largest weights, by kernels.
 
   Args:
-    form: as `support.form` gives it.
+    form: see `support.form`.
     q: (rows, time, heads, dk) queries, bfloat16.
     k: (rows, time, heads, dk) keys.
     v: (rows, time, heads, dv) values.
-    log_weight: (rows, time, heads) float32, of the keys, at most 0.
-    decay: (rows, time, heads) float32, logarithms.
+    log_weight: (rows, time, heads) float32 log-weights of the keys, at most 0.
+    decay: (rows, time, heads) float32 log-decays.
     C: (rows, heads, dk, dv) float32 state before the first element.
-    n: (rows, heads, dk) float32, that of the column of ones.
+    n: (rows, heads, dk) float32 state of the column of ones.
     reset: (rows, time) bool, or None.
 
   Returns:
     Outputs q C like v, q n like `decay`, and C and n after the last element.
 
   Raises:
-    NotImplementedError: if no kernel takes such dtypes or widths.
+    NotImplementedError: if no kernel supports such dtypes or widths.
   """
   x = _gpu_layout.Inputs(q, k, v, log_weight, decay, C, n, reset)
   return _scan(form, x)
 
 
 def _plain(_, x):
-  """The results by the products without kernels."""
+  """Computes the results by products without kernels."""
   weighted = x.k.astype(x.log_weight.dtype) * jnp.exp(x.log_weight)[..., None]
   o, Cn = outer.outer_scan_heads(
     x.q,

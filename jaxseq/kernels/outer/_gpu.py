@@ -1,15 +1,16 @@
 """Chunks of `outer_scan` on Hopper, with a decay per head or none.
 
-A block is a warpgroup that takes one row, one head and some columns of its
-values through all chunks, with the state in registers. Back in time the same
-recurrence, with q and k in each other's place and the outputs' cotangents g as
-values, gives the cotangents of values and states:
+A block is a warpgroup that runs one row, one head and some columns of its
+values through all chunks, with the state in registers. Backward in time the
+same recurrence, with q and k swapped and the outputs' cotangents g as values,
+computes the cotangents of values and states:
 
   dv_j = sum_{t >= j} (k_j q_t) exp(s_t - s_j) g_t + exp(s_C - s_j) k_j D
   D'   = exp(s_C) D + sum_t exp(s_t) q_t g_t^T
 
-With `Ones` keys have weights exp(w_j), and there is a column of ones beside the
-values, which is not in memory; back in time its cotangents are in `facts`.
+With `Ones` keys have weights exp(w_j), and the values have an additional column
+of ones, which is not in memory; in the backward pass its cotangents are in
+`facts`.
 """
 
 import enum
@@ -28,7 +29,7 @@ from jaxseq.kernels.outer import _products
 from jaxseq.recurrence.platform import support
 
 CHUNK = 64  # Rows of a product of the warpgroup.
-# Columns of values of one block: with 128 keys its registers hold such a state.
+# Columns of values per block: with 128 keys its registers fit such a state.
 COLUMNS = 64
 MOST_KEYS = 128
 # Chunks in flight.
@@ -37,26 +38,26 @@ LAYOUT = plgpu.Layout.WGMMA
 
 
 class Facts(enum.IntEnum):
-  """Rows of `facts`, each of one number for an element."""
+  """Rows of `facts`, each with one number per element."""
 
-  SUMS = 0  # Of the log-decays.
-  EPISODE = 1  # Resets up to the element.
+  SUMS = 0  # Sums of the log-decays.
+  EPISODE = 1  # Number of resets up to the element.
   ENTER = 2  # Factor from the state before the chunk.
-  LEAVE = 3  # Factor to the state after it.
+  LEAVE = 3  # Factor to the state after the chunk.
   DOUBT = (
     4  # 2 where the output is undefined; 1 beside such in a chunk; else 0.
   )
 
 
 class Weighted(enum.IntEnum):
-  """Rows of `facts` behind those, with `Ones`."""
+  """Further rows of `facts`, with `Ones`."""
 
-  KEYS = len(Facts)  # The sums of the log-decays, less the key's log-weight.
-  GIVEN = len(Facts) + 1  # Cotangent of the ones' output; back in time only.
+  KEYS = len(Facts)  # The sums of the log-decays, minus the key's log-weight.
+  GIVEN = len(Facts) + 1  # Cotangent of the ones' output; only backward.
 
 
 class Blocks(NamedTuple):
-  """Arrays that the kernels consume; states are [rows, heads, K, V]."""
+  """Arrays of the kernels; states are [rows, heads, K, V]."""
 
   q: jax.Array  # [rows, time, groups * K]
   k: jax.Array  # [rows, time, groups * K]
@@ -67,28 +68,28 @@ class Blocks(NamedTuple):
 class Ones(NamedTuple):
   """Results for the column of ones, in float32."""
 
-  outputs: jax.Array | None  # [rows, heads, chunks, C], None back in time
+  outputs: jax.Array | None  # [rows, heads, chunks, C], None backward
   final: jax.Array  # [rows, heads, K], the state after the last chunk
-  entering: jax.Array | None  # [rows, heads, chunks, K], if asked for
+  entering: jax.Array | None  # [rows, heads, chunks, K], if requested
 
 
 def fact_of(facts, fact, axis=0):
-  """A fact of the elements, which stand along an axis of matrices."""
+  """Loads a fact of the elements, which are an axis of matrices."""
   return plgpu.load(facts.at[int(fact)], layout=LAYOUT.reduce(1 - axis))
 
 
 def along(facts, fact, axis, shape):
-  """A fact of the elements of an axis."""
+  """Broadcasts a fact of an axis's elements."""
   return lax.broadcast_in_dim(fact_of(facts, fact, axis), shape, [axis])
 
 
 def spread(x, axis):
-  """A vector along an axis of a [C, C] matrix."""
+  """Broadcasts a vector along an axis to a [C, C] matrix."""
   return lax.broadcast_in_dim(x, (CHUNK, CHUNK), [axis])
 
 
 def product(x, y):
-  """Product of matrices in shared memory."""
+  """Multiplies matrices in shared memory."""
 
   def run(sums):
     plgpu.wgmma(sums, x, y)
@@ -98,7 +99,7 @@ def product(x, y):
 
 
 def decays(facts, reverse=False, weighted=False):
-  """Decays [C, C] between elements, of a row's from those it sees."""
+  """Returns decays [C, C] to row elements from the ones that they see."""
   shape, sign = (CHUNK, CHUNK), -1 if reverse else 1
   later, earlier = Facts.SUMS, Weighted.KEYS if weighted else Facts.SUMS
   of_row, of_column = (earlier, later) if reverse else (later, earlier)
@@ -116,7 +117,7 @@ def decays(facts, reverse=False, weighted=False):
 
 
 def clean(facts, inputs, cotangents=None):
-  """Puts zeros in place of what is undefined, if there is any in the chunk."""
+  """Replaces undefined inputs of the chunk by zeros."""
 
   @pl.when(facts[int(Facts.DOUBT), CHUNK - 1] > 0)
   def _():
@@ -130,7 +131,7 @@ def clean(facts, inputs, cotangents=None):
 
 
 def _kernel(groups, keys, reverse, keeps, weighted, *refs):
-  """All chunks of one row, head and block of columns."""
+  """Scans all chunks of one row, head and block of columns."""
   q_ref, k_ref, v_ref, facts_ref, init_ref, *refs = refs
   ones_init_ref = refs.pop(0) if weighted else None
   o_ref, final_ref, *refs = refs
@@ -167,7 +168,7 @@ def _kernel(groups, keys, reverse, keeps, weighted, *refs):
     _hopper.fetch(pairs, ready.at[slot])
 
   first = lax.axis_index("columns") == 0
-  # Of the column of ones; it goes through the keys in parts, for the registers.
+  # The keys of the column of ones are processed in parts, to save registers.
   parts = [pl.ds(part, V) for part in range(0, K, V)]
 
   def load(ref):
@@ -185,14 +186,14 @@ def _kernel(groups, keys, reverse, keeps, weighted, *refs):
         ref[row, head, *chunk, part] = of_keys(n.at[part])
 
   def read_ones(q):
-    """Products of the queries and that state, [C]."""
+    """Multiplies the queries by the ones' state, [C]."""
     total = jnp.zeros((), jnp.float32)
     for part in parts:
       total += jnp.sum(load(q.at[:, part]) * spread(of_keys(n.at[part]), 1), 1)
     return total
 
   def add_ones(k, facts):
-    """Takes that state to the one after the chunk."""
+    """Updates the ones' state to the one after the chunk."""
     leaving = fact_of(facts, leave)
     if reverse:
       leaving *= fact_of(facts, Weighted.GIVEN)
@@ -200,13 +201,13 @@ def _kernel(groups, keys, reverse, keeps, weighted, *refs):
     for part in parts:
       added = jnp.sum(load(k.at[:, part]) * spread(leaving, 0), 0)
       after = through * of_keys(n.at[part]) + added
-      plgpu.commit_smem()  # All warps have read.
+      plgpu.commit_smem()  # All warps have read the state.
       n[part] = after
 
   def body(step, state):
     slot, chunk = lax.rem(step, jnp.int32(STAGES)), chunk_at(step)
     if keeps:
-      # The state before has left, if not yet the outputs.
+      # The entering state has left, perhaps not yet the outputs.
       plgpu.wait_smem_to_gmem(1)
     narrow[...] = state.astype(jnp.bfloat16)
     if ones_entering_ref is not None:
@@ -232,7 +233,7 @@ def _kernel(groups, keys, reverse, keeps, weighted, *refs):
       def _():
         ones_ref[row, head, chunk, :] = ones
 
-    # The outputs of the chunk before have left.
+    # The outputs of the previous chunk have left.
     plgpu.wait_smem_to_gmem(0)
     scores[...] = gram.astype(jnp.bfloat16)
     plgpu.commit_smem()
@@ -245,7 +246,7 @@ def _kernel(groups, keys, reverse, keeps, weighted, *refs):
       o = jnp.where(along(facts, Facts.DOUBT, 0, (C, V)) > 1, jnp.nan, o)
     if weighted:
       add_ones(k, facts)
-    # Outputs leave from where the scores were.
+    # Outputs reuse the memory of the scores.
     scores[...] = o.astype(jnp.bfloat16)
     plgpu.commit_smem()
     plgpu.copy_smem_to_gmem(scores, o_ref.at[row, pl.ds(chunk * C, C), of_v])
@@ -260,7 +261,7 @@ def _kernel(groups, keys, reverse, keeps, weighted, *refs):
     for part in parts:
       n[part] = of_keys(ones_init_ref.at[row, head, part], optimized=False)
     plgpu.commit_smem()
-  # The product has the type of what the loop returns inside `jax.shard_map`.
+  # The product has the type of the loop's results inside `jax.shard_map`.
   state = lax.fori_loop(0, chunks, body, state * 1.0)
   final_ref[row, head, :, of_state] = state
   if weighted:
@@ -269,7 +270,7 @@ def _kernel(groups, keys, reverse, keeps, weighted, *refs):
 
 
 def tile(*shape):
-  """Shared memory for an operand of products."""
+  """Returns shared memory for an operand of products."""
   swizzle = plgpu.find_swizzle(shape[-1] * 16)
   transforms = (
     plgpu.TilingTransform((8, swizzle // 2)),
@@ -289,13 +290,13 @@ def scan(
   reverse: bool = False,
   ones: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array | None, Ones | None]:
-  """Outputs like v, last state, states that enter chunks if asked for, ones."""
+  """Returns outputs like v, last state, entering states if requested, ones."""
   # Entering states are [rows, heads, chunks, K, V] in bfloat16. Time is a
-  # multiple of `CHUNK`, K one of 64 of at most `MOST_KEYS`, and V one of
-  # `COLUMNS`; q, k and v are bfloat16, the others float32. In `reverse` q and k
-  # are in each other's place, g stands for v, and `init` is the state after the
-  # last chunk. `ones` [rows, heads, K] is like `init` for the column of ones,
-  # or None; with it each head has queries and keys of its own.
+  # multiple of `CHUNK`, K a multiple of 64 up to `MOST_KEYS`, and V one of
+  # `COLUMNS`; q, k and v are bfloat16, the others float32. With `reverse` q and
+  # k are swapped, g replaces v, and `init` is the state after the last chunk.
+  # `ones` [rows, heads, K] is like `init` for the column of ones, or None; with
+  # it each head has its own queries and keys.
   rows, heads, K, V = init.shape
   wide, stages = COLUMNS, (STAGES, CHUNK)
   chunks, count = x.facts.shape[2:4]

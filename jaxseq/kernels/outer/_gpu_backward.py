@@ -1,13 +1,14 @@
 """Gradients of queries, keys and decays of `outer_scan` on Hopper.
 
-A block takes one chunk of one row, and 64 keys of a group. With S the state
-that enters, D the cotangent of the one after, P the decays between elements, g
-the outputs' cotangents, e and l the factors from S and to the state after,
+A block computes one chunk of one row, and 64 keys of a group. With S the
+entering state, D the cotangent of the state after, P the decays between
+elements, g the outputs' cotangents, e and l the factors from S and to the state
+after,
 
   dq = sum over heads of (g v^T P) k + e g S^T
   dk = sum over heads of (g v^T P)^T q + l v D^T
 
-With a column of ones of cotangent g_1, g v^T has g_1 as a summand in each row.
+With a column of ones of cotangent g_1, g v^T has an addend g_1 in each row.
 """
 
 import enum
@@ -24,23 +25,23 @@ from jaxseq.kernels import _hopper
 from jaxseq.kernels.outer import _gpu
 from jaxseq.recurrence.platform import support
 
-_KEYS = 64  # Of a block; each has gradients in as many registers.
+_KEYS = 64  # Keys per block; each has gradients in as many registers.
 
 
 class Sums(enum.IntEnum):
-  """Rows of `sums`: what the sums of the log-decays are asked for.
+  """Rows of `sums`: cotangents of the sums of log-decays.
 
   To be added up over columns and keys.
   """
 
-  LATER = 0  # By outputs, and less what is left to the state, at an element.
-  EARLIER = 1  # Minus what pairs take from an element.
-  LAST = 2  # To be added up over elements: of the sum of all.
-  WEIGHT = 3  # Of the key's log-weight; with a column of ones only.
+  LATER = 0  # From an element's outputs, minus those from the state.
+  EARLIER = 1  # Minus those from an element's pairs.
+  LAST = 2  # Of the total sum; to be added up over elements.
+  WEIGHT = 3  # Of the key's log-weight; only with a column of ones.
 
 
 def _kernel(groups, decayed, weighted, *refs):
-  """All heads of a group, in one chunk of one row, for some of the keys."""
+  """Computes all heads of a group, for one chunk of one row and some keys."""
   q_ref, k_ref, v_ref, facts_ref, g_ref, entering_ref, after_ref, *refs = refs
   if weighted:
     ones_entering_ref, ones_after_ref, *refs = refs
@@ -64,8 +65,8 @@ def _kernel(groups, decayed, weighted, *refs):
   block = lax.axis_index("blocks")
   turns = steps
   if turns == 2:
-    # Of two the compiler would make straight code, for which there are not
-    # registers enough. It does not see that there is no such block.
+    # The compiler would unroll two rounds, for which there are too few
+    # registers. It cannot know that no such block exists.
     turns += lax.div(block, 2**30)
   part, block = lax.rem(block, parts), lax.div(block, parts)
   chunk, row = lax.rem(block, chunks), lax.div(block, chunks)
@@ -105,7 +106,7 @@ def _kernel(groups, decayed, weighted, *refs):
     v, g, facts = v_tiles.at[slot], g_tiles.at[slot], facts_tiles.at[slot]
     entering, after = entering_tiles.at[slot], after_tiles.at[slot]
     _gpu.clean(facts, (q, k, v), g)
-    # One matrix after the other, for the registers.
+    # One matrix after the other, to save registers.
     enters = load(g) * along(facts, Facts.ENTER, 0, (C, V))
     wide_q[...] = enters.astype(jnp.bfloat16)
     plgpu.commit_smem()
@@ -133,7 +134,7 @@ def _kernel(groups, decayed, weighted, *refs):
     return d_gram
 
   def of_keys(vector):
-    """A state of the column of ones, along columns."""
+    """Broadcasts a state of the column of ones along columns."""
     return spread(plgpu.load(vector, layout=_gpu.LAYOUT.reduce(0)), 1)
 
   def enters():
@@ -144,7 +145,7 @@ def _kernel(groups, decayed, weighted, *refs):
     return pair_weights * _gpu.decays(of_head, weighted=True)
 
   def sums_of_ones():
-    """Addends of the column of ones to the sums."""
+    """Adds the sums of the column of ones."""
     later = enters() * jnp.sum(load(q) * of_keys(ones_entering), 1)
     by_states = jnp.sum(load(k) * of_keys(ones_after), 1)
     by_states *= fact_of(of_head, Facts.LEAVE)
@@ -205,7 +206,7 @@ def backward(
   decayed: bool,
   ones: tuple[jax.Array, jax.Array] | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-  """Cotangents of q and k, and `sums` if there are decays."""
+  """Returns the cotangents of q and k, and `sums` if there are decays."""
   rows, heads, chunks, K, V = entering.shape
   C, stages = _gpu.CHUNK, _gpu.STAGES
   parts, wide = K // _KEYS, _gpu.COLUMNS
@@ -222,7 +223,7 @@ def backward(
     "outer_backward",
     form,
     functools.partial(_kernel, groups, decayed, weighted),
-    # Blocks that read the same follow each other.
+    # Consecutive blocks read the same arrays.
     {"groups": groups, "blocks": rows * chunks * parts},
     [
       *(jax.ShapeDtypeStruct(y.shape, y.dtype) for y in (x.q, x.k)),

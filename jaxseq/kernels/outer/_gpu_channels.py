@@ -1,9 +1,9 @@
 """Chunks of `outer_scan` on Hopper, with a decay for each channel of the keys.
 
-`states` goes along time with 64 channels of a head's state and writes down what
-enters each chunk; `outputs` takes all chunks at once. Decays stand inside the
-products as in `_tpu_channels`; their sums are products of ones and two
-bfloat16 parts.
+`states` runs along time with 64 channels of a head's state and stores the state
+entering each chunk; `outputs` computes all chunks in parallel. Decays are
+inside of the products as in `_tpu_channels`; their sums are products of ones
+and two bfloat16 parts.
 """
 
 import enum
@@ -23,9 +23,9 @@ from jaxseq.kernels.outer import _products
 from jaxseq.recurrence.outer import _outer_decays
 from jaxseq.recurrence.platform import support
 
-CHUNK = 64  # Rows of a product of the warpgroup.
-BLOCK = 64  # Channels of a tile: a row of it has 128 bytes.
-# Keys and values for which registers and shared memory hold what they must.
+CHUNK = 64  # Rows of a warpgroup's product.
+BLOCK = 64  # Channels of a tile: a row has 128 bytes.
+# Maxima of keys and values by registers and shared memory.
 MOST = 256, 128
 _STAGES = 2
 _LAYOUT = plgpu.Layout.WGMMA
@@ -33,39 +33,39 @@ _TILE = CHUNK, BLOCK
 
 
 class Facts(enum.IntEnum):
-  """Rows of `facts`, each of one number for an element."""
+  """Rows of `facts`, each with one number per element."""
 
-  EPISODE = 0  # Resets up to the element.
+  EPISODE = 0  # Number of resets up to the element.
   ENTER = 1  # 1 if it sees the state before the chunk, else 0.
   LEAVE = 2  # 1 if the state after the chunk sees it, else 0.
 
 
 class Plan(NamedTuple):
-  """Sizes of one call; static."""
+  """Static sizes of a call."""
 
   # q, k [rows, time, groups * K]; v [rows, time, heads * V]; a [rows, time,
-  # heads * A], channel d has that of number d modulo A; facts [rows, heads,
-  # chunks, F, C]; lost [rows, heads, chunks, C], not 0 where an output is
-  # undefined. Features come in multiples of 64.
+  # heads * A], channel d has number d modulo A; facts [rows, heads, chunks, F,
+  # C]; lost [rows, heads, chunks, C], not 0 if an output is undefined. Features
+  # are multiples of 64.
   groups: int  # heads of q and k
-  heads: int  # of v
+  heads: int  # heads of v
   keys: int  # K
   values: int  # V
   decays: int  # A, which divides K
   chunks: int  # number of chunks
-  reset: bool  # whether there are resets: what is undefined is set aside then
-  form: support.Form  # of the kernel
+  reset: bool  # whether there are resets: undefined inputs are then set aside
+  form: support.Form  # form of the kernel
 
 
 def tile(*lead: int, dtype: jnp.dtype = jnp.bfloat16) -> plgpu.SMEM:
-  """Shared memory for tiles of 64 x 64, as operands of products."""
+  """Returns shared memory for tiles of 64 x 64, as operands of products."""
   width = 64 // jnp.dtype(dtype).itemsize * 2
   transforms = plgpu.TilingTransform((8, width)), plgpu.SwizzleTransform(128)
   return plgpu.SMEM((*lead, *_TILE), dtype, transforms=transforms)
 
 
 def product(*pairs) -> jax.Array:
-  """The sum of the products of pairs of tiles, float32."""
+  """Sums the products of pairs of tiles, in float32."""
 
   def run(sums):
     for x, y in pairs:
@@ -76,24 +76,24 @@ def product(*pairs) -> jax.Array:
 
 
 def turned(ref):
-  """A tile with its axes exchanged."""
+  """Transposes a tile."""
   return ref.transpose((1, 0))
 
 
 def load(ref) -> jax.Array:
-  """A block of 64 x 64."""
+  """Loads a block of 64 x 64."""
   return plgpu.load(ref, layout=_LAYOUT, optimized=False)
 
 
 def along(ref, axis: int) -> jax.Array:
-  """64 numbers of the elements of an axis, [64, 64]."""
+  """Broadcasts 64 numbers of an axis's elements to [64, 64]."""
   layout = _LAYOUT.reduce(1 - axis)
   x = plgpu.load(ref, layout=layout, optimized=False)
   return lax.broadcast_in_dim(x, _TILE, [axis])
 
 
 def places() -> tuple[jax.Array, jax.Array]:
-  """Rows and columns [64, 64]."""
+  """Returns the row and column numbers [64, 64]."""
 
   def place(axis):
     layout = _LAYOUT.reduce(1 - axis)
@@ -104,12 +104,12 @@ def places() -> tuple[jax.Array, jax.Array]:
 
 
 def sees(episode) -> jax.Array:
-  """Pairs [64, 64] of elements of one episode, from its number at each."""
+  """Returns a mask [64, 64] of pairs of one episode, from episode numbers."""
   return along(episode, 0) == along(episode, 1)
 
 
 def begins(episode) -> jax.Array:
-  """Rows [64, 64] of elements that are the first of a later episode."""
+  """Flags rows [64, 64] of elements that start a later episode."""
   later, earlier = places()
   goes_on = any_of_rows(sees(episode) & (earlier < later))
   goes_on = lax.broadcast_in_dim(goes_on, _TILE, [0]) > 0
@@ -117,18 +117,18 @@ def begins(episode) -> jax.Array:
 
 
 def zeros() -> jax.Array:
-  """Zeros [64, 64] that a loop adds to."""
+  """Returns zeros [64, 64] for a loop to add to."""
   return plgpu.layout_cast(jnp.zeros(_TILE, jnp.float32), _LAYOUT)
 
 
 def write(ref, x) -> None:
-  """Puts a block into a tile, for what reads shared memory next."""
+  """Writes a block to a tile, and commits it."""
   ref[...] = x.astype(ref.dtype)
   plgpu.commit_smem()
 
 
 def split(x: jax.Array, high, low) -> None:
-  """Puts float32 numbers into two tiles whose sum has 16 of their bits."""
+  """Splits float32 numbers into two tiles whose sum has 16 of their bits."""
   coarse = x.astype(jnp.bfloat16)
   high[...] = coarse
   low[...] = (x - coarse.astype(jnp.float32)).astype(jnp.bfloat16)
@@ -136,13 +136,13 @@ def split(x: jax.Array, high, low) -> None:
 
 
 def summed(matrix, ones: jax.Array, high, low) -> jax.Array:
-  """The product of a matrix of ones where a mask is true, and what is split."""
+  """Multiplies a mask's matrix of ones by split numbers."""
   write(matrix, jnp.where(ones, 1.0, 0.0))
   return product((matrix, high), (matrix, low))
 
 
 def log_decays(plan: Plan, a: jax.Array) -> jax.Array:
-  """Logarithms of decays of base 2, in float32 and finite."""
+  """Returns finite base-2 logarithms of decays in float32."""
   a = a.astype(jnp.float32)
   if plan.reset:
     a = jnp.where(a < jnp.inf, a, 0.0)
@@ -150,41 +150,41 @@ def log_decays(plan: Plan, a: jax.Array) -> jax.Array:
 
 
 def set_aside(plan: Plan, *refs) -> None:
-  """Zeros instead of what is undefined in tiles, if that is set aside."""
+  """Replaces undefined numbers in tiles by zeros, if there are resets."""
   if plan.reset:
     for ref in refs:
       write(ref, _products.clean(load(ref)))
 
 
 def any_of_rows(broken: jax.Array) -> jax.Array:
-  """1 for rows of which a number is true, else 0; [64]."""
+  """Returns 1 for rows with a true number, else 0; [64]."""
   return jnp.max(jnp.where(broken, 1.0, 0.0), axis=1)
 
 
 class Level(NamedTuple):
-  """Blocks of the positions that agree in all bits above one."""
+  """Blocks of positions that agree in all bits above one bit."""
 
   bit: jax.Array
   row: jax.Array
   column: jax.Array
   later: jax.Array  # Rows in the second half of their block.
-  border: jax.Array  # Where that begins.
+  border: jax.Array  # Start of the second half.
 
   @classmethod
   def of(cls, index: jax.Array) -> "Level":
-    """The bit of that index."""
+    """Returns the level of the bit with this index."""
     bit, (row, column) = lax.shift_left(jnp.int32(1), index), places()
     return cls(bit, row, column, (row & bit) != 0, (row & (-2 * bit)) + bit)
 
   def between(self) -> jax.Array:
-    """Elements between a row's and the border: it is decayed by theirs."""
+    """Flags elements between a row and the border, which decay the row."""
     after = self.row + 1
     begin = jnp.where(self.later, self.border, after)
     end = jnp.where(self.later, after, self.border)
     return (self.column >= begin) & (self.column < end)
 
   def across(self) -> jax.Array:
-    """Elements in the other half of a row's block."""
+    """Flags elements in the other half of a row's block."""
     begin = jnp.where(self.later, self.border - self.bit, self.border)
     return (self.column >= begin) & (self.column < begin + self.bit)
 
@@ -193,18 +193,18 @@ LEVELS = CHUNK.bit_length() - 1
 
 
 def block(index) -> pl.Slice:
-  """The channels of a block."""
+  """Returns the channels of a block."""
   return pl.ds(index * BLOCK, BLOCK)
 
 
 def decays_of(plan: Plan, head, keys) -> pl.Slice:
-  """The decays of a block of a head's keys."""
+  """Returns the decays of a block of a head's keys."""
   blocks = plan.decays // BLOCK
   return block(head * blocks + lax.rem(keys, blocks))
 
 
 def states_kernel(plan, reverse, *refs):
-  """All chunks of one row, head and block of keys."""
+  """Scans all chunks of one row, head and block of keys."""
   k_ref, v_ref, a_ref, facts_ref, init_ref, *refs = refs
   states_ref, final_ref, *refs = refs
   finds = plan.reset and not reverse
@@ -235,7 +235,7 @@ def states_kernel(plan, reverse, *refs):
   def body(step, state):
     slot = lax.rem(step, _STAGES)
     for i in values:
-      # What was handed out before has left.
+      # The previous outputs have left.
       plgpu.wait_smem_to_gmem(len(values) - 1, wait_read_only=True)
       write(narrow.at[i], state[i])
       place = states_ref.at[row, head, chunk_of(step), block(keys), block(i)]
@@ -256,7 +256,7 @@ def states_kernel(plan, reverse, *refs):
     set_aside(plan, *tiles)
     k = load(k_tiles.at[slot])
     write(met, k.astype(jnp.float32) * decays)
-    # The same in all columns.
+    # All columns are equal.
     through = jnp.exp2(product((turned(high), one), (turned(low), one)))
     alive = facts_tiles[slot, int(Facts.ENTER), CHUNK - 1] > 0
     return tuple(
@@ -270,7 +270,7 @@ def states_kernel(plan, reverse, *refs):
   write(one, jnp.where(later >= 0, 1.0, 0.0))
   mask = earlier <= later if reverse else earlier > later
   write(before, jnp.where(mask, 1.0, 0.0))
-  # The product has the type of what the loop returns inside `jax.shard_map`.
+  # The product has the type of the loop's results inside `jax.shard_map`.
   state = tuple(
     load(init_ref.at[row, head, block(keys), block(i)]) * 1.0 for i in values
   )
@@ -281,7 +281,7 @@ def states_kernel(plan, reverse, *refs):
 
 
 def outputs_kernel(plan, reverse, *refs):
-  """One chunk of one row and head."""
+  """Computes one chunk of one row and head."""
   q_ref, k_ref, v_ref, a_ref, facts_ref, lost_ref, states_ref, *refs = refs
   o_ref, q_tiles, k_tiles, v_tiles, states_tiles, *refs = refs
   high, low, matrix, met, keys_ready, ready = refs
@@ -320,10 +320,10 @@ def outputs_kernel(plan, reverse, *refs):
     diagonal = lax.broadcast_in_dim(jnp.sum(q * k, axis=1), _TILE, [0])
     later, earlier = places()
     scores = jnp.where(earlier == later, scores + diagonal, scores)
-    # From the state before the chunk, or of cotangents from that after it.
+    # From the state before the chunk, or for cotangents from the one after it.
     between = earlier > later if reverse else earlier <= later
     decays = jnp.exp2(summed(matrix, between, high, low))
-    # Where they were, of which there is no more need.
+    # Overwrites the undecayed ones, which are not needed any more.
     end = k_tile if reverse else q_tile
     write(end, load(end).astype(jnp.float32) * decays)
     return scores
@@ -372,7 +372,7 @@ def states(
   *,
   reverse: bool = False,
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-  """The states that enter the chunks, bfloat16, and the last one, float32."""
+  """Returns the chunks' entering states, bfloat16, and the last, float32."""
   rows, heads = init.shape[:2]
   keys, values = plan.keys // BLOCK, plan.values // BLOCK
   shape = rows, heads, plan.chunks, plan.keys, plan.values
@@ -411,7 +411,7 @@ def outputs(
   *,
   reverse: bool = False,
 ) -> jax.Array:
-  """Outputs like v."""
+  """Computes outputs like v."""
   rows, heads = entering.shape[:2]
   keys, values = plan.keys // BLOCK, plan.values // BLOCK
   return call(

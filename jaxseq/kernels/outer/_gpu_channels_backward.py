@@ -1,7 +1,7 @@
 """Cotangents of queries, keys and decays per channel of `outer_scan` on Hopper.
 
 At each level of `_gpu_channels` a row's cotangent is the product of one
-symmetric matrix, of the scores' cotangents, and the rows that met.
+symmetric matrix, of the scores' cotangents, and the rows that meet.
 """
 
 import functools
@@ -32,7 +32,7 @@ write = _gpu_channels.write
 
 
 def _kernel(plan, of_decays, *refs):
-  """One chunk and block of keys of one row and head."""
+  """Computes one chunk and block of keys of one row and head."""
   q_ref, k_ref, v_ref, a_ref, facts_ref, s_ref, g_ref, d_ref, *refs = refs
   dq_ref, dk_ref, *refs = refs
   da_ref = refs.pop(0) if of_decays else None
@@ -60,7 +60,7 @@ def _kernel(plan, of_decays, *refs):
     return product(*((x.at[i], turned(y.at[i])) for i in range(values)))
 
   def through_state(ref, between, fact, g, state):
-    """Cotangents of what is decayed from or to a state, and of the decays."""
+    """Returns cotangents of a decayed array and of its decays."""
     beyond = along(facts.at[int(fact)], 0) > 0
     decays = jnp.exp2(summed(matrix, between, high, low))
     decays = jnp.where(beyond, decays, 0.0)
@@ -73,7 +73,7 @@ def _kernel(plan, of_decays, *refs):
   plgpu.barrier_wait(ready)
   tiles = q_tile, k_tile, *(v_tiles.at[i] for i in range(values))
   _gpu_channels.set_aside(plan, *tiles)
-  # Cotangents of scores, of rows by columns and the other way.
+  # Cotangents of scores, both row by column and transposed.
   later, earlier = places()
   d_scores = over_values(g_tiles, v_tiles)
   diagonal = jnp.sum(jnp.where(earlier == later, d_scores, 0.0), axis=1)
@@ -89,7 +89,7 @@ def _kernel(plan, of_decays, *refs):
   dk, leaving = through_state(
     k_tile, earlier > later, Facts.LEAVE, v_tiles, d_tiles
   )
-  # What these tiles held is not needed any more.
+  # The contents of these tiles are not needed any more.
   left, met = v_tiles.at[0], d_tiles.at[0]
   if of_decays:
     write(left, leaving)
@@ -129,7 +129,7 @@ def _kernel(plan, of_decays, *refs):
   later, earlier = places()
   through = jnp.exp2(summed(matrix, later >= 0, high, low))
 
-  # The same in all rows: the matrix has ones.
+  # All rows are equal: the matrix has ones.
   states = product(*((matrix, turned(s_tiles.at[i])) for i in range(values)))
   alive = facts[int(Facts.ENTER), CHUNK - 1] > 0
   da = jnp.where(alive, through * states, 0.0)
@@ -161,7 +161,7 @@ def backward(
   *,
   of_decays: bool,
 ) -> tuple[jax.Array, ...]:
-  """Cotangents of q and k, for each head, and if asked of a."""
+  """Returns cotangents of q and k for each head, and of a if requested."""
   rows, heads = entering.shape[:2]
   values = plan.values // BLOCK
   shape = *a.shape[:2], heads * plan.keys

@@ -1,4 +1,4 @@
-"""Arrays of `outer_scan_heads` with a decay per channel, for Hopper."""
+"""Conversion of `outer_scan_heads`' arrays with channel decays, for Hopper."""
 
 import math
 from typing import NamedTuple
@@ -19,12 +19,12 @@ _C, _B = _gpu_channels.CHUNK, _gpu_channels.BLOCK
 
 
 class Kept(NamedTuple):
-  """Residuals of the gradient beside the inputs."""
+  """Residuals of the gradient, besides the inputs."""
 
   entering: jax.Array  # states that enter the chunks
-  facts: jax.Array  # of the elements, see `_gpu_channels.Facts`
-  lost: jax.Array  # which outputs are undefined, as the kernels take it
-  # last states that are undefined, [rows, heads, 1, 1] bool; None without
+  facts: jax.Array  # facts of the elements, see `_gpu_channels.Facts`
+  lost: jax.Array  # flags of undefined outputs, in the kernels' layout
+  # flags of undefined last states, [rows, heads, 1, 1] bool; None without
   # resets
   undefined: jax.Array | None
 
@@ -32,7 +32,7 @@ class Kept(NamedTuple):
 def forward(
   form: support.Form, _: int, x: _products.Inputs, keeps: bool
 ) -> tuple[jax.Array, jax.Array, Kept | None]:
-  """Outputs, the last state, and if asked what the gradient needs."""
+  """Returns outputs, the last state, and residuals if requested."""
   check(x.v.dtype, *x.init.shape[2:])
   facts, plan = _facts(x), _plan(form, x)
   q, k, v, a, init = _blocks(x)
@@ -55,7 +55,7 @@ def backward(
   *,
   of_decays: bool = True,
 ) -> _products.Inputs:
-  """Cotangents of the inputs from those of the outputs and the last state."""
+  """Returns cotangents of the inputs from those of outputs and last state."""
   plan, facts = _plan(form, x), saved.facts
   if saved.undefined is not None:
     d_final = jnp.where(saved.undefined, 0, d_final)
@@ -84,7 +84,7 @@ def backward(
 
 
 def _of_groups(x, shape, heads):
-  """Sums over the heads that share keys, as `by_head`."""
+  """Sums over the heads that share keys, in the layout of `by_head`."""
   x = layouts.by_head(x, (*shape[:2], heads, shape[3]))
   if shape[2] == heads:
     return x
@@ -114,14 +114,14 @@ def _plan(form, x):
 
 
 def _blocks(x):
-  """Q, k, v, decays and the first state as the kernels take them."""
+  """Returns q, k, v, decays and the first state in the kernels' layout."""
   init = x.init if x.reset is None else _products.clean(x.init)
   flat = (layouts.flat(y, _B) for y in (x.q, x.k, x.v, x.decay))
   return *flat, layouts.padded_state(init)
 
 
 def _undefined(x, broken):
-  """Outputs, and last states [B, H, 1, 1], that depend on what is."""
+  """Flags undefined outputs, and undefined last states [B, H, 1, 1]."""
   rows, time, heads, _ = x.v.shape
   shape = rows, heads, math.ceil(time / _C), _C
   if x.reset is None:
@@ -139,7 +139,7 @@ def _undefined(x, broken):
 
 
 def _facts(x):
-  """Facts of `_gpu_channels.Facts`, [rows, heads, chunks, F, C]."""
+  """Returns `_gpu_channels.Facts`, [rows, heads, chunks, F, C]."""
   rows, time, heads, _ = x.v.shape
   shape = rows, heads, math.ceil(time / _C), _C
   if x.reset is None:

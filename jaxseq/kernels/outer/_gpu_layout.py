@@ -1,4 +1,4 @@
-"""Arrays of `outer_scan_heads` in the layout of its kernels on Hopper."""
+"""Conversion of `outer_scan_heads`' arrays to the layout of Hopper kernels."""
 
 import math
 from typing import NamedTuple
@@ -19,11 +19,11 @@ TILE = 64
 
 
 class Kept(NamedTuple):
-  """Residuals of the gradient beside the inputs."""
+  """Residuals of the gradient, besides the inputs."""
 
   entering: jax.Array  # states that enter the chunks
-  facts: jax.Array  # of the elements, see `_gpu.Facts`
-  # last states that are undefined, [rows, heads, 1, 1] bool; None without
+  facts: jax.Array  # facts of the elements, see `_gpu.Facts`
+  # flags of undefined last states, [rows, heads, 1, 1] bool; None without
   # resets
   undefined: jax.Array | None
 
@@ -31,14 +31,14 @@ class Kept(NamedTuple):
 def forward(
   form: support.Form, _: int, x: _products.Inputs, keeps: bool
 ) -> tuple[jax.Array, jax.Array, Kept | None]:
-  """Outputs, the last state, and if asked what the gradient needs."""
+  """Returns outputs, the last state, and residuals if requested."""
   check("outer", x.v.dtype, x.q.shape[-1])
   groups, lost = x.q.shape[2], undefined(x)
   fact_rows, init = facts(x, lost), x.init
   if lost is not None:
     lost = lost[:, -1, :, None, None]
-    # What is undefined may have been forgotten, but reaches in products of
-    # matrices what it should not. The kernels set it aside.
+    # Undefined inputs may have been forgotten, but matrix products would spread
+    # them. The kernels set them aside.
     init = _products.clean(init)
   o, final, entering, _ = _gpu.scan(
     form, groups, blocks(x, fact_rows), padded_state(init), keeps=keeps
@@ -50,7 +50,7 @@ def forward(
 
 
 def check(op: str, dtype: jnp.dtype, keys: int) -> None:
-  """Refuses what the kernels do not take."""
+  """Rejects dtypes and widths that the kernels do not support."""
   if dtype != jnp.bfloat16:
     support.refuse(op, f"dtype {dtype}", "bfloat16")
   if keys > _gpu.MOST_KEYS:
@@ -65,7 +65,7 @@ def backward(
   g: jax.Array,
   d_final: jax.Array,
 ) -> _products.Inputs:
-  """Cotangents of the inputs from those of the outputs and the last state."""
+  """Returns cotangents of the inputs from those of outputs and last state."""
   if saved.undefined is not None:
     d_final = jnp.where(saved.undefined, 0, d_final)
   groups, arrays = x.q.shape[2], blocks(x, saved.facts)
@@ -92,31 +92,31 @@ def backward(
 
 
 def blocks(x: _products.Inputs, facts: jax.Array) -> _gpu.Blocks:
-  """Padded arrays of the kernels."""
+  """Returns padded arrays of the kernels."""
   q, k, v = flat(x.q, TILE), flat(x.k, TILE), flat(x.v, _gpu.COLUMNS)
   return _gpu.Blocks(q, k, v, facts)
 
 
 def flat(x: jax.Array, multiple: int) -> jax.Array:
-  """Array [rows, time, heads * n] of [rows, time, heads, n], padded."""
+  """Converts [rows, time, heads, n] to padded [rows, time, heads * n]."""
   x = _calls.padded(_calls.padded(x, 1, _gpu.CHUNK), 3, multiple)
   return x.reshape(*x.shape[:2], -1)
 
 
 def by_head(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-  """The other way, to that shape."""
+  """Undoes `flat`, for arrays of that shape."""
   x = x.reshape(*x.shape[:2], shape[2], -1)
   return x[:, : shape[1], :, : shape[3]]
 
 
 def padded_state(x: jax.Array) -> jax.Array:
-  """A state [rows, heads, K, V] as the kernels take it."""
+  """Pads a state [rows, heads, K, V] for the kernels."""
   x = _calls.padded(x, 2, TILE)
   return _calls.padded(x, 3, _gpu.COLUMNS)
 
 
 def undefined(x: _products.Inputs, *more: jax.Array) -> jax.Array | None:
-  """Outputs [B, T, H] that depend on what is undefined; None without resets."""
+  """Flags outputs [B, T, H] of undefined inputs; None without resets."""
   if x.reset is None:
     return None
   heads = x.v.shape[2]
@@ -131,7 +131,7 @@ def undefined(x: _products.Inputs, *more: jax.Array) -> jax.Array | None:
   if x.decay is not None:  # A decay of exp(-inf) = 0 is a decay.
     element |= ~(x.decay < jnp.inf).all(axis=-1)
   before = ~_products.finite(x.init).all(axis=(-2, -1))
-  # The last event decides: what is undefined has an odd number.
+  # The last event decides: undefined inputs have odd numbers.
   place = 2 * (jnp.arange(x.v.shape[1], dtype=jnp.int32)[:, None] + 1)
   event = jnp.where(x.reset[..., None], place, 0)
   event = jnp.where(element, place + 1, event)
@@ -140,28 +140,28 @@ def undefined(x: _products.Inputs, *more: jax.Array) -> jax.Array | None:
 
 
 def in_chunks(x: jax.Array) -> jax.Array:
-  """Array [rows, heads, chunks, C] of [rows, time, heads], padded."""
+  """Converts [rows, time, heads] to padded [rows, heads, chunks, C]."""
   x = _calls.padded(x, 1, _gpu.CHUNK)
   x = x.reshape(x.shape[0], -1, _gpu.CHUNK, x.shape[2])
   return x.transpose(0, 3, 1, 2)
 
 
 def decays(x: _products.Inputs) -> tuple[jax.Array, jax.Array]:
-  """Log-decays [rows, heads, chunks, C] that states survive, and where not."""
+  """Returns finite log-decays [rows, heads, chunks, C], and bad flags."""
   a = in_chunks(x.decay[..., 0].astype(jnp.float32))
   bad = ~(a < jnp.inf)
   return (a if x.reset is None else jnp.where(bad, 0, a)), bad
 
 
 def sums_of(sums: jax.Array, heads: int) -> jax.Array:
-  """Sums of the kernel, [rows, heads, chunks, R, C]."""
+  """Sums the kernel's results, to [rows, heads, chunks, R, C]."""
   rows, blocks = sums.shape[:2]
   shape = rows, heads, blocks // heads, *sums.shape[2:]
   return sums.reshape(shape).sum((2, 4))
 
 
 def d_decay(x: _products.Inputs, sums: jax.Array) -> jax.Array:
-  """Cotangents of the decays."""
+  """Returns the cotangents of the decays."""
   rows, time, heads, _ = x.decay.shape
   Sums = _gpu_backward.Sums
   d_sums = sums[..., Sums.LATER, :] - sums[..., Sums.EARLIER, :]
@@ -177,7 +177,7 @@ def d_decay(x: _products.Inputs, sums: jax.Array) -> jax.Array:
 def d_log_decay(
   d_sums: jax.Array, a: jax.Array, reset: jax.Array | None
 ) -> jax.Array:
-  """Cotangents of log-decays [rows, heads, chunks, C] from their sums'."""
+  """Returns cotangents of log-decays [rows, heads, chunks, C] from sums'."""
   begins = None if reset is None else in_chunks(reset[..., None])[..., None]
   d_sums = d_sums[..., None]
   return _outer_decays.d_log_decay(d_sums, a[..., None], begins)[..., 0]
@@ -188,7 +188,7 @@ def facts(
   lost: jax.Array | None,
   log_weight: jax.Array | None = None,
 ) -> jax.Array:
-  """Facts of `_gpu.Facts`, [rows, heads, chunks, F, C]."""
+  """Returns `_gpu.Facts`, [rows, heads, chunks, F, C]."""
   C, (rows, time, heads, _) = _gpu.CHUNK, x.v.shape
   shape = rows, heads, math.ceil(time / C), C
   sums = rest = jnp.zeros(shape, jnp.float32)

@@ -1,4 +1,4 @@
-"""Pieces of a chunk of `outer_scan` for its kernels, on blocks of two axes."""
+"""Parts of an `outer_scan` chunk for kernels, on two-dimensional blocks."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 
 class Inputs(NamedTuple):
-  """Arrays that the kernels of `outer_scan_heads` consume."""
+  """Arrays of the kernels of `outer_scan_heads`."""
 
   q: jax.Array  # [rows, time, groups, K] in the dtype of the products
   k: jax.Array  # [rows, time, groups, K]
@@ -21,7 +21,7 @@ class Inputs(NamedTuple):
 def dot(x: jax.Array, y: jax.Array, x_axis: int, y_axis: int) -> jax.Array:
   """Sums the products of two blocks over one axis of each, in float32."""
   axes = ((x_axis,), (y_axis,)), ((), ())
-  # What a caller asks for of float32 products does not concern others.
+  # A caller's precision for float32 products does not concern others.
   exact = x.dtype == jnp.float32
   precision = None if exact else lax.Precision.DEFAULT
   return lax.dot_general(
@@ -30,7 +30,7 @@ def dot(x: jax.Array, y: jax.Array, x_axis: int, y_axis: int) -> jax.Array:
 
 
 def beside(columns: list[jax.Array], width: int) -> jax.Array:
-  """Blocks of columns: of the first `width` the first array's, and so on."""
+  """Concatenates broadcast columns, each `width` wide."""
   rows, total = columns[0].shape[0], len(columns) * width
   lane = lax.broadcasted_iota(jnp.int32, (rows, total), 1)
   wide = jnp.broadcast_to(columns[0], (rows, total))
@@ -40,7 +40,7 @@ def beside(columns: list[jax.Array], width: int) -> jax.Array:
 
 
 class Masks(NamedTuple):
-  """Visibility in a chunk; all but `pairs` None without resets."""
+  """Visibility in a chunk; all but `pairs` are None without resets."""
 
   pairs: jax.Array  # [C, C] bool, element t sees element j
   # [C, 1] bool, t sees the state before the chunk
@@ -51,7 +51,7 @@ class Masks(NamedTuple):
 
   @classmethod
   def of(cls, size: int, episode: jax.Array | None) -> "Masks":
-    """Masks of a chunk of that size."""
+    """Returns the masks of a chunk of that size."""
     later = lax.broadcasted_iota(jnp.int32, (size, size), 0)
     earlier = lax.broadcasted_iota(jnp.int32, (size, size), 1)
     pairs = later >= earlier
@@ -63,28 +63,28 @@ class Masks(NamedTuple):
     return cls(pairs, column == 0, column == last, last == 0)
 
   def within(self, exponents: jax.Array) -> jax.Array:
-    """Decays [C, C] of the pairs from their logarithms, 0 of the others."""
+    """Returns decays [C, C] of visible pairs by their logs, 0 elsewhere."""
     return jnp.exp(jnp.where(self.pairs, exponents, -jnp.inf))
 
 
 def keep(mask: jax.Array | None, x: jax.Array) -> jax.Array:
-  """`x` where the mask is true, else 0."""
+  """Selects `x` if the mask is true, else 0."""
   return x if mask is None else jnp.where(mask, x, 0.0)
 
 
 def finite(x: jax.Array) -> jax.Array:
-  """Flags of numbers that are neither infinite nor undefined."""
+  """Flags finite numbers."""
   return jnp.abs(x.astype(jnp.float32)) < jnp.inf
 
 
 def clean(x: jax.Array) -> jax.Array:
-  """Zeros instead of what is infinite or undefined."""
+  """Replaces infinite and undefined numbers by zeros."""
   wide = x.astype(jnp.float32)
   return jnp.where(finite(wide), wide, 0.0).astype(x.dtype)
 
 
 def broken(x: jax.Array) -> jax.Array:
-  """1.0 where numbers are infinite or undefined, else 0.0."""
+  """Returns 1.0 for infinite or undefined numbers, else 0.0."""
   return jnp.where(finite(x), 0.0, 1.0)
 
 
@@ -96,7 +96,7 @@ def ruined(
   before: jax.Array,
   bad: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array]:
-  """Flags of results that depend on something infinite or undefined."""
+  """Flags results that depend on infinite or undefined numbers."""
   of_q = jnp.max(broken(q), 1, keepdims=True)
   of_v = jnp.maximum(broken(v), jnp.max(broken(k), 1, keepdims=True))
   if bad is not None:

@@ -1,6 +1,6 @@
 """Chunks of `outer_scan` on a TPU, with a decay per head or none.
 
-A program takes a chunk of one row and some of its heads, by the formulas of
+A program computes a chunk of one row and some of its heads, by the formulas of
 `_outer_forms.scalar`; the states of all heads of a group stay on the chip.
 """
 
@@ -22,31 +22,31 @@ _LANES = 128
 
 
 class Plan(NamedTuple):
-  """Sizes and kinds of one call; static."""
+  """Static sizes and options of a call."""
 
-  groups: int  # of one program
-  heads: int  # of each of them, in one program
+  groups: int  # groups of one program
+  heads: int  # heads of each group, in one program
   keys: int  # K
   values: int  # V
   chunk: int  # C
   decay: bool  # whether there are decays
   reset: bool  # whether there are resets
-  exact: bool  # whether sums of decays keep more digits than products do
-  form: support.Form  # of the kernel
+  exact: bool  # whether decay sums keep more digits than products
+  form: support.Form  # form of the kernel
 
 
 class Facts(NamedTuple):
-  """First rows of each kind in `facts`; a row has one number an element."""
+  """First rows of each kind in `facts`; a row has one number per element."""
 
-  sums: int  # of the decays, a row for each head
-  rest: int  # what is left over of them, if they are exact
-  bad: int  # 1 where the decay is no number that a state survives
-  episode: int  # the resets up to the element, eight equal rows
+  sums: int  # sums of the decays, a row for each head
+  rest: int  # low-order parts of the sums, if they are exact
+  bad: int  # 1 where the decay is undefined, so that no state survives
+  episode: int  # number of resets up to the element, in eight equal rows
   rows: int  # F, a multiple of 8
 
   @classmethod
   def of(cls, plan: Plan) -> "Facts":
-    """First rows of the facts of a plan."""
+    """Returns the first rows of a plan's facts."""
     heads = plan.groups * plan.heads if plan.decay else 0
     bad = 2 * heads if plan.exact else heads
     episode = bad + heads if plan.reset else bad
@@ -55,7 +55,7 @@ class Facts(NamedTuple):
 
 
 class Given(NamedTuple):
-  """Facts and masks that all heads of a chunk have in common."""
+  """Facts and masks that all heads of a chunk share."""
 
   facts: jax.Array | None
   columns: jax.Array | None  # `facts`, transposed.
@@ -63,24 +63,24 @@ class Given(NamedTuple):
 
 
 class Tile(NamedTuple):
-  """Heads whose values are side by side in the lanes of a register."""
+  """Heads whose values are adjacent in the lanes of a register."""
 
-  keys: slice  # Of their group.
+  keys: slice  # Keys of their group.
   values: slice
   heads: range  # Rows of `facts`.
 
 
 class Factors(NamedTuple):
-  """Factors of the heads of a tile."""
+  """Decay factors of the heads of a tile."""
 
-  pairs: list[jax.Array]  # Of each head, [C, C].
+  pairs: list[jax.Array]  # Decays between the elements of each head, [C, C].
   enter: jax.Array  # [C, W], from the state before the chunk.
   leave: jax.Array  # [C, W], to the state after it.
-  through: jax.Array  # [1, W], from one to the other.
+  through: jax.Array  # [1, W], from the state before to the state after.
 
 
 def given_of(plan, facts_ref):
-  """Facts and masks of all heads, from a reference to the facts or None."""
+  """Returns facts and masks of all heads from a facts reference or None."""
   if facts_ref is None:
     return Given(None, None, _products.Masks.of(plan.chunk, None))
   facts, at = facts_ref[...], Facts.of(plan).episode
@@ -90,7 +90,7 @@ def given_of(plan, facts_ref):
 
 
 def tiles(plan, group):
-  """The tiles of one group."""
+  """Yields the tiles of one group."""
   together = max(1, _LANES // plan.values)
   keys = slice(group * plan.keys, (group + 1) * plan.keys)
   end = (group + 1) * plan.heads
@@ -101,7 +101,7 @@ def tiles(plan, group):
 
 
 def factors(plan, shared, tile):
-  """Factors of a tile."""
+  """Returns the decay factors of a tile."""
   masks, at = shared.masks, Facts.of(plan)
   C, W = plan.chunk, len(tile.heads) * plan.values
   if not plan.decay:
@@ -115,7 +115,7 @@ def factors(plan, shared, tile):
     )
 
   def of(first):
-    """Rows and columns of the heads, and these as wide as the tile."""
+    """Returns rows and columns of the heads, and tile-wide columns."""
     rows = [shared.facts[first + h : first + h + 1] for h in tile.heads]
     columns = [shared.columns[:, first + h : first + h + 1] for h in tile.heads]
     return rows, columns, _products.beside(columns, plan.values)
@@ -140,7 +140,7 @@ def factors(plan, shared, tile):
 
 
 def ruined(plan, shared, tile, q, k, v, state):
-  """Results of a tile that are undefined: outputs, and columns of the state."""
+  """Flags a tile's undefined results: outputs, and columns of the state."""
   before = jnp.max(_products.broken(state), 0, keepdims=True)
   bad = None
   if plan.decay:
@@ -152,7 +152,7 @@ def ruined(plan, shared, tile, q, k, v, state):
 
 
 def bad_decays(plan, shared):
-  """Not finite where a decay is none that a state survives."""
+  """Returns rows that are infinite where a decay is undefined."""
   if not plan.decay:
     return []
   first = Facts.of(plan).bad
@@ -161,7 +161,7 @@ def bad_decays(plan, shared):
 
 
 def _forward_kernel(plan, keeps, *refs):
-  """One chunk; `final` holds the states of the chunks so far."""
+  """Computes one chunk; `final` carries the states."""
   q_ref, k_ref, v_ref, *refs = refs
   facts_ref = refs.pop(0) if plan.decay or plan.reset else None
   init_ref, o_ref, final_ref, *entering_ref = refs
@@ -211,7 +211,7 @@ def _forward_kernel(plan, keeps, *refs):
 
 
 class Blocks(NamedTuple):
-  """Arrays of a call; a program takes W columns of v."""
+  """Arrays of a call; a program uses W columns of v."""
 
   q: jax.Array  # [rows, time, groups * K]
   k: jax.Array  # [rows, time, groups * K]
@@ -224,7 +224,7 @@ class Blocks(NamedTuple):
 def forward(
   plan: Plan, x: Blocks, init: jax.Array, keeps: bool
 ) -> tuple[jax.Array, ...]:
-  """Outputs like v, the last state, and if asked the state of each chunk."""
+  """Returns outputs like v, last state, and entering states if requested."""
   specs, grid = block_specs(plan, x, init, reverse=False)
   states = jax.ShapeDtypeStruct(
     (init.shape[0], init.shape[1], grid[2], *init.shape[2:]), x.v.dtype
@@ -249,7 +249,7 @@ def forward(
 
 
 def block_specs(plan, x, state, reverse):
-  """Blocks of all arrays by name, and the grid."""
+  """Returns the blocks of all arrays by name, and the grid."""
   rows, time, _ = x.q.shape
   _, groups, blocks, K, W = state.shape
   C = plan.chunk
@@ -278,5 +278,5 @@ def block_specs(plan, x, state, reverse):
 
 
 def eights(count):
-  """The multiple of eight that is not less."""
+  """Rounds up to a multiple of eight."""
   return count + -count % 8

@@ -25,11 +25,11 @@ class _Cotangents(NamedTuple):
   k: jax.Array
   v: jax.Array
   state: jax.Array
-  sums: list[tuple[jax.Array, jax.Array]]  # Of each head, see `_rows`.
+  sums: list[tuple[jax.Array, jax.Array]]  # Per head, see `_rows`.
 
 
 def _backward_tile(plan, shared, tile, gram, q, k, v, g, state, d_after):
-  """Cotangents of a tile's inputs, but for what goes by `gram`: that itself."""
+  """Returns cotangents of `gram` and, without those by it, a tile's inputs."""
   by, V = _tpu.factors(plan, shared, tile), plan.values
   wide_v, wide_g = v.astype(jnp.float32), g.astype(jnp.float32)
   narrow_after = d_after.astype(v.dtype)
@@ -39,7 +39,7 @@ def _backward_tile(plan, shared, tile, gram, q, k, v, g, state, d_after):
   d_state = by.through * d_after + dot(q, entering, 0, 0)
   dq, dk = dot(entering, state, 1, 1), dot(leaving, narrow_after, 1, 1)
   if plan.decay:
-    # What the sums of the decays are asked for by the states.
+    # Cotangents of the decay sums by the states.
     by_keys = wide_v * d_leaving
     by_states = wide_g * (by.enter * dot(q, state, 1, 0)) - by_keys
     by_last = jnp.sum(by_keys, 0, keepdims=True) + by.through * jnp.sum(
@@ -70,7 +70,7 @@ def _backward_tile(plan, shared, tile, gram, q, k, v, g, state, d_after):
 
 
 def _backward_kernel(plan, count, *refs):
-  """One chunk, the later ones before; `d_init` holds what they ask of it."""
+  """Computes one chunk, later ones first; `d_init` carries cotangents."""
   q_ref, k_ref, v_ref, *refs = refs
   facts_ref = refs.pop(0) if plan.decay or plan.reset else None
   entering_ref, g_ref, d_final_ref, *refs = refs
@@ -140,7 +140,7 @@ def _backward_kernel(plan, count, *refs):
 
 
 def _rows(plan, sums):
-  """Cotangents [8 n, C] of the heads' sums, from a column and a row of each."""
+  """Returns cotangents [8 n, C] of the heads' sums, from columns and rows."""
   C, height = plan.chunk, _tpu.eights(len(sums))
   lane = lax.broadcasted_iota(jnp.int32, (C, height), 1)
   line = lax.broadcasted_iota(jnp.int32, (height, C), 0)
@@ -159,7 +159,7 @@ def backward(
   g: jax.Array,
   d_final: jax.Array,
 ) -> tuple[jax.Array, ...]:
-  """Cotangents of q, k, v and init, and of the sums of decays if there are."""
+  """Returns cotangents of q, k, v and init, and of decay sums if any."""
   specs, grid = _tpu.block_specs(plan, x, d_final, reverse=True)
   shapes = [jax.ShapeDtypeStruct(y.shape, y.dtype) for y in (x.q, x.k, x.v)]
   shapes.append(jax.ShapeDtypeStruct(d_final.shape, jnp.float32))

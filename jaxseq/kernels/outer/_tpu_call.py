@@ -1,4 +1,4 @@
-"""Calls of the kernels of `outer_scan` on TPUs, and what they store."""
+"""Calls of `outer_scan`'s TPU kernels, and stores of their results."""
 
 from collections.abc import Callable
 import functools
@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jaxseq.kernels import _tpu
 from jaxseq.kernels.outer import _products
 
-# Bytes that a program may take: less than the chips have (128 MiB on v5e), more
-# than the compiler gives by itself.
+# Memory in bytes of a program: less than the chips have (128 MiB on v5e), more
+# than the compiler's default.
 _VMEM = 96 * 2**20
 
 
@@ -20,7 +20,7 @@ def store_defined(
   attempt: Callable[[bool], tuple[list, list[jax.Array]]],
   store: Callable[[list], None],
 ) -> None:
-  """Stores what is computed from the arrays as they are, if it is defined."""
+  """Stores the results if they are defined, else those without bad inputs."""
   results, worth = attempt(False)
   if not reset:
     store(results)

@@ -1,8 +1,8 @@
 """Chunks of `outer_scan` on a TPU, with a decay for each channel of the keys.
 
-The highest bit in which two positions differ cuts a block into halves, and the
-later half sees the earlier one through the border between them: one product for
-each bit, of queries decayed from the border and keys decayed to it.
+The highest bit in which two positions differ splits a block into halves, and
+the later half sees the earlier one through the border between them: one product
+per bit, of queries decayed from the border and keys decayed to it.
 """
 
 import functools
@@ -24,14 +24,14 @@ keep = _products.keep
 
 
 class Plan(NamedTuple):
-  """Sizes of one call; static."""
+  """Static sizes of a call."""
 
-  heads: int  # of one program
+  heads: int  # heads of one program
   keys: int  # K
   values: int  # V
   chunk: int  # C, a power of two
   reset: bool  # whether there are resets
-  form: support.Form  # of the kernel
+  form: support.Form  # form of the kernel
 
 
 class Blocks(NamedTuple):
@@ -41,15 +41,15 @@ class Blocks(NamedTuple):
   k: jax.Array  # [rows, time, heads * K]
   v: jax.Array  # [rows, time, heads * V]
   a: jax.Array  # [rows, time, heads * K]
-  # [rows, chunks, 8, C], the resets up to an element in equal rows
+  # [rows, chunks, 8, C], number of resets up to an element in equal rows
   episode: jax.Array | None
 
 
 class Level(NamedTuple):
-  """The pairs of elements whose positions differ in one bit, and none above."""
+  """Pairs of elements whose positions differ in one bit, and in none above."""
 
   bit: int
-  later: jax.Array  # [C, K] bool, of positions that have the bit.
+  later: jax.Array  # [C, K] bool, positions that have the bit.
   decays: jax.Array  # [C, K], from or to the border.
 
 
@@ -60,19 +60,19 @@ class Decays(NamedTuple):
   levels: list[Level]
   enter: jax.Array  # [C, K], from the state before the chunk.
   leave: jax.Array  # [C, K], to the state after it.
-  through: jax.Array  # [1, K], from one to the other.
-  bad: jax.Array  # [C, 1], 1 where a decay is none that a state survives.
+  through: jax.Array  # [1, K], from the state before to the state after.
+  bad: jax.Array  # [C, 1], 1 where a decay is undefined.
 
 
 def decays_of(a: jax.Array, episode: jax.Array | None, careful: bool) -> Decays:
-  """Decays of a chunk."""
+  """Returns the decays of a chunk."""
   C, a = a.shape[0], a.astype(jnp.float32)
   masks = _products.Masks.of(C, episode)
   fine = a < jnp.inf
   bad = jnp.max(jnp.where(fine, 0.0, 1.0), 1, keepdims=True)
   if careful:
     a = jnp.where(fine, a, 0.0)
-  # Sums of what precedes in a block, the element too, and of what follows.
+  # Sums of the earlier decays in a block, inclusive, and of the later ones.
   before = _outer_decays.clamp(a)
   after = jnp.zeros_like(a)
   place = lax.broadcasted_iota(jnp.int32, a.shape, 0)
@@ -94,27 +94,27 @@ def decays_of(a: jax.Array, episode: jax.Array | None, careful: bool) -> Decays:
 
 
 def apart_of(size: int) -> jax.Array:
-  """Positions' differing bits [C, C]."""
+  """Returns the differing bits of positions, [C, C]."""
   return lax.broadcasted_iota(jnp.int32, (size, size), 0) ^ (
     lax.broadcasted_iota(jnp.int32, (size, size), 1)
   )
 
 
 def later_side(level: Level, q: jax.Array) -> jax.Array:
-  """Queries as they meet keys at the border, 0 where they do not."""
+  """Returns queries decayed from the border, 0 for earlier ones."""
   wide = q.astype(jnp.float32) * level.decays
   return jnp.where(level.later, wide, 0.0).astype(q.dtype)
 
 
 def earlier_side(level: Level, k: jax.Array) -> jax.Array:
-  """Keys as they meet queries at the border, 0 where they do not."""
+  """Returns keys decayed to the border, 0 for later ones."""
   wide = k.astype(jnp.float32) * level.decays
   return jnp.where(level.later, 0.0, wide).astype(k.dtype)
 
 
 def _scores(x, apart, q, k):
-  """Products [C, C] of queries and keys, decayed; and both at each border."""
-  # Of an element with itself.
+  """Returns decayed products [C, C] of queries and keys, and border sides."""
+  # An element with itself.
   scores = dot(q, k, 1, 1)
   sides = []
   for level in x.levels:
@@ -124,12 +124,12 @@ def _scores(x, apart, q, k):
 
 
 def decayed(x: jax.Array, decays: jax.Array) -> jax.Array:
-  """Products in the dtype of `x`."""
+  """Multiplies by decays, in the dtype of `x`."""
   return (x.astype(jnp.float32) * decays).astype(x.dtype)
 
 
 def _ruined(x, q, k, v, state):
-  """Results that are undefined: outputs [C, V], rows [V, 1] of the state."""
+  """Flags undefined results: outputs [C, V], rows [V, 1] of the state."""
   before = jnp.max(_products.broken(state), 1, keepdims=True)
   before = jnp.broadcast_to(before, (state.shape[0], 8)).T[:1]
   outputs, after = _products.ruined(x.masks, q, k, v, before, x.bad)
@@ -142,7 +142,7 @@ def _columns(size, index):
 
 
 def _forward_kernel(plan, keeps, *refs):
-  """One chunk; `final` holds the states after the chunks so far."""
+  """Computes one chunk; `final` carries the states."""
   q_ref, k_ref, v_ref, a_ref, *refs = refs
   episode = refs.pop(0)[...] if plan.reset else None
   init_ref, o_ref, final_ref, *entering_ref = refs
@@ -197,7 +197,7 @@ class _Cotangents(NamedTuple):
 def d_log_decays(
   d_sums: jax.Array, d_last: jax.Array, a: jax.Array, episode: jax.Array | None
 ) -> jax.Array:
-  """Cotangents of log-decays [C, K] from those of their sums."""
+  """Returns cotangents of log-decays [C, K] from those of their sums."""
   place = lax.broadcasted_iota(jnp.int32, d_sums.shape, 0)
   C, bit = d_sums.shape[0], 1
   da = jnp.where(place == C - 1, d_sums + d_last, d_sums)
@@ -216,7 +216,7 @@ def d_log_decays(
 
 
 def _backward_head(apart, episode, x, a, q, k, v, g, state, d_after):
-  """Cotangents of a head's inputs; `a` as they are given."""
+  """Returns cotangents of a head's inputs; `a` is unclamped."""
   narrow_after = d_after.astype(v.dtype)
   scores, sides = _scores(x, apart, q, k)
   d_scores = keep(x.masks.pairs, dot(g, v, 1, 1))
@@ -231,7 +231,7 @@ def _backward_head(apart, episode, x, a, q, k, v, g, state, d_after):
   d_last = jnp.sum(by_keys, 0, keepdims=True) + x.through * jnp.sum(
     d_after * state.astype(jnp.float32), 0, keepdims=True
   )
-  # Of an element with itself.
+  # An element with itself.
   diagonal = jnp.where(apart == 0, d_scores, 0.0).astype(q.dtype)
   dq = x.enter * d_entering + dot(diagonal, k, 1, 0)
   dk = x.leave * d_leaving + dot(diagonal, q, 0, 0)
@@ -249,7 +249,7 @@ def _backward_head(apart, episode, x, a, q, k, v, g, state, d_after):
 
 
 def _backward_kernel(plan, *refs):
-  """One chunk, the later ones before; `d_init` holds what they ask of it."""
+  """Computes one chunk, later ones first; `d_init` carries cotangents."""
   q_ref, k_ref, v_ref, a_ref, *refs = refs
   episode = refs.pop(0)[...] if plan.reset else None
   entering_ref, g_ref, d_final_ref, *refs = refs
@@ -295,7 +295,7 @@ def _backward_kernel(plan, *refs):
 def forward(
   plan: Plan, x: Blocks, init: jax.Array, keeps: bool
 ) -> tuple[jax.Array, ...]:
-  """Outputs like v, the last state, and if asked the state of each chunk."""
+  """Returns outputs like v, last state, and entering states if requested."""
   specs, grid = _specs(plan, x, reverse=False)
   rows, heads, *state = init.shape
   entering = jax.ShapeDtypeStruct((rows, grid[2], heads, *state), x.v.dtype)
@@ -315,7 +315,7 @@ def forward(
 def backward(
   plan: Plan, x: Blocks, entering: jax.Array, g: jax.Array, d_final: jax.Array
 ) -> tuple[jax.Array, ...]:
-  """Cotangents of q, k, v, a and init, like them."""
+  """Returns cotangents of q, k, v, a and init."""
   specs, grid = _specs(plan, x, reverse=True)
   return _tpu_call.call(
     "outer_channels_backward",
@@ -340,7 +340,7 @@ def _inputs(plan, specs):
 
 
 def _specs(plan, x, reverse):
-  """Blocks of all arrays by name, and the grid."""
+  """Returns the blocks of all arrays by name, and the grid."""
   C = plan.chunk
   rows, time, width = x.q.shape
   chunks = time // C

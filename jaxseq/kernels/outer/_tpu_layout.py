@@ -1,7 +1,7 @@
-"""Arrays of `outer_scan_heads` in the blocks of its kernel on TPUs.
+"""Conversion of `outer_scan_heads`' arrays to the blocks of TPU kernels.
 
-Blocks have 8 k x 128 l numbers or the whole of an axis: heads of fewer features
-go side by side, features are padded to a power of two or a multiple of 128.
+Blocks have 8 k x 128 l numbers or a whole axis: heads with fewer features are
+adjacent, features are padded to a power of two or a multiple of 128.
 """
 
 import functools
@@ -19,17 +19,17 @@ from jaxseq.recurrence.outer import _outer_decays
 from jaxseq.recurrence.platform import support
 
 _LANES = 128
-# Columns of v that one program takes, if there are so many: what is done once
-# for a program is then small beside what it computes.
+# Maximum of columns of v per program: the fixed cost of a program is then small
+# compared to its computation.
 _COLUMNS = 512
-# Elements of bfloat16 are packed in pairs of eight.
+# bfloat16 elements are packed in pairs of eight.
 _SUBLANES = 16
 
 
 def forward(
   form: support.Form, chunk_size: int, x: _products.Inputs, keeps: bool
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-  """Outputs, last state, and if asked the states that enter the chunks."""
+  """Returns outputs, last state, and entering states if requested."""
   if _per_channel(x):
     layout, x_own = _Channels.of(form, chunk_size, x), _own_keys(x)
     o, final, *entering = _tpu_channels.forward(
@@ -53,7 +53,7 @@ def backward(
   g: jax.Array,
   d_final: jax.Array,
 ) -> _products.Inputs:
-  """Cotangents of the inputs from those of the outputs and the last state."""
+  """Returns cotangents of the inputs from those of outputs and last state."""
   if _per_channel(x):
     return _backward_channels(form, chunk_size, x, entering, g, d_final)
   layout = _Layout.of(form, chunk_size, x)
@@ -72,7 +72,7 @@ def backward(
 
 
 def _backward_channels(form, chunk_size, x, entering, g, d_final):
-  """Cotangents of `backward`, with a decay for each key."""
+  """Returns the cotangents of `backward`, with a decay for each key."""
   layout, x_own = _Channels.of(form, chunk_size, x), _own_keys(x)
   *d_x, d_init = _tpu_channels.backward(
     layout.plan,
@@ -99,32 +99,32 @@ def _per_channel(x):
 
 
 def _own_keys(x):
-  """With queries and keys for each head."""
+  """Repeats queries and keys for each head."""
   shared = x.v.shape[2] // x.q.shape[2]
   q, k = (jnp.repeat(y, shared, axis=2) for y in (x.q, x.k))
   return x._replace(q=q, k=k)
 
 
 def _flat(x, chunk, heads, features):
-  """Array [rows, time, heads * n] of [rows, time, heads, n], padded."""
+  """Converts [rows, time, heads, n] to padded [rows, time, heads * n]."""
   for axis, multiple in enumerate((chunk, heads, features), 1):
     x = _calls.padded(x, axis, multiple)
   return x.reshape(*x.shape[:2], -1)
 
 
 def _heads(x, shape):
-  """The other way, to that shape."""
+  """Undoes `_flat`, for arrays of that shape."""
   return _calls.cut(x.reshape(*x.shape[:2], -1, features(shape[-1])), shape)
 
 
 class _Channels(NamedTuple):
-  """Sizes after padding, of `_tpu_channels`."""
+  """Sizes after padding, for `_tpu_channels`."""
 
   plan: _tpu_channels.Plan
 
   @classmethod
   def of(cls, form, chunk_size, x):
-    """For arrays of such shapes."""
+    """Returns the layout for arrays of such shapes."""
     time, heads = x.v.shape[1:3]
     keys, values = features(x.q.shape[-1]), features(x.v.shape[-1])
     chunk = max(_SUBLANES, _power(min(chunk_size, time)))
@@ -136,21 +136,21 @@ class _Channels(NamedTuple):
     )
 
   def flat(self, x):
-    """Array [rows, time, heads * n] of [rows, time, heads, n], padded."""
+    """Converts [rows, time, heads, n] to padded [rows, time, heads * n]."""
     return _flat(x, self.plan.chunk, self.plan.heads, features(x.shape[3]))
 
   def blocks(self, state):
-    """Array [rows, heads, V, K] of [rows, heads, dk, dv], padded."""
+    """Converts [rows, heads, dk, dv] to padded [rows, heads, V, K]."""
     state = _calls.padded(state.swapaxes(2, 3), 1, self.plan.heads)
     state = _calls.padded(state, 2, self.plan.values)
     return _calls.padded(state, 3, self.plan.keys)
 
   def states(self, state, shape):
-    """The other way, to that shape."""
+    """Undoes `blocks`, for arrays of that shape."""
     return _calls.cut(state.swapaxes(2, 3), shape)
 
   def inputs(self, x):
-    """Padded arrays of the kernel."""
+    """Returns padded arrays of the kernel."""
     episode = None
     if x.reset is not None:
       reset = _calls.padded(x.reset, 1, self.plan.chunk)
@@ -159,27 +159,27 @@ class _Channels(NamedTuple):
 
 
 def _episodes(reset):
-  """The resets up to each element [..., 8, C] from flags [..., 1, C]."""
+  """Counts resets up to each element [..., 8, C] from flags [..., 1, C]."""
   episode = jnp.cumsum(reset, axis=-1, dtype=jnp.int32).astype(jnp.float32)
   return jnp.broadcast_to(episode, (*reset.shape[:-2], 8, reset.shape[-1]))
 
 
 def _power(size):
-  """The power of two that is not less."""
+  """Rounds up to a power of two."""
   return 1 << (size - 1).bit_length()
 
 
 class _Layout(NamedTuple):
-  """Sizes after padding, of `_tpu`."""
+  """Sizes after padding, for `_tpu`."""
 
   plan: _tpu.Plan
   groups: int
-  per_group: int  # Heads.
+  per_group: int  # Heads per group.
   time: int
 
   @classmethod
   def of(cls, form, chunk_size, x):
-    """For arrays of such shapes."""
+    """Returns the layout for arrays of such shapes."""
     _, time, groups, keys = x.q.shape
     heads, values = x.v.shape[2:]
     keys, values, per_group = features(keys), features(values), heads // groups
@@ -197,11 +197,11 @@ class _Layout(NamedTuple):
     )
 
   def flat(self, x, features, per_group=1):
-    """Array [rows, time, heads * n] of [rows, time, heads, n], padded."""
+    """Converts [rows, time, heads, n] to padded [rows, time, heads * n]."""
     return _flat(x, self.plan.chunk, self.plan.groups * per_group, features)
 
   def blocks(self, state):
-    """Array [rows, blocks, blocks, K, W] of [rows, heads, dk, dv]."""
+    """Converts [rows, heads, dk, dv] to [rows, blocks, blocks, K, W]."""
     plan = self.plan
     state = _calls.padded(state, 1, plan.groups * self.per_group)
     state = _calls.padded(_calls.padded(state, 2, plan.keys), 3, plan.values)
@@ -213,7 +213,7 @@ class _Layout(NamedTuple):
     return state.reshape(*state.shape[:4], -1)
 
   def states(self, blocks, shape):
-    """The other way, to that shape."""
+    """Undoes `blocks`, for arrays of that shape."""
     plan = self.plan
     state = blocks.reshape(
       *(*blocks.shape[:4], plan.groups, plan.heads, plan.values)
@@ -223,7 +223,7 @@ class _Layout(NamedTuple):
     return _calls.cut(state, shape)
 
   def inputs(self, x):
-    """Padded arrays of the kernel."""
+    """Returns padded arrays of the kernel."""
     return _tpu.Blocks(
       self.flat(x.q, self.plan.keys),
       self.flat(x.k, self.plan.keys),
@@ -232,7 +232,7 @@ class _Layout(NamedTuple):
     )
 
   def decays(self, x):
-    """[rows, blocks, blocks, chunks, heads of a program, C]; where bad."""
+    """Returns decays [rows, blocks, blocks, chunks, heads, C], bad flags."""
     plan = self.plan
     a = x.decay[..., 0].astype(jnp.float32)
     a = _calls.padded(a, 1, plan.chunk)
@@ -247,7 +247,7 @@ class _Layout(NamedTuple):
     return (jnp.where(bad, 0, a) if plan.reset else a), bad
 
   def d_decay(self, d_sums, x):
-    """Cotangents of the decays from those of their sums in the chunks."""
+    """Returns cotangents of the decays from those of their sums in chunks."""
     plan = self.plan
     a, bad = self.decays(x)
     d_sums = d_sums[..., : a.shape[-2], :]
@@ -263,12 +263,12 @@ class _Layout(NamedTuple):
     return da.astype(x.decay.dtype)
 
   def resets(self, x):
-    """[rows, 1, 1, chunks, 1, C]."""
+    """Returns flags [rows, 1, 1, chunks, 1, C]."""
     reset = _calls.padded(x.reset, 1, self.plan.chunk)
     return reset.reshape(reset.shape[0], 1, 1, -1, 1, self.plan.chunk)
 
   def facts(self, x):
-    """Facts of the elements, laid out as `_tpu.Facts` says."""
+    """Returns the facts of the elements, in the layout of `_tpu.Facts`."""
     plan = self.plan
     parts, at = [], _tpu.Facts.of(plan)
     lead = (
@@ -295,7 +295,7 @@ class _Layout(NamedTuple):
 
 
 def features(size: int) -> int:
-  """Padded number of a head's features."""
+  """Returns the padded number of a head's features."""
   if size > _LANES:
     return size + -size % _LANES
   return max(_SUBLANES, _power(size))
@@ -303,17 +303,17 @@ def features(size: int) -> int:
 
 @functools.cache
 def _blocks(groups, per_group, keys, values):
-  """Groups of one program, and heads of each of them."""
+  """Returns the groups of one program, and the heads of each."""
 
   def fits(count):
     return not (count * keys % _LANES or count * per_group * values % _LANES)
 
-  # A power of two, of at most eight as there are 16 features at least.
+  # A power of two, at most eight because there are at least 16 features.
   together = 1
   while not fits(together):
     together *= 2
   if together >= groups:
-    # Blocks have the whole of the axes.
+    # Blocks have whole axes.
     together = groups
   while together < groups and groups % (2 * together) == 0:
     wide = 2 * together * max(keys, per_group * values)

@@ -26,7 +26,7 @@ def scan(
   """Runs `outer_scan_heads` by kernels.
 
   Args:
-    form: as `support.form` gives it.
+    form: see `support.form`.
     q: (rows, time, groups, dk) queries.
     k: (rows, time, groups, dk) keys.
     v: (rows, time, heads, dv) values.
@@ -41,7 +41,7 @@ def scan(
     float32.
 
   Raises:
-    NotImplementedError: if no kernel takes such dtypes or widths.
+    NotImplementedError: if no kernel supports such dtypes or widths.
   """
   out = jnp.result_type(q, k, v)
   dtype = jnp.bfloat16 if out == jnp.bfloat16 else jnp.float32
@@ -49,7 +49,7 @@ def scan(
   if decay is not None and decay.dtype != jnp.bfloat16:
     decay = decay.astype(jnp.float32)
   if decay is not None and reset is not None and decay.shape[-1] == 1:
-    # That of an episode's first element is not read.
+    # The decay of an episode's first element is ignored.
     decay = jnp.where(reset[..., None, None], 0, decay)
   init = init.astype(jnp.float32)
   options = _kept_vjp.Options(form, chunk_size, plain)
@@ -58,7 +58,7 @@ def scan(
 
 
 def _layout(form, x):
-  """The module of what the kernels for such decays consume."""
+  """Returns the layout module for a chip and such decays."""
   if form.chip == "tpu":
     from jaxseq.kernels.outer import _tpu_layout as layout
   elif x.decay is not None and x.decay.shape[-1] > 1:

@@ -1,6 +1,6 @@
-"""The selective scan on a GPU (Hopper): a thread owns a channel and its states.
+"""The selective scan on a GPU (Hopper): one thread per channel.
 
-As in `_selective_chunk`; p_t = a_t h_{t-1}, or 0 at a reset.
+See `_selective_chunk`; p_t = a_t h_{t-1}, or 0 at a reset.
 """
 
 import jax
@@ -77,7 +77,7 @@ def forward(
 def summary(
   form: support.Form, inputs: _inputs.Inputs
 ) -> tuple[jax.Array, jax.Array]:
-  """Sums of delta and addend of all elements of a row to a state."""
+  """Returns a row's sum of delta and its addend to a state."""
   rows, time, d = inputs.x.shape
   n = inputs.A.shape[0]
   alive_at = shared.alive_at_of(inputs)
@@ -107,7 +107,7 @@ def summary(
       release(k)
       return carry
 
-    # It begins with zeros, as do the states.
+    # The sum starts from zeros, like the states.
     total, h = lax.fori_loop(0, time // TILE, tile, (h[0], h))
     refs["total"][row, channels] = total
     for j in range(n):

@@ -1,7 +1,7 @@
-"""The gradient of the selective scan on a GPU (Hopper), back in time.
+"""The gradient of the selective scan on a GPU (Hopper), backward in time.
 
-A block computes what remains of a tile's states again, keeps that in shared
-memory, and goes back through it; XLA adds the sums of different blocks.
+A block recomputes the decayed states of a tile, stores them in shared memory,
+and runs backward through it; XLA adds the sums of different blocks.
 """
 
 import functools
@@ -20,8 +20,8 @@ from jaxseq.recurrence.platform import support
 # Tiles in flight.
 _STAGES = 2
 _STAGES_SUMMARY = 4
-# Products that are summed at once: rows of the matrix layout, and the stride
-# between them with which threads that read different rows meet no bank twice.
+# Products that are summed together: rows of the matrix layout, and a stride
+# between them that avoids bank conflicts of threads that read different rows.
 _ROWS, _STRIDE = 64, 136
 
 
@@ -32,7 +32,7 @@ def backward(
   g: jax.Array,
   g_final: jax.Array,
 ) -> _inputs.Inputs:
-  """Cotangents of the inputs."""
+  """Returns the cotangents of the inputs."""
   rows, time, d = inputs.x.shape
   n = inputs.A.shape[0]
   tiles, width = time // shared.TILE, 2 * n
@@ -53,7 +53,7 @@ def backward(
   arrays["g_final"] = g_final
   streamed = ("x", "delta", "columns", "g")
   if inputs.x.dtype.itemsize == 2:
-    # With wider inputs there is no room for them in shared memory.
+    # Wider inputs leave no room for them in shared memory.
     streamed += ("states",)
   scratch = {
     "kept": plgpu.SMEM((shared.TILE, n, shared.CHANNELS), jnp.float32),
@@ -87,7 +87,7 @@ def backward(
       lax.fori_loop(0, shared.TILE // shared.STEPS, steps, h)
 
     def back(current, k, t, line, carry):
-      """One element; its products go to rows of `products` from `line` on."""
+      """Runs back one element; writes products to rows from `line` on."""
       mu, sum_A, sum_D = carry
       x, delta, u = shared.load(current, t)
       g = shared.vector(current["g"].at[t]).astype(jnp.float32)
@@ -105,7 +105,7 @@ def backward(
         d_a = d_a + A[j] * w
         sum_A[j] = sum_A[j] + delta * w
         mu[j] = shared.remains(alive, jnp.exp2(delta * A[j]) * lam)
-      # A was scaled by log2(e), which is taken back.
+      # A was scaled by log2(e), which is undone.
       d_delta = math.log(2) * d_a + d_u * x
       at = row, k * shared.TILE + t, channels
       refs["d_x"][at] = (d_u * delta + D * g).astype(inputs.x.dtype)
@@ -123,7 +123,7 @@ def backward(
           t = i * together + place
           carry = back(current, k, t, place * width, carry)
         plgpu.commit_smem()
-        # Every thread has written its channel; each row is read by four.
+        # Every thread has written its channel; four threads read each row.
         parts = [
           plgpu.load(
             products.at[:, pl.ds(start, 8)],
@@ -178,7 +178,7 @@ def backward(
 def summary(
   form: support.Form, inputs: _inputs.Inputs, g: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """Sums of delta and addend of a row to the cotangent of a state."""
+  """Returns a row's sum of delta and its addend to a state's cotangent."""
   rows, time, d = inputs.x.shape
   n = inputs.A.shape[0]
   alive_at = shared.alive_at_of(inputs)
@@ -209,7 +209,7 @@ def summary(
       release(k)
       return carry
 
-    # It begins with zeros, as do the cotangents.
+    # The sum starts from zeros, like the cotangents.
     total, mu = lax.fori_loop(0, time // shared.TILE, tile, (mu[0], mu))
     refs["total"][row, channels] = total
     for j in range(n):

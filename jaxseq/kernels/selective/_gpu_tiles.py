@@ -14,37 +14,36 @@ from jaxseq.kernels import _hopper
 from jaxseq.kernels.selective import _inputs
 from jaxseq.recurrence.platform import support
 
-# Elements of a tile. What a tile keeps for its way back fills half of the
-# shared memory.
+# Elements of a tile. The residuals of a tile fill half of the shared memory.
 TILE = 16
-# Elements of the body of a loop: more only take longer to compile.
+# Elements of a loop's body: more only take longer to compile.
 STEPS = 4
 CHANNELS = 128
 VECTOR = plgpu.Layout.WG_STRIDED((CHANNELS,), vec_size=1)
 
 
 def out(like: jax.Array, *shape: int) -> jax.ShapeDtypeStruct:
-  """A result in the dtype of an array."""
+  """Returns a result type with the dtype of an array."""
   return jax.ShapeDtypeStruct(shape, like.dtype)
 
 
 def wide(*shape: int) -> jax.ShapeDtypeStruct:
-  """A result in float32."""
+  """Returns a float32 result type."""
   return jax.ShapeDtypeStruct(shape, jnp.float32)
 
 
 def tiles_of(inputs: _inputs.Inputs) -> dict[str, jax.Array]:
-  """Arrays of each element: x, delta, and B, C and the flag side by side."""
+  """Returns the elements' arrays: x, delta, and joined B, C and flag."""
   columns = [inputs.B, inputs.C]
   if inputs.keep is not None:
-    # Copies want a multiple of 16 bytes.
+    # Copies need a multiple of 16 bytes.
     columns.append(jnp.repeat(inputs.keep[..., None], 4, axis=-1))
   columns = jnp.concatenate(columns, axis=-1)
   return {"x": inputs.x, "delta": inputs.delta, "columns": columns}
 
 
 def constants_of(inputs: _inputs.Inputs) -> dict[str, jax.Array]:
-  """Arrays of a whole row, with exp(delta A) as a power of two."""
+  """Returns the arrays of a whole row, with exp(delta A) as a power of two."""
   A = inputs.A * math.log2(math.e)
   return {"A": A, "D": inputs.D, "init": inputs.h}
 
@@ -119,7 +118,7 @@ def call(
     {"buffers": buffers, "barriers": barriers} | scratch,
     arrays.values(),
     arrays["x"],
-    # Threads share nothing but tiles and `products`, whose barriers are above.
+    # Threads share only tiles and `products`, whose barriers are above.
     unsafe_no_auto_barriers=True,
     **_hopper.APPROXIMATE,
   )
@@ -127,18 +126,18 @@ def call(
 
 
 def vector(ref) -> jax.Array:
-  """A number for each thread."""
+  """Loads one number per thread."""
   return plgpu.load(ref, layout=VECTOR, optimized=False)
 
 
 def begin(ref, n: int) -> tuple[jax.Array, ...]:
-  """States that a loop begins with."""
-  # The product has the type of what the loop returns inside `jax.shard_map`.
+  """Loads the initial states of a loop."""
+  # The product has the type of the loop's results inside `jax.shard_map`.
   return tuple(vector(ref.at[j]) * 1.0 for j in range(n))
 
 
 def load(tile: dict, t) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """X, delta and their product of element t, in float32."""
+  """Returns x, delta and their product for element t, in float32."""
   x, delta = (
     vector(tile[key].at[t]).astype(jnp.float32) for key in ("x", "delta")
   )
@@ -146,7 +145,7 @@ def load(tile: dict, t) -> tuple[jax.Array, jax.Array, jax.Array]:
 
 
 def alive_at_of(inputs: _inputs.Inputs) -> Callable:
-  """A function: whether element t keeps the state, for each thread, or None."""
+  """Returns a function that tells threads if element t keeps the state."""
   if inputs.keep is None:
     return lambda columns, t: None
   at = 2 * inputs.A.shape[0]
@@ -155,5 +154,5 @@ def alive_at_of(inputs: _inputs.Inputs) -> Callable:
 
 
 def remains(alive: jax.Array | None, state: jax.Array) -> jax.Array:
-  """Zeros where an element is reset."""
+  """Sets the state to zeros at resets."""
   return state if alive is None else jnp.where(alive, state, 0.0)

@@ -10,12 +10,12 @@ from jaxseq.recurrence.platform import support
 class Options(NamedTuple):
   """Static options of a kernel."""
 
-  form: support.Form  # as `support.form` gives it
-  segments: int = 1  # of time, side by side, on GPUs
+  form: support.Form  # see `support.form`
+  segments: int = 1  # parallel segments of time, on GPUs
 
 
 class Inputs(NamedTuple):
-  """Arrays that the scan is a function of; or their cotangents."""
+  """Arguments of the scan; or their cotangents."""
 
   x: jax.Array  # [R, T, D]
   delta: jax.Array  # [R, T, D]

@@ -1,9 +1,8 @@
 """The selective scan on a TPU: states of one block of channels stay in VMEM.
 
-A state is [N, channels]: states in the sublanes, channels in the lanes. B and C
-come with time in the lanes, so that a column stands beside the states, and the
-flags as N more such rows. As in `_selective_chunk`; p_t = a_t h_{t-1}, or 0 at
-a reset.
+come with time in the lanes, so that a column is aligned with the states, and
+the flags are N more such rows. See `_selective_chunk`; p_t = a_t h_{t-1}, or 0
+at a reset.
 """
 
 import functools
@@ -21,9 +20,9 @@ from jaxseq.recurrence.platform import support
 
 # Elements of a tile: the lanes of B and C.
 TILE = 128
-# Elements of a body: two-byte numbers lie in tiles of 16 rows.
+# Elements of a loop's body: two-byte numbers are in tiles of 16 rows.
 _STEPS = 16
-# Numbers of a state that registers hold beside what is computed.
+# Numbers of a state that fit in registers beside the computation.
 _STATE = 8192
 
 
@@ -56,7 +55,7 @@ def backward(
   g: jax.Array,
   g_final: jax.Array,
 ) -> _inputs.Inputs:
-  """Cotangents of the inputs."""
+  """Returns the cotangents of the inputs."""
   rows, time, d, n, width = _sizes(inputs)
   tiles = time // TILE
 
@@ -96,7 +95,7 @@ def backward(
 
 
 def _sizes(inputs):
-  """Rows, time, channels, states, and the channels of a block."""
+  """Returns rows, time, channels, states, and the channels of a block."""
   rows, time, d = inputs.x.shape
   n = inputs.A.shape[0]
   fits = (
@@ -106,8 +105,8 @@ def _sizes(inputs):
 
 
 def _arrays(inputs):
-  """Arrays that both kernels read."""
-  # exp(delta A) is a power of two on the chip: the factor is taken out here.
+  """Returns the arrays that both kernels read."""
+  # exp(delta A) is a power of two on the chip: A includes the factor.
   A = inputs.A * math.log2(math.e)
   columns = [inputs.B, inputs.C]
   if inputs.keep is not None:
@@ -117,7 +116,7 @@ def _arrays(inputs):
 
 
 def _specs(n, width, has_keep, at):
-  """Blocks of `_arrays`, of a tile and of a state; `at` counts the tiles."""
+  """Returns blocks of `_arrays`, a tile and a state; `at` numbers tiles."""
   tile = pl.BlockSpec((None, TILE, width), lambda r, c, k: (r, at(k), c))
   wide = pl.BlockSpec((None, n, width), lambda r, c, k: (r, 0, c))
   A = pl.BlockSpec((n, width), lambda r, c, k: (0, c))
@@ -132,7 +131,7 @@ def _states(n, width, at=lambda k: k):
 
 
 def _call(kernel, name, form, grid, in_specs, arrays, outs, scratch):
-  """Results of a dtype, float32 if None, a shape and blocks each."""
+  """Calls a kernel; `outs` has dtype (float32 if None), shape and blocks."""
   dtypes, shapes, out_specs = zip(*outs)
   shapes = [
     jax.ShapeDtypeStruct(shape, dtype or jnp.float32)
@@ -143,7 +142,7 @@ def _call(kernel, name, form, grid, in_specs, arrays, outs, scratch):
 
 
 def _forward(has_keep, save, x, delta, A, columns, D, init, y, final, *more):
-  """One tile; `more` is the states that enter the tiles, and the state."""
+  """Computes one tile; `more` is the entering states, and the state."""
   state = more[-1]
   n = A.shape[0]
 
@@ -175,7 +174,7 @@ def _forward(has_keep, save, x, delta, A, columns, D, init, y, final, *more):
 def _backward(
   has_keep, x, delta, A, columns, D, init, states, g, g_final, *outs_scratch
 ):
-  """One tile: its states again, then back through it."""
+  """Recomputes one tile's states, then runs back through it."""
   del init
   d_x, d_delta, d_columns, d_A, d_D, d_h, remainders, carry = outs_scratch
   n = A.shape[0]
@@ -227,7 +226,7 @@ def _backward(
         mu = jnp.where(_column(current, 2, n, j) > 0, mu, 0)
     d_a, d_u = _sum_states(d_a[::-1]), _sum_states(d_u[::-1])
     d_x[rows, :] = (d_u * delta_i + D[...] * g_i).astype(d_x.dtype)
-    # A was scaled by log2(e), which is taken back.
+    # A was scaled by log2(e), which is undone.
     d_delta[rows, :] = (math.log(2) * d_a + d_u * x_i).astype(d_delta.dtype)
     return mu, sum_A, d_B
 
@@ -242,7 +241,7 @@ def _backward(
 
 
 def _sum_states(products):
-  """Sums over the states, one row for each of the [N, channels]."""
+  """Sums products [N, channels] over the states, one row for each."""
   parts = [
     functools.reduce(jnp.add, jnp.split(each, each.shape[0] // 8))
     for each in products
@@ -263,23 +262,23 @@ def _sum_states(products):
 
 
 def _load(x, delta, rows):
-  """X, delta and their product of some elements, in float32."""
+  """Returns x, delta and their product for some elements, in float32."""
   x, delta = (ref[rows, :].astype(jnp.float32) for ref in (x, delta))
   return x, delta, delta * x
 
 
 def _turn(columns, i):
-  """The columns of body `i`, first."""
+  """Rolls the columns so that those of body `i` are first."""
   return pltpu.roll(columns, (TILE - i * _STEPS) % TILE, 1)
 
 
 def _column(columns, which, n, j):
-  """[N, 1]: B (0), C (1) or the flag (2) of element j of the body."""
+  """Returns B (0), C (1) or the flag (2) of the body's element j, [N, 1]."""
   return columns[which * n : (which + 1) * n, j : j + 1]
 
 
 def _advance(A, columns, n, has_keep, j, delta, u, h):
-  """Remainder of the state before element j, and the state after it."""
+  """Returns the decayed state before element j, and the state after it."""
   p = jnp.exp2(delta[j : j + 1] * A[...]) * h
   if has_keep:
     p = jnp.where(_column(columns, 2, n, j) > 0, p, 0)

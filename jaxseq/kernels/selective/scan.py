@@ -1,4 +1,4 @@
-"""The selective scan by a kernel, differentiable as often as needed."""
+"""The selective scan by a kernel, with derivatives of any order."""
 
 import functools
 import math
@@ -30,12 +30,12 @@ def scan(
   """Runs `selective_scan` by kernels.
 
   Args:
-    form: as `support.form` gives it.
+    form: see `support.form`.
     weights: A (n, d), and D (d,) or None.
     inputs: x and delta (rows, time, d), B and C (rows, time, n).
     h: (rows, n, d) state before the first element.
     reset: (rows, time) bool, or None.
-    segments: of time, side by side, on GPUs.
+    segments: parallel segments of time, on GPUs.
 
   Returns:
     The last state, and outputs (rows, time, d) in the dtype of x.
@@ -58,7 +58,7 @@ def scan(
 
 
 def _forward(options, inputs, save):
-  """Y and the last state; and the states between tiles, those padded."""
+  """Returns y and the last state, and the padded states between tiles."""
   rows, time, d = inputs.x.shape
   n = inputs.A.shape[0]
   kernel, padded = _kernel(options), _padded(options, inputs)
@@ -74,7 +74,7 @@ def _forward(options, inputs, save):
 
 
 def _gradient(options, inputs, states, cotangents):
-  """Cotangents of the inputs."""
+  """Returns the cotangents of the inputs."""
   g, g_final = cotangents
   rows = len(g_final)
   kernel, padded = _kernel(options), _padded(options, inputs)
@@ -100,7 +100,7 @@ def _gradient(options, inputs, states, cotangents):
 
 
 def _plain(options, inputs):
-  """Results without a kernel."""
+  """Computes the results without a kernel."""
   method = "associative" if options.form.chip == "gpu" else "sequential"
   weights = _selective_chunk.Weights(inputs.A, None, None, inputs.D)
   elements = _selective_chunk.Inputs(inputs.x, inputs.delta, inputs.B, inputs.C)
@@ -120,7 +120,7 @@ _scan = _kept_vjp.differentiable(_forward, _gradient, _plain, flags="keep")
 
 
 def _kernel(options):
-  """The module with that chip's form, which loads Pallas."""
+  """Returns the chip's module, which loads Pallas."""
   if options.form.chip == "tpu":
     from jaxseq.kernels.selective import _tpu as chip
   else:
@@ -129,7 +129,7 @@ def _kernel(options):
 
 
 def _padded(options, inputs):
-  """Whole tiles, blocks of channels, and states: what is added changes none."""
+  """Pads time, channels and states to whole blocks, without any effect."""
   tile = _kernel(options).TILE * options.segments
   rows, time, d = inputs.x.shape
   time, d = (-(-size // by) * by for size, by in ((time, tile), (d, _CHANNELS)))
@@ -150,12 +150,12 @@ def _padded(options, inputs):
 
 
 def _as_rows(options, x):
-  """Array [R segments, T / segments, ...] of [R, T, ...]."""
+  """Converts [R, T, ...] to [R segments, T / segments, ...]."""
   return x.reshape(x.shape[0] * options.segments, -1, *x.shape[2:])
 
 
 def _by_segment(options, inputs, h):
-  """Segments as rows; of `h` [R, N, D] only the shape counts with several."""
+  """Converts segments to rows; with several, `h` [R, N, D] is only a shape."""
   cut = {
     name: _as_rows(options, getattr(inputs, name))
     for name in ("x", "delta", "B", "C")
@@ -166,7 +166,7 @@ def _by_segment(options, inputs, h):
 
 
 def _entering(options, cut, maps, h, reverse):
-  """The state or cotangent that enters each segment, [R segments, N, D]."""
+  """Returns the entering state or cotangent, [R segments, N, D]."""
   total, addend = maps
   factor = jnp.exp(total[:, None] * cut.A)
   if cut.keep is not None:
@@ -179,7 +179,7 @@ def _entering(options, cut, maps, h, reverse):
 
 
 def _fill(x, shape):
-  """Zeros at the end of each axis, up to that shape."""
+  """Pads the end of each axis with zeros, up to that shape."""
   if x.shape == shape:
     return x
   widths = [(0, size - have) for size, have in zip(shape, x.shape, strict=True)]

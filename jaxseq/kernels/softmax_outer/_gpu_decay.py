@@ -1,8 +1,8 @@
-"""Decays and shares of running softmax averages on Hopper, and back.
+"""Decays and weights of running softmax averages on Hopper, and their gradient.
 
-A thread walks along time with its channel's largest logit and sum of weights.
-As o_t = q_t W_t / Delta_t, the cotangent of log(Delta_t) is -q_t dq_t: the way
-back needs no cotangent of a decay.
+A thread runs along time with its channel's largest logit and sum of weights.
+Because o_t = q_t W_t / Delta_t, the cotangent of log(Delta_t) is -q_t dq_t: the
+backward pass needs no cotangent of a decay.
 """
 
 from collections.abc import Callable
@@ -22,12 +22,12 @@ from jaxseq.recurrence.platform import support
 
 CHANNELS = 128
 TILE = 32
-# Elements of the body of a loop, whose exponentials do not wait for each other.
+# Elements of a loop's body, whose exponentials do not wait for each other.
 _STEPS = 8
-# Of shared memory, for tiles under way: two blocks fit a multiprocessor.
+# Shared memory for tiles in flight: two blocks fit a multiprocessor.
 _MEMORY = 104 * 1024
 _VECTOR = plgpu.Layout.WG_STRIDED((CHANNELS,), vec_size=1)
-# Below this 1 - x has lost digits of x that a logarithm needs.
+# Below this, 1 - x has lost digits of x that a logarithm needs.
 _SMALL = 1 / 16
 _NEG = _softmax_state.NEG
 
@@ -38,10 +38,10 @@ class Plan(NamedTuple):
   """Static options of a call."""
 
   # logits, a [rows, time, n]; q, k [rows, time, copies * n], channel d has the
-  # logit d modulo n; keep [rows, time] int32, 0 where an element starts afresh.
-  copies: int  # channels of q and k that have one logit
-  sink: float | None  # as in `softmax_outer_scan`
-  form: support.Form  # of the kernel
+  # logit d modulo n; keep [rows, time] int32, 0 at resets.
+  copies: int  # channels of q and k per logit
+  sink: float | None  # see `softmax_outer_scan`
+  form: support.Form  # form of the kernel
 
 
 @_calls.in_32_bits
@@ -54,7 +54,7 @@ def forward(
   u: jax.Array,
   dtype: jnp.dtype,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-  """Log-decays, keys times shares, and the last m and u."""
+  """Returns log-decays, keys times shares, and the last m and u."""
   begin = (_NEG, 0.0) if plan.sink is None else (plan.sink, 1.0)
 
   def step(arrays, alive, carry):
@@ -97,11 +97,11 @@ def backward(
   d_last: jax.Array,
   dtype: jnp.dtype,
 ) -> tuple[jax.Array, jax.Array | None, jax.Array]:
-  """Cotangents of logits and k, and of log(Delta) before the first element."""
+  """Returns cotangents of logits, k, and log(Delta) before the first one."""
 
   def step(arrays, alive, carry):
     def clean(x):
-      # What is undefined may have been forgotten.
+      # Undefined inputs may have been forgotten.
       return x if alive is None else jnp.where(jnp.abs(x) < jnp.inf, x, 0.0)
 
     (a,), q, dq, d_shared, *keys = arrays
@@ -129,12 +129,12 @@ def backward(
 
 
 def _log_of_rest(x):
-  """The logarithm of 1 - x, for x below `_SMALL`, to 1e-6 of it."""
+  """Returns log(1 - x) for x below `_SMALL`, to a relative 1e-6."""
   return -x * (1 + x * (1 / 2 + x * (1 / 3 + x * (1 / 4 + x / 5))))
 
 
 def _less_than_one(a):
-  """Difference 1 - exp(a), for a above -`_SMALL`, to 1e-7 of it."""
+  """Returns 1 - exp(a) for a above -`_SMALL`, to a relative 1e-7."""
   return -a * (1 + a * (1 / 2 + a * (1 / 6 + a / 24)))
 
 
@@ -200,7 +200,8 @@ def _walk(
       def steps(i, carry):
         times = [i * _STEPS + j for j in range(_STEPS)]
         times = [TILE - 1 - t for t in times] if reverse else times
-        # Loads come before all stores, which the compiler would not pass.
+        # Loads come before all stores, because the compiler does not reorder
+        # them.
         elements = [(given(slot, t), alive(slot, t)) for t in times]
         walked = []
         for element in elements:
@@ -221,7 +222,7 @@ def _walk(
 
     for index in range(stages):
       fetch(jnp.int32(index))
-    # The product has the type of what the loop returns inside `jax.shard_map`.
+    # The product has the type of the loop's results inside `jax.shard_map`.
     start = tuple(
       plgpu.load(ref.at[row, channels(0)], layout=_VECTOR, optimized=False)
       * 1.0
@@ -252,7 +253,7 @@ def _walk(
     },
     (*streamed, *flags, *carry),
     streamed[0],
-    # Threads share nothing but tiles, whose barriers are above.
+    # Threads share only tiles, whose barriers are above.
     unsafe_no_auto_barriers=True,
     **_hopper.APPROXIMATE,
   )
@@ -260,6 +261,6 @@ def _walk(
 
 
 def _vector(ref):
-  """A float32 number for each thread."""
+  """Loads one float32 number per thread."""
   x = plgpu.load(ref, layout=_VECTOR, optimized=False)
   return x.astype(jnp.float32)

@@ -18,7 +18,7 @@ from jaxseq.recurrence.averages import _softmax_state
 from jaxseq.recurrence.platform import support
 
 _CHANNELS = _gpu_decay.CHANNELS
-_CHUNK = 64  # Of `outer_scan`: a multiple of a tile of time.
+_CHUNK = 64  # Chunk of `outer_scan`: a multiple of a tile of time.
 
 
 class _Options(NamedTuple):
@@ -30,9 +30,9 @@ class _Options(NamedTuple):
 
 
 class _Arrays(NamedTuple):
-  """Arrays that the recurrence consumes."""
+  """Arrays of the recurrence."""
 
-  inputs: _softmax_state.Inputs  # q, logits, k and v, of which k may be None
+  inputs: _softmax_state.Inputs  # q, logits, k and v; k may be None
   m: jax.Array  # [R, n] float32, a constant
   u: jax.Array  # [R, n] float32
   average: jax.Array  # [R, D, E] float32
@@ -40,13 +40,13 @@ class _Arrays(NamedTuple):
 
 
 class _Kept(NamedTuple):
-  """Residuals of the gradient beside the arguments."""
+  """Residuals of the gradient, besides the arguments."""
 
   a: jax.Array  # log-decays
   shared: jax.Array  # keys times shares
   u: jax.Array  # the last sum
   average: jax.Array  # the last average
-  outer: _outer_gpu_channels_layout.Kept  # what `outer_scan` keeps
+  outer: _outer_gpu_channels_layout.Kept  # residuals of `outer_scan`
 
 
 class _Results(NamedTuple):
@@ -72,9 +72,9 @@ def scan(
   """Runs `softmax_outer_scan` by kernels.
 
   Args:
-    form: as `support.form` gives it.
-    inputs: q (rows, time, d), logits and k (rows, time, n | d), of which k may
-      be None, and v (rows, time, e).
+    form: see `support.form`.
+    inputs: q (rows, time, d), logits and k (rows, time, n | d), where k may be
+      None, and v (rows, time, e).
     m: (rows, n) largest logit before the first element.
     u: (rows, n) sum of weights.
     average: (rows, d, e).
@@ -86,7 +86,7 @@ def scan(
     Outputs (rows, time, e), and average, m and u after the last element.
 
   Raises:
-    NotImplementedError: if no kernel takes such dtypes or widths.
+    NotImplementedError: if no kernel supports such dtypes or widths.
   """
   dtype = _softmax_state.output_dtype(inputs)
   _outer_gpu_channels_layout.check(dtype, *average.shape[1:])
@@ -102,7 +102,7 @@ def scan(
 
 
 def _spread(channels, *arrays):
-  """Arrays [..., n], of which no block of the kernel has two copies."""
+  """Repeats arrays [..., n], unless no kernel block would have two copies."""
   n = arrays[0].shape[-1]
   if n == channels or n % _CHANNELS == 0:
     return arrays
@@ -110,14 +110,14 @@ def _spread(channels, *arrays):
 
 
 def _plain(options, x):
-  """The results by the products without kernels."""
+  """Computes the results by products without kernels."""
   x = x._replace(m=jax.lax.stop_gradient(x.m))
   how = {"sink": options.sink, "size": _CHUNK, "method": "chunked"}
   return _Results(*options.plain(*x, **how))
 
 
 def _forward(options, x, _):
-  """The results, and what the gradient needs: the kernels are the same."""
+  """Returns the results and residuals; the kernels are the same."""
   plan, (_, logits, k, v) = _plan(options, x), x.inputs
   logits = _calls.padded(logits, 1, _CHUNK, _softmax_state.NEG)
   logits = _calls.padded(logits, 2, _CHANNELS, _softmax_state.NEG)
@@ -136,7 +136,7 @@ def _forward(options, x, _):
 
 
 def _backward(options, x, saved, cotangents):
-  """Cotangents of the arrays but flags."""
+  """Returns the cotangents of all arrays but the flags."""
   g, d_average, _, d_u = cotangents
   if saved.outer.undefined is not None:
     d_average = jnp.where(saved.outer.undefined[:, 0], 0, d_average)
@@ -174,34 +174,34 @@ def _plan(options, x):
 
 
 def _padded(x):
-  """In whole chunks and blocks of channels."""
+  """Pads to whole chunks and blocks of channels."""
   if x is None:
     return None
   return _calls.padded(_calls.padded(x, 1, _CHUNK), 2, _CHANNELS)
 
 
 def _keep(x):
-  """Flags as the kernels take them."""
+  """Returns the flags in the kernels' format."""
   if x.reset is None:
     return None
   return _calls.padded((~x.reset).astype(jnp.int32), 1, _CHUNK, 1)
 
 
 def _outer_inputs(x, a, shared):
-  """Inputs of `outer_scan_heads` for one head."""
+  """Returns the inputs of `outer_scan_heads` for one head."""
   elements = (z[:, :, None] for z in (x.inputs.q, shared, x.inputs.v, a))
   return _outer_products.Inputs(*elements, x.average[:, None], x.reset)
 
 
 def _by_logits(x, state, d_state):
-  """The cotangent of the logarithm of a state's factor, [R, n]."""
+  """Returns the cotangent of the logarithm of a state's factor, [R, n]."""
   slopes = jnp.sum(_defined(x, state) * d_state, axis=2)
   n = x.m.shape[1]
   return slopes.reshape(slopes.shape[0], -1, n).sum(1)
 
 
 def _defined(x, state):
-  """Zeros instead of what is undefined, where it may have been forgotten."""
+  """Replaces undefined numbers by zeros, if they may have been forgotten."""
   return state if x.reset is None else _outer_products.clean(state)
 
 

@@ -1,4 +1,4 @@
-"""Others' kernels of `window_attention`: splash, tokamax's and cuDNN's."""
+"""Other libraries' kernels of `window_attention`: splash, tokamax and cuDNN."""
 
 from typing import TYPE_CHECKING
 

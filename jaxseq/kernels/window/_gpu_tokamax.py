@@ -1,7 +1,7 @@
-"""Attention to a window on a GPU: tokamax's.
+"""Windowed attention on a GPU by tokamax.
 
-Its backward pass reads all keys: with a gradient time is cut into segments,
-each with the keys of a window before it.
+Its backward pass reads all keys: for a gradient, time is split into segments,
+each with the keys of the window before it.
 """
 
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxseq.kernels import _calls
 from jaxseq.recurrence.platform import support
 
-# Queries of a segment, at least: a segment's keys before it are read twice.
+# Minimum of queries per segment: the keys before a segment are read twice.
 _SEGMENT = 512
 
 
@@ -23,7 +23,7 @@ def attend(
   v: jax.Array,
   start: jax.Array,
 ) -> jax.Array:
-  """Averages like q, of 16 bits."""
+  """Computes 16-bit averages like q."""
   try:
     from tokamax._src.ops.attention import base
     from tokamax._src.ops.attention import pallas_mosaic_gpu
@@ -39,13 +39,13 @@ def attend(
   before = min(window, earlier + (count - 1) * size)
   place = earlier + jnp.arange(time)
   start = jnp.maximum(start, place - window)
-  # Behind the last query are some that see themselves.
+  # Padding queries after the last one see themselves.
   missing = count * size - time
   behind = earlier + time + jnp.arange(missing)
   start = jnp.concatenate(
     [start, jnp.broadcast_to(behind, (rows, missing))], axis=1
   )
-  # Indices are now those of the segment's keys.
+  # Indices are now relative to the segment's keys.
   first = earlier - before + size * jnp.arange(count)
   start = start.reshape(rows, count, size) - first[:, None]
   q = _calls.padded(q, 1, size).reshape(rows, count, size, *q.shape[2:])
@@ -64,7 +64,7 @@ def attend(
 
 
 def _segments(x, earlier, before, size, count):
-  """Array [R, count, before + size, ...] of [R, earlier + T, ...]."""
+  """Converts [R, earlier + T, ...] to [R, count, before + size, ...]."""
   front = before - earlier
   x = x[:, max(0, -front) :]
   back = before + count * size - x.shape[1] - max(0, front)

@@ -1,4 +1,4 @@
-"""Attention to a window on a TPU: JAX's splash attention."""
+"""Windowed attention on a TPU by JAX's splash attention."""
 
 import math
 
@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jaxseq.kernels import _calls
 
 _LANES = 128
-# Queries and keys of a block: what is beyond the window is left out by blocks,
-# and what is in it is read again for each block of queries.
+# Queries and keys of a block: keys beyond the window are skipped by blocks, and
+# keys in it are read again for each block of queries.
 _BLOCK = 512
 
 
@@ -29,17 +29,17 @@ def attend(
   v: jax.Array,
   start: jax.Array,
 ) -> jax.Array:
-  """Averages like q; products are rounded as others on the chip are."""
+  """Computes averages like q, with the chip's usual rounding of products."""
   del differentiated
   time, heads = q.shape[1:3]
   earlier = k.shape[1] - time
   wide = jnp.promote_types(q.dtype, jnp.float32)
   q = (q.astype(wide) / math.sqrt(q.shape[3])).astype(q.dtype)
-  # Two elements are in one episode if it begins at the same key.
+  # Two elements are in one episode if their episodes begin at the same key.
   before = jnp.arange(earlier) >= start[:, :1]
   before = jnp.where(before, start[:, :1], -1)
   block = min(_BLOCK, -(-time // _LANES) * _LANES)
-  # Behind the last query is an episode that sees itself.
+  # Padding after the last query is an episode of its own.
   q, start = _calls.padded(q, 1, block), _calls.padded(start, 1, block, -2)
   keys = earlier + start.shape[1]
   missing = keys - k.shape[1]
@@ -67,5 +67,5 @@ def attend(
 
 
 def _behind(missing, x):
-  """Widths that add so many elements behind the last one."""
+  """Returns widths that pad the end of the second axis."""
   return ((0, 0), (0, missing)) + ((0, 0),) * (x.ndim - 2)

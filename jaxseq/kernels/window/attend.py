@@ -1,6 +1,6 @@
-"""Attention to a window by others' kernels, of finite numbers.
+"""Windowed attention by other libraries' kernels, for finite numbers.
 
-The gradient is the library's; that of the gradient is of `_window_blocks`.
+The library computes the gradient; `_window_blocks` the second derivative.
 """
 
 from collections.abc import Callable
@@ -15,21 +15,21 @@ from jaxseq.kernels import _kept_vjp
 from jaxseq.recurrence.platform import contexts
 from jaxseq.recurrence.platform import support
 
-# Widths of a head for which all libraries have kernels are at most this.
+# Maximum width of a head for which all libraries have kernels.
 _WIDEST = 256
 
 
 class _Library(NamedTuple):
-  """Whose kernel runs: static."""
+  """Static choice of a library's kernel."""
 
   name: str  # "splash" (JAX's attention for TPUs), "tokamax" or "cudnn"
-  interpret: bool  # whether it is to run on a CPU
-  # `_window_blocks.averages`, of which the second derivative is
+  interpret: bool  # whether to interpret it on a CPU
+  # `_window_blocks.averages`, for the second derivative
   plain: Callable[..., jax.Array]
 
 
 def _library(method, q, k, v, whole, plain):
-  """The library that a method names here."""
+  """Returns the library of a method."""
   dtype, width = jnp.result_type(q, k, v), q.shape[-1]
   if method == "pallas":
     choice = _Library("splash", support.form("window", dtype).interpret, plain)
@@ -47,7 +47,7 @@ def _library(method, q, k, v, whole, plain):
   if width > _WIDEST:
     raise _none(method, f"heads of width {width}", f"at most {_WIDEST}")
   if jax.typeof(q).manual_axis_type.varying:
-    # Their kernels do not say over which devices their results vary.
+    # Their kernels do not declare over which devices their results vary.
     expected = "one that checks no types of them (check_vma=False)"
     raise _none(method, "a shard_map that checks varying axes", expected)
   return choice
@@ -77,35 +77,35 @@ def attend(
 
   Args:
     method: "pallas" (JAX's splash attention), "tokamax" or "cudnn".
-    window: earlier elements that a query sees.
+    window: number of earlier elements that a query sees.
     q: (rows, time, heads, d) queries, finite, all three of one dtype.
     k: (rows, earlier + time, groups, d) keys.
     v: (rows, earlier + time, groups, d) values.
     start: (rows, time) int, the first key of each query's episode.
-    whole: whether all is one episode, from its beginning.
-    plain: `_window_blocks.averages`, of which the second derivative is.
+    whole: whether all elements are one episode, from its start.
+    plain: `_window_blocks.averages`, for the second derivative.
 
   Returns:
     Averages like q.
 
   Raises:
-    NotImplementedError: if that library does not take these, or is not there.
+    NotImplementedError: if the library does not support these, or is missing.
   """
   library = _library(method, q, k, v, whole, plain)
   return _attend((library, window), _Arrays(q, k, v, start))
 
 
 def _forward(options, x, keeps):
-  """The averages, and if asked the library's own gradient."""
+  """Returns the averages, and the library's own gradient if requested."""
   run = functools.partial(_run, *options, keeps, start=x.start)
   if not keeps:
     return run(*x[:3]), None
-  # What the library keeps for its gradient is not differentiated itself.
+  # The library's residuals are not differentiated themselves.
   return jax.vjp(run, *map(lax.stop_gradient, x[:3]))
 
 
 def _plain(options, x):
-  """The averages without a library."""
+  """Computes the averages without a library."""
   (library, window), (q, k, v, start) = options, x
   earlier = k.shape[1] - q.shape[1]
   seen = jnp.maximum(start, earlier + jnp.arange(q.shape[1]) - window)
@@ -122,7 +122,7 @@ _attend = _kept_vjp.differentiable(
 
 
 def _run(library, window, differentiated, q, k, v, start):
-  """Result of the library, which is loaded here."""
+  """Runs the library, which is loaded here."""
   if library.name == "cudnn":  # One episode: `start` is 0.
     return jax.nn.dot_product_attention(
       *(q, k, v),
