@@ -1,4 +1,4 @@
-"""Supervised problems: a network, a data set, a loss and an evaluation each."""
+"""Supervised problems, each with a network, data, a loss and an evaluation."""
 
 from typing import TYPE_CHECKING
 

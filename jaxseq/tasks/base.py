@@ -1,4 +1,4 @@
-"""The base of supervised problems: an arm's options, batches, averages."""
+"""Base classes of supervised problems: arm options, batches and averages."""
 
 from collections.abc import Callable
 from collections.abc import Hashable
@@ -26,17 +26,17 @@ from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.devices import device_mesh
 
-# Of the keys of evaluations, which no run uses.
+# Seed of the keys of evaluations, which no run uses.
 _EVALUATION = 0xE7A1
 
 
 @dataclasses.dataclass(frozen=True)
 class ArmConfig:
-  """The network and the training of one arm.
+  """Options of an arm's network and training.
 
   Attributes:
-    network: of the arm.
-    optimizer: of the arm.
+    network: options of the network.
+    optimizer: options of the optimizer.
     batch_size: examples per update.
   """
 
@@ -50,7 +50,7 @@ class ArmConfig:
 
   @property
   def ssm_parameters(self) -> tuple[str, ...]:
-    """Names of the parameters that recipes may treat by themselves."""
+    """Names of the parameters that recipes may treat separately."""
     return self.network.stack.ssm_parameters
 
 
@@ -72,11 +72,11 @@ class Comparison(supervised_arms.Supervised):
 
 @dataclasses.dataclass(frozen=True)
 class TaskComparison(Comparison):
-  """A comparison of networks on one task that is sampled, or data by name.
+  """A comparison of networks on one task: sampled, or a data set by name.
 
   Attributes:
-    task: its name.
-    task_options: its options.
+    task: name of the task.
+    task_options: options of the task.
   """
 
   _: dataclasses.KW_ONLY
@@ -97,7 +97,7 @@ class DataComparison(Comparison):
     data: name of the data set in `jaxseq.data`.
     data_options: options of its loader.
     by_size: whether width, layers, dropout and learning rate that no field sets
-      follow from the size of the data, see `tasks.sizes`.
+      are derived from the size of the data, see `tasks.sizes`.
   """
 
   _: dataclasses.KW_ONLY
@@ -107,7 +107,7 @@ class DataComparison(Comparison):
 
   @property
   def subject(self) -> str:
-    """The name of the data, for titles."""
+    """The name of the data set, for titles."""
     return self.data
 
   def load(self, **options: Any) -> datasets.Splits:
@@ -121,7 +121,7 @@ def make_optimizer(
   """Returns the optimizer of an arm for a run of `num_updates`.
 
   Raises:
-    ValueError: if the run ends before the learning rate has risen.
+    ValueError: if the run ends during the warmup of the learning rate.
   """
   recipe = arm.optimizer
   if recipe.schedule != "constant" and num_updates <= recipe.warmup_steps:
@@ -138,14 +138,14 @@ def make_optimizer(
 
 
 class Scored:
-  """Base of the problems whose network is trained by one of its scores.
+  """Base of the problems that minimize one of their network's scores.
 
-  A subclass has `network`, `inputs`, `score` and the rest of a
+  A subclass has `network`, `inputs`, `score` and the other attributes of a
   `supervised.Problem`.
 
   Attributes:
-    objective: the metric that is minimized.
-    train_metrics: those that training tells, as "train_NAME", if there are any.
+    objective: the minimized metric.
+    train_metrics: metrics that training reports as "train_NAME", if present.
   """
 
   network: Any
@@ -164,7 +164,7 @@ class Scored:
   def score(
     self, outputs: Any, batch: Any
   ) -> tuple[dict[str, jax.Array], jax.Array | int]:
-    """Returns means over a batch's scored elements, and their number."""
+    """Returns means over a batch's scored elements, and the element count."""
     raise NotImplementedError
 
   def loss(
@@ -189,8 +189,8 @@ class Scored:
   ) -> tuple[dict[str, jax.Array], jax.Array | int]:
     """Returns `score` of the network on a batch.
 
-    The key is for what an evaluation draws at random; it is the same for the
-    same batch in every evaluation.
+    The key is for random draws of an evaluation; it is the same for the same
+    batch in every evaluation.
     """
     del key
     outputs = self.network.apply(
@@ -200,25 +200,25 @@ class Scored:
 
 
 class ArrayProblem(Scored):
-  """Base of the problems whose examples lie on the device as arrays.
+  """Base of the problems whose examples are arrays on the device.
 
-  Where there is no validation part, training is watched by the test part: that
-  is the rule of all of them. Nothing can tell then when to stop early.
+  Without a validation part, training is monitored on the test part; this holds
+  for all these problems. There is then no basis for early stopping.
 
   A subclass has `init` of `supervised.Problem` and `score` of `Scored`.
 
   Attributes:
     arm: network and batch size.
-    network: of the arm.
+    network: the arm's network.
     data: arrays by part: "train", "test" and perhaps "valid".
-    part: that training is watched by: "validation" where there is one, or
+    part: part that training is monitored on: "validation" if there is one, or
       "test".
     carry: None, as batches are independent.
     size: number of training examples.
-    validated: the metric that is told of the validation examples, too.
-    metric: by which training is watched; None for that of the task.
-    better: whether higher or lower is better of it; None as of the task.
-    at_least: examples at once in evaluations, or more.
+    validated: metric that is also reported for the validation examples.
+    metric: metric by which training is monitored; None for the task's.
+    better: whether higher or lower values of it are better; None as the task.
+    at_least: minimum batch size of evaluations.
   """
 
   carry: PyTree = None
@@ -245,10 +245,10 @@ class ArrayProblem(Scored):
       )
 
   def program_key(self) -> Hashable | None:
-    """Returns what the problem's programs depend on beside the data's shapes.
+    """Returns all that the problem's programs depend on except data shapes.
 
-    None if they depend on more than can be compared. Problems of one class with
-    equal keys, on data of the same shapes, have the same programs.
+    None if that cannot be compared. Problems of one class with equal keys, on
+    data of the same shapes, have the same programs.
     """
     fields = {k: x for k, x in vars(self).items() if k != "data"}
     try:
@@ -258,7 +258,7 @@ class ArrayProblem(Scored):
     return tuple(sorted(fields.items()))
 
   def sample(self, key: jax.Array, update: jax.Array, data: PyTree) -> PyTree:
-    """Draws a batch: each example once before any comes again."""
+    """Draws a batch; each example comes once before any is repeated."""
     return take(data["train"], self.draw(key, update))
 
   def draw(self, key: jax.Array, update: jax.Array) -> jax.Array:
@@ -268,7 +268,7 @@ class ArrayProblem(Scored):
   def average(
     self, examples: PyTree, function: Callable
   ) -> dict[str, jax.Array]:
-    """Averages metrics, of (batch, key), in batches of training's or more."""
+    """Averages metrics of (batch, key), in batches of `batch_size` or more."""
     count = jax.tree.leaves(examples)[0].shape[0]
     key = jax.random.key(_EVALUATION)
 
@@ -280,11 +280,11 @@ class ArrayProblem(Scored):
     return average_over(keyed, (examples, jnp.arange(count)), batch_size)
 
   def evaluate(self, variables: PyTree, data: PyTree) -> supervised.Metrics:
-    """Scores the examples that are not trained on.
+    """Scores the examples outside of the training part.
 
     Returns:
-      The metrics of the test examples, and where there are validation examples
-      the metric `validated` of them, under the name in `validate`.
+      The metrics of the test examples and, if there are validation examples,
+      their metric `validated`, under its name in `validate`.
     """
     metrics = self.measure(variables, data["test"])
     if self.part == "validation":
@@ -293,21 +293,21 @@ class ArrayProblem(Scored):
     return metrics
 
   def validate(self, variables: PyTree, data: PyTree) -> supervised.Metrics:
-    """Scores the validation examples, or the test examples without any.
+    """Scores the validation examples; the test examples if there are none.
 
     Returns:
-      The metrics, with "valid_" in front (of "loss" in place of "test_loss")
-      where they are of validation examples.
+      The metrics; those of validation examples with the prefix "valid_", which
+      replaces the prefix "test_".
     """
     if self.part == "test":
-      # That both are alike saves compiling two programs.
+      # Using the same program saves compiling two.
       return self.evaluate(variables, data)
     metrics = self.measure(variables, data["valid"])
     metrics.pop(supervised.TALLIES, None)
     return {self.watched(name): value for name, value in metrics.items()}
 
   def watched(self, metric: str) -> str:
-    """Returns the name that a metric of `evaluate` has in `validate`."""
+    """Returns the name in `validate` of a metric of `evaluate`."""
     if self.part == "test":
       return metric
     return f"valid_{metric.removeprefix('test_')}"
@@ -321,12 +321,12 @@ def check_pooling(network: nn.NetworkConfig, pools: bool, reason: str) -> None:
   """Checks whether a network pools over time.
 
   Args:
-    network: of an arm.
-    pools: whether it has to.
+    network: options of the network.
+    pools: whether it has to pool.
     reason: why, as the end of a sentence.
 
   Raises:
-    ValueError: if it does and should not, or the other way round.
+    ValueError: if it pools and should not, or does not and should.
   """
   if (network.pooling != "none") != pools:
     expected = "'mean' or 'last'" if pools else "'none'"
@@ -342,14 +342,14 @@ def in_training(
 
   Args:
     network: a Flax module with the argument `train`.
-    variables: of the network.
-    key: of the dropout.
-    *inputs: of the network.
-    **options: of the network.
+    variables: variables of the network.
+    key: key of the dropout.
+    *inputs: arguments of the network.
+    **options: keyword arguments of the network.
 
   Returns:
-    Its outputs, the collections that it has updated, and the sum of the losses
-    that its parts ask for, such as routers for the balance of their experts.
+    Its outputs, the updated collections, and the sum of the auxiliary losses,
+    such as the load balancing losses of routers.
   """
   outputs, collections = network.apply(
     variables,
@@ -369,14 +369,14 @@ def average_over(
   examples: PyTree,
   batch_size: int,
 ) -> dict[str, jax.Array]:
-  """Averages metrics over all examples, batch by batch; returns weighted means.
+  """Averages metrics over all examples in batches; returns weighted means.
 
   Args:
-    function: from a batch to metrics that are means over its examples, and the
+    function: maps a batch to metrics that are means over its examples, and the
       weight of these means (such as the number of scored elements). It gets
       whole batches; the last one may be shorter.
     examples: pytree of arrays with a leading axis of examples.
-    batch_size: examples at once.
+    batch_size: number of examples per batch.
   """
   count = jax.tree.leaves(examples)[0].shape[0]
   whole, rest = divmod(count, min(batch_size, count))
@@ -386,7 +386,7 @@ def average_over(
     batch = device_mesh.spread_evenly(batch)
     metrics, weight = function(batch)
     weight = jnp.asarray(weight, jnp.float32)
-    # Elements that are not scored may be undefined: none counts for nothing.
+    # Unscored elements may be undefined; a batch without scored ones adds 0.
     scaled = jax.tree.map(
       lambda x: jnp.where(weight > 0, x * weight, 0.0), metrics
     )
@@ -404,23 +404,23 @@ def average_over(
 
 
 def parts(splits: datasets.Splits) -> dict[str, datasets.ArrayDataset]:
-  """Returns the parts of a data set that are there, as NumPy arrays by name."""
+  """Returns the present parts of a data set, as NumPy arrays by name."""
   named = dict(zip(("train", "valid", "test"), splits[:3]))
   return host({name: x for name, x in named.items() if x is not None})
 
 
 def first(arrays: PyTree) -> PyTree:
-  """Returns the first of the examples, with the leading axis kept."""
+  """Returns the first example, with the leading axis kept."""
   return jax.tree.map(lambda x: jnp.asarray(x[:1]), arrays)
 
 
 def last_changed(tree: PyTree, change: Callable[[PyTree], PyTree]) -> PyTree:
-  """Returns parameters of a network whose last layer is another one.
+  """Returns a network's parameters with a changed last layer.
 
   Args:
-    tree: of a dense layer, or of layers whose last one has the greatest name or
-      lies in "head".
-    change: from the parameters of the last layer to others.
+    tree: parameters of a dense layer, or of layers, the last of which has the
+      greatest name or is named "head".
+    change: function from the last layer's parameters to their replacement.
   """
   if "kernel" in tree:
     return change(tree)
@@ -429,15 +429,15 @@ def last_changed(tree: PyTree, change: Callable[[PyTree], PyTree]) -> PyTree:
 
 
 def zeros(tree: PyTree) -> PyTree:
-  """Returns parameters that are 0."""
+  """Returns zeros in the shapes of parameters."""
   return jax.tree.map(jnp.zeros_like, tree)
 
 
 def take(arrays: PyTree, index: jax.Array) -> PyTree:
-  """Picks examples out of arrays with a leading axis of examples."""
+  """Selects examples from arrays with a leading axis of examples."""
   return jax.tree.map(lambda x: jnp.take(x, index, axis=0), arrays)
 
 
 def host(arrays: PyTree) -> PyTree:
-  """Returns the arrays as numpy arrays, without Nones' positions changed."""
+  """Converts the arrays of a pytree to NumPy; Nones stay in place."""
   return jax.tree.map(np.asarray, arrays)

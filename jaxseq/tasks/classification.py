@@ -1,8 +1,8 @@
 """Classification of whole sequences, from arrays that fit on the device.
 
-Data with `extras.second`, and with `extras.second_lengths` where the inputs
-have lengths, are pairs of sequences with one class, such as the Long Range
-Arena's Retrieval.
+Data with `extras.second`, and with `extras.second_lengths` if the inputs have
+lengths, are pairs of sequences with one class, such as the Long Range Arena's
+Retrieval.
 """
 
 import dataclasses
@@ -27,12 +27,12 @@ from jaxseq.training import supervised
 
 
 def is_paired(splits: data.Splits) -> bool:
-  """Returns whether an example is two sequences."""
+  """Returns whether each example is a pair of sequences."""
   return splits.train.extras.second is not None
 
 
 class Problem(base.ArrayProblem):
-  """Learning the labels of sequences.
+  """Predicting the labels of sequences.
 
   Args:
     arm: network and batch size in examples; the network pools over time.
@@ -41,7 +41,7 @@ class Problem(base.ArrayProblem):
 
   Raises:
     ValueError: if the network does not pool, batches are larger than the
-      training set, or the two halves of pairs do not fit together.
+      training set, or the two sequences of pairs do not fit together.
   """
 
   at_least = 128
@@ -58,14 +58,14 @@ class Problem(base.ArrayProblem):
     self.starts_from_data = arm.network.summaries
     if self.starts_from_data:
       parts[summary_start.NAME] = summary_start.of_classes(splits)
-      # Few examples tell better by their loss which variables to keep.
+      # On few examples the loss selects variables more reliably.
       self.metric, self.better = "test_loss", "lower"
     super().__init__(arm, network, parts, len(splits.train.targets))
 
   def init(
     self, key: jax.Array, data: dict[str, Any] | None = None
   ) -> base.PyTree:
-    """Returns the variables of the network, see `summary_start`."""
+    """Returns the initial variables of the network, see `summary_start`."""
     data = self.data if data is None else data
     batch = base.first(data["train"])
     inputs, keywords = self.inputs(batch), self.keywords(batch)
@@ -77,7 +77,7 @@ class Problem(base.ArrayProblem):
     return network_inputs(batch, self.paired)
 
   def keywords(self, batch: data.ArrayDataset) -> dict[str, Any]:
-    """Returns what the network's mixers take beside, see `mixer_options`."""
+    """Returns the keyword arguments for its mixers, see `mixer_options`."""
     return mixer_options(self.network, batch.extras.clusters)
 
   def scores(
@@ -86,9 +86,9 @@ class Problem(base.ArrayProblem):
     batch: data.ArrayDataset,
     key: jax.Array | None = None,
   ) -> tuple[dict[str, Any], jax.Array]:
-    """Returns `score` of the network on a batch, and what it was taken for.
+    """Returns `score` of the network on a batch, and its confusion counts.
 
-    The tallies are the `confusion.Counts` as shares of the batch.
+    The tallies are the `confusion.Counts`, divided by the batch size.
     """
     del key
     predicted = self.network.apply(
@@ -102,7 +102,7 @@ class Problem(base.ArrayProblem):
   def evaluate(
     self, variables: base.PyTree, data: base.PyTree
   ) -> supervised.Metrics:
-    """Scores parts that are not trained on, and counts the test's classes."""
+    """Scores the parts that are not trained on; adds the test's confusions."""
     metrics = super().evaluate(variables, data)
     size = len(data["test"].targets)
     counts = jax.tree.map(lambda x: x * size, metrics[supervised.TALLIES])
@@ -119,7 +119,7 @@ class Problem(base.ArrayProblem):
 def network_inputs(
   batch: data.ArrayDataset, paired: bool
 ) -> tuple[jax.Array | None, ...]:
-  """Returns inputs, no states, no resets and lengths; pairs side by side."""
+  """Returns inputs, None for states and resets, and lengths; pairs stacked."""
   inputs, lengths = batch.inputs, batch.lengths
   if paired:
     second = batch.extras.second_lengths
@@ -132,13 +132,14 @@ def network_inputs(
 def mixer_options(
   network: nn.SequenceNetwork, clusters: jax.Array | None
 ) -> dict[str, Any]:
-  """Returns the options of mixers that want the clusters of elements.
+  """Returns the options of mixers that use the clusters of elements.
 
   Args:
-    network: whose mixers, in turn, may be attention with `tree_levels`.
-    clusters: (*batch, time, levels), as extras have them; None for none.
+    network: network whose mixers may be attention with `tree_levels`.
+    clusters: (*batch, time, levels), as in extras, or None.
 
   Returns:
+    Keyword arguments of the network; empty if no mixer uses clusters.
     Keyword arguments of the network; none where no mixer wants any.
   """
   wants = [
@@ -151,7 +152,7 @@ def mixer_options(
 
 
 def _check_pairs(splits, paired):
-  """Checks that all parts have the second sequences, or none has."""
+  """Checks that all parts have second sequences, or that no part has."""
   for name, part in zip(("train", "valid", "test"), splits[:3]):
     if part is None:
       continue
@@ -176,7 +177,7 @@ def _check_pairs(splits, paired):
 
 
 def _check_presence(name, array, expected, where):
-  """Checks that an array is there if it is expected, and only then."""
+  """Checks that an array is present exactly if it is expected."""
   if (array is not None) != expected:
     words = ("None", "an array") if expected else ("an array", "None")
     raise ValueError(
@@ -185,7 +186,7 @@ def _check_presence(name, array, expected, where):
 
 
 def _adapted(line, splits):
-  """Returns the task with the names of a set's classes."""
+  """Returns the task with a data set's class names."""
   return dataclasses.replace(
     line,
     unit="pairs" if is_paired(splits) else line.unit,
@@ -194,7 +195,7 @@ def _adapted(line, splits):
 
 
 def _arguments(network, dataset):
-  """Returns "inputs", "lengths" of padded ones, and "clusters" if wanted."""
+  """Returns "inputs", "lengths" if padded, and "clusters" if used."""
   inputs, _, _, lengths = network_inputs(dataset, network.pairs)
   clusters = dataset.extras.clusters
   if not mixer_options(network, clusters):
@@ -205,7 +206,7 @@ def _arguments(network, dataset):
 def compute(
   network: nn.SequenceNetwork, variables: Any, arguments: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
-  """Returns "class" (n,) and "probability" (n, classes), or of each element."""
+  """Returns "class" (n,) and "probability" (n, classes), or per element."""
   lengths = arguments.get("lengths")
   options = mixer_options(network, arguments.get("clusters"))
   logits, _ = network.apply(
@@ -216,7 +217,7 @@ def compute(
 
 
 def _predict(model, examples):
-  """Returns a row for each example, or each element without pooling."""
+  """Returns a row for each example, or for each element without pooling."""
   arrays = model.outputs(examples.dataset)
   count = model.network.num_outputs
   names = model.preparation.classes or tuple(map(str, range(count)))
@@ -251,7 +252,7 @@ TASK = task.Task(
     arguments=_arguments,
     compute=compute,
     predict=_predict,
-    # Pairs have an axis in front of it.
+    # Pairs have an axis before the time axis.
     time_axis=lambda network: 2 if network.pairs else 1,
   ),
   adapt=_adapted,

@@ -1,8 +1,8 @@
 """Forecasting of a multivariate series: a window in, the next values out.
 
-The windows of a span are cut on the device, out of the span itself: the
-thousand windows that share a value do not hold it a thousand times. Values that
-were missing, and were filled, are read as inputs and are not scored.
+Windows are cut from their span on the device, so that overlapping windows do
+not store a value more than once. Missing values that were filled are inputs
+but are not scored.
 """
 
 from collections.abc import Callable
@@ -32,31 +32,31 @@ from jaxseq.tasks.forecast_spans import windows as windows
 
 # Added to a window's variance, as in the code of arXiv:2205.14415.
 EPSILON = 1e-5
-# Share of a panel's windows that are trained on as if their series were new.
+# Share of a panel's training windows whose series counts as unseen.
 UNSEEN = 0.1
-# Seasons that the linear map of a window reads, at most.
+# Maximum number of seasons that the linear map of a window reads.
 LINEAR = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-  """The options of arms that a comparison may have for all of them.
+  """Options of arms that a comparison can also set for all of them.
 
   Attributes:
     channels: "independent": each channel is a sequence of its own, and all of
       them share the network (arXiv:2211.14730); "mixed": an element of the
       sequence is all channels at one time.
     normalize: whether each channel of a window is shifted and scaled to mean 0
-      and standard deviation 1, and the forecast is put back (Kim et al., ICLR
-      2022, "RevIN"; Liu et al., arXiv:2205.14415).
-    affine: whether the normalized channels get a learnt scale and shift.
-    series_width: width of the vector that is learnt for each series of a panel,
-      and for those that are not in the training.
+      and standard deviation 1, and the forecast is scaled back (Kim et al.,
+      ICLR 2022, "RevIN"; Liu et al., arXiv:2205.14415).
+    affine: whether the normalized channels get a learned scale and shift.
+    series_width: width of the vector that is learned for each series of a
+      panel, and for series that are not in the training part.
     from_season: whether the network forecasts the difference to the seasonal
-      naive forecast, to which a linear map of the window is added; training
-      begins with a difference of 0.
-    valid_windows: windows of the validation part, evenly spread, by which
-      training is watched, at most; None for all of them.
+      naive forecast plus a linear map of the window; training begins with a
+      difference of 0.
+    valid_windows: maximum number of validation windows, evenly spread, that
+      monitor training; None for all of them.
   """
 
   channels: Literal["independent", "mixed"] = "independent"
@@ -69,13 +69,13 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class ArmConfig(Options, base.ArmConfig):
-  """The network and the training of one arm, with `Options`.
+  """Options of an arm's network and training, with `Options`.
 
   Attributes:
-    objective: what is minimized: "mse", "mae", or the "quantile_loss" of
+    objective: minimized loss: "mse", "mae", or the "quantile_loss" of
       `quantile`, which makes forecasts of that quantile.
     quantile: above 0 and below 1.
-    period: steps of a season, by which errors are scaled; None for no season.
+    period: steps of the season that scales errors; None for no season.
   """
 
   _: dataclasses.KW_ONLY
@@ -95,15 +95,15 @@ class ArmConfig(Options, base.ArmConfig):
 
   @property
   def forecast_quantile(self) -> float | None:
-    """The quantile that is forecast; None for a mean or a median."""
+    """The forecast quantile; None for a mean or a median."""
     return self.quantile if self.objective == "quantile_loss" else None
 
 
 class Forecaster(linen.Module):
   """A sequence network that forecasts all times of a horizon at once.
 
-  The network reads the window; the values of the horizon are read out of its
-  last state.
+  The network reads the window; the values of the horizon are predicted from its
+  pooled output.
 
   Attributes:
     config: options of the network, which pools.
@@ -111,12 +111,13 @@ class Forecaster(linen.Module):
     channels: see `Options`.
     normalize: see `Options`.
     affine: see `Options`.
-    quantile: of the values to come, that forecasts are; None for their middle.
-    known: features of each time that are known ahead.
-    series: of a panel, each of which has a learnt vector; 0 of one alone.
+    quantile: the forecast quantile; None for a mean or a median.
+    known: number of features that are known ahead, per time.
+    series: number of series of a panel, each with a learned vector; 0 for a
+      single series.
     series_width: see `Options`.
-    season: steps of the season that forecasts are differences to, see
-      `Options`; 0 if they are values.
+    season: steps of the season of the naive forecast that is added, see
+      `Options`; 0 for no season.
   """
 
   config: nn.NetworkConfig
@@ -138,13 +139,13 @@ class Forecaster(linen.Module):
     series: jax.Array | None = None,
     train: bool = False,
   ) -> jax.Array:
-    """Forecasts.
+    """Forecasts the next values of windows.
 
     Args:
       x: (*batch, time, channels).
       known: (*batch, time + horizon, features), values known ahead, if any.
       series: (*batch,) int32, the number of the series, 0 for one that was not
-        in the training; None of one alone.
+        in the training part; None for a single series.
       train: whether dropout is on, and batch norm uses batch statistics.
 
     Returns:
@@ -162,7 +163,7 @@ class Forecaster(linen.Module):
       shift = self.param("shift", linen.initializers.zeros, (count,))
       x = x * scale + shift
     along, time = self._along(known, series, x), x.shape[-2]
-    # Of a summary of the window, read where columns are known ahead.
+    # Width of the window's summary, which the known columns are combined with.
     width = self.config.stack.d_model if self.known else 0
     if self.channels == "independent":
       network = nn.SequenceNetwork(
@@ -191,17 +192,17 @@ class Forecaster(linen.Module):
       if self.known:
         y += self._ahead(summary, along[..., time:, :], count)
     if self.affine:
-      # As in the code of the paper: the scale may come close to 0.
+      # As in the code of the paper, since the scale may come close to 0.
       y = (y - shift) / (scale + EPSILON**2)
     if self.season:
       y += self._from_season(window)
     return y * deviation + mean if self.normalize else y
 
   def _from_season(self, x):
-    """Returns the seasonal naive forecast, and what a linear map adds."""
+    """Returns the seasonal naive forecast plus a linear map of the window."""
     last = x[..., -self.season :, :]
     naive = jnp.tile(last, (-(-self.horizon // self.season), 1))
-    # Of a window that is longer than in training the end is read.
+    # If a window is longer than in training, only its end is read.
     length = min(x.shape[-2], LINEAR * self.season)
     shape = (length, self.horizon)
     linear = self.param("linear", linen.initializers.zeros_init(), shape)
@@ -209,7 +210,7 @@ class Forecaster(linen.Module):
     return naive[..., : self.horizon, :] + added
 
   def _along(self, known, series, x):
-    """Known values and vectors (*batch, time + horizon, features), or None."""
+    """Known values and series vectors (*batch, time + horizon, features)."""
     parts = [known] if self.known else []
     if self.series:
       table = linen.Embed(
@@ -222,7 +223,7 @@ class Forecaster(linen.Module):
     return jnp.concatenate(parts, axis=-1) if parts else None
 
   def _ahead(self, summary, along, count):
-    """Returns what known values add to each step, (*batch, horizon, count)."""
+    """Returns the effect of known values, (*batch, horizon, count)."""
     # One hidden layer that all steps share.
     width = self.config.stack.d_model
     hidden = linen.Dense(width, name="ahead_step")(along)
@@ -233,7 +234,7 @@ class Forecaster(linen.Module):
 def make_forecaster(
   arm: ArmConfig, horizon: int, known: int = 0, series: int = 0
 ) -> Forecaster:
-  """Returns the model of an arm, see `Forecaster`."""
+  """Returns the `Forecaster` of an arm."""
   return Forecaster(
     arm.network,
     horizon,
@@ -249,11 +250,11 @@ def make_forecaster(
 
 
 class Problem(base.ArrayProblem):
-  """Forecasting a series.
+  """Forecasting a series or a panel.
 
   Args:
     arm: network and batch size, in windows; the network pools.
-    series: the spans.
+    series: the spans, see `Spans`.
 
   Raises:
     ValueError: if the network does not pool, or batches are larger than the
@@ -269,11 +270,11 @@ class Problem(base.ArrayProblem):
     self.input_length = series.input_length
     self.total = series.input_length + series.horizon
     self.channels = series.train.shape[1]
-    # Values, and flags of those that were measured.
+    # Values, and flags of measured ones.
     self.scored = (2 if series.observed else 1) * self.channels
     numbers = series.series.get("train", np.zeros(1, np.int32))
     known = series.known["train"].shape[1] if series.known else 0
-    # Plain numbers, as of all that a program depends on.
+    # A tuple of floats, since `program_key` compares it.
     self.scale: tuple[float, ...] | None = None
     if arm.period is not None:
       found = forecast_baselines.scale(series, arm.period)
@@ -290,7 +291,7 @@ class Problem(base.ArrayProblem):
     )
 
   def init(self, key: jax.Array) -> base.PyTree:
-    """Returns the variables of the network."""
+    """Returns the initial variables of the network."""
     span, starts = places(self.data["train"], self.total)
     first = windows(jnp.asarray(span), jnp.asarray(starts[:1]), self.total)
     one = jax.tree.map(lambda x: x[0], self.inputs(first))
@@ -305,12 +306,12 @@ class Problem(base.ArrayProblem):
   def sample(
     self, key: jax.Array, update: jax.Array, data: base.PyTree
   ) -> jax.Array:
-    """Draws windows: each once before any comes again."""
+    """Draws windows; each comes once before any is repeated."""
     span, starts = places(data["train"], self.total)
     index = self.draw(key, update)
     batch = windows(span, jnp.asarray(starts)[index], self.total)
     if self.network.series:
-      # The vector of series that were not in the training learns from all.
+      # The vector of unseen series is trained on a share of all windows.
       key = jax.random.fold_in(key, update)
       unseen = jax.random.bernoulli(key, UNSEEN, (len(batch), 1))
       batch = batch.at[..., -1].multiply(~unseen)
@@ -330,9 +331,9 @@ class Problem(base.ArrayProblem):
   ) -> tuple[dict[str, jax.Array], jax.Array | int]:
     """Returns "mse" and "mae" over windows, times and channels.
 
-    With them comes "mase", see `forecast_baselines.scale`, where there is a
-    season, and "quantile_loss" where a quantile is forecast. Values that were
-    filled do not count.
+    It adds "mase", see `forecast_baselines.scale`, if there is a season, and
+    "quantile_loss" if a quantile is forecast. Values that were filled do not
+    count.
     """
     future = batch[:, self.input_length :, : self.scored]
     targets, known = jnp.split(future, [self.channels], axis=-1)
@@ -365,7 +366,7 @@ class Problem(base.ArrayProblem):
 
 
 def _spread(starts, most):
-  """Some of the starts, evenly spread, or all if there are no more."""
+  """Returns at most `most` of the starts, evenly spread."""
   count = min(most, len(starts))
   return starts[np.arange(count) * len(starts) // count]
 
@@ -373,11 +374,11 @@ def _spread(starts, most):
 def compute(
   network: Forecaster, variables: Any, arguments: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
-  """Returns "forecast" (n, horizon, channels), standardized as the inputs.
+  """Returns "forecast" (n, horizon, channels), standardized like the inputs.
 
-  With it come "lower_80" and "upper_80", the ends of its intervals, and those
-  of the other levels that the variables have widths of; NaN where too few
-  values were measured to know a width.
+  It adds "lower_80" and "upper_80", the ends of its intervals, and those of the
+  other levels that the variables have widths for; NaN if too few values were
+  measured to know a width.
   """
   along = (arguments.get("known"), arguments.get("series"))
   forecast = network.apply(variables, arguments["inputs"], *along)
@@ -409,7 +410,7 @@ def _predict(model, examples):
   if examples.labeled:
     tables["_target"] = examples.dataset.targets
   for ending, values in tables.items():
-    # In the channels' own units.
+    # In the original units of the channels.
     values = prepared.restore(np.asarray(values), examples.dataset)
     values = values.reshape(-1, channels)
     columns |= {f"{x}{ending}": y for x, y in zip(names, values.T)}
@@ -417,7 +418,7 @@ def _predict(model, examples):
 
 
 def _series_names(prepared, examples, ids):
-  """The series of each row; its identifier if it was not in the training."""
+  """The series of each row; the identifier if it was not in training."""
   numbers = np.repeat(
     examples.dataset.extras.series, len(ids) // len(examples.ids)
   )
@@ -425,9 +426,9 @@ def _series_names(prepared, examples, ids):
 
 
 def _calibrate(network, variables, splits):
-  """Returns variables with intervals that the validation part says."""
-  # Around another quantile than the middle an interval is not as wide below as
-  # above.
+  """Returns variables with intervals fitted on the validation part."""
+  # Intervals are symmetric, which holds for the median but not for other
+  # quantiles.
   if splits.valid is None or network.quantile not in (None, 0.5):
     return variables
   errors = conformal.errors(network, variables, splits.valid)
@@ -456,7 +457,7 @@ TASK = task.Task(
       known=dataset.extras.known,
       series=dataset.extras.series,
     ),
-    # Columns known ahead are as long as the training's windows.
+    # Columns known ahead are as long as the windows in training.
     # A seasonal map has weights for each time of the window.
     time_axis=lambda network: None if network.known or network.season else 1,
     compute=compute,

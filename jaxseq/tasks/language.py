@@ -1,9 +1,9 @@
 """Next-token prediction on one long text, with states carried along it.
 
-The text is a single array of tokens; documents are packed into it one after the
-other, and a flag at the first token of each resets the network's states there.
-Training reads the text as parallel streams, piece by piece: the states after a
-piece are those before the next one (gradients stop there).
+The text is a single array of tokens; documents are concatenated in it, and a
+flag at the first token of each resets the network's states there. Training
+reads the text as parallel streams, chunk by chunk: the states after a chunk are
+the initial ones of the next (gradients stop there).
 """
 
 import functools
@@ -28,16 +28,16 @@ from jaxseq.tasks import token_rows
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
 
-# What the network reads where a document begins.
+# Input token at the beginning of a document.
 START = text_tokens.START
 
-# Elements of logits that are held at a time, and tokens of a piece at most.
+# Maximum number of logits in memory, and of tokens of a chunk.
 _ELEMENTS = 2**24
 _PIECE = 4096
 
 
 class Text(NamedTuple):
-  """A text, or the same part of it in training and test.
+  """A text.
 
   Attributes:
     tokens: (n,) integers, uint8 for bytes.
@@ -49,12 +49,12 @@ class Text(NamedTuple):
 
 
 class Corpus(NamedTuple):
-  """A text divided for training, validation and testing, in this order.
+  """A text divided into training, validation and test parts, in this order.
 
   Attributes:
-    train: in memory, or documents that may lie on the disk.
+    train: in memory, or documents that may be on disk.
     vocab_size: number of tokens.
-    digest: a sha256 of the files that the documents lie in.
+    digest: sha256 of the files of the documents.
   """
 
   train: Text | token_rows.Documents
@@ -65,15 +65,15 @@ class Corpus(NamedTuple):
 
 
 def from_splits(splits: data.Splits) -> Corpus:
-  """Returns a text of `jaxseq.data` as a corpus.
+  """Converts a text of `jaxseq.data` to a corpus.
 
   Args:
     splits: parts with targets (1, n), the tokens, and perhaps
-      extras.document_starts (1, n), True where a document begins, or of the
-      training part extras.document_offsets.
+      extras.document_starts (1, n), True at the first token of a document, or
+      in the training part extras.document_offsets.
 
   Raises:
-    ValueError: if the parts are no texts.
+    ValueError: if the parts are not texts.
   """
 
   def part(dataset):
@@ -97,7 +97,7 @@ def from_splits(splits: data.Splits) -> Corpus:
 
 
 def first(text: Text, count: int) -> Text:
-  """Returns the first tokens of a text (n,), all of them if it is shorter."""
+  """Returns the first tokens of a text (n,), or all if it is shorter."""
   return Text(*(x[:count] for x in text))
 
 
@@ -109,8 +109,8 @@ def streams(text: Text, count: int) -> Text:
     count: number of streams.
 
   Returns:
-    (count, n // count) arrays; what is left over at the end, less than `count`
-    tokens, is dropped.
+    (count, n // count) arrays; the remaining tokens, fewer than `count`, are
+    dropped.
 
   Raises:
     ValueError: if there are more streams than tokens.
@@ -128,14 +128,14 @@ class Problem:
   Args:
     arm: network and batch size, the number of parallel streams.
     corpus: the text.
-    length: tokens of a piece.
-    jump_every: pieces that a stream reads one after the other, before it goes
-      on at a random place with fresh states; streams that never jump if None,
-      each with an equal part of the text. Neighboring pieces are alike: with
-      few streams, jumps make the batches more varied.
-    valid_tokens: how many tokens of the validation part an evaluation reads,
-      as one stream for each of `arm.batch_size`.
-    start: the token that is read where a document begins.
+    length: tokens of a chunk.
+    jump_every: consecutive chunks that a stream reads before it continues at a
+      random place with fresh states; None for streams that never jump, each
+      with an equal part of the text. Neighboring chunks are similar: with few
+      streams, jumps make the batches more varied.
+    valid_tokens: number of tokens of the validation part that an evaluation
+      reads, in `arm.batch_size` streams.
+    start: input token at the beginning of a document.
 
   Raises:
     ValueError: if the text is too short for the streams, or the network pools.
@@ -173,16 +173,16 @@ class Problem:
     self.carry = self.network.initial_state((count,))
 
   def init(self, key: jax.Array) -> base.PyTree:
-    """Returns the variables of the network."""
+    """Returns the initial variables of the network."""
     return self.network.init(key, jnp.zeros((1, 1), jnp.int32))
 
   def sample(
     self, key: jax.Array, update: jax.Array, data: base.PyTree
   ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns the next piece of each stream, see `window`."""
+    """Returns the next chunk of each stream, see `window`."""
     train, length = data["train"], self.length
     if self.jump_every is None:
-      # Streams begin wherever the text was cut, and again after its end.
+      # Streams begin where the text was cut, and start again after its end.
       begin = update % self.pieces * length
       return window(train, begin, length, self.start)
     turn, piece = update // self.jump_every, update % self.jump_every
@@ -201,7 +201,7 @@ class Problem:
     carry: base.PyTree,
     key: jax.Array,
   ) -> tuple[jax.Array, supervised.Loss]:
-    """Returns the mean cross-entropy in nats; the states are carried on."""
+    """Returns the mean cross-entropy in nats; carries the states."""
     inputs, targets, reset = batch
     (logits, states), collections, penalty = base.in_training(
       self.network, variables, key, inputs, carry, reset
@@ -224,7 +224,7 @@ class Problem:
     )
     return {"bits_per_token": bits}
 
-  # All of the test part is read by those who report it.
+  # The callers that report test scores read the whole test part.
   evaluate = validate
 
 
@@ -240,14 +240,14 @@ def bits_per_token(
   length: int,
   first: int = START,
 ) -> jax.Array:
-  """Scores all tokens of a text, with states carried from piece to piece.
+  """Scores all tokens of a text, with states carried from chunk to chunk.
 
   Args:
     network: the network.
-    variables: of the network.
+    variables: variables of the network.
     text: (streams, n) arrays; every stream begins with fresh states.
-    length: tokens of a piece; it changes nothing but memory and speed.
-    first: the token that is read where a document begins.
+    length: tokens of a chunk; it affects only memory and speed.
+    first: input token at the beginning of a document.
 
   Returns:
     The mean negative log-likelihood in bits.
@@ -277,18 +277,18 @@ def bits_per_token(
 def window(
   text: Text, start: jax.Array | int, length: int, first: int = START
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Returns inputs, targets and resets of a piece.
+  """Returns inputs, targets and resets of a chunk.
 
   Args:
     text: (streams, n) arrays.
-    start: where the piece begins; may be traced.
-    length: its tokens.
-    first: the token that is read where a document begins.
+    start: start of the chunk; may be traced.
+    length: number of its tokens.
+    first: input token at the beginning of a document.
 
   Returns:
-    The tokens before those of the piece, int32, with `first` where a document
-    begins; the tokens of the piece, int32; and where documents begin, bool; all
-    (streams, length). The first piece begins with one.
+    The tokens shifted by one, int32, with `first` at the beginning of a
+    document; the tokens of the chunk, int32; and flags of first tokens, bool;
+    all (streams, length). The first chunk begins with a document.
   """
   targets = _slice(text.tokens, start, length).astype(jnp.int32)
   starts = _slice(text.starts, start, length)
@@ -299,7 +299,7 @@ def window(
 
 
 def _jumped(text: Text, begins, offset, length, first):
-  """The window of each stream, a ring, `offset` after its jump."""
+  """The window of each stream, a ring, `offset` tokens after its jump."""
   total = text.tokens.shape[1]
   index = (begins[:, None] + offset + jnp.arange(-1, length)) % total
 
@@ -308,16 +308,16 @@ def _jumped(text: Text, begins, offset, length, first):
 
   tokens = take(text.tokens).astype(jnp.int32)
   starts = take(text.starts)[:, 1:]
-  # A stream that has just jumped, or gone on at its beginning, starts afresh.
+  # A stream starts afresh after a jump, and when it wraps around.
   starts = starts | _first(length, offset == 0)
   starts = starts | (index[:, 1:] == 0)
   return jnp.where(starts, first, tokens[:, :-1]), tokens[:, 1:], starts
 
 
 def _first(length, mask):
-  """The mark of the first of some elements, or of none."""
-  # By comparison: where XLA splits time over devices, writing one element of an
-  # array of bool goes wrong in jax 0.11.2.
+  """A mask of the first element if `mask` is True, else all False."""
+  # By comparison: if XLA splits time over devices, writing one element of a
+  # bool array is wrong in jax 0.11.2.
   return (jnp.arange(length) == 0) & mask
 
 
@@ -326,7 +326,7 @@ def _slice(x, start, length):
 
 
 def _arguments(network, dataset):
-  """Returns "tokens" (n, time) int32: texts, padded at their ends."""
+  """Returns "tokens" (n, time) int32: texts, padded at the end."""
   del network
   tokens = np.concatenate([dataset.inputs[:, :1], dataset.targets], axis=1)
   return {"tokens": tokens.astype(np.int32)}
@@ -335,7 +335,7 @@ def _arguments(network, dataset):
 def compute(
   network: nn.SequenceNetwork, variables: Any, arguments: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
-  """Returns what the network says of whole texts at once.
+  """Returns the network's probabilities of whole texts.
 
   Returns:
     "log_probability" (n, time), of each token given those before it, and
@@ -352,12 +352,12 @@ def compute(
 
 
 def _predict(model, examples):
-  """Returns a row for each token, and one for that after the last."""
+  """Returns a row for each token, and one for the token after the last."""
   tokens = _arguments(model.network, examples.dataset)["tokens"]
   count, time = tokens.shape
   lengths = np.full(count, time)
   if examples.dataset.lengths is not None:
-    # The first token is no target there.
+    # The first token is not a target there.
     lengths = np.asarray(examples.dataset.lengths) + 1
   arrays = _read(model, tokens, lengths)
   shown = masks.inside(time + 1, lengths + 1)
@@ -378,12 +378,12 @@ def _predict(model, examples):
 
 
 def _of(logs, tokens):
-  """Picks the entry of each token."""
+  """Selects the entry of each token."""
   return jnp.take_along_axis(logs, tokens[..., None], axis=-1)[..., 0]
 
 
 def _read(model, tokens, lengths):
-  """Reads texts in pieces; returns arrays (n, time + 1) and the last logits."""
+  """Reads texts in chunks; returns arrays (n, time + 1) and last logits."""
   vocab = model.network.num_outputs
   inputs = np.pad(tokens, [(0, 0), (1, 0)], constant_values=START)
   targets = np.pad(tokens, [(0, 0), (0, 1)])
@@ -423,7 +423,7 @@ def _read(model, tokens, lengths):
 
 
 def _piece(network, variables, states, inputs, targets):
-  """Reads a piece of texts."""
+  """Reads a chunk of texts."""
   logits, states = network.apply(variables, inputs, states)
   logs = jax.nn.log_softmax(logits)
   probability = jnp.exp(logs)

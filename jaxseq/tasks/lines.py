@@ -1,6 +1,6 @@
-"""The lines of work that programs know by name, and the kinds of their models.
+"""The tasks that programs know by name, and the kinds of their models.
 
-Nothing is imported before it is asked for.
+Modules are imported only when used.
 """
 
 from collections.abc import Mapping
@@ -11,17 +11,17 @@ MODES = (*_PLAYED, "predict")
 
 
 class Line(NamedTuple):
-  """A line of work as a program.
+  """A task as a program.
 
   Attributes:
     body: name of its module, see `comparison.experiment`.
-    kinds: of models that it trains, to the modules with their `TASK`, or to
+    kinds: kinds of its models, mapped to the modules with their `TASK`, or to
       "module:NAME" of their outputs.
-    modes: what the program can do.
-    mesh: whether `--mesh` says which devices share a run.
+    modes: modes of the program.
+    mesh: whether it has the flag `--mesh` for the devices that share a run.
     flags: name of a module whose `define` defines further flags.
-    data: data sets of people's own files, by the ends of their names; "/"
-      stands for directories, and "" for all else.
+    data: data sets for users' own files, by file extension; "/" for
+      directories, and "" for all others.
   """
 
   body: str
@@ -33,7 +33,7 @@ class Line(NamedTuple):
 
 
 def _task(name):
-  """Returns the kind of a task's models, which has its name."""
+  """Returns the kind of a task's models, named after the task."""
   return {name: f"jaxseq.tasks.{name}"}
 
 

@@ -1,7 +1,7 @@
 """Losses of supervised tasks: pure functions of arrays.
 
-Each names its arguments as the field does and returns one number for each
-example or element, or, where it says so, their mean over what is scored.
+Arguments have their usual names in the field. Each loss returns one number per
+example or element or, if it says so, their mean over scored elements.
 """
 
 import jax
@@ -48,9 +48,9 @@ def weighted_cross_entropy(
   Args:
     logits: (..., classes).
     labels: (...) integers.
-    weight: (...) what each label counts; labels of weight 0 may be anything.
+    weight: (...) weight of each label; labels of weight 0 may be anything.
     total: sum of the weights of the whole batch, if these elements are a part
-      of it: the means of parts then add up to that of the batch.
+      of it: the results of all parts then add up to the batch mean.
   """
   nats = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
   if total is None:
@@ -62,14 +62,14 @@ def weighted_cross_entropy(
 def token_log_probs(
   logits: jax.Array, labels: jax.Array, mask: jax.Array
 ) -> jax.Array:
-  """Returns the log-probability of each label, (...), 0 where it is masked.
+  """Returns the log-probability of each label, (...), 0 if masked out.
 
   The sum over the last axis is the log-probability of a completion.
 
   Args:
-    logits: (..., time, classes), of the token that follows each element.
-    labels: (..., time) integers, the tokens that follow.
-    mask: (..., time) bool, which labels belong to the completion.
+    logits: (..., time, classes), of the token after each element.
+    labels: (..., time) integers, the next tokens.
+    mask: (..., time) bool, labels that belong to the completion.
   """
   nats = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
   return jnp.where(mask, -nats, 0)
@@ -78,15 +78,15 @@ def token_log_probs(
 def negative_log_likelihood(
   mean: jax.Array, variance: jax.Array, targets: jax.Array, floor: float
 ) -> jax.Array:
-  """Returns that of a Gaussian, (...), summed over the targets' last axis.
+  """Returns the Gaussian one, (...), summed over the targets' last axis.
 
-  The constant, half the logarithm of 2 pi for each number, is left out.
+  The constant, half the logarithm of 2 pi per number, is omitted.
 
   Args:
     mean: (..., numbers).
     variance: (..., numbers).
     targets: (..., numbers).
-    floor: the smallest variance that counts.
+    floor: lower bound of the variance.
   """
   variance = jnp.maximum(variance, floor)
   terms = jnp.log(variance) + (targets - mean) ** 2 / variance
@@ -96,10 +96,10 @@ def negative_log_likelihood(
 def quantile_loss(
   predicted: jax.Array, targets: jax.Array, quantile: float
 ) -> jax.Array:
-  """Returns the loss (...) that a quantile of the targets makes smallest.
+  """Returns the loss (...) that is minimized by a quantile of the targets.
 
   It is max(q e, (q - 1) e) of the error e = target - predicted: half the
-  absolute error for the median, and for others steeper on one side. Koenker &
+  absolute error for the median, and steeper on one side for others. Koenker &
   Bassett, "Regression quantiles", Econometrica 1978.
 
     >>> import jax.numpy as jnp
@@ -123,15 +123,15 @@ def sampled_softmax(
 ) -> jax.Array:
   """Returns the cross-entropy (...) over a target and a sample, in nats.
 
-  The sample's scores are corrected by log(k q) of what was drawn, the target's
-  is not: so the loss tends to that over all items as k grows. With correction
-  of both, or none, it is another loss, that favors what is popular or rare.
+  The sample's scores are corrected by log(k q) of each draw, the target's score
+  is not: so the loss tends to that over all items as k grows. Correcting both
+  or neither gives a different loss, which favors popular or rare items.
 
   Args:
     positive: (...) scores of the targets.
     negative: (..., k) scores of a sample, drawn with replacement.
-    log_probability: (..., k), or what broadcasts to it, log q of each draw.
-    hit: (..., k) bool, True where the draw is the target: it is left out.
+    log_probability: log q of each draw, broadcastable to (..., k).
+    hit: (..., k) bool, True if the draw is the target, which is left out.
   """
   count = negative.shape[-1]
   corrected = negative - log_probability - jnp.log(count)
@@ -143,10 +143,10 @@ def sampled_softmax(
 def gbce(
   positive: jax.Array, negative: jax.Array, items: int, t: float = 0.75
 ) -> jax.Array:
-  """Returns the generalized binary cross-entropy (...), in nats a term.
+  """Returns the generalized binary cross-entropy (...), in nats per term.
 
   It is the mean over a target and k others; the target's term is multiplied by
-  beta = 1 - t (1 - k / (items - 1)), against the overconfidence that comes of
+  beta = 1 - t (1 - k / (items - 1)), against the overconfidence caused by
   sampling. t = 0 is plain binary cross-entropy.
 
   Source: Petrov & Macdonald, arXiv:2308.07192. Their code computes it through
@@ -155,7 +155,7 @@ def gbce(
   Args:
     positive: (...) scores of the targets.
     negative: (..., k) scores of a uniform sample.
-    items: how many there are.
+    items: number of items.
     t: 0 to 1; 1 makes the scores those of calibrated probabilities.
 
   Raises:

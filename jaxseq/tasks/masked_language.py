@@ -1,9 +1,9 @@
-"""Masked language models: what is hidden, from what stands on either side.
+"""Masked language models: masked letters predicted from both sides.
 
-Of each sequence a share of the letters is hidden, and a network that sees both
-sides is asked for them (BERT; see `masking`). It is trained with masks, other
-letters and the true ones in the chosen places, and is measured with masks
-alone: letters that nothing tells cost their entropy then, and no less.
+A share of the letters of each sequence is masked, and a bidirectional network
+predicts them (BERT; see `masking`). Training puts masks, random letters and the
+true ones at the chosen places, and evaluation masks only: letters that nothing
+determines then cost at least their entropy.
 """
 
 import dataclasses
@@ -35,24 +35,23 @@ MASK = "<mask>"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-  """The options of arms that a comparison may have for all of them.
+  """Options of arms that a comparison can also set for all of them.
 
   Attributes:
-    objective: "masked" language, or "pairs", see `tasks.pairs`.
-    encoder: path of a model of masked language, of the same network, whose
-      variables training begins with; "" for random ones.
-    share: of the letters that are chosen.
-    positions: learned positions, tokens of the longest sequence; 0 for none.
+    objective: "masked" language modeling, or "pairs", see `tasks.pairs`.
+    encoder: path of a masked language model of the same network, whose
+      variables initialize training; "" for random ones.
+    share: share of the letters that are chosen.
+    positions: number of learned positions, the maximum length; 0 for none.
     token_dropout: whether masks are left out, see `masking.drop_masks`.
-    parser: convolutions of a parser by whose trees a StructFormer attends, in
-      the place of the stack's layers, with their width, number and dropout; 0
-      for none.
+    parser: convolutions of the parser of a StructFormer, which replaces the
+      stack's layers and has their width, number and dropout; 0 for no parser.
     parser_heads: heads of its attention.
     parser_learns: whether the parser is trained.
-    pair_width: of `nn.PairHead`, for the objective "pairs".
-    pair_channels: likewise.
-    pair_blocks: likewise, with the dilations 1, 2 and 4 in turn.
-    pair_gamma: weight of pairs in the structures that are decoded, see
+    pair_width: width of `nn.PairHead`, for the objective "pairs".
+    pair_channels: its channels.
+    pair_blocks: its number of blocks, with the dilations 1, 2 and 4 in turn.
+    pair_gamma: weight of pairs in decoded structures, see
       `pair_structures.decode`.
   """
 
@@ -72,7 +71,7 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class ArmConfig(Options, base.ArmConfig):
-  """The network and the training of one arm, with `Options`."""
+  """Options of an arm's network and training, with `Options`."""
 
   def __post_init__(self):
     super().__post_init__()
@@ -94,10 +93,10 @@ class Config(Options, base.DataComparison):
 
 
 def names_of(info: data.Info) -> tuple[str, ...]:
-  """Returns the names of a set's tokens, of which one is the mask.
+  """Returns the names of a set's tokens, including the mask.
 
   Raises:
-    ValueError: if the data are no sequences with special tokens.
+    ValueError: if the data are not sequences with special tokens.
   """
   names = info.tokens or ()
   if MASK not in names:
@@ -110,7 +109,7 @@ def make_network(arm: ArmConfig, splits: data.Splits) -> MaskedNetwork:
   """Returns the network of an arm.
 
   Raises:
-    ValueError: if it reads one way or pools, or the data are others.
+    ValueError: if it is unidirectional or pools, or the data do not fit.
   """
   names = names_of(splits.info)
   base.check_pooling(arm.network, False, "every letter may be asked for")
@@ -150,15 +149,15 @@ def _parser(arm):
 def begun(
   variables: base.PyTree, encoder: base.PyTree | None, where: str
 ) -> base.PyTree:
-  """Returns the variables to begin with: those of an encoder, if there is one.
+  """Returns the initial variables: those of an encoder, if there is one.
 
   Args:
-    variables: random ones of its network.
-    encoder: those of a model; None for none.
-    where: they come from, for messages.
+    variables: random variables of the network.
+    encoder: variables of a trained model, or None.
+    where: path of the model, for messages.
 
   Raises:
-    ValueError: if they are those of another network.
+    ValueError: if the encoder's variables are those of another network.
   """
   if encoder is None:
     return variables
@@ -173,18 +172,18 @@ def begun(
 
 
 class Problem(base.ArrayProblem):
-  """Predicting hidden letters of sequences.
+  """Predicting masked letters of sequences.
 
   Args:
     arm: network and batch size, in sequences.
-    splits: as of `data.sources.letters.load`, with names of tokens; those in
-      angle brackets, as the mask, are never hidden. Of sequences with partners
-      the loss of letters that have one is told, too.
-    encoder: variables of the network to begin with; random ones if None.
+    splits: data as from `data.sources.letters.load`, with names of tokens;
+      names in angle brackets, like the mask, are never masked. For sequences
+      with partners the loss of paired letters is also reported.
+    encoder: initial variables of the network; random ones if None.
 
   Raises:
-    ValueError: if the data are no such sequences, or the network reads one way
-      or pools.
+    ValueError: if the data are not such sequences, or the network is
+      unidirectional or pools.
   """
 
   validated = "test_loss"
@@ -208,12 +207,12 @@ class Problem(base.ArrayProblem):
     self._encoder = encoder
 
   def init(self, key: jax.Array) -> base.PyTree:
-    """Returns the variables of the network."""
+    """Returns the initial variables of the network."""
     variables = self.network.init(key, jnp.zeros((1, 1), jnp.int32))
     return begun(variables, self._encoder, self.arm.encoder)
 
   def inputs(self, batch: data.ArrayDataset) -> tuple[Any, ...]:
-    """Returns the tokens and their numbers."""
+    """Returns the tokens and the lengths."""
     return batch.inputs, batch.lengths
 
   def loss(
@@ -235,7 +234,7 @@ class Problem(base.ArrayProblem):
     batch: data.ArrayDataset,
     key: jax.Array | None = None,
   ) -> tuple[supervised.Metrics, jax.Array]:
-    """Returns "test_loss" in nats and "accuracy" of letters that are masked."""
+    """Returns "test_loss" in nats and "accuracy" of masked letters."""
     key = jax.random.key(0) if key is None else key
     masked = self._masked(key, batch, hidden=1.0, random=0.0)
     logits = self.network.apply(variables, masked.inputs, batch.lengths)
@@ -254,9 +253,9 @@ class Problem(base.ArrayProblem):
   def measure(
     self, variables: base.PyTree, examples: base.PyTree
   ) -> supervised.Metrics:
-    """Scores the examples of a part; "paired_loss" is of letters in pairs.
+    """Scores the examples of a part; "paired_loss" is that of paired letters.
 
-    With a parser and true trees there are the scores of `tree_scores`, too.
+    With a parser and true trees it adds the scores of `tree_scores`.
     """
     metrics = super().measure(variables, examples)
     if self.network.parser is not None and examples.extras.heads is not None:
@@ -277,13 +276,13 @@ class Problem(base.ArrayProblem):
     parse = tree_scores.words_of(parse, batch.lengths - 2)
     heads = tree_scores.heads_of(parse)
     scores = tree_scores.scores(parse.distance, heads, batch)
-    # A mean over words, of which some batches have more.
+    # A mean over words, whose number differs between batches.
     words = (batch.lengths - 2).mean()
     scores |= {"uas": scores["uas"] * words, "words": words}
     return scores, len(batch.inputs)
 
   def _masked(self, key, batch, **options):
-    """A batch with some of its letters hidden."""
+    """A batch with some of its letters masked."""
     tokens = batch.inputs
     allowed = ~jnp.array(self._special)[tokens]
     if batch.lengths is not None:
@@ -300,12 +299,12 @@ class Problem(base.ArrayProblem):
 
 
 def entropy(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
-  """Returns the loss of what knows how often letters come, by its label.
+  """Returns the loss of a model of letter frequencies, by its label.
 
-  Of sentences with trees there are the scores of trivial ones, too.
+  For sentences with trees it adds the scores of trivial trees.
 
   Args:
-    splits: as of `Problem`.
+    splits: see `Problem`.
     part: "test" or "valid".
   """
   wanted = getattr(splits, part)
@@ -318,7 +317,7 @@ def entropy(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
     tokens = dataset.inputs[data.datasets.inside(dataset)]
     return np.bincount(tokens, minlength=len(names))[letters]
 
-  # Every letter once more, so that none is impossible.
+  # One is added to every count, so that no letter is impossible.
   seen = counts(splits.train) + 1.0
   nats = -np.log(seen / seen.sum())
   here = counts(wanted)
@@ -334,14 +333,14 @@ def entropy(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
 def compute(
   network: MaskedNetwork, variables: Any, arguments: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
-  """Returns what the network says of sequences.
+  """Returns the network's outputs for sequences.
 
   Returns:
     "probability" (n, time, tokens), of every token at every place, and
-    "embedding" (n, d_model), the mean over a sequence of what the head reads.
-    With a parser "distance" (n, time), of the boundary behind each token, and
-    "head" (n, time), the place of its head, -1 for that of the sentence; those
-    of the tokens at the ends are of no use.
+    "embedding" (n, d_model), the mean of the head's inputs over a sequence.
+    With a parser "distance" (n, time), of the boundary after each token, and
+    "head" (n, time), the index of its head, -1 for the root; both are
+    meaningless for the first and the last token.
   """
   tokens, lengths = arguments["tokens"], arguments["lengths"]
   read = functools.partial(network.apply, variables, tokens, lengths)
@@ -363,7 +362,7 @@ def compute(
 
 
 def _predict(model, examples):
-  """Returns a row for each masked place; without any, of each embedding."""
+  """Returns a row for each mask; without masks, one for each embedding."""
   dataset = examples.dataset
   arrays = model.outputs(dataset)
   names = model.preparation.tokens
@@ -385,7 +384,7 @@ def _predict(model, examples):
   likely = np.where(letters, arrays["probability"], 0)
   best = likely.argmax(axis=-1)
   columns = outputs.rows(examples.ids, masked, "position")
-  # Behind the token at the beginning.
+  # Positions do not count the initial token.
   columns["position"] = columns["position"] - 1
   columns["word" if of_words else "letter"] = np.array(names)[best][masked]
   columns["probability"] = likely.max(axis=-1)[masked]
@@ -395,7 +394,7 @@ def _predict(model, examples):
 
 
 def _trees_of(arrays, dataset, names):
-  """The columns "tree", in brackets, and "heads", from 1 on and 0 for none."""
+  """The columns "tree", in brackets, and "heads", from 1 on, 0 for the root."""
   trees, heads = [], []
   for tokens, length, distance, head in zip(
     np.asarray(dataset.inputs),

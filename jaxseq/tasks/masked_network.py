@@ -1,4 +1,4 @@
-"""The network of masked language models, over layers that see both sides."""
+"""The network of masked language models, with bidirectional layers."""
 
 import dataclasses
 import operator
@@ -20,21 +20,19 @@ from jaxseq.tasks import masking
 
 
 class MaskedNetwork(linen.Module):
-  """Embedding, layers that see both sides, and a head tied to the embedding.
+  """Embedding, bidirectional layers, and a head tied to the embedding.
 
-  With learned positions, a norm behind the embedding and bidirectional
-  attention it is the encoder of ESM-1b and RNA-FM (Chen et al.,
-  arXiv:2204.00300); with recurrent mixers, which read both ways, it has no
-  longest sequence.
+  With learned positions, a norm after the embedding and bidirectional attention
+  it is the encoder of ESM-1b and RNA-FM (Chen et al., arXiv:2204.00300); with
+  bidirectional recurrent mixers the length is unlimited.
 
   Attributes:
-    config: of the stack, `embedding_norm` and `embedding_scale`.
-    vocab_size: number of tokens, the mask and other special ones included.
+    config: options of the stack, `embedding_norm` and `embedding_scale`.
+    vocab_size: number of tokens, including the mask and other special ones.
     mask_token: number of the mask.
-    positions: learned positions, tokens of the longest sequence; 0 for none.
+    positions: number of learned positions, the maximum length; 0 for none.
     token_dropout: whether masks are left out, see `masking.drop_masks`.
-    parser: a StructFormer, which then is all of the network; None for the
-      stack.
+    parser: config of a StructFormer, which replaces the whole network, or None.
   """
 
   config: nn.NetworkConfig
@@ -56,10 +54,10 @@ class MaskedNetwork(linen.Module):
 
     Args:
       tokens: (*batch, time) integers.
-      lengths: (*batch,) numbers of valid tokens; all are if None. What lies
-        behind changes nothing at these.
+      lengths: (*batch,) numbers of valid tokens; None if all are valid. Padding
+        does not affect their outputs.
       train: whether dropout is on.
-      features: whether what the head reads is returned.
+      features: whether to return the head's inputs.
 
     Returns:
       Logits (*batch, time, vocab_size), or features (*batch, time, d_model).
@@ -107,11 +105,11 @@ class MaskedNetwork(linen.Module):
   def parse(
     self, tokens: jax.Array, lengths: jax.Array | None = None
   ) -> structformer.Parse:
-    """Returns the trees that the parser finds, with one alone.
+    """Returns the trees found by the parser.
 
     Args:
-      tokens: as of `__call__`.
-      lengths: likewise.
+      tokens: see `__call__`.
+      lengths: see `__call__`.
 
     Raises:
       ValueError: if there is no parser.
@@ -132,19 +130,19 @@ def attention_maps(
   tokens: jax.Array,
   lengths: jax.Array | None = None,
 ) -> jax.Array:
-  """Returns what the tokens take of each other, in all layers and heads.
+  """Returns the attention weights of all layers and heads.
 
   Args:
-    network: with bidirectional attention in all layers.
-    variables: of the network.
+    network: network with bidirectional attention in all layers.
+    variables: variables of the network.
     tokens: (*batch, time) integers.
-    lengths: as of the network.
+    lengths: see `MaskedNetwork`.
 
   Returns:
     (*batch, layers * heads, time, time), see `attention.weights`.
 
   Raises:
-    ValueError: if the layers are others, or there is a parser.
+    ValueError: if there are other layers, or a parser.
   """
   if network.parser is not None:
     raise _validate.error("parser", network.parser, "None, and attention")
@@ -171,7 +169,7 @@ def attention_maps(
 
 
 def _layer_by_layer(network, variables):
-  """The same with layers that are neither scanned nor computed again."""
+  """The same network and variables without scanned layers and remat."""
   config = network.config
   stack = dataclasses.replace(config.stack, scan_layers=False, remat=False)
   params = {**variables["params"]}
@@ -186,10 +184,10 @@ def _layer_by_layer(network, variables):
 
 
 def check_both_sides(stack: nn.StackConfig) -> None:
-  """Checks that every layer sees what follows an element, and what precedes.
+  """Checks that every layer is bidirectional.
 
   Raises:
-    ValueError: naming the layer that reads one way.
+    ValueError: naming the first unidirectional layer.
   """
   for index, each in enumerate(stack.every_layer):
     one = each.mixer_config
@@ -205,10 +203,10 @@ def check_both_sides(stack: nn.StackConfig) -> None:
 
 
 def letters_of(names: tuple[str, ...], tokens: np.ndarray) -> np.ndarray:
-  """Returns the tokens that stand for data, among those of an array.
+  """Returns the tokens of an array that are not special.
 
   Args:
-    names: of all tokens; those in angle brackets are special, as "<mask>".
+    names: names of all tokens; special ones are in angle brackets ("<mask>").
     tokens: integers of any shape.
 
   Returns:
@@ -219,5 +217,5 @@ def letters_of(names: tuple[str, ...], tokens: np.ndarray) -> np.ndarray:
 
 
 def is_special(name: str) -> bool:
-  """Returns whether a token stands for no data, as "<pad>" does not."""
+  """Returns whether a token is special, such as "<pad>"."""
   return len(name) > 2 and name.startswith("<") and name.endswith(">")

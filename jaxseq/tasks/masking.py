@@ -1,4 +1,4 @@
-"""Hiding of tokens, which a masked language model tells from the others.
+"""Masking of tokens for masked language models.
 
     masked = masking.mask(key, tokens, allowed, mask_token, letters)
     logits = network.apply(variables, masked.inputs, lengths)
@@ -16,11 +16,11 @@ from jaxseq import _validate
 
 
 class Masked(NamedTuple):
-  """Tokens of which some are hidden; arrays are (*batch, time).
+  """Tokens, some of which are masked; arrays are (*batch, time).
 
   Attributes:
-    inputs: integers, what a network reads.
-    scored: bool, which tokens it is asked for.
+    inputs: integers, the network's inputs.
+    scored: bool, tokens that the network has to predict.
   """
 
   inputs: jax.Array
@@ -38,25 +38,24 @@ def mask(
   hidden: float = 0.8,
   random: float = 0.1,
 ) -> Masked:
-  """Chooses tokens, each by itself, and hides most of them.
+  """Chooses tokens independently, and masks most of them.
 
-  Of those that are chosen some become the mask and some any letter, which may
-  be the one that stood there; the rest stays. So the network has to tell all of
-  them apart from what stands around, and no place can be left out. Where a
-  token is shown as it is, or as it may be, less is to be told: with letters
-  that are drawn evenly and 0.8 and 0.1 the loss is below their entropy, and
-  only with `hidden` 1 it can equal that.
+  Chosen tokens are replaced by the mask or by a random letter, which may be the
+  true one, or stay unchanged. So the network has to predict all of them from
+  their context, and cannot ignore any place. A token that is or may be visible
+  is easier to predict: for uniformly drawn letters with 0.8 and 0.1 the loss is
+  below their entropy, and only with `hidden` 1 can it equal that.
 
   Args:
     key: random key.
     tokens: (*batch, time) integers.
-    allowed: (*batch, time) bool, which may be chosen: no special tokens, and no
-      padding.
-    mask_token: what stands in the place of a hidden one.
-    letters: (n,) integers that are drawn from, each as likely.
+    allowed: (*batch, time) bool, tokens that may be chosen, without special
+      tokens and padding.
+    mask_token: replacement of a masked token.
+    letters: (n,) integers for uniform draws.
     share: probability of a token to be chosen.
-    hidden: share of the chosen that are hidden.
-    random: share of the chosen that are drawn anew.
+    hidden: share of the chosen tokens that are masked.
+    random: share of the chosen tokens that are replaced by random letters.
 
   Raises:
     ValueError: if a share is out of range or a shape does not fit.
@@ -82,17 +81,17 @@ def drop_masks(
   lengths: jax.Array | None = None,
   share: float = 0.15 * 0.8,
 ) -> jax.Array:
-  """Leaves the embedding of the mask out, as ESM does ("token dropout").
+  """Sets the embeddings of masks to 0, like ESM ("token dropout").
 
-  Rows are scaled by (1 - share) / (1 - the share of masks in them), as dropout
-  scales, so that rows without a mask look as those of training do.
+  Rows are scaled by (1 - share) / (1 - the share of masks in them), as in
+  dropout, so that rows without masks have the scale of training rows.
 
   Args:
     x: (*batch, time, n) embeddings.
     tokens: (*batch, time) integers.
     mask_token: the mask.
-    lengths: (*batch,) numbers of valid tokens; all are if None.
-    share: of masks in training.
+    lengths: (*batch,) numbers of valid tokens; None if all are valid.
+    share: share of masks in training.
 
   Returns:
     x's shape.

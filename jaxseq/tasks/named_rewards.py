@@ -1,10 +1,10 @@
-"""Rewards of answers by a function of one's own, found by its name.
+"""Rewards of answers by a user's function, loaded by its name.
 
     reward = named_rewards.load("my_module:score")
-    rewards = reward(prompts, tokens, mask)  # of compiled code, too
+    rewards = reward(prompts, tokens, mask)  # also in compiled code
 
 The function is called with lists of texts by keyword, as `score(prompts=[...],
-completions=[...])`, and returns one number for each, as those of TRL do.
+completions=[...])`, and returns one number for each, as in TRL.
 """
 
 from collections.abc import Callable
@@ -26,8 +26,8 @@ class Reward:
 
   Attributes:
     name: "package.module:name" of the function, for messages.
-    function: of `prompts` and `completions`, lists of texts of the same length;
-      it returns a finite number for each.
+    function: takes `prompts` and `completions`, lists of texts of the same
+      length; it returns a finite number for each.
   """
 
   name: str
@@ -43,7 +43,7 @@ class Reward:
     Args:
       prompts: (rows, time) bytes.
       tokens: (rows, length) bytes.
-      mask: of the same shape, the tokens that are there.
+      mask: of the same shape, False in the padding.
     """
     return jax.pure_callback(
       self.score,
@@ -56,7 +56,7 @@ class Reward:
     """Returns the rewards of arrays (*batch, rows, ...) of the host.
 
     Raises:
-      UserError: (a ValueError) the function returns anything else than a finite
+      UserError: (a ValueError) if the function returns anything but a finite
         number for each answer.
     """
     prompts, tokens, mask = map(np.asarray, (prompts, tokens, mask))
@@ -74,7 +74,7 @@ class Reward:
         f"{len(rewards)} results" if rewards.ndim == 1 else f"{result!r:.80}"
       )
       self._refuse(f"{got} for {len(answers)} answers")
-    # Also of numbers that float32 does not hold.
+    # Also catches numbers that overflow float32.
     wrong = np.flatnonzero(~(np.abs(rewards) <= np.finfo(np.float32).max))
     if wrong.size:
       first = wrong[0]
@@ -89,13 +89,13 @@ class Reward:
 
 
 def load(path: str) -> Reward:
-  """Returns the function of a name.
+  """Loads a function by its name.
 
   Args:
     path: "package.module:name".
 
   Raises:
-    ValueError: there is no such module or function.
+    ValueError: if there is no such module or function.
   """
   return Reward(path, arms.named_function("reward", path))
 

@@ -1,8 +1,8 @@
-"""Prediction of the next activity in event logs, beside what counting can do.
+"""Prediction of the next activity in event logs, with counting baselines.
 
-Every activity of a trace and its end are predicted from the activities before;
-the first, too, from none. Beside the networks stand the models of
-`suffix_models`, whose orders are those that are best on the validation part.
+Every activity of a trace and its end are predicted from the activities before
+them, the first one without context. The baselines are the models of
+`suffix_models`, with the orders that are best on the validation part.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from jaxseq.tasks import outputs
 from jaxseq.tasks import suffix_models
 from jaxseq.tasks import task
 
-# Symbols of the contexts that are tried.
+# Orders of the Markov models to try.
 ORDERS = tuple(range(1, 9))
 
 
@@ -36,10 +36,10 @@ class Problem(base.ArrayProblem):
 
   Args:
     arm: network and batch size, in traces.
-    splits: as of `data.sources.logs.make_splits`.
+    splits: data as from `data.sources.logs.make_splits`.
 
   Raises:
-    ValueError: if the data are no traces, or the network pools.
+    ValueError: if the data are not traces, or the network pools.
   """
 
   validated = "brier"
@@ -59,13 +59,13 @@ class Problem(base.ArrayProblem):
     super().__init__(arm, network, base.parts(splits), len(inputs))
 
   def init(self, key: jax.Array) -> base.PyTree:
-    """Returns the variables of the network."""
+    """Returns the initial variables of the network."""
     return self.network.init(key, jnp.zeros((1, 1), jnp.int32))
 
   def score(
     self, outputs: tuple[jax.Array, base.PyTree], batch: data.ArrayDataset
   ) -> tuple[dict[str, jax.Array], jax.Array]:
-    """Returns "test_loss" in nats, "accuracy" and "brier", see `scores`."""
+    """Returns "test_loss" in nats, "accuracy" and Brier scores."""
     logits, _ = outputs
     mask = batch.targets > 0
     labels = jnp.maximum(batch.targets - 1, 0)
@@ -73,7 +73,7 @@ class Problem(base.ArrayProblem):
     wrong = jax.nn.softmax(logits) - jax.nn.one_hot(labels, logits.shape[-1])
     squares = jnp.where(mask, (wrong**2).sum(axis=-1), 0).sum()
     brier = squares / jnp.maximum(count, 1)
-    # The released script of networks scores by the definition.
+    # For networks the released script follows the definition.
     mean = brier / logits.shape[-1]
     metrics = {"test_loss": loss, "accuracy": accuracy, "brier": brier}
     return metrics | {"brier_mean": mean, "released": mean}, count
@@ -83,7 +83,7 @@ def floors(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
   """Returns the metrics of models that count the training part, by label.
 
   Args:
-    splits: as of `data.sources.logs.make_splits`.
+    splits: data as from `data.sources.logs.make_splits`.
     part: "test" or "valid".
   """
   classes = splits.info.vocab_size - 1
@@ -120,7 +120,7 @@ def floors(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
 def compute(
   network: nn.SequenceNetwork, variables: Any, arguments: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
-  """Returns "probability" (n, classes), of what follows the last activity."""
+  """Returns "probability" (n, classes) of the next activity."""
   logits, _ = network.apply(variables, arguments["tokens"])
   last = arguments["lengths"][:, None, None] - 1
   logits = jnp.take_along_axis(logits, last, axis=1)[:, 0]

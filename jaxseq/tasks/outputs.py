@@ -13,22 +13,22 @@ Arrays = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outputs:
-  """A kind of model: how it computes, and how that is told.
+  """A kind of model: its computation, and the form of its predictions.
 
   Attributes:
     network: class of the network, a Flax module whose fields are JSON.
     arguments: (network, dataset) -> arrays by name, with an axis of examples.
-    compute: (network, variables, arguments) -> arrays by name, likewise; a
-      function that can be compiled and exported.
-    predict: (model, examples) -> columns by name, with those of `rows` in
-      front, and the arrays that they were made of.
-    time_axis: network -> which axis of the arguments is time, of any length;
-      None if there is none.
-    calibrate: (network, variables, splits) -> variables that have the widths of
-      intervals which the network does not give; None without any.
-    stream: (model, most_users=None) -> what answers one event after the other,
-      from the entries of its row by column to what becomes JSON, and keeps so
-      many users; None where nothing is followed.
+    compute: (network, variables, arguments) -> arrays by name, with the same
+      axis; it can be compiled and exported.
+    predict: (model, examples) -> columns by name, beginning with those of
+      `rows`, and the arrays that they are computed from.
+    time_axis: network -> the time axis of the arguments, of any length; None if
+      there is none.
+    calibrate: (network, variables, splits) -> variables with the widths of
+      intervals that the network does not compute; None without intervals.
+    stream: (model, most_users=None) -> a function that answers one event after
+      the other, from the entries of its row by column to a dict for JSON, and
+      keeps at most so many users; None if the model has no streams.
   """
 
   network: type
@@ -57,19 +57,19 @@ def tokens(network: Any, dataset: Any) -> dict[str, np.ndarray]:
 
 
 def rows(ids: Sequence[str], shown: np.ndarray, name: str) -> dict[str, Any]:
-  """Returns the columns "id" and `name`, the number, of elements.
+  """Returns the columns "id" and `name`, the index, of elements.
 
   Args:
-    ids: (n,) what examples are called.
-    shown: (n, time) bool, which elements have a row.
-    name: of the second column.
+    ids: (n,) identifiers of the examples.
+    shown: (n, time) bool, elements that have a row.
+    name: name of the second column.
   """
   example, element = np.nonzero(shown)
   return {"id": labels(ids)[example], name: element}
 
 
 def labels(names: Sequence[Any]) -> np.ndarray:
-  """Returns names (n,) as an array, of objects where their types differ."""
+  """Returns names (n,) as an array, of objects if their types differ."""
   if len({type(name) for name in names}) > 1:
     return np.fromiter(names, object, len(names))
   return np.array(names)

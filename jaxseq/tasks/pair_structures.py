@@ -1,8 +1,8 @@
 """Structures of RNA from probabilities of pairs: maximum expected accuracy.
 
-A structure gives every base one partner at most, pairs do not cross, and three
-bases or more lie between two that are paired. Of all structures `decode` finds
-the one that is best by
+In a structure every base has at most one partner, pairs do not cross, and there
+are three bases or more between two paired ones. `decode` finds the structure
+that maximizes
 
     sum of 2 gamma p_ij over pairs + sum of q_i over bases without a partner,
 
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxseq import _validate
 from jaxseq.data import rna
 
-# That of CONTRAfold, and near the best on validation sequences, see
+# As in CONTRAfold, and near the best on validation sequences, see
 # docs/results/masked_language.md.
 GAMMA = 6.0
 
@@ -30,9 +30,9 @@ def decode(
 
   Args:
     probabilities: (*batch, time, time) of pairs; read above the diagonal.
-    inside: (*batch, time) bool, which elements are bases; no other is paired.
-    gamma: weight of pairs: with more of it a structure has more of them. A pair
-      without competitors is taken if its probability is above 1 / (1 + gamma).
+    inside: (*batch, time) bool, elements that are bases; others are not paired.
+    gamma: weight of pairs: a larger one gives more pairs. A pair without
+      competitors is chosen if its probability is above 1 / (1 + gamma).
 
   Returns:
     (*batch, time) int32 partners, -1 for bases without one.
@@ -59,22 +59,22 @@ def _decode(probabilities, inside, gamma):
   possible &= inside[:, None] & inside
   likely = jnp.where(possible, probabilities, 0)
   alone = jnp.maximum(1 - likely.sum(axis=0) - likely.sum(axis=1), 0)
-  # What a pair is worth beside no partner for either base.
+  # The gain of a pair over leaving both bases unpaired.
   gain = 2 * gamma * likely - alone[:, None] - alone
   gain = jnp.where(possible & (gain > 0), gain, -jnp.inf)
   return _traced(_best_splits(gain), time)
 
 
 def _best_splits(gain):
-  """Returns the divisions of the best structure of each interval [i, j)."""
-  # From the gains (time, time) of pairs i < j, -inf where there is no pair, to
-  # (time + 1, time + 1) int32: -1 where the first and the last base are paired.
+  """Returns the splits of the best structure of each interval [i, j)."""
+  # From the gains (time, time) of pairs i < j, -inf for impossible pairs, to
+  # (time + 1, time + 1) int32: -1 if the first and the last base are paired.
   size = gain.shape[0] + 1
   start = jnp.arange(size, dtype=jnp.int32)
-  # Values of intervals [i, j); those that hold nothing divide no other one.
+  # Values of intervals [i, j); empty ones do not split any other.
   values = jnp.where(start[:, None] < start, 0, -jnp.inf).astype(gain.dtype)
   splits = start[:, None] + jnp.ones((size, size), jnp.int32)
-  # Row i has the pair of i with each base, in the column behind that base.
+  # Row i has the pair of i with each base, in the column after that base.
   pairs = jnp.full_like(values, -jnp.inf).at[:-1, 1:].set(gain)
 
   def longer(length, loop):
@@ -87,7 +87,7 @@ def _best_splits(gain):
     inner = jnp.minimum(start + 1, size - 1), jnp.minimum(at - 1, size - 1)
     paired = values[inner] + pairs[start, at]
     value = jnp.maximum(divided, paired)
-    # An interval that would end behind the last base is not written.
+    # An interval that would end after the last base is not written.
     where = start, end
     splits = splits.at[where].set(
       jnp.where(paired > divided, -1, split), mode="drop"
@@ -98,7 +98,7 @@ def _best_splits(gain):
 
 
 def _traced(splits, time):
-  """Returns the partners (time,) that lie in an array of `_best_splits`."""
+  """Returns the partners (time,) by tracing back `_best_splits`."""
   size = time + 1
   start = jnp.arange(size, dtype=jnp.int32)
 
@@ -124,5 +124,5 @@ def _traced(splits, time):
 
   wanted = jnp.zeros((size, size), bool).at[0, -1].set(True)
   partners = jnp.full(time, -1, jnp.int32)
-  # Down to two bases; one alone has no partner.
+  # Down to two bases; a single one has no partner.
   return lax.fori_loop(0, time - 1, shorter, (wanted, partners))[1]

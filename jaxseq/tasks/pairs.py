@@ -1,9 +1,9 @@
-"""Pairs of the elements of sequences, as of bases in a structure of RNA.
+"""Pairs of the elements of sequences, such as bases in a structure of RNA.
 
-A network of masked language, from the beginning or trained by its own task
-before, and `nn.PairHead` on what it reads. Training is the binary cross-entropy
+The model is a masked language network, random or pretrained by its own task,
+with `nn.PairHead` on its features. Training minimizes the binary cross-entropy
 over all pairs of letters; an evaluation decodes the structure of each sequence
-(`pair_structures`), and counts the pairs of all sequences together.
+(`pair_structures`), and counts the pairs over all sequences.
 """
 
 from typing import Any
@@ -31,14 +31,14 @@ _COUNTS = ("hits", "predicted", "true")
 
 
 class PairNetwork(linen.Module):
-  """A network of masked language and a head of pairs.
+  """A masked language network and a head of pairs.
 
   Attributes:
     encoder: the network, whose own head is not used.
-    width: of `nn.PairHead`, as the rest.
-    channels: likewise.
-    blocks: how many, with the dilations 1, 2 and 4 in turn.
-    gamma: of `pair_structures.decode`; the network does not use it.
+    width: width of `nn.PairHead`.
+    channels: its channels.
+    blocks: its number of blocks, with the dilations 1, 2 and 4 in turn.
+    gamma: weight in `pair_structures.decode`; the network does not use it.
   """
 
   encoder: MaskedNetwork
@@ -66,12 +66,13 @@ class Problem(base.ArrayProblem):
 
   Args:
     arm: network and batch size, in sequences.
-    splits: as of `data.rna.load`, with partners.
-    encoder: variables of the network of masked language to begin with; random
-      ones if None.
+    splits: data as from `data.rna.load`, with partners.
+    encoder: initial variables of the masked language network; random ones if
+      None.
 
   Raises:
-    ValueError: if the data are others, or the network reads one way or pools.
+    ValueError: if the data have no pairs, or the network is unidirectional or
+      pools.
   """
 
   validated = "f1"
@@ -98,8 +99,8 @@ class Problem(base.ArrayProblem):
     self._encoder = encoder
 
   def init(self, key: jax.Array) -> base.PyTree:
-    """Returns the variables of the network."""
-    # All of its parameters, those of its own head, too.
+    """Returns the initial variables of the network."""
+    # The encoder's init also creates its own head, which is removed below.
     parts = jax.random.split(key)
     tokens, lengths = jnp.zeros((1, 2), jnp.int32), jnp.full(1, 2)
     variables = dict(self.network.init(parts[0], tokens, lengths))
@@ -110,7 +111,7 @@ class Problem(base.ArrayProblem):
     return {**variables, "params": params}
 
   def inputs(self, batch: data.ArrayDataset) -> tuple[Any, ...]:
-    """Returns the tokens and their numbers."""
+    """Returns the tokens and the lengths."""
     return batch.inputs, batch.lengths
 
   def score(
@@ -142,7 +143,7 @@ class Problem(base.ArrayProblem):
   def counts(
     self, outputs: jax.Array, batch: data.ArrayDataset
   ) -> dict[str, jax.Array]:
-    """Returns the numbers of right, "predicted" and "true" pairs of a batch."""
+    """Returns the numbers of "hits", "predicted" and "true" pairs."""
     found = structures(outputs, batch.lengths, self.network.gamma)
     true = jnp.asarray(batch.extras.partners)
     places = jnp.arange(batch.inputs.shape[-1])
@@ -171,17 +172,17 @@ def _counted(batch):
 
 
 def letters_inside(time: int, lengths: jax.Array) -> jax.Array:
-  """Returns (n, time) bool: which tokens are letters, as the ends are not."""
+  """Returns the mask (n, time) of letters, without the first and last token."""
   return masks.inside(time, lengths - 1) & (jnp.arange(time) > 0)
 
 
 def structures(
   logits: jax.Array, lengths: jax.Array, gamma: float
 ) -> jax.Array:
-  """Returns the decoded partners (n, time) of tokens, 0 for letters without.
+  """Returns the decoded partners (n, time) of tokens, 0 for unpaired letters.
 
   Args:
-    logits: (n, time, time), as of `PairNetwork`.
+    logits: (n, time, time), from `PairNetwork`.
     lengths: (n,) numbers of tokens.
     gamma: see `pair_structures.decode`.
   """
@@ -191,10 +192,10 @@ def structures(
 
 
 def floors(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
-  """Returns the metrics of structures with the most pairs, by their label.
+  """Returns the metrics of structures with the most pairs, by label.
 
   Args:
-    splits: as of `Problem`, of RNA.
+    splits: see `Problem`, of RNA.
     part: "test" or "valid".
   """
   wanted = getattr(splits, part)
@@ -228,7 +229,7 @@ def compute(
 
 
 def _predict(model, examples):
-  """Returns a row for each pair of the structures; one of -1 without any."""
+  """Returns a row for each pair of the structures; one of -1 if no pairs."""
   arrays = model.outputs(examples.dataset)
   lengths = outputs.tokens(None, examples.dataset)["lengths"]
   # From 0 on, as letters count.
@@ -241,7 +242,7 @@ def _predict(model, examples):
   )
   places = np.arange(partners.shape[1]) - 1
   opened = partners > places
-  # A sequence without pairs has the row of its first token, which is none.
+  # A sequence without pairs has the row of its first token, not a letter.
   opened[:, 0] = ~opened[:, 1:].any(axis=1)
   example, first = np.nonzero(opened)
   second = partners[example, first]

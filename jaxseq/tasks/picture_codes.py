@@ -1,7 +1,7 @@
-"""Codes of pictures: the codec of `nn.picture_codec`, trained and measured.
+"""Codes of pictures: training and evaluation of `nn.picture_codec`.
 
-A code that a batch after the other has no use for is started anew, see
-`nn.quantizer.restart`; how many are used is told beside the error.
+A code that is unused for many batches in a row is restarted, see
+`nn.quantizer.restart`; the share of used codes is reported with the error.
 """
 
 import dataclasses
@@ -23,24 +23,24 @@ from jaxseq.tasks import task
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
 
-# Pictures at once in measurements.
+# Batch size of measurements.
 _BATCH = 256
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-  """The options of arms that a comparison may have for all of them.
+  """Options of arms that a comparison can also set for all of them.
 
   Attributes:
-    objective: "pictures", which are written, or their "codes".
-    tokenizer: path of a model of codes, which are written; "" for pixels.
-    levels: of a pixel.
+    objective: "pictures" for a generative model, or "codes" for a codec.
+    tokenizer: path of a codec whose codes are generated; "" for pixels.
+    levels: number of levels of a pixel.
     context: see `nn.picture_network.PictureNetwork`.
-    by_class: whether pictures are drawn by their class.
-    whole_scales: as of that network, for codes of several scales.
-    drop_class: share of the training pictures whose class is not told.
-    restart_after: updates without use, after which a code is started anew; 0
-      for never.
+    by_class: whether pictures are conditioned on their class.
+    whole_scales: see that network, for codes of several scales.
+    drop_class: share of the training pictures without the class as condition.
+    restart_after: updates without use after which a code is restarted; 0 for
+      never.
   """
 
   objective: Literal["pictures", "codes"] = "pictures"
@@ -55,10 +55,10 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class ArmConfig(Options, base.ArmConfig):
-  """The network and the training of one arm, with `Options`.
+  """Options of an arm's network and training, with `Options`.
 
   Attributes:
-    codec: that of the objective "codes".
+    codec: options of the codec, for the objective "codes".
   """
 
   codec: picture_codec.CodecConfig = picture_codec.CodecConfig()
@@ -70,7 +70,7 @@ class ArmConfig(Options, base.ArmConfig):
 
   @property
   def ssm_parameters(self) -> tuple[str, ...]:
-    """Names of the parameters that recipes may treat by themselves."""
+    """Names of the parameters that recipes may treat separately."""
     return () if self.objective == "codes" else super().ssm_parameters
 
 
@@ -90,7 +90,7 @@ def check(splits: data.Splits) -> tuple[int, int]:
   """Returns the height and width of gray pictures.
 
   Raises:
-    ValueError: if the data are no pictures, row by row, in 0 .. 1.
+    ValueError: if the data are not pictures, row by row, in 0 .. 1.
   """
   pictures = splits.train.inputs
   flat = pictures.ndim != 3 or pictures.shape[-1] == 1
@@ -103,14 +103,14 @@ def check(splits: data.Splits) -> tuple[int, int]:
 
 
 class Problem(base.ArrayProblem):
-  """Keeping of pictures what their codes can tell.
+  """Reconstructing pictures from their codes.
 
   Args:
     arm: codec and batch size.
     splits: gray pictures, see `check`.
 
   Raises:
-    ValueError: if the pictures are others, or not of the codec's size.
+    ValueError: if the pictures are not gray, or not of the codec's size.
   """
 
   validated = "test_error"
@@ -127,13 +127,13 @@ class Problem(base.ArrayProblem):
     self._variance = float(pictures["train"].var())
 
   def init(self, key: jax.Array) -> base.PyTree:
-    """Returns the variables of the codec."""
+    """Returns the initial variables of the codec."""
     return self.network.init(key, base.first(self.data["train"]))
 
   def loss(
     self, variables: base.PyTree, batch: jax.Array, carry: Any, key: jax.Array
   ) -> tuple[jax.Array, supervised.Loss]:
-    """Returns the error by the variance, and the quantizer's loss."""
+    """Returns the error divided by the variance, plus the quantizer's loss."""
     reconstruction, scales = self.network.apply(variables, batch)
     error = jnp.square(reconstruction - batch).mean()
     state = variables["restarts"]["quantizer"]["codebook"]
@@ -159,9 +159,9 @@ class Problem(base.ArrayProblem):
     """Scores the pictures of a part.
 
     Returns:
-      "test_error", the mean square of what a pixel misses; "unexplained", the
-      same by the variance of the training pictures; "usage", the share of the
-      codes that any picture has; "perplexity", of how often they come.
+      "test_error", the mean squared error of a pixel; "unexplained", the same
+      divided by the variance of the training pictures; "usage", the share of
+      the codes that any picture has; "perplexity", of the code frequencies.
     """
     errors, codes = self._read(variables, examples)
     count = self.arm.codec.scales.codes
@@ -176,10 +176,10 @@ class Problem(base.ArrayProblem):
   def by_scale(
     self, variables: base.PyTree, examples: base.PyTree
   ) -> supervised.Metrics:
-    """Returns the error after each scale, and which codes each has.
+    """Returns the error after each scale, and the code usage of each.
 
-    "unexplained" (scales,) is of pictures that are drawn of the scales so far;
-    the "usage" (scales,) is of each scale alone.
+    "unexplained" (scales,) is the error of pictures decoded from the scales so
+    far; "usage" (scales,) is that of each scale alone.
     """
     errors, codes = self._read(variables, examples)
     scales = self.arm.codec.scales
@@ -202,7 +202,7 @@ class Problem(base.ArrayProblem):
 
 
 def _more(config, arm, splits):
-  """Returns what tells errors by scale."""
+  """Returns a function that measures errors by scale."""
   del config
 
   def measure(program, variables, *unused):
@@ -217,7 +217,7 @@ def floors(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
   """Returns the error of the mean picture, by its label.
 
   Args:
-    splits: as of `Problem`.
+    splits: see `Problem`.
     part: "test" or "valid".
   """
   wanted = getattr(splits, part)
@@ -241,11 +241,11 @@ def compute(
   variables: Any,
   arguments: dict[str, jax.Array],
 ) -> dict[str, jax.Array]:
-  """Returns what is left of pictures.
+  """Returns the codes and the reconstruction of pictures.
 
   Returns:
     "codes" (n, places), "reconstruction" (n, height, width), and "error" (n,),
-    the mean square of what a pixel misses.
+    the mean squared error of a pixel.
   """
   pictures = arguments["inputs"]
   reconstruction, scales = network.apply(variables, pictures)

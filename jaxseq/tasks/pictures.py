@@ -1,8 +1,8 @@
 """Likelihoods of pictures: of quantized pixels, or of a codec's codes.
 
-Of pixels the bits of a dimension are those of a pixel's level, 64 in a digit of
-8 x 8. Codes are no pixels: what their prior costs stands beside the error of
-the codec (`picture_codes`), and is no likelihood of the picture.
+For pixels, bits are per pixel, 64 pixels in a digit of 8 x 8. For codes, the
+cost under their prior is reported beside the error of the codec
+(`picture_codes`), and is not a likelihood of the picture.
 """
 
 import functools
@@ -24,11 +24,11 @@ from jaxseq.tasks import picture_codes
 from jaxseq.tasks import task
 from jaxseq.training import supervised
 
-# Pictures at once, of which symbols are made.
+# Number of pictures that are encoded at once.
 _BATCH = 512
-# How many pictures the mean of two coarser distributions counts for.
+# Weight, in pictures, of the mean of two coarser distributions.
 _STRENGTH = 16.0
-# Entries of a table of counts at most.
+# Maximum number of entries of a table of counts.
 _LARGEST = 2**24
 
 
@@ -37,7 +37,7 @@ class Symbols(NamedTuple):
 
   Attributes:
     symbols: (n, time) int32.
-    labels: (n,) int32, the classes; -1 where they are not told.
+    labels: (n,) int32, the classes; -1 if unknown.
   """
 
   symbols: np.ndarray
@@ -48,8 +48,8 @@ class Codec(NamedTuple):
   """A trained codec.
 
   Attributes:
-    config: of `nn.PictureCodec`.
-    variables: of it.
+    config: options of `nn.PictureCodec`.
+    variables: variables of the codec.
   """
 
   config: picture_codec.CodecConfig
@@ -62,11 +62,11 @@ class Problem(base.ArrayProblem):
   Args:
     arm: network and batch size.
     splits: gray pictures, see `picture_codes.check`.
-    codec: of the codes that are predicted; pixels if None.
+    codec: codec of the codes to predict; pixels if None.
 
   Raises:
-    ValueError: if the data are others, have no classes and are to be drawn by
-      them, or the network pools.
+    ValueError: if the data are not gray pictures, have no classes although
+      `arm.by_class` is True, or the network pools.
   """
 
   objective = "bits"
@@ -109,7 +109,7 @@ class Problem(base.ArrayProblem):
     super().__init__(arm, network, parts, len(splits.train.inputs))
 
   def _symbols(self, network, pictures):
-    """The symbols of pictures, some of them at a time."""
+    """The symbols of pictures, computed in batches."""
     variables = {} if self._codec is None else {"codec": self._codec}
     read = jax.jit(
       functools.partial(network.apply, variables, method="symbols")
@@ -119,7 +119,7 @@ class Problem(base.ArrayProblem):
     return np.concatenate(rows)
 
   def init(self, key: jax.Array) -> base.PyTree:
-    """Returns the variables of the network, with the codec's."""
+    """Returns the initial variables of the network, with the codec's."""
     start = jnp.zeros((1, self.network.time), jnp.int32)
     variables = dict(self.network.init(key, start))
     if self._codec is not None:
@@ -133,7 +133,7 @@ class Problem(base.ArrayProblem):
   def loss(
     self, variables: base.PyTree, batch: Symbols, carry: Any, key: jax.Array
   ) -> tuple[jax.Array, supervised.Loss]:
-    """Returns the bits of a symbol, of some pictures without their classes."""
+    """Returns the bits per symbol; drops the classes of some pictures."""
     if self.network.classes:
       key, draw = jax.random.split(key)
       share, shape = self.arm.drop_class, batch.labels.shape
@@ -154,7 +154,7 @@ class Problem(base.ArrayProblem):
     return metrics, len(batch.symbols)
 
   def floors(self, part: str) -> dict[str, dict[str, float]]:
-    """Returns what counting gives on a part, see `by_counting`."""
+    """Returns the counting baselines of a part, see `by_counting`."""
     network = self.network
     if self.data.get(part) is None:
       return {}
@@ -172,22 +172,22 @@ def by_counting(
   count: int,
   grid: tuple[int, int] | None = None,
 ) -> dict[str, dict[str, float]]:
-  """Returns the likelihoods of pictures by counts of those of training.
+  """Returns likelihoods of pictures by counts of the training pictures.
 
-  The counts are of all symbols, of those at a place, and at a place beside the
-  symbols to its left and above.
+  The counts are of all symbols, per place, and per place with the symbols to
+  the left and above.
 
   Args:
     train: (n, time) integers below `count`, to count.
     test: (m, time) integers.
-    count: of symbols.
-    grid: rows and columns, where symbols have neighbors.
+    count: number of symbols.
+    grid: rows and columns, if symbols have neighbors.
 
   Returns:
     "test_loss" (nats of a picture) and "bits" (of a symbol), by label.
   """
   time = train.shape[1]
-  # Every symbol once more, so that none is impossible.
+  # One is added to every count, so that no symbol is impossible.
   whole = np.bincount(train.ravel(), minlength=count) + 1.0
   whole /= whole.sum()
   place = np.zeros((time, count))
@@ -202,7 +202,7 @@ def by_counting(
   contexts = (count + 1) ** 2
   if grid is not None and time * contexts * count <= _LARGEST:
     table = picture_network.neighbors(grid, 1)
-    # Of what is read the first is to the left and the third above.
+    # In the table, column 0 is the left neighbor and column 2 the upper one.
     known = [
       (count + 1) * _symbols_at(x, table[:, 0], count)
       + _symbols_at(x, table[:, 2], count)
@@ -238,10 +238,10 @@ def compute(
   variables: Any,
   arguments: dict[str, jax.Array],
 ) -> dict[str, jax.Array]:
-  """Returns how probable pictures are, of any class.
+  """Returns the likelihoods of pictures, without a class.
 
   Returns:
-    "nats" (n,) of a picture's symbols, and "symbols" (n, time) themselves.
+    "nats" (n,), the negative log-likelihoods, and "symbols" (n, time).
   """
   pictures = arguments["inputs"]
   symbols = network.apply(variables, pictures, method="symbols")

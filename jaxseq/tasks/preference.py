@@ -1,4 +1,4 @@
-"""Losses of pairs of answers of which one is preferred: DPO and its relatives.
+"""Preference losses of pairs of answers: DPO and its relatives.
 
   log_probs = losses.token_log_probs(logits, targets, mask)
   loss, metrics = preference.loss(
@@ -8,11 +8,11 @@
 Rafailov et al., "Direct Preference Optimization", arXiv:2305.18290; `robust`:
 arXiv:2403.00409; `hinge`: arXiv:2305.10425; `ipo`: arXiv:2310.12036;
 `sigmoid_norm`: arXiv:2411.15124; `cdpo`: Mitchell, "A note on DPO with noisy
-preferences". Without a reference are `simpo`: arXiv:2405.14734; `cpo`:
-arXiv:2401.08417; `orpo`: arXiv:2403.07691. The terms of pairs are those of the
-library TRL. In `cpo` and `orpo` the term of the preferred answer counts tokens
-of answers alone, and `simpo` has none, where TRL counts prompts in `orpo` and
-adds the term to `simpo` by default.
+preferences". `simpo`, `cpo` and `orpo` have no reference: arXiv:2405.14734;
+arXiv:2401.08417; arXiv:2403.07691. The pair terms are those of the library
+TRL. In `cpo` and `orpo` the term of the preferred answer counts only tokens of
+answers, and `simpo` has no such term, but TRL counts prompts in `orpo` and adds
+the term to `simpo` by default.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ Kind = Literal[
   "cpo",
   "orpo",
 ]
-# Kinds that compare the network with no reference.
+# Kinds without a reference network.
 _ALONE = ("simpo", "cpo", "orpo")
 
 
@@ -42,25 +42,25 @@ _ALONE = ("simpo", "cpo", "orpo")
 class Config:
   """The loss of pairs.
 
-  Let d be how far the network's log-probability of the preferred answer has
-  risen above that of the reference, less the same of the other answer; without
-  a reference the difference of the log-probabilities themselves.
+  Let d be the log-probability ratio of network and reference for the preferred
+  answer, less that for the other answer; without a reference, the difference of
+  the log-probabilities themselves.
 
   Attributes:
     kind: "sigmoid": -log sigmoid(beta d); "robust": the same made unbiased for
-      pairs of which a share is the wrong way round; "cdpo": the same as its
-      mean over both ways; "hinge": max(0, 1 - beta d); "ipo": (d - 1 / (2
-      beta))^2 and "sigmoid_norm": as "sigmoid", both with the log-probabilities
-      divided by the answers' numbers of tokens. Without a reference, "simpo":
-      -log sigmoid(beta d - gamma), divided so, too; "cpo": "sigmoid" and `sft`
-      times the mean loss of the preferred answers' tokens; "orpo": the latter
-      and beta times -log sigmoid of the log odds ratio of answers, whose
-      probabilities are the geometric means of their tokens'.
-    beta: how dear it is to leave the reference; some 2 for "simpo".
-    smoothing: share of the pairs that are the wrong way round, below one half;
-      "robust" and "cdpo" alone read it.
+      pairs with a share of flipped labels; "cdpo": the same averaged over both
+      labels; "hinge": max(0, 1 - beta d); "ipo": (d - 1 / (2 beta))^2 and
+      "sigmoid_norm": as "sigmoid", both with the log-probabilities divided by
+      the answers' numbers of tokens. Without a reference, "simpo": -log
+      sigmoid(beta d - gamma), divided in the same way; "cpo": "sigmoid" plus
+      `sft` times the mean loss of the preferred answers' tokens; "orpo": that
+      mean loss plus beta times -log sigmoid of the log odds ratio of answers,
+      whose probabilities are the geometric means of their tokens'.
+    beta: strength of the reference penalty; about 2 for "simpo".
+    smoothing: share of the pairs with flipped labels, below one half; only for
+      "robust" and "cdpo".
     gamma: margin of "simpo".
-    sft: weight of the preferred answers' loss, of "cpo" and "orpo".
+    sft: weight of the preferred answers' loss, for "cpo" and "orpo".
   """
 
   kind: Kind = "sigmoid"
@@ -91,24 +91,24 @@ def loss(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Returns the mean loss of pairs.
 
-  Rows are the preferred answers, and then the others in the same order.
+  Rows are the preferred answers, then the others in the same order.
 
     >>> import jax.numpy as jnp
     >>> value, _ = loss(-jnp.ones(2), -jnp.ones(2), jnp.ones(2))
-    >>> round(float(value), 4)  # log 2: nothing has been learnt yet
+    >>> round(float(value), 4)  # log 2: nothing has been learned yet
     0.6931
 
   Args:
     log_probs: (2 pairs,) of the whole answers, by the network.
-    ref_log_probs: (2 pairs,), by the network before it was trained; kinds
-      without a reference do not read it.
+    ref_log_probs: (2 pairs,), by the reference, the network before training;
+      ignored by kinds without a reference.
     counts: (2 pairs,) tokens of each answer.
     config: the loss.
 
   Returns:
-    The loss, and a dict of scalars: `accuracy`, the share of the pairs whose
-    preferred answer has risen more, and `margin`, the mean of beta d; of
-    "simpo" and "orpo" d is divided by the numbers of tokens.
+    The loss, and a dict of scalars: `accuracy`, the share of the pairs with
+    d > 0, and `margin`, the mean of beta d; for "simpo" and "orpo" d is divided
+    by the numbers of tokens.
   """
   (rows,) = _validate.shape("log_probs", log_probs, ("rows",))
   _validate.shape("ref_log_probs", ref_log_probs, (rows,))
@@ -158,6 +158,6 @@ def loss(
 def _log_odds(log_probs, counts):
   """Log odds of answers, of the geometric means of their tokens."""
   mean = log_probs / jnp.maximum(counts, 1)
-  # An answer that is certain has odds without a bound.
+  # An answer of probability 1 has infinite odds.
   mean = jnp.minimum(mean, -jnp.finfo(mean.dtype).eps)
   return mean - jax.nn.log1mexp(-mean)

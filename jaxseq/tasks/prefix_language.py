@@ -1,14 +1,14 @@
 """Losses of language models that read a prefix at once, as the mixer `jrt`.
 
-The elements of the prefix see each other, so that the next token is no question
-there: some of its tokens are hidden, and the network tells these where they
-stood; behind the prefix it predicts the next one.
+The elements of the prefix see each other, so that predicting the next token is
+trivial there: some of its tokens are masked instead, and the network predicts
+these at their places; after the prefix it predicts the next token.
 
-  loss = next-token loss from the prefix on + weight * loss of hidden tokens
+  loss = next-token loss from the prefix on + weight * loss of masked tokens
 
 Arora et al., "Just read twice", arXiv:2407.05483, section 4.2: 15 % of the
-tokens of the prefix are hidden, which is half of a sequence of 2048, and the
-weight is 0.25. The authors' code adds the two means up; so does this.
+tokens of the prefix, which is half of a sequence of 2048, are masked, and the
+weight is 0.25. The authors' code adds the two means; this module also does.
 
     key_hidden, key = jax.random.split(key)
     inputs, hidden = hide(key_hidden, tokens[:, :-1], prefix, mask_token)
@@ -31,17 +31,17 @@ def hide(
   mask_token: int,
   share: float = 0.15,
 ) -> tuple[jax.Array, jax.Array]:
-  """Hides tokens of the prefix, each by itself.
+  """Masks tokens of the prefix, each independently.
 
   Args:
     key: random key.
     tokens: (*batch, time) integers.
     prefix: length of the prefix, an integer or integers (*batch,).
-    mask_token: what stands in the place of hidden tokens; one that no text has.
-    share: probability of a token to be hidden.
+    mask_token: replacement of masked tokens, one that is not in any text.
+    share: probability of a token to be masked.
 
   Returns:
-    The tokens with some hidden, and which these are, (*batch, time) bool.
+    The tokens with some masked, and the mask of these, (*batch, time) bool.
 
   Raises:
     ValueError: if the share is out of range.
@@ -61,20 +61,20 @@ def prefix_loss(
   weight: float = 0.25,
   mask: jax.Array | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-  """Returns the loss behind the prefix plus that of tokens hidden in it.
+  """Returns the loss after the prefix plus that of masked tokens in it.
 
   Args:
     logits: (*batch, time, vocab) of the network on `hide(tokens[..., :-1])`.
-    tokens: (*batch, time + 1) integers, nothing hidden.
+    tokens: (*batch, time + 1) integers, without masks.
     hidden: (*batch, time) bool, from `hide`.
     prefix: length of the prefix, an integer or integers (*batch,).
-    weight: of the mean over hidden tokens.
-    mask: (*batch, time) bool, False for inputs that are padding, which are not
-      scored; None for none. The token after a scored input must not be padding.
+    weight: weight of the mean over masked tokens.
+    mask: (*batch, time) bool, False for padding, which is not scored; None
+      without padding. The token after a scored input must not be padding.
 
   Returns:
     The loss in nats, and its parts "next_token_loss" and "hidden_token_loss",
-    means over what is scored of either kind, 0 where that is nothing.
+    each a mean over its scored tokens, or 0 without any.
 
   Raises:
     ValueError: if the shapes do not fit each other.

@@ -1,12 +1,12 @@
-"""Recommendation of the next item, from the items that a user has taken.
+"""Recommendation of the next item, from the items of a user's history.
 
 A network reads a user's items one by one; the scores of all items after each
-are the products of its output with their vectors, which are those that it reads
+are the products of its output with their embeddings, which are also its inputs
 (SASRec, Kang & McAuley, arXiv:1808.09781; with a GRU it is GRU4Rec, with Mamba
-Mamba4Rec). Training is the cross-entropy over all items, or one of the losses
-of `tasks.losses` that look at a sample. The first target of a part that is not
-trained on is ranked among all items that the user has not taken, see
-`tasks.items.ranking`. Beside the networks stand the floors of `item_floors`.
+Mamba4Rec). Training minimizes the cross-entropy over all items, or a sampled
+loss of `tasks.losses`. In validation and test the last target is ranked among
+all items that are not in the user's history, see `tasks.items.ranking`. The
+baselines are those of `item_floors`.
 """
 
 import copy
@@ -39,9 +39,9 @@ from jaxseq.tasks.items.item_network import ItemNetwork
 from jaxseq.training import per_seed
 from jaxseq.training import supervised
 
-# Of an arm: the metrics of each user of the test part.
+# File in an arm's directory with the metrics of each user of the test part.
 USERS = "users.npz"
-# Share of users that take an item which is new to all from which on it is told.
+# Share of users with a cold target above which their metric is reported.
 _COLD = 0.05
 
 
@@ -55,16 +55,16 @@ class Problem(base.ArrayProblem):
 
   Args:
     arm: network and batch size, in histories.
-    splits: as of `data.sources.interactions.make_splits`.
+    splits: data as from `data.sources.interactions.make_splits`.
 
   Raises:
-    ValueError: if the data are no histories of items, batches are larger than
+    ValueError: if the data are not histories of items, batches are larger than
       the training set, or the network pools.
   """
 
   validated = "ndcg_10"
   at_least = 128
-  # Of those of `sentence_stages`.
+  # One of the stages of `sentence_stages`.
   stage = sentence_stages.FIRST
 
   def __init__(self, arm: recommendation_arms.ArmConfig, splits: data.Splits):
@@ -79,7 +79,7 @@ class Problem(base.ArrayProblem):
       self.kind, self.make_arm = "item_sentences", sentence_stages.Arm
 
   def init(self, key: jax.Array) -> base.PyTree:
-    """Returns the variables of the network, and what is known of items."""
+    """Returns the initial variables of the network, with item variables."""
     batch = base.first(self.data["train"])
     options = self.keywords(batch)
     if self.arm.items == "sentences" and self.arm.stages[0]:
@@ -91,11 +91,11 @@ class Problem(base.ArrayProblem):
     return variables
 
   def inputs(self, batch: data.ArrayDataset) -> tuple[jax.Array, jax.Array]:
-    """Returns the items, and their numbers."""
+    """Returns the items and the lengths."""
     return batch.inputs, batch.lengths
 
   def keywords(self, batch: data.ArrayDataset) -> dict[str, jax.Array]:
-    """Returns the gaps, where the network reads them."""
+    """Returns the gaps, if the network reads them."""
     return {"gaps": batch.extras.gaps} if self.arm.gaps else {}
 
   def loss(
@@ -121,7 +121,7 @@ class Problem(base.ArrayProblem):
     return value + penalty, supervised.Loss(metrics, collections, carry)
 
   def _by_codes(self, variables, batch, key):
-    """The nats of all codes, for each item; with wishes behind a cut."""
+    """The nats of all codes, per item; with wishes before the last item."""
     options = {}
     if self.network.wishes:
       key, cut, draw = jax.random.split(key, 3)
@@ -139,7 +139,7 @@ class Problem(base.ArrayProblem):
     return value, {}, kept
 
   def _rebuilt(self, variables, batch, key, draw):
-    """The cross-entropy of the items that one vector tells."""
+    """The cross-entropy of the reconstructed items."""
     del draw
     logits, *kept = base.in_training(
       self.network, variables, key, *self.inputs(batch)
@@ -148,8 +148,8 @@ class Problem(base.ArrayProblem):
     return value, {"train_rebuilt": accuracy}, kept
 
   def _hidden(self, variables, batch, key, draw):
-    """The cross-entropy of hidden items, which both sides tell."""
-    # The last target is an item of the history like all others.
+    """The cross-entropy of masked items, from both sides."""
+    # The last target is part of the history.
     items = jnp.concatenate([batch.inputs[:, :1], batch.targets], axis=1)
     options = {"share": self.arm.share, "hidden": 1.0, "random": 0.0}
     masked = masking.mask(draw, items, items > 0, 0, jnp.ones(1), **options)
@@ -162,7 +162,7 @@ class Problem(base.ArrayProblem):
     return value, {}, kept
 
   def _sampled(self, variables, batch, key, draw):
-    """The loss of the next items among a few others."""
+    """The loss of the next items against sampled ones."""
     count, items = self.arm.negatives, self.network.num_items
     shape = len(batch.inputs), count
     others = jax.random.randint(draw, shape, 1, items + 1)
@@ -196,10 +196,10 @@ class Problem(base.ArrayProblem):
     batch: data.ArrayDataset,
     key: jax.Array | None = None,
   ) -> tuple[supervised.Metrics, int]:
-    """Returns `item_metrics.of_scores`, by the newest items of a history.
+    """Returns `item_metrics.of_scores`, from the newest items of a history.
 
-    The ranks are among all items that are not in the whole history, unless
-    items come again.
+    Ranks are among all items that are not in the whole history, unless repeats
+    are allowed.
     """
     del key
     logits = self._ranked(variables, batch)
@@ -207,7 +207,7 @@ class Problem(base.ArrayProblem):
     if self.arm.loss == "autoencode":
       newest = self.network.newest(*self.inputs(batch))[:2]
       again = self.network.apply(variables, *newest)
-      # A mean over items, of which some batches have more.
+      # A mean over items, whose number differs between batches.
       items = newest[1].mean()
       metrics["rebuilt"] = _told(again, *newest)[1] * items
       metrics["items"] = items
@@ -216,7 +216,7 @@ class Problem(base.ArrayProblem):
   def measure(
     self, variables: base.PyTree, examples: data.ArrayDataset
   ) -> supervised.Metrics:
-    """Scores a part, see `scores`; "rebuilt" is the share of items told."""
+    """Scores a part, see `scores`; "rebuilt" is the reconstruction accuracy."""
     metrics = super().measure(variables, examples)
     if "rebuilt" in metrics:
       metrics["rebuilt"] /= metrics.pop("items")
@@ -230,7 +230,7 @@ class Problem(base.ArrayProblem):
     return item_metrics.by_user(logits, batch, self.network.repeats, cold)
 
   def _ranked(self, variables, batch):
-    """The scores of all items behind each history."""
+    """The scores of all items after each history."""
     options = self.keywords(batch)
     return self.network.apply(
       variables, *self.inputs(batch), last=True, **options
@@ -239,26 +239,26 @@ class Problem(base.ArrayProblem):
   def evaluate(
     self, variables: base.PyTree, data: base.PyTree
   ) -> supervised.Metrics:
-    """Scores parts that are not trained on, and counts what is recommended."""
+    """Scores the parts that are not trained on, and counts recommendations."""
     metrics = super().evaluate(variables, data)
     tallies = metrics[supervised.TALLIES] * len(data["test"].inputs)
     return {**metrics, supervised.TALLIES: tallies}
 
 
 def _told(logits, items, lengths):
-  """The cross-entropy of items by what is rebuilt, and the share told right."""
+  """Reconstruction cross-entropy and accuracy."""
   real = masks.inside(items.shape[1], lengths)
   return base.cross_entropy(logits, jnp.maximum(items - 1, 0), real)[:2]
 
 
 def _baselines(splits, config, part):
-  """The metrics of the floors, where there is such a part."""
+  """The metrics of the baselines, if there is such a part."""
   if getattr(splits, part) is None:
     return {}
   if part == "test" and not config.repeats:
     item_metrics.tell_taken(splits.test)
   rows = item_metrics.floors(splits, part, config.repeats)
-  # On the validation part rows are wanted in moments.
+  # Rows for the validation part have to be fast.
   if part == "test":
     scorer = item_floors.factors(item_floors.histories(splits, part))
     if scorer is not None:
@@ -269,18 +269,18 @@ def _baselines(splits, config, part):
 def second_stage(
   problem: Problem, variables: base.PyTree
 ) -> tuple[Problem, base.PyTree]:
-  """Returns a problem that goes on with the items' vectors as they are.
+  """Returns a problem that continues training with constant item vectors.
 
   It is Recformer's second stage: the first one trains texts and histories, and
-  its best variables are handed on.
+  its best variables are the initial ones of the second.
 
   Args:
-    problem: of items by their text.
-    variables: trained on it.
+    problem: problem of items by their text.
+    variables: variables trained on it.
 
   Returns:
     The problem, which starts from the variables without the texts' network; and
-    these.
+    these variables.
   """
   second = copy.copy(problem)
   second.network, variables = problem.network.freeze(variables)
@@ -290,7 +290,7 @@ def second_stage(
 
 
 def _adapted(line, splits):
-  """The task with what the data's floors say of each user."""
+  """The task with the strongest baseline's metrics of each user."""
   floor = functools.cache(functools.partial(item_metrics.strongest, splits))
 
   def more(config, arm, source):
@@ -303,7 +303,7 @@ def _adapted(line, splits):
 
 
 def _steered(splits, arm, program, variables):
-  """The shares of lists that are as wished, with the wish and without."""
+  """The shares of recommended items that fulfill wishes, with and without."""
   has = recommendation_arms.wished(arm, splits)
   wishes = item_wishes.asked(has, len(splits.test.inputs))
   steering = functools.partial(item_wishes.steering, program.problem.network)
@@ -312,8 +312,8 @@ def _steered(splits, arm, program, variables):
 
 
 def _paired(splits, arm, floor, program, variables, directory, trained):
-  """Writes metrics of all users, and compares them with those of a floor."""
-  # The file, with (seeds, users) arrays, is for pairs with other arms.
+  """Writes metrics of all users, and compares them with a baseline's."""
+  # The file, with (seeds, users) arrays, is for paired tests of other arms.
   cold = jnp.asarray(item_metrics.cold_items(splits))
   function = functools.partial(program.problem.by_user, cold=cold)
   users = _of_users(program, function, variables, splits)
@@ -333,7 +333,7 @@ def _paired(splits, arm, floor, program, variables, directory, trained):
 
 
 def _of_users(program, function, variables, splits, *arrays):
-  """Arrays (seeds, users) by name, a function of all users of the test part."""
+  """Arrays (seeds, users) by name, from a function of all test users."""
   pieces, begin = [], 0
   for batch in item_metrics.slices(splits, "test"):
     some = slice(begin, begin + len(batch.inputs))
@@ -377,8 +377,8 @@ TASK = task.Task(
   baselines=_baselines,
   adapt=_adapted,
 )
-# Models of other classes, of which no state of a user is kept: they read a
-# history anew with every item, and answer no stream of events.
+# Models of other classes, without states of users: they read the whole history
+# again with every item, and have no streams.
 CODES, SENTENCES = (
   dataclasses.replace(TASK.outputs, network=network, stream=None)
   for network in (

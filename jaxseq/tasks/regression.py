@@ -1,4 +1,4 @@
-"""Regression of sequences: at every element, also at irregular times, or whole.
+"""Regression of sequences, per element (also at irregular times) or as a whole.
 
 The network predicts the mean and the variance of every target, as in the
 pendulum experiment of Smith et al., arXiv:2208.04933, section 6.3, after
@@ -31,20 +31,20 @@ from jaxseq.tasks import sizes
 from jaxseq.tasks import summary_baselines
 from jaxseq.tasks import task
 
-# The smallest variance, as in the paper's code.
+# Lower bound of the variance, as in the paper's code.
 FLOOR = 1e-6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-  """The options of arms that a comparison may have for all of them.
+  """Options of arms that a comparison can also set for all of them.
 
   Attributes:
-    gaps: what becomes of the time between elements, where the data have it:
-      "scale": it multiplies the mixer's step sizes (S5); "append": it is a
-      feature more; "ignore".
-    image_size: height and width of the images that the elements are, which a
-      small convolutional network reads; 0 for feature vectors.
+    gaps: use of the times between elements, if the data have them: "scale":
+      they multiply the mixer's step sizes (S5); "append": they are an
+      additional feature; "ignore".
+    image_size: height and width of elements that are images, which a small
+      convolutional network reads; 0 for feature vectors.
   """
 
   gaps: Literal["scale", "append", "ignore"] = "append"
@@ -53,7 +53,7 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class ArmConfig(Options, base.ArmConfig):
-  """The network and the training of one arm, with `Options`."""
+  """Options of an arm's network and training, with `Options`."""
 
   def __post_init__(self):
     super().__post_init__()
@@ -67,7 +67,7 @@ class ArmConfig(Options, base.ArmConfig):
 
 
 def _check_step_sizes(layer):
-  """Refuses a layer whose mixer takes no gaps."""
+  """Rejects a layer whose mixer does not support gaps."""
   if not layer.mixes:
     return
   apply = mixers.get(layer.mixer).apply
@@ -84,8 +84,8 @@ class ImageEncoder(linen.Module):
 
   Attributes:
     size: height and width, a multiple of 8.
-    width: of the features.
-    channels: of the convolutions.
+    width: width of the features.
+    channels: channels of the convolutions.
   """
 
   size: int
@@ -114,7 +114,7 @@ class Regressor(linen.Module):
   """Encoder, stack of layers, and heads for mean and variance.
 
   Attributes:
-    config: the arm; its network does not pool.
+    config: options of the arm.
     num_outputs: width of the targets.
   """
 
@@ -131,20 +131,20 @@ class Regressor(linen.Module):
     states: PyTree = None,
     with_states: bool = False,
   ) -> Any:
-    """Predicts.
+    """Predicts means and variances of the targets.
 
     Args:
       x: (*batch, time, features), or pixels row by row.
-      gaps: (*batch, time), time since the element before; None if all are 1.
-      lengths: (*batch,), elements that count; all if None.
+      gaps: (*batch, time), time since the previous element; None if all are 1.
+      lengths: (*batch,) numbers of valid elements; None if all are valid.
       train: whether dropout is on, and batch norm uses batch statistics.
-      states: of the layers before the first element; fresh ones if None.
-      with_states: whether their states after the last one are returned, too.
+      states: initial states of the layers; fresh ones if None.
+      with_states: whether to also return the final states.
 
     Returns:
       Means and variances, (*batch, time, num_outputs) each, or (*batch,
-      num_outputs) where the network pools; with the states, a pair of this pair
-      and them.
+      num_outputs) if the network pools; `with_states` returns a pair of this
+      pair and the states.
     """
     config, network = self.config, self.config.network
     series = x
@@ -189,18 +189,17 @@ def negative_log_likelihood(
 
 
 class Problem(base.ArrayProblem):
-  """Predicting numbers at every element, or of a sequence as a whole.
+  """Predicting numbers per element, or per sequence.
 
   Args:
-    arm: network and batch size; the network pools where sequences as a whole
-      have numbers, and only there.
+    arm: network and batch size; the network pools if targets are per sequence,
+      and only then.
     splits: inputs (n, time, features), and targets (n, time, numbers), all of
-      one length, or (n, numbers); extras.gaps (n, time) where times are
-      irregular.
+      one length, or (n, numbers); extras.gaps (n, time) for irregular times.
 
   Raises:
-    ValueError: if the network does not pool as the targets want it, these are
-      not such numbers, or batches are larger than the training set.
+    ValueError: if the pooling does not fit the targets, these are not such
+      numbers, or batches are larger than the training set.
   """
 
   train_metrics = ("mse",)
@@ -220,7 +219,7 @@ class Problem(base.ArrayProblem):
     super().__init__(arm, model, base.parts(splits), len(targets))
 
   def init(self, key: jax.Array) -> base.PyTree:
-    """Returns the variables of the network."""
+    """Returns the initial variables of the network."""
     return self.network.init(key, *self.inputs(base.first(self.data["train"])))
 
   def inputs(self, batch: data.ArrayDataset) -> tuple[jax.Array | None, ...]:
@@ -238,20 +237,20 @@ class Problem(base.ArrayProblem):
 
 
 def _pool(x):
-  """Maximum over squares of 2 by 2: a reshape is faster than a window."""
+  """Maximum over 2 x 2 squares: a reshape is faster than a window."""
   *batch, height, width, channels = x.shape
   x = x.reshape(*batch, height // 2, 2, width // 2, 2, channels)
   return x.max(axis=(-4, -2))
 
 
 def _is_whole(network):
-  """True if a sequence has its numbers as a whole."""
+  """True if targets are per sequence."""
   return network.config.network.pooling != "none"
 
 
 def _arguments(network, dataset):
-  """Returns "inputs" and, where the data have it, "gaps" and "lengths"."""
-  # Without pooling what lies behind an end is no prediction.
+  """Returns "inputs" and, if the data have them, "gaps" and "lengths"."""
+  # Without pooling, outputs in the padding are ignored.
   lengths = dataset.lengths if _is_whole(network) else None
   return outputs.present(
     inputs=dataset.inputs, gaps=dataset.extras.gaps, lengths=lengths
@@ -294,7 +293,7 @@ def _predict(model, examples):
 
 
 def _count(splits):
-  """The number of series, or of elements where each has its numbers."""
+  """The number of series, or of elements if targets are per element."""
   whole = np.ndim(splits.train.targets) == 2
   return (sizes.examples if whole else sizes.elements)(splits)
 

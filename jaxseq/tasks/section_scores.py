@@ -1,4 +1,4 @@
-"""Scores of cuts: P_k of segmentations, and cuts that need no training."""
+"""Scores of segmentations: P_k, and baselines that need no training."""
 
 import jax
 import jax.numpy as jnp
@@ -7,25 +7,25 @@ import numpy as np
 from jaxseq import data
 from jaxseq.nn import masks
 
-# Draws of cuts at random, which are averaged.
+# Number of random segmentations to average over.
 _DRAWS = 20
 
 
 def cuts(
   scores: jax.Array, lengths: jax.Array, rate: float | None = None
 ) -> jax.Array:
-  """Returns where documents are cut: at the highest scores.
+  """Cuts documents at the paragraphs with the highest scores.
 
   Args:
-    scores: (n, time) of paragraphs; of the first one it says nothing.
+    scores: (n, time) of paragraphs; the first one is ignored.
     lengths: (n,) numbers of paragraphs.
-    rate: cuts by paragraphs but the first. If None, scores are logits, and a
-      document has the expected number of cuts, the sum of its probabilities,
-      rounded.
+    rate: cuts per paragraph, without the first ones. If None, scores are
+      logits, and a document has the expected number of cuts, the rounded sum of
+      its probabilities.
 
   Returns:
-    (n, time) bool, True at the first paragraphs of sections; that of a document
-    is one.
+    (n, time) bool, True at the first paragraphs of sections, including that of
+    the document.
   """
   time = scores.shape[-1]
   allowed = masks.inside(time, lengths) & (jnp.arange(time) > 0)
@@ -40,15 +40,15 @@ def cuts(
 
 
 def p_k(starts: jax.Array, true: jax.Array, lengths: jax.Array) -> jax.Array:
-  """Returns (n,) P_k of documents (Beeferman et al., 1999), 0 if all is right.
+  """Returns (n,) P_k of documents (Beeferman et al., 1999), 0 if perfect.
 
-  It is the share of paragraphs k apart which are in one section of the one
-  segmentation and in two of the other; k is half the mean length of the true
-  sections, rounded, and at least 1.
+  It is the share of paragraphs at distance k which are in the same section in
+  one segmentation and in different sections in the other; k is half the mean
+  length of the true sections, rounded, and at least 1.
 
   Args:
     starts: (n, time) bool, True at the first paragraphs of sections.
-    true: likewise.
+    true: (n, time) bool, the true ones.
     lengths: (n,) numbers of paragraphs.
   """
   time = starts.shape[-1]
@@ -73,13 +73,14 @@ def scored(
   """Returns the metrics of cuts, means over documents.
 
   Args:
-    starts: see `p_k`; so are the others.
+    starts: see `p_k`.
     true: see `p_k`.
     lengths: see `p_k`.
 
   Returns:
-    "pk"; "found", the share of true cuts that were made; "mistakes", cuts too
-    many and too few of a document; "exact", documents without any.
+    "pk"; "found", the share of true cuts that are found; "mistakes", the number
+    of wrong and missing cuts per document; "exact", the share of documents
+    without mistakes.
   """
   places = masks.inside(starts.shape[-1], lengths)
   places &= jnp.arange(starts.shape[-1]) > 0
@@ -96,17 +97,17 @@ def scored(
 
 
 def rate_of(dataset: data.ArrayDataset) -> float:
-  """Returns the cuts of documents by their paragraphs but the first ones."""
+  """Returns the number of cuts per paragraph, without the first ones."""
   lengths = np.asarray(dataset.lengths)
   number = (np.asarray(dataset.targets) > 0).sum() - len(lengths)
   return float(number / max((lengths - 1).sum(), 1))
 
 
 def trivial(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
-  """Returns the metrics of cuts that need no training, by label.
+  """Returns the metrics of segmentations without training, by label.
 
   Args:
-    splits: as of `data.sources.paragraphs.load`.
+    splits: data as from `data.sources.paragraphs.load`.
     part: "test" or "valid".
   """
   wanted = getattr(splits, part)
@@ -123,7 +124,7 @@ def trivial(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
   zeros = np.zeros(true.shape, np.float32)
   rng = np.random.default_rng(0)
   draws = [measured(rng.random(true.shape)) for _ in range(_DRAWS)]
-  # Highest at whole multiples of the mean length of a section.
+  # The scores peak at multiples of the mean length of a section.
   even = -np.abs((np.arange(time) * rate + 0.5) % 1 - 0.5) + zeros
   return {
     "no cuts": measured(zeros, 0.0),
@@ -137,10 +138,10 @@ def trivial(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
 
 
 def similarity(words: np.ndarray) -> np.ndarray:
-  """Returns (n, time) the cosine of each paragraph's words with those before.
+  """Returns (n, time) the cosine of each paragraph's words with the previous.
 
   Args:
-    words: (n, time, words) integers, 0 for none.
+    words: (n, time, words) integers, 0 in the padding.
   """
   before = np.zeros_like(words)
   before[:, 1:] = words[:, :-1]
@@ -153,5 +154,5 @@ def similarity(words: np.ndarray) -> np.ndarray:
     norms = product(here, here) * product(before, before)
     return product(here, before) / np.sqrt(np.maximum(norms, 1))
 
-  # One document at a time, as there are many pairs of words.
+  # One document at a time, since there are many pairs of words.
   return np.array(list(map(cosines, words, before)), np.float32)

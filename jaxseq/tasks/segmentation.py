@@ -1,9 +1,9 @@
-"""Segmentation of documents: at which paragraphs sections begin.
+"""Segmentation of documents: which paragraphs begin a section.
 
 A network reads a document as a whole, one paragraph after the other, or pairs
 of paragraphs, as in Aumiller et al., "Structural text segmentation of legal
-documents", arXiv:2012.03619. A document is cut at its likeliest places, as many
-as its probabilities add up to: the expected number of its cuts.
+documents", arXiv:2012.03619. A document is cut at its most probable places; the
+number of cuts is the sum of its probabilities, the expected number.
 """
 
 import dataclasses
@@ -35,12 +35,12 @@ Reads = Literal["document", "neighbors", "pairs"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-  """The options of arms that a comparison may have for all of them.
+  """Options of arms that a comparison can also set for all of them.
 
   Attributes:
     reads: "document": the layers of the network read all paragraphs in turn;
-      "neighbors": each pair of consecutive paragraphs by itself, with no
-      layers; "pairs": likewise, but trained on any two paragraphs of a
+      "neighbors": each pair of consecutive paragraphs separately, without
+      layers; "pairs": the same, but trained on any two paragraphs of a
       document, half of them of the same section.
   """
 
@@ -49,7 +49,7 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class ArmConfig(Options, base.ArmConfig):
-  """The network and the training of one arm, with `Options`."""
+  """Options of an arm's network and training, with `Options`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,14 +58,14 @@ class Config(Options, base.DataComparison):
 
 
 class SegmentNetwork(linen.Module):
-  """Paragraphs as means of their words, and what reads these.
+  """A segmentation network over paragraphs, which are means of their words.
 
   Attributes:
-    config: the layers, and the widths of the read-out.
-    vocab_size: numbers of words, with 0 for none.
+    config: options of the layers, and the widths of the head.
+    vocab_size: number of word classes, with 0 for the padding.
     reads: see `Options`.
-    rate: cuts of a document by its paragraphs but the first, the share of
-      neighbors in two sections; training on "pairs" has a half of them.
+    rate: cuts of a document per paragraph, without the first, which is the
+      share of neighbors in different sections; for "pairs" it is one half.
   """
 
   config: nn.NetworkConfig
@@ -81,14 +81,14 @@ class SegmentNetwork(linen.Module):
     train: bool = False,
     others: jax.Array | None = None,
   ) -> jax.Array:
-    """Returns logits (n, paragraphs) that a section begins, or of pairs.
+    """Returns logits (n, paragraphs) of section starts, or of pairs.
 
     Args:
-      words: (n, paragraphs, words) integers, 0 for none.
+      words: (n, paragraphs, words) integers, 0 in the padding.
       lengths: (n,) numbers of paragraphs; all if None.
       train: whether dropout is on.
-      others: (n, paragraphs) integers, the places of the paragraphs that each
-        is compared with; that before it if None. Not of documents.
+      others: (n, paragraphs) integers, the paragraph that each is compared
+        with; the previous one if None. Not for "document".
     """
     stack, neighbors = self.config.stack, others is None
     embed = dense.Embed(
@@ -119,10 +119,10 @@ class Problem(base.ArrayProblem):
 
   Args:
     arm: network and batch size, in documents.
-    splits: as of `data.sources.paragraphs.load`.
+    splits: data as from `data.sources.paragraphs.load`.
 
   Raises:
-    ValueError: if the data are others, or the network pools.
+    ValueError: if the data are not paragraphs, or the network pools.
   """
 
   validated = "pk"
@@ -143,7 +143,7 @@ class Problem(base.ArrayProblem):
     super().__init__(arm, network, parts, len(splits.train.inputs))
 
   def init(self, key: jax.Array) -> base.PyTree:
-    """Returns the variables of the network."""
+    """Returns the initial variables of the network."""
     return self.network.init(key, jnp.ones((1, 2, 1), jnp.int32))
 
   def inputs(self, batch: data.ArrayDataset) -> tuple[Any, ...]:
@@ -167,7 +167,7 @@ class Problem(base.ArrayProblem):
   def score(
     self, outputs: jax.Array, batch: data.ArrayDataset
   ) -> tuple[dict[str, jax.Array], jax.Array | int]:
-    """Returns "test_loss" in nats, and the scores of cuts, of documents."""
+    """Returns "test_loss" in nats, and the scores of cuts, per document."""
     true, lengths = batch.targets > 0, jnp.asarray(batch.lengths)
     time = true.shape[-1]
     places = masks.inside(time, lengths) & (jnp.arange(time) > 0)
@@ -178,7 +178,7 @@ class Problem(base.ArrayProblem):
 
 
 def _logit(rate):
-  """The logit of a share, finite for shares of 0 and 1, too."""
+  """The logit of a share, clipped to be finite for shares of 0 and 1."""
   rate = min(max(rate, 1e-6), 1 - 1e-6)
   return math.log(rate / (1 - rate))
 
@@ -193,16 +193,16 @@ def _entropy(logits, labels, valid):
 def drawn_pairs(
   key: jax.Array, starts: jax.Array, lengths: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Draws another paragraph for each, half of them of the same section.
+  """Draws a partner for each paragraph, half of them of the same section.
 
   Args:
-    key: of what is drawn.
+    key: key of the draws.
     starts: (n, time) bool, see `section_scores.p_k`.
     lengths: (n,) numbers of paragraphs.
 
   Returns:
-    The places of the others (n, time) int32; whether they are of another
-    section; and where there is such a pair.
+    The indices of the partners (n, time) int32; whether they are of another
+    section; and whether there is such a pair.
   """
   time = starts.shape[-1]
   section = jnp.cumsum(starts, axis=-1)
@@ -229,7 +229,7 @@ def arguments(network: Any, dataset: data.ArrayDataset) -> outputs.Arrays:
 def compute(
   network: SegmentNetwork, variables: Any, arguments: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
-  """Returns "probability" (n, time) of a beginning section, and "starts"."""
+  """Returns "probability" (n, time) of section starts, and "starts"."""
   words, lengths = arguments["words"], arguments["lengths"]
   logits = network.apply(variables, words, lengths)
   starts = section_scores.cuts(logits, lengths)

@@ -1,8 +1,8 @@
-"""Sizes of networks, by how much there is to learn from.
+"""Sizes of networks, by the number of training targets.
 
-The rule is that of the defaults for people's own data, of programs and of
-estimators: the fewer targets the training part has, the narrower the network,
-and the more is left out of it in training.
+The rule gives the defaults for users' own data, in programs and in estimators:
+the fewer targets the training part has, the narrower the network, and the
+higher the dropout.
 """
 
 from collections.abc import Mapping
@@ -14,22 +14,22 @@ import numpy as np
 from jaxseq import data
 from jaxseq.tasks import summary_baselines
 
-# Of a large panel, validation windows that are enough to watch training by: as
-# many cost about what the updates between two evaluations do.
+# Validation windows that are enough to monitor training on a large panel: they
+# cost about as much as the updates between two evaluations.
 VALID_WINDOWS = 2_048
-# Series that are enough for a linear model of their summaries.
+# Number of series that is enough for a linear model of their summaries.
 _ENOUGH = 20
 
 
 class Size(NamedTuple):
-  """The size of a network, and how fast it learns.
+  """The size of a network, and its learning rate.
 
   Attributes:
-    name: of data of this size.
+    name: name of data of this size.
     d_model: width of the layers.
-    num_layers: their number.
-    dropout: share of activations that are left out in training.
-    learning_rate: peak.
+    num_layers: number of layers.
+    dropout: dropout rate.
+    learning_rate: peak learning rate.
   """
 
   name: str
@@ -39,12 +39,12 @@ class Size(NamedTuple):
   learning_rate: float = 2e-3
 
   def fields(self) -> dict[str, Any]:
-    """Returns those of the `nn.StackConfig`."""
+    """Returns the fields of the `nn.StackConfig`."""
     names = ("d_model", "num_layers", "dropout")
     return {name: getattr(self, name) for name in names}
 
 
-# Sizes for fewer targets than a number.
+# Sizes, each with its upper bound of the number of targets.
 _SIZES = (
   (1_000, Size("few data", 16, 1, 0.1)),
   (20_000, Size("small data", 32, 1, 0.1)),
@@ -53,20 +53,20 @@ _LARGE = Size("large data", 64, 2, 0.0)
 
 
 def of(count: int) -> Size:
-  """Returns the size for so many targets of the training part.
+  """Returns the size for a number of targets of the training part.
 
   Below 1,000 it is one layer of width 16 and below 20,000 one of width 32, with
-  a tenth left out, and else two layers of width 64.
+  a dropout of 0.1, and else two layers of width 64.
   """
   return next((size for below, size in _SIZES if count < below), _LARGE)
 
 
 def described(count: int, size: Size, more: Mapping[str, Any] = {}) -> str:
-  """Returns a line that says what follows from the size of the data.
+  """Returns a line about the options derived from the size of the data.
 
   Args:
-    count: of training targets.
-    size: of the network.
+    count: number of training targets.
+    size: size of the network.
     more: further fields of the network, see `series_start`.
   """
   layers = f"{size.num_layers} layer{'s' * (size.num_layers > 1)}"
@@ -96,11 +96,11 @@ def examples(splits: data.Splits) -> int:
 
 
 def series_start(splits: data.Splits, axes: int) -> dict[str, Any]:
-  """Returns the fields of a network that reads summaries, if it can.
+  """Returns the fields of a network that reads summaries, if applicable.
 
   Args:
-    splits: of series.
-    axes: of the targets, if series have them as a whole.
+    splits: splits of series.
+    axes: number of axes of the targets if they are per series.
   """
   part = splits.train
   if len(part.targets) < _ENOUGH or not summary_baselines.fits(part, axes):

@@ -1,9 +1,9 @@
-"""Next-token prediction on documents that the host reads from the disk.
+"""Next-token prediction on documents that the host reads from disk.
 
 The rows of an update are computed from its number, see `token_rows`, in a
-thread that works while the devices do, see `training.feeding`; each begins with
-fresh states, so that nothing is carried from one update to the next. Validation
-and test texts lie in memory, and are scored as those of `language` are.
+thread that runs in parallel to the devices, see `training.feeding`; each begins
+with fresh states, so that no state is carried between updates. Validation and
+test texts are in memory, and are scored as in `language`.
 """
 
 from collections.abc import Mapping
@@ -29,13 +29,13 @@ class Problem(language.Problem):
     arm: network and batch size, the rows of an update.
     corpus: the text, whose training part are documents.
     length: elements of a row.
-    seed: of the order of documents, which all seeds of the arm share.
-    documents: whether rows hold whole documents; windows over all of them if
-      not.
+    seed: seed of the order of documents, which all seeds of the arm share.
+    documents: whether rows contain whole documents; if not, they are windows
+      over all documents.
     valid_tokens: see `language.Problem`.
 
   Raises:
-    ValueError: if there are fewer rows than a batch has, or the network pools.
+    ValueError: if there are fewer rows than in a batch, or the network pools.
   """
 
   def __init__(
@@ -62,7 +62,7 @@ class Problem(language.Problem):
       arm.batch_size,
       feeding.digest(corpus.digest),
     )
-    # By it a run knows the file that it has learnt from.
+    # The digest identifies the file that a run was trained on.
     self.carry = self.source.digest
 
   def sample(
@@ -96,11 +96,11 @@ class Problem(language.Problem):
 def make(
   arm: base.ArmConfig, corpus: language.Corpus, config: Any
 ) -> language.Problem:
-  """Returns the problem of an arm, for a text in memory or on the disk.
+  """Returns the problem of an arm, for a text in memory or on disk.
 
   Raises:
-    ValueError: as those of the two, or if a text on the disk is to be read with
-      jumps.
+    ValueError: see both problems; also if `jump_every` is set for a text on
+      disk.
   """
   if not isinstance(corpus.train, token_rows.Documents):
     return language.TASK.problem(arm, corpus, config)
@@ -118,7 +118,7 @@ def make(
 
 
 def in_memory(splits: data.Splits, ready: Mapping[str, Any]) -> data.Splits:
-  """Returns splits whose examples can be read: models want one of training."""
+  """Returns splits in memory, of which models need a training example."""
   del ready
   if splits.train.extras.document_offsets is None:
     return splits

@@ -1,4 +1,4 @@
-"""Pictures of structures of RNA: found pairs as arcs below the true ones."""
+"""Plots of RNA structures: predicted pairs as arcs below the true ones."""
 
 from collections.abc import Sequence
 import os
@@ -10,7 +10,7 @@ import numpy as np
 from jaxseq.data import rna
 from jaxseq.training import figures
 
-# Inches of a letter, of the margin, and of a panel's height; letters at least.
+# Inches per letter, of the margin, and of a panel's height; minimum letters.
 _LETTER, _MARGIN, _HEIGHT, _FEWEST = 0.13, 0.9, 2.6, 24
 
 
@@ -18,10 +18,10 @@ def draw(axes: Any, letters: str, true: np.ndarray, found: np.ndarray) -> None:
   """Draws the pairs of a sequence, the true ones above its letters.
 
   Args:
-    axes: of matplotlib.
+    axes: matplotlib axes.
     letters: n letters.
-    true: (n,) partners, -1 for letters without one.
-    found: (n,) likewise, drawn below; a pair that is not in the other
+    true: (n,) partners, -1 for unpaired letters.
+    found: (n,) predicted partners, drawn below; a pair that is not in the other
       structure has another color and is dashed.
   """
   angles = np.linspace(0, np.pi, 50)
@@ -54,13 +54,13 @@ def write(
   true: Sequence[np.ndarray],
   found: Sequence[np.ndarray],
 ) -> pathlib.Path | None:
-  """Draws structures of sequences, each with its F1 and the found dot-brackets.
+  """Plots structures of sequences, each with its F1 and predicted dot-brackets.
 
   Args:
     path: the PNG file to write.
     sequences: letters of each, at least one sequence.
-    true: of each sequence (n,), see `draw`.
-    found: likewise.
+    true: (n,) partners per sequence, see `draw`.
+    found: (n,) predicted partners per sequence.
 
   Returns:
     The path; None, with a warning, if matplotlib is not installed.

@@ -4,16 +4,16 @@
     predictions = model.witten_bell(test)
     metrics = suffix_models.scores(predictions, targets)
 
-A context is what stands before a symbol, `order` symbols at most; where there
-are fewer, it begins with the beginning of the trace. Tax, Teinemaa & van Zelst
+A context is the symbols before a symbol, at most `order`; if there are fewer,
+it starts at the beginning of the trace. Tax, Teinemaa & van Zelst
 (arXiv:1811.00062) compare such models with networks on event logs.
 
 Their released scripts differ from the definitions in two ways. Their score
-leaves out symbols that are given no probability, so that a symbol which was
-never seen after a context costs less the more certain a model is of another:
-`scores` has it as "released", beside the Brier score. And where a context is
-not known, their all-order Markov model looks for shorter ones only at the
-beginning of a trace: `back_off(released=True)`.
+omits symbols of probability 0, so that a symbol that was never seen after a
+context costs less if the model is more certain of another one: `scores` returns
+it as "released", with the Brier score. And if a context is unknown, their
+all-order Markov model looks for shorter ones only at the beginning of a trace:
+`back_off(released=True)`.
 """
 
 import numpy as np
@@ -21,21 +21,21 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq import data
 
-# Contexts are numbers of 64 bits.
+# Contexts are 64-bit integers.
 _LARGEST = 2**62
 
 
 class Suffixes:
-  """Counts of the symbols that follow each context, for orders up to one.
+  """Counts of the symbols after each context, for all orders up to `order`.
 
   Args:
-    train: traces as of `data.sources.logs.make_splits`: inputs (n, time), 0 and
-      then symbols from 1 on; targets (n, time), the symbols that follow.
-    classes: number of symbols that may follow, the end among them.
-    order: symbols of a context at most.
+    train: traces as from `data.sources.logs.make_splits`: inputs (n, time), 0
+      and then symbols from 1 on; targets (n, time), the next symbols.
+    classes: number of possible next symbols, including the end.
+    order: maximum number of symbols of a context.
 
   Raises:
-    ValueError: contexts are too many to be numbered.
+    ValueError: if there are more than 2^62 contexts.
   """
 
   def __init__(self, train: data.ArrayDataset, classes: int, order: int):
@@ -53,18 +53,18 @@ class Suffixes:
       self._tables.append((known, counts))
 
   def chain(self, traces: data.ArrayDataset) -> np.ndarray:
-    """Returns the Markov chain's predictions (n, classes); 0 where unknown."""
+    """Returns the Markov chain's predictions (n, classes); 0 if unknown."""
     return _shares(self._counts(self.order, self._keys(traces, self.order)))
 
   def back_off(
     self, traces: data.ArrayDataset, *, released: bool = False
   ) -> np.ndarray:
-    """Returns the shares after the longest context that is known.
+    """Returns the shares after the longest known context.
 
     Args:
-      traces: as in training.
-      released: whether contexts that are shorter than `order` are known only at
-        the beginning of a trace, as in the released script.
+      traces: traces, as in training.
+      released: whether contexts shorter than `order` are known only at the
+        beginning of a trace, as in the released script.
 
     Returns:
       (n, classes), of all symbols and ends of the traces.
@@ -81,9 +81,9 @@ class Suffixes:
     """Returns n-grams' predictions (n, classes), interpolated over all orders.
 
     The weight of a context is its count n over n + t, with t the number of
-    distinct symbols that have followed it; the rest is that of the context one
-    shorter, and of equal shares in the end. Witten & Bell, IEEE Transactions on
-    Information Theory 37(4), 1991.
+    distinct symbols that have followed it; the rest goes to the context that is
+    one shorter, and finally to a uniform distribution. Witten & Bell, IEEE
+    Transactions on Information Theory 37(4), 1991.
     """
     shares = np.full((1, self.classes), 1 / self.classes)
     for length in range(self.order + 1):
@@ -95,7 +95,7 @@ class Suffixes:
     return shares
 
   def _keys(self, traces, length):
-    """The contexts of some length, as numbers, before all symbols."""
+    """The contexts of some length before all symbols, as integers."""
     keys = np.zeros(traces.inputs.shape, np.int64)
     for back in range(length):
       earlier = np.pad(traces.inputs, [(0, 0), (back, 0)]).astype(np.int64)
@@ -103,14 +103,14 @@ class Suffixes:
     return keys[data.datasets.inside(traces)]
 
   def _counts(self, length, keys):
-    """The counts (n, classes) after contexts, in the table of a length."""
+    """The counts (n, classes) after contexts, from the table of a length."""
     known, counts = self._tables[length]
     rows = np.minimum(np.searchsorted(known, keys), len(known) - 1)
     return np.where((known[rows] == keys)[:, None], counts[rows], 0)
 
 
 def targets_of(traces: data.ArrayDataset) -> np.ndarray:
-  """Returns the symbols (n,) that follow, from 0 on, of all traces."""
+  """Returns the targets (n,) of all traces, counted from 0."""
   return traces.targets[data.datasets.inside(traces)] - 1
 
 
@@ -118,15 +118,15 @@ def scores(predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
   """Returns the metrics of predictions.
 
   Args:
-    predictions: (n, classes) probabilities; 0 throughout where a model has
-      none.
-    targets: (n,) what has followed.
+    predictions: (n, classes) probabilities; all 0 if the model has no
+      prediction.
+    targets: (n,) the symbols that followed.
 
   Returns:
     "brier", the mean of sum_c (p_c - y_c)^2; "released", the released score:
-    the same over classes of a probability above 0 alone, 1 where there is none,
-    divided by their number; "brier_mean", "brier" divided likewise; "accuracy";
-    and "test_loss" in nats, if nothing that happened has a probability of 0.
+    the same over classes of a probability above 0, 1 if there is no such class,
+    divided by the number of classes; "brier_mean", "brier" divided by it, too;
+    "accuracy"; and "test_loss" in nats, if no target has probability 0.
   """
   each = np.arange(len(targets))
   wrong = predictions.copy()
@@ -149,5 +149,5 @@ def scores(predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
 
 
 def _shares(counts):
-  """The counts of each row as shares; 0 where there is none."""
+  """The counts of each row as shares; all 0 for an empty row."""
   return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

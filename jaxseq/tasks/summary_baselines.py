@@ -1,8 +1,8 @@
-"""Linear models of summaries: rows that networks on series have to beat.
+"""Linear models of summaries, as baselines for networks on series.
 
-A series becomes the mean, the spread, the least, the greatest and the last
-value of each channel, and a ridge regression of these predicts its class or its
-numbers.
+The summary of a series is the mean, the standard deviation, the minimum, the
+maximum and the last value of each channel, and a ridge regression on it
+predicts the class or the numbers of the series.
 """
 
 from typing import NamedTuple
@@ -15,35 +15,35 @@ from jaxseq.data import datasets
 
 LABEL = "linear on summaries"
 FREQUENT = "most frequent"
-# Penalties that are tried, for each example.
+# Penalties to try, per example.
 _PENALTIES = 10.0 ** np.arange(-4, 3)
-# Factors that are tried between the scores of a regression and logits.
+# Factors to try between the scores of a regression and logits.
 _FACTORS = np.geomspace(0.5, 50.0, 41)
-# Series that are summarized at once, and values of a summary at most.
+# Number of series that are summarized at once, and maximum size of a summary.
 _AT_ONCE = 1_024
 _MOST = 2_048
 
 
 def of_classes(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
-  """Returns "accuracy" and "test_loss" (nats) of the rows, by their labels.
+  """Returns "accuracy" and "test_loss" (nats) of the baselines, by label.
 
-  The most frequent class is that of the training part, whose shares of classes
-  are the probabilities.
+  The most frequent class is that of the training part, whose class shares are
+  the probabilities.
 
   Args:
     splits: examples with a class each.
     part: "valid" or "test".
 
   Returns:
-    No rows where classes are not of whole examples, and that of the most
-    frequent class alone where inputs are not series of numbers.
+    No rows if classes are not per example, and only that of the most frequent
+    class if inputs are not series of numbers.
   """
   asked, train = getattr(splits, part), splits.train
   if asked is None or np.ndim(train.targets) != 1:
     return {}
   size = splits.info.num_classes
   counts = np.bincount(train.targets, minlength=size)
-  # A class that never came is taken for half an example.
+  # A class without examples counts as half an example.
   shares = np.maximum(counts, 0.5) / np.maximum(counts, 0.5).sum()
   rows = {
     FREQUENT: {
@@ -60,14 +60,14 @@ def of_classes(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
 
 
 def of_numbers(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
-  """Returns the "mse" of the row, by its label.
+  """Returns the "mse" of the baseline, by its label.
 
   Args:
     splits: examples with numbers each, (n, numbers), which are standardized.
     part: "valid" or "test".
 
   Returns:
-    No row where inputs are not series of numbers, or every element has targets.
+    No row if inputs are not series of numbers, or targets are per element.
   """
   asked = getattr(splits, part)
   if asked is None or not fits(splits.train, 2):
@@ -101,8 +101,8 @@ class Ridge(NamedTuple):
   Attributes:
     weights: (features, numbers).
     bias: (numbers,).
-    left_out: (n, numbers), predictions of the examples that it was fitted to,
-      each by a fit that has not seen it.
+    left_out: (n, numbers), leave-one-out predictions of the examples that it
+      was fitted to.
   """
 
   weights: np.ndarray
@@ -115,9 +115,9 @@ class Ridge(NamedTuple):
 
 
 def ridge(inputs: np.ndarray, targets: np.ndarray) -> Ridge:
-  """Fits a ridge regression with the best of some penalties.
+  """Fits a ridge regression with the best of several penalties.
 
-  The best has the least squared error where each example is left out in turn.
+  The best has the least squared leave-one-out error.
 
   Args:
     inputs: (n, features), standardized here.
@@ -135,7 +135,7 @@ def ridge(inputs: np.ndarray, targets: np.ndarray) -> Ridge:
   moments = turned.T @ y / count
 
   def errors(penalty):
-    """The errors of examples that the fit has not seen."""
+    """The leave-one-out errors."""
     shrunk = turned / (np.maximum(values, 0) + penalty)
     own = (shrunk * turned).sum(axis=1, keepdims=True) / count + 1 / count
     return (y - shrunk @ moments) / np.maximum(1 - own, 1e-6)
@@ -150,9 +150,9 @@ def ridge(inputs: np.ndarray, targets: np.ndarray) -> Ridge:
 def class_logits(train: data.ArrayDataset, size: int) -> Ridge:
   """Fits a linear map from summaries to the logits of classes.
 
-  Its classes are those of a ridge regression of 1 for the right class. The
-  factor that makes logits of that is the one whose cross-entropy is least of
-  examples that are left out.
+  Its classes are those of a ridge regression on one-hot targets. The factor
+  from its predictions to logits is the one with the least leave-one-out
+  cross-entropy.
 
   Args:
     train: series with a class each.
@@ -167,13 +167,13 @@ def class_logits(train: data.ArrayDataset, size: int) -> Ridge:
 
 
 def _cross_entropy(logits, targets):
-  """The mean of the classes (n,) in nats."""
+  """The mean cross-entropy of the classes (n,), in nats."""
   logs = special.log_softmax(logits, axis=1)
   return float(-logs[np.arange(len(targets)), targets].mean())
 
 
 def fits(part: data.ArrayDataset, axes: int) -> bool:
-  """Returns whether examples are series of numbers with so many target axes."""
+  """Returns whether examples are series with `axes` target axes."""
   inputs = part.inputs
   return (
     inputs.ndim == 3

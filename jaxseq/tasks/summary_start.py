@@ -1,10 +1,10 @@
-"""Variables of a classifier that begins where a linear model of summaries ends.
+"""Initial variables of a classifier that equals a linear model of summaries.
 
-The linear map of `nn.series_summaries` begins as the row "linear on summaries"
-of the table, and what the network adds as 0. Few series tell little more than
-that row, and a network that begins anywhere else learns them by heart before it
-has found as much. Of numbers to predict this is not so: there the map begins as
-0, as networks that began as the row stayed near it.
+The linear map of `nn.series_summaries` is initialized as the row "linear on
+summaries" of the table, and the network's contribution as 0. On few series
+little beats that row, and a network with another initialization overfits before
+it gets there. This does not hold for regression: its map starts at 0, as
+networks that started as the row stayed near it.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from jaxseq import data
 from jaxseq.tasks import base
 from jaxseq.tasks import summary_baselines
 
-# Of a problem's data.
+# Key of the map in a problem's data.
 NAME = "start"
 
 
@@ -28,7 +28,7 @@ def of_classes(splits: data.Splits) -> dict[str, np.ndarray]:
   It is `summary_baselines.class_logits`.
 
   Raises:
-    ValueError: the data are not series of numbers, with a class each.
+    ValueError: if the data are not series of numbers with a class each.
   """
   train = splits.train
   if not summary_baselines.fits(train, 1):
@@ -42,11 +42,11 @@ def of_classes(splits: data.Splits) -> dict[str, np.ndarray]:
 
 
 def begun(variables: Mapping[str, Any], start: Any) -> Any:
-  """Returns variables that predict as the linear model, if there is one.
+  """Returns variables that predict like the linear model, if there is one.
 
   Args:
-    variables: of the network, as drawn.
-    start: as from `of_classes`; None leaves them as they are.
+    variables: random variables of the network.
+    start: map from `of_classes`; None leaves the variables unchanged.
   """
   if start is None:
     return variables

@@ -1,4 +1,4 @@
-"""Tasks that are sampled on the device, for ever new batches."""
+"""Tasks whose batches are sampled on the device, new for each update."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -34,13 +34,13 @@ _TEST_SEED = 0x7E57
 
 @dataclasses.dataclass(frozen=True)
 class ArmConfig(base.ArmConfig):
-  """The reading, the network and the training of one arm.
+  """Options of an arm's reading, network and training.
 
   Attributes:
-    reads: a sequence from its first element to its last, "once" or "twice" (one
-      reading behind the other, as the prompts of arXiv:2407.05483; only the
-      second is scored), or as a "prefix", whose elements the mixers `jrt` see
-      all at once.
+    reads: a sequence from its first element to its last, "once" or "twice" (in
+      a row, like the prompts of arXiv:2407.05483; only the second reading is
+      scored), or as a "prefix", whose elements the mixers `jrt` see all at
+      once.
   """
 
   reads: Literal["once", "twice", "prefix"] = "once"
@@ -58,8 +58,8 @@ class Problem(base.Scored):
   Args:
     arm: network and batch size; the network does not pool.
     task: name of the task.
-    options: of the task.
-    test_batches: batches of an evaluation; they are always the same.
+    options: options of the task.
+    test_batches: number of batches of an evaluation, always the same ones.
 
   Attributes:
     time: number of elements that the network reads.
@@ -87,11 +87,11 @@ class Problem(base.Scored):
     self.time = self.config.time * (2 if arm.reads == "twice" else 1)
     self.network = _network(arm, self.config)
     classes = arm.reads == "once" and self.config.num_classes is not None
-    # What a model file predicts, it reads once.
+    # Saved models read each sequence once.
     self.kind = "classification" if classes else ""
 
   def init(self, key: jax.Array) -> base.PyTree:
-    """Returns the variables of the network."""
+    """Returns the initial variables of the network."""
     batch = tokens.get(self.task).sample(jax.random.key(0), self.config, 1)
     return self.network.init(key, batch.inputs)
 
@@ -104,7 +104,7 @@ class Problem(base.Scored):
     return _read(self.arm, draw(key, self.config, self.arm.batch_size))
 
   def keywords(self, batch: tokens.TokenBatch) -> dict[str, Any]:
-    """Returns the mixers' options, and which elements are read out."""
+    """Returns the mixers' options, and the elements to predict."""
     return _keywords(self.arm, self.config, batch)
 
   def score(
@@ -117,9 +117,9 @@ class Problem(base.Scored):
     """Scores the test batches.
 
     Returns:
-      "accuracy" over the scored elements, "solved" (the share of sequences with
-      no mistake) and "test_loss" (nats); for tasks on signals "test_loss" is
-      the mean squared error, the others are absent.
+      "accuracy" over the scored elements, "solved" (the share of sequences
+      without a mistake) and "test_loss" (nats); for tasks on signals only
+      "test_loss", the mean squared error.
     """
     return accuracy_at(
       self.arm,
@@ -147,7 +147,7 @@ class Problem(base.Scored):
     )
     return datasets.Splits(part, None, part, info)
 
-  # No batch is trained on twice: there is no validation part.
+  # No batch is seen twice in training, so there is no validation part.
   validate = evaluate
 
 
@@ -159,15 +159,15 @@ def accuracy_at(
   batch_size: int,
   num_batches: int,
 ) -> dict[str, jax.Array]:
-  """Scores a network on a task, whose options may differ from the training's.
+  """Scores a network on a task, whose options may differ from training.
 
   Args:
-    arm: network.
+    arm: options of the network.
     task: name of the task.
-    options: of the task; a length beyond that of the training, for one.
-    variables: of the network.
-    batch_size: sequences at once.
-    num_batches: how often.
+    options: options of the task, for example a greater length.
+    variables: variables of the network.
+    batch_size: sequences per batch.
+    num_batches: number of batches.
 
   Returns:
     The metrics of `Problem.evaluate`.
@@ -197,7 +197,7 @@ def share(value: float, count: int) -> str:
 
   Args:
     value: the share.
-    count: of how many answers.
+    count: number of answers.
   """
   z2 = 1.96**2 / count
   middle = (value + z2 / 2) / (1 + z2)
@@ -213,7 +213,7 @@ def _network(arm, config):
 
 
 def _asked(network, inputs, at, shared, train=False):
-  """Reads once what rows in turn begin with alike, and the rest of each."""
+  """Reads the prefix that groups of rows share once, then each row's rest."""
   rows, length = shared
   _, states = network(inputs[::rows, :length], train=train)
   count = len(inputs)
@@ -234,7 +234,7 @@ def _read(arm, batch):
 
 
 def _prefixed(arm):
-  """Returns which of the mixers in turn have the option `prefix`."""
+  """Returns which of the mixers have the option `prefix`."""
   stack = arm.network.stack
   return [isinstance(each, jrt.Config) for each in stack.mixers]
 
@@ -252,7 +252,7 @@ def _keywords(arm, config, batch):
 
 
 def _scored(batch, config):
-  """Returns which elements are scored, (batch, n); None for any number."""
+  """Returns indices of scored elements, (batch, n); None if not constant."""
   count = getattr(config, "scored", None)
   if count is None:
     return None
@@ -282,7 +282,7 @@ class Source(NamedTuple):
 
   Attributes:
     task: name of the task in `jaxseq.data.tokens`.
-    options: of the task.
+    options: options of the task.
   """
 
   task: str
@@ -290,7 +290,7 @@ class Source(NamedTuple):
 
 
 def _adapted(line, source):
-  """Returns the task with a loss in place of accuracies, for signals."""
+  """Returns the task with losses instead of accuracies, for signals."""
   if chance(*source) is not None:
     return line
   columns = {"test_loss": "mean squared error"}
@@ -301,7 +301,7 @@ def _adapted(line, source):
 
 
 def _more(config, arm, source):
-  """Returns what measures the state, and accuracies under `test_options`."""
+  """Returns a function for the state size and tests of `test_options`."""
   task, options = source
 
   def measure(program, variables, *unused):
@@ -357,11 +357,11 @@ class Config(base.TaskComparison):
     test_options: further tests after the training: by label, the options of the
       task that differ.
     test_batches: batches of an evaluation.
-    further_batch_size: sequences at once in the further tests.
-    further_batches: how many batches each of them has.
-    further_metric: what is told of them, such as "solved"; the first column of
-      the results if empty. Beside shares of single answers stand the intervals
-      that hold the truth 95 times out of 100.
+    further_batch_size: sequences per batch in the further tests.
+    further_batches: number of batches of each of them.
+    further_metric: metric that is reported for them, such as "solved"; the
+      first column of the results if empty. Shares of single answers come with
+      95 % confidence intervals.
   """
 
   _: dataclasses.KW_ONLY

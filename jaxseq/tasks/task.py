@@ -1,11 +1,11 @@
-"""A line of work: how its arms are configured, built, watched and shown.
+"""Tasks: how arms are configured, built, monitored and shown.
 
     task = classification.TASK.of(splits)
     arms = task.arms(config, task.source(splits))
     ... title, columns=task.columns, kind=task.kind
 
-Each module of a line of work has its own as `TASK`; what trains, measures and
-serves is the same program for all of them.
+The module of each task has it as `TASK`; all tasks share the program that
+trains, evaluates and serves.
 """
 
 from collections.abc import Callable
@@ -29,47 +29,46 @@ from jaxseq.training.comparison import work
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
-  """A line of work, as programs know it.
+  """A task, as programs know it.
 
-  A source is what problems are made of: the `data.Splits` of a data set, or
-  what `source` makes of them, such as a text or the spans of a series.
+  A source is the data that problems are built from: the `data.Splits` of a data
+  set, or the result of `source`, such as a text or the spans of a series.
 
   Attributes:
-    name: of the line of work.
+    name: name of the task.
     arm: class of an arm's configuration.
-    problem: (arm, source, config) -> problem; `config` is the comparison, which
-      says what all arms have in common, such as the length of a piece.
-    metric: by which training is watched: of `Problem.evaluate`; that of the
-      validation part has "valid_" in front, if there are both. A problem with a
-      `metric` is watched by that.
-    better: whether higher or lower is better; None if neither is. A problem
-      with a `better` has its own.
-    unit: what the examples of an update are.
-    columns: results in the table, to their headings; the first one is what the
-      table is about.
-    kind: of the models that are saved, see `comparison.work`.
-    title: of the table, of the "subject" that the comparison is about, and of
-      what is "watched".
-    load: comparison -> splits; their source, where examples are sampled.
+    problem: (arm, source, config) -> problem; `config` is the comparison, with
+      the options that all arms share, such as the length of a chunk.
+    metric: metric of `Problem.evaluate` that monitors training; that of the
+      validation part has the prefix "valid_", if there are both. A problem's
+      own `metric` takes precedence.
+    better: whether higher or lower is better; None if neither is. A problem's
+      own `better` takes precedence.
+    unit: the kind of examples of an update.
+    columns: results in the table, to their headings; the first one is the main
+      result.
+    kind: kind of the models that are saved, see `comparison.work`.
+    title: title of the table, with the comparison's "subject" and the metric
+      that is "watched".
+    load: comparison -> splits, or the source if examples are sampled.
     source: splits -> source.
-    splits: (what was loaded, arms) -> splits, for models that are saved.
-    adapt: (task, source) -> the task as it is for these data: with the names
-      of their classes in `figures`, or a column that only they have.
-    optimizer: (arm, num_updates) -> how an arm is trained.
-    fit: (arm, source, config) -> the arm as it is for these data.
+    splits: (loaded data, arms) -> splits, for models that are saved.
+    adapt: (task, source) -> the task for these data: with the names of their
+      classes in `figures`, or a column that only they have.
+    optimizer: (arm, num_updates) -> optimizer of an arm.
+    fit: (arm, source, config) -> the arm for these data.
     examples: (arm, problem) -> examples of one update, for the speed; the
       arm's batch size if None.
-    more: (config, arm, source) -> what an arm reports beside its metrics, a
+    more: (config, arm, source) -> additional results of an arm, a
       `supervised_arms.More`.
-    outputs: those of its models, if there is such a kind.
+    outputs: outputs of its models, if there is such a kind.
     figures: from the tallies of an evaluation to results, see
       `supervised_arms.Arm`.
-    baselines: (source, config, part) -> metrics of what needs no training, by
-      label, of the part "test" or "valid".
+    baselines: (source, config, part) -> metrics of baselines without training,
+      by label, of the part "test" or "valid".
     ylabel: name of the metric in the plot; its heading if None.
-    count: source -> how many training targets there are, by which `tasks.sizes`
-      goes.
-    sized: source -> further fields of the network that follow from the data.
+    count: source -> number of training targets, which `tasks.sizes` uses.
+    sized: source -> further fields of the network that depend on the data.
   """
 
   name: str
@@ -106,7 +105,7 @@ class Task:
       raise _validate.error("columns", self.columns, "at least one column")
 
   def of(self, source: Any) -> "Task":
-    """Returns the task as it is for some data, see `adapt`."""
+    """Returns the task for some data, see `adapt`."""
     return self.adapt(self, source)
 
   def arm_config(
@@ -116,17 +115,17 @@ class Task:
 
     Args:
       config: the comparison.
-      name: of the arm.
+      name: name of the arm.
       base: an `arm` with the fields that the comparison does not set; the
         defaults if None.
 
     Raises:
-      UserError: (a ValueError) a field is unknown or has a wrong value.
+      UserError: (a ValueError) if a field is unknown or has a wrong value.
     """
     return arms.merge(config, name, self.arm, base=base)
 
   def _by_size(self, source):
-    """The fields of an arm that follow from the size of the data."""
+    """The fields of an arm that depend on the size of the data."""
     count = self.count(source)
     size, more = sizes.of(count), dict(self.sized(source))
     print(sizes.described(count, size, more))
@@ -154,13 +153,13 @@ class Task:
     Args:
       config: the comparison.
       arm: configuration of the arm.
-      problem: of the arm.
-      source: what the problem was made of, for `more`.
-      rate: peak learning rate in the place of the arm's; the program is the
-        same for any, see `supervised_arms.Arm`.
+      problem: problem of the arm.
+      source: data that the problem was built from, for `more`.
+      rate: peak learning rate that replaces the arm's; the program is the same
+        for any, see `supervised_arms.Arm`.
 
     Raises:
-      ValueError: the comparison asks for early stopping, and nothing can tell.
+      ValueError: if early stopping is requested without a basis for it.
     """
     options: dict[str, Any] = {"examples": arm.batch_size}
     if self.examples is not None:
@@ -177,7 +176,7 @@ class Task:
         config.num_updates,
       )
     metric = self._watched(problem)
-    # A problem may be trained by more than updates.
+    # A problem may have its own training.
     ready = getattr(problem, "make_arm", supervised_arms.Arm)(
       problem,
       self.optimizer(arm, config.num_updates),
@@ -192,7 +191,7 @@ class Task:
     return ready
 
   def _watched(self, problem):
-    """The metric by which training on a problem is watched."""
+    """The metric that monitors training on a problem."""
     return getattr(problem, "metric", None) or self.metric
 
   def arms(
@@ -202,10 +201,10 @@ class Task:
 
     Args:
       config: the comparison.
-      source: what the problems are made of.
+      source: data that the problems are built from.
 
     Raises:
-      ValueError: if an option is wrong, or the data are none of this task.
+      ValueError: if an option is wrong, or the data do not fit this task.
     """
     task = self.of(source)
     arms, sized = {}, None
@@ -218,10 +217,10 @@ class Task:
     return arms
 
   def work(self, config: Any) -> work.Work:
-    """Returns all that a program trains, shows and saves of a comparison.
+    """Returns what a program trains, shows and saves for a comparison.
 
     Raises:
-      ValueError: as `arms`.
+      ValueError: see `arms`.
     """
     for name in config.arms:  # A slip is named before data are read.
       self.arm_config(config, name)

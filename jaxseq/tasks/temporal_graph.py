@@ -1,12 +1,12 @@
-"""Temporal graphs: where does a node's next event go?
+"""Temporal graphs: prediction of the destination of a node's next event.
 
-A network reads events in the order of time, batch by batch, keeps a state of
-each node (`graph_network`), and scores destinations. Training goes through the
-events of the training part again and again, from a fresh memory each time; the
-memory is the carry of the problem. A trained network reads all events up to
-those that are asked for, and ranks the destination of each among its candidates
-(the protocol of TGB-Seq, arXiv:2502.02975) before it sees the batch. Beside the
-networks stand the rows of `graph_floors`.
+A network reads events in order of time, batch by batch, keeps a state per node
+(`graph_network`), and scores destinations. Training repeats the events of the
+training part, from a fresh memory in each epoch; the memory is the carry of the
+problem. A trained network reads all events up to the evaluated ones, and ranks
+the destination of each among its candidates (the protocol of TGB-Seq,
+arXiv:2502.02975) before it reads the batch. The baselines are those of
+`graph_floors`.
 """
 
 import dataclasses
@@ -37,14 +37,14 @@ from jaxseq.training.comparison import arms
 
 @dataclasses.dataclass(frozen=True)
 class ArmConfig(base.ArmConfig):
-  """The network and the training of one arm.
+  """Options of an arm's network and training.
 
   Attributes:
     batch_size: events of an update, in training and evaluation; a node's
       messages wait as long, see `graph_network.Options.run`.
     graph: options around the cell, which is the `stack` of the network.
-    loss: "bce", of the destination and another one, drawn at random, as in TGN;
-      or "full", the cross-entropy over all destinations.
+    loss: "bce", of the destination and a random one, as in TGN; or "full", the
+      cross-entropy over all destinations.
   """
 
   _: dataclasses.KW_ONLY
@@ -76,10 +76,10 @@ class Problem(base.ArrayProblem):
 
   Args:
     arm: network and batch size, in events.
-    splits: as of `data.event_graphs.make_splits`.
+    splits: data as from `data.event_graphs.make_splits`.
 
   Raises:
-    ValueError: if the data are no events of a graph, or a batch is larger than
+    ValueError: if the data are not events of a graph, or a batch is larger than
       the training part.
   """
 
@@ -126,7 +126,7 @@ class Problem(base.ArrayProblem):
     return self.network.memory()
 
   def init(self, key: jax.Array) -> PyTree:
-    """Returns the variables of the network."""
+    """Returns the initial variables of the network."""
     events = self._events(self.data, 0, 1, 1)
     return self.network.init(
       key,
@@ -172,11 +172,11 @@ class Problem(base.ArrayProblem):
     )
 
   def evaluate(self, variables: PyTree, data: PyTree) -> supervised.Metrics:
-    """Ranks the test events after all others were read.
+    """Ranks the test events after reading all others.
 
     Returns:
-      "mrr" and "hit_rate_10", and where there are validation events "valid_mrr"
-      of them.
+      "mrr" and "hit_rate_10", and if there are validation events their
+      "valid_mrr".
     """
     memory = self.read(variables, data)
     if self.part == "test":
@@ -186,7 +186,7 @@ class Problem(base.ArrayProblem):
     return metrics | {"valid_mrr": valid["mrr"]}
 
   def validate(self, variables: PyTree, data: PyTree) -> supervised.Metrics:
-    """Ranks the validation events, or the test events without any."""
+    """Ranks the validation events; the test events if there are none."""
     if self.part == "test":
       return self.evaluate(variables, data)
     memory = self.read(variables, data)
@@ -197,8 +197,8 @@ class Problem(base.ArrayProblem):
     """Returns the memory after the events of the training part.
 
     Args:
-      variables: of the network.
-      data: the problem's.
+      variables: variables of the network.
+      data: data of the problem.
     """
     memory, _ = self._follow(variables, data, self.carry, 0, self.size, None)
     return memory
@@ -213,10 +213,10 @@ class Problem(base.ArrayProblem):
     """Ranks the destinations of a part, batch by batch.
 
     Args:
-      variables: of the network.
-      data: the problem's.
+      variables: variables of the network.
+      data: data of the problem.
       part: "valid" or "test".
-      memory: before it.
+      memory: memory before the part.
 
     Returns:
       "mrr" and "hit_rate_10", and the memory after the part.
@@ -263,7 +263,7 @@ class Problem(base.ArrayProblem):
     return memory, jax.tree.map(lambda x: x.reshape(-1)[:count], place)
 
   def _events(self, data, begin, end, size):
-    """A batch of events, filled up behind the end."""
+    """A batch of events, padded after the end."""
     index = begin + jnp.arange(size)
     events = jax.tree.map(
       lambda x: jnp.take(jnp.asarray(x), index, axis=0, mode="clip"),
@@ -272,7 +272,7 @@ class Problem(base.ArrayProblem):
     return events._replace(valid=index < end)
 
   def _others(self, key, events):
-    """The destinations that training looks at; None if it is all of them."""
+    """The candidates in training; None for all destinations."""
     if self.arm.loss == "full":
       return None
     low, high = self.network.first, self.network.last
@@ -292,14 +292,14 @@ def gaps(
 ) -> tuple[float, float, float, float]:
   """Returns mean and deviation of the times between a node's events.
 
-  The first one of a node counts from 0.
+  The first event of a node counts from time 0.
 
   Args:
     nodes: (n, 2).
-    time: (n,) from 0 on, which never fall.
+    time: (n,) from 0 on, non-decreasing.
 
   Returns:
-    Both of the sources, and both of the destinations.
+    Both for the sources, and both for the destinations.
   """
   numbers: list[float] = []
   for column in nodes.T:

@@ -1,15 +1,15 @@
-"""Rows of tokens as a pure function of a seed and of their numbers.
+"""Rows of tokens as a pure function of a seed and their numbers.
 
     read = token_rows.Windows(documents, 1024)
     tokens, targets, reset, weight = read.rows(seed, [0, 1, 2])
 
-The documents, which may lie on the disk, come in an order of their own in each
-epoch; epochs follow each other without a gap. In `Windows` they lie one behind
-the other and are cut into equal rows; in `Packed` each is whole, and fresh, and
-best fit fills rows with a thousand of them at a time. Either way every token is
-a target once in an epoch, and nothing is remembered from call to call but what
-is computed once for many rows: any process computes any row alone, and goes on
-anywhere.
+The documents, which may be on disk, have a different order in each epoch;
+epochs follow each other without a gap. `Windows` cuts the concatenated
+documents into equal rows; `Packed` keeps documents whole, with fresh states,
+and fills rows with a thousand of them at a time by best fit. In both cases
+every token is a target once per epoch, and there is no state but caches of
+layouts that many rows share: any process can compute any row independently, and
+resume anywhere.
 """
 
 from collections.abc import Sequence
@@ -24,22 +24,21 @@ from jaxseq.data import text_tokens
 from jaxseq.planner import schedule
 from jaxseq.training import shuffle
 
-# Documents whose lengths are summed at once: all of a file's if there are not
-# more than so many (the sums take 128 MB), and in blocks of so many if there
-# are.
+# Maximum number of documents whose lengths are summed at once (the sums take
+# 128 MB); larger files are summed in blocks of the second number.
 _AT_ONCE = 2**24
 _BLOCK = 2**16
-# Documents that are packed together.
+# Number of documents that are packed together.
 _PACKED = 1024
 
 
 class Documents(NamedTuple):
-  """Documents, one behind the other.
+  """Concatenated documents.
 
   Attributes:
-    tokens: (n,) integers; may be a `np.memmap`, of which only what is asked for
-      is read.
-    offsets: (documents + 1,) int64, where each begins, and n.
+    tokens: (n,) integers; may be a `np.memmap`, which is only read as far as
+      needed.
+    offsets: (documents + 1,) int64, the start of each, and n.
   """
 
   tokens: np.ndarray
@@ -47,7 +46,7 @@ class Documents(NamedTuple):
 
   @property
   def lengths(self) -> np.ndarray:
-    """(documents,) int64: elements that are read, `START` included."""
+    """(documents,) int64: numbers of inputs, including `START`."""
     return np.diff(self.offsets) + 1
 
   def read(self, index: int) -> np.ndarray:
@@ -60,11 +59,11 @@ class Batch(NamedTuple):
   """Rows; arrays are (rows, length).
 
   Attributes:
-    tokens: int32, what is read: the token before each target, and `START` where
-      the state is fresh.
+    tokens: int32, the inputs: the token before each target, or `START` if the
+      state is fresh.
     targets: int32, 0 in padding.
-    reset: bool, True where a document begins, at the beginning of a row, and at
-      that of padding.
+    reset: bool, True at the first token of a document, of a row, and of the
+      padding.
     weight: float32, 1 for targets and 0 for padding.
   """
 
@@ -75,15 +74,15 @@ class Batch(NamedTuple):
 
 
 class Rows:
-  """The base of `Windows` and `Packed`.
+  """Base class of `Windows` and `Packed`.
 
   Args:
     documents: the documents.
     length: elements of a row.
-    vocab_size: tokens are below it; not checked if None.
+    vocab_size: upper bound of tokens; not checked if None.
 
   Raises:
-    ValueError: there is no token.
+    ValueError: if there are no tokens.
   """
 
   def __init__(
@@ -102,11 +101,11 @@ class Rows:
     """Returns rows by their numbers.
 
     Args:
-      seed: of the order of the documents, from 0.
-      numbers: (n,) from 0; those beyond an epoch's are of the next ones.
+      seed: seed of the order of the documents, from 0.
+      numbers: (n,) from 0; those beyond an epoch are of the next ones.
 
     Raises:
-      ValueError: a token is not below `vocab_size`.
+      ValueError: if a token is not below `vocab_size`.
     """
     shape = len(numbers), self.length
     targets = np.zeros(shape, np.int32)
@@ -128,11 +127,11 @@ class Rows:
     return Batch(tokens, targets, reset, weight)
 
   def _pieces(self, seed, number):
-    """The places of the tokens of a row, (begin, size), each read afresh."""
+    """The chunks of tokens of a row, (begin, size), each with fresh states."""
     raise NotImplementedError
 
   def _checked(self, tokens, begin):
-    """The tokens, if a network has them all."""
+    """Returns the tokens if all are below `vocab_size`; else raises."""
     above = self._vocab_size
     if above is not None and not 0 <= tokens.min() <= tokens.max() < above:
       wrong = int(np.argmax((tokens < 0) | (tokens >= above)))
@@ -144,17 +143,17 @@ class Rows:
 
 
 class Windows(Rows):
-  """Equal windows over all documents, one behind the other.
+  """Equal windows over the concatenated documents.
 
   A row begins anywhere in a document, and the last of an epoch may be shorter.
 
   Args:
     documents: the documents.
     length: elements of a row.
-    vocab_size: tokens are below it; not checked if None.
-    block: documents whose lengths are summed at once. Blocks of neighbors come
-      in a random order, and so do the documents of each. All are one block if
-      None and there are not too many.
+    vocab_size: upper bound of tokens; not checked if None.
+    block: documents whose lengths are summed at once. Blocks of neighbors are
+      in random order, and so are the documents of each. None for a single
+      block, unless there are too many documents.
   """
 
   def __init__(
@@ -171,7 +170,7 @@ class Windows(Rows):
     self._size = _validate.positive("block", block)
     self._blocks = -(-self._count // block)
     self.rows_per_epoch = -(-self._total // length)
-    # Rows that follow each other are of one epoch and block or of two.
+    # Consecutive rows are of one epoch and block or of two.
     self._epoch = functools.lru_cache(2)(self._order_of_blocks)
     self._block = functools.lru_cache(1)(self._order_of_documents)
 
@@ -196,14 +195,14 @@ class Windows(Rows):
       turn += 1
 
   def _order_of_blocks(self, seed, epoch):
-    """The blocks as an epoch has them, and where the tokens of each end."""
+    """The blocks in an epoch's order, and the end offsets of their tokens."""
     order = _permuted((seed, epoch), np.arange(self._blocks), self._blocks)
     offsets = self.documents.offsets
     last = np.minimum((order + 1) * self._size, self._count)
     return order, np.cumsum(offsets[last] - offsets[order * self._size])
 
   def _order_of_documents(self, seed, epoch, block):
-    """The documents of a block, and where each ends among its tokens."""
+    """The documents of a block in order, and their end offsets in it."""
     first = block * self._size
     count = min(self._size, self._count - first)
     order = _permuted((seed, epoch, block), np.arange(count), count)
@@ -213,10 +212,10 @@ class Windows(Rows):
 
 
 class Packed(Rows):
-  """Whole documents, each read afresh, packed into rows.
+  """Whole documents, each with fresh states, packed into rows.
 
-  Documents that are longer than a row are cut into several. The rows of a
-  thousand documents come in a random order.
+  Documents that are longer than a row are cut into several chunks. The rows of
+  a thousand documents are in random order.
   """
 
   def __init__(
@@ -225,7 +224,7 @@ class Packed(Rows):
     super().__init__(documents, length, vocab_size)
     self._blocks = -(-self._count // _PACKED)
     self._layout = functools.lru_cache(4)(self._packed)
-    # How many rows there are after each block of each epoch, as far as known.
+    # Number of rows up to each block of each epoch, as far as known.
     self._ends = functools.lru_cache(2)(lambda seed: [0])
 
   def _pieces(self, seed, number):
@@ -236,7 +235,7 @@ class Packed(Rows):
     return self._layout(seed, block)[number - ends[block]]
 
   def _packed(self, seed, number):
-    """The rows of a block, which are counted over all epochs."""
+    """The rows of a block; blocks are counted over all epochs."""
     epoch, block = divmod(number, self._blocks)
     places = np.arange(block * _PACKED, min((block + 1) * _PACKED, self._count))
     order = _permuted((seed, epoch), places, self._count)
@@ -256,7 +255,7 @@ class Packed(Rows):
 
 
 def _permuted(place: Sequence[Any], index: np.ndarray, size: int) -> np.ndarray:
-  """Numbers as a bijection takes them, which those of `place` choose."""
-  # Unlike other streams of NumPy, this one is the same in all its versions.
+  """Maps indices by a pseudorandom bijection that `place` seeds."""
+  # Unlike other NumPy streams, this one is the same in all versions.
   words = np.random.SeedSequence(place).generate_state(shuffle.NUM_WORDS)
   return shuffle.permute_on_host(words, index, size).astype(np.int64)

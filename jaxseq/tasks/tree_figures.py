@@ -1,4 +1,4 @@
-"""Pictures of trees: those that a network has found beside the true ones."""
+"""Plots of trees: predicted ones beside the true ones."""
 
 from collections.abc import Sequence
 import os
@@ -12,20 +12,20 @@ from jaxseq.tasks import tree_scores
 from jaxseq.training import figures
 
 _brackets = jax.jit(tree_scores.brackets)
-# Inches of a word and of a panel's height; words of a panel, at least.
+# Inches per word and of a panel's height; minimum words of a panel.
 _WORD, _HEIGHT, _FEWEST = 0.3, 2.4, 8
 
 
 def spans(distance: Any, length: int) -> list[tuple[int, int]]:
-  """Returns the constituents of a sentence, from the smallest on.
+  """Returns the constituents of a sentence, the smallest first.
 
   Args:
-    distance: (time,), of the boundary behind each word, see
+    distance: (time,), of the boundary after each word, see
       `tree_scores.brackets`.
     length: words of the sentence.
 
   Returns:
-    The first and the last place of each; single words are left out.
+    The first and the last index of each, without single words.
   """
   distance = np.asarray(distance, np.float32)
   inner = np.argwhere(np.asarray(_brackets(distance, length)))
@@ -40,15 +40,15 @@ def draw(
   """Draws a tree above its words.
 
   Args:
-    axes: of matplotlib.
-    words: of the sentence.
+    axes: matplotlib axes.
+    words: words of the sentence.
     distance: (time,), see `spans`.
-    other: distances of another tree of the sentence: a constituent that it does
-      not have is drawn in another color, and dashed.
+    other: distances of another tree of the sentence; constituents that it does
+      not have are drawn in another color, and dashed.
   """
   count = len(words)
   also = None if other is None else set(spans(other, count))
-  # The nodes that have none above them yet, by their spans.
+  # The nodes without a parent yet, by their spans.
   tops = {(i, i): (float(i), 0) for i in range(count)}
   for span in spans(distance, count):
     below = [x for x in tops if span[0] <= x[0] and x[1] <= span[1]]
@@ -61,7 +61,7 @@ def draw(
     for x, y in places:
       axes.plot([x, x], [y, height], color=color, linestyle=style)
     tops[span] = (left + right) / 2, height
-    # In the order of the words, as the next ones look for their parts.
+    # Sorted by words, as required to find the children of later nodes.
     tops = dict(sorted(tops.items()))
   long = max(map(len, words), default=0) > 3
   axes.set_xticks(range(count), words, rotation=90 if long else 0, fontsize=8)
@@ -78,13 +78,13 @@ def write(
   true: Any,
   found: Any,
 ) -> pathlib.Path | None:
-  """Draws the trees of sentences, the true one on the left of the other.
+  """Plots the trees of sentences, the true one to the left of the predicted.
 
   Args:
     path: the PNG file to write.
     sentences: words of each, at least one sentence.
     true: (n, time) distances, see `spans`.
-    found: (n, time) likewise.
+    found: (n, time) predicted distances.
 
   Returns:
     The path; None, with a warning, if matplotlib is not installed.

@@ -1,11 +1,11 @@
-"""Trees that a network has found by itself, against the true ones.
+"""Scores of predicted trees against the true ones.
 
-Constituents are compared without single words and whole sentences (UF1): of
-each sentence the F1 of its spans, and their mean. A sentence without any such
-span has recall 1, and precision 1 only if none is predicted. A parser whose
-boundaries all lie one word beside the true ones has a UF1 near 0; it is told
-with boundaries moved to either side, too. Heads are compared word by word
-(UAS), that of the sentence included.
+Unlabeled F1 (UF1) compares constituents without single words and whole
+sentences: it is the mean over sentences of the F1 of spans. A sentence without
+such spans has recall 1, and precision 1 only if none is predicted. A parser
+whose boundaries are all shifted by one word has a UF1 near 0; so UF1 is also
+reported for boundaries moved to either side. The attachment score (UAS)
+compares the heads of words, including the root.
 """
 
 from collections.abc import Callable
@@ -26,14 +26,14 @@ def brackets(distance: Array, lengths: Array) -> Array:
   """Finds the constituents of trees that are split at the largest distances.
 
   Args:
-    distance: (*batch, time), of the boundary behind each word; what stands at
-      the end of a sentence and behind is not read.
+    distance: (*batch, time), of the boundary after each word; values at the
+      last word and in the padding are ignored.
     lengths: (*batch,) words of each sentence.
 
   Returns:
-    (*batch, time, time) bool: whether the words from the first place to the
-    second, both included, are a constituent. Single words and the whole
-    sentence are left out.
+    (*batch, time, time) bool: whether the words from the first index to the
+    second, inclusive, are a constituent. Single words and whole sentences are
+    excluded.
   """
   distance = jnp.asarray(distance, jnp.float32)
   time = distance.shape[-1]
@@ -41,7 +41,7 @@ def brackets(distance: Array, lengths: Array) -> Array:
   distance = jnp.where(masks.inside(time, lengths - 1), distance, jnp.inf)
   edge = jnp.full_like(distance[..., :1], jnp.inf)
   before = jnp.concatenate([edge, distance[..., :-1]], axis=-1)
-  # The greatest distance within words i to j is that of boundaries i to j - 1.
+  # The maximum within words i to j is over boundaries i to j - 1.
   upper = jnp.triu(jnp.ones((time, time), bool), 1)
   place = jnp.arange(time)
   inner = (place[:, None, None] <= place) & (place < place[:, None])
@@ -57,18 +57,18 @@ def bracketed(words: Sequence[str], distance: Sequence[float]) -> str:
   """Writes the tree of a sentence, such as "((the cat) slept)".
 
   Args:
-    words: of the sentence, at least one.
-    distance: (time,), of the boundary behind each word, see `brackets`; of
-      boundaries at equal distances none lies within the other.
+    words: words of the sentence, at least one.
+    distance: (time,), of the boundary after each word, see `brackets`;
+      boundaries at equal distances are not nested.
 
   Returns:
-    The tree; in its words brackets are -LRB- and -RRB-, and a space is "_".
+    The tree; brackets in words become -LRB- and -RRB-, and spaces "_".
   """
   leaves = [
     "_" if word.isspace() else word.replace("(", "-LRB-").replace(")", "-RRB-")
     for word in words
   ]
-  # Constituents that are not closed: their boundary, and their parts so far.
+  # Open constituents: their boundary, and their children so far.
   begun: list[tuple[float, list[str]]] = []
 
   def closed(part, boundary):
@@ -86,13 +86,13 @@ def bracketed(words: Sequence[str], distance: Sequence[float]) -> str:
 
 
 def moved(distance: Array, lengths: Array, by: int) -> Array:
-  """Returns distances as of boundaries that lie further right, or left.
+  """Shifts the boundaries of distances by one word.
 
   Args:
     distance: (*batch, time), see `brackets`.
-    lengths: likewise.
-    by: words to the right, -1 or 1. Nothing is known of the first boundary
-      then, or of the last one: it is the least.
+    lengths: (*batch,) words of each sentence.
+    by: words to the right, -1 or 1. The distance that becomes unknown, of the
+      first or last boundary, is -inf.
   """
   inside = masks.inside(distance.shape[-1], lengths - 1)
   known = jnp.where(inside, jnp.asarray(distance, jnp.float32), -jnp.inf)
@@ -117,13 +117,13 @@ def f1(predicted: Array, true: Array) -> Array:
 
 
 def heads_of(parse: structformer.Parse) -> Array:
-  """Returns (*batch, time) the likeliest head of each word.
+  """Returns (*batch, time) the most probable head of each word.
 
   Args:
-    parse: of words alone.
+    parse: parse of words only.
 
   Returns:
-    Places from 0 on; -1 for the highest word, which is the sentence's head.
+    Indices from 0 on; -1 for the highest word, which is the root.
   """
   time = parse.height.shape[-1]
   root = jnp.argmax(parse.height, axis=-1)[..., None] == jnp.arange(time)
@@ -134,7 +134,7 @@ def words_of(parse: structformer.Parse, lengths: Array) -> structformer.Parse:
   """Returns the parse of the words between a sentence's first and last token.
 
   Args:
-    parse: of (*batch, time) tokens.
+    parse: parse of (*batch, time) tokens.
     lengths: (*batch,) words.
   """
   inside = masks.inside(parse.height.shape[-1] - 2, lengths)
@@ -154,8 +154,8 @@ def scores(
     batch: with lengths, extras.heads and extras.boundaries, see `data.grammar`.
 
   Returns:
-    "uf1", "uf1_left" and "uf1_right", whose boundaries are `moved`, and "uas",
-    means over sentences and words; see the module.
+    "uf1", "uf1_left" and "uf1_right", whose boundaries are `moved`, and "uas";
+    see the module for the means.
   """
   lengths = batch.lengths - 2
   true = brackets(batch.extras.boundaries[..., 1:-1], lengths)
@@ -173,13 +173,13 @@ def scores(
 
 
 def trivial(dataset: data.ArrayDataset) -> dict[str, dict[str, float]]:
-  """Returns the scores of trees that know nothing, by their label.
+  """Returns the scores of trivial trees, by label.
 
-  In those that branch to the right each word is the head of the next, to the
-  left of the one before; random ones are split, and headed, by chance.
+  In right-branching ones each word is the head of the next, in left-branching
+  ones of the previous; random ones have random splits and heads.
 
   Args:
-    dataset: as the batch of `scores`.
+    dataset: see `batch` of `scores`.
   """
   count, time = dataset.inputs.shape
   words, lengths = time - 2, np.asarray(dataset.lengths)[:, None] - 2
@@ -189,7 +189,7 @@ def trivial(dataset: data.ArrayDataset) -> dict[str, dict[str, float]]:
   drawn, height = rng.random((count, words)), rng.random((count, words))
   height = np.where(place < lengths, height, -1)
   highest = place == np.argmax(height, axis=1, keepdims=True)
-  # The nearest word across the lesser boundary is the head of a random tree.
+  # In a random tree the head is the nearest word across the lesser boundary.
   before = np.concatenate([np.full((count, 1), np.inf), drawn[:, :-1]], 1)
   behind = np.where(last, np.inf, drawn)
   near = np.where(before < behind, place - 1, place + 1)

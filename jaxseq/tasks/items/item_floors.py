@@ -1,10 +1,10 @@
-"""Recommendation without training: what a network has to beat.
+"""Recommendation baselines without training, for networks to beat.
 
     scorer = item_floors.ease(item_floors.histories(splits, "test"))
     scores = scorer(items, lengths)
 
-A scorer takes histories (n, time) of items from 1 on, padded with 0, and their
-lengths (n,), and returns the scores (n, items) of all items.
+A scorer takes histories (n, time) of items, counted from 1 and padded with 0,
+and their lengths (n,), and returns the scores (n, items) of all items.
 """
 
 from collections.abc import Callable
@@ -20,16 +20,16 @@ from jaxseq import data
 
 Scorer = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-# Items up to which all pairs of them have a number.
+# Maximum number of items for dense (items, items) matrices.
 DENSE = 8_192
 
 
 class Histories(NamedTuple):
-  """The items that users have taken, before those that are predicted.
+  """The items that users took before the predicted ones.
 
   Attributes:
-    has: sparse (users, items) float64, 1 where a user has an item.
-    counts: (items,) float64, how often each was taken.
+    has: sparse (users, items) float64, 1 if a user has an item.
+    counts: (items,) float64, how often each item was taken.
     follows: sparse (items, items) float64, how often one came after another.
   """
 
@@ -39,12 +39,13 @@ class Histories(NamedTuple):
 
 
 def histories(splits: data.Splits, part: str) -> Histories:
-  """Returns all that is known when the items of a part are predicted.
+  """Returns the interactions that are known when a part is predicted.
 
-  Of the part's users it is what comes before; of the others, their training.
+  For users of the part these are all before the predicted ones; for others,
+  their training interactions.
 
   Args:
-    splits: as of `data.sources.interactions.make_splits`.
+    splits: data as from `data.sources.interactions.make_splits`.
     part: "train", "valid" or "test".
   """
   count = splits.info.vocab_size - 1
@@ -60,7 +61,7 @@ def histories(splits: data.Splits, part: str) -> Histories:
     inside = np.arange(inputs.shape[1]) < lengths[:, None]
     users = np.repeat(extras.user, lengths)
     steps.append([users, inputs[inside] - 1, targets[inside] - 1])
-    # Pieces of a user stand together, the oldest last.
+    # Chunks of a user are adjacent, the oldest last.
     oldest = np.diff(extras.user, append=-1) != 0
     begins.append([extras.user[oldest], inputs[oldest, 0] - 1])
   user, before, after = np.concatenate(steps, axis=1)
@@ -78,12 +79,12 @@ def histories(splits: data.Splits, part: str) -> Histories:
 
 
 def popular(known: Histories) -> Scorer:
-  """Returns the scorer by how often an item was taken."""
+  """Returns the scorer by item counts."""
   return lambda items, lengths: np.tile(known.counts, (len(items), 1))
 
 
 def markov(known: Histories) -> Scorer:
-  """Returns the scorer by what came after the last item; ties by `popular`."""
+  """Returns the scorer by successors of the last item; ties by `popular`."""
   ties = 0.5 * known.counts / max(known.counts.max(), 1)
 
   def score(items, lengths):
@@ -94,11 +95,11 @@ def markov(known: Histories) -> Scorer:
 
 
 def neighbors(known: Histories, decay: float = 1.0) -> Scorer:
-  """Returns the scorer by cosines with the items of a history (item-kNN).
+  """Returns the scorer by cosine similarity to the history (item-kNN).
 
   Args:
-    known: what users have.
-    decay: weight of an item relative to that of the one after it.
+    known: the interactions.
+    decay: weight of an item relative to the one after it.
   """
   together = sparse.csr_array(known.has.T @ known.has)
   norms = np.sqrt(np.maximum(together.diagonal(), 1))
@@ -118,7 +119,7 @@ def ease_inverse(has: sparse.csr_array, regularization: float) -> np.ndarray:
 
 
 def ease_weights(inverse: np.ndarray) -> np.ndarray:
-  """Returns the weights (items, items) of EASE, whose diagonal is 0.
+  """Returns the weights (items, items) of EASE, with a zero diagonal.
 
   Source: Steck, arXiv:1905.03375. Each column is the least-squares regression
   of an item on all others.
@@ -132,11 +133,11 @@ def ease_weights(inverse: np.ndarray) -> np.ndarray:
 
 
 def ease_with_user(inverse: np.ndarray, row: np.ndarray) -> np.ndarray:
-  """Returns `ease_inverse` with one more user, at the price of items^2.
+  """Returns `ease_inverse` with one more user, in O(items^2).
 
   Args:
-    inverse: without the user.
-    row: (items,) 1 where the user has an item.
+    inverse: inverse without the user.
+    row: (items,) 1 if the user has an item.
   """
   change = inverse @ row
   return inverse - np.outer(change, change) / (1 + row @ change)
@@ -148,9 +149,9 @@ def ease(
   """Returns the scorer of EASE, linear in a history weighted by recency.
 
   Args:
-    known: what users have.
-    decay: as of `neighbors`; 1 is EASE as published.
-    inverse: `ease_inverse` of what users have; with 500 if None.
+    known: the interactions.
+    decay: see `neighbors`; 1 is EASE as published.
+    inverse: `ease_inverse` of the interactions; computed with 500 if None.
   """
   if inverse is None:
     inverse = ease_inverse(known.has, 500.0)
@@ -165,10 +166,10 @@ def factors(known: Histories) -> Scorer | None:
 
   Source: Hu, Koren, Volinsky, "Collaborative filtering for implicit feedback
   datasets" (ICDM 2008), by the package implicit with its defaults. A history
-  has the factors that fit it best.
+  gets its least-squares factors.
 
   Returns:
-    The scorer; None, and a line in the log, if the package is not installed.
+    The scorer; None, and a warning in the log, if the package is missing.
   """
   if importlib.util.find_spec("implicit") is None:
     logging.warning(

@@ -1,4 +1,4 @@
-"""Metrics of recommended items, of networks and of floors alike."""
+"""Metrics of recommended items, for networks and baselines."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -20,30 +20,30 @@ from jaxseq.tasks.items import ranking
 from jaxseq.training import per_seed
 from jaxseq.training import supervised
 
-# Items that are recommended, and counted by metrics.
+# Number of recommended items, which metrics also use.
 TOP = 10
-# What is tried of EASE and item-kNN on the validation part, the default first.
+# Options of EASE and item-kNN tried on the validation part, the default first.
 REGULARIZATIONS = (500.0, 200.0, 100.0)
 DECAYS = (0.95, 0.9, 0.8, 0.7)
-# Share of targets that were taken before, above which it is told.
+# Share of targets already in the history, above which a warning is logged.
 _TAKEN = 0.01
-# Scores at once of the floors.
+# Maximum number of scores at once of the baselines.
 _SCORES = 2**24
 
 
 def of_scores(
   logits: jax.Array, batch: data.ArrayDataset, repeats: bool
 ) -> dict[str, jax.Array]:
-  """Returns means over a batch of what scores say of the last targets.
+  """Returns a batch's mean metrics of scores for the last targets.
 
   Args:
     logits: (n, items).
     batch: histories, whose last targets are ranked.
-    repeats: whether items of the history compete.
+    repeats: whether items of the history are candidates.
 
   Returns:
     "test_loss", "ndcg_10", "hit_rate_10" and "mrr"; the tallies are the
-    `ranking.exposure` of the best items, as shares of the batch.
+    `ranking.exposure` of the best items, divided by the batch size.
   """
   size, count = logits.shape
   scores, best = top(logits, batch.inputs, batch.lengths, repeats)
@@ -65,11 +65,11 @@ def by_user(
   """Returns "ndcg_10", "hit_rate_10" and "mrr" of each user of a batch, (n,).
 
   Args:
-    logits: see `of_scores`, as the rest.
-    batch: likewise.
-    repeats: likewise.
-    cold: (items,) bool, see `cold_items`. With it there is "cold_hit_rate_10",
-      with the target among these items alone; NaN where it is none of them.
+    logits: (n, items).
+    batch: histories, whose last targets are ranked.
+    repeats: whether items of the history are candidates.
+    cold: (items,) bool, see `cold_items`; adds "cold_hit_rate_10", which ranks
+      the target among cold items only; NaN for targets that are not cold.
   """
   target = _targets(batch)
   allowed = candidates(batch.inputs, batch.lengths, logits, repeats)
@@ -87,14 +87,14 @@ def by_user(
 
 
 def cold_items(splits: data.Splits) -> np.ndarray:
-  """Returns which items (items,) nobody has in training."""
+  """Returns the mask (items,) of items that nobody has in training."""
   return item_floors.histories(splits, "train").counts == 0
 
 
 def tell_taken(test: data.ArrayDataset) -> None:
-  """Logs how many targets users had taken before; few of them, nothing.
+  """Warns if more than a few targets are already in their user's history.
 
-  Lists without repeats leave them out, but as targets they compete.
+  Recommendations without repeats omit them, but as targets they compete.
 
   Args:
     test: histories, whose last targets are ranked.
@@ -112,7 +112,7 @@ def tell_taken(test: data.ArrayDataset) -> None:
 
 
 def _targets(batch):
-  """The last targets (n,) of histories, from 0 on."""
+  """The last targets (n,) of histories, counted from 0."""
   last = batch.lengths[:, None] - 1
   return jnp.take_along_axis(batch.targets, last, axis=1)[:, 0] - 1
 
@@ -120,13 +120,13 @@ def _targets(batch):
 def candidates(
   items: jax.Array, lengths: jax.Array, logits: jax.Array, repeats: bool
 ) -> jax.Array:
-  """Returns the mask (n, items) of what may be recommended.
+  """Returns the mask (n, items) of items that may be recommended.
 
   Args:
-    items: (n, time) histories, from 1 on.
-    lengths: (n,) of them.
-    logits: (n, items), whose shape is that of the mask.
-    repeats: whether those of the history may, too.
+    items: (n, time) histories, counted from 1.
+    lengths: (n,) lengths of the histories.
+    logits: (n, items), with the shape of the mask.
+    repeats: whether items of the history may be recommended.
   """
   count, size = logits.shape
   free = jnp.ones((count, size + 1), bool)
@@ -141,8 +141,8 @@ def top(
 ) -> tuple[jax.Array, jax.Array]:
   """Returns the `TOP` best scores (n, k), and the numbers of their items.
 
-  The arguments are those of `candidates`. Scores are -inf where no item is
-  left; k is smaller than `TOP` where there are fewer items.
+  The arguments are those of `candidates`. Scores are -inf if no item is left; k
+  is smaller than `TOP` if there are fewer items.
   """
   allowed = candidates(items, lengths, scores, repeats)
   scores = jnp.where(allowed, scores, -jnp.inf)
@@ -150,9 +150,9 @@ def top(
 
 
 def figures_of(splits: data.Splits) -> Callable[[Any], dict[str, Any]]:
-  """Returns what tells "coverage" and "novelty", by the users in training.
+  """Returns a function that computes "coverage" and "novelty".
 
-  It is a function of `ranking.exposure`, (seeds, items).
+  It takes the `ranking.exposure`, (seeds, items).
   """
   has = item_floors.histories(splits, "train").has
   users, total = np.asarray(has.sum(axis=0)), has.shape[0]
@@ -171,12 +171,12 @@ def floor(
 
   Args:
     scorer: one of `item_floors`.
-    splits: as of `data.sources.interactions.make_splits`.
+    splits: data as from `data.sources.interactions.make_splits`.
     part: "test" or "valid".
     repeats: see `of_scores`.
 
   Returns:
-    Those of `of_scores` but for the loss, and of `figures_of`.
+    The metrics of `of_scores` except the loss, and those of `figures_of`.
   """
   size, sums = len(getattr(splits, part).inputs), {}
   for batch, scores in _scored(scorer, splits, part):
@@ -196,7 +196,7 @@ _by_user = jax.jit(by_user, static_argnums=2)
 
 
 def slices(splits: data.Splits, part: str) -> Iterator[data.ArrayDataset]:
-  """Yields the users of a part, as many as may be scored at a time."""
+  """Yields the users of a part, in batches of limited size."""
   users = getattr(splits, part)
   users = users._replace(extras=data.Extras(gaps=users.extras.gaps))
   rows = max(1, _SCORES // splits.info.vocab_size)
@@ -205,7 +205,7 @@ def slices(splits: data.Splits, part: str) -> Iterator[data.ArrayDataset]:
 
 
 def _scored(scorer, splits, part):
-  """Yields the users of a part and what a scorer says of them."""
+  """Yields the users of a part, in batches, and a scorer's scores."""
   for batch in slices(splits, part):
     scores = scorer(batch.inputs, batch.lengths)
     yield batch, scores.astype(np.float32)
@@ -214,13 +214,13 @@ def _scored(scorer, splits, part):
 def floors(
   splits: data.Splits, part: str, repeats: bool
 ) -> dict[str, dict[str, float]]:
-  """Returns the metrics of all floors, by label.
+  """Returns the metrics of all baselines, by label.
 
   The options of item-kNN and EASE are the best on the validation part, if there
-  is one. They are left out where all pairs of items would be too many.
+  is one. Both are omitted if there are more than `item_floors.DENSE` items.
 
   Args:
-    splits: as of `floor`.
+    splits: see `floor`.
     part: "test" or "valid".
     repeats: see `of_scores`.
   """
@@ -239,10 +239,10 @@ def floors(
 def strongest(splits: data.Splits, repeats: bool) -> np.ndarray | None:
   """Returns NDCG@10 of "EASE, recency" for each user of the test part, (n,).
 
-  None where all pairs of items would be too many.
+  None if there are more than `item_floors.DENSE` items.
 
   Args:
-    splits: as of `floor`.
+    splits: see `floor`.
     repeats: see `of_scores`.
   """
   scorer = _chosen(splits, "test", repeats).get("EASE, recency")
@@ -256,7 +256,7 @@ def strongest(splits: data.Splits, repeats: bool) -> np.ndarray | None:
 
 
 def _chosen(splits, part, repeats):
-  """The scorers that have options, with the best of them on validation."""
+  """The scorers with options, at the best options on validation."""
   histories = item_floors.histories(splits, part)
   if len(histories.counts) > item_floors.DENSE:
     return {}
@@ -278,9 +278,9 @@ def _chosen(splits, part, repeats):
 
 
 def _choices(histories):
-  """By label what makes a scorer, and the options of it that are tried."""
+  """Functions that make scorers, by label, and the options to try."""
   neighbors = functools.partial(item_floors.neighbors, histories)
-  # Decays share the inverse of a regularization.
+  # All decays of a regularization share its inverse.
   inverse = functools.cache(
     functools.partial(item_floors.ease_inverse, histories.has)
   )

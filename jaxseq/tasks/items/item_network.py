@@ -1,4 +1,4 @@
-"""A network over the items of a user, which are scored by their own vectors."""
+"""A network over a user's items, which scores items by their embeddings."""
 
 import dataclasses
 import functools
@@ -13,31 +13,31 @@ from jaxseq import nn
 from jaxseq.nn import masks
 from jaxseq.tasks.items import item_texts
 
-# The collection of variables with what is known of items.
+# The collection of variables with item data, such as texts.
 ITEMS = "items"
 
 
 class ItemNetwork(linen.Module):
-  """A sequence network over items, which are scored by their own vectors.
+  """A sequence network over items, which scores items by their embeddings.
 
   Attributes:
-    config: of the network, which does not pool; `tie` is implied.
-    num_items: how many there are, without padding.
-    length: items that are read at most, the newest ones.
+    config: options of the network, which does not pool; `tie` is implied.
+    num_items: number of items, without padding.
+    length: maximum number of items that are read, the newest ones.
     repeats: see `Options`.
     gaps: see `Options`.
-    text_mixer: of the network that reads the items' words, which are the
-      variable "tokens" of the collection `ITEMS`; None where items have vectors
-      of their own.
+    text_mixer: mixer of the network that reads the items' words, which are the
+      variable "tokens" of the collection `ITEMS`; None if items have learned
+      vectors.
     frozen: whether the items' vectors are variables of that collection, see
       `freeze`.
     temperature: see `Options`.
-    masked: whether it sees both sides of an item that is hidden, which 0 stands
-      for (BERT4Rec, Sun et al., arXiv:1904.06690); the next item is one that is
-      hidden behind the newest.
-    rebuilds: whether items are predicted from one vector of the whole history
-      instead, by a second network, see `rebuild`; items are then ranked by
-      their mean share in what is rebuilt.
+    masked: whether the network is bidirectional and predicts masked items,
+      which are 0 (BERT4Rec, Sun et al., arXiv:1904.06690); the next item is
+      predicted at a mask after the newest.
+    rebuilds: whether a second network predicts the items from one vector of the
+      whole history instead, see `rebuild`; items are then ranked by their mean
+      probability in the reconstruction.
   """
 
   config: nn.NetworkConfig
@@ -52,7 +52,7 @@ class ItemNetwork(linen.Module):
   rebuilds: bool = False
 
   def setup(self) -> None:
-    """Makes the sequence network."""
+    """Creates the sequence network."""
     size = self.num_items + 1
     ids = self.text_mixer is None
     config = dataclasses.replace(self.config, tie=ids)
@@ -82,17 +82,17 @@ class ItemNetwork(linen.Module):
     """Scores all items as the next one.
 
     Args:
-      items: (n, time) integers from 1 on, 0 behind the end.
+      items: (n, time) integers from 1 on, padded with 0.
       lengths: (n,) numbers of items, at least 1.
       train: whether dropout is on.
-      last: whether only the newest `length` items are read, and only what comes
-        after the last one is scored.
-      gaps: (n, time) before the items, with `gaps`.
+      last: whether to read only the newest `length` items, and to score only
+        the item after the last one.
+      gaps: (n, time) times before the items, if the network reads gaps.
 
     Returns:
       Logits (n, time, num_items), or (n, num_items) with `last`; the first is
-      that of item 1. Those of a `masked` network, and of one that `rebuilds`,
-      are of the items themselves.
+      that of item 1. A network with `masked` or `rebuilds` predicts the items
+      themselves, not the next ones.
     """
     if last:
       if self.masked:
@@ -119,15 +119,15 @@ class ItemNetwork(linen.Module):
   def newest(
     self, items: jax.Array, lengths: jax.Array, gaps: jax.Array | None = None
   ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Returns what is read of histories that may be longer than `length`.
+    """Truncates histories to the newest `length` items.
 
     Args:
-      items: as in a call.
-      lengths: likewise.
-      gaps: likewise.
+      items: see `__call__`.
+      lengths: see `__call__`.
+      gaps: see `__call__`.
 
     Returns:
-      The newest items (n, length), their numbers, and the gaps before them.
+      The newest items (n, length), their counts, and the gaps before them.
     """
     begin = jnp.maximum(lengths - self.length, 0)
     places = begin[:, None] + jnp.arange(self.length)
@@ -140,12 +140,12 @@ class ItemNetwork(linen.Module):
   def summary(
     self, items: jax.Array, lengths: jax.Array, train: bool = False
   ) -> jax.Array:
-    """Returns one vector (n, d) of each history, what its last item leaves.
+    """Returns one vector (n, d) per history, the output at its last item.
 
     Args:
-      items: as in a call.
-      lengths: likewise.
-      train: likewise.
+      items: see `__call__`.
+      lengths: see `__call__`.
+      train: see `__call__`.
     """
     x, _, _ = self._run(items, lengths=lengths, train=train, last=True)
     return x[:, 0]
@@ -153,16 +153,16 @@ class ItemNetwork(linen.Module):
   def rebuild(
     self, items: jax.Array, lengths: jax.Array, train: bool = False
   ) -> jax.Array:
-    """Returns logits (n, time, num_items) of the items that a summary is of.
+    """Returns logits (n, time, num_items) of the items of summarized histories.
 
-    A second network of the same form begins with the summary, goes on with the
-    items that it has to tell, one behind, and sees nothing else of them
-    (an autoencoder of playlists, Papreja et al., arXiv:1907.01098).
+    A second network of the same form reads the summary, and then the items that
+    it predicts, shifted by one (an autoencoder of playlists, Papreja et al.,
+    arXiv:1907.01098).
 
     Args:
-      items: as in a call.
-      lengths: likewise.
-      train: likewise.
+      items: see `__call__`.
+      lengths: see `__call__`.
+      train: see `__call__`.
     """
     first = self.summary(items, lengths, train)[:, None]
     vectors = self.vectors()
@@ -181,15 +181,15 @@ class ItemNetwork(linen.Module):
     train: bool = False,
     gaps: jax.Array | None = None,
   ) -> tuple[jax.Array, jax.Array]:
-    """Scores the targets and a few other items, and no more.
+    """Scores only the targets and a few other items.
 
     Args:
-      items: as in a call, as the rest.
-      lengths: likewise.
-      targets: (n, time) integers from 1 on; what 0 scores is of no use.
+      items: see `__call__`.
+      lengths: see `__call__`.
+      targets: (n, time) integers from 1 on; scores of 0 are meaningless.
       others: (n, k) integers from 1 on.
-      train: likewise.
-      gaps: likewise.
+      train: see `__call__`.
+      gaps: see `__call__`.
 
     Returns:
       Scores (n, time) of the targets and (n, time, k) of the others.
@@ -202,30 +202,30 @@ class ItemNetwork(linen.Module):
   def step(
     self, items: jax.Array, states: Any, gaps: jax.Array | None = None
   ) -> tuple[jax.Array, Any]:
-    """Reads one more item of each user, in constant time and memory.
+    """Reads one more item per user, in constant time and memory.
 
     Args:
       items: (n,) integers from 1 on.
-      states: of the users, of `initial_state` at first.
-      gaps: (n,) before the items, with `gaps`.
+      states: states of the users, initially from `initial_state`.
+      gaps: (n,) times before the items, if the network reads gaps.
 
     Returns:
-      What `score` takes, (n, d), and the states after the item.
+      Features (n, d) for `score`, and the states after the item.
     """
     return self._run(items, gaps, states=states, step=True)[:2]
 
   def read(
     self, items: jax.Array, lengths: jax.Array, gaps: jax.Array | None = None
   ) -> tuple[jax.Array, Any]:
-    """Reads whole histories that lie at the ends of their rows.
+    """Reads whole histories, padded in front.
 
     Args:
-      items: (n, time) integers from 1 on, 0 before the beginning.
+      items: (n, time) integers from 1 on, 0 in the padding.
       lengths: (n,) numbers of items, at least 1.
-      gaps: (n, time) before the items, with `gaps`.
+      gaps: (n, time) times before the items, if the network reads gaps.
 
     Returns:
-      What `score` takes, (n, d), and the states after the last items.
+      Features (n, d) for `score`, and the states after the last items.
     """
     count, time = items.shape
     reset = jnp.arange(time) == time - lengths[:, None]
@@ -237,12 +237,12 @@ class ItemNetwork(linen.Module):
     """Returns the logits (..., num_items) of all items.
 
     Args:
-      features: (..., d), of `step` or `read`.
+      features: (..., d), from `step` or `read`.
     """
     return self._products(features, self.vectors()[1:])
 
   def vectors(self) -> jax.Array:
-    """Returns what items are read as and scored by, (num_items + 1, d)."""
+    """Returns the embeddings that items are read and scored by, (n + 1, d)."""
     if self.text_mixer is None:
       return self.network.variables["params"]["embed"]["embedding"]
     if self.frozen:
@@ -251,17 +251,18 @@ class ItemNetwork(linen.Module):
 
   @linen.nowrap
   def freeze(self, variables: Any) -> tuple["ItemNetwork", Any]:
-    """Returns a network that knows the vectors of its items.
+    """Returns a network with constant item vectors.
 
-    They are read off the texts once, and are no parameters. So an event is
-    served without reading all texts, and what is trained on is the rest of the
-    network: the second stage of Recformer.
+    The vectors are computed from the texts once, and are not parameters. So an
+    event is served without reading all texts, and training changes only the
+    rest of the network: the second stage of Recformer.
 
     Args:
-      variables: of this network.
+      variables: variables of this network.
 
     Returns:
-      The network and its variables; these, where there is nothing to read.
+      The network and its variables; both unchanged if items have no texts or
+      are frozen already.
     """
     if self.text_mixer is None or self.frozen:
       return self, variables
@@ -273,7 +274,7 @@ class ItemNetwork(linen.Module):
 
   @linen.nowrap
   def initial_state(self, batch_shape: tuple[int, ...] = ()) -> Any:
-    """Returns the states of users who have taken nothing."""
+    """Returns the states of users with empty histories."""
     size = self.num_items + 1
     network = nn.SequenceNetwork(self.config, size, size, parent=None)
     return network.initial_state(batch_shape)
@@ -295,7 +296,7 @@ class ItemNetwork(linen.Module):
     return x, states, self.vectors()
 
   def _products(self, features, vectors, axes="...d,id->...i"):
-    """The logits of items by their vectors, as the network has them."""
+    """Returns logits of items by their vectors, as configured."""
     features = features.astype(vectors.dtype)
     if self.temperature is not None:
       features, vectors = map(_unit, (features, vectors))
@@ -306,5 +307,5 @@ class ItemNetwork(linen.Module):
 
 
 def _unit(x):
-  """Vectors of length 1; those of nothing stay what they are."""
+  """Vectors scaled to length 1; zero vectors stay 0."""
   return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-8)

@@ -5,14 +5,14 @@
     encoder = item_sentences.Encoder(options)
     pooled = encoder.apply(variables, *flat)[:, 0]
 
-An item is the words of its attributes, keys and values. A history is a token
-for its beginning and the words of its items, the newest first; all words see
-those in a window around them and the first token, which sees all. What becomes
-of that token stands for the history, and for an item, of which it is a sentence
-alone; scores are their cosines, divided by a temperature.
+An item is the words of its attributes, keys and values. A history is an initial
+token and the words of its items, the newest first; each word attends to a
+window around it and to the initial token, which attends to all words. The
+output at that token represents the history, or an item if the sentence is of
+one item; scores are the cosines of both, divided by a temperature.
 
 Source: Li et al., arXiv:2305.13731, and AaronHeee/RecFormer, with the
-Longformer of transformers: layers with their norms behind.
+Longformer of transformers: post-norm layers.
 """
 
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ from jaxseq.tasks import masking
 from jaxseq.tasks.items import item_texts
 
 BEGIN, PAD, MASK = range(3)
-# Types of tokens, beside that of the beginning, 0.
+# Types of tokens; the type of the initial token is 0.
 KEY, VALUE, NONE = 1, 2, 3
 
 
@@ -45,17 +45,17 @@ class Options:
   """Options of sentences and of their encoder.
 
   Attributes:
-    words: classes into which words fall by a hash, with three special tokens.
+    words: number of hash classes of words, including three special tokens.
     d_model: width.
     num_layers: number of layers.
-    heads: of attention, a divisor of the width.
+    heads: number of attention heads, a divisor of the width.
     hidden: width of the feed-forward layers.
-    window: tokens around a token that it sees, half of them on either side.
-    length: tokens of a sentence at most.
-    items: of a history that are read at most, the newest ones.
-    attribute: words of a value that are read at most, the first ones.
-    temperature: that cosines are divided by.
-    epsilon: of the norms.
+    window: tokens that a token attends to, half of them on either side.
+    length: maximum number of tokens of a sentence.
+    items: maximum number of a history's items that are read, the newest ones.
+    attribute: maximum number of a value's words that are read, the first ones.
+    temperature: divisor of the cosines.
+    epsilon: epsilon of the layer norms.
   """
 
   words: int = 8192
@@ -83,15 +83,15 @@ class Options:
 
 
 class Sentences(NamedTuple):
-  """Sentences, padded at their ends.
+  """Sentences, padded at the end.
 
   Attributes:
     tokens: (n, time) int32.
-    types: (n, time) int32: 0 at the beginning, `KEY`, `VALUE`, or `NONE` behind
-      the end.
-    items: (n, time) int32, of which item a word is, from 1 on: 0 at the
-      beginning. Behind the end it is the number of the last one that there may
-      be, as released.
+    types: (n, time) int32: 0 for the initial token, `KEY`, `VALUE`, or `NONE`
+      in the padding.
+    items: (n, time) int32, number of the item in the history, from 1 on: 0 for
+      the initial token. In the padding it is the maximum number, as in the
+      release.
     lengths: (n,) int32.
   """
 
@@ -106,12 +106,12 @@ def flatten(
   texts: Sequence[Mapping[str, str]],
   options: Options = Options(),
 ) -> Sentences:
-  """Returns histories as sentences; of items alone, one is `[[i], ...]`.
+  """Converts histories to sentences; for single items use `[[i], ...]`.
 
   Args:
-    histories: of each user the places of items among the texts, by time.
-    texts: of each item the values of its attributes, by their keys.
-    options: of the sentences.
+    histories: per user, indices of items in the texts, in order of time.
+    texts: per item, the values of its attributes, by their keys.
+    options: options of the sentences.
   """
   words = [list(_words(text, options)) for text in texts]
   rows = []
@@ -130,7 +130,7 @@ def flatten(
 
 
 def _words(text, options) -> Iterator[tuple[int, int]]:
-  """Yields the tokens of an item and their types."""
+  """Yields the tokens of an item with their types."""
   for key, value in text.items():
     every = (key, KEY, None), (value, VALUE, options.attribute)
     for part, kind, most in every:
@@ -139,9 +139,9 @@ def _words(text, options) -> Iterator[tuple[int, int]]:
 
 
 class Attention(linen.Module):
-  """Attention to a window on both sides, and to the first token.
+  """Attention to a bidirectional window, and to the first token.
 
-  That one sees all, by projections of its own.
+  The first token attends to all tokens, with separate projections.
 
   Attributes:
     heads: a divisor of the width.
@@ -153,7 +153,7 @@ class Attention(linen.Module):
 
   @linen.compact
   def __call__(self, x: jax.Array, lengths: jax.Array) -> jax.Array:
-    """Maps (n, time, d) to as much; rows have `lengths` (n,) tokens."""
+    """Maps (n, time, d) to the same shape; rows have `lengths` (n,) tokens."""
     n, time, d = x.shape
 
     def heads(name, x):
@@ -173,7 +173,7 @@ class Attention(linen.Module):
 
 
 def _near(q, k, v, real, side):
-  """Reads (n, time, heads, d) of a window and the first token, in blocks."""
+  """Windowed attention (n, time, heads, d) with the first token, in blocks."""
   n, time, *rest = q.shape
   blocks = -(-time // side)
 
@@ -191,7 +191,7 @@ def _near(q, k, v, real, side):
   index = jnp.arange(blocks * side).reshape(blocks, side)
   other = (jnp.arange(blocks)[:, None] - 1) * side + jnp.arange(3 * side)
   seen = jnp.abs(index[:, :, None] - other[:, None]) <= side
-  # The first token is seen by all, once.
+  # The first token is visible to all, counted once.
   seen = seen & (other != 0)[:, None] & around(real)[:, :, None]
   scale = 1 / math.sqrt(rest[-1])
   scores = scale * jnp.einsum("nbqhd,nbkhd->nbhqk", queries, keys)
@@ -205,16 +205,16 @@ def _near(q, k, v, real, side):
 
 
 class Encoder(linen.Module):
-  """Vectors of the words of sentences; the first stands for a sentence.
+  """An encoder of sentences; the first vector represents the sentence.
 
   Attributes:
-    options: of it.
+    options: options of the encoder.
   """
 
   options: Options
 
   def setup(self) -> None:
-    """Makes the layers."""
+    """Creates the layers."""
     options = self.options
     d = options.d_model
     normal = linen.initializers.normal(0.02)
@@ -246,10 +246,10 @@ class Encoder(linen.Module):
   ) -> jax.Array:
     """Returns vectors (n, time, d_model) of the words of `Sentences`.
 
-    Those behind the end say nothing.
+    Vectors in the padding are meaningless.
     """
     real = masks.inside(tokens.shape[1], lengths)
-    # Places are counted from 2 on; 1 is that of what is none.
+    # Positions are counted from 2 on; 1 is the padding.
     place = jnp.where(real, jnp.arange(tokens.shape[1]) + 2, 1)
     pairs = (
       *((self.words, tokens), (self.places, place)),
@@ -264,22 +264,22 @@ class Encoder(linen.Module):
     return x
 
   def hidden_words(self, *sentences: jax.Array) -> jax.Array:
-    """Returns logits (n, time, words) of masked language, of sentences."""
+    """Returns logits (n, time, words) of masked language modeling."""
     return self.guess(self(*sentences), self.words)
 
 
 class Guess(linen.Module):
-  """The head of masked language, by the vectors that words are read as.
+  """The head of masked language modeling, tied to the word embeddings.
 
   Attributes:
-    epsilon: of the norm.
+    epsilon: epsilon of the layer norm.
   """
 
   epsilon: float
 
   @linen.compact
   def __call__(self, x: jax.Array, table: jax.Array) -> jax.Array:
-    """Maps (..., d) to logits (..., words), by a table (words, d)."""
+    """Maps (..., d) to logits (..., words), by the embeddings (words, d)."""
     x = dense.Dense(x.shape[-1], name="dense")(x)
     x = jax.nn.gelu(x, approximate=False)
     x = linen.LayerNorm(self.epsilon, name="norm")(x)
@@ -290,7 +290,7 @@ class Guess(linen.Module):
 def scores(
   histories: jax.Array, items: jax.Array, temperature: float
 ) -> jax.Array:
-  """Returns cosines (n, items) of vectors (n, d) and (items, d), divided."""
+  """Returns cosines (n, items) of (n, d) and (items, d), over `temperature`."""
   both = histories @ items.T
   norms = [jnp.linalg.norm(x, axis=-1) for x in (histories, items)]
   norm = jnp.maximum(norms[0][:, None] * norms[1], 1e-8)
@@ -305,18 +305,18 @@ def pretraining(
   key: jax.Array,
   weight: float = 0.1,
 ) -> tuple[jax.Array, dict[Literal["contrast", "masked"], jax.Array]]:
-  """Returns the objective that Recformer begins with, and its two terms.
+  """Returns Recformer's pretraining objective, and its two terms.
 
-  Every history is told the sentence of its next item from those of the batch,
-  and words that are hidden in it are asked for.
+  Each history is classified among the next items of the batch, and its masked
+  words are predicted.
 
   Args:
-    encoder: of both.
-    variables: of it.
-    histories: n of them.
-    items: n of them, that which came next.
-    key: of what is hidden, 15 % of the words.
-    weight: of the second term.
+    encoder: encoder of histories and items.
+    variables: variables of the encoder.
+    histories: n sentences of histories.
+    items: n sentences of the items after them.
+    key: key of the masks, which hide 15 % of the words.
+    weight: weight of the second term.
   """
   pooled = [encoder.apply(variables, *x)[:, 0] for x in (histories, items)]
   logits = scores(*pooled, encoder.options.temperature)

@@ -1,4 +1,4 @@
-"""Users whose items come one by one, in constant time and memory.
+"""Users whose items arrive one by one, in constant time and memory.
 
     users = item_streams.Users(network, variables)
     users.fill(["anna", "bert"], histories)
@@ -6,9 +6,9 @@
     best, scores = users.recommend(["anna"], k=10)
 
 A network reads the newest `length` items of a history, as in evaluation and
-prediction, and the scores are those that it has there. Up to so many items a
-user has a state, which makes a step with each; behind that the newest ones are
-read anew when a list is asked for.
+prediction, and returns the same scores. Up to `length` items each user has a
+state, which is updated with each item; after that the newest items are read
+again when a recommendation is requested.
 """
 
 import collections
@@ -27,10 +27,10 @@ import numpy as np
 from jaxseq import _validate
 from jaxseq.tasks.items import item_network
 
-# Scores, and elements of histories, at once.
+# Maximum number of scores, and of elements of histories, at once.
 _SCORES = 2**24
 _ELEMENTS = 2**14
-# Users that there is room for at first: programs are those of a size.
+# Initial capacity: programs are compiled for each capacity.
 _USERS = 64
 
 
@@ -39,10 +39,10 @@ class Users:
 
   Args:
     network: the network.
-    variables: of it.
-    most: users that are kept. A new one takes the row of the user who was read
-      or asked for least recently; any number is kept if None.
-    forget: called with the name of each user who is no longer kept.
+    variables: variables of the network.
+    most: maximum number of users. A new one replaces the least recently used;
+      None for no limit.
+    forget: called with the name of each user who is removed.
   """
 
   def __init__(
@@ -69,8 +69,8 @@ class Users:
     # The least recent user comes first.
     self._rows: dict[Hashable, int] = {}
     self._seen: list[set[int]] = []
-    # The newest items and the gaps before them, and rows whose features are
-    # those of earlier ones.
+    # The newest items with the gaps before them, and rows whose features are
+    # out of date.
     self._newest: list[collections.deque[tuple[int, float | None]]] = []
     self._stale: set[int] = set()
     self._arrays = self._fresh(_USERS)
@@ -82,7 +82,7 @@ class Users:
     return user in self._rows
 
   def seen(self, user: Hashable) -> set[int]:
-    """Returns the items, from 1 on, that a user has taken."""
+    """Returns the items of a user, counted from 1."""
     return self._seen[self._rows[user]]
 
   def fill(
@@ -91,16 +91,16 @@ class Users:
     histories: Sequence[Sequence[int] | np.ndarray],
     gaps: Sequence[Sequence[float] | np.ndarray] | None = None,
   ) -> None:
-    """Puts new users in, with what they have taken so far.
+    """Adds new users with their histories.
 
     Args:
       users: their names.
-      histories: of each the items (n_i,), from 1 on, at least one.
-      gaps: of each (n_i,) those before the items, if the network reads them.
+      histories: per user, the items (n_i,), from 1 on, at least one.
+      gaps: per user, (n_i,) times before the items, if the network reads them.
 
     Raises:
-      ValueError: if a user is there already, or comes twice, or there are more
-        than are kept.
+      ValueError: if a user exists already, or comes twice, or there are more
+        than `most`.
     """
     for user, count in collections.Counter(users).items():
       if user in self or count > 1:
@@ -123,7 +123,7 @@ class Users:
     Args:
       user: name.
       item: from 1 on.
-      gap: before the item, if the network reads them.
+      gap: time before the item, if the network reads gaps.
     """
     _validate.integer("item", item, 1, self.network.num_items)
     if self.network.gaps and gap is None:
@@ -133,7 +133,7 @@ class Users:
     whole = len(self._newest[row]) == self.network.length
     self._newest[row].append((item, gap))
     if whole:
-      # The state holds an item that does not count any more.
+      # The state includes an item outside of the newest `length`.
       self._stale.add(row)
       return
     gap = None if gap is None else np.float32(gap)
@@ -151,17 +151,17 @@ class Users:
     """Returns the best items of users, (n, k) from 0 on, and their scores.
 
     Args:
-      users: names of some that are there.
-      k: items of each.
-      repeats: whether they may have taken them.
-      allowed: numbers, from 0 on, of those that may be; all if None.
+      users: names of known users.
+      k: number of items per user.
+      repeats: whether items of the history may be recommended.
+      allowed: items, counted from 0, that may be recommended; all if None.
 
     Returns:
       The items, the best first, and log probabilities among all items; -inf
-      where no item is left.
+      if no item is left.
 
     Raises:
-      ValueError: if a user is not there.
+      ValueError: if a user is unknown.
     """
     for user in users:
       if user not in self:
@@ -173,7 +173,7 @@ class Users:
     return best(self.network, self.variables, features, taken, k, allowed)
 
   def _refresh(self, rows):
-    """Reads the newest items of rows whose features are those of others."""
+    """Reads the newest items of rows whose features are out of date."""
     stale = np.array(sorted(self._stale.intersection(rows.tolist())), int)
     if not len(stale):
       return
@@ -196,7 +196,7 @@ class Users:
     )
 
   def _row(self, user):
-    """The row of a user, who is the most recent one then."""
+    """The row of a user, who becomes the most recently used one."""
     row = self._rows.pop(user, None)
     if row is None and len(self._rows) == self._most:
       row = self._emptied()
@@ -214,7 +214,7 @@ class Users:
     return row
 
   def _emptied(self):
-    """The row of the least recent user, who is forgotten."""
+    """The cleared row of the least recently used user, who is removed."""
     user = next(iter(self._rows))
     row = self._rows.pop(user)
     if self._forget is not None:
@@ -226,7 +226,7 @@ class Users:
     return row
 
   def _fresh(self, count):
-    """Features and states of users who have taken nothing."""
+    """Features and states of users with empty histories."""
     width = self.network.config.stack.d_model
     features = jnp.zeros((count, width), jnp.float32)
     return features, self.network.initial_state((count,))
@@ -242,12 +242,12 @@ def features_of(
 
   Args:
     network: the network.
-    variables: of it.
-    histories: of each user the items (n_i,), from 1 on, at least one.
+    variables: variables of the network.
+    histories: per user, the items (n_i,), from 1 on, at least one.
     gaps: see `Users.fill`.
 
   Returns:
-    What the network's `score` takes, (n, d).
+    Features (n, d) for the network's `score`.
   """
   parts = [
     (some, features)
@@ -269,10 +269,10 @@ def best(
 
   Args:
     network: the network.
-    variables: of it.
-    features: (n, d), what its `score` takes.
-    taken: of each user the items, from 1 on, that are left out.
-    k: items of each.
+    variables: variables of the network.
+    features: (n, d) for its `score`.
+    taken: per user, the items, counted from 1, to leave out.
+    k: number of items per user.
     allowed: see `Users.recommend`.
   """
   count = network.num_items
@@ -284,7 +284,7 @@ def best(
   # The width is rounded up, so that few programs are compiled.
   width = 1 << max([4, *(max(len(one) - 1, 0).bit_length() for one in taken)])
   results = []
-  # Of nobody there is an empty list.
+  # Without users the results are empty arrays.
   for begin in range(0, max(1, len(features)), rows):
     some = slice(begin, begin + rows)
     barred = np.zeros((len(taken[some]), width), np.int32)
@@ -301,7 +301,7 @@ def _best(network, variables, features, barred, free, k):
   """The best items of some users."""
   logits = network.apply(variables, features, method="score")
   scores = jax.nn.log_softmax(logits)
-  # Item 0 is no item.
+  # Item 0 is the padding.
   rest = jnp.ones((len(barred), network.num_items + 1), bool)
   rest = rest.at[jnp.arange(len(barred))[:, None], barred].set(False)[:, 1:]
   scores = jnp.where(rest & free, scores, -jnp.inf)
@@ -311,7 +311,7 @@ def _best(network, variables, features, barred, free, k):
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
 def _advance(network, variables, arrays, row, item, gap):
-  """Features and states with those of one user after one more item."""
+  """Features and states after one user's next item."""
   states = jax.tree.map(lambda x: x[row][None], arrays[1])
   gaps = None if gap is None else gap[None]
   after = network.apply(
@@ -333,7 +333,7 @@ def _read(network, variables, items, lengths, gaps):
 
 
 def _read_all(network, variables, histories, gaps) -> Iterator[tuple]:
-  """Yields numbers of histories of like lengths, and what they are read as."""
+  """Yields indices, features and states of histories of similar lengths."""
   histories = [one[-network.length :] for one in histories]
   if gaps is not None:
     gaps = [one[-network.length :] for one in gaps]
@@ -343,7 +343,7 @@ def _read_all(network, variables, histories, gaps) -> Iterator[tuple]:
     elements = np.arange(1, 1 + len(order)) * lengths[order]
     count = max(1, np.searchsorted(elements, _ELEMENTS, side="right"))
     some, order = order[:count], order[count:]
-    # Few programs are compiled for sizes that are powers of two.
+    # Sizes are powers of two, so that few programs are compiled.
     time, size = (
       1 << int(x - 1).bit_length() for x in (lengths[some[-1]], len(some))
     )

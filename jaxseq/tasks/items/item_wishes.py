@@ -1,11 +1,10 @@
-"""Wishes in words, which steer what a network of codes recommends.
+"""Wishes in words, which condition the recommendations of a network of codes.
 
-A wish is a text behind what a user has taken, such as "wants Comedy", before
-the codes of the item that comes next. In training it names one of the words of
-an attribute of that item, or nothing, as often. Preferences in words as the
-condition of generated ids are the idea of Mender (Paischer et al.,
-arXiv:2412.08604); here they are words of the catalog, and no language model
-writes or reads them.
+A wish is a text after a user's history, such as "wants Comedy", before the
+codes of the next item. In training it names a word of an attribute of that item
+half of the time, and is empty otherwise. Conditioning generated ids on
+preferences in words is the idea of Mender (Paischer et al., arXiv:2412.08604);
+here they are words of the catalog, and no language model writes or reads them.
 """
 
 from collections.abc import Mapping
@@ -21,14 +20,14 @@ from jaxseq import data
 from jaxseq.tasks.items import item_metrics
 from jaxseq.tasks.items import item_texts
 
-# Words of a wish that are read, and classes into which words fall by a hash.
+# Maximum number of words of a wish, and number of hash classes of words.
 LENGTH, BUCKETS = 3, 512
 
 
 def tokens(wish: str) -> np.ndarray:
   """Returns the words (`LENGTH`,) int32 of a wish, in 0 .. `BUCKETS` - 1.
 
-  An empty wish has the words of one without any, 0.
+  An empty wish has the class 0 at each word.
 
     >>> bool((tokens("wants Comedy") == tokens("wants comedy!")).all())
     True
@@ -40,14 +39,14 @@ def tokens(wish: str) -> np.ndarray:
 def members(
   attributes: Sequence[Mapping[str, str]], key: str
 ) -> dict[str, np.ndarray]:
-  """Returns which items (items,) bool have each word of an attribute.
+  """Returns masks (items,) of the items that have each word of an attribute.
 
   Args:
-    attributes: of each item, see `InteractionSource.attributes`.
-    key: of the attribute, such as "genres".
+    attributes: per item, see `InteractionSource.attributes`.
+    key: key of the attribute, such as "genres".
 
   Raises:
-    ValueError: if no item has any.
+    ValueError: if no item has a word.
   """
   words = [set(text.get(key, "").split()) for text in attributes]
   every = sorted(set().union(*words))
@@ -57,11 +56,11 @@ def members(
 
 
 def tables(has: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """Returns the wishes of items by their `members`, none in the first row.
+  """Returns the wishes of items by their `members`, no wish in the first row.
 
   Returns:
     "wishes" (1 + items, most, `LENGTH`) int32, and "wished" (1 + items,) int32,
-    how many each item has.
+    the number of wishes of each item.
   """
   table = np.pad(np.stack(list(has.values()), axis=1), ((1, 0), (0, 0)))
   counts = table.sum(axis=1).astype(np.int32)
@@ -73,12 +72,12 @@ def tables(has: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def draw(
   known: Mapping[str, jax.Array], target: jax.Array, key: jax.Array
 ) -> jax.Array:
-  """Returns wishes (n, `LENGTH`), each of a target's, or none half of the time.
+  """Returns wishes (n, `LENGTH`) of the targets, empty half of the time.
 
   Args:
-    known: as from `tables`.
+    known: tables from `tables`.
     target: (n,) items, from 1 on.
-    key: of the draws.
+    key: key of the draws.
   """
   number, silent = jax.random.split(key)
   count = known["wished"][target]
@@ -91,18 +90,18 @@ def draw(
 def asked(
   has: Mapping[str, np.ndarray], users: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Returns a wish for each user, one after the other of all that are common.
+  """Assigns a wish to each user, from the common ones in turn.
 
   Args:
-    has: as from `members`.
-    users: how many.
+    has: masks from `members`.
+    users: number of users.
 
   Returns:
-    The words (users, `LENGTH`), and which items have what is wished, (users,
-    items) bool. Common is what as many items have as are recommended.
+    The words (users, `LENGTH`), and masks (users, items) of the items that
+    fulfill the wish. A wish is common if at least `item_metrics.TOP` items do.
 
   Raises:
-    ValueError: if nothing is.
+    ValueError: if no wish is common.
   """
   common = [word for word, x in has.items() if x.sum() >= item_metrics.TOP]
   if not common:
@@ -120,17 +119,18 @@ def steering(
   words: jax.Array,
   wanted: jax.Array,
 ) -> dict[str, jax.Array]:
-  """Returns which share of what is recommended is as it was wished, (n,) each.
+  """Returns the share (n,) of recommended items that fulfill the wish.
 
   Args:
     network: a `semantic_network.SemanticNetwork` that reads wishes.
-    variables: of it.
+    variables: variables of the network.
     batch: histories of n users.
-    words: of their wishes, see `asked`.
-    wanted: (n, items), likewise.
+    words: words of their wishes, see `asked`.
+    wanted: (n, items) masks of items that fulfill them, see `asked`.
 
   Returns:
-    "steered", of the ten best items; "unsteered", of those without the wish.
+    "steered", the share among the ten best items; "unsteered", the share among
+    the ten best without the wish.
   """
   shares = {}
   for name, wish in (("steered", words), ("unsteered", None)):

@@ -1,12 +1,12 @@
-"""Ranks of what was chosen among candidates, and metrics of them.
+"""Ranks of targets among candidates, and metrics of the ranks.
 
     place = ranking.ranks(scores, target, allowed)
     ranking.ndcg(place, 10).mean()
 
 All candidates are ranked, not a sample of them, which would change the order of
 methods (Krichene & Rendle, KDD 2020); `sampled` is for comparisons with tables
-that did so. Candidates with equal scores share what the places between them are
-worth: a constant scorer is as good as chance.
+that use samples. Candidates with equal scores share the mean value of their
+places: a constant scorer is as good as chance.
 """
 
 from typing import Any
@@ -24,8 +24,8 @@ class Ranks(NamedTuple):
   """Places of targets among candidates.
 
   Attributes:
-    higher: (...) float, how many other candidates have a higher score.
-    equal: (...) float, how many others have the same.
+    higher: (...) float, number of other candidates with a higher score.
+    equal: (...) float, number of other candidates with the same score.
   """
 
   higher: jax.Array
@@ -48,11 +48,11 @@ def ranks(
     3.0
 
   Args:
-    scores: (..., candidates); what is NaN comes last.
-    target: (...) integers, which candidate was chosen.
-    allowed: (..., candidates) bool, which candidates compete, such as those
-      that are not in the history; all if None. The target always does, as is
-      usual: a list of what is allowed may lack it.
+    scores: (..., candidates); NaN comes last.
+    target: (...) integers, indices of the targets.
+    allowed: (..., candidates) bool, candidates that compete, such as those that
+      are not in the history; all if None. The target always competes, as is
+      usual: a list of allowed candidates may lack it.
   """
   scores = jnp.where(jnp.isnan(scores), -jnp.inf, scores)
   of_target = jnp.take_along_axis(scores, target[..., None], axis=-1)
@@ -66,13 +66,13 @@ def ranks(
 
 
 def hit_rate(place: Ranks, k: int) -> jax.Array:
-  """Returns HR@k (...): 1 where the target is among the best k, or 0.
+  """Returns HR@k (...): 1 if the target is among the best k, or 0.
 
-  Of equal scores at the end of the list it is the share of their orders in
-  which the target is on it. With one target it is the recall@k, too.
+  If scores at the end of the list are equal, it is the share of their orders
+  that put the target on the list. With one target it is also the recall@k.
 
   Args:
-    place: of the targets.
+    place: ranks of the targets.
     k: length of the list.
 
   Raises:
@@ -87,7 +87,7 @@ def recall(place: Ranks, relevant: jax.Array, k: int) -> jax.Array:
 
   Args:
     place: (..., targets), ranked among all candidates, other targets included.
-    relevant: (..., targets) bool, False of what fills the axis up.
+    relevant: (..., targets) bool, False in the padding.
     k: length of the list.
   """
   hits = jnp.where(relevant, hit_rate(place, k), 0).sum(axis=-1)
@@ -97,10 +97,10 @@ def recall(place: Ranks, relevant: jax.Array, k: int) -> jax.Array:
 def ndcg(place: Ranks, k: int) -> jax.Array:
   """Returns NDCG@k (...) of one target: 1 / log2(rank + 1) up to rank k, or 0.
 
-  Of equal scores it is the mean over all their orders.
+  For equal scores it is the mean over all their orders.
 
   Args:
-    place: of the targets.
+    place: ranks of the targets.
     k: length of the list.
 
   Raises:
@@ -130,15 +130,15 @@ def sampled(
   allowed: jax.Array | None = None,
   count: int = 100,
 ) -> Ranks:
-  """Returns the places of targets among a few candidates, with a warning.
+  """Returns the places of targets among sampled candidates, and warns.
 
   Args:
-    key: draws the candidates.
-    scores: as of `ranks`.
-    target: as of `ranks`.
-    allowed: as of `ranks`; no other candidate is drawn.
-    count: of the others, each at most once, uniformly; all that are allowed
-      where they are fewer.
+    key: key of the samples.
+    scores: see `ranks`.
+    target: see `ranks`.
+    allowed: see `ranks`; no other candidate is drawn.
+    count: number of sampled candidates, uniform without replacement; all
+      allowed ones if they are fewer.
   """
   _validate.integer("count", count, 1, scores.shape[-1])
   warnings.warn(
@@ -156,19 +156,19 @@ def sampled(
 
 
 def exposure(best: jax.Array, shown: jax.Array, count: int) -> jax.Array:
-  """Returns in how many lists each candidate stands, (count,) float32.
+  """Returns the number of lists with each candidate, (count,) float32.
 
   Args:
     best: (n, k) integers, the candidates of each list.
-    shown: (n, k) bool, False of what fills a list up.
-    count: of all candidates.
+    shown: (n, k) bool, False in the padding of a list.
+    count: number of candidates.
   """
   none = jnp.zeros(count, jnp.float32)
   return none.at[best].add(shown.astype(jnp.float32))
 
 
 def coverage(exposure: jax.Array) -> jax.Array:
-  """Returns the share (...) of candidates that stand in any list.
+  """Returns the share (...) of candidates that are in any list.
 
   Args:
     exposure: (..., candidates), see `exposure`.
@@ -177,14 +177,14 @@ def coverage(exposure: jax.Array) -> jax.Array:
 
 
 def novelty(exposure: jax.Array, users: jax.Array, total: int) -> jax.Array:
-  """Returns the mean surprise (...) of what is listed, in bits.
+  """Returns the mean surprise (...) of listed candidates, in bits.
 
-  That of a candidate is -log2 of the share of users who have it; one that
-  nobody has counts as that of one user.
+  The surprise of a candidate is -log2 of the share of users who have it; a
+  candidate without users counts as one with one user.
 
   Args:
-    exposure: (..., candidates), as from `exposure`.
-    users: (candidates,) how many users of the training have each.
+    exposure: (..., candidates), see `exposure`.
+    users: (candidates,) number of training users who have each candidate.
     total: number of these users.
   """
   surprise = jnp.log2(total) - jnp.log2(jnp.maximum(users, 1))
@@ -192,7 +192,7 @@ def novelty(exposure: jax.Array, users: jax.Array, total: int) -> jax.Array:
 
 
 def gini(exposure: jax.Array) -> jax.Array:
-  """Returns the Gini coefficient (...) of exposure; 0 where all have the same.
+  """Returns the Gini coefficient (...) of exposure; 0 if it is uniform.
 
   Args:
     exposure: (..., candidates), see `exposure`.
@@ -204,16 +204,16 @@ def gini(exposure: jax.Array) -> jax.Array:
 
 
 def paired(values: np.ndarray, reference: np.ndarray) -> tuple[Any, Any]:
-  """Returns by how much a metric is above that of another method.
+  """Returns the paired difference of a metric between two methods.
 
   Args:
     values: (seeds, users) of one method.
     reference: (users,) or (seeds, users) of the other.
 
   Returns:
-    The means over users (seeds,), and the standard error of their mean: that of
-    the users' differences, each the mean over seeds. Users differ more from one
-    another than methods do, which the pairs take out.
+    The mean differences over users (seeds,), and the standard error of their
+    mean, from the users' differences, averaged over seeds. Users differ more
+    from one another than methods do, which the pairing removes.
   """
   difference = values - reference
   users = difference.mean(axis=0)

@@ -1,4 +1,4 @@
-"""The recommendations of a trained model: its arrays, table and stream."""
+"""The recommendations of a trained model: arrays, table and stream."""
 
 from collections.abc import Hashable
 from collections.abc import Mapping
@@ -34,8 +34,8 @@ def compute(
 ) -> dict[str, jax.Array]:
   """Returns "item" (n, k) int32 from 0 on, the best first, and their "score".
 
-  k is `item_metrics.TOP`, or all items if they are fewer. The scores are log
-  probabilities among all items; -inf where no item is left.
+  k is `item_metrics.TOP`, or the number of items if smaller. The scores are log
+  probabilities among all items; -inf if no item is left.
   """
   items, lengths = arguments["items"], arguments["lengths"]
   logits = network.apply(
@@ -50,11 +50,11 @@ def compute(
 def predict(
   model: Any, examples: Any
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-  """Returns a row for each item that is recommended to a user.
+  """Returns a row for each item recommended to a user.
 
   Args:
     model: a `models.Model` of recommendation.
-    examples: as from `model.examples`.
+    examples: examples from `model.examples`.
 
   Returns:
     Columns by name, and the arrays of `compute`.
@@ -71,11 +71,11 @@ def predict(
 
 
 class Stream:
-  """Answers interactions: the items for a user, after all that they took.
+  """Answers interactions with recommended items for the user.
 
   Args:
-    model: of recommendation, a `models.Model`.
-    most_users: users that are kept, see `item_streams.Users`.
+    model: a `models.Model` of recommendation.
+    most_users: maximum number of users, see `item_streams.Users`.
   """
 
   def __init__(self, model: Any, most_users: int | None = None):
@@ -90,7 +90,7 @@ class Stream:
     )
 
   def __call__(self, row: Mapping[str, str]) -> dict[str, Any]:
-    """Returns `recommend` for the user of a row, after its item."""
+    """Reads the item of a row; returns `recommend` for its user."""
     self.update(row)
     return self.recommend(row[self._prepared.user])
 
@@ -98,13 +98,13 @@ class Stream:
     """Reads one more item of a user, in constant time.
 
     Args:
-      row: the entries of an interaction by the columns of the training's table;
-        the time may be missing or empty where the network reads no gaps.
+      row: the entries of an interaction by the columns of the training table;
+        the time may be missing or empty if the network reads no gaps.
 
     Raises:
-      KeyError: if a column is not there.
-      ValueError: if an entry is missing, the item was not in the training, or
-        the time is none, or before the user's last one and the network reads
+      KeyError: if a column is missing.
+      ValueError: if an entry is empty, the item was not in the training, or
+        the time is invalid, or before the user's last one and the network reads
         gaps.
     """
     prepared = self._prepared
@@ -135,13 +135,14 @@ class Stream:
     """Returns the best "items" of a "user", by name, and their "scores".
 
     Args:
-      user: of whom an event came before.
-      k: items; there are fewer where no other is left.
-      repeats: whether what was taken may come again; as in training if None.
-      items: those that may be recommended; all if None.
+      user: a user with at least one earlier event.
+      k: number of items; fewer if no other item is left.
+      repeats: whether items of the history may be recommended; as in training
+        if None.
+      items: items that may be recommended; all if None.
 
     Raises:
-      ValueError: if the user, or one of the items, is not known.
+      ValueError: if the user or one of the items is unknown.
     """
     allowed = None if items is None else [self._place(x) for x in items]
     if user not in self._users:
@@ -177,7 +178,7 @@ class Stream:
 
 
 def _entry(value, column):
-  """An entry of a row, refused where it is empty, or the row ends before it."""
+  """An entry of a row; raises if it is empty, or the row is too short."""
   if not value:
     raise ValueError(f"{column}: got nothing, expected an entry of the row.")
   return value

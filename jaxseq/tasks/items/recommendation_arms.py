@@ -1,4 +1,4 @@
-"""Arms of a comparison on histories: options, network, and texts of items."""
+"""Arms of a comparison on histories: options, network and item texts."""
 
 import dataclasses
 import inspect
@@ -25,44 +25,45 @@ Network = (
   | semantic_network.SemanticNetwork
   | sentence_network.SentenceNetwork
 )
-# Of the vectors that codes are made of.
+# Width of the vectors that codes are computed from.
 _WIDTH = 64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-  """The options of arms that a comparison may have for all of them.
+  """Options of arms that a comparison can also set for all of them.
 
   Attributes:
-    repeats: whether items that a user has taken are recommended again.
+    repeats: whether items of a user's history may be recommended again.
     loss: "full", the cross-entropy over all items; "sampled", over a sample;
-      "gbce", see `tasks.losses`; "masked", that of hidden items, for networks
-      that see both sides (BERT4Rec); or "autoencode", that of the items of a
-      history told from one vector of it.
-    share: of the items that "masked" hides.
+      "gbce", see `tasks.losses`; "masked", that of masked items, for
+      bidirectional networks (BERT4Rec); or "autoencode", that of the items of a
+      history, reconstructed from one vector.
+    share: share of the items that "masked" masks.
     negatives: items of a sample, drawn uniformly for each history.
     calibration: t of "gbce".
     gaps: whether the mixer's step sizes are multiplied by the gaps between the
-      items, which the data have with their option `gap`.
-    items: by what items are read and scored: "ids", vectors of their own;
-      "text", what a network makes of their words, see `item_texts`; "semantic",
-      codes of their words one after the other, see `semantic_ids`; or
-      "sentences", all their words in one sentence that attention reads, see
+      items, which data have with their option `gap`.
+    items: representation of items: "ids", learned vectors; "text", vectors that
+      a network computes from their words, see `item_texts`; "semantic",
+      sequences of codes of their words, see `semantic_ids`; or "sentences", the
+      words of a history in one sentence that attention reads, see
       `sentence_network`. Data have texts with an option of theirs.
-    levels: codes of an item, beside the one that tells apart items which are
-      alike in all others.
-    codes: of a level.
-    wish: key of the attribute, such as "genres", whose words are told as a wish
-      before the next item, with "semantic", see `item_wishes`; None for none.
-    text_mixer: of the network that reads the words.
-    temperature: what cosines of vectors are divided by, such as .05; None for
-      products that are no cosines. Scores of sentences are cosines.
-    sentences: how they are made and read; width, layers and dropout are those
-      of the network's stack, and `temperature` is the one above, if any.
+    levels: codes of an item, without the one that distinguishes items with
+      equal codes.
+    codes: number of codes of a level.
+    wish: key of the attribute, such as "genres", whose words are a wish before
+      the next item, with "semantic", see `item_wishes`; None for no wishes.
+    text_mixer: mixer of the network that reads the words.
+    temperature: divisor of the cosines of vectors, such as .05; None for
+      dot products instead of cosines. Scores of sentences are cosines.
+    sentences: options of sentences and their encoder; width, layers and dropout
+      are those of the network's stack, and `temperature` is the one above, if
+      any.
     stages: shares of the updates for pretraining, for the stage in which all
-      items are read anew after every evaluation, and for that in which they
-      stay as they were, see `sentence_stages`. What is kept and measured is
-      best on validation, and no stage ends early.
+      items are encoded again after every evaluation, and for the stage in which
+      they are constant, see `sentence_stages`. The variables that are best on
+      validation are kept and measured, and no stage ends early.
   """
 
   repeats: bool = False
@@ -83,7 +84,7 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class ArmConfig(Options, base.ArmConfig):
-  """The network and the training of one arm, with `Options`."""
+  """Options of an arm's network and training, with `Options`."""
 
   def __post_init__(self):
     super().__post_init__()
@@ -120,7 +121,7 @@ def make_network(arm: ArmConfig, splits: data.Splits) -> Network:
   """Returns the network of an arm.
 
   Raises:
-    ValueError: if it pools, or the data are no histories of items.
+    ValueError: if it pools, or the data are not histories of items.
   """
   base.check_pooling(arm.network, False, "every item is predicted")
   inputs, targets, lengths, _ = splits.train
@@ -176,7 +177,7 @@ def make_network(arm: ArmConfig, splits: data.Splits) -> Network:
 
 
 def _check_plain(arm, fits):
-  """Refuses what only items with vectors of their own, or by text, have."""
+  """Rejects options that only items with "ids" or "text" have."""
   if arm.loss != "full" or arm.gaps or not fits:
     expected = "'ids' or 'text' with a loss over a sample, gaps or cosines"
     raise _validate.error("items", arm.items, expected)
@@ -185,15 +186,15 @@ def _check_plain(arm, fits):
 def item_variables(
   arm: ArmConfig, splits: data.Splits, network: Network
 ) -> dict[str, np.ndarray] | None:
-  """Returns what an arm's network reads of its items and does not train.
+  """Returns the untrained item data that an arm's network reads.
 
   Returns:
-    "tokens", the words of each item; or "ids", the codes of each, with none in
-    the first row; or `sentence_network.tables`; None where items have vectors
-    of their own.
+    "tokens", the words of each item; or "ids", the codes of each item, zeros in
+    the first row; or `sentence_network.tables`; None if items have learned
+    vectors.
 
   Raises:
-    ValueError: if more items are alike than a level has codes.
+    ValueError: if more items have equal codes than a level has codes.
   """
   if arm.items == "ids":
     return None
@@ -228,5 +229,5 @@ def wished(arm: ArmConfig, splits: data.Splits) -> dict[str, np.ndarray]:
 
 
 def _texts(splits):
-  """The texts of the items, if there are any."""
+  """The texts of the items; empty if there are no texts."""
   return getattr(splits.info.preparation, "texts", None) or ()

@@ -1,15 +1,14 @@
-"""Semantic ids: items as short sequences of codes, alike items alike.
+"""Semantic ids: items as short sequences of codes, similar for similar items.
 
     vectors = semantic_ids.word_vectors(texts, 64)
     fitted = semantic_ids.fit(jax.random.key(0), vectors, codes=64, levels=3)
     ids = semantic_ids.identifiers(fitted.codes)  # (items, levels + 1)
 
-A vector is encoded, and quantized level by level: each level takes the code
-that is nearest to what the levels before have left. A last number tells items
-with the same codes apart, so that an id is one item's (TIGER, Rajput et al.,
-arXiv:2305.05065; the autoencoder is that of facebookresearch's
-preference_discerning, arXiv:2412.08604, with codes that nobody uses started
-anew).
+A vector is encoded, and quantized level by level: each level selects the code
+nearest to the residual of the levels before it. A last number distinguishes
+items with equal codes, so that each id belongs to one item (TIGER, Rajput et
+al., arXiv:2305.05065; the autoencoder is that of facebookresearch's
+preference_discerning, arXiv:2412.08604, with unused codes restarted).
 """
 
 from collections.abc import Sequence
@@ -30,17 +29,17 @@ from jaxseq import _validate
 from jaxseq.nn import quantizer as quantizers
 from jaxseq.tasks.items import item_texts
 
-# Updates between two looks for codes without items, and rounds of k-means.
+# Updates between restarts of unused codes, and rounds of k-means.
 _RESTART, _ROUNDS = 50, 10
 
 
 class Losses(NamedTuple):
-  """Terms of the loss of a `Quantizer`, which is their sum.
+  """Terms of the loss of a `Quantizer`; the loss is their sum.
 
   Attributes:
-    reconstruction: mean square of what decoding misses.
-    embedding: of the codes' vectors from the residuals, which moves the codes.
-    commitment: the same, which moves what they quantize.
+    reconstruction: mean squared error of the decoded vectors.
+    embedding: squared distance of codes and residuals, which moves the codes.
+    commitment: the same, which moves the residuals.
   """
 
   reconstruction: jax.Array
@@ -54,9 +53,9 @@ class Quantizer(linen.Module):
   Attributes:
     inputs: width of the vectors.
     hidden: widths of the encoder's layers; the decoder's are their reverse.
-    width: of what is quantized.
+    width: width of the quantized vectors.
     levels: codes of a vector.
-    codes: of a level.
+    codes: number of codes of a level.
     beta: weight of the commitment.
   """
 
@@ -68,7 +67,7 @@ class Quantizer(linen.Module):
   beta: float = 0.25
 
   def setup(self) -> None:
-    """Makes encoder, codes and decoder."""
+    """Creates encoder, codes and decoder."""
     self.encoder = _Perceptron(self.hidden, self.width)
     self.decoder = _Perceptron(self.hidden[::-1], self.inputs)
     shape = self.levels, self.codes, self.width
@@ -77,8 +76,8 @@ class Quantizer(linen.Module):
   def __call__(self, x: jax.Array) -> tuple[Losses, quantizers.Quantized]:
     """Returns the losses of vectors (n, inputs), and their codes.
 
-    The residuals depend on the codes before them, whose vectors the commitment
-    of later levels moves, too.
+    The residuals depend on the codes before them, so that the commitment of
+    later levels also moves these codes.
     """
     z = self.encoder(x)
     quantized = self.quantize(z)
@@ -93,16 +92,16 @@ class Quantizer(linen.Module):
     return losses, quantized
 
   def encode(self, x: jax.Array) -> jax.Array:
-    """Returns what is quantized, (n, width), of vectors (n, inputs)."""
+    """Returns encoded vectors (n, width) of vectors (n, inputs)."""
     return self.encoder(x)
 
   def quantize(self, z: jax.Array) -> quantizers.Quantized:
-    """Returns encoded vectors (n, width) by their codes."""
+    """Quantizes encoded vectors (n, width)."""
     return quantizers.quantize(z, self.codebooks)
 
 
 class _Perceptron(linen.Module):
-  """Layers with norms, each beside a linear map of its inputs."""
+  """Layers with norms, each with a linear skip connection."""
 
   hidden: tuple[int, ...]
   width: int
@@ -116,14 +115,14 @@ class _Perceptron(linen.Module):
 
 
 class Fitted(NamedTuple):
-  """A quantizer of the vectors of items.
+  """A quantizer fitted to the vectors of items.
 
   Attributes:
     quantizer: the module.
-    variables: of it.
+    variables: variables of the quantizer.
     codes: (items, levels) int32.
-    usage: share of the codes that any item has, of each level.
-    reconstruction: mean square of what decoding misses.
+    usage: per level, the share of the codes that any item has.
+    reconstruction: mean squared error of the decoded vectors.
   """
 
   quantizer: Quantizer
@@ -143,16 +142,16 @@ def fit(
 ) -> Fitted:
   """Trains a quantizer on the vectors of all items at once.
 
-  The codes begin as means of k-means, level by level. One that no item has is
-  put where a residual is, drawn at random, every 50 updates: without that most
+  The codes are initialized by k-means, level by level. Every 50 updates each
+  code without items is replaced by a randomly drawn residual: without that most
   codes may stay unused.
 
   Args:
-    key: of all that is random.
+    key: key of all random draws.
     vectors: (items, inputs).
-    updates: of the training, by AdamW with a weight decay of .1.
-    learning_rate: of it.
-    **options: fields of `Quantizer` but for the inputs.
+    updates: number of updates, by AdamW with a weight decay of .1.
+    learning_rate: learning rate of AdamW.
+    **options: fields of `Quantizer` except `inputs`.
   """
   _validate.integer("updates", updates, 1)
   x = jnp.asarray(vectors, jnp.float32)
@@ -172,7 +171,7 @@ def fit(
 
 @functools.partial(jax.jit, static_argnums=1)
 def _means(key, quantizer, variables, x):
-  """The codes of all levels by k-means, on what the first ones leave."""
+  """The codes of all levels by k-means on the residuals."""
   z, books = quantizer.apply(variables, x, method="encode"), []
   for level_key in jax.random.split(key, quantizer.levels):
     places = jax.random.choice(
@@ -194,8 +193,8 @@ def _means(key, quantizer, variables, x):
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _trained(quantizer, learning_rate, updates, key, variables, x):
-  """Variables after all updates, their losses, and the codes."""
-  # Made here, as each optimizer is another argument that compiles anew.
+  """Variables after all updates, with their losses and codes."""
+  # Created here: as a static argument each optimizer would compile again.
   optimizer = optax.adamw(learning_rate, weight_decay=0.1)
 
   def loss(variables):
@@ -224,7 +223,7 @@ def _trained(quantizer, learning_rate, updates, key, variables, x):
 
 
 def identifiers(codes: np.ndarray) -> np.ndarray:
-  """Returns ids that no two items share, (items, levels + 1) int32.
+  """Returns unique ids of items, (items, levels + 1) int32.
 
   The last number counts the earlier items with the same codes.
 
@@ -247,8 +246,8 @@ def tokens_of(ids: np.ndarray, count: int) -> np.ndarray:
   """Returns ids as tokens: code c of level l is 1 + count l + c.
 
   Args:
-    ids: (..., levels) integers, below `count` but for the last level.
-    count: of the codes of each level.
+    ids: (..., levels) integers, below `count` except in the last level.
+    count: number of codes of each level.
   """
   return (1 + ids + count * np.arange(ids.shape[-1])).astype(np.int32)
 
@@ -256,12 +255,12 @@ def tokens_of(ids: np.ndarray, count: int) -> np.ndarray:
 def word_vectors(texts: Sequence[str], width: int) -> np.ndarray:
   """Returns vectors (items, width) float32 of texts, by their rare words.
 
-  They are the first singular vectors of the words, each weighted by the log of
-  how few texts have it: what stands for the vectors of a language model here.
+  They are the first singular vectors of the word matrix, weighted by inverse
+  document frequency; they replace the vectors of a language model here.
 
   Args:
-    texts: of each item.
-    width: of the vectors, below the number of items.
+    texts: text of each item.
+    width: width of the vectors, below the number of items.
   """
   words = item_texts.tokens(texts)[1:]
   item, place = np.nonzero(words)

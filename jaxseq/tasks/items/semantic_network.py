@@ -1,8 +1,8 @@
 """A sequence network over the codes of items, one item after the other.
 
-It is decoder-only: the codes of what a user has taken are its tokens, and those
-of the next item follow. Of TIGER (Rajput et al., arXiv:2305.05065) it keeps
-the ids and not the encoder, which a state of any mixer stands for.
+It is decoder-only: its tokens are the codes of a user's items, followed by
+those of the next item. It uses the ids of TIGER (Rajput et al.,
+arXiv:2305.05065), and the state of any mixer instead of its encoder.
 """
 
 from typing import Any
@@ -18,24 +18,23 @@ from jaxseq import nn
 from jaxseq.tasks.items import item_network
 from jaxseq.tasks.items import item_wishes
 
-# Users whose items are scored at once.
+# Number of users whose items are scored at once.
 _USERS = 8
 
 
 class SemanticNetwork(linen.Module):
-  """A network of tokens whose next ones are scored as items.
+  """A token network that scores items by their codes.
 
   Attributes:
-    config: of the network, which does not pool.
-    num_items: how many there are, without padding.
-    length: items that are read at most, the newest ones.
+    config: options of the network, which does not pool.
+    num_items: number of items, without padding.
+    length: maximum number of items that are read, the newest ones.
     levels: tokens of an item.
-    codes: of a level; the tokens of the items are the variable "ids",
-      (num_items + 1, levels), of the collection `item_network.ITEMS`.
+    codes: number of codes of a level; the tokens of the items are the variable
+      "ids", (num_items + 1, levels), of the collection `item_network.ITEMS`.
     repeats: see `recommendation_arms.Options`.
-    wishes: whether words of a wish stand behind a history, see `item_wishes`.
-    wish: the words that lists are made for, such as "wants Comedy", where no
-      others are given; "" for no wish.
+    wishes: whether words of a wish follow a history, see `item_wishes`.
+    wish: default words of the wish, such as "wants Comedy"; "" for no wish.
   """
 
   config: nn.NetworkConfig
@@ -50,14 +49,14 @@ class SemanticNetwork(linen.Module):
   gaps = False
 
   def setup(self) -> None:
-    """Makes the network of tokens."""
+    """Creates the network of tokens."""
     self.network = self.tokens()
     shape = self.num_items + 1, self.levels
     self.ids = self.variable(item_network.ITEMS, "ids", jnp.zeros, shape, int)
 
   @linen.nowrap
   def tokens(self) -> nn.SequenceNetwork:
-    """Returns the network of tokens, such as beams search with.
+    """Returns the network of tokens, for example for beam search.
 
     Its variables are {"params": variables["params"]["network"]}.
     """
@@ -67,7 +66,7 @@ class SemanticNetwork(linen.Module):
 
   @property
   def first_word(self) -> int:
-    """The number of the first class of words, behind all codes."""
+    """The token of the first class of words, after all codes."""
     return 1 + self.levels * self.codes
 
   def __call__(
@@ -78,18 +77,18 @@ class SemanticNetwork(linen.Module):
     gaps: None = None,
     words: jax.Array | None = None,
   ) -> jax.Array:
-    """Scores all items as the one after the last, each by all of its tokens.
+    """Scores all items as the next one, each by all of its tokens.
 
     Args:
-      items: (n, time) integers from 1 on, 0 behind the end.
+      items: (n, time) integers from 1 on, padded with 0.
       lengths: (n,) numbers of items, at least 1.
       last: True, see `ItemNetwork`.
-      gaps: None, likewise.
+      gaps: None, see `ItemNetwork`.
       words: (n, words) of wishes; those of `wish` if None.
 
     Returns:
-      Log probabilities (n, num_items) of what the tokens of items say, which
-      leave something to ids that no item has.
+      Log probabilities (n, num_items) of the items' tokens; ids that no item
+      has also get some probability.
     """
     del last, gaps
     logits, states = self.read(items, lengths, words)
@@ -110,7 +109,7 @@ class SemanticNetwork(linen.Module):
       return total
 
     if not isinstance(items.shape[0], int):
-      # A program for any number of users scores all at once.
+      # A program for any number of users scores all of them at once.
       return jax.vmap(of_user)((logits, states))
     return lax.map(of_user, (logits, states), batch_size=_USERS)
 
@@ -120,18 +119,18 @@ class SemanticNetwork(linen.Module):
     lengths: jax.Array,
     words: jax.Array | None = None,
   ) -> tuple[jax.Array, Any]:
-    """Reads the newest items of users, and what they wish.
+    """Reads the newest items of users, and their wishes.
 
     Args:
-      items: as in a call.
-      lengths: likewise.
-      words: likewise.
+      items: see `__call__`.
+      lengths: see `__call__`.
+      words: see `__call__`.
 
     Returns:
       The logits (n, tokens) of the first token of the next item, and the
       states.
     """
-    # At the ends of their rows, for states that are those after the last item.
+    # Padded in front, so that the states are those after the last item.
     places = lengths[:, None] - self.length + jnp.arange(self.length)
     newest = jnp.take_along_axis(items, jnp.maximum(places, 0), axis=1)
     tokens = jnp.asarray(self.ids.value)[jnp.where(places < 0, 0, newest)]
@@ -158,14 +157,14 @@ class SemanticNetwork(linen.Module):
     train: bool = False,
     words: jax.Array | None = None,
   ) -> tuple[jax.Array, jax.Array]:
-    """Returns the loss of each token (n, tokens), and which of them count.
+    """Returns the loss of each token (n, tokens), and the mask of counted ones.
 
     Args:
-      items: as in a call.
-      lengths: likewise.
+      items: see `__call__`.
+      lengths: see `__call__`.
       targets: (n, time) integers, the item after each.
       train: whether dropout is on.
-      words: (n, words) of wishes before the last item, which are not asked for.
+      words: (n, words) of wishes before the last item, which are not predicted.
     """
     rows, last = jnp.arange(len(items)), lengths - 1
     whole = jnp.pad(items, ((0, 0), (0, 1)))
@@ -178,7 +177,7 @@ class SemanticNetwork(linen.Module):
     ends = begin[:, 0] + count + self.levels
     logits, _ = self.network(tokens[:, :-1], lengths=ends - 1, train=train)
     target = tokens[:, 1:]
-    # Nothing says what the first item is.
+    # The first item has no context and is not predicted.
     place = 1 + np.arange(target.shape[1])
     counted = (place >= self.levels) & (place < ends[:, None])
     if words is not None:
@@ -189,7 +188,7 @@ class SemanticNetwork(linen.Module):
 
 
 def _with_words(tokens, words, begin):
-  """Tokens (n, time) with words (n, count) in front of place `begin` (n, 1)."""
+  """Inserts words (n, count) into tokens (n, time) at `begin` (n, 1)."""
   at = jnp.arange(tokens.shape[1] + words.shape[1])
   behind = at - begin
   place = jnp.where(behind < 0, at, at - words.shape[1])

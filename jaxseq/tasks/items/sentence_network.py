@@ -1,10 +1,10 @@
-"""A network that reads a history as one sentence, and ranks items by theirs.
+"""A network that reads a history as one sentence, and ranks items by cosine.
 
-The sentences are made where the network is, from the words of each item, and
-are those of `item_sentences.flatten`. What items are scored by is a matrix, of
-the sentence of each alone, which is no parameter: training reads all items anew
-now and then, and goes on with the matrix as it is (Recformer, Li et al.,
-arXiv:2305.13731). So an item that nobody has taken is ranked as all others.
+The network builds the sentences of `item_sentences.flatten` from the words of
+each item. Items are scored by a matrix of the encodings of their own sentences,
+which is not a parameter: training encodes all items again from time to time,
+and keeps the matrix constant in between (Recformer, Li et al.,
+arXiv:2305.13731). So an item without interactions is ranked like all others.
 """
 
 from collections.abc import Mapping
@@ -19,22 +19,22 @@ import numpy as np
 from jaxseq.tasks.items import item_network
 from jaxseq.tasks.items import item_sentences
 
-# Items whose sentences are read at once.
+# Number of items whose sentences are encoded at once.
 _ITEMS = 512
 
 
 def tables(
   texts: Sequence[Mapping[str, str]], options: item_sentences.Options
 ) -> dict[str, np.ndarray]:
-  """Returns the words of items, and a matrix that is yet to be read.
+  """Returns the words of items, and a matrix of zeros for their vectors.
 
   Args:
-    texts: of each item the values of its attributes, by their keys.
-    options: of sentences.
+    texts: per item, the values of its attributes, by their keys.
+    options: options of the sentences.
 
   Returns:
     "words" and "kinds" (1 + items, most) int32 and "counts" (1 + items,) int32,
-    with none in the first row, and "vectors" (1 + items, d_model), zeros.
+    with no words in the first row, and "vectors" (1 + items, d_model), zeros.
   """
   alone = [[], *([i] for i in range(len(texts)))]
   flat = item_sentences.flatten(alone, texts, options)
@@ -47,11 +47,11 @@ def tables(
 
 
 class SentenceNetwork(linen.Module):
-  """Scores of items by cosines of a history's sentence with those of items.
+  """Scores items by cosines of a history's sentence with their sentences.
 
   Attributes:
-    options: of sentences and of their encoder.
-    num_items: how many there are, without padding.
+    options: options of sentences and their encoder.
+    num_items: number of items, without padding.
     repeats: see `recommendation_arms.Options`.
   """
 
@@ -62,7 +62,7 @@ class SentenceNetwork(linen.Module):
   gaps = False
 
   def setup(self) -> None:
-    """Makes the encoder."""
+    """Creates the encoder."""
     self.encoder = item_sentences.Encoder(self.options)
     rows = self.num_items + 1
     zeros = jnp.zeros, (rows, 1), jnp.int32
@@ -82,13 +82,13 @@ class SentenceNetwork(linen.Module):
     last: bool = True,
     gaps: None = None,
   ) -> jax.Array:
-    """Scores all items as the one after the last, by the matrix as it is.
+    """Scores all items as the next one, by the current matrix.
 
     Args:
-      items: (n, time) integers from 1 on, 0 behind the end.
+      items: (n, time) integers from 1 on, padded with 0.
       lengths: (n,) numbers of items, at least 1.
       last: True, see `ItemNetwork`.
-      gaps: None, likewise.
+      gaps: None, see `ItemNetwork`.
 
     Returns:
       Logits (n, num_items); the first is that of item 1.
@@ -104,9 +104,9 @@ class SentenceNetwork(linen.Module):
     """Returns the sentences of histories, the newest item first.
 
     Args:
-      items: as in a call.
-      lengths: likewise.
-      most: items that are read at most; `options.items` if None.
+      items: see `__call__`.
+      lengths: see `__call__`.
+      most: maximum number of items that are read; `options.items` if None.
     """
     options = self.options
     most = options.items if most is None else most
@@ -116,7 +116,7 @@ class SentenceNetwork(linen.Module):
     place = lengths[:, None] - 1 - jnp.arange(most)
     newest = jnp.take_along_axis(items, jnp.maximum(place, 0), axis=1)
     newest = jnp.where(place >= 0, newest, 0)
-    # The token behind each item's last; the first one is the beginning.
+    # Index after each item's last token; index 0 is the initial token.
     ends = 1 + jnp.cumsum(counts[newest], axis=1)
     at = jnp.arange(min(options.length, 1 + most * words.shape[1]))
     number = (at[:, None] >= ends[:, None]).sum(axis=-1)
@@ -140,23 +140,23 @@ class SentenceNetwork(linen.Module):
     )
 
   def alone(self, items: jax.Array) -> item_sentences.Sentences:
-    """Returns the sentences of items (n,) alone."""
+    """Returns the sentences of single items (n,)."""
     return self.sentences(items[:, None], jnp.ones_like(items), 1)
 
   def vectors(self, items: jax.Array) -> jax.Array:
-    """Returns the vectors (n, d_model) of items (n,), by their sentences."""
+    """Returns the vectors (n, d_model) of items (n,), from their sentences."""
     return self.encoder(*self.alone(items))[:, 0]
 
   def everything(self, items: jax.Array, lengths: jax.Array) -> jax.Array:
-    """Returns the hidden words of histories, for variables of every part."""
+    """Returns logits of masked words; its init creates all variables."""
     return self.encoder.hidden_words(*self.sentences(items, lengths))
 
   @linen.nowrap
   def read(self, variables: Mapping) -> Mapping:
-    """Returns the variables with the matrix of all items as they are read.
+    """Returns the variables with a recomputed matrix of item vectors.
 
     Args:
-      variables: of the network.
+      variables: variables of the network.
     """
 
     def one(item):

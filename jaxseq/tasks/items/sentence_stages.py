@@ -1,13 +1,12 @@
-"""Training on sentences of items in stages, as Recformer is trained.
+"""Training on sentences of items in stages, as in Recformer.
 
-Pretraining, of which there may be none, has the objective of
-`item_sentences.pretraining`. In the first stage histories are told their next
-item by a matrix of all items, which is read anew after every evaluation. In the
-second one it stays what it was in the evaluation that was best, and the encoder
-of histories is trained on from there. Each stage has a schedule of the
-learning rate of its own: in the release (AaronHeee/RecFormer) one schedule ends
-with the first stage, and the second trains at a rate of 0 if that uses all of
-its epochs.
+The optional pretraining has the objective of `item_sentences.pretraining`. In
+the first stage histories are trained to predict their next item by a matrix of
+all items, which is recomputed after every evaluation. In the second stage the
+matrix stays that of the best evaluation, and the encoder of histories is
+trained further. Each stage has its own learning rate schedule: in the release
+(AaronHeee/RecFormer) one schedule ends with the first stage, and the second
+trains at a rate of 0 if the first uses all of its epochs.
 """
 
 from collections.abc import Mapping
@@ -41,9 +40,9 @@ def pretraining(
 
   Args:
     network: the network.
-    variables: of it.
+    variables: variables of the network.
     batch: histories, each of which is cut before one of its items.
-    key: of the cuts, and of what is hidden.
+    key: key of the cuts and of the masks.
   """
   key, place = jax.random.split(key)
   lengths, target = cut(batch, place)
@@ -67,8 +66,8 @@ def next_item(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Returns the cross-entropy over all items, and its accuracy.
 
-  The matrix of items is no parameter: what is trained is how histories are
-  read. The arguments are those of `pretraining`.
+  The matrix of items is not a parameter: only the encoding of histories is
+  trained. The arguments are those of `pretraining`.
   """
   lengths, target = cut(batch, key)
   logits = network.apply(variables, batch.inputs, lengths)
@@ -79,11 +78,11 @@ def next_item(
 def cut(
   batch: data.ArrayDataset, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """Returns lengths of histories that end anywhere, and the items after them.
+  """Returns random lengths of histories, and the items after them.
 
   Args:
-    batch: of n histories, with a target after each item.
-    key: of the places.
+    batch: n histories, with a target after each item.
+    key: key of the lengths.
   """
   place = jax.random.randint(key, batch.lengths.shape, 0, batch.lengths)
   target = jnp.take_along_axis(batch.targets, place[:, None], axis=1)[:, 0]
@@ -91,11 +90,11 @@ def cut(
 
 
 def ends(config: supervised_arms.Supervised, shares: Sequence[float]) -> tuple:
-  """Returns how many updates have been made when each stage ends.
+  """Returns the number of updates at the end of each stage.
 
   Args:
     config: the comparison.
-    shares: of the stages, see `recommendation_arms.Options`.
+    shares: shares of the stages, see `recommendation_arms.Options`.
 
   Raises:
     ValueError: if a stage with a share would end without an evaluation.
@@ -112,11 +111,11 @@ def ends(config: supervised_arms.Supervised, shares: Sequence[float]) -> tuple:
 
 
 class Program(supervised_arms.Program):
-  """The seeds of an arm, whose stages end with evaluations.
+  """The seeds of an arm, with stages that end at evaluations.
 
-  What is done between two stages belongs to the chunk after it, so that a run
-  that is continued meets it once. There is always a rule that keeps what was
-  best on validation, and it never ends the training.
+  Work between two stages is done in the chunk after it, so that a resumed run
+  does it once. A rule always keeps the variables that are best on validation,
+  and it never ends the training.
   """
 
   def __init__(
@@ -139,20 +138,20 @@ class Program(supervised_arms.Program):
       begins = end
 
     def begin(variables):
-      # The optimizers of all stages have states of one form.
+      # The optimizer states of all stages have the same structure.
       return optimizer.init({"params": variables["params"]})
 
     self._begin = self.compile(begin)
     self._read = self.compile(problem.network.read)
 
   def chunk(self, state: supervised.State, count: int) -> tuple[Any, Any]:
-    """Makes a number of updates of all seeds, which are of one stage."""
+    """Makes `count` updates of all seeds, within one stage."""
     done = int(jax.device_get(state.update)[0])
     stage = sum(done >= end for end in self.ends)
     first = done == (0, *self.ends)[stage]
     if first and done:
       if stage == SECOND:
-        # `best` stays: it is what the second stage has to surpass.
+        # `best` stays: the second stage has to surpass it.
         best = jax.tree.map(jnp.copy, state.best.variables)
         state = state._replace(variables=best)
       else:
@@ -165,6 +164,6 @@ class Program(supervised_arms.Program):
 
 
 class Arm(supervised_arms.Arm):
-  """An arm that is trained in stages."""
+  """An arm with training in stages."""
 
   programs = Program

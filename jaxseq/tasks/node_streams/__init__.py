@@ -1,4 +1,4 @@
-"""Streams of edges: the states of nodes, their network and its floors."""
+"""Streams of edges: node states, the network, and baselines."""
 
 from typing import TYPE_CHECKING
 

@@ -1,11 +1,11 @@
-"""The destinations that a trained network expects, after all that it has seen.
+"""The destinations that a trained network predicts, after all known events.
 
-A model of a graph holds the memory behind all events of its data, those for
-validation and testing, too. A file of later events carries it on: the
-destinations of a row are ranked by what is known before it (before its batch,
-where messages wait as they did in training), and then it is read. A row without
-a destination is a question and leaves no trace. `compute` answers questions
-right behind the training.
+A graph model contains the memory after all events of its data, including those
+for validation and testing. A file of later events continues it: the
+destinations of a row are ranked from the memory before it (before its batch, if
+messages wait as in training), and then the row is read. A row without a
+destination is a query and does not change the memory. `compute` answers queries
+right after the training data.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ from jaxseq.tasks.node_streams import graph_options
 from jaxseq.tasks.node_streams import node_memory
 
 TOP = 10
-# Entries of a model's variables that are none of the network.
+# Entries of a model's variables that do not belong to the network.
 _OF_PAST = ("memory", "past", "destinations")
 
 
@@ -37,11 +37,11 @@ def events_of(
   features: np.ndarray | None,
   earlier: np.ndarray | None = None,
 ) -> graph_network.Events:
-  """Returns events that follow each other as networks take them.
+  """Converts consecutive events to the network's form.
 
   Args:
     nodes: (n, 2) sources and destinations; an event without one is not valid.
-    time: (n,) float64 since the first event of all, which never fall.
+    time: (n,) float64 since the first event of all, non-decreasing.
     features: (n, k) or None.
     earlier: (m,) float64 times of all events before, if they count.
   """
@@ -66,7 +66,7 @@ def arguments(
 ) -> dict[str, np.ndarray]:
   """Returns "source" (n,), "time" (n,) and perhaps "features" (n, k).
 
-  Beside "time" stands "time_rest" (n,), what it lacks of the exact time.
+  "time_rest" (n,) is the rounding error of "time".
   """
   time, rest = graph_options.halves(dataset.extras.times[:, 0])
   return outputs.present(
@@ -84,8 +84,8 @@ def compute(
 ) -> dict[str, jax.Array]:
   """Returns "destination" (n, k) int32, the best first, and their "score".
 
-  k is `TOP`, or all destinations if they are fewer. Every row is asked right
-  behind the training.
+  k is `TOP`, or the number of destinations if smaller. Every row is a query
+  right after the training data.
   """
   variables = jax.tree.map(jnp.asarray, variables)
   memory, graph = _memory(network, variables), _graph(variables)
@@ -110,17 +110,17 @@ def compute(
 def remembered(
   network: graph_network.GraphNetwork, variables: Any, splits: data.Splits
 ) -> dict[str, Any]:
-  """Returns the variables beside the memory behind all events.
+  """Returns the variables with the memory after all events.
 
   Args:
-    network: of a problem, see `temporal_graph.Problem`.
-    variables: of the network.
-    splits: that it was trained on.
+    network: network of a `temporal_graph.Problem`.
+    variables: variables of the network.
+    splits: splits that it was trained on.
 
   Returns:
-    The variables, "memory" and, where neighbors are read, "past": the last
-    events of each node. Where some nodes between the first and the last
-    destination are none, there is "destinations" (n,) bool, which of them are.
+    The variables, "memory" and, if neighbors are read, "past": the last events
+    of each node. If some nodes between the first and the last destination are
+    not destinations, there is the mask "destinations" (n,).
   """
   sets = [x for x in (splits.train, splits.valid, splits.test) if x is not None]
   memory, earlier = network.memory(), np.zeros(0)
@@ -155,16 +155,16 @@ def predict(
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
   """Returns a row for each of the best destinations of an event.
 
-  That to which the event went has a row, too, wherever it stands; it has none
-  where no event of the training went there.
+  The true destination also has a row, whatever its rank, unless it is not a
+  destination in training.
 
   Args:
     model: a `models.Model` of a graph.
-    examples: as from `model.examples`, by their times.
+    examples: examples from `model.examples`, in order of time.
 
   Returns:
-    Columns by name, and the arrays of `compute` with "place" (n,): that of the
-    destination to which the event went among all, from 1 on; 0 without one.
+    Columns by name, and the arrays of `compute` with "place" (n,): the rank of
+    the true destination among all, from 1 on; 0 without one.
   """
   network, dataset = model.network, examples.dataset
   nodes, time = dataset.inputs, dataset.extras.times[:, 0]
@@ -186,7 +186,7 @@ def predict(
   events = events_of(
     nodes, time, features, None if past is None else past["time"]
   )
-  # A question is asked of its node alone, not of what a batch has of it.
+  # A query concerns only its node, not other rows of its batch.
   alone = network.options.run == "exact" and not events.valid.all()
   _, arrays = _follow(
     wide,
@@ -234,7 +234,7 @@ def _columns(model, examples, arrays):
 
 @functools.partial(jax.jit, static_argnums=(0, 5))
 def _follow(network, variables, memory, graph, batches, scored):
-  """The memory after batches of events, and what was expected of each."""
+  """The memory after batches of events, and the predictions of each."""
 
   def step(memory, events):
     answers = {}
@@ -256,7 +256,7 @@ def _follow(network, variables, memory, graph, batches, scored):
 
 
 def _scores(network, variables, memory, events, graph):
-  """Scores (n, nodes) from the first destination on; -inf of what is none."""
+  """Scores (n, nodes) of the destinations; -inf for other nodes."""
   options = network.options
 
   def scored(events, candidates):
@@ -271,7 +271,7 @@ def _scores(network, variables, memory, events, graph):
 
   every = None
   if not options.timeless and options.target != "vectors":
-    # What a destination is worth depends on the time of the event.
+    # The score of a destination depends on the time of the event.
     every = jnp.arange(network.first, network.last + 1)[None]
 
   def of(row):
@@ -282,14 +282,14 @@ def _scores(network, variables, memory, events, graph):
   elif every is None:
     scores = scored(events, None)
   else:
-    # One row at a time takes less memory, but a number of them that is known.
+    # One row at a time takes less memory, but needs a static row count.
     scores = lax.map(of, events)
   there = variables.get("destinations")
   return scores if there is None else jnp.where(there, scores, -jnp.inf)
 
 
 def _best(network, scores):
-  """The destinations with the highest scores, the first ones among equals."""
+  """The destinations with the highest scores; ties by lower number."""
   count = min(TOP, network.last - network.first + 1)
   scores, best = lax.top_k(scores, count)
   return {
@@ -299,7 +299,7 @@ def _best(network, scores):
 
 
 def _happened(network, scores, events):
-  """The place and the score of where events went."""
+  """The rank and the score of the true destinations."""
   index = jnp.arange(scores.shape[1])
   goal = (events.destination - network.first)[:, None]
   inside = (goal >= 0) & (goal < len(index)) & (events.destination > 0)[:, None]
@@ -311,12 +311,12 @@ def _happened(network, scores, events):
 
 
 def _of_network(variables):
-  """The variables without what lies beside them."""
+  """The network's variables, without the additional entries."""
   return {k: x for k, x in variables.items() if k not in _OF_PAST}
 
 
 def _batched(events, size):
-  """Events in batches, with an axis of them in front; the last is filled up."""
+  """Events in batches, with a batch axis in front; the last is padded."""
   count = len(events.source)
   rows = np.arange(-(-count // size) * size).reshape(-1, size)
   inside = rows < count
@@ -326,7 +326,7 @@ def _batched(events, size):
 
 def _flat(memory):
   """The arrays of a memory by number, complex ones as pairs of real numbers."""
-  # Those that earlier files lack have names.
+  # Fields that earlier files lack are stored by name.
   names = node_memory.ADDED
   added = {name: np.asarray(getattr(memory, name)) for name in names}
   memory = memory._replace(**dict.fromkeys(names))
@@ -338,7 +338,7 @@ def _flat(memory):
 
 
 def _memory(network, variables) -> node_memory.Memory:
-  """Undoes `_flat`."""
+  """Inverse of `_flat`."""
   names, fresh = node_memory.ADDED, jax.eval_shape(network.memory)
   leaves, form = jax.tree.flatten(fresh._replace(**dict.fromkeys(names)))
   stored = [variables["memory"][str(i)] for i in range(len(leaves))]
@@ -354,13 +354,13 @@ def _memory(network, variables) -> node_memory.Memory:
 
 
 def _last_events(nodes, time, features, network):
-  """The events that are among the last of a node, with their neighbors."""
+  """The events that are among the last of any node, with neighbors."""
   count = network.options.neighbors
   graph = graph_neighbors.index(nodes, time, features, network.num_nodes)
   ends = np.repeat(graph.begin[1:], np.diff(graph.begin))
   rows = np.unique(graph.event[np.arange(len(ends)) >= ends - count])
   past = {"nodes": nodes[rows], "time": time[rows]}
-  # On a device the times are float32.
+  # Device times are float32.
   past["rest"] = graph_options.halves(time[rows])[1]
   if features is not None:
     past["features"] = features[rows]
@@ -369,7 +369,7 @@ def _last_events(nodes, time, features, network):
 
 
 def _graph(variables: Mapping[str, Any]):
-  """The neighbors behind the training; None where none are read."""
+  """The neighbors after training; None if they are not read."""
   past = variables.get("past")
   if past is None:
     return None
@@ -382,7 +382,7 @@ def _graph(variables: Mapping[str, Any]):
 
 
 def _widened(variables, network, wide) -> tuple[PyTree, PyTree]:
-  """The variables and the memory of a network with nodes that are new."""
+  """The variables and the memory of a network with additional nodes."""
   memory = jax.tree.map(jnp.asarray, _memory(network, variables))
   more = wide.num_nodes - network.num_nodes
   if not more:

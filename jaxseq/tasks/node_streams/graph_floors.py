@@ -1,11 +1,11 @@
-"""Destinations of events without training: what a network has to beat.
+"""Baselines without training for the destinations of events.
 
     stream = graph_floors.stream(splits, "test", batch_size=200)
     scores = graph_floors.edge_bank(stream)
 
-All of them know the events before a batch, and none of the batch, as networks
-whose messages wait. Scores are (events, candidates), the first of each row that
-of the event's own destination.
+All of them know the events before a batch, but not the batch, like networks
+whose messages wait. Scores are (events, candidates), with the true destination
+in the first column.
 """
 
 from typing import NamedTuple
@@ -19,19 +19,19 @@ from jaxseq.tasks.items import item_floors
 from jaxseq.tasks.items import ranking
 from jaxseq.tasks.node_streams import graph_options
 
-# Queries of counts at once.
+# Maximum number of count queries at once.
 _ROWS = 2**14
 
 
 class Stream(NamedTuple):
-  """Events, of which the last ones are asked for.
+  """Events, the last of which are evaluated.
 
   Attributes:
     source: (events,) int64.
     destination: (events,) int64.
-    time: (events,) float64, which never fall.
-    first: number of the first event that is asked for.
-    known: (n,) int64, of each of these how many events come before its batch.
+    time: (events,) float64, non-decreasing.
+    first: index of the first evaluated event.
+    known: (n,) int64, number of events before each evaluated event's batch.
     candidates: (n, k) int64, its destination and others.
   """
 
@@ -44,17 +44,17 @@ class Stream(NamedTuple):
 
   @property
   def asked(self) -> np.ndarray:
-    """Sources (n,) of the events that are asked for."""
+    """Sources (n,) of the evaluated events."""
     return self.source[self.first :]
 
 
 def stream(splits: data.Splits, part: str, batch_size: int) -> Stream:
-  """Returns the events up to the end of a part, which is asked for.
+  """Returns the events up to the end of a part, which is evaluated.
 
   Args:
-    splits: as of `data.event_graphs.make_splits`.
+    splits: data as from `data.event_graphs.make_splits`.
     part: "valid" or "test".
-    batch_size: events that see the same.
+    batch_size: number of events that are predicted from the same past.
   """
   sets = [splits.train, splits.valid, splits.test]
   if part == "valid":
@@ -79,7 +79,7 @@ class _Counts:
     self.order, self.places = order, number[order] * self.size + order
 
   def ends(self, keys, before) -> tuple[np.ndarray, np.ndarray]:
-    """Returns where the events of keys begin, and end before some."""
+    """Returns start and end of the events of keys before given events."""
     rank = np.searchsorted(self.names, keys)
     inside = rank < len(self.names)
     rank = np.where(inside, rank, 0)
@@ -89,24 +89,24 @@ class _Counts:
     return begin, np.where(inside, end, begin)
 
   def recent(self, keys, before, count) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the last events (n, count) of keys, and where there are some."""
+    """Returns the last events (n, count) of keys, and their mask."""
     begin, end = self.ends(keys, before)
     place = end[:, None] - 1 - np.arange(count)
     return self.order[np.maximum(place, 0)], place >= begin[:, None]
 
   def __call__(self, keys, before) -> np.ndarray:
-    """Returns how often keys come before some events."""
+    """Returns how often keys come before given events."""
     begin, end = self.ends(keys, before)
     return end - begin
 
 
 def edge_bank(events: Stream) -> np.ndarray:
-  """Returns 1 where the two have met so, else 0 (arXiv:2207.10128)."""
+  """Returns 1 if the pair had an earlier event, else 0 (arXiv:2207.10128)."""
   return (_met(events, both=False) > 0).astype(float)
 
 
 def popular(events: Stream) -> np.ndarray:
-  """Returns how often destinations were met before what is asked for."""
+  """Returns the counts of destinations before the evaluated part."""
   fit = np.bincount(
     events.destination[: events.first], minlength=events.candidates.max() + 1
   )
@@ -114,21 +114,21 @@ def popular(events: Stream) -> np.ndarray:
 
 
 def streaming_popular(events: Stream) -> np.ndarray:
-  """Returns how often destinations were met before the batch."""
+  """Returns the counts of destinations before the batch."""
   counts = _Counts(events.destination)
   return counts(events.candidates, events.known[:, None]).astype(float)
 
 
 def pop_track(events: Stream, decay: float = 0.9) -> np.ndarray:
-  """Returns popularity that fades with every batch (PopTrack).
+  """Returns popularity that decays with every batch (PopTrack).
 
-  What comes before the first batch counts as one.
+  All events before the first batch count as one batch.
 
-  Source: Daniluk & Dąbrowski, arXiv:2307.12510. That it fades by batches makes
-  it depend on their size, for which .9 was chosen at 200.
+  Source: Daniluk & Dąbrowski, arXiv:2307.12510. As the decay is per batch, it
+  depends on the batch size; .9 was chosen for 200.
 
   Args:
-    events: what is asked for.
+    events: the events.
     decay: factor of each batch.
   """
   _validate.number("decay", decay, 0, 1)
@@ -147,20 +147,20 @@ def pop_track(events: Stream, decay: float = 0.9) -> np.ndarray:
 def t_comem(
   events: Stream, recent: int = 10, weight: float = 0.8
 ) -> np.ndarray:
-  """Returns t-CoMem: how often two have met, beside what a source did lately.
+  """Returns t-CoMem: counts of a pair, and the source's recent destinations.
 
-  base + weight c / (1 + c), c the number of meetings; the base, which all
-  candidates of an event share, is the sum over the source's recent events of
-  exp(-age / window) sigmoid(count of the destination), the window being the
-  time span before the part that is asked for. The code of tgm loses the second
-  term where nodes are integers.
+  base + weight c / (1 + c), where c is the pair's number of events; the base,
+  which all candidates of an event share, is the sum over the source's recent
+  events of exp(-age / window) sigmoid(count of the destination), where window
+  is the time span before the evaluated part. The code of tgm loses the second
+  term if nodes are integers.
 
   Source: "Base3", arXiv:2506.12764, and tgm-team/tgm.
 
   Args:
-    events: what is asked for.
-    recent: events of a source.
-    weight: of the meetings.
+    events: the events.
+    recent: number of recent events of a source.
+    weight: weight of the pair's count.
   """
   window = events.time[events.first - 1] - events.time[0]
   sources, popularity = _Counts(events.source), _Counts(events.destination)
@@ -175,14 +175,14 @@ def t_comem(
 
 
 def together(events: Stream, recent: int = 10) -> np.ndarray:
-  """Returns how often candidates were met beside a source's recent ones.
+  """Returns co-occurrence counts of candidates and recent destinations.
 
-  Two destinations are together each time that a source meets one when the other
-  is among its recent ones; ties go by popularity.
+  Two destinations co-occur each time that a source has an event with one while
+  the other is among its recent ones; ties go by popularity.
 
   Args:
-    events: what is asked for.
-    recent: destinations of a source, the last ones.
+    events: the events.
+    recent: number of a source's recent destinations.
   """
   ends = np.append(events.destination, events.candidates)
   low, size = ends.min(), np.ptp(ends) + 1
@@ -210,7 +210,7 @@ def together(events: Stream, recent: int = 10) -> np.ndarray:
 
 
 def _met(events, both):
-  """Meetings of the two of each candidate, (n, k)."""
+  """Numbers of earlier events of source and candidate, (n, k)."""
   size = int(max(events.source.max(), events.candidates.max())) + 1
   counts = _Counts(events.source * size + events.destination)
   own = np.broadcast_to(events.asked[:, None], events.candidates.shape)
@@ -222,13 +222,13 @@ def _met(events, both):
 
 
 def _batches(events):
-  """The first and the last of the events of each batch that is asked for."""
+  """The first and the last event of each evaluated batch."""
   begins = np.flatnonzero(np.diff(events.known, prepend=-1))
   return zip(begins, [*begins[1:], len(events.known)])
 
 
 def metrics(scores: np.ndarray) -> dict[str, float]:
-  """Returns "mrr" and "hit_rate_10", where the first of each row is right."""
+  """Returns "mrr" and "hit_rate_10"; the first column is the target."""
   values = np.asarray(scores, np.float32)
   place = ranking.ranks(jnp.asarray(values), jnp.zeros(len(values), jnp.int32))
   return {
@@ -240,12 +240,12 @@ def metrics(scores: np.ndarray) -> dict[str, float]:
 def floors(
   splits: data.Splits, part: str, batch_size: int
 ) -> dict[str, dict[str, float]]:
-  """Returns the metrics of all floors, by label.
+  """Returns the metrics of all baselines, by label.
 
   Args:
-    splits: as of `stream`, as the rest.
-    part: likewise.
-    batch_size: likewise.
+    splits: see `stream`.
+    part: see `stream`.
+    batch_size: see `stream`.
   """
   events = stream(splits, part, batch_size)
   rows = {

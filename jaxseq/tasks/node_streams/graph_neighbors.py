@@ -11,16 +11,17 @@ from jaxseq.tasks.node_streams import graph_options
 
 
 class Neighbors(NamedTuple):
-  """The events of each node, in their order.
+  """The events of each node, in order of time.
 
   Attributes:
-    begin: (nodes + 1,) int32, where those of a node begin in the next two.
+    begin: (nodes + 1,) int32, start of each node's entries in `node` and
+      `event`.
     node: (2 events,) int32, the other node of an event.
-    event: (2 events,) int32, its number.
+    event: (2 events,) int32, the index of the event.
     time: (events,) float32.
     features: (events, k) float32, or None.
-    rest: (events,) float32, what the times lack, see `graph_options.halves`;
-      None if nothing.
+    rest: (events,) float32, rounding errors of the times, see
+      `graph_options.halves`; None if they are 0.
   """
 
   begin: jax.Array
@@ -32,14 +33,14 @@ class Neighbors(NamedTuple):
 
 
 class Found(NamedTuple):
-  """Neighbors of n nodes, the most recent one last, filled up in front.
+  """Neighbors of n nodes, the most recent one last, padded in front.
 
   Attributes:
-    node: (n, count) int32, 0 where there is none.
-    time: (n, count) float32, when they met.
+    node: (n, count) int32, 0 in the padding.
+    time: (n, count) float32, times of the events.
     features: (n, count, k) float32, of these events, or None.
-    event: (n, count) int32, their numbers.
-    rest: (n, count) float32, what their times lack; None if nothing.
+    event: (n, count) int32, indices of the events.
+    rest: (n, count) float32, rounding errors of the times; None if they are 0.
   """
 
   node: jax.Array
@@ -55,13 +56,13 @@ def index(
   features: np.ndarray | None,
   count: int,
 ) -> Neighbors:
-  """Returns the events of each of `count` nodes, with 0, which is none.
+  """Returns the events of each of `count` nodes, including the padding node 0.
 
   Args:
     nodes: (events, 2) sources and destinations.
-    time: (events,), which never fall.
+    time: (events,), non-decreasing.
     features: (events, k), or None.
-    count: of nodes.
+    count: number of nodes.
   """
   own, other = nodes.ravel(), nodes[:, ::-1].ravel()
   order = np.argsort(own, kind="stable")
@@ -80,12 +81,12 @@ def index(
 def before(
   graph: Neighbors, time: jax.Array, rest: jax.Array | None = None
 ) -> jax.Array:
-  """Returns the numbers (n,) int32 of the first events from some times on.
+  """Returns the indices (n,) int32 of the first events not before given times.
 
   Args:
     graph: the events.
     time: (n,) float32.
-    rest: (n,) what the times lack; nothing if None.
+    rest: (n,) rounding errors of the times; 0 if None.
   """
   rest = jnp.zeros_like(time) if rest is None else rest
   rests = jnp.zeros_like(graph.time) if graph.rest is None else graph.rest
@@ -100,16 +101,16 @@ def before(
 def recent(
   graph: Neighbors, nodes: jax.Array, before: jax.Array, count: int
 ) -> Found:
-  """Returns the last neighbors of nodes before some events.
+  """Returns the last neighbors of nodes before given events.
 
   Args:
     graph: the events.
     nodes: (n,) integers.
-    before: (n,) integers, the numbers of the first events that do not count.
-    count: of neighbors.
+    before: (n,) integers, indices of the first events that do not count.
+    count: number of neighbors.
   """
   first, high = graph.begin[nodes], graph.begin[nodes + 1]
-  # The place of the first event that does not count.
+  # Index of the first event that does not count.
   low = _first(
     first, high, lambda place: graph.event[place] < before, len(graph.event)
   )
@@ -129,7 +130,7 @@ def recent(
 
 
 def _first(low, high, counts, size):
-  """The first places (n,) of ranges at which `counts` is no longer true."""
+  """The first indices (n,) of ranges at which `counts` is False."""
 
   def halved(_, bounds):
     low, high = bounds
@@ -141,7 +142,7 @@ def _first(low, high, counts, size):
       jnp.where(inside & ~more, middle, high),
     )
 
-  # A loop, as steps in a row, each of which reads the last one several times,
-  # do not end compiling on a CPU where there are 100,000 events.
+  # A loop, since unrolled steps, each of which reads the previous one several
+  # times, practically do not compile on a CPU for 100,000 events.
   steps = math.ceil(math.log2(size + 1)) + 1
   return jax.lax.fori_loop(0, steps, halved, (low, high))[0]

@@ -1,6 +1,6 @@
 """A network over the events of a graph, whose nodes have a memory.
 
-Any stack of mixers is the cell of the memory: a node's state makes a step with
+Any stack of mixers is the cell of the memory: a node's state makes a step at
 each of its events. TGN, JODIE and DyRep are settings of `Options`:
 
     TGN    gru, embedding "attention" or "sum"
@@ -34,7 +34,7 @@ class Outputs(NamedTuple):
 
   Attributes:
     scores: (n, candidates), or None.
-    memory: after the batch.
+    memory: memory after the batch.
     incoherence: see `node_memory.incoherence`; 0 without PRES.
   """
 
@@ -44,22 +44,22 @@ class Outputs(NamedTuple):
 
 
 class GraphNetwork(linen.Module):
-  """A memory of nodes, and scores of where events go.
+  """A memory of nodes, and scores of the destinations of events.
 
   Attributes:
-    config: of the cell: its `stack`; and the `embedding_scale` of vectors in
-      messages, which are of .02 at first, beside times of 1.
-    options: of the network.
-    num_nodes: how many there are, with 0, which is none.
-    first: of the destinations.
-    last: of them, which lie side by side.
-    num_features: of an event.
+    config: options of the cell: its `stack`; and the `embedding_scale` of
+      vectors in messages, which are initialized at .02, while times are near 1.
+    options: options of the network.
+    num_nodes: number of nodes, including the padding node 0.
+    first: first destination.
+    last: last destination; destinations are consecutive.
+    num_features: number of features of an event.
     gaps: mean and deviation of the time between events of a source, and of a
-      destination, by which "time" divides.
-    batch_length: events that see the same memory where messages wait, in
-      training and in what a model says of a file.
-    halved: whether a model takes times in two parts, see
-      `graph_options.halves`; older files do not.
+      destination, which normalize times for "time".
+    batch_length: number of events that see the same memory if messages wait, in
+      training and in predictions for a file.
+    halved: whether times have two parts, see `graph_options.halves`; not in
+      older files.
   """
 
   config: nn.NetworkConfig
@@ -73,7 +73,7 @@ class GraphNetwork(linen.Module):
   halved: bool = False
 
   def setup(self) -> None:
-    """Makes the parts that the options ask for."""
+    """Creates the modules that the options require."""
     options, d = self.options, self.config.stack.d_model
     self.stack = nn.SequenceModel(self.config.stack)
     self.frequency = self.param(
@@ -119,17 +119,17 @@ class GraphNetwork(linen.Module):
 
   @property
   def _by_vector(self):
-    """True if messages hold no states."""
+    """True if messages do not contain states."""
     return self.options.message == "vectors"
 
   @property
   def _read(self):
-    """The way neighbors are read; DyRep does so for messages alone."""
+    """The way to read neighbors; DyRep does so only for messages."""
     return "sum" if self.options.embedding == "sum" else "attention"
 
   @property
   def _message_width(self):
-    """Numbers of a message, without the state of its node."""
+    """Width of a message, without the state of its node."""
     width = self.num_features + self.options.time_width
     return width + (0 if self._by_vector else self.config.stack.d_model)
 
@@ -154,16 +154,16 @@ class GraphNetwork(linen.Module):
     scored: bool = True,
     train: bool = False,
   ) -> Outputs:
-    """Scores where the events of a batch go, and remembers them.
+    """Scores the destinations of a batch of events, and updates the memory.
 
     Args:
-      memory: before the batch.
-      events: of the batch, n of them.
+      memory: memory before the batch.
+      events: n events of the batch.
       epoch: () int32; rows of the memory of other epochs are fresh.
-      candidates: (n, k) destinations that are scored; all of them, from `first`
-        on, if None.
-      graph: of all events, where neighbors are read.
-      scored: whether there are scores.
+      candidates: (n, k) destinations to score; all of them, from `first` on, if
+        None.
+      graph: all events, if neighbors are read.
+      scored: whether to compute scores.
       train: whether dropout is on.
     """
     arguments = memory, events, epoch
@@ -174,7 +174,7 @@ class GraphNetwork(linen.Module):
     return self._wait(*arguments, candidates, graph, scored, train)
 
   def _wait(self, memory, events, epoch, candidates, graph, scored, train):
-    """The batch where messages wait for their nodes' next events."""
+    """The batch if messages wait for their nodes' next events."""
     options, count = self.options, len(events.source)
     both = jnp.concatenate([events.source, events.destination])
     others = jnp.zeros(0, both.dtype)
@@ -187,7 +187,7 @@ class GraphNetwork(linen.Module):
     nodes = jnp.concatenate([both, others])
     found, wanted, at = None, nodes, None
     if not options.timeless:
-      # The event of each node.
+      # The event index of each node.
       number = jnp.arange(count)
       event = jnp.repeat(number, len(others) // count)
       event = jnp.concatenate([number, number, event])
@@ -218,7 +218,7 @@ class GraphNetwork(linen.Module):
     return Outputs(scores, memory, incoherence)
 
   def _updated(self, memory, nodes, epoch, train):
-    """Rows before and after what waits for them."""
+    """Rows before and after their waiting messages are applied."""
     every = len(nodes) > self.num_nodes
     wanted = jnp.arange(self.num_nodes) if every else nodes
     old = self._taken(memory, wanted, epoch)
@@ -248,7 +248,7 @@ class GraphNetwork(linen.Module):
     return node_memory.take(memory, nodes, epoch, start, time)
 
   def _encode(self, state, message, partner):
-    """The cell's input of messages."""
+    """The cell's input for messages."""
     own = state
     if self._by_vector:
       own = self.config.embedding_scale * self.vectors[partner]
@@ -262,7 +262,7 @@ class GraphNetwork(linen.Module):
     return jnp.cos(since[..., None] * self.frequency + self.phase)
 
   def _embed(self, rows, nodes, at, found, count):
-    """Embeddings by which nodes are scored, and those that messages hold."""
+    """Embeddings for scoring nodes, and those for messages."""
     options = self.options
     state = rows.states[1][: len(nodes)]
     around = None
@@ -286,7 +286,7 @@ class GraphNetwork(linen.Module):
     return state, around
 
   def _gather(self, h, at, found):
-    """Embeddings by recent neighbors; `h` has the nodes, then these."""
+    """Embeddings from recent neighbors; `h` has the nodes, then these."""
     size, neighbors = found.node.shape
     own, other = h[:size], h[size:].reshape(size, neighbors, -1)
     time, rest = (x[:, None] for x in at)
@@ -319,12 +319,12 @@ class GraphNetwork(linen.Module):
     return self.joined(jax.nn.relu(joined))
 
   def _score_vectors(self, source, candidates):
-    """Scores (n, k) by the learned vectors of candidates, or of all of them."""
+    """Scores (n, k) by the learned vectors of candidates; all if None."""
     if candidates is None:
       candidates = slice(self.first, self.last + 1)
     scores = self._score(source, self.vectors[candidates])
     if self.options.score == "dot":
-      # A source that was never seen has a state of zeros.
+      # A source without earlier events has a state of zeros.
       scores = scores + self.bias[candidates]
     return scores
 
@@ -337,7 +337,7 @@ class GraphNetwork(linen.Module):
     return jnp.einsum(form, source, target)
 
   def _stored(self, rows, nodes, events, embedded):
-    """The rows of a batch's nodes with its messages, and which are written."""
+    """The rows of a batch's nodes with its messages, and the write mask."""
     count, options = len(events.source), self.options
     output = rows.states[1]
     order = jnp.arange(2 * count)
@@ -377,10 +377,10 @@ class GraphNetwork(linen.Module):
       return jnp.stack([first, second], axis=1).ravel()
 
     node = pairs(events.source, events.destination)
-    # An event of a node with itself is seen once.
+    # An event of a node with itself counts once.
     itself = events.source == events.destination
     valid = pairs(events.valid & ~itself, events.valid)
-    # All events of a node follow each other; what fills up comes last.
+    # Events are sorted by node; padding comes last.
     order = jnp.argsort(jnp.where(valid, node, self.num_nodes), stable=True)
     node, valid = node[order], valid[order]
     time, rest = (jnp.repeat(x, 2)[order] for x in (events.time, _rest(events)))
@@ -432,7 +432,7 @@ class GraphNetwork(linen.Module):
 
 
 def _rest(events):
-  """The second parts of the times of events; zeros without any."""
+  """The second parts of the times of events; zeros if missing."""
   return jnp.zeros_like(events.time) if events.rest is None else events.rest
 
 
@@ -442,5 +442,5 @@ def _since(last, last_rest, time, rest):
 
 
 def _side_by_side(*parts):
-  """The arrays that are not None, joined in their last axis."""
+  """The arrays that are not None, concatenated in the last axis."""
   return jnp.concatenate([x for x in parts if x is not None], axis=-1)

@@ -1,4 +1,4 @@
-"""Options of networks over the events of a graph, and a batch of these."""
+"""Options of networks over the events of a graph, and batches of events."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -20,30 +20,31 @@ class Options:
     run: when a node sees an event: "waiting", at its next one in a later batch,
       so that all events of a batch see the memory before it; or "exact", at
       once, so that results do not depend on the batch size.
-    message: what an event tells a node of the other one: its "states"; those,
-      but for sources the "embeddings" of their destinations; or its "vectors",
-      which are learned, and do not change with time.
-    function: from a message to the cell: "linear", or an "mlp".
-    aggregate: what a node sees of several events in a batch: the "last", or the
-      "mean" of their messages.
-    embedding: how a node is read: "identity", its state; "time", projected by
-      the time since; "sum" and "attention", with those of recent neighbors.
-    target: whether destinations are read so, "states", or are their learned
+    message: information about the other node in a message: its "states"; the
+      same, but for sources the "embeddings" of their destinations; or its
+      "vectors", which are learned, and do not change with time.
+    function: map from a message to the cell: "linear", or an "mlp".
+    aggregate: how several events of a node in a batch are combined: the "last",
+      or the "mean" of their messages.
+    embedding: representation of a node: "identity", its state; "time",
+      projected by the time since; "sum" and "attention", with those of recent
+      neighbors.
+    target: representation of destinations: the same, "states", or their learned
       "vectors".
-    score: of source and destination: an "mlp", or the product, "dot", beside
-      which learned vectors have a bias.
+    score: score of source and destination: an "mlp", or the product, "dot", in
+      which learned vectors also have a bias.
     vectors: whether nodes have learned vectors, which the embeddings of
-      neighbors add to the states; those of "vectors" always have.
-    time_width: of the encoding of times.
-    neighbors: recent ones that are read.
-    heads: of the attention.
+      neighbors add to the states; always so with "vectors" above.
+    time_width: width of the encoding of times.
+    neighbors: number of recent neighbors that are read.
+    heads: number of attention heads.
     pres: whether states are corrected by their running rates of change.
     gamma: weight of the cell's state in that; learned if None.
-    coherence: weight of the penalty of states that turn, with `pres`.
-    released: whether the code of TGN is followed where it differs: of a batch,
-      destinations' messages count as later than all sources', a sum runs over
-      neighbors that are not there as well, and the time since a node's last
-      event is that since the first of all where it has seen none.
+    coherence: weight of the penalty of incoherent states, with `pres`.
+    released: whether to follow the code of TGN where it differs: in a batch,
+      destinations' messages count as later than all sources', a sum includes
+      padded neighbors, and the time since a node's last event counts from the
+      first event of all if it has seen none.
   """
 
   run: Literal["waiting", "exact"] = "waiting"
@@ -82,17 +83,17 @@ class Options:
 
   @property
   def reads_graph(self) -> bool:
-    """True if neighbors are looked up."""
+    """True if neighbors are read."""
     return self.embedding in ("sum", "attention") or self.embeds
 
   @property
   def timeless(self) -> bool:
-    """True if nodes are read alike at all times."""
+    """True if the representation of nodes does not depend on time."""
     return self.embedding == "identity" and not self.reads_graph
 
   @property
   def embeds(self) -> bool:
-    """True if messages have embeddings of destinations."""
+    """True if messages contain embeddings of destinations."""
     return self.message == "embeddings"
 
   @property
@@ -114,26 +115,26 @@ def joined(
 
 
 def halves(time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Returns float64 times (n,) as two arrays of float32, which sum to them.
+  """Splits float64 times (n,) into two float32 arrays that sum to them.
 
-  So the difference of two times is exact to a millionth of itself, also where
-  float32 steps over seconds: 2**27 seconds are four years.
+  So the difference of two times has a relative error of a millionth, even if
+  float32 cannot represent seconds: 2**27 seconds are four years.
   """
   high = time.astype(np.float32)
   return high, (time - high).astype(np.float32)
 
 
 class Events(NamedTuple):
-  """Events of a batch.
+  """A batch of events.
 
   Attributes:
     source: (n,) int32, from 1 on.
     destination: (n,) int32.
     time: (n,) float32, since the first event of all.
-    before: (n,) int32, the number of the first event at that time.
+    before: (n,) int32, index of the first event at that time.
     features: (n, k) float32, or None.
-    valid: (n,) bool, False of what fills a batch up.
-    rest: (n,) float32, what `time` lacks of the exact time; None if nothing.
+    valid: (n,) bool, False in the padding of a batch.
+    rest: (n,) float32, rounding error of `time`; None if it is 0.
   """
 
   source: jax.Array

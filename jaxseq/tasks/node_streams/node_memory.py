@@ -1,11 +1,11 @@
-"""A table of states of nodes: its rows, what waits, and how they drift.
+"""A table of node states: its rows, waiting messages, and rates of change.
 
     memory = node_memory.fresh(states, d_model=48, message_width=60)
     rows = node_memory.take(memory, nodes, epoch)
     memory = node_memory.put(memory, nodes, rows, winner)
 
-Rows are written once per batch, by the last of several writers: which of them
-XLA takes by itself is not defined.
+Rows are written once per batch, by the last of several writers: the result of
+concurrent writes is not defined in XLA.
 """
 
 from typing import NamedTuple
@@ -21,9 +21,9 @@ class Rates(NamedTuple):
   """Running rates of change of states (PRES, arXiv:2402.04284).
 
   Attributes:
-    count: (nodes,) float32, rates that were seen.
-    total: like the states, the sum of these.
-    squares: likewise, of their squares.
+    count: (nodes,) float32, number of observed rates.
+    total: sum of the rates, with the structure of the states.
+    squares: sum of their squares, with the same structure.
   """
 
   count: jax.Array
@@ -31,30 +31,30 @@ class Rates(NamedTuple):
   squares: PyTree
 
   def mean(self) -> PyTree:
-    """Returns the mean of the rates; 0 where none was seen."""
+    """Returns the mean of the rates; 0 without observations."""
     return _divided(self.total, jnp.maximum(self.count, 1))
 
   def variance(self) -> PyTree:
-    """Returns the variance of the rates; 0 where none was seen."""
+    """Returns the variance of the rates; 0 without observations."""
     squares = _divided(self.squares, jnp.maximum(self.count, 1))
     return jax.tree.map(lambda x, mean: x - mean**2, squares, self.mean())
 
 
 class Memory(NamedTuple):
-  """All that is known of nodes; every array has an axis of them in front.
+  """The memory of all nodes; every array has a node axis in front.
 
   Attributes:
     states: pair of the states of the layers and of the output (nodes, d).
     time: (nodes,) float32, of the last event that the states have seen.
-    waiting: (nodes,) bool, whether an event waits to be seen.
-    since: (nodes,) float32, its time.
-    message: (nodes, k) float32, what it says.
-    partner: (nodes,) int32, the other node of it.
-    epoch: (nodes,) int32, in which the row was written; it is a fresh one in
-      all other epochs.
-    time_rest: (nodes,) float32, what `time` lacks of the exact time, see
+    waiting: (nodes,) bool, whether a message is waiting.
+    since: (nodes,) float32, the time of its event.
+    message: (nodes, k) float32, its content.
+    partner: (nodes,) int32, the other node of its event.
+    epoch: (nodes,) int32, epoch in which the row was written; in all other
+      epochs the row counts as fresh.
+    time_rest: (nodes,) float32, rounding error of `time`, see
       `graph_options.halves`.
-    since_rest: (nodes,) float32, what `since` lacks.
+    since_rest: (nodes,) float32, rounding error of `since`.
     rates: `Rates`, or None.
   """
 
@@ -70,7 +70,7 @@ class Memory(NamedTuple):
   rates: Rates | None = None
 
 
-# Fields that older files lack; they are zeros there.
+# Fields that older files lack; they are read as zeros.
 ADDED = ("time_rest", "since_rest")
 
 
@@ -80,10 +80,10 @@ def fresh(
   """Returns the memory before all events.
 
   Args:
-    states: of the layers, each array with an axis of nodes in front.
+    states: states of the layers, each array with a node axis in front.
     d_model: width of the output.
-    message_width: of the messages.
-    rates: whether there are some.
+    message_width: width of the messages.
+    rates: whether to track rates.
   """
   nodes = jax.tree.leaves(states)[0].shape[0]
   output = jnp.zeros((nodes, d_model), jnp.float32)
@@ -104,7 +104,7 @@ def fresh(
   )
 
 
-# The time of nodes that have seen nothing.
+# The time of nodes without events.
 UNSEEN = -1.0
 
 
@@ -118,11 +118,11 @@ def take(
   """Returns the rows of some nodes.
 
   Args:
-    memory: of all nodes.
+    memory: memory of all nodes.
     nodes: (n,) integers.
-    epoch: in which they are read.
+    epoch: current epoch.
     start: states and output of a fresh node, with an axis of 1 in front.
-    time: of a fresh node, see `since`.
+    time: time of a fresh node, see `since`.
 
   Returns:
     A memory of n rows; those that were not written in this epoch are fresh.
@@ -139,13 +139,13 @@ def since(
   last_rest: jax.Array | float = 0.0,
   rest: jax.Array | float = 0.0,
 ) -> jax.Array:
-  """Returns the time (n,) since the last events; 0 of rows that saw none.
+  """Returns the time (n,) since the last events; 0 for nodes without events.
 
   Args:
-    last: (n,) when they were.
-    time: (n,) the time now.
-    last_rest: (n,) what `last` lacks, see `graph_options.halves`.
-    rest: (n,) what `time` lacks.
+    last: (n,) times of the last events.
+    time: (n,) current times.
+    last_rest: (n,) rounding error of `last`, see `graph_options.halves`.
+    rest: (n,) rounding error of `time`.
   """
   return jnp.where(last < 0, 0, (time - last) + (rest - last_rest))
 
@@ -156,10 +156,10 @@ def put(
   """Writes rows into the memory.
 
   Args:
-    memory: of all nodes.
-    nodes: (n,) integers, whose rows they are.
+    memory: memory of all nodes.
+    nodes: (n,) integers, the nodes of the rows.
     rows: n rows.
-    winner: (n,) bool, see `last`; the others are left out.
+    winner: (n,) bool, see `last`; other rows are not written.
   """
   place = jnp.where(winner, nodes, len(memory.time))
 
@@ -172,13 +172,13 @@ def put(
 def last(
   nodes: jax.Array, order: jax.Array, valid: jax.Array, count: int
 ) -> jax.Array:
-  """Returns which entries are the last of their nodes, (n,) bool.
+  """Returns a mask (n,) of the last entry of each node.
 
   Args:
     nodes: (n,) integers.
     order: (n,) integers, all of them different.
-    valid: (n,) bool, which entries count.
-    count: of all nodes.
+    valid: (n,) bool, entries that count.
+    count: number of all nodes.
   """
   order = jnp.where(valid, order, -1)
   best = jax.ops.segment_max(order, nodes, count)
@@ -188,12 +188,12 @@ def last(
 def predicted(
   rows: Memory, time: jax.Array, rest: jax.Array | float = 0.0
 ) -> PyTree:
-  """Returns the states (n, ...) that PRES expects, those that drift on.
+  """Returns the states (n, ...) that PRES predicts from the rates.
 
   Args:
     rows: n rows with rates.
-    time: (n,) of the events.
-    rest: (n,) what the times lack.
+    time: (n,) times of the events.
+    rest: (n,) rounding errors of the times.
   """
   passed = since(rows.time, time, rows.time_rest, rest)
   return jax.tree.map(
@@ -210,16 +210,16 @@ def corrected(
   gamma: jax.Array | float,
   rest: jax.Array | float = 0.0,
 ) -> tuple[PyTree, Rates]:
-  """Returns states between what PRES expects and the cell's, and the rates.
+  """Returns states between PRES's prediction and the cell's, and the rates.
 
   If no time has passed there is no rate, and nothing is counted.
 
   Args:
-    rows: before the events.
-    states: after them, by the cell.
-    time: (n,) of the events.
-    gamma: weight of the cell's, from 0 to 1.
-    rest: (n,) what the times lack.
+    rows: rows before the events.
+    states: states of the cell after the events.
+    time: (n,) times of the events.
+    gamma: weight of the cell's states, from 0 to 1.
+    rest: (n,) rounding errors of the times.
   """
   passed = since(rows.time, time, rows.time_rest, rest)
   moved = (passed > 0).astype(jnp.float32)
@@ -244,7 +244,7 @@ def corrected(
 def incoherence(
   before: jax.Array, after: jax.Array, counted: jax.Array
 ) -> jax.Array:
-  """Returns 1 - cos of all counted rows together; 1 where one side is 0.
+  """Returns 1 - cos of all counted rows as one vector; 1 if a side is 0.
 
   Args:
     before: (n, d).
@@ -258,10 +258,10 @@ def incoherence(
 
 
 def _divided(tree, weight):
-  """Arrays (n, ...) by a weight (n,)."""
+  """Arrays (n, ...) divided by a weight (n,)."""
   return jax.tree.map(lambda x: x / _beside(weight, x), tree)
 
 
 def _beside(weight, x):
-  """A weight (n,) that multiplies arrays (n, ...)."""
+  """A weight (n,) reshaped to multiply arrays (n, ...)."""
   return weight.reshape(weight.shape + (1,) * (x.ndim - 1))
