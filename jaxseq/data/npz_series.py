@@ -1,13 +1,13 @@
-"""Your own series in an .npz archive of NumPy arrays.
+"""Series in an .npz archive of NumPy arrays.
 
     np.savez("walks.npz", X=values, y=labels, lengths=lengths)
     splits = data.load("npz", path="walks.npz")
 
 `X` (or `inputs`) is (n, time, channels) or (n, time), NaN where a value is
-missing; `y` (or `targets`), which may be absent, (n,) names or whole numbers of
-classes, (n,) or (n, numbers) floats, or (n, time, numbers); `lengths` (n,),
-`channels` and `ids` may be there. With `X_train`, `X_test` and so on, perhaps
-also `X_valid`, the parts are those.
+missing; `y` (or `targets`), optional, (n,) names or whole numbers of classes,
+(n,) or (n, numbers) floats, or (n, time, numbers); `lengths` (n,), `channels`
+and `ids` are optional. With `X_train`, `X_test` and so on, optionally also
+`X_valid`, the parts are those.
 """
 
 import os
@@ -36,13 +36,13 @@ _PARTS = ("train", "valid", "test")
 
 
 class Places(NamedTuple):
-  """The places of an archive's examples, for messages."""
+  """Locates an archive's examples, for messages."""
 
   path: pathlib.Path
   word: str = "example"
 
   def place(self, row: int, column: str | None = None) -> str:
-    """Returns the place of an example."""
+    """Returns the location of an example."""
     where = f"{self.path}, {self.word} {row}"
     return where if column is None else f"{where}: {column!r}"
 
@@ -88,7 +88,7 @@ def _read(
 
 
 def _parts(arrays, path):
-  """Arrays by part and by what they are; one part without a name."""
+  """Arrays by part and by kind; a single part has no name."""
   parts: dict[str, dict[str, np.ndarray]] = {}
   for name, array in arrays.items():
     start, _, end = name.rpartition("_")
@@ -118,7 +118,7 @@ def _parts(arrays, path):
 
 
 def _series(arrays, name, held):
-  """The rows of X up to their lengths, (time_i, channels) each."""
+  """Returns the rows of X up to their lengths, (time_i, channels) each."""
   array = arrays["X"]
   if array.dtype.kind not in "iuf" or array.ndim not in (2, 3):
     shape = f"shape {array.shape} and dtype {array.dtype}"
@@ -146,7 +146,7 @@ def _series(arrays, name, held):
 
 
 def _targets(labels, whole, target, classes, times, name):
-  """Targets of all parts."""
+  """Builds the targets of all parts."""
   if all(array is None for array in labels):
     return _series_targets.none(len(whole.ids))
   if any(array is None for array in labels):
@@ -195,14 +195,14 @@ def _targets(labels, whole, target, classes, times, name):
 
 
 def _is_named(array):
-  """True of names, and of numbers that are all whole."""
+  """True for names, and for numbers that are all whole."""
   if array.dtype.kind == "f":
     return array.ndim == 1 and bool(np.all(array == np.trunc(array)))
   return array.dtype.kind in "iuSUb"
 
 
 def _called(numbers):
-  """Names of numbers to predict."""
+  """Returns names for numbers to predict."""
   width = numbers.shape[-1]
   return ("y",) if width == 1 else tuple(f"y {i}" for i in range(width))
 
@@ -213,13 +213,13 @@ def load(
   target: str = "auto",
   **options: Unpack[series_sources.Options],
 ) -> datasets.Splits:
-  """Loads series of an .npz archive.
+  """Loads series from an .npz archive.
 
   Args:
     path: the archive, with series `X` or `inputs` (n, time, channels), labels
-      `y` or `targets`, and perhaps `lengths`; or these with `_train` and
+      `y` or `targets`, and optional `lengths`; or these with `_train` and
       `_test`.
-    target: what `y` is: "class", "number", one or several for each series,
+    target: kind of `y`: "class", "number", one or several for each series,
       "step", some at every element, or "auto": classes, if it holds names or
       whole numbers.
     **options: see `sources.series.Options`.
@@ -228,7 +228,7 @@ def load(
     The splits, see `series_table.load`.
 
   Raises:
-    ValueError: naming the array that is not as expected.
+    ValueError: naming the invalid array.
     MissingData: if there is no such file.
   """
   _validate.choice("target", target, ("auto", "class", "number", "step"))
@@ -247,7 +247,7 @@ def load(
 def read_again(
   path: str | os.PathLike, source: series_sources.SeriesSource
 ) -> tuple[recordings.Recordings, _series_targets.Targets]:
-  """Reads series as `load` reads those of its archive; its parts in a row.
+  """Reads series as `load` does for a prepared source; parts are concatenated.
 
   Raises:
     ValueError: see `load`.

@@ -1,4 +1,4 @@
-"""Data inside Python packages: files, and functions."""
+"""Data inside Python packages: files and functions."""
 
 import importlib
 import importlib.util
@@ -14,12 +14,12 @@ def find(what: str, file: str, *packages: str) -> pathlib.Path:
   Nothing is imported: some of these packages take seconds, or need others.
 
   Args:
-    what: what the file holds, for the message.
+    what: contents of the file, for the message.
     file: path inside the package.
-    *packages: where to look, in this order.
+    *packages: packages to search, in this order.
 
   Raises:
-    MissingData: none of the packages is installed with that file.
+    MissingData: if no package is installed with that file.
   """
   for package in packages:
     spec = importlib.util.find_spec(package)
@@ -39,12 +39,12 @@ def imported(module: str, package: str, what: str) -> ModuleType:
   """Imports a module.
 
   Args:
-    module: its full name.
-    package: what to install for it.
-    what: what it is needed for, for the message.
+    module: full name of the module.
+    package: name to install it by.
+    what: what needs it, for the message.
 
   Raises:
-    MissingData: the package is not installed.
+    MissingData: if the package is not installed.
   """
   try:
     return importlib.import_module(module)

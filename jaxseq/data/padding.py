@@ -15,21 +15,21 @@ def pad_sequences(
   multiple: int = 1,
   value: float = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Lays sequences of different lengths into one array.
+  """Pads sequences of different lengths to one array.
 
   Args:
     sequences: arrays (length_i, ...) of one dtype and trailing shape.
     length: length of the time axis; the longest sequence's if None.
     multiple: the time axis is lengthened to a multiple of this.
-    value: what stands behind the end of a sequence.
+    value: padding after the end of a sequence.
 
   Returns:
     The array (n, time, ...) and the lengths, (n,) int32.
 
   Raises:
-    ValueError: if there is no sequence, one is longer than `length`, they do
-      not belong together, or one is so much longer than the others that the
-      array would be nothing but padding.
+    ValueError: if there is no sequence, one is longer than `length`, dtypes or
+      shapes differ, or one sequence is so much longer than the others that the
+      array would be almost only padding.
   """
   if not len(sequences):
     raise ValueError("sequences: got none, expected at least one sequence.")
@@ -40,7 +40,7 @@ def pad_sequences(
     expected = f"at least that of the longest sequence, {longest}"
     raise _validate.error("length", length, expected)
   length = -(-length // multiple) * multiple
-  # One long sequence makes all others as long.
+  # One long sequence pads all others to its length.
   held = sum(sequence.nbytes for sequence in sequences)
   size = length * max(sequence[:1].nbytes for sequence in sequences)
   _limits.check_growth("sequences", size * len(sequences), held)

@@ -1,7 +1,7 @@
-"""Windows of the series of a panel, each series on a scale of its own.
+"""Windows of the series of a panel, each series with its own scale.
 
-Each series is divided by time: its training span, then its validation and test
-spans, as `forecast_windows` divides one long series.
+Each series is split by time into its training, validation and test spans, as
+`forecast_windows` splits one long series.
 """
 
 from collections.abc import Callable
@@ -40,23 +40,23 @@ def make_splits(
   source: str,
   license: str,
 ) -> datasets.Splits:
-  """Makes the windows of the three spans of all series.
+  """Cuts the windows of the three spans of all series.
 
   Args:
     panel: the series.
-    columns: of the table.
-    ends: times behind the last of the training, validation and test spans of a
-      series.
-    input_length: times of an input.
-    horizon: times of a target.
-    normalize: whether each channel of each series is shifted and scaled to mean
-      0 and deviation 1 over its training span.
+    columns: columns of the table.
+    ends: returns the times after the last of a series' training, validation and
+      test spans.
+    input_length: number of times of an input.
+    horizon: number of times of a target.
+    normalize: whether each channel of each series is standardized to mean 0 and
+      deviation 1 over its training span.
     with_calendar: see `forecast_windows.make_splits`.
-    missing: see `forecast_windows.make_splits`; of each series by itself.
+    missing: see `forecast_windows.make_splits`; for each series by itself.
     categories: columns known ahead, or static ones, that hold words even if all
       of them are numbers.
-    source: where the series come from.
-    license: its terms.
+    source: origin of the series.
+    license: license of the series.
 
   Returns:
     The splits: extras.series numbers the series of each window, extras.known
@@ -64,8 +64,8 @@ def make_splits(
     extras.scale its mean and deviation.
 
   Raises:
-    ValueError: if a series is too short, a number is out of range, or a value
-      is missing and to be refused.
+    ValueError: if a series is too short, a number is out of range, or values
+      are missing and `missing` is "refuse".
   """
   _validate.all_positive(input_length=input_length, horizon=horizon)
   members = panel.members
@@ -123,12 +123,12 @@ def make_splits(
 def windows_of(
   prepared: panel_sources.PanelSource, panel: panels.Panel, source: str
 ) -> datasets.ArrayDataset:
-  """Returns all windows of series that were read, on the scales of training.
+  """Returns all windows of series, scaled as in training.
 
   Args:
-    prepared: of the training.
+    prepared: preparation of the training data.
     panel: the series, see `panels.read`.
-    source: where they come from.
+    source: origin of the series.
 
   Raises:
     ValueError: if a series is too short, or lacks a value.
@@ -151,7 +151,7 @@ def windows_of(
 
 
 class _Whole(NamedTuple):
-  """A series with all that goes along, as `make_splits` has it."""
+  """A series with its number, scale and the further arrays of its windows."""
 
   number: int
   member: panels.Member
@@ -163,7 +163,7 @@ class _Whole(NamedTuple):
 
 
 def _cut(prepared, whole, start, end, dated):
-  """The windows of a series whose targets lie in a span."""
+  """Cuts the windows of a series whose targets are in a span."""
   length, horizon = prepared.length, prepared.horizon
   windows = forecast_windows.windows(
     scales.apply(whole.values, *whole.scale),
@@ -184,7 +184,7 @@ def _cut(prepared, whole, start, end, dated):
 
 
 def _source(panel, columns, spans, encoding, normalize, **sizes):
-  """The preparation, with the scale of each series' training span."""
+  """Builds the preparation, with the scale of each series' training span."""
   mean, deviation = [], []
   for member, (end, *_) in zip(panel.members, spans):
     own = scales.Scale.of(member.values[:end])
@@ -215,14 +215,14 @@ def _source(panel, columns, spans, encoding, normalize, **sizes):
 
 
 def _joined(parts):
-  """The windows of all series, one behind the other; None without any."""
+  """Concatenates the windows of all series; None without any."""
   if not parts:
     return None
   return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
 
 def _check_room(source, members, spans, input_length, horizon):
-  """Refuses series with a part that has no room for a window."""
+  """Rejects series with a part that is too short for a window."""
   wrong = {}
   for member, (train, valid, test) in zip(members, spans):
     counts = (train, valid - train, test - valid)
@@ -243,7 +243,7 @@ def _check_room(source, members, spans, input_length, horizon):
 
 
 def _check_steps(source, panel, columns):
-  """Refuses series of different steps in time."""
+  """Rejects series with different time steps."""
   if columns.time is None or columns.steps == "ignore" or panel.calendar:
     return
   times = [member.times for member in panel.members]
@@ -259,7 +259,7 @@ def _check_steps(source, panel, columns):
 
 
 def _learn(panel, columns, spans, categories):
-  """The features of the columns that go along, from training rows."""
+  """Fits the features of known and static columns to training rows."""
   names = (*columns.known, *columns.static)
   for name in categories:
     _validate.choice("categories", name, names)

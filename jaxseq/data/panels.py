@@ -5,8 +5,8 @@
     2024-01-01,B,12,2.4,New Year,south
     2024-01-02,A,40,2.5,,north
 
-Where columns are known ahead, the last rows of a series may lack all values:
-they are times to forecast, and have the known columns alone.
+If columns are known ahead, the last rows of a series may lack all values: these
+are times to forecast, with only the known columns.
 """
 
 from collections.abc import Mapping
@@ -27,12 +27,12 @@ from jaxseq.data.sources import windows
 
 
 class Member(NamedTuple):
-  """A series of a panel, up to its last value; perhaps with rows behind it.
+  """A series of a panel, up to its last value, and rows to forecast after it.
 
   Attributes:
-    name: of the series; "" of one alone.
+    name: name of the series; "" if it is the only one.
     values: (time, channels) float64, NaN where a value is missing.
-    times: (time and later,) float64 or datetime64; None if there are none.
+    times: (time and later,) float64 or datetime64; None without a time column.
     words: arrays (time and later,) of the known and static columns.
     rows: (time and later,) numbers of the rows in the table.
   """
@@ -50,9 +50,9 @@ class Panel(NamedTuple):
   Attributes:
     members: the series.
     channels: names of the channels.
-    calendar: of all times, where they are not all one step apart.
-    table: for the places of rows.
-    date_format: of its dates, see `text_forms.Form`.
+    calendar: calendar of all times, if they are not all one step apart.
+    table: table that locates rows, for messages.
+    date_format: format of its dates, see `text_forms.Form`.
   """
 
   members: list[Member]
@@ -64,18 +64,18 @@ class Panel(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Columns:
-  """Names of columns, and how rows follow each other.
+  """Names of columns, and the order and steps of rows.
 
   Attributes:
-    series: of the names of series; None of one series alone.
-    time: of dates or numbers, by which the rows are put in order; None if the
-      rows are in order.
-    channels: of values; all others if empty.
-    ignore: that are left out.
-    known: that are known ahead.
-    static: that have one entry for each series.
-    form: how texts are written.
-    steps: what becomes of times that are not one step apart, see
+    series: column of the series' names; None for a single series.
+    time: column of dates or numbers that sorts the rows; None if the rows are
+      in order.
+    channels: columns of values; all others if empty.
+    ignore: columns to leave out.
+    known: columns that are known ahead.
+    static: columns with one entry for each series.
+    form: format of the table's texts.
+    steps: handling of times that are not one step apart, see
       `sources.windows.read`.
   """
 
@@ -109,13 +109,13 @@ def read(
 
   Args:
     path: a file, or several, see `table_files.find`.
-    columns: which columns hold what.
+    columns: roles of the columns.
     dates: whether times have to be dates, or numbers; either if None.
-    calendar: that times have to follow which are not one step apart; any that
+    calendar: required calendar of times that are not one step apart; any that
       is clear if None.
 
   Raises:
-    ValueError: naming the file, line and column that is not as expected.
+    ValueError: naming the file, line and column with an invalid value.
     MissingData: if there is no such file.
   """
   files = table_files.find(path)
@@ -172,7 +172,7 @@ def read(
     own = {column: words[column][rows] for column in along}
     count = len(series.values)
     if count > len(rows):
-      # Rows that were added have what the whole series has.
+      # Inserted rows repeat the entries of the whole series.
       own = {x: np.repeat(entry[:1], count) for x, entry in own.items()}
       rows = rows[np.minimum(np.arange(count), len(rows) - 1)]
     member = Member(name, series.values, series.times, own, rows)
@@ -181,7 +181,7 @@ def read(
 
 
 def _refuse_twice(table, columns, times, names, cut):
-  """Refuses two rows of one series at one time."""
+  """Rejects two rows of one series at the same time."""
   for name, rows in zip(names, cut):
     twice = times[rows][1:] == times[rows][:-1]
     if twice.any():
@@ -196,7 +196,7 @@ def _refuse_twice(table, columns, times, names, cut):
 
 
 def _calendar(steps, times):
-  """The calendar of all series, where they are not all one step apart."""
+  """The calendar of all series; None if they all have one step."""
   if steps == "ignore":
     return _calendars.find(*times)
   if all(map(_time_stamps.is_regular, times)) or steps == "insert":
@@ -206,7 +206,7 @@ def _calendar(steps, times):
 
 
 def _without_future(member, columns, file):
-  """A series without the values of times to come, which are unknown."""
+  """Drops the missing values of a series at times to forecast."""
   known = ~np.isnan(member.values).all(axis=1)
   if not known.any():
     named = f"series {member.name!r}: " if member.name else ""

@@ -1,13 +1,13 @@
 """Pathfinder: are the two discs on the same dashed path?
 
 Two paths start close to each other and grow dash by dash in turn, each dash in
-about the direction of the one before, none touching what is drawn; shorter
-paths are added that distract. One disc lies at the start of one path, the other
-at the end of the same path (class 1) or of the other one (class 0).
+about the direction of the one before, without touching other dashes; shorter
+distractor paths are added. One disc lies at the start of one path, the other at
+the end of the same path (class 1) or of the other one (class 0).
 
 Sources: arXiv 1806.11558 and the settings of arXiv 2011.04006 (Long Range
 Arena). This is another program with the same rules and proportions: its images
-are alike, not equal.
+are similar, not equal.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from jaxseq import _validate
 from jaxseq.data import _cache
 from jaxseq.data import datasets
 
-# Part of what a cached set depends on: raise it when the images change.
+# Part of the cache key: raise it when the images change.
 _VERSION = 1
 
 # Lattice points per pixel, along each axis.
@@ -29,28 +29,28 @@ _FINE = 4
 _DIRECTIONS = 48
 # Draws of a direction before a path is given up.
 _TRIES = 12
-# Paths begun before an image is given up.
+# Paths started before an image is given up.
 _PATHS = 60
-# Images that are drawn from one stream of random numbers.
+# Images drawn from one random stream.
 _CHUNK = 100
 
 
 @dataclasses.dataclass(frozen=True)
 class Drawing:
-  """The form of a drawing; lengths in pixels.
+  """Parameters of a drawing; lengths in pixels.
 
   Attributes:
     size: height and width.
     dash: length of a dash.
     thickness: thickness of a dash.
-    margin: what stays free around a dash; dashes of a path are dash + 2 margin
+    margin: free space around a dash; dashes of a path are dash + 2 margin
       apart.
     disc: radius of a disc.
     dashes: number of dashes of the two long paths.
-    start_distance: distance of their starts.
-    continuity: how straight paths are.
-    distractors: number of further paths.
-    distractor_dashes: their number of dashes.
+    start_distance: distance between their starts.
+    continuity: straightness of paths.
+    distractors: number of distractor paths.
+    distractor_dashes: number of dashes of a distractor path.
     contrast: brightness of dashes; discs have 1.
   """
 
@@ -74,7 +74,7 @@ class Drawing:
       raise _validate.error("thickness", self.thickness, expected)
 
 
-# Of the large ones. Unnamed are size, dash, thickness, margin and disc.
+# Of the larger drawings. Positional: size, dash, thickness, margin, disc.
 _LARGE = {"continuity": 1.8, "contrast": 0.8}
 DRAWINGS = {
   32: Drawing(),
@@ -105,7 +105,7 @@ class _Shapes:
   """The shapes of a drawing, as lattice points and as sets of bits.
 
   A set of lattice points is one integer with a bit for each point of the image
-  and of a frame around it, so that two sets meet where their "and" is not 0.
+  and of a frame around it, so that two sets overlap if their "and" is not 0.
   """
 
   def __init__(self, drawing: Drawing):
@@ -115,7 +115,7 @@ class _Shapes:
     self.size = drawing.size * _FINE
     self.reach = math.ceil((stride + drawing.margin + thin + 1) * _FINE)
     self.width = self.size + 2 * self.reach
-    # No closer to the border than this, so that a disc fits.
+    # Minimum distance to the border, so that a disc fits.
     self.border = math.ceil((drawing.disc + 0.5) * _FINE)
     self.steps, self.dashes = [], []
     self.dash_bits, self.kept_bits, self.link_bits = [], [], []
@@ -127,8 +127,8 @@ class _Shapes:
       self.steps.append((int(step[0]), int(step[1])))
       self.dashes.append(_stroke_points(-end, end, thin))
       self.dash_bits.append(self._bits(self.dashes[-1]))
-      # What others must keep off: the dash and its margin, and the gap to the
-      # dash before, through which no other path may lead.
+      # Blocked for other paths: the dash with its margin, and the gap to the
+      # dash before, which no other path may cross.
       self.kept_bits.append(
         self._bits(_stroke_points(-end, end, thin + drawing.margin))
       )
@@ -146,11 +146,11 @@ class _Shapes:
     return bits
 
   def shift(self, y, x):
-    """Number of bits by which a shape moves to a place of the image."""
+    """Number of bits that moves a shape to a place of the image."""
     return y * self.width + x
 
   def inside(self, y, x):
-    """True if a dash may have its middle there."""
+    """True if a dash may be centered there."""
     low, high = self.border, self.size - self.border
     return low <= y < high and low <= x < high
 
@@ -161,17 +161,17 @@ def _shapes(drawing):
 
 
 class _Path:
-  """A path that grows: its dashes as (y, x, direction)."""
+  """A growing path: its dashes as (y, x, direction)."""
 
   def __init__(self, shapes, y, x, direction):
     self.shapes = shapes
     self.places = [(y, x, direction)]
-    # Where other paths must not go because of the last dash. One dash later it
-    # is an obstacle to the path itself, which starts from there.
+    # Points that the last dash blocks for other paths. One dash later they
+    # block the path itself, too, which starts from there.
     self.last = shapes.kept_bits[direction] << shapes.shift(y, x)
 
   def grow(self, draw, choose, kept, other):
-    """Adds a dash; returns the bits to keep free afterwards, or None."""
+    """Adds a dash; returns the bits that stay blocked, or None."""
     shapes = self.shapes
     y, x, direction = self.places[-1]
     for _ in range(_TRIES):
@@ -244,7 +244,7 @@ def _distractor(drawing, shapes, rng, occupied):
 
 
 def _layout(drawing, shapes, rng):
-  """Draws paths until an image is complete: the two long ones come first."""
+  """Draws paths until an image is complete, the two long ones first."""
   while True:
     layout = _long_paths(drawing, shapes, rng)
     if layout is None:
@@ -262,7 +262,7 @@ def _layout(drawing, shapes, rng):
 
 
 def _paint(drawing, shapes, paths, discs):
-  """Renders an image: the share of lattice points that are covered."""
+  """Renders an image; a pixel is the share of its covered lattice points."""
   bright = np.zeros((shapes.width, shapes.width), np.float32)
   for path in paths:
     for y, x, direction in path.places:
@@ -279,7 +279,7 @@ def _paint(drawing, shapes, paths, discs):
 def _generate(
   seed: int, count: int, drawing: Drawing = DRAWINGS[32]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Images uint8, classes (1: one path), and middles (count, 2, 2) of discs."""
+  """Draws images, classes (1: one path), and disc centers (count, 2, 2)."""
   rng = random.Random(seed)
   shapes = _shapes(drawing)
   images = np.zeros((count, drawing.size, drawing.size), np.uint8)
@@ -298,7 +298,7 @@ def _generate(
 
 
 def _draw(seed, count, drawing):
-  """Draws in chunks, each from a stream of random numbers of its own."""
+  """Draws in chunks, each from its own random stream."""
   chunks = []
   for number, start in enumerate(range(0, count, _CHUNK)):
     words = np.random.SeedSequence([seed, number]).generate_state(2, np.uint64)
@@ -327,12 +327,12 @@ def load(
     train: number of training images.
     valid: number of validation images.
     test: number of test images.
-    cached: whether to keep what was generated on disk, in
+    cached: whether to store the generated set on disk, in
       $JAXSEQ_CACHE or ~/.cache/jaxseq.
 
   Returns:
     The splits: inputs (n, size^2, 1) in 0 .. 1, the pixels row by row; targets
-    (n,), 1 where both discs are on one path.
+    (n,), 1 if both discs are on one path.
 
   Raises:
     ValueError: if an option is out of range.

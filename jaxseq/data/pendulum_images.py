@@ -1,12 +1,12 @@
 """Pendulum: the angle of a pendulum from noisy images at irregular times.
 
 A pendulum swings from a random angle with friction and random pushes. It is
-seen in images of 24 x 24 pixels under noise that comes and goes, at half of the
-times only; sine and cosine of its angle are to be told at each of these times.
+observed at half of the times only, in images of 24 x 24 pixels with varying
+noise. The targets are sine and cosine of its angle at each of these times.
 
 Sources: arXiv 2111.11344 (CRU) and arXiv 2208.04933 (S5), section 6.3. The
-order of the random draws is that of their code, so that seed 42 gives the same
-angles, times and image noise as there; images are drawn by other code.
+The random draws are in the order of their code, so that seed 42 gives the same
+angles, times and image noise as there; the images are drawn by other code.
 """
 
 import functools
@@ -17,13 +17,13 @@ from jaxseq import _validate
 from jaxseq.data import _cache
 from jaxseq.data import datasets
 
-# Part of what a cached set depends on: raise it when the set changes.
+# Part of the cache key: raise it when the set changes.
 _VERSION = 1
 
 SIZE = 24
 
 _GRAVITY = 9.81
-# Of a rod of mass 1 and length 1 that is held at its end.
+# Moment of inertia of a rod of mass 1 and length 1 that is held at its end.
 _INERTIA = 1 / 3
 _FRICTION = 0.1
 _STEP = 1e-4
@@ -64,20 +64,20 @@ def _simulate(
 
 
 def _half_up(x):
-  """Nearest integer; halves go away from 0."""
+  """Rounds to the nearest integer, halves away from 0."""
   return int(np.copysign(np.floor(abs(x) + 0.5), x))
 
 
 def _half_down(x):
-  """Nearest integer; halves go towards 0."""
+  """Rounds to the nearest integer, halves towards 0."""
   return int(np.copysign(np.ceil(abs(x) - 0.5), x))
 
 
 def _draw_rod(end_x, end_y):
-  """A thick line from the center of the canvas to a pixel, in 0 and 1."""
+  """Draws a thick line from the center to a pixel, in 0 and 1."""
   across = np.array([end_x - _CENTER, end_y - _CENTER])
   scale = 1 / np.hypot(*across)
-  # The width is even, so one side is a pixel farther from the middle.
+  # The width is even, so one side is a pixel farther from the center line.
   near, far = (_WIDTH - 2) // 2 * scale, _WIDTH // 2 * scale
   left = (-_half_down(near * across[1]), _half_up(far * across[0]))
   right = (_half_down(far * across[1]), -_half_up(near * across[0]))
@@ -119,7 +119,7 @@ def _rendered(end_x, end_y):
 
 
 def _render(angles: np.ndarray) -> np.ndarray:
-  """Images (..., 24, 24) uint8 of pendulums at angles (...), without noise."""
+  """Renders images (..., 24, 24) uint8 of angles (...), without noise."""
   ends = _CENTER + _ROD * np.stack([np.sin(angles), np.cos(angles)], -1)
   # The line ends at a whole pixel, so that there are few different images.
   pixels = ends.astype(int).reshape(-1, 2)
@@ -131,7 +131,7 @@ def _render(angles: np.ndarray) -> np.ndarray:
 def _noise_factors(
   rng: np.random.RandomState, count: int, frames: int
 ) -> np.ndarray:
-  """Shares (count, frames) of images left by noise; 1 in the first 5 frames."""
+  """Weights (count, frames) of images over noise; 1 in the first 5 frames."""
   factors = [rng.uniform(0, 1, count)]
   for _ in range(frames - 1):
     step = rng.uniform(-_FACTOR_STEP, _FACTOR_STEP, count)
@@ -146,7 +146,7 @@ def _noise_factors(
 def _choose_frames(
   offset: int, count: int, frames: int, kept: int
 ) -> np.ndarray:
-  """Frames (count, kept) that are seen; row i is drawn by seed offset + i."""
+  """Draws the observed frames (count, kept), row i with seed offset + i."""
   chosen = [
     np.random.default_rng(offset + i).choice(frames, kept, replace=False)
     for i in range(count)
@@ -157,9 +157,9 @@ def _choose_frames(
 def _generate(
   rng: np.random.RandomState, offset: int, count: int, frames: int, kept: int
 ) -> dict[str, np.ndarray]:
-  """Images uint8, targets (count, kept, 2), and frames that are seen."""
+  """Images uint8, targets (count, kept, 2), and the observed frames."""
   angles, _ = _simulate(rng, count, frames)
-  # The published generator disturbs velocities too, and never uses them.
+  # The published generator also adds noise to velocities, but never uses them.
   shown = angles + rng.normal(0, _ANGLE_NOISE, (count, frames, 2))[..., 0]
   factors = _noise_factors(rng, count, frames)
   chosen = _choose_frames(offset, count, frames, kept)
@@ -185,21 +185,21 @@ def load(
   """Generates the pendulum set.
 
   Args:
-    seed: seed of the training and test sequences; that of the validation
-      sequences is one more. 42 is the published set's.
+    seed: seed of the training and test sequences; the validation sequences use
+      seed + 1. 42 gives the published set.
     train: number of training sequences.
     valid: number of validation sequences.
     test: number of test sequences.
     frames: number of frames of a sequence, 0.01 apart in time.
-    kept: number of frames that are seen.
-    cached: whether to keep what was generated on disk, in
+    kept: number of observed frames.
+    cached: whether to store the generated set on disk, in
       $JAXSEQ_CACHE or ~/.cache/jaxseq.
 
   Returns:
     The splits: inputs (n, kept, 576) in 0 .. 1, the pixels row by row; targets
-    (n, kept, 2) float32, sine and cosine of the angle, free of noise.
+    (n, kept, 2) float32, sine and cosine of the angle, without noise.
     extras.gaps, (n, kept) float32, is the number of frames since the one
-    seen before; 1 for the first.
+    observed before; 1 for the first.
 
   Raises:
     ValueError: if a number is out of range.

@@ -1,8 +1,8 @@
 """Marked temporal point processes with a known likelihood.
 
-A process simulates event sequences on (0, horizon] and gives the exact log
-density of each event, log f(t_i, k_i | what happened before): the mean of its
-negative is what no model can beat, in nats per event.
+A process simulates event sequences on (0, horizon] and computes the exact log
+density of each event, log f(t_i, k_i | earlier events): the mean of its
+negative is the lowest loss that a model can reach, in nats per event.
 
 Sources: Ogata, IEEE Trans. Inf. Theory 27(1), 1981 (thinning); the four
 processes are those commonly simulated, as in arXiv 1705.08051.
@@ -28,7 +28,7 @@ class Events(NamedTuple):
     times: (n, events) float64, increasing, in (0, horizon].
     marks: (n, events) int32.
     lengths: (n,) int32.
-    horizon: until when the sequences were observed.
+    horizon: end of observation of the sequences.
   """
 
   times: np.ndarray
@@ -41,8 +41,8 @@ class LogDensity(NamedTuple):
   """Exact log likelihood of event sequences.
 
   Attributes:
-    events: (n, events) float64, log f(t_i, k_i | the events before); 0 behind
-      the end.
+    events: (n, events) float64, log f(t_i, k_i | the events before); 0 in
+      padding.
     tail: (n,) float64, log probability of no event between the last one and the
       horizon.
   """
@@ -53,7 +53,7 @@ class LogDensity(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Hawkes:
-  """Events that excite further events.
+  """A Hawkes process: events excite further events.
 
   intensity_k(t) = mu_k + sum over events (t_i, k_i) before t of
     a[k, k_i] b exp(-b (t - t_i)).
@@ -61,7 +61,7 @@ class Hawkes:
   Attributes:
     mu: base intensity of each of the K marks.
     a: K x K; in row k and column j the mean number of events k that an event j
-      causes.
+      excites.
     b: rate at which the excitation decays.
   """
 
@@ -106,14 +106,14 @@ class Hawkes:
     horizon: float,
     excitation: np.ndarray | None = None,
   ) -> Events:
-    """Simulates sequences by thinning, without error of discretization.
+    """Simulates sequences by thinning, without discretization error.
 
     Args:
-      rng: source of randomness.
+      rng: random generator.
       count: number of sequences.
-      horizon: until when.
-      excitation: (count, marks), what is left at time 0 of events before, see
-        `excitation`; nothing if None.
+      horizon: end of observation.
+      excitation: (count, marks), excitation at time 0 that earlier events left,
+        see `excitation`; 0 if None.
     """
     mu, jumps = np.array(self.mu), self._jumps
     clock = np.zeros(count)
@@ -123,7 +123,7 @@ class Hawkes:
     events = [[] for _ in range(count)]
     active = np.arange(count)
     while len(active):
-      # Between events the intensity falls, so its present value bounds it.
+      # Between events the intensity decreases, so its current value bounds it.
       bound = mu.sum() + excitation[active].sum(axis=1)
       gap = rng.exponential(size=len(active)) / bound
       clock[active] += gap
@@ -172,7 +172,7 @@ class Hawkes:
     return LogDensity(densities, -expected(horizon - last))
 
   def excitation(self, events: Events) -> np.ndarray:
-    """Returns what each event leaves, (n, events, marks).
+    """Returns the excitation after each event, (n, events, marks).
 
     That is the intensity right after an event, without the base intensity.
     """
@@ -183,12 +183,12 @@ def excitation(a: Any, b: float, events: Events) -> np.ndarray:
   """Returns the excitation after each event, see `Hawkes.excitation`.
 
   Args:
-    a: as of `Hawkes`, whatever its spectral radius.
-    b: as of `Hawkes`.
+    a: as in `Hawkes`, with any spectral radius.
+    b: as in `Hawkes`.
     events: sequences.
   """
   added = (np.array(a).T * b)[events.marks]
-  # Behind the end of a sequence time would run back, and what is left grow.
+  # In the padding time would run backward, and the excitation grow.
   gaps = np.maximum(np.diff(events.times, axis=1, prepend=0.0), 0)
   decay = np.exp(-b * gaps)
   states = np.zeros((*events.times.shape, len(a)))
@@ -201,7 +201,7 @@ def excitation(a: Any, b: float, events: Events) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Poisson:
-  """Independent events at a rate of base + swing sin(2 pi t / period).
+  """Independent events at the rate base + swing sin(2 pi t / period).
 
   Attributes:
     base: mean rate.
@@ -253,7 +253,7 @@ class Poisson:
 
 @dataclasses.dataclass(frozen=True)
 class Renewal:
-  """Independent gaps of a gamma distribution with a whole-numbered shape.
+  """Independent gaps from a gamma distribution with integer shape.
 
   Attributes:
     shape: shape of the distribution, an integer; 1 is a Poisson process.
@@ -287,18 +287,18 @@ class Renewal:
     densities = np.log(self.rate) + (self.shape - 1) * np.log(x) - x
     densities -= math.lgamma(self.shape)
     x = (events.horizon - last) * self.rate
-    # The chance that fewer than `shape` events of a Poisson process came.
+    # The probability of fewer than `shape` events of a Poisson process.
     survival = sum(x**k / math.factorial(k) for k in range(self.shape))
     return LogDensity(np.where(inside, densities, 0), np.log(survival) - x)
 
 
 @dataclasses.dataclass(frozen=True)
 class SelfCorrecting:
-  """Events that hold events back: intensity exp(rise t - drop N(t)).
+  """Events that inhibit further events: intensity exp(rise t - drop N(t)).
 
   Attributes:
     rise: rate at which the log intensity rises.
-    drop: by how much each event lowers the log intensity.
+    drop: decrease of the log intensity at each event.
   """
 
   rise: float = 0.5
@@ -354,7 +354,7 @@ PROCESSES = {
 
 
 def _events(sequences, horizon):
-  """Pads lists of (time, mark)."""
+  """Pads lists of (time, mark) to `Events`."""
   rows = [np.array(row, float).reshape(-1, 2) for row in sequences]
   padded, lengths = padding.pad_sequences(rows, max(1, *map(len, rows), 0))
   return Events(
@@ -363,7 +363,7 @@ def _events(sequences, horizon):
 
 
 def _before(events):
-  """Times before each event and of the last, 0 if none; which are events."""
+  """Times before each event, and of the last event; and the mask of events."""
   inside = np.arange(events.times.shape[1]) < events.lengths[:, None]
   times = np.where(inside, events.times, 0)
   before = np.pad(times, ((0, 0), (1, 0)))[:, :-1]
@@ -382,11 +382,11 @@ def load(
 
   Args:
     process: the process, or its name with the parameters of the reference set.
-    seed: seed; the three parts have streams of their own.
+    seed: seed; each part has its own random stream.
     train: number of training sequences.
     valid: number of validation sequences.
     test: number of test sequences.
-    horizon: until when each sequence is observed.
+    horizon: end of observation of each sequence.
 
   Returns:
     The splits. Inputs (n, events, 1) are the gaps since the event before, or
@@ -441,7 +441,7 @@ def _dataset(events, density, longest):
   )
 
 
-# The reference sets under their own names, for the registry.
+# The reference sets by name, for the registry.
 hawkes = functools.partial(load, "hawkes")
 poisson = functools.partial(load, "poisson")
 renewal = functools.partial(load, "renewal")

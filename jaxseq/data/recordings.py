@@ -1,4 +1,4 @@
-"""Recordings: series of different lengths, and what is known of each."""
+"""Recordings: series of different lengths, and the entries of each."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,25 +10,25 @@ from jaxseq.data import missing as missing_values
 
 
 class Recordings(NamedTuple):
-  """Series of different lengths: rows of a table, or what a sensor recorded.
+  """Series of different lengths: rows of a table, or recordings of sensors.
 
   Attributes:
-    ids: what each series is called; pieces of one by its name and their first
+    ids: name of each series; for chunks of a series its name and their first
       element, as in "a:200".
     values: arrays (time_i, channels), NaN where a value is missing.
-    channels: their names; None if they have none.
+    channels: names of the channels, or None.
     stamps: arrays (time_i,) float64 or datetime64, increasing; None if there is
       no such column.
-    entries: by column, the entry of each series: words of a table; integers
+    entries: entry of each series, by column: words of a table; integers
       (n,) int32 of sensors, the class "label" and fields of `datasets.Extras`.
-    numbers: by column, arrays (time_i,) float64 of further numbers.
+    numbers: arrays (time_i,) float64 of further numbers, by column.
     part: (n,) number of the path that each series was read from.
     rows: (n,) number of the table's row at which each series begins.
-    elements: arrays (time_i,), the row of each element; None if the series are
-      rows.
-    table: what they were read from, which has `place(row, column)`.
-    own: (n,) number of the whole series that each is a piece of.
-    names: what the whole series are called.
+    elements: arrays (time_i,), the row of each element; None if each series is
+      one row.
+    table: table that they were read from, which has `place(row, column)`.
+    own: (n,) number of the whole series that each is a chunk of.
+    names: names of the whole series.
   """
 
   ids: tuple[str, ...]
@@ -48,12 +48,12 @@ class Recordings(NamedTuple):
   def of(
     cls, values: list[np.ndarray], entries: Mapping[str, Any], **fields: Any
   ) -> "Recordings":
-    """Returns series that are whole, each of them a row of what holds them.
+    """Returns whole series, each of them one row of its source.
 
     Args:
-      values: see `Recordings`, as the others.
-      entries: of the series.
-      **fields: others, in place of none.
+      values: see `Recordings`, as for the others.
+      entries: entries of the series.
+      **fields: further fields of `Recordings`, in place of defaults.
     """
     rows = np.arange(len(values))
     fields = {"ids": tuple(map(str, rows)), "part": 0 * rows} | fields
@@ -64,20 +64,20 @@ class Recordings(NamedTuple):
   def place(
     self, number: int, column: str | None = None, element: int | None = None
   ) -> str:
-    """Returns where a series begins, or an element is, for messages."""
+    """Returns the location of a series' start or element, for messages."""
     row = self.rows[number]
     if self.elements is not None and element is not None:
       row = self.elements[number][element]
     return self.table.place(int(row), column)
 
   def refuse_missing(self, trained: bool = False) -> None:
-    """Refuses missing values, by the place of the first.
+    """Rejects missing values.
 
     Args:
-      trained: whether they are to be predicted by a model that is there.
+      trained: whether they are to be predicted by a trained model.
 
     Raises:
-      ValueError: naming it.
+      ValueError: naming the place of the first missing value.
     """
     for number, values in enumerate(self.values):
       wrong = np.isnan(values)

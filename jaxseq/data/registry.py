@@ -1,8 +1,8 @@
 """Names of the data sets, and `load`.
 
 A loader is a function with keyword options that returns `Splits`; an option
-called `seed` takes the seed given to `load`. Options that loaders share can be
-a `TypedDict` (`**options: Unpack[...]`). A loader of your own becomes known by
+called `seed` receives the seed given to `load`. Options that loaders share can
+be a `TypedDict` (`**options: Unpack[...]`). Your own loader is registered by
 `register(name, "module:function")`.
 """
 
@@ -113,19 +113,19 @@ def load(name: str, seed: int | None = None, **options: Any) -> datasets.Splits:
 
   Args:
     name: one of `names()`.
-    seed: seed of what is random: the examples of a generated set, the split of
-      a set that comes in one piece. Equal seeds give equal sets. None is the
-      seed of the published set, where there is one, and 0 elsewhere.
+    seed: seed of random choices: the examples of a generated set, the split of
+      a set without its own. Equal seeds give equal sets. None is the seed of
+      the published set, if there is one, and 0 otherwise.
     **options: options of the set's loader.
 
   Returns:
-    The splits, see `checks`: finite, in range, and belonging together. In
-    info.preparation is what turns other data into such inputs.
+    The splits after `checks`: finite, in range, and of fitting shapes.
+    info.preparation prepares other data as such inputs.
 
   Raises:
     ValueError: if there is no such set or option, a value is out of range, or
-      the data are such that nothing can be learnt from them.
-    MissingData: if what holds the data is not installed.
+      nothing can be learned from the data.
+    MissingData: if the package or file with the data is missing.
   """
   function = loader(name)
   needs = _options(function)
@@ -141,7 +141,7 @@ def load(name: str, seed: int | None = None, **options: Any) -> datasets.Splits:
     )
   if "seed" in needs and seed is not None:
     options["seed"] = seed
-  # A loader that maps files has checked their values itself, if it was to.
+  # A loader that maps files has already checked their values if requested.
   splits = checks.check_splits(function(**options), name, maps=False)
   if splits.info.preparation is not None:
     return splits
@@ -151,7 +151,7 @@ def load(name: str, seed: int | None = None, **options: Any) -> datasets.Splits:
 
 
 def annotations(name: str) -> dict[str, Any]:
-  """Returns the annotations of the options of a set's loader, by name."""
+  """Returns the type annotations of a set's options, by name."""
   out = {}
   for option, hint in typing.get_type_hints(loader(name)).items():
     shared = typing.get_origin(hint) is typing.Unpack
@@ -160,7 +160,7 @@ def annotations(name: str) -> dict[str, Any]:
 
 
 def _options(function):
-  """A loader's options by name, True where one is needed."""
+  """Returns a loader's options by name, True for required ones."""
   options = {}
   for name, option in inspect.signature(function).parameters.items():
     if option.kind is option.VAR_KEYWORD:

@@ -1,11 +1,11 @@
-"""RNA that is made: planted hairpins, and structures by ViennaRNA.
+"""Synthetic RNA: planted hairpins, and structures folded by ViennaRNA.
 
     splits = data.load("rna", examples=4000, length=40)
     splits = data.load("rna", planted=False, structure="folded")
 
-Letters are drawn evenly. A hairpin is a stem, whose letters are paired with
-those that run back behind a loop, A with U and C with G. ViennaRNA
-(`pip install 'jaxseq[rna]'`) folds sequences to the structure of least free
+Letters are drawn uniformly. A hairpin is a stem whose letters pair, across a
+loop, with letters in reverse order, A with U and C with G. ViennaRNA
+(`pip install 'jaxseq[rna]'`) folds sequences to the structure of minimum free
 energy; Lorenz et al., Algorithms for Molecular Biology 6:26 (2011).
 """
 
@@ -21,7 +21,7 @@ from jaxseq.data.sources import letters
 
 BASES = "ACGU"
 _PAIRS = {"AU", "UA", "CG", "GC", "GU", "UG"}
-# Letters inside the smallest loop.
+# Fewest letters in a loop.
 LOOP = 3
 
 
@@ -37,27 +37,27 @@ def load(
   test_fraction: float = 0.25,
   seed: int = 0,
 ) -> datasets.Splits:
-  """Makes sequences of RNA, with their pairs.
+  """Generates RNA sequences, with their pairs.
 
   Args:
-    examples: how many.
-    length: letters of each.
-    planted: whether each has a hairpin, at any place.
-    stem: pairs of a hairpin, from the least to the most.
-    loop: letters of its loop, likewise.
-    structure: which pairs there are: those that were "planted", if any, or
-      those of ViennaRNA ("folded").
+    examples: number of sequences.
+    length: number of letters of each.
+    planted: whether each has a hairpin, at a random place.
+    stem: fewest and most pairs of a hairpin.
+    loop: fewest and most letters of its loop.
+    structure: source of the pairs: the hairpins if any ("planted"), or
+      ViennaRNA ("folded").
     valid_fraction: share for validation.
     test_fraction: share for testing.
-    seed: of all that is random.
+    seed: seed of all random choices.
 
   Returns:
     The splits, see `sources.letters.make_splits`, with partners if there may be
     pairs.
 
   Raises:
-    ValueError: if an option is wrong, or a hairpin is too long.
-    MissingData: if ViennaRNA is asked for and not installed.
+    ValueError: if an option is out of range, or a hairpin is too long.
+    MissingData: if ViennaRNA is needed and not installed.
   """
   _validate.integer("examples", examples, 8)
   _validate.choice("structure", structure, ("planted", "folded"))
@@ -94,10 +94,10 @@ def load(
 
 
 def folder():
-  """Returns ViennaRNA's fold of a sequence: (n,) partners, -1 for none.
+  """Returns ViennaRNA's fold function: sequence to partners (n,), -1 for none.
 
   Raises:
-    MissingData: if it is not installed.
+    MissingData: if ViennaRNA is not installed.
   """
   package = packages.imported(
     "RNA", "jaxseq[rna]", "structures of RNA are computed by ViennaRNA"
@@ -106,7 +106,7 @@ def folder():
 
 
 def partners_of(brackets: str) -> np.ndarray:
-  """Returns (n,) partners, -1 for none, of a structure such as "((..))".
+  """Parses a structure such as "((..))" to partners (n,), -1 for none.
 
   Raises:
     ValueError: if brackets do not match.
@@ -127,7 +127,7 @@ def partners_of(brackets: str) -> np.ndarray:
 
 
 def brackets_of(partners: np.ndarray) -> str:
-  """Returns a structure such as "((..))", see `partners_of`.
+  """Writes partners as a structure such as "((..))", see `partners_of`.
 
   Args:
     partners: (n,), -1 for none.
@@ -142,20 +142,20 @@ def nussinov(sequence: str) -> np.ndarray:
   """Returns partners (n,), -1 for none, of a structure with the most pairs.
 
   Pairs are A-U, C-G and G-U, three letters or more apart, and do not cross
-  (Nussinov & Jacobson, PNAS 77:6309, 1980). Of the many such structures it is
-  one, which knows nothing of energies: what a model has to be better than.
+  (Nussinov & Jacobson, PNAS 77:6309, 1980). Among the many such structures it
+  returns one, without regard to energies: a baseline for models.
 
   Args:
     sequence: n letters of RNA.
   """
   n = len(sequence)
   may = np.array([[a + b in _PAIRS for b in sequence] for a in sequence], bool)
-  # most[i, j + 1]: pairs in sequence[i : j + 1]; nothing is shorter than that.
+  # most[i, j + 1]: most pairs in sequence[i : j + 1]; 0 for shorter ones.
   most = np.zeros((n + 1, n + 1), int)
   for size in range(LOOP + 2, n + 1):
     for i in range(n - size + 1):
       j = i + size - 1
-      # j is alone, or paired with k.
+      # j is unpaired, or paired with k.
       k = np.flatnonzero(may[i : j - LOOP, j]) + i
       best = most[i, j]
       if len(k):
@@ -183,8 +183,8 @@ def f1(
   """Returns "f1", "precision" and "recall" over the pairs of all sequences.
 
   Args:
-    predicted: of each sequence its partners, -1 for none.
-    true: likewise.
+    predicted: predicted partners of each sequence, -1 for none.
+    true: true partners of each sequence, -1 for none.
   """
 
   def pairs(partners):
