@@ -1,4 +1,4 @@
-"""Mean and deviation of training data, by which all data are standardized."""
+"""Mean and deviation of training data, which standardize all data."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,18 +8,18 @@ import numpy as np
 
 from jaxseq import _validate
 
-# Deviations from the mean that hardly any value has which is in its own unit.
+# More deviations from the mean than values in the right unit ever have.
 FAR = 100.0
-# Deviations of what never changes, as shares of the largest value.
+# Deviations of constants after rounding, as shares of the largest value.
 _ROUNDING = 8 * np.finfo(np.float64).eps
 
 
 class Scale(NamedTuple):
-  """A mean and a deviation above 0 of each channel.
+  """A mean and a positive deviation of each channel.
 
   Attributes:
-    mean: which is subtracted.
-    deviation: which then divides.
+    mean: subtracted from values.
+    deviation: divides the difference.
   """
 
   mean: tuple[float, ...]
@@ -29,8 +29,8 @@ class Scale(NamedTuple):
   def of(cls, values: np.ndarray) -> "Scale":
     """Returns the scale of training values (n, channels).
 
-    NaN is left out. What never changes, but for rounding, has its own size for
-    a deviation, or 1 if it is 0: it stays where it is, in any unit.
+    NaN is left out. Channels that are constant up to rounding have their size
+    as deviation, or 1 if it is 0, so that any unit keeps them in range.
     """
     with np.errstate(invalid="ignore"):
       mean, deviation = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
@@ -46,13 +46,13 @@ def _changing(deviation, largest):
 
 
 class Moments(NamedTuple):
-  """Moments of values that come in parts; fields are (channels,) float64.
+  """Moments of values that come in chunks; fields are (channels,) float64.
 
   Attributes:
-    count: of the values so far, without NaN.
-    mean: of them.
-    squares: the sum of their squared distances from the mean.
-    largest: the largest absolute value.
+    count: number of values so far, without NaN.
+    mean: mean of the values.
+    squares: sum of their squared distances from the mean.
+    largest: largest absolute value.
   """
 
   count: np.ndarray
@@ -71,7 +71,7 @@ class Moments(NamedTuple):
     return cls(count, mean, np.square(away).sum(axis=0), largest)
 
   def merged(self, other: "Moments") -> "Moments":
-    """Returns the moments of both parts together (Chan et al., 1979)."""
+    """Returns the moments of both chunks together (Chan et al., 1979)."""
     count = self.count + other.count
     share = other.count / np.maximum(count, 1)
     apart = other.mean - self.mean
@@ -94,7 +94,7 @@ def check(
   mean: tuple[float, ...] | None,
   deviation: tuple[float, ...] | None,
 ) -> None:
-  """Raises ValueError unless deviations are as many as means, and above 0."""
+  """Raises ValueError unless there is a positive deviation for each mean."""
   if (mean is None) != (deviation is None) or (
     mean is not None and len(mean) != len(deviation or ())
   ):
@@ -119,7 +119,7 @@ def undo(
   mean: tuple[float, ...] | None,
   deviation: tuple[float, ...] | None,
 ) -> np.ndarray:
-  """Returns standardized values (..., channels) in their own units."""
+  """Converts standardized values (..., channels) back to their units."""
   if mean is None:
     return np.asarray(values, np.float64)
   return values * np.array(deviation) + np.array(mean)
@@ -128,12 +128,12 @@ def undo(
 def tell_far(
   values: np.ndarray, inside: np.ndarray, channels: Sequence[str] | None
 ) -> None:
-  """Warns of a channel most of whose values are far from those of the training.
+  """Warns if most values of a channel are far from those of the training.
 
   Args:
-    values: (n, time, channels), standardized; NaN where one is missing.
-    inside: (n, time) bool, which elements count.
-    channels: their names, if they have any.
+    values: (n, time, channels), standardized; NaN where a value is missing.
+    inside: (n, time) bool, False in padding.
+    channels: names of the channels, or None.
   """
   rows = values[inside]
   with np.errstate(invalid="ignore"):

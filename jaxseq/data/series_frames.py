@@ -1,6 +1,6 @@
-"""Series in memory, in the forms that people's libraries have.
+"""Series in memory, in the formats of common libraries.
 
-Arrays; lists of arrays; nested frames of pandas, a series in every cell, as of
+Arrays; lists of arrays; nested pandas frames with a series in every cell, as in
 sktime; frames with an index of instance and time; lists of frames. pandas is
 not imported.
 """
@@ -19,19 +19,19 @@ from jaxseq.data import packages
 from jaxseq.data import padding
 
 _ARROW = "__arrow_c_stream__"
-# Names that times mostly have.
+# Usual names of time indices.
 TIMES = ("time", "timestamp", "date", "datetime")
 
 
 class FrameSeries(NamedTuple):
-  """Series of one form.
+  """Series from one of these formats.
 
   Attributes:
-    ids: what each is called.
+    ids: name of each series.
     values: arrays (time_i, channels) float64, NaN where a value is missing.
-    channels: names of the channels; None if they have none.
-    times: arrays (time_i,) of the index of time, where it is one of numbers or
-      dates; None elsewhere.
+    channels: names of the channels, or None.
+    times: arrays (time_i,) of the time index, if it has numbers or dates;
+      otherwise None.
   """
 
   ids: tuple[str, ...]
@@ -41,16 +41,16 @@ class FrameSeries(NamedTuple):
 
 
 def is_frame(value: Any) -> bool:
-  """Returns whether a value is a frame, as of pandas, which is not imported."""
+  """Returns whether a value is a data frame; pandas is not imported."""
   return hasattr(value, "columns") and (
     hasattr(value, "index") or hasattr(value, _ARROW)
   )
 
 
 def of_pandas(value: Any) -> Any:
-  """Returns a frame that Arrow can read, as of polars, as one of pandas.
+  """Converts frames that Arrow can read, such as polars', to pandas.
 
-  Anything else, such as a frame of pandas, comes back as it is.
+  Any other value, such as a pandas frame, is returned unchanged.
 
   Raises:
     MissingData: if pyarrow is not installed.
@@ -64,7 +64,7 @@ def of_pandas(value: Any) -> Any:
 
 
 def stamps(index: Any) -> np.ndarray:
-  """Returns the index of a frame as an array (n,), times of a zone in UTC."""
+  """Returns a frame's index as an array (n,); times with a zone in UTC."""
   if getattr(index, "tz", None) is not None:
     index = index.tz_convert(None)
   return np.asarray(index)
@@ -76,13 +76,13 @@ def times_of(
   """Returns the times (n,) of an index, float64 or datetime64 in UTC.
 
   Args:
-    name: of the frame, for messages.
-    index: dates, periods, spans of time, or texts of dates; and numbers that
-      are called "time" or the like.
-    declared: whether it holds times, whatever it is called.
+    name: name of the frame, for messages.
+    index: dates, periods, time spans, or texts of dates; or numbers with a name
+      such as "time".
+    declared: whether it holds times, whatever its name.
 
   Returns:
-    The times; None if the index counts or names its rows.
+    The times; None if the index only numbers or names the rows.
 
   Raises:
     ValueError: if an entry is not a time.
@@ -123,7 +123,7 @@ def _is_date(word):
 
 
 def series_of(collection: Any, *, channels_first: bool = False) -> FrameSeries:
-  """Returns series of any of the forms above.
+  """Reads series from any of the formats above.
 
   Args:
     collection: an array (n, time, channels) or (n, time); a sequence, or a dict
@@ -134,7 +134,7 @@ def series_of(collection: Any, *, channels_first: bool = False) -> FrameSeries:
       time_i), as in aeon.
 
   Raises:
-    ValueError: naming what is not as expected.
+    ValueError: naming the invalid part.
   """
   collection = of_pandas(collection)
   if is_frame(collection):
@@ -168,7 +168,7 @@ def series_of(collection: Any, *, channels_first: bool = False) -> FrameSeries:
 
 
 def _values(item, name, channels_first):
-  """One series as numbers (time, channels)."""
+  """Converts one series to numbers (time, channels)."""
   try:
     array = np.asarray(item, np.float64)
   except (TypeError, ValueError) as error:
@@ -185,7 +185,7 @@ def _values(item, name, channels_first):
 
 
 def _indexed(frame):
-  """Series of a frame with an index of instance and time."""
+  """Reads series from a frame with an index of instance and time."""
   if frame.index.nlevels != 2:
     received = f"{frame.index.nlevels} levels"
     raise _validate.error("index", received, "two: instance and time")
@@ -208,7 +208,7 @@ def _indexed(frame):
 
 
 def refuse_twice(name: str, times: np.ndarray) -> None:
-  """Raises ValueError if a time of (n,) that never fall comes twice."""
+  """Raises ValueError if non-decreasing times (n,) have duplicates."""
   twice = times[1:] == times[:-1]
   if twice.any():
     raise ValueError(
@@ -219,7 +219,7 @@ def refuse_twice(name: str, times: np.ndarray) -> None:
 
 
 def _nested(frame):
-  """Series of a frame with one in every cell."""
+  """Reads series from a frame with a series in every cell."""
   channels = tuple(map(str, frame.columns))
   if not len(frame) or not channels:
     arrays = f"shape {tuple(frame.shape)}"

@@ -1,4 +1,4 @@
-"""Series in your own tables: CSV or Parquet files, see `table_layouts`.
+"""Series in tables: CSV or Parquet files, see `table_layouts`.
 
 splits = data.load("table", path="walks.csv", id="id", label="label")
 """
@@ -51,7 +51,7 @@ def load(
   gaps: series_sources.Gaps = "channel",
   seed: int = 0,
 ) -> datasets.Splits:
-  """Loads series with a class or numbers for each, or without.
+  """Loads series, each with a class, with numbers, or without targets.
 
   Args:
     path: a file, a folder of tables, a pattern such as "runs/*.csv", or several
@@ -60,33 +60,33 @@ def load(
     id: column that names the series of a row, see `table_layouts.Columns`.
     time: column of time stamps.
     label: column of the class, or the columns of numbers to predict; None if
-      there are neither, and then all targets are 0.
+      there are neither: then all targets are 0.
     channels: columns of values; all others if None.
-    ignore: columns that are left out.
-    delimiter: see `table_layouts.Columns`, as the next three.
-    encoding: of texts, such as "cp1252"; found in a file if None.
-    decimal: sign before decimals, "." or ","; likewise.
-    date_format: of dates, such as "%d.%m.%Y"; likewise.
-    window: elements of the pieces that series are cut into; pieces of one
-      series are in one part, unless there is no other series.
+    ignore: columns to leave out.
+    delimiter: see `table_layouts.Columns`, as for the next three.
+    encoding: of texts, such as "cp1252"; detected if None.
+    decimal: decimal sign, "." or ","; detected if None.
+    date_format: of dates, such as "%d.%m.%Y"; detected if None.
+    window: length of chunks to cut series into; chunks of one series are in one
+      part, unless there is no other series.
     labels: a further table with a row for each series: its `id` and `label`.
     target: "class"; "number", one for each series; "step", one at every
       element; or "auto": a class, unless all labels are numbers and not all of
       them are whole.
-    split: column that says train, valid or test for each series.
-    group: column of what must not be divided, such as a person; where parts
-      are not by share it is refused that one is.
+    split: column with train, valid or test for each series.
+    group: column of a group that must stay in one part, such as a person; a
+      group in several parts raises unless parts are drawn by share.
     by_time: whether the series that begin last are for testing.
     valid_path: files of the validation part, in place of a share.
     test_path: files of the test part, in place of a share.
-    valid_fraction: share of the series that is for validation.
-    test_fraction: share of the series that is for testing.
-    normalize: whether each channel, and each number to predict, is shifted and
-      scaled to mean 0 and standard deviation 1 over the training part.
-    missing: what becomes of missing values, see `data.missing`.
-    gaps: where the time since the element before goes if it is not always the
-      same: one more "channel", "extras".gaps, or nowhere ("ignore").
-    seed: of the division by share.
+    valid_fraction: share of the series for validation.
+    test_fraction: share of the series for testing.
+    normalize: whether each channel, and each number to predict, is standardized
+      to mean 0 and standard deviation 1 over the training part.
+    missing: handling of missing values, see `data.missing`.
+    gaps: use of the time since the element before if it varies: one more
+      "channel", "extras".gaps, or none ("ignore").
+    seed: seed of the random split by share.
 
   Returns:
     The splits: inputs (n, time, channels) padded with 0; targets (n,) classes
@@ -94,9 +94,9 @@ def load(
     names of classes and channels.
 
   Raises:
-    ValueError: naming the file, line and column that is not as expected, or the
-      option that is wrong.
-    MissingData: if a file, or for Parquet the package pyarrow, is not there.
+    ValueError: naming the file, line and column with an invalid value, or the
+      wrong option.
+    MissingData: if a file, or for Parquet the package pyarrow, is missing.
   """
   columns = table_layouts.Columns(
     layout,
@@ -121,7 +121,7 @@ def load(
   if len(given) > 1:
     words = " and ".join(given)
     raise ValueError(f"{words}: got all of them, expected one way to divide.")
-  # What is said of whole series.
+  # Columns with one entry for each whole series.
   said = [name for name in (split, group) if name is not None]
   inside = labels is None
   whole = table_layouts.read(
@@ -152,7 +152,7 @@ def load(
     target=targets.kind,
     columns=dataclasses.replace(
       columns,
-      # Those of a long table may stand anywhere in another file.
+      # Channels of a long table may be in any order in another file.
       channels=(
         whole.channels if columns.layout == "long" else columns.channels
       ),
@@ -165,7 +165,7 @@ def load(
 def read_again(
   path: table_files.Path, source: series_sources.SeriesSource
 ) -> tuple[recordings.Recordings, _series_targets.Targets]:
-  """Reads series as `load` does, with or without labels, as far as known.
+  """Reads series as `load` does, with the labels if there are any.
 
   Raises:
     ValueError: see `load`.

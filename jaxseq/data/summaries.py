@@ -1,8 +1,8 @@
-"""Summaries of the files that were read: what their parts hold.
+"""Summaries of data read from files: the content of each part.
 
 A summary is JSON. It has the "file" or files, "channels", the "label" and
-"classes" as far as there are any, the "unit" of gaps, "missing" for the share
-of missing values and what became of them, and of each part the number of its
+"classes" if there are any, the "unit" of gaps, "missing" with the share of
+missing values and their handling, and for each part the number of its
 "examples" and "elements", and its "first" and "last" time.
 """
 
@@ -18,11 +18,11 @@ from jaxseq.data import datasets
 from jaxseq.data import recordings
 
 PARTS = ("train", "valid", "test")
-# A channel that is right so often tells the label by itself.
+# Accuracy from which a single channel is said to reveal the label.
 _REVEALING = 0.99
-# Training series that are enough to say so.
+# Fewest training series for this warning.
 _LEAST = 10
-# Names in a line.
+# Most names in a line.
 _LISTED = 12
 
 
@@ -33,7 +33,7 @@ def of_series(
   missing: str,
   step: float | None,
 ) -> dict[str, Any]:
-  """Returns the summary of series beside that of their arrays."""
+  """Returns the summary of series, in addition to that of their arrays."""
   summary: dict[str, Any] = {"label": list(targets.names)}
   summary["parts"] = {
     name: _span(whole, rows) for name, rows in zip(PARTS, parts) if len(rows)
@@ -53,11 +53,11 @@ def of_series(
 def of_spans(
   spans: Sequence[tuple[np.ndarray | None, Sequence[int]]], step: float | None
 ) -> dict[str, Any]:
-  """Returns the summary of long series that are divided in time.
+  """Returns the summary of long series that are split by time.
 
   Args:
-    spans: the times (time,) of each series, if there are any, and the ends of
-      its three parts.
+    spans: the times (time,) of each series, or None, and the ends of its three
+      parts.
     step: usual time between two rows.
   """
   parts: dict[str, Any] = {}
@@ -82,13 +82,13 @@ def of_spans(
 
 
 def _unit(step, times):
-  """A usual step with its unit."""
+  """Formats a usual step with its unit."""
   dates = times is not None and times.dtype.kind == "M"
   return f"{step:g}{' seconds' if dates else ''}"
 
 
 def _span(whole, rows):
-  """The number, the elements and the times of some series."""
+  """Counts some series and their elements, with their first and last time."""
   found: dict[str, Any] = {
     "examples": len(rows),
     "elements": int(sum(len(whole.values[i]) for i in rows)),
@@ -100,14 +100,14 @@ def _span(whole, rows):
 
 
 def _word(time):
-  """A time as it is shown."""
+  """Formats a time."""
   if isinstance(time, np.datetime64):
     return str(time).removesuffix(".000000").removesuffix("T00:00:00")
   return float(time)
 
 
 def of_splits(splits: Any) -> dict[str, Any] | None:
-  """Returns the summary of data from a file; None of other data."""
+  """Returns the summary of data from a file; None for other data."""
   info = getattr(splits, "info", None)
   prepared = getattr(info, "preparation", None)
   if getattr(prepared, "reader", None) is None:
@@ -128,7 +128,7 @@ def of_splits(splits: Any) -> dict[str, Any] | None:
 
 
 def text(summary: Mapping[str, Any]) -> str:
-  """Returns a summary in lines, for a terminal."""
+  """Formats a summary as lines for a terminal."""
   lines = [f"read: {summary['file']}"]
   for name in ("channels", "label", "classes"):
     if summary.get(name):
@@ -152,7 +152,7 @@ def text(summary: Mapping[str, Any]) -> str:
 
 
 def _some(names):
-  """Names in a line, not all of many."""
+  """Lists the first names in a line."""
   listed = ", ".join(names[:_LISTED])
   more = len(names) - _LISTED
   return f"{listed} and {more:,} more" if more > 0 else listed
@@ -165,8 +165,8 @@ def warn_of_revealing(
 ) -> None:
   """Warns of a channel that alone predicts the label of training series.
 
-  Such a channel often holds what is not known when predictions are made. Where
-  all channels predict the label, or there is one alone, nothing is said.
+  Such a channel often holds information that is missing at prediction time.
+  Nothing is logged if all channels predict the label, or there is only one.
   """
   channels = whole.channels or ()
   if len(channels) < 2 or targets.kind == "none" or len(rows) < _LEAST:
@@ -210,7 +210,7 @@ def _revealed(whole, rows, targets, channel):
 
 
 def _separated(values, labels):
-  """The accuracy of the best interval for each class, one after the other."""
+  """The accuracy of the best intervals of values, one interval per class."""
   classes = np.unique(labels)
   if len(classes) < 2:
     return 0.0
@@ -221,7 +221,7 @@ def _separated(values, labels):
     pair = np.isin(labels, (low, high))
     order = np.argsort(values[pair], kind="stable")
     ordered, is_high = values[pair][order], labels[pair][order] == high
-    # Errors of a threshold before each value; equal values are not divided.
+    # Errors of a threshold before each value; equal values stay together.
     errors = (
       np.cumsum(np.r_[0, is_high]) + np.cumsum(np.r_[0, ~is_high[::-1]])[::-1]
     )

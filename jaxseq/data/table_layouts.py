@@ -7,7 +7,7 @@
 
 Series may be of different lengths. In a wide table the columns of a channel are
 its name and a number; without numbers all columns are one channel, in their
-order. Steps behind the last that has a value are no part of a series.
+order. Steps after the last value are not part of a series.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ from jaxseq.data.files import text_forms
 
 _NUMBERED = re.compile(r"(.*?)[ _.:/-]*([0-9]{1,9})")
 _ONE_CHANNEL = "value"
-# Names that columns other than channels mostly have, and options for them.
+# Usual names of columns that are not channels, and the options for them.
 TIMES = dict.fromkeys(series_frames.TIMES, "time")
 _ROLES = {
   **TIMES,
@@ -44,23 +44,23 @@ _ROLES = {
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-  """Names of columns that hold something else than channels.
+  """Names of columns that are not channels, and further options.
 
   Attributes:
     layout: "long", a row for each element in time, or "wide", for each series.
-    id: whose entry says which series a row belongs to. Without it each file of
-      a long table is a series, and the rows of a wide one are numbered.
-    time: of the time stamps, dates or numbers; long tables only. The elements
-      of a series are put in its order, and otherwise stay in that of the file.
-    label: of the class, or of the number or numbers to predict.
-    channels: those to read, in order; all that are left if empty.
-    ignore: those that are nothing of that kind.
+    id: column that names the series of a row. Without it each file of a long
+      table is a series, and the rows of a wide one are numbered.
+    time: column of time stamps, dates or numbers; long tables only. It sorts
+      the elements of a series; otherwise they keep the order of the file.
+    label: columns of the class, or of the number or numbers to predict.
+    channels: columns to read, in order; all others if empty.
+    ignore: columns to leave out.
     delimiter: between columns; if None a comma, or a tab in a .tsv file.
-    encoding: of texts, such as "cp1252"; found in each file if None.
-    decimal: sign before decimals, "." or ","; found in each file if None.
-    date_format: of dates, such as "%d.%m.%Y"; found in the file if None.
-    window: elements of the pieces that series are cut into, one after the
-      other; what is left at their end is left out. Whole series if None.
+    encoding: of texts, such as "cp1252"; detected per file if None.
+    decimal: decimal sign, "." or ","; detected per file if None.
+    date_format: of dates, such as "%d.%m.%Y"; detected if None.
+    window: length of consecutive chunks to cut series into; a shorter rest at
+      the end is dropped. Whole series if None.
   """
 
   layout: Literal["long", "wide"] = "long"
@@ -93,21 +93,21 @@ class Columns:
 
   @property
   def form(self) -> text_forms.Form:
-    """Form of the tables."""
+    """Format of the tables."""
     return text_forms.Form(
       self.delimiter, self.encoding, self.decimal, self.date_format
     )
 
 
 def as_names(name: str, value: Any) -> tuple[str, ...]:
-  """Returns one name or several, or none, as a tuple of names.
+  """Converts one name, several or None to a tuple of names.
 
   Args:
-    name: of the option, for messages.
-    value: a string, with commas between names, a sequence of them, or None.
+    name: name of the option, for messages.
+    value: a string of names with commas, a sequence of names, or None.
 
   Raises:
-    ValueError: if it is something else.
+    ValueError: if the value is of another type.
   """
   if value is None:
     return ()
@@ -128,22 +128,22 @@ def read(
   optional: Sequence[str] = (),
   dates: bool | None = None,
 ) -> recordings.Recordings:
-  """Reads series.
+  """Reads series from tables.
 
   Args:
-    paths: of one or several sets of files, see `table_files.find`; what has the
-      same id in two of them is two series.
-    columns: which columns hold what.
+    paths: one or several sets of files, see `table_files.find`; equal ids in
+      two of them are two series.
+    columns: roles of the columns.
     words: further columns with one entry for each series.
     step_numbers: further columns with a number for each element; long only.
-    optional: those of `words` and `step_numbers` that may be absent.
+    optional: columns of `words` and `step_numbers` that may be absent.
     dates: whether time stamps have to be dates, or numbers; either if None.
 
   Returns:
     The series, in the order of their first rows.
 
   Raises:
-    ValueError: naming the file, line and column that is not as expected.
+    ValueError: naming the file, line and column with an invalid value.
     MissingData: if there is no such file.
   """
   path_files = [table_files.find(path) for path in paths]
@@ -169,7 +169,7 @@ def read(
     optional=optional,
     form=columns.form,
   )
-  # Only the first file's columns were looked at for channels.
+  # The channels were found in the first file's columns only.
   for file in files[1:] if not columns.channels else ():
     more = set(table_files.header(file, columns.form)) - set(names)
     if more:
@@ -186,7 +186,7 @@ def read(
 
 
 def _pieces(whole, window):
-  """Series cut into windows that do not overlap."""
+  """Cuts series into windows that do not overlap."""
   rows, starts = [], []
   for number, values in enumerate(whole.values):
     count = len(values) // window
@@ -223,15 +223,15 @@ def check_roles(
   channels: Sequence[str],
   roles: Mapping[str, str] = MappingProxyType(_ROLES),
 ) -> None:
-  """Refuses columns that are hardly channels, unless they are named so.
+  """Rejects channels with names that suggest another role.
 
   Args:
     file: for messages.
-    channels: columns that nothing was said of.
-    roles: options by such names.
+    channels: columns that are channels by default.
+    roles: the option for each such name.
 
   Raises:
-    ValueError: naming such a column and the options that say what it is.
+    ValueError: naming such a column and the options that give it a role.
   """
   for name in channels:
     role = roles.get(name.lower())
@@ -244,7 +244,7 @@ def check_roles(
 
 
 def _from_long(table, part, columns, channels, words, step_numbers, dates):
-  """Series of a table with a row for each element."""
+  """Builds the series of a table with a row for each element."""
   if columns.id is None:
     if len(table.files) == 1:
       raise _validate.error(
@@ -298,7 +298,7 @@ def _from_long(table, part, columns, channels, words, step_numbers, dates):
 
 
 def _check_present(table, name):
-  """Refuses rows that do not say which series they are of."""
+  """Rejects rows without the name of their series."""
   for row, word in enumerate(table.words[name]):
     if not word:
       raise ValueError(
@@ -308,7 +308,7 @@ def _check_present(table, name):
 
 
 def _check_increasing(table, name, stamps, cut, ids):
-  """Refuses a time that occurs twice in a series."""
+  """Rejects duplicate times in a series."""
   for word, rows in zip(ids, cut):
     same = stamps[rows][1:] == stamps[rows][:-1]
     if same.any():
@@ -321,7 +321,7 @@ def _check_increasing(table, name, stamps, cut, ids):
 
 
 def _from_wide(table, part, columns, channels, words, step_numbers):
-  """Series of a table with a row for each of them."""
+  """Builds the series of a table with a row for each series."""
   if step_numbers:
     raise _validate.error(
       "target", "step", "another one for a wide table, which has no steps"
@@ -368,7 +368,7 @@ def _numbered(channels, file: pathlib.Path):
   for column in channels:
     match = _NUMBERED.fullmatch(column)
     if match is None:
-      # One channel, whose columns have names of their own.
+      # A single channel, whose columns have other names.
       return (_ONE_CHANNEL,), {_ONE_CHANNEL: list(channels)}
     steps = columns.setdefault(match[1] or _ONE_CHANNEL, {})
     if int(match[2]) in steps:

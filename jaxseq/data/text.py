@@ -1,6 +1,6 @@
-"""Bytes to model: the King James Bible, and Python's standard library.
+"""Byte corpora: the King James Bible, and Python's standard library.
 
-A corpus is divided in its own order: the first 90 % are for training, the next
+A corpus is split in its own order: the first 90 % are for training, the next
 5 % for validation and the last 5 % for testing. Inputs and targets are the same
 bytes, one apart; every byte of a part but the very first of the corpus is a
 target once. Bits per byte are nats / ln 2, over all targets of a part.
@@ -22,11 +22,11 @@ from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import datasets
 
-# What the program of Debian's bible-kjv 4.39 prints.
+# Output of the program `bible` of Debian's bible-kjv 4.39.
 KJV_BYTES = 4404412
 KJV_SHA256 = "cd45f0c9cedab8e4439bd6486c8952c77cc8b0ecc5d1f6ae3513f2039f47229d"
 BIBLE_LEVELS = ("book", "chapter")
-# The place that a verse's line begins with: book, chapter, verse.
+# The reference that begins the line of a verse: book, chapter, verse.
 _PLACE = re.compile(rb"(\d?[A-Za-z]+)(\d+):(\d+)\s")
 _KJV_COMMAND = ("-f", "gen1:1-rev22:21")
 
@@ -35,14 +35,14 @@ def kjv_bytes(path: str | os.PathLike | None = None) -> bytes:
   """Returns the text of the King James Bible, one verse a line.
 
   Args:
-    path: file with the text; if None, what the program `bible` prints.
+    path: file with the text; if None, the program `bible` prints it.
 
   Returns:
     The text, 4404412 bytes of ASCII.
 
   Raises:
-    ValueError: if it is another text than that of Debian's bible-kjv 4.39,
-      saying what differs.
+    ValueError: if the text is not that of Debian's bible-kjv 4.39, naming the
+      difference.
     MissingData: if there is no such file or program.
   """
   if path is not None:
@@ -86,7 +86,7 @@ def _check_kjv(content, source):
 def split_tokens(
   data: bytes | np.ndarray, valid: float = 0.05, test: float = 0.05
 ) -> tuple[datasets.ArrayDataset, datasets.ArrayDataset, datasets.ArrayDataset]:
-  """Divides a corpus in its own order.
+  """Splits a corpus in its own order.
 
   Args:
     data: bytes, or tokens (n,).
@@ -124,16 +124,16 @@ def kjv(
 
   Args:
     path: see `kjv_bytes`.
-    documents: "book" or "chapter": these are documents, that are
-      shuffled and divided whole, see `split_documents`. One text if None.
+    documents: "book" or "chapter": these are documents, which are
+      shuffled and not cut, see `split_documents`. One text if None.
 
   Returns:
     The splits: inputs and targets (1, bytes) uint8, with document_starts if
     there are documents.
 
   Raises:
-    ValueError: if it is another text, or there are no such documents in it.
-    MissingData: if the text is not there.
+    ValueError: if the text is another, or has no such documents.
+    MissingData: if the text is missing.
   """
   content = kjv_bytes(path)
   if documents is None:
@@ -146,14 +146,14 @@ def kjv(
     "public domain",
     num_classes=256,
     vocab_size=256,
-    # Bits per byte of the whole text, and of 5-grams over the test bytes.
+    # Bits per byte: gzip and bzip2 on the whole text, 5-grams on the test part.
     baselines={"gzip -9": 2.37, "bzip2": 1.70, "5-gram": 2.27},
   )
   return datasets.Splits(*parts, info)
 
 
 def _documents_of_bible(content: bytes, level: str) -> list[bytes]:
-  """Cuts the King James Bible, verses one a line, at one of `BIBLE_LEVELS`."""
+  """Cuts the King James Bible, a verse per line, at one of `BIBLE_LEVELS`."""
   _validate.choice("documents", level, BIBLE_LEVELS)
   depth = BIBLE_LEVELS.index(level) + 1
   documents, before = [], None
@@ -171,10 +171,10 @@ def _documents_of_bible(content: bytes, level: str) -> list[bytes]:
 
 
 def bible_chapters(content: bytes) -> list[list[list[str]]]:
-  """Returns the verses of the chapters of the books, without their numbers.
+  """Returns the verses by book and chapter, without their references.
 
   Raises:
-    ValueError: if a line has no place at its beginning.
+    ValueError: if a line does not begin with a reference.
   """
 
   def verses(chapter):
@@ -193,7 +193,7 @@ def split_documents(
   test: float = 0.05,
   seed: int = 0,
 ) -> tuple[datasets.ArrayDataset, datasets.ArrayDataset, datasets.ArrayDataset]:
-  """Divides documents at random; extras.document_starts: where each begins."""
+  """Splits documents at random; extras.document_starts marks their starts."""
   parts = [
     np.frombuffer(d, np.uint8) if isinstance(d, bytes) else d
     for d in documents
@@ -229,7 +229,7 @@ def _python_documents(root):
   """Returns (name, content) of each source file, sorted by name."""
   folder = root
   root = pathlib.Path(root or sysconfig.get_path("stdlib"))
-  # Installed packages, and what running leaves behind, are not the library.
+  # Installed packages and caches are not part of the library.
   skipped = {"__pycache__", "dist-packages", "site-packages"}
   paths = {
     path.relative_to(root).as_posix(): path
@@ -242,14 +242,14 @@ def _python_documents(root):
       "or give its folder as root."
     )
   if folder is not None:
-    # The interpreter's own library, which runs, may have its files elsewhere.
+    # The running interpreter's own library may have its files elsewhere.
     for path in paths.values():
       _limits.check_within(path, root)
   return [(name, _limits.read_bytes(paths[name])) for name in sorted(paths)]
 
 
 def _manifest_digest(manifest: Iterable[tuple[str, str]]) -> str:
-  """Returns one sha256 for a manifest: state it beside a result."""
+  """Returns one sha256 for a manifest, to be stated with results."""
   lines = "".join(f"{digest}  {name}\n" for name, digest in manifest)
   return hashlib.sha256(lines.encode()).hexdigest()
 
@@ -263,10 +263,10 @@ def python_source(
 
   Args:
     root: folder of the library; that of the running interpreter if None.
-    digest: digest that the manifest must have; the corpus is another one with
-      another interpreter, so a comparison should state it. Not checked if None.
-    documents: whether files are documents, of very different lengths, that are
-      shuffled and divided whole, see `split_documents`.
+    digest: digest that the manifest must have; the corpus differs between
+      interpreters, so a comparison should state it. Not checked if None.
+    documents: whether files are documents, of very different lengths, which are
+      shuffled and not cut, see `split_documents`.
 
   Returns:
     The splits: inputs and targets (1, bytes) uint8, with document_starts if

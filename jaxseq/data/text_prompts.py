@@ -1,8 +1,8 @@
 """Prompts that a network reads more than once.
 
-A network with a state must decide what to keep of a text before it knows what
-it will be asked. The second time it knows: Arora et al., "Just read twice",
-arXiv:2407.05483, section 3.
+A network with a state must decide what to remember of a text before it knows
+the question. At the second reading it knows it: Arora et al., "Just read
+twice", arXiv:2407.05483, section 3.
 """
 
 from collections.abc import Sequence
@@ -15,18 +15,18 @@ from jaxseq import _validate
 def repeat(
   context: bytes | np.ndarray, question: bytes | np.ndarray, times: int = 2
 ) -> np.ndarray:
-  """Returns context and question, again and again: the prompt "JRT".
+  """Returns context and question repeated in turn: the prompt "JRT".
 
   Args:
     context: bytes, or (n,) integer tokens.
-    question: likewise.
-    times: how often the two follow each other.
+    question: bytes, or (m,) integer tokens.
+    times: number of repetitions of the two.
 
   Returns:
-    (times * (n + m),) tokens, uint8 of bytes. An answer follows.
+    (times * (n + m),) tokens, uint8 for bytes. An answer follows.
 
   Raises:
-    ValueError: if something else came, or `times` is not positive.
+    ValueError: if an argument is of another type, or `times` is not positive.
   """
   _validate.positive("times", times)
   both = [_tokens("context", context), _tokens("question", question)]
@@ -36,24 +36,24 @@ def repeat(
 def repeat_documents(
   documents: Sequence[bytes | np.ndarray], times: int = 2
 ) -> list[np.ndarray]:
-  """Returns documents of which each is repeated as a whole.
+  """Returns documents that are each repeated as a whole.
 
   Args:
     documents: bytes, or (n,) integer tokens each.
-    times: how often.
+    times: number of repetitions.
 
   Returns:
-    As many arrays of tokens.
+    An array of tokens for each document.
 
   Raises:
-    ValueError: as `repeat`.
+    ValueError: as in `repeat`.
   """
   _validate.positive("times", times)
   return [np.tile(_tokens("documents", each), times) for each in documents]
 
 
 def _tokens(name, text):
-  """Bytes or tokens as an array (n,)."""
+  """Converts bytes or tokens to an array (n,)."""
   if isinstance(text, bytes):
     return np.frombuffer(text, np.uint8)
   text = np.asarray(text)

@@ -1,7 +1,7 @@
-"""Texts as bytes, or as the tokens of a tokenizer of the package tokenizers.
+"""Texts as bytes, or as tokens of a tokenizer of the package tokenizers.
 
-The package, which is another library's, runs what a tokenizer's file says; what
-it may ask for is bounded here.
+The package runs whatever a tokenizer's file specifies; this module bounds the
+cost of untrusted files.
 """
 
 import codecs
@@ -24,26 +24,26 @@ from jaxseq.data import _text_pieces
 from jaxseq.data import _tokenizer_bounds
 from jaxseq.data import packages
 
-# What a network of tokens reads where a document begins.
+# Input token at the start of a document.
 START = 0
-# Bytes that are decoded together.
+# Number of bytes to decode at a time.
 _CHUNK = 2**20
-# A byte among the tokens of SentencePiece.
+# A byte token of SentencePiece.
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
 
 
 def read_tokenizer(content: str, name: str = "tokenizer") -> Any:
-  """Returns a tokenizer of the package tokenizers.
+  """Reads a tokenizer of the package tokenizers.
 
   Args:
-    content: of its JSON file.
-    name: what to call it in messages.
+    content: content of its JSON file.
+    name: name of the tokenizer in messages.
 
   Returns:
-    The tokenizer, which neither pads nor cuts texts, whatever its file says.
+    The tokenizer, without padding and truncation, whatever its file specifies.
 
   Raises:
-    ValueError: if it is none, or asks for too much.
+    ValueError: if it is not a tokenizer, or costs too much.
     MissingData: if the package is not installed.
   """
   library = _library(name)
@@ -53,7 +53,7 @@ def read_tokenizer(content: str, name: str = "tokenizer") -> Any:
 
 
 def _library(name="a tokenizer"):
-  """The package."""
+  """Imports the package."""
   return packages.imported(
     "tokenizers", "jaxseq[tokenizers]", f"{name} is read by tokenizers"
   )
@@ -61,13 +61,13 @@ def _library(name="a tokenizer"):
 
 @contextlib.contextmanager
 def _one_sentence(what: str) -> Iterator[None]:
-  """Makes a ValueError of what the library raises, which may be anything."""
+  """Converts any exception of the library to a ValueError."""
   try:
     yield
   except ValueError:
     raise
   except BaseException as error:
-    # Panics of its code are no exceptions by their class.
+    # Panics of its Rust code are no subclass of Exception.
     panic = type(error).__name__ == "PanicException"
     if not panic and not isinstance(error, Exception):
       raise
@@ -76,19 +76,19 @@ def _one_sentence(what: str) -> Iterator[None]:
 
 
 def encode(content: bytes, tokenizer: Any | None, name: str) -> np.ndarray:
-  """Returns a text as its bytes, or as tokens.
+  """Encodes a text as bytes or as tokens.
 
   Args:
-    content: of the file.
+    content: content of the file.
     tokenizer: see `read_tokenizer`; bytes if None.
-    name: of the file, for messages.
+    name: name of the file, for messages.
 
   Returns:
-    (n,) uint8, or int32.
+    Bytes (n,) uint8, or tokens (n,) int32.
 
   Raises:
-    ValueError: if tokens are wanted of what is no UTF-8, or the tokenizer fails
-      with it.
+    ValueError: if there is a tokenizer and the content is not UTF-8, or the
+      tokenizer fails.
   """
   if tokenizer is None:
     return np.frombuffer(content, np.uint8)
@@ -109,7 +109,7 @@ def of_files(
 ) -> Iterator[np.ndarray]:
   """Yields the bytes or tokens of files, see `encode`.
 
-  Behind the last one a warning says if bytes are of another encoding.
+  After the last file it warns if bytes are not UTF-8.
   """
   wrong = []
   for file in files:
@@ -128,7 +128,7 @@ def of_files(
 
 
 def _not_utf8(content):
-  """The first byte that is not UTF-8, or None."""
+  """Returns the position of the first byte that is not UTF-8, or None."""
   decoder = codecs.getincrementaldecoder("utf-8")()
   try:
     for start in range(0, len(content), _CHUNK):
@@ -142,16 +142,16 @@ def _not_utf8(content):
 def token_ids(
   tokenizer: Any, words: str, name: str = "text", special: bool = False
 ) -> list[int]:
-  """Returns the tokens of a text.
+  """Tokenizes a text.
 
   Args:
-    tokenizer: of the package tokenizers; bytes if None.
+    tokenizer: tokenizer of the package tokenizers; bytes if None.
     words: the text.
-    name: what it is called in messages.
-    special: whether the tokenizer adds what it puts around texts.
+    name: name of the text in messages.
+    special: whether to add the tokenizer's special tokens around the text.
 
   Raises:
-    ValueError: if the tokenizer fails with it, or would make it far longer.
+    ValueError: if the tokenizer fails, or would lengthen the text far too much.
   """
   if tokenizer is None:
     return list(words.encode())
@@ -161,7 +161,7 @@ def token_ids(
 
 
 def _pieces(tokenizer, words, name):
-  """Yields the tokens of the pieces of a text."""
+  """Yields the tokens of each chunk of a text."""
   for piece in _text_pieces.of(tokenizer, words):
     yield _encoding(tokenizer, piece, name, False).ids
 
@@ -169,22 +169,22 @@ def _pieces(tokenizer, words, name):
 def token_spans(
   tokenizer: Any, words: str, name: str = "text"
 ) -> tuple[list[int], list[tuple[int, int]]]:
-  """Returns the tokens of a text, and the characters that each stands for.
+  """Tokenizes a text, with the characters of each token.
 
-  Nothing is put around the text. Tokens of the bytes of one character have the
+  No special tokens are added. Tokens for bytes of the same character have the
   same characters.
 
   Args:
-    tokenizer: of the package tokenizers; bytes if None.
+    tokenizer: tokenizer of the package tokenizers; bytes if None.
     words: the text.
-    name: what it is called in messages.
+    name: name of the text in messages.
 
   Returns:
-    The tokens, and as many pairs of the first character and the one after the
-    last.
+    The tokens, and for each the pair of its first character and the one after
+    its last.
 
   Raises:
-    ValueError: as `token_ids`.
+    ValueError: as in `token_ids`.
   """
   if tokenizer is None:
     spans = [(i, i + 1) for i, x in enumerate(words) for _ in x.encode()]
@@ -194,28 +194,28 @@ def token_spans(
 
 
 def _encoding(tokenizer, words, name, special):
-  """The tokens of a text, as the library has them."""
+  """Returns the library's encoding of a text."""
   _tokenizer_bounds.check_text(tokenizer, _library, words, name)
   with _one_sentence(f"{name}: the tokenizer fails with it"):
     return tokenizer.encode(words, add_special_tokens=special)
 
 
 def text_of(tokenizer: Any, tokens: Iterable[int]) -> str:
-  """Returns the text of tokens.
+  """Decodes tokens to text.
 
   Raises:
-    ValueError: if the tokenizer fails with them.
+    ValueError: if the tokenizer fails.
   """
   with _one_sentence("tokens: the tokenizer fails with them"):
     return tokenizer.decode(list(tokens))
 
 
 def described(tokenizer: Any) -> tuple[Any, ...]:
-  """Returns all that a tokenizer does, to compare it with others."""
+  """Returns a tokenizer's full definition, to compare it with others."""
   vocab = tokenizer.get_vocab(with_added_tokens=False)
   parts = [tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.decoder]
   parts.append(tokenizer.post_processor)
-  # The library writes to the standard output if numbers are left out.
+  # The library prints to the standard output if token numbers are missing.
   if len(vocab) == max(vocab.values(), default=-1) + 1:
     parts.append(tokenizer.model)
   added = tokenizer.get_added_tokens_decoder()
@@ -227,14 +227,14 @@ def described(tokenizer: Any) -> tuple[Any, ...]:
 
 
 def token_bytes(tokenizer: Any, vocab_size: int) -> list[bytes]:
-  """Returns the bytes that each token stands for inside of a text.
+  """Returns the bytes of each token inside a text.
 
-  They are empty for special tokens, and for those that the tokenizer does not
-  have. Known are tokenizers of bytes, such as GPT-2's, and those of the kind of
-  SentencePiece, in which a space is written as another character.
+  They are empty for special tokens and for tokens that the tokenizer lacks.
+  Supported are byte-level tokenizers, such as GPT-2's, and those like
+  SentencePiece's, which write a space as another character.
 
   Args:
-    tokenizer: of the package tokenizers.
+    tokenizer: tokenizer of the package tokenizers.
     vocab_size: number of tokens of the network.
 
   Raises:
@@ -245,8 +245,8 @@ def token_bytes(tokenizer: Any, vocab_size: int) -> list[bytes]:
 
 
 def _token_bytes(tokenizer, vocab_size):
-  """The bytes of tokens, or anything that is raised."""
-  # `to_str` writes to the standard output if numbers are left out.
+  """Returns the bytes of tokens; may raise anything."""
+  # `to_str` prints to the standard output if token numbers are missing.
   decoder = tokenizer.decoder
   described = None if decoder is None else json.loads(decoder.__getstate__())
   decoders = list(_tokenizer_bounds.parts(described))
@@ -286,12 +286,12 @@ def _token_bytes(tokenizer, vocab_size):
 
 
 def _added(token):
-  """The bytes of a token that was added to a vocabulary."""
+  """Returns the bytes of an added token."""
   return b"" if token.special else token.content.encode()
 
 
 def _characters():
-  """The printable character for each byte in tokenizers of bytes."""
+  """The printable character for each byte in byte-level tokenizers."""
   shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
   others = [byte for byte in range(256) if byte not in shown]
   pairs = {byte: chr(byte) for byte in shown}

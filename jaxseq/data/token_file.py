@@ -1,15 +1,15 @@
-r"""Files of tokens larger than memory, in Megatron's indexed format.
+r"""Token files larger than memory, in Megatron's indexed format.
 
     token_file.write("text", documents)         # text.bin and text.idx
     file = token_file.TokenFile("text")
-    file.document(3)                            # (n,), mapped from the disk
+    file.document(3)                            # (n,), memory-mapped
 
 `text.bin` has the tokens of all sequences one after the other. `text.idx` has,
 in little-endian bytes: `MMIDIDX\0\0`, the version 1 (uint64), the code of the
 tokens' type (uint8), the number of sequences and the number of documents plus
-one (uint64), the length of each sequence (int32), where it begins in the other
-file (int64, bytes), and where documents begin, in sequences (int64), with the
-number of sequences at the end. Megatron-LM, NeMo and RWKV's trainer ("binidx")
+one (uint64), the length of each sequence (int32), its start in the other file
+(int64, bytes), and the starts of documents, in sequences (int64), ended by the
+number of sequences. Megatron-LM, NeMo and RWKV's trainer ("binidx")
 read and write the same.
 
 Source: Megatron-LM, megatron/core/datasets/indexed_dataset.py.
@@ -41,24 +41,24 @@ _CODES = {
 
 
 class TokenFile:
-  """Tokens on disk, of which those are read that are asked for.
+  """Tokens on disk, read on demand.
 
   Args:
-    path: of both files, without their `.bin` and `.idx`.
+    path: path of both files, without `.bin` and `.idx`.
 
   Attributes:
-    tokens: (n,) of all documents one after the other, mapped from the disk.
+    tokens: (n,) tokens of all documents in order, memory-mapped.
     starts: (documents + 1,) int64, where documents begin in `tokens`, and n.
 
   Raises:
-    ValueError: the files are not of this format, or one of them is cut.
-    FileNotFoundError: there is none.
+    ValueError: if the files are not of this format, or one is truncated.
+    FileNotFoundError: if there are no such files.
   """
 
   def __init__(self, path: str | os.PathLike):
     index, binary = _paths(path)
     size = binary.stat().st_size
-    # A document of one byte takes 20 of the index.
+    # The index may be larger: a document of one byte takes 20 bytes there.
     _limits.check_growth(index, index.stat().st_size, size)
     dtype, lengths, begins, documents = _read_index(index)
     self._place, self._size = index, size
@@ -77,7 +77,7 @@ class TokenFile:
     ):
       raise _damaged(index, "documents that are not all sequences in order")
     with open(binary, "rb", opener=_limits.regular) as file:
-      # Nothing can be mapped of an empty file.
+      # An empty file cannot be mapped.
       self.tokens = np.memmap(file, dtype, "r") if size else np.zeros(0, dtype)
     self.starts = ends[documents]
 
@@ -86,13 +86,13 @@ class TokenFile:
     return len(self.starts) - 1
 
   def digest(self) -> str:
-    """Returns a sha256 of the index and of how many bytes the tokens take."""
+    """Returns a sha256 of the index and of the size of the tokens in bytes."""
     digest = hashlib.sha256(_limits.read_bytes(self._place))
     digest.update(f"{self._size} bytes".encode())
     return digest.hexdigest()
 
   def document(self, number: int) -> np.ndarray:
-    """Returns the tokens (n,) of a document, mapped from the disk."""
+    """Returns the tokens (n,) of a document, memory-mapped."""
     _validate.integer("number", number, 0, len(self) - 1)
     return self.tokens[self.starts[number] : self.starts[number + 1]]
 
@@ -100,19 +100,19 @@ class TokenFile:
 def write(
   path: str | os.PathLike, documents: Iterable[Any], dtype: Any = np.uint16
 ) -> None:
-  """Writes documents one after the other, each a sequence of its own.
+  """Writes documents one after the other, each as one sequence.
 
-  Files that are there stay until all documents are written. Memory: a document,
-  and 16 bytes for each that was written.
+  Existing files stay until all documents are written. Memory: one document,
+  and 16 bytes for each written one.
 
   Args:
-    path: of both files, without their `.bin` and `.idx`.
+    path: path of both files, without `.bin` and `.idx`.
     documents: arrays (n,) of integers.
-    dtype: of the tokens on disk: an integer of 8, 16 (signed or not), 32 or 64
-      bits (signed).
+    dtype: type of the tokens on disk: an integer of 8, 16 (signed or not), 32
+      or 64 bits (signed).
 
   Raises:
-    ValueError: a document is no array of integers, or one does not fit.
+    ValueError: if a document is not an array of integers, or does not fit.
   """
   dtype = np.dtype(dtype)
   codes = {np.dtype(kind): code for code, kind in _CODES.items()}
@@ -134,7 +134,7 @@ def write(
         raise _wrong(name, got, f"those of {dtype.name}")
       file.write(tokens.astype(dtype.newbyteorder("<")).tobytes())
       lengths.append(len(tokens))
-    # It says nothing of the tokens that come now.
+    # The old index does not describe the new tokens.
     index.unlink(missing_ok=True)
   ends = np.cumsum([0, *lengths], dtype="<i8")
   head = _HEAD.pack(_MAGIC, 1, codes[dtype], len(lengths), len(lengths) + 1)
@@ -148,12 +148,12 @@ def write(
 
 
 def _paths(path) -> tuple[pathlib.Path, pathlib.Path]:
-  """Returns the places of the index and of the tokens."""
+  """Returns the paths of the index and of the tokens."""
   return pathlib.Path(f"{path}.idx"), pathlib.Path(f"{path}.bin")
 
 
 def _read_index(path):
-  """Returns the type of the tokens, lengths, beginnings in bytes, documents."""
+  """Returns the token type, lengths, starts in bytes and documents."""
   content = _limits.read_bytes(path)
   if len(content) < _HEAD.size or not content.startswith(_MAGIC):
     got = repr(content[: len(_MAGIC)])
@@ -163,7 +163,7 @@ def _read_index(path):
     got = f"version {version} and tokens of type {code}"
     raise _wrong(str(path), got, f"1 and one of {[*_CODES]}")
   size = _HEAD.size + 12 * count + 8 * documents
-  # A byte for each sequence may follow: of which kind it is, for pictures.
+  # A mode byte for each sequence may follow, used for images.
   if documents < 1 or len(content) not in (size, size + count):
     raise _wrong(str(path), f"{len(content)} bytes", f"{size} bytes")
   place = _HEAD.size
@@ -175,10 +175,10 @@ def _read_index(path):
 
 
 def _damaged(path: pathlib.Path, got: str) -> ValueError:
-  """Returns the error of an index whose parts contradict each other."""
+  """Returns the error for an index whose parts contradict each other."""
   return _wrong(str(path), got, "an index as Megatron writes it")
 
 
 def _wrong(name: str, got: str, expected: str) -> ValueError:
-  """Returns an error whose words are a description, no value."""
+  """Returns an error with descriptions in place of values."""
   return ValueError(f"{name}: got {got}, expected {expected}.")

@@ -5,7 +5,7 @@
       "token_file", path="corpus.bin", tokenizer="tokenizer.json"
     )
 
-The training part stays on the disk: only what is asked for is read.
+The training part stays on disk and is read on demand.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from jaxseq.data import text_tokens
 from jaxseq.data import token_file
 from jaxseq.data.sources import text
 
-# Tokens of the validation and of the test part at most, as they lie in memory.
+# Most tokens of the validation and of the test part, which are in memory.
 HELD_OUT = 2**22
 _ENDS = (".bin", ".idx")
 
@@ -39,34 +39,34 @@ def load(
   valid_fraction: float = 0.05,
   test_fraction: float = 0.05,
 ) -> datasets.Splits:
-  """Loads a token file, see `token_file`, to model.
+  """Loads a token file, see `token_file`, for modeling.
 
   Args:
-    path: of the `.bin` or the `.idx`, or of both without that.
+    path: path of the `.bin` or the `.idx`, or of both without suffix.
     tokenizer: the tokenizer.json of the package tokenizers that made the
-      tokens, by which texts are read and written; bytes if None.
-    vocab_size: number of tokens; those of the tokenizer, or 256 of a file of
-      bytes, if None.
-    documents: whether training reads whole documents, as many as a row has room
-      for, each from a fresh state; equal windows over all documents, one behind
-      the other, if not. The splits are the same.
+      tokens, to read and write texts; bytes if None.
+    vocab_size: number of tokens; if None that of the tokenizer, or 256 for a
+      file of bytes.
+    documents: whether training reads whole documents, as many as fit in a row,
+      each from a fresh state; otherwise equal windows over all documents in
+      order. The splits are the same.
     digest: digest that the file must have, see `TokenFile.digest`; not checked
       if None.
     valid_fraction: share of the tokens for validation, next to last; at most
-      4 million are taken.
-    test_fraction: share for testing, at the end, likewise.
+      4 million.
+    test_fraction: share for testing, at the end; at most 4 million.
 
   Returns:
-    The splits: targets (1, n), of training mapped from the disk, where inputs
-    are the same array, with document_offsets; of the others in memory, with
+    The splits: targets (1, n). The training part is memory-mapped, with inputs
+    the same array and with document_offsets; the others are in memory, with
     document_starts.
 
   Raises:
-    ValueError: if a file is damaged, has another digest or is too short, or how
-      many tokens there are is not said.
+    ValueError: if a file is damaged, has another digest or is too short, or
+      the number of tokens is not given.
     FileNotFoundError: if there is no such file.
   """
-  # It says how rows are made, which the splits do not depend on.
+  # Only the making of rows depends on it, not the splits.
   del documents
   place = _stem(path)
   coder, content = text.tokenizer_of(tokenizer)
@@ -111,20 +111,20 @@ def write(
   """Writes texts as a token file, see `token_file.write`.
 
   Args:
-    path: of the `.bin` or the `.idx`, or of both without that.
+    path: path of the `.bin` or the `.idx`, or of both without suffix.
     texts: a file, a folder, or a pattern such as "notes/*.md". Each line of a
       file that ends in `.jsonl` is an object with a text, and each other file
       is a text. Each text is a document.
     tokenizer: a tokenizer.json of the package tokenizers; bytes if None.
-    pattern: which files of a folder.
+    pattern: pattern of the files in a folder.
     field: name of the text in a line.
 
   Returns:
-    The file: with tokens of 8, 16 or 32 bits, as there are many.
+    The file: with tokens of 8, 16 or 32 bits, by the size of the vocabulary.
 
   Raises:
-    ValueError: if a text is not as expected, or there is none.
-    MissingData: if a file, or the package of the tokenizer, is not there.
+    ValueError: if a text is invalid, or there is no text.
+    MissingData: if a file, or the package of the tokenizer, is missing.
   """
   coder, _ = text.tokenizer_of(tokenizer)
   files = [file for _, file in text.find(texts, pattern)]
@@ -139,7 +139,7 @@ def write(
 
 
 def _stem(path):
-  """The path without the ends of the two files."""
+  """Removes the suffix of one of the two files."""
   place = pathlib.Path(path)
   return place.with_suffix("") if place.suffix in _ENDS else place
 
@@ -147,7 +147,7 @@ def _stem(path):
 def _documents(
   files: list[pathlib.Path], coder: Any | None, field: str
 ) -> Iterator[np.ndarray]:
-  """The tokens of each text, of which there is one at least."""
+  """Yields the tokens of each text; there has to be at least one."""
   some = False
   for lined, group in itertools.groupby(files, _has_lines):
     if lined:
@@ -162,12 +162,12 @@ def _documents(
 
 
 def _has_lines(file):
-  """True if each line of a file is an object with a text."""
+  """True if each line of a file is a JSON object with a text."""
   return file.suffix == ".jsonl"
 
 
 def _lines(file, coder, field):
-  """The tokens of the text in each line of a file."""
+  """Yields the tokens of the text in each line of a file."""
   with open(file, "rb", opener=_limits.regular) as lines:
     for number, line in enumerate(lines, 1):
       if line.strip():
@@ -176,7 +176,7 @@ def _lines(file, coder, field):
 
 
 def _text(line, field, name):
-  """The text of a line of JSON, in UTF-8."""
+  """Returns the text of a JSON line, in UTF-8."""
   try:
     fields = _json.loads(line.strip(), long=True)
   except ValueError as error:
@@ -193,7 +193,7 @@ def _text(line, field, name):
 
 
 def _divided(file, valid_fraction, test_fraction):
-  """The parts of a file, in its own order."""
+  """Splits a file in its own order."""
   total = len(file.tokens)
   shares = {"valid_fraction": valid_fraction, "test_fraction": test_fraction}
   for name, share in shares.items():
@@ -207,7 +207,7 @@ def _divided(file, valid_fraction, test_fraction):
       f"part of the {total}."
     )
   last = int(np.searchsorted(file.starts, first))
-  # A document that lies across the border is divided.
+  # A document across the border is split.
   offsets = np.append(file.starts[:last], first)
   train = file.tokens[None, :first]
   return (
@@ -220,7 +220,7 @@ def _divided(file, valid_fraction, test_fraction):
 
 
 def _held_out(file, first, last):
-  """A part in memory."""
+  """Reads a part into memory."""
   targets = np.array(file.tokens[first:last], copy=True)
   starts = np.zeros(len(targets), bool)
   begins = file.starts[np.searchsorted(file.starts, first) :]

@@ -1,9 +1,9 @@
 """Recorded episodes for offline reinforcement learning.
 
-Steps of all episodes lie one after the other in arrays of the host or of the
-device; a model sees windows of them. Recorded steps become episodes by
-`from_flat`, players of different skill are combined by `mix`, and
-`sample_windows` draws training batches on the device:
+Steps of all episodes lie one after the other in host or device arrays; a model
+sees windows of them. `from_flat` splits recorded steps into episodes, `mix`
+combines players of different skill, and `sample_windows` draws training batches
+on the device:
 
   recorded = trajectories.from_flat(observations, actions, rewards, dones)
   windows = trajectories.sample_windows(key, recorded, batch=64, context=20)
@@ -25,7 +25,7 @@ from jaxseq.data import _values
 from jaxseq.data import datasets
 
 Array = jax.Array | np.ndarray
-# What is kept in a file: returns and time steps follow from these.
+# Arrays stored in a file: returns and time steps follow from these.
 _STORED = ("observations", "actions", "rewards", "dones")
 
 
@@ -33,9 +33,9 @@ class Trajectories(NamedTuple):
   """Complete episodes, one after the other.
 
   Attributes:
-    observations: (steps, ...), what was seen before the action.
+    observations: (steps, ...), observation before the action.
     actions: (steps, ...) float32, or (steps,) int32.
-    rewards: (steps,) float32, what followed the action.
+    rewards: (steps,) float32, reward after the action.
     dones: (steps,) bool, True at the last step of an episode.
     timesteps: (steps,) int32, number of the step in its episode, from 0.
     returns_to_go: (steps,) float32, sum of this and all later rewards of the
@@ -51,7 +51,7 @@ class Trajectories(NamedTuple):
 
 
 class Windows(NamedTuple):
-  """Stretches of single episodes, padded with zeros before their start.
+  """Windows within single episodes, padded with zeros before their start.
 
   Attributes:
     observations: (batch, context, ...).
@@ -71,11 +71,11 @@ class Windows(NamedTuple):
 
 
 class Statistics(NamedTuple):
-  """The statistics that a model is normalized by and compared with.
+  """Statistics that normalize a model, and returns to compare it with.
 
   Attributes:
     mean: mean observation, float32 of an observation's shape.
-    deviation: standard deviation of each entry of it, at least 1e-6.
+    deviation: standard deviation of each of its entries, at least 1e-6.
     lengths: (episodes,) int32.
     returns: (episodes,) float32.
   """
@@ -87,7 +87,7 @@ class Statistics(NamedTuple):
 
 
 def _narrow(name, array):
-  """Returns values as float32 or int32, or as they are if they are smaller."""
+  """Converts values to float32 or int32, unless they are smaller."""
   if array.dtype.kind == "f":
     return _values.to_float32(name, array, axes=("step",))
   if array.dtype.kind not in "biu":
@@ -102,21 +102,21 @@ def _narrow(name, array):
 def from_flat(
   observations: Array, actions: Array, rewards: Array, dones: Array
 ) -> Trajectories:
-  """Makes trajectories of steps that follow each other.
+  """Builds trajectories from consecutive steps.
 
   Args:
-    observations: (steps, ...); the first is that of a fresh episode.
+    observations: (steps, ...); the first starts an episode.
     actions: (steps, ...).
     rewards: (steps,).
     dones: (steps,) bool, or 0 and 1, True at the last step of an episode.
 
   Returns:
-    The episodes, as arrays of the host. Steps behind the last done belong to no
-    complete episode and are left out.
+    The episodes, as host arrays. Steps after the last done belong to no
+    complete episode and are dropped.
 
   Raises:
-    ValueError: if the shapes do not belong together, no episode ends, or a
-      value is no number, not finite or out of range; with the first such step.
+    ValueError: if the shapes do not fit together, no episode ends, or a value
+      is not a number, not finite or out of range; naming the first such step.
   """
   arrays = [np.asarray(x) for x in (observations, actions, rewards, dones)]
   observations, actions, rewards, dones = arrays
@@ -144,8 +144,8 @@ def from_flat(
   count = ends[-1]
   lengths = np.diff(ends, prepend=0)
   timesteps = np.arange(count) - np.repeat(ends - lengths, lengths)
-  # Each episode is summed by itself: the difference of two sums over all steps
-  # would lose digits.
+  # Sum each episode by itself: the difference of two sums over all steps would
+  # lose digits.
   if rewards.dtype.kind not in "biuf":
     raise _validate.error("rewards", f"dtype {rewards.dtype}", "numbers")
   rewards = rewards[:count].astype(np.float64)
@@ -164,7 +164,7 @@ def from_flat(
 
 
 def concatenate(parts: Sequence[Trajectories]) -> Trajectories:
-  """Puts the episodes of several trajectories one after the other.
+  """Concatenates the episodes of several trajectories.
 
   Args:
     parts: trajectories of one environment.
@@ -187,10 +187,10 @@ def take(trajectories: Trajectories, episodes: np.ndarray) -> Trajectories:
 
   Args:
     trajectories: the trajectories.
-    episodes: numbers of episodes, in the order wanted.
+    episodes: numbers of the episodes, in the order to return.
 
   Returns:
-    These episodes, as arrays of the host.
+    These episodes, as host arrays.
   """
   starts, lengths = _starts(trajectories)
   rows = np.concatenate(
@@ -200,7 +200,7 @@ def take(trajectories: Trajectories, episodes: np.ndarray) -> Trajectories:
 
 
 def statistics(trajectories: Trajectories) -> Statistics:
-  """Computes what a model is normalized by and compared with.
+  """Computes the statistics that normalize a model, and the returns.
 
   Args:
     trajectories: the training episodes.
@@ -229,15 +229,15 @@ def mix(
   Args:
     parts: the trajectories of each player.
     episodes: number of episodes of the mixture.
-    seed: seed of which episodes are taken, and of their order.
+    seed: seed of the choice of episodes, and of their order.
     shares: weight of each player; equal if None.
 
   Returns:
-    The episodes, none of them twice.
+    The episodes, without duplicates.
 
   Raises:
-    ValueError: if the weights are not as they should be, or a player has too
-      few episodes for its share.
+    ValueError: if the weights are invalid, or a player has too few episodes
+      for its share.
   """
   weights = np.ones(len(parts)) if shares is None else np.array(shares, float)
   if weights.shape != (len(parts),) or weights.min() < 0 or not weights.sum():
@@ -261,13 +261,13 @@ def mix(
 
 
 def best(trajectories: Trajectories, share: float = 0.1) -> Trajectories:
-  """Returns the episodes with the highest returns, in their order.
+  """Returns the episodes with the highest returns, in the original order.
 
-  Cloning their actions is the usual baseline of return conditioning.
+  Cloning their actions is the usual baseline for return conditioning.
 
   Args:
     trajectories: the trajectories.
-    share: share of the episodes, in 0 .. 1; at least one is taken.
+    share: share of the episodes, in 0 .. 1; at least one is returned.
 
   Raises:
     ValueError: if share is not in 0 .. 1.
@@ -285,13 +285,13 @@ def windows(trajectories: Trajectories, starts: Array, context: int) -> Windows:
   Args:
     trajectories: the trajectories.
     starts: (batch,) integers, the first step of each window.
-    context: number of steps of a window; one that the episode cuts short is
-      moved to the end, behind padding.
+    context: number of steps of a window; if the episode ends earlier, the
+      window is shifted right, behind padding.
   """
   timesteps = jnp.asarray(trajectories.timesteps)
   ahead = jnp.arange(context)
   places = jnp.minimum(starts[:, None] + ahead, len(timesteps) - 1)
-  # In the next episode time starts again; at the very end it stands still.
+  # In the next episode time restarts; past the last step it stands still.
   same = timesteps[places] == timesteps[starts][:, None] + ahead
   moved = ahead - (context - same.sum(axis=1, keepdims=True))
   mask = moved >= 0
@@ -309,13 +309,13 @@ def windows(trajectories: Trajectories, starts: Array, context: int) -> Windows:
 def sample_windows(
   key: jax.Array, trajectories: Trajectories, batch: int, context: int
 ) -> Windows:
-  """Draws windows that start at any step, all equally likely; can be traced.
+  """Draws windows that start at uniformly random steps; can be traced.
 
-  An episode is so chosen in proportion to its length. Put the trajectories on
+  So an episode is drawn in proportion to its length. Put the trajectories on
   the device once, by `jax.device_put`.
 
   Args:
-    key: source of randomness.
+    key: random key.
     trajectories: the trajectories.
     batch: number of windows.
     context: number of steps of a window.
@@ -343,13 +343,13 @@ def save(path: str | os.PathLike, trajectories: Trajectories) -> None:
 
 
 def load(path: str | os.PathLike) -> Trajectories:
-  """Reads what `save` wrote.
+  """Loads trajectories that `save` wrote.
 
   Args:
     path: the file.
 
   Returns:
-    The trajectories, as arrays of the host.
+    The trajectories, as host arrays.
 
   Raises:
     ValueError: if the file is damaged or holds something else.

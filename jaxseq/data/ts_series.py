@@ -1,11 +1,11 @@
-"""Series in .ts files of sktime or aeon: your own, or sets of the archives.
+"""Series in .ts files of sktime or aeon: other files, or sets of the archives.
 
     splits = data.load("ts", path="walks.ts")
     splits = data.load("uea", train_path=..., test_path=...)
     splits = data.load("gunpoint")
 
-Some sets of the UCR and UEA archives ship inside aeon and sktime, of which only
-the data files are read. `files.uea` reads the format.
+Some sets of the UCR and UEA archives ship inside aeon and sktime; only their
+data files are read. `files.uea` reads the format.
 """
 
 import functools
@@ -36,21 +36,21 @@ def load(
   gaps: series_sources.Gaps = "channel",
   **options: Unpack[series_sources.Options],
 ) -> datasets.Splits:
-  """Loads series of a .ts file.
+  """Loads series from a .ts file.
 
   Args:
     path: the file.
     test_path: file of the test part, in place of a share.
-    gaps: where the time since the element before goes, if the file has time
-      stamps and they are not always the same apart; see `series_table.load`.
+    gaps: use of the time since the element before, if the file has time stamps
+      at varying distances; see `series_table.load`.
     **options: see `sources.series.Options`; a missing value is a `?`.
 
   Returns:
     The splits, see `series_table.load`.
 
   Raises:
-    ValueError: naming the line that is not as the format says.
-    MissingData: if a file is not there.
+    ValueError: naming the line that violates the format.
+    MissingData: if a file is missing.
   """
   whole, targets, _ = _read([path] if test_path is None else [path, test_path])
   return _series_splits.make(
@@ -79,13 +79,13 @@ def archive(
     train_path: file of the training cases.
     test_path: file of the test cases.
     seed: seed of the choice of validation cases.
-    normalize: whether each channel is shifted and scaled to mean 0 and standard
+    normalize: whether each channel is standardized to mean 0 and standard
       deviation 1 over all training values.
-    valid_fraction: share of each class of the training cases that is for
-      validation; classification only.
-    missing: what becomes of missing values, see `data.missing`; channels that
+    valid_fraction: share of each class of the training cases for validation;
+      classification only.
+    missing: handling of missing values, see `data.missing`; channels that
       are shorter than the longest one of a case lack values, too.
-    license: terms of the data.
+    license: license of the data.
 
   Returns:
     The splits: inputs (n, time, channels) with one time axis for all parts,
@@ -94,9 +94,9 @@ def archive(
     normalization.
 
   Raises:
-    ValueError: if a file is not as the format says, they differ in channels, or
-      values are missing and to be refused.
-    MissingData: if a file is not there.
+    ValueError: if a file violates the format, the files differ in channels, or
+      values are missing and `missing` is "refuse".
+    MissingData: if a file is missing.
   """
   whole, targets, name = _read([train_path, test_path], labeled=True)
   splits = _series_splits.make(
@@ -126,12 +126,12 @@ def packaged(
   """Loads a set of the archives that ships inside aeon or sktime.
 
   Args:
-    problem: its name in the archives, which is that of its folder and files,
-      such as "GunPoint".
-    seed: see `archive`, as the next three.
+    problem: name in the archives, and of its folder and files, such as
+      "GunPoint".
+    seed: see `archive`, as for the next three.
     normalize: whether each channel is standardized.
-    valid_fraction: share of each class that is for validation.
-    missing: what becomes of missing values.
+    valid_fraction: share of each class for validation.
+    missing: handling of missing values.
 
   Returns:
     The splits, see `archive`.
@@ -169,8 +169,8 @@ def read_again(
   """Reads the cases of a file, with or without labels, for predictions.
 
   Raises:
-    ValueError: if the file is not as the format says, or has other channels.
-    MissingData: if it is not there.
+    ValueError: if the file violates the format, or has other channels.
+    MissingData: if the file is missing.
   """
   whole, targets, _ = _read([path], source)
   width = len(source.mean or source.channels or whole.channels)
@@ -181,7 +181,7 @@ def read_again(
 
 
 def _read(paths, source=None, labeled=False):
-  """The cases of files that belong together, their labels, and a name."""
+  """Reads the cases of the files of one set, their targets, and its name."""
   paths = [pathlib.Path(path) for path in paths]
   files = [uea.read_ts(path) for path in paths]
   for path, file in zip(paths, files):
@@ -212,7 +212,7 @@ def _read(paths, source=None, labeled=False):
 
 
 def _form(file):
-  """The traits that files of one data set have in common, in words."""
+  """Describes the traits that files of one data set have in common."""
   channels = file.series[0].shape[1]
   stamps = "no time stamps" if file.times is None else "time stamps"
   classes = "none" if file.classes is None else ", ".join(file.classes)
@@ -220,7 +220,7 @@ def _form(file):
 
 
 def _targets(paths, files, source=None):
-  """Classes or numbers of the cases of all files."""
+  """Builds the classes or numbers of the cases of all files."""
   count = sum(len(file.series) for file in files)
   if all(file.labels is None for file in files):
     return _series_targets.none(count)
@@ -231,7 +231,7 @@ def _targets(paths, files, source=None):
       )
   classes = files[0].classes
   if source is not None and source.targets is None:
-    # Upper and lower case are the same, see `uea.class_numbers`.
+    # Class names ignore case, see `uea.class_numbers`.
     words = [str(label).lower() for file in files for label in file.labels]
     places = npz_series.Places(paths[0], "case")
     known = [name.lower() for name in source.classes or ()]

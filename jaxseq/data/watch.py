@@ -1,8 +1,8 @@
 """Shoulder exercises recorded by a smartwatch: the set inside seglearn.
 
 Ten subjects do seven exercises with either arm: 140 recordings of acceleration
-and angular velocity at 50 Hz. Learning on one arm or subject and being tested
-on another is a problem of domain adaptation.
+and angular velocity at 50 Hz. Training on one arm or subject and testing on
+another is a domain adaptation problem.
 
 Source: arXiv 1802.01489. Only the package's data file is read; the package is
 not imported.
@@ -40,7 +40,7 @@ def read() -> tuple[recordings.Recordings, tuple[str, ...]]:
     the left arm and 1 for the right; and the names of the exercises.
 
   Raises:
-    ValueError: if the file is not as it should be.
+    ValueError: if the file is invalid.
     MissingData: if seglearn is not installed.
   """
   path = packages.find(
@@ -66,14 +66,14 @@ def read() -> tuple[recordings.Recordings, tuple[str, ...]]:
 
 
 def _listed(value):
-  """A list, also of an array's entries; None of anything else."""
+  """Converts an array to a list; None unless the value is a list or array."""
   if isinstance(value, np.ndarray) and value.ndim:
     return list(value)
   return value if isinstance(value, list) else None
 
 
 def _series(value: Any, path: str | os.PathLike) -> list[np.ndarray]:
-  """Checks the recordings and returns them as (time, 6) float32."""
+  """Checks the recordings and converts them to (time, 6) float32."""
   arrays = _listed(value)
   if arrays is None:
     raise ValueError(f"{path}: X is no list of recordings.")
@@ -84,7 +84,7 @@ def _series(value: Any, path: str | os.PathLike) -> list[np.ndarray]:
     if array.ndim != 2 or array.shape[1] != _CHANNELS:
       expected = f"(time, {_CHANNELS})"
       raise _validate.error(name, f"shape {array.shape}", expected)
-  # A file can name one recording any number of times.
+  # A pickle can refer to one recording any number of times.
   size = sum(array.nbytes for array in arrays)
   _limits.check_growth(path, size, os.path.getsize(path))
   return [
@@ -94,7 +94,7 @@ def _series(value: Any, path: str | os.PathLike) -> list[np.ndarray]:
 
 
 def _content(path: str | os.PathLike) -> dict[str, Any]:
-  """Returns the dict in an .npy file of nothing else."""
+  """Returns the dict in an .npy file that holds nothing else."""
   try:
     with open(path, "rb", opener=_limits.regular) as file:
       header = _npy.read_header(file, kinds="O")
@@ -103,7 +103,7 @@ def _content(path: str | os.PathLike) -> dict[str, Any]:
       array = _pickles.loads(file.read())
     if not isinstance(array, np.ndarray) or array.shape != ():
       raise ValueError("it is no single object")
-    # The object lies in an array without axes.
+    # The dict is the entry of an array without axes.
     content = array.item()
     if not isinstance(content, dict):
       raise ValueError("it is no dict")
@@ -115,7 +115,7 @@ def _content(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def _integers(value: Any, count: int, path: str | os.PathLike) -> np.ndarray:
-  """Returns integers (count,) as int32; refuses any other value."""
+  """Converts integers (count,) to int32; rejects other values."""
   try:
     array = np.asarray(value, np.float64)
   except (TypeError, ValueError):
@@ -138,22 +138,22 @@ def load(
   features: domains.Features = "raw",
   **adaptation: Unpack[domains.Options],
 ) -> datasets.Splits:
-  """Loads the smartwatch recordings as a problem of domain adaptation.
+  """Loads the smartwatch recordings as a domain adaptation problem.
 
   Args:
     by: whether domains are arms or subjects.
     source: side (0 left, 1 right) or subject (1 .. 10) with labels; or several.
-    target: the same of the domain without labels.
+    target: side or subject without labels; or several.
     window: elements of a window in time, 50 per second.
-    step: elements from the start of a window to that of the next.
+    step: elements from the start of a window to the start of the next.
     features: see `domains.adapt`.
     **adaptation: see `domains.Options`.
 
   Returns:
     The splits, see `domains.adapt`: inputs (n, window, 6), acceleration and
     angular velocity, or (n, 1, 72); targets (n,), 7 exercises. extras: domain,
-    subject, side, recording and start. With windows of 100 at every 50 there
-    are 4677 in all.
+    subject, side, recording and start. Windows of 100 at every 50 are 4677 in
+    all.
 
   Raises:
     ValueError: if an option is out of range.

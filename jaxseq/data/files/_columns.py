@@ -1,4 +1,4 @@
-"""Text files line by line, and those with as many numbers in every line."""
+"""Text files line by line, and tables of numbers with a fixed width."""
 
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 class Lines(Iterator[str]):
-  """The lines of a text, blank ones only if asked for.
+  """The lines of a text, without blank ones unless requested.
 
   Attributes:
-    number: of the last line, from 1 on; blank ones count as well.
+    number: number of the last line, from 1 on; blank lines count as well.
   """
 
   def __init__(self, text: Iterable[str], blank: bool = False):
@@ -45,11 +45,11 @@ def lines(
   text: TextIO | None = None,
   blank: bool = False,
 ) -> Iterator[Lines]:
-  """Opens a text for a block of which every ValueError names its line."""
+  """Opens a text; each ValueError in the block names the current line."""
   if content is not None:
     text = io.StringIO(content.removeprefix("\ufeff"))
   elif text is None:
-    # Spreadsheet programs begin a file with a mark of its encoding.
+    # Files of spreadsheet programs begin with a byte order mark.
     text = open(
       source,
       encoding="utf-8-sig",
@@ -67,7 +67,7 @@ def lines(
 
 
 def decoded(content: bytes, name: str | os.PathLike) -> str:
-  """Returns the text of a file in UTF-8, without the mark of its encoding."""
+  """Decodes a file in UTF-8, without its byte order mark."""
   try:
     return content.decode("utf-8-sig")
   except UnicodeDecodeError as error:
@@ -81,14 +81,14 @@ def decoded(content: bytes, name: str | os.PathLike) -> str:
 def read(
   path: str | os.PathLike, width: int, dtype: npt.DTypeLike
 ) -> np.ndarray:
-  """Reads numbers separated by blanks; empty lines do no harm."""
+  """Reads numbers separated by blanks; empty lines are skipped."""
   rows = []
   with lines(path) as content:
     for line in content:
       words = plain(line).split()
       if len(words) != width:
         raise ValueError(f"{width} numbers are expected; got {len(words)}.")
-      # What is too large for a float becomes an infinity, which is refused.
+      # Numbers too large for a float become infinite, and are rejected.
       with np.errstate(over="ignore"):
         row = np.array(words, dtype)
       if not np.isfinite(row).all():
@@ -101,9 +101,9 @@ def read(
 
 
 def plain(text: str) -> str:
-  """Returns a text whose numbers are written in the digits from 0 to 9.
+  """Returns a text after a check that its numbers are plain ASCII.
 
-  Python also reads 1_000, and the digits of other scripts.
+  Python also accepts 1_000, and the digits of other scripts.
   """
   if "_" in text or not text.isascii():
     raise ValueError(f"got {text[:40]!r}, expected numbers as 1000 or 1e3.")
@@ -121,16 +121,16 @@ def numbers(words: Iterable[str | float], what: str = "values") -> list[float]:
 
 
 def holds(sizes: npt.ArrayLike) -> npt.ArrayLike:
-  """Returns whether float32 holds numbers of these absolute values."""
+  """Returns whether numbers of these absolute values fit in float32."""
   return sizes <= _LARGEST
 
 
 def number(word: str, name: str) -> float:
-  """Reads an entry of a column of numbers; NaN if it is missing."""
+  """Parses an entry of a column of numbers; NaN if it is missing."""
   text = word.strip()
   try:
     value = float("nan" if text in MISSING else text)
-    # Python reads 1_000 as well, and "-nan".
+    # Python also accepts 1_000 and "-nan".
     if (value != value and text not in MISSING) or "_" in text:
       raise ValueError(text)
     numbers([] if value != value else [value])
@@ -145,7 +145,7 @@ def number(word: str, name: str) -> float:
 def finite(
   path: object, rows: Sequence[int], values: np.ndarray, name: str
 ) -> np.ndarray:
-  """Returns a column's values, none of which is larger than float32 holds."""
+  """Returns a column's values after a check that they fit in float32."""
   wrong = ~(np.isnan(values) | holds(np.abs(values)))
   if wrong.any():
     place = int(np.argmax(wrong))

@@ -1,4 +1,4 @@
-"""Compressed files, found by their first bytes and read within bounds."""
+"""Compressed files, detected by their first bytes and read within bounds."""
 
 import bz2
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ import zlib
 from jaxseq import _limits
 from jaxseq.data import packages
 
-# Endings of names that are no part of a table's own name.
+# Suffixes that are not part of a table's own name.
 SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip")
 _KINDS = {
   b"\x1f\x8b": "gzip",
@@ -24,9 +24,9 @@ _KINDS = {
   b"\x28\xb5\x2f\xfd": "zstd",
   b"PK\x03\x04": "zip",
 }
-# Workbooks of Excel before 2007; later ones are zip files.
+# First bytes of Excel workbooks before 2007; later ones are zip files.
 _OLD_WORKBOOK = b"\xd0\xcf\x11\xe0"
-# What damaged files raise, beside the errors of pyarrow, which are OSErrors.
+# Errors of damaged files, besides those of pyarrow, which are OSErrors.
 _ERRORS = (
   EOFError,
   NotImplementedError,
@@ -39,7 +39,7 @@ _ERRORS = (
 
 
 class _Bounded(io.RawIOBase):
-  """A stream that refuses to become out of proportion to its file."""
+  """A stream that raises if it grows out of proportion to its file."""
 
   def __init__(self, stream, path, size, kind):
     self._stream, self._path, self._size = stream, path, size
@@ -66,13 +66,13 @@ def _damaged(path, kind, error):
 
 @contextlib.contextmanager
 def opened(path: pathlib.Path) -> Iterator[tuple[IO[bytes], str | None]]:
-  """Opens the content of a file, and says how it is compressed, if it is.
+  """Opens the content of a file, and names its compression, if any.
 
   Raises:
-    ValueError: if it is a workbook, a damaged file, or a zip file of several;
-      in reading, if it is damaged or becomes out of proportion.
-    MissingData: if it needs pyarrow, which is not installed.
-    OSError: if it cannot be opened.
+    ValueError: if the file is a workbook, damaged, or a zip file of several
+      files; while reading, if it is damaged or grows out of proportion.
+    MissingData: if pyarrow is needed and not installed.
+    OSError: if the file cannot be opened.
   """
   with open(path, "rb", opener=_limits.regular) as file:
     head = file.read(8)
@@ -95,7 +95,7 @@ def opened(path: pathlib.Path) -> Iterator[tuple[IO[bytes], str | None]]:
 
 
 def _decompressed(path, file, kind):
-  """A stream of the content of an open file."""
+  """Returns a decompressing stream of an open file."""
   if kind == "gzip":
     return gzip.open(file)
   if kind == "bzip2":

@@ -1,4 +1,4 @@
-"""Tables in Parquet files, which the package pyarrow reads."""
+"""Tables in Parquet files, read by the package pyarrow."""
 
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ SUFFIXES = (".parquet", ".pq")
 
 
 def opened(path: pathlib.Path) -> Any:
-  """Returns an open file, whose damage is a ValueError."""
+  """Opens a file; raises ValueError if it is damaged."""
   parquet = packages.imported(
     "pyarrow.parquet", "jaxseq[table]", f"{path} is a Parquet file"
   )
@@ -28,14 +28,14 @@ def opened(path: pathlib.Path) -> Any:
 
 
 def _arrow_errors():
-  """The errors that pyarrow raises of damaged files."""
+  """Returns the errors that pyarrow raises for damaged files."""
   import pyarrow  # The extra "table".
 
   return pyarrow.ArrowException, OSError
 
 
 def _damaged(path, error):
-  """The error of a damaged file, in one line."""
+  """Returns the error for a damaged file, in one line."""
   said = " ".join(str(error).split()).rstrip(".")
   return ValueError(f"{path} is no whole Parquet file: {said}.")
 
@@ -45,7 +45,7 @@ def chunks(
 ) -> Iterator[tuple[list[int], dict[str, Any]]]:
   """Yields row numbers and the columns' entries, `size` rows at a time."""
   column_names = [*words, *numbers]
-  # What is repeated stays one copy, however often the file repeats it.
+  # Repeated words stay one copy, however often the file repeats them.
   parquet = packages.imported("pyarrow.parquet", "jaxseq[table]", str(path))
   try:
     _limits.check_regular(path)
@@ -55,7 +55,7 @@ def chunks(
       _limits.check_growth(path, held, os.path.getsize(path))
       start = 0
       for batch in file.iter_batches(size, columns=column_names):
-        # Places of words beyond their list, and the like.
+        # Detects word indices beyond their list, and similar damage.
         batch.validate(full=True)
         lines = list(range(start, start + batch.num_rows))
         start += batch.num_rows
@@ -72,7 +72,7 @@ def chunks(
 
 
 def _words(array):
-  """Entries as they would be written in a text."""
+  """Returns entries as a text file would have them."""
   if hasattr(array, "dictionary"):
     entries = _words(array.dictionary)
     places = array.indices.to_pylist()
@@ -81,7 +81,7 @@ def _words(array):
 
 
 def _floats(path, lines, array, name):
-  """A column of numbers, (rows,) float64."""
+  """Converts a column of numbers to (rows,) float64."""
   import pyarrow  # The extra "table".
 
   kind = array.type

@@ -1,4 +1,4 @@
-"""Rows of tables in texts: names in the first line, then values."""
+"""Rows of text tables: names in the first line, then values."""
 
 from collections.abc import Iterator
 import csv
@@ -6,12 +6,12 @@ import pathlib
 
 from jaxseq.data.files import text_forms
 
-# Rows that are converted together.
+# Number of rows to convert at a time.
 CHUNK = 2**14
 
 
 def names(path: pathlib.Path, form: text_forms.Form) -> list[str]:
-  """Returns the names in the first line."""
+  """Returns the column names in the first line."""
   delimiter = text_forms.of_file(path, form).delimiter
   with text_forms.opened(path, form) as lines:
     found = [x.strip() for x in _first(csv.reader(lines, delimiter=delimiter))]
@@ -22,7 +22,7 @@ def names(path: pathlib.Path, form: text_forms.Form) -> list[str]:
 def chunks(
   path: pathlib.Path, width: int, form: text_forms.Form
 ) -> Iterator[tuple[list[int], list[list[str]]]]:
-  """Yields some rows at a time with their lines."""
+  """Yields chunks of rows with their line numbers."""
   delimiter = text_forms.of_file(path, form).delimiter
   numbers, rows, blank = [], [], []
   with text_forms.opened(path, form) as lines:
@@ -33,7 +33,7 @@ def chunks(
         blank.append(lines.number)
         continue
       if width == 1:
-        # A row whose only value is missing, unless it is the end of the file.
+        # Blank lines are rows with a missing value, unless the file ends.
         numbers += blank
         rows += [[""]] * len(blank)
       blank = []
@@ -50,17 +50,17 @@ def chunks(
 
 
 def _first(reader):
-  """The first row that is not blank, of no entry if there is none."""
+  """Returns the first non-blank row, or an empty one."""
   return next((row for row in reader if not _is_blank(row)), [])
 
 
 def _is_blank(row):
-  """True of a line with nothing in it; a quoted nothing is an entry."""
+  """True for an empty line; a quoted empty text is an entry."""
   return not row or (len(row) == 1 and row[0].isspace())
 
 
 def _check_letters(words):
-  """Refuses entries of another encoding."""
+  """Rejects entries with bytes of another encoding."""
   if any("\ufffd" in word for word in words):
     raise ValueError(
       "got bytes that are no UTF-8, expected such a text. Give the option "

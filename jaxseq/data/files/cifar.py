@@ -3,8 +3,8 @@
 A record is one byte for the class and 3 x 32 x 32 bytes for the colors red,
 green and blue, row by row.
 
-Source: Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html. Gray is
-the task Image of the Long Range Arena, color is sequential CIFAR.
+Source: Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html. In gray it
+is the task Image of the Long Range Arena, in color sequential CIFAR.
 """
 
 import os
@@ -21,7 +21,7 @@ CLASSES = tuple(
 )
 _SIZE = 32
 _RECORD = 1 + 3 * _SIZE * _SIZE
-# Brightness of the three colors, ITU-R BT.601.
+# Weights of the three colors in the brightness, ITU-R BT.601.
 _GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -58,8 +58,8 @@ def load(
   Args:
     path: folder with data_batch_1.bin .. data_batch_5.bin and test_batch.bin.
     seed: seed of the choice of validation images.
-    gray: whether the colors are mixed to one gray.
-    valid_fraction: share of each class of the training images that is for
+    gray: whether to convert the colors to gray.
+    valid_fraction: share of each class of the training images for
       validation.
 
   Returns:
@@ -68,7 +68,7 @@ def load(
 
   Raises:
     ValueError: if a file is damaged or an option out of range.
-    MissingData: if a file is not there.
+    MissingData: if a file is missing.
   """
   folder = pathlib.Path(path)
   names = [f"data_batch_{number}.bin" for number in range(1, 6)]

@@ -1,8 +1,8 @@
 """The csv files of the long-horizon forecasting benchmark.
 
-ETTh1, ETTh2, ETTm1 and ETTm2 are split in months of 30 days: 12 to train, 4 to
-validate and 4 to test, and what comes later is left out. Weather, Electricity,
-Traffic and Exchange are split 70 %, 10 % and 20 %.
+ETTh1, ETTh2, ETTm1 and ETTm2 are split by months of 30 days: 12 for training,
+4 for validation and 4 for testing; later times are dropped. Weather,
+Electricity, Traffic and Exchange are split 70 %, 10 % and 20 %.
 
 Sources: arXiv 2012.07436 (ETT); the splits of Time-Series-Library (arXiv
 2407.13278), whose tables use horizons 96, 192, 336 and 720.
@@ -25,11 +25,11 @@ def spans(name: str, count: int) -> tuple[int, int, int]:
   """Returns the ends of the training, validation and test spans.
 
   Args:
-    name: name of the file without its ending.
+    name: name of the file without its suffix.
     count: number of times in it.
 
   Returns:
-    The ends: of months for the four ETT sets, of shares for any other.
+    The ends: by months for the four ETT sets, by shares for any other.
   """
   if name in _STEPS_PER_HOUR:
     month = _MONTH * _STEPS_PER_HOUR[name]
@@ -43,7 +43,7 @@ def load(
   ends: tuple[int, int, int] | None = None,
   **options: Unpack[forecast_windows.Options],
 ) -> datasets.Splits:
-  """Loads a file of the benchmark, or any table of the same form.
+  """Loads a file of the benchmark, or any table of the same format.
 
   Args:
     path: csv file: a line of names, then a date and one number per channel.
@@ -57,8 +57,8 @@ def load(
     The splits, see `forecast_windows.windows`.
 
   Raises:
-    ValueError: if the file is not as it should be or too short, or lacks values
-      and the option missing does not say what to do about them.
+    ValueError: if the file is invalid or too short, or lacks values and
+      `missing` is "refuse".
     MissingData: if there is no such file.
   """
   path = datasets.find_file(path, "put the benchmark's csv file there")

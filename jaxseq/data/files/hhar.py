@@ -2,7 +2,7 @@
 
 A csv file holds the readings of one sensor: Index, Arrival_Time (ms),
 Creation_Time (ns), x, y, z, User, Model, Device, gt. The ground truth gt is
-"null" between activities. Devices read at rates of their own, from 50 to 200
+"null" between activities. Each device has its own rate, from 50 to 200 readings
 per second; nothing is resampled.
 
 Source: Stisen et al., SenSys 2015,
@@ -27,12 +27,12 @@ USERS = ("a", "b", "c", "d", "e", "f", "g", "h", "i")
 _HEADER = "Index,Arrival_Time,Creation_Time,x,y,z,User,Model,Device,gt"
 # More than there were, and few enough for a byte.
 _DEVICES = 127
-# Names of the classes in the file; the first stands between activities.
+# Class names in the file; the first is used between activities.
 _LABELS = ("null", *CLASSES)
 
 
 def _rows(path):
-  """Columns of the file: values, times, users, devices, classes, names."""
+  """Reads the columns: values, times, users, devices, classes, names."""
   # Arrays of machine numbers: the phones' file has 13 million lines.
   values, times = array.array("f"), array.array("d")
   users, devices, labels = (array.array("b") for _ in range(3))
@@ -64,27 +64,27 @@ def _rows(path):
 def read(
   path: str | os.PathLike, max_gap: float = 1.0
 ) -> tuple[recordings.Recordings, tuple[str, ...]]:
-  """Reads the readings of a sensor.
+  """Loads the readings of a sensor.
 
   Args:
     path: the csv file, such as "Phones_accelerometer.csv".
-    max_gap: seconds between two readings over which a recording ends.
+    max_gap: longest time in seconds between two readings of a recording.
 
   Returns:
     The recordings, each of one user, device and activity, with the entries
-    label, user, the place among `USERS`, and device; and the devices' names,
+    label, user, the index in `USERS`, and device; and the devices' names,
     sorted.
 
   Raises:
-    ValueError: naming the line that is not as it should be.
-    MissingData: if the file is not there.
+    ValueError: naming the invalid line.
+    MissingData: if the file is missing.
   """
   datasets.find_file(path, "unpack HHAR's 'Activity recognition exp' there")
   values, times, users, devices, labels, names = _rows(path)
   order = np.argsort(names)
   names = tuple(names[i] for i in order)
   devices = np.argsort(order)[devices]
-  # Devices may take turns in the file; readings of each keep their order.
+  # Devices may alternate in the file; readings of each keep their order.
   rows = np.lexsort((devices, users))
   values, times, users, devices, labels = (
     column[rows] for column in (values, times, users, devices, labels)
@@ -110,17 +110,17 @@ def load(
   max_gap: float = 1.0,
   **adaptation: Unpack[domains.Options],
 ) -> datasets.Splits:
-  """Loads HHAR as a problem of domain adaptation between users or devices.
+  """Loads HHAR as a domain adaptation problem between users or devices.
 
   Args:
     path: the csv file, such as "Phones_accelerometer.csv", whose 13 million
       lines take a minute.
     by: "user" or "device".
     source: user or device, or several, with labels: 0 .. 8 for users a .. i,
-      see `domains.PAIRS`; places in info.devices for devices.
-    target: the same of the domain without labels.
-    window: readings of a window.
-    step: readings from the start of a window to that of the next.
+      see `domains.PAIRS`; indices in info.devices for devices.
+    target: user or device without labels, or several.
+    window: number of readings of a window.
+    step: readings from the start of a window to the start of the next.
     max_gap: see `read`.
     **adaptation: see `domains.Options`.
 
@@ -129,8 +129,8 @@ def load(
     order of `CLASSES`. extras: domain, user, device, recording and start.
 
   Raises:
-    ValueError: if the file is not as it should be or an option out of range.
-    MissingData: if the file is not there.
+    ValueError: if the file is invalid or an option out of range.
+    MissingData: if the file is missing.
   """
   _validate.choice("by", by, ("user", "device"))
   whole, names = read(path, max_gap)

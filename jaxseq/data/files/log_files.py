@@ -1,8 +1,8 @@
-"""Files of event logs: CSV, with a row for each event, and XES.
+"""Event logs in files: CSV with a row for each event, and XES.
 
-Of XES the names of traces, and the names and times of their events, are read,
-and no attribute that others hold. A document type, with entities of its own, is
-refused. The events of a case are put in the order of their times.
+From XES the names of traces, and the names and times of their events, are read,
+but no attributes nested in others. A document type, which can define entities,
+is rejected. The events of a case are sorted by time.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ from jaxseq.data.files import text_forms
 
 _XES = (".xes", ".gz")
 _EVENT_KEYS = ("concept:name", "lifecycle:transition")
-# The column of times in tables that come from XES, and the attribute there.
+# Attribute of times in XES, and column of times in tables made from XES.
 _TIME = "time:timestamp"
 
 
@@ -38,10 +38,10 @@ class Event(NamedTuple):
   """An event of a case.
 
   Attributes:
-    activity: its name.
-    transition: the step in its activity's life; "" without one.
-    time: as it is written; "" without one.
-    line: of the file, for messages.
+    activity: name of the activity.
+    transition: lifecycle transition of the activity, or "".
+    time: time as written in the file, or "".
+    line: line in the file, for messages.
   """
 
   activity: str
@@ -55,20 +55,20 @@ def read(
   columns: Mapping[str, str],
   digest: str | None = None,
 ) -> tuple[list[str], list[list[str]], str]:
-  """Reads the cases of a log, in the order in which they first come.
+  """Reads the cases of a log, in the order of their first events.
 
   Args:
     path: see `sources.logs.load`.
-    columns: names of a table's columns "case" and "activity", "transition"
-      where a symbol is an activity and its transition, and perhaps "time"; also
-      without it "time:timestamp" is read where the file has it.
+    columns: names of a table's columns "case" and "activity", "transition" if
+      a symbol is an activity with its transition, and optionally "time"; if it
+      is not given, "time:timestamp" is read if the file has it.
     digest: see `sources.logs.load`.
 
   Returns:
     Names of the cases, the symbols of each, and the sha256 of the file.
 
   Raises:
-    ValueError: naming the place that is not as expected.
+    ValueError: naming the place of an invalid entry.
     MissingData: if there is no such file.
   """
   place = datasets.find_file(path, "give the file of a log as path")
@@ -90,7 +90,7 @@ def read(
 
 
 def _in_time(place, cases, given):
-  """The events of each case by their times; equal times keep their order."""
+  """Sorts the events of each case by time; equal times keep their order."""
   events = [event for case in cases for event in case]
   words = [event.time for event in events]
   if given is None and not any(words):
@@ -113,29 +113,29 @@ def _in_time(place, cases, given):
   rows = np.split(np.arange(len(events)), np.cumsum([*map(len, cases)])[:-1])
   _row_groups.tell_moved(str(place), rows, stamps, "its case")
   if _steps(stamps, rows, -1) and not _steps(stamps, rows, 1):
-    # Newest first: so are events at one time.
+    # The log is newest first, so simultaneous events are reversed, too.
     rows = [row[::-1] for row in rows]
   rows = [row[np.argsort(stamps[row], kind="stable")] for row in rows]
   return [[events[i] for i in row] for row in rows]
 
 
 def _steps(stamps, rows, sign):
-  """Counts the rows whose time is later; earlier, if the sign is -1."""
+  """Counts steps to a later time within cases; to an earlier if sign is -1."""
   later = (np.sign(np.diff(_time_stamps.seconds(stamps[row]))) for row in rows)
   return sum(int((steps == sign).sum()) for steps in later)
 
 
 def _read_csv(place, content, columns):
-  """Names and cases of a table, in the order in which they first come."""
+  """Names and cases of a table, in the order of their first events."""
   form = text_forms.of_file(place, text_forms.OPEN)
   with _compressed.opened(place) as (stream, _):
-    # Line by line: a text of its own may take four times the bytes.
+    # Decode line by line: the whole text may take four times the bytes.
     text = io.TextIOWrapper(stream, form.encoding, newline="")
     rows = csv.DictReader(text, delimiter=form.delimiter)
     try:
       return _cases(place, rows, columns)
     except UnicodeDecodeError:
-      _columns.decoded(content, place)  # It says where.
+      _columns.decoded(content, place)  # Raises an error with the place.
       raise
     except csv.Error as error:
       said = f"{place}, line {rows.line_num}: {error}."
@@ -143,7 +143,7 @@ def _read_csv(place, content, columns):
 
 
 def _cases(place, rows, columns):
-  """Names and cases of the rows of a table."""
+  """Reads names and cases from the rows of a table."""
   names = list(rows.fieldnames or ())
   for option, name in columns.items():
     if names.count(name) != 1:
@@ -159,7 +159,7 @@ def _cases(place, rows, columns):
   order: dict[str, list[int]] = {}
   for number, row in enumerate(rows):
     where = f"{place}, line {rows.line_num}"
-    # What has no name is under None, and so is what a name has none of.
+    # Surplus entries are under the key None; missing entries have value None.
     count = sum(x is not None for x in row.values()) - (None in row)
     count += len(row.get(None, ()))
     if count != len(names):
@@ -184,7 +184,7 @@ def _cases(place, rows, columns):
 
 
 def _is_time(name, word):
-  """True of the entry of a column that looks like one of times."""
+  """True if an entry looks like one of a column of times."""
   try:
     stamp = _time_stamps.parse([word], str)
   except ValueError:
@@ -193,7 +193,7 @@ def _is_time(name, word):
 
 
 def _tell_falling(place, columns, rows):
-  """Warns of columns of times that mostly fall from row to row of a case."""
+  """Warns of time columns that mostly decrease from row to row of a case."""
   for name, words in columns.items():
     try:
       stamps = _time_stamps.parse(words, str)
@@ -209,7 +209,7 @@ def _tell_falling(place, columns, rows):
 
 
 def _read_xes(place, content, columns):
-  """Names and cases of a log in XES, in its order; a number without a name."""
+  """Names and cases of an XES log, in its order; unnamed ones get numbers."""
   if place.suffix == ".gz":
     content = _decompressed(place, content)
   parser = expat.ParserCreate()
@@ -221,7 +221,7 @@ def _read_xes(place, content, columns):
     parser.Parse(content, True)
   except (expat.ExpatError, LookupError, ValueError) as error:
     if str(error).startswith(str(place)):
-      raise  # Of an element, with its place.
+      raise  # The handler's error, which names the place.
     raise ValueError(f"{place} is no XML: {error}.") from None
   if not log.cases:
     raise ValueError(f"{place}: got no trace, expected those of a log in XES.")
@@ -229,14 +229,14 @@ def _read_xes(place, content, columns):
 
 
 class _Log:
-  """Names and cases of a log, as its elements come."""
+  """Collects names and cases of a log from its XML elements."""
 
   def __init__(self, place, parser, time):
     self.place = place
     self.names: list[str] = []
     self.cases: list[list[Event]] = []
     self._parser = parser
-    # The attributes of events that are read.
+    # The event attributes to read.
     self._keys = {("string", key) for key in _EVENT_KEYS} | {("date", time)}
     self._time = time
     self._open: list[str] = []
@@ -280,7 +280,7 @@ class _Log:
 
 
 def _decompressed(place, content):
-  """The content of a file of gzip, if it is not out of proportion."""
+  """Decompresses gzip content, within bounds."""
   most = max(_limits.FREE, _limits.RATIO * len(content))
   try:
     with gzip.open(io.BytesIO(content)) as file:

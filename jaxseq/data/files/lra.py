@@ -1,7 +1,7 @@
 """The files of the Long Range Arena: ListOps, Text, Retrieval, Pathfinder.
 
 Text is read as bytes: id 0 is padding and id b + 1 is the byte b of the text in
-UTF-8, in which the byte 255 does not occur.
+UTF-8, which never contains byte 255.
 
 Source: arXiv 2011.04006. `files.cifar` reads the images of its task Image.
 """
@@ -24,22 +24,22 @@ from jaxseq.data import packages
 from jaxseq.data import padding
 from jaxseq.data.files import _columns
 
-# Levels of difficulty of Pathfinder; the benchmark uses the last.
+# Difficulty levels of Pathfinder; the benchmark uses the last.
 LEVELS = ("curv_baseline", "curv_contour_length_9", "curv_contour_length_14")
 _LICENSE = "Apache-2.0 (Long Range Arena)"
-# Of an image: 4096 x 4096, far more than any set of sequences has.
+# Most pixels of an image: 4096 x 4096, far more than sequences ever have.
 _PIXELS = 2**24
-# What pillow raises of files that are damaged or none.
+# Errors of pillow for files that are damaged or not images.
 _DAMAGE = (OSError, SyntaxError, ValueError, OverflowError, struct.error)
 _ADVICE = "unpack the Long Range Arena's release there"
 
 
 def _read(folder, name, parse, count, what, more=False):
-  """Columns of what a function of the cells makes of each line of a file."""
+  """Parses each line of a file and returns the results by column."""
   path = datasets.find_file(pathlib.Path(folder) / name, _ADVICE)
   _limits.check_within(path, folder)
   rows = []
-  # The cells are not quoted, so that the csv module would misread them.
+  # The csv module would misread the cells, which are not quoted.
   with _columns.lines(path, newline="\n") as lines:
     for line in lines:
       cells = line.rstrip("\r\n").split("\t")
@@ -53,7 +53,7 @@ def _read(folder, name, parse, count, what, more=False):
 
 
 def _label(text, count):
-  """Reads a class, which may be written as 1 or as 1.0."""
+  """Parses a class, which may be written as 1 or as 1.0."""
   try:
     label = float(text)
   except ValueError:
@@ -66,7 +66,7 @@ def _label(text, count):
 def _encode(
   texts: Sequence[str], max_length: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Turns texts into ids of bytes."""
+  """Converts texts to byte ids."""
   _validate.integer("max_length", max_length, 1)
   rows = [
     np.frombuffer(text.encode()[:max_length], np.uint8) + np.uint8(1)
@@ -76,7 +76,7 @@ def _encode(
 
 
 def _of_bytes(description, source):
-  """The description of a set of bytes in two classes."""
+  """The description of a set of bytes with two classes."""
   return datasets.Info(
     description, source, "see source", num_classes=2, vocab_size=256
   )
@@ -93,8 +93,8 @@ def listops(path: str | os.PathLike) -> datasets.Splits:
     time axis for all parts; targets (n,) the values.
 
   Raises:
-    ValueError: naming the line that is not as it should be.
-    MissingData: if a file is not there.
+    ValueError: naming the invalid line.
+    MissingData: if a file is missing.
   """
 
   def parse(expression, value):
@@ -125,7 +125,7 @@ def listops(path: str | os.PathLike) -> datasets.Splits:
 
 
 def _reviews(root, part):
-  """The classes and texts of a part with a folder for each class."""
+  """Reads classes and texts of a part with a folder for each class."""
   folder = root / part
   texts, labels = [], []
   for label, name in enumerate(("neg", "pos")):
@@ -143,7 +143,7 @@ def _reviews(root, part):
 
 
 def _read_text(path):
-  """Reads a text, whose lines may end in any way."""
+  """Reads a text with any line endings."""
   with open(
     path, encoding="utf-8", errors="replace", opener=_limits.regular
   ) as file:
@@ -154,19 +154,19 @@ def text(path: str | os.PathLike, max_length: int = 4096) -> datasets.Splits:
   """Loads Text: film reviews byte by byte, negative or positive.
 
   Args:
-    path: folder of the set: either aclImdb with train/neg, train/pos, test/neg
-      and test/pos full of txt files, or train.tsv and test.tsv, whose lines
+    path: folder of the set: either aclImdb with txt files in train/neg,
+      train/pos, test/neg and test/pos, or train.tsv and test.tsv, whose lines
       are 0 or 1, a tab, and a review.
-    max_length: number of bytes that are read of a review.
+    max_length: number of bytes to read of a review.
 
   Returns:
     The splits: inputs (n, max_length) uint8, see above; targets (n,), 1 for a
-    positive review. There is no validation set; the benchmark's results
-    choose by test accuracy, `carve_valid` does better.
+    positive review. There is no validation set: the benchmark's results are
+    selected by test accuracy; `carve_valid` makes a validation set.
 
   Raises:
-    ValueError: if an option is out of range or a line not as it should be.
-    MissingData: if a file or folder is not there.
+    ValueError: if an option is out of range or a line is invalid.
+    MissingData: if a file or folder is missing.
   """
 
   def parse(label, *cells):
@@ -198,20 +198,20 @@ def retrieval(
   Args:
     path: folder of new_aan_pairs.train.tsv, .eval.tsv and .test.tsv, whose
       columns are class, two numbers of papers, and their two texts.
-    max_length: number of bytes that are read of a paper.
+    max_length: number of bytes to read of a paper.
 
   Returns:
     The splits: inputs (n, max_length) uint8 are the first papers, as ids;
     extras.second (n, max_length) uint8 and extras.second_lengths (n,)
-    int32 the second ones; targets (n,), 1 where they are related.
+    int32 the second ones; targets (n,), 1 if they are related.
 
   Raises:
-    ValueError: if an option is out of range or a line not as it should be.
-    MissingData: if a file is not there.
+    ValueError: if an option is out of range or a line is invalid.
+    MissingData: if a file is missing.
   """
 
   def parse(label, first_number, second_number, first, second):
-    # A character is at least a byte; the rest need not lie in memory.
+    # A character takes at least a byte; the rest need not stay in memory.
     return _label(label, 2), first[:max_length], second[:max_length]
 
   parts = []
@@ -230,7 +230,7 @@ def retrieval(
 
 
 def _samples(root, level):
-  """The image files and classes that the metadata of a level list."""
+  """The image files and classes in the metadata of a level."""
   folder = root / level
   metadata = folder / "metadata"
   files = list(metadata.glob("*.npy"))
@@ -253,12 +253,12 @@ def _samples(root, level):
 
   paths, labels = [], []
   for file in files:
-    # Lines of text in spite of the name: folder, image, number, class, ...
+    # Text in spite of the suffix: folder, image, number, class, ...
     with _columns.lines(file) as lines:
       listed = [parse(line) for line in lines]
     for image, label in listed:
       datasets.find_file(image, f"{file} lists it; {_ADVICE}")
-      # The release has an image without content.
+      # The release has an empty image file.
       if image.stat().st_size:
         paths.append(image)
         labels.append(label)
@@ -266,7 +266,7 @@ def _samples(root, level):
 
 
 def _read_png(path: str | os.PathLike) -> np.ndarray:
-  """Reads a grayscale image of 8 bits a pixel, not interlaced, as uint8."""
+  """Reads a grayscale image with 8 bits per pixel, not interlaced, as uint8."""
   Image = packages.imported(
     "PIL.Image", "jaxseq[data]", "images are read by pillow"
   )
@@ -276,7 +276,7 @@ def _read_png(path: str | os.PathLike) -> np.ndarray:
     if width * height > _PIXELS:
       raise ValueError(f"it has {width} x {height} pixels, over {_PIXELS}")
     with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
-      # Checks every checksum; afterwards the file has to be opened again.
+      # Verifies all checksums; the file has to be opened again afterwards.
       image.verify()
     with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
       pixels, mode = np.asarray(image), image.mode
@@ -287,8 +287,8 @@ def _read_png(path: str | os.PathLike) -> np.ndarray:
     form = mode + ", interlaced" * interlaced
     expected = "8 bits of gray, mode 'L', not interlaced"
     raise _validate.error(str(path), form, expected)
-  # Rows that are not there would be black: pillow does not miss them. One byte
-  # more tells that there are too many.
+  # Pillow silently fills missing rows with black, so count the bytes. One byte
+  # more detects surplus rows.
   expected = pixels.size + len(pixels)
   decoder = zlib.decompressobj()
   size = len(decoder.decompress(compressed, expected + 1))
@@ -299,7 +299,7 @@ def _read_png(path: str | os.PathLike) -> np.ndarray:
 
 
 def _png_parts(content):
-  """The size that the only header tells, and the compressed pixels."""
+  """Returns the size in the only header, and the compressed pixels."""
   kind, place, sizes, compressed = b"", 8, [], []
   while kind != b"IEND":
     length, kind = struct.unpack_from(">I4s", content, place)
@@ -322,21 +322,21 @@ def pathfinder(
   """Loads Pathfinder or Path-X from a folder such as pathfinder32.
 
   Args:
-    path: folder with a folder for each level, in which the texts
+    path: folder with a folder for each level, in which the text files
       metadata/*.npy list the images.
-    seed: seed of the split in 80 %, 10 % and 10 %; the release has none.
+    seed: seed of the split in 80 %, 10 % and 10 %; the release has no split.
     level: one of `LEVELS`.
     tokens: whether inputs are the pixels as tokens 0 .. 255, as in the
       benchmark's own code, and not numbers; this takes a quarter of the memory.
 
   Returns:
     The splits: inputs (n, size^2, 1) in 0 .. 1, or (n, size^2) uint8, the
-    pixels row by row; targets (n,), 1 where both discs are on one path.
+    pixels row by row; targets (n,), 1 if both discs are on one path.
 
   Raises:
-    ValueError: if level is not known, a file damaged or of another size, or
-      there are fewer than ten images.
-    MissingData: if a file is not there.
+    ValueError: if the level is unknown, a file is damaged or of another size,
+      or there are fewer than ten images.
+    MissingData: if a file is missing.
   """
   _validate.choice("level", level, LEVELS)
   paths, labels = _samples(pathlib.Path(path), level)

@@ -1,11 +1,11 @@
-"""MovieLens: ratings of films, as histories of who rated which film when.
+"""MovieLens: histories of the films that each user rated.
 
     splits = data.load("ml_100k")
     splits = data.load("ml_1m", path="ml-1m")
 
-The ratings of GroupLens (Harper & Konstan, 2015) are for research, and are not
-to be passed on. Those of ml-100k are inside the package recbole, of which only
-the files are read; half of the ratings of a user there have the time of the one
+The ratings of GroupLens (Harper & Konstan, 2015) are for research, and must not
+be redistributed. Those of ml-100k are inside the package recbole; only its
+files are read. Half of a user's ratings there have the same time as the one
 before, and stay in the order of the file.
 """
 
@@ -34,14 +34,14 @@ _WORDS = "class:token_seq", "release_year:token"
 def ml_100k(
   *, texts: bool = False, **options: Unpack[interactions.Options]
 ) -> datasets.Splits:
-  """Loads 100,000 ratings of 1,682 films by 943 users, of the package recbole.
+  """Loads 100,000 ratings of 1,682 films by 943 users, from package recbole.
 
   Args:
-    texts: whether the films' titles, years and genres are known.
+    texts: whether to add the films' titles, years and genres.
     **options: see `interactions.of_rows`.
 
   Returns:
-    Histories by the next item, split as `interactions.of_rows` says.
+    Histories and their next items, split as in `interactions.of_rows`.
 
   Raises:
     MissingData: if recbole is not installed.
@@ -75,7 +75,7 @@ def ratings() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def films() -> dict[str, str]:
-  """Returns the titles of ml-100k's films, by the names of the items.
+  """Returns the titles of ml-100k's films, by item name.
 
   Raises:
     MissingData: if recbole is not installed.
@@ -85,7 +85,7 @@ def films() -> dict[str, str]:
 
 
 def _file(kind):
-  """The path of a file of ml-100k."""
+  """Returns the path of a file of ml-100k."""
   return packages.find("ml-100k", f"{_FOLDER}/ml-100k.{kind}", "recbole")
 
 
@@ -99,11 +99,11 @@ def ml_1m(
     **options: see `interactions.of_rows`.
 
   Returns:
-    Histories by the next item, split as `interactions.of_rows` says.
+    Histories and their next items, split as in `interactions.of_rows`.
 
   Raises:
     MissingData: if there is no such file.
-    ValueError: naming the line that is not as expected.
+    ValueError: naming the invalid line.
   """
   place = pathlib.Path(path)
   place = place / "ratings.dat" if place.is_dir() else place

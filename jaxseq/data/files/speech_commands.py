@@ -1,4 +1,4 @@
-"""Speech Commands: one spoken word of a second, 35 words.
+"""Speech Commands: spoken words of one second, from 35 words.
 
 The folder holds a folder of wav files for each word, and the lists of the files
 for validation and testing; all others are for training.
@@ -18,7 +18,7 @@ from jaxseq import _validate
 from jaxseq.data import datasets
 
 RATE = 16000
-# The subset of the papers that classify ten words.
+# The subset used in papers that classify ten words.
 TEN = tuple("yes no up down left right on off stop go".split())
 _LISTS = {"valid": "validation_list.txt", "test": "testing_list.txt"}
 
@@ -32,7 +32,7 @@ def _read_wav(path: str | os.PathLike) -> np.ndarray:
     with wave.open(os.fspath(path), "rb") as file:
       kind = (file.getnchannels(), file.getsampwidth() * 8, file.getframerate())
       if kind == (1, 16, RATE):
-        # The header may tell of any number of them.
+        # The header may announce any number of frames.
         content = file.readframes(min(file.getnframes(), size))
   except (wave.Error, EOFError, RuntimeError, OSError) as error:
     said = f"{path} is no wav file that can be read: {error}."
@@ -46,7 +46,7 @@ def _read_wav(path: str | os.PathLike) -> np.ndarray:
 
 
 def _paths(folder, words):
-  """The files of each part as "word/name.wav", sorted."""
+  """Lists the files of each part as "word/name.wav", sorted."""
   listed, advice = {}, f"unpack Speech Commands into {folder}"
   for part, name in _LISTS.items():
     path = datasets.find_file(folder / name, advice)
@@ -76,9 +76,9 @@ def load(
 
   Args:
     path: folder of the set.
-    rate: 16000, or 8000 for every second value, which is how zero-shot
-      resampling is tested.
-    words: the words to tell apart; all folders if None, except those whose name
+    rate: 16000, or 8000 for every second value, which tests zero-shot
+      resampling.
+    words: the words to classify; all folders if None, except those whose name
       starts with an underscore.
 
   Returns:
@@ -88,7 +88,7 @@ def load(
   Raises:
     ValueError: if an option is out of range, a file is damaged, or a part is
       empty.
-    MissingData: if a file or folder is not there.
+    MissingData: if a file or folder is missing.
   """
   if rate not in (RATE, RATE // 2):
     raise _validate.error("rate", rate, f"{RATE} or {RATE // 2}")

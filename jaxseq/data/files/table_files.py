@@ -1,12 +1,12 @@
-"""Tables in CSV and Parquet files, one or several that belong together.
+"""Tables in CSV and Parquet files, one or several with the same columns.
 
 A CSV file has a line of names, then a line for each row, with values between
-commas (tabs in a .tsv file), as UTF-8; other forms, and compressed files, see
-`text_forms`. A value is missing where there is nothing, or NA, N/A, NaN, nan,
-NULL or null; so it is in a blank line of a table with one column, and other
-blank lines are left out. Parquet files need the package pyarrow, the extra
-"table". A frame of pandas, or one that Arrow can read, as of polars, may stand
-instead of a file; pandas is not imported for that.
+commas (tabs in a .tsv file), as UTF-8; other formats, and compressed files, see
+`text_forms`. A value is missing if it is empty, or NA, N/A, NaN, nan, NULL or
+null. A blank line is a missing value in a table with one column; otherwise it
+is skipped. Parquet files need the package pyarrow, the extra "table". A frame
+of pandas, or one that Arrow can read, such as polars', can replace a file;
+pandas is not imported for that.
 """
 
 from collections.abc import Sequence
@@ -30,16 +30,16 @@ from jaxseq.data.files import _text_rows
 from jaxseq.data.files import text_forms
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
-# Names of columns in a message.
+# Most column names in a message.
 _LISTED = 20
 
 
-# A frame is one of them, too, which needs a type that pandas alone has.
+# Frames are allowed, too, but their type would need pandas.
 Path = str | os.PathLike | Sequence[str | os.PathLike]
 
 
 class Frame:
-  """A frame instead of a file; named levels of its index are columns."""
+  """Reads a frame like a file; named index levels become columns."""
 
   suffix, stem = "", "frame"
 
@@ -58,7 +58,7 @@ class Frame:
     return len(self._frame)
 
   def words(self, name: str) -> list[str]:
-    """Returns a column as it would be written in a text."""
+    """Returns a column as a text file would have it."""
     column = self._frame.iloc[:, self.names.index(name)]
     return [
       "" if lacks else str(value).strip()
@@ -74,15 +74,15 @@ class Frame:
 
 
 class Table(NamedTuple):
-  """Columns of rows, and where each row stands.
+  """Columns of rows, and the location of each row.
 
   Attributes:
     numbers: arrays (rows,) float64 by column, NaN where a value is missing.
     words: lists (rows,) of str by column, stripped.
     names: all columns of the first file, in its order.
     files: the files.
-    file: (rows,) which of them a row is in.
-    line: (rows,) its line in a text, its number from 0 on in a Parquet file.
+    file: (rows,) index of the row's file.
+    line: (rows,) line in a text file; row number from 0 on in a Parquet file.
   """
 
   numbers: dict[str, np.ndarray]
@@ -93,7 +93,7 @@ class Table(NamedTuple):
   line: np.ndarray
 
   def place(self, row: int, column: str | None = None) -> str:
-    """Returns where an entry stands, for messages."""
+    """Returns the location of an entry, for messages."""
     path = self.files[self.file[row]]
     text = (
       isinstance(path, pathlib.Path)
@@ -105,15 +105,15 @@ class Table(NamedTuple):
 
 
 def check_named(table: Table, column: str, what: str) -> None:
-  """Refuses the first empty entry of a column of names.
+  """Rejects empty entries in a column of names.
 
   Args:
-    table: with the words of the column.
-    column: its name.
-    what: it names, for the message, as "a user".
+    table: table with the words of the column.
+    column: name of the column.
+    what: the named thing for the message, such as "a user".
 
   Raises:
-    ValueError: naming its place.
+    ValueError: naming the place of the first empty entry.
   """
   words = table.words[column]
   if "" in words:
@@ -122,14 +122,14 @@ def check_named(table: Table, column: str, what: str) -> None:
 
 
 def find(path: Path) -> tuple[pathlib.Path, ...]:
-  """Returns the files that a path stands for, in order.
+  """Finds the files of a path, in order.
 
   Args:
     path: a file, a folder of tables, a pattern such as "runs/*.csv", or several
       of them; or a frame.
 
   Raises:
-    MissingData: if there is none.
+    MissingData: if there is no such file.
     ValueError: if a file of a folder leads out of it, or is of no known kind.
   """
   if series_frames.is_frame(path):
@@ -162,13 +162,13 @@ def find(path: Path) -> tuple[pathlib.Path, ...]:
 
 
 def _suffix(file):
-  """The ending of a file's name, without that of a compression."""
+  """The suffix of a file's name, without that of a compression."""
   packed = file.suffix in _compressed.SUFFIXES
   return pathlib.Path(file.stem).suffix if packed else file.suffix
 
 
 def describe(path: Path) -> str:
-  """Returns a path, or the first of several, for messages."""
+  """Describes a path, or several, for messages."""
   if series_frames.is_frame(path):
     return Frame.stem
   if isinstance(path, str | os.PathLike):
@@ -186,7 +186,7 @@ def header(
     form: see `read`.
 
   Raises:
-    ValueError: if they are none.
+    ValueError: if the names are empty or repeated.
   """
   if isinstance(path, Frame):
     return _checked_names(path, path.names)
@@ -209,16 +209,16 @@ def read(
 
   Args:
     paths: the files, see `find`.
-    words: columns that are kept as they are written.
+    words: columns to keep as text.
     numbers: columns of numbers; all others if None.
-    optional: those among them that may be absent, from all files.
-    form: of texts; fields that are None are found in their content.
+    optional: columns among them that may be absent from all files.
+    form: format of texts; fields that are None are detected in their content.
 
   Returns:
     The rows of all files.
 
   Raises:
-    ValueError: naming the line and column that is not as it should be.
+    ValueError: naming the line and column with an invalid value.
     MissingData: if pyarrow is not installed, and there are Parquet files.
   """
   first = header(paths[0], form)
@@ -262,14 +262,14 @@ def texts(
   form: text_forms.Form = text_forms.OPEN,
   between: str = " ",
 ) -> dict[str, str]:
-  """Returns the texts of items by their names.
+  """Returns the texts of items, by item name.
 
   Args:
-    path: of the table.
+    path: path of the table.
     item: column of the items.
     text: columns with words.
-    form: how the table is written.
-    between: the columns of a text; lines of the table's own become spaces.
+    form: format of the table.
+    between: separator of the columns in a text; line breaks become spaces.
   """
   table = read(find(path), (item, *text), (), form=form)
   columns = (
@@ -281,16 +281,16 @@ def texts(
 def constant(
   table: Table, name: str, cut: Sequence[np.ndarray], ids: Sequence[str]
 ) -> list[str]:
-  """Returns the one entry of each series, which all of its rows have.
+  """Returns the entry of each series that all of its rows share.
 
   Args:
     table: the table.
-    name: of the column.
+    name: name of the column.
     cut: the rows of each series.
-    ids: what the series are called.
+    ids: names of the series.
 
   Raises:
-    ValueError: naming a row that has another entry than the first.
+    ValueError: naming a row whose entry differs from the first.
   """
   entries = table.words[name]
   values = []
@@ -308,7 +308,7 @@ def constant(
 
 
 def _check_names(names):
-  """Checks the names of columns."""
+  """Checks that there are column names, without duplicates."""
   if not names:
     raise ValueError("got no line, expected the names of columns.")
   if len(set(names)) < len(names):
@@ -325,12 +325,12 @@ def _check_names(names):
 
 
 def _check_columns(path, wanted, names):
-  """Checks that a file has columns; says which it has, if not all of many."""
+  """Checks that a file has the columns; the error lists those it has."""
   column_names = set(names)
   name = next((name for name in wanted if name not in column_names), None)
   if name is None:
     return
-  # Columns have few letters: "customer" is no slip of "user".
+  # Column names are short: "customer" is no typo of "user".
   close = difflib.get_close_matches(name, names, n=1, cutoff=0.75)
   hint = f" (did you mean {close[0]}?)" if close else ""
   raise ValueError(
@@ -340,7 +340,7 @@ def _check_columns(path, wanted, names):
 
 
 def _chunks(path, names, words, numbers, form):
-  """Yields line numbers, and the entries of each column as they are kept."""
+  """Yields line numbers and the parsed entries of each column."""
   if isinstance(path, Frame):
     if len(path):
       yield _frame_chunk(path, words, numbers)
@@ -368,7 +368,7 @@ def _chunks(path, names, words, numbers, form):
 
 
 def _frame_chunk(frame, words, numbers):
-  """The numbers of a frame's rows, and its entries as they are kept."""
+  """Returns the numbers of a frame's rows, and its parsed entries."""
   lines = list(range(len(frame)))
   entries: dict[str, Any] = {name: frame.words(name) for name in words}
   values = {name: frame.numbers(name) for name in numbers}
@@ -382,14 +382,14 @@ def _frame_chunk(frame, words, numbers):
 
 
 def _refuse_words(path, entries):
-  """Refuses columns without a number where words are, all at once."""
+  """Rejects number columns that hold only words, all in one error."""
   names = [
     name
     for name, words in entries
     if not all(word.strip() in _columns.MISSING for word in words)
     and not any(map(_is_number, words))
   ]
-  # Of one alone an entry is told, where the column is read.
+  # The error for a single one is raised where the column is read.
   if len(names) > 1:
     first = next(word for word in dict(entries)[names[0]] if word.strip())
     hint = text_forms.hint(first).strip() or _no_channel(names)
@@ -400,7 +400,7 @@ def _refuse_words(path, entries):
 
 
 def _no_channel(names):
-  """Says what to do about columns of words."""
+  """Returns advice for columns of words."""
   return (
     "A column of words is no channel: give the option ignore = "
     f"{','.join(names[:_LISTED])!r}, or an option that says what it holds "
@@ -410,7 +410,7 @@ def _no_channel(names):
 
 
 def _some(names):
-  """Names of columns, if not all of many."""
+  """Lists the first column names."""
   listed = ", ".join(map(repr, names[:_LISTED]))
   if len(names) > _LISTED:
     listed += f" and {len(names) - _LISTED} more"
@@ -418,7 +418,7 @@ def _some(names):
 
 
 def _floats(path, lines, numbers, name):
-  """A column of numbers, (rows,) float64."""
+  """Parses a column of numbers to (rows,) float64."""
   try:
     values = np.array(
       [float("nan" if word in _columns.MISSING else word) for word in numbers]
@@ -431,7 +431,7 @@ def _floats(path, lines, numbers, name):
         return values
   except ValueError:
     pass
-  # Entry by entry, to find the one that is wrong.
+  # Entry by entry, to find the invalid one.
   values = []
   for place, word in enumerate(numbers):
     try:
@@ -455,7 +455,7 @@ def _is_number(word):
 
 
 def _checked_names(path, names):
-  """The names of a Parquet file's columns."""
+  """Checks and returns the names of a Parquet file's columns."""
   try:
     return _check_names(list(names))
   except ValueError as error:

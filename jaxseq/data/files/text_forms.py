@@ -1,8 +1,8 @@
-"""Forms of tables in texts: encoding, signs, and compression.
+"""Formats of text tables: encoding, separators, and compression.
 
-Options may leave them open: they are then those that the content of a file
-has, and a line says which. A file is read through `opened`, which bounds what
-a compressed one may become.
+Options that are None are detected in the content of a file, and the log names
+the result. Files are read through `opened`, which bounds the size of compressed
+ones.
 """
 
 import codecs
@@ -26,9 +26,9 @@ from jaxseq.data.files import _columns
 from jaxseq.data.files import _compressed
 
 _SAMPLE, _PIECE = 2**16, 2**20
-# Codecs of texts that are no character sets, or that take long.
+# Text codecs that are not character sets, or that are slow.
 _NO_SETS = ("idna", "punycode", "utf-7", "unicode-escape", "raw-unicode-escape")
-# Bytes that no text of a Western Windows has.
+# Bytes that never occur in Western Windows texts.
 _ODD = bytes((*range(9), 11, *range(14, 32), 127, 0x81, 0x8D, 0x8F, 0x90, 0x9D))
 _COMMA = re.compile(
   r"[+-]?(?:[0-9]{1,3}(?:\.[0-9]{3})+|[0-9]*),[0-9]+(?:[eE][+-]?[0-9]+)?"
@@ -39,14 +39,14 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-  """Form of tables in texts, with None for what their content says.
+  """Format of text tables; None for fields to detect in the content.
 
   Attributes:
     delimiter: between values, such as ";".
     encoding: such as "cp1252"; UTF-8 is tried first.
-    decimal: sign before the decimals of a number, "." or ",".
+    decimal: decimal sign, "." or ",".
     date_format: of dates that are not written as 2024-01-31, such as
-      "%d.%m.%Y", in the signs of `datetime.strptime`.
+      "%d.%m.%Y", in the codes of `datetime.strptime`.
   """
 
   delimiter: str | None = None
@@ -73,7 +73,7 @@ class Form:
       raise _validate.error("date_format", date, expected)
 
 
-# Says nothing: all is found in the content.
+# The form in which all fields are detected.
 OPEN = Form()
 
 
@@ -83,19 +83,19 @@ def fields(
   decimal: str | None,
   date_format: str | None,
 ) -> dict[str, Any]:
-  """Returns the checked fields of a `Form` by name, for those of a source."""
+  """Returns the checked fields of a `Form` by name, for source fields."""
   form = Form(delimiter, encoding, decimal, date_format)
   return dataclasses.asdict(form)
 
 
 class Text(NamedTuple):
-  """Form of one file.
+  """Format of one file.
 
   Attributes:
     delimiter: between values.
-    encoding: of the letters.
-    decimal: sign before decimals.
-    compression: such as "gzip"; None for a plain text.
+    encoding: encoding of the text.
+    decimal: decimal sign.
+    compression: such as "gzip"; None for an uncompressed text.
   """
 
   delimiter: str
@@ -105,10 +105,10 @@ class Text(NamedTuple):
 
 
 def of_file(path: pathlib.Path, form: Form) -> Text:
-  """Returns the form of a file, by the options or else by its content.
+  """Returns the format of a file, from the options or else its content.
 
   Raises:
-    ValueError: if it is a workbook, or is damaged.
+    ValueError: if the file is a workbook, or is damaged.
     OSError: if it cannot be read.
   """
   state = os.stat(path)
@@ -117,7 +117,7 @@ def of_file(path: pathlib.Path, form: Form) -> Text:
 
 @contextlib.contextmanager
 def opened(path: pathlib.Path, form: Form) -> Iterator[_columns.Lines]:
-  """Opens a table for a block whose ValueErrors name its lines."""
+  """Opens a table; ValueErrors in the block name the current line."""
   text = of_file(path, form)
   with _compressed.opened(path) as (content, _):
     wrapped = io.TextIOWrapper(
@@ -130,10 +130,10 @@ def opened(path: pathlib.Path, form: Form) -> Iterator[_columns.Lines]:
 def with_points(
   path: pathlib.Path, lines: Sequence[int], words: Sequence[str], name: str
 ) -> list[str]:
-  """Returns a column of numbers with decimal commas with points in place.
+  """Replaces decimal commas by points in a column of numbers.
 
   Raises:
-    ValueError: if there is a point where no comma follows.
+    ValueError: if a number has a point that no comma follows.
   """
   changed = []
   for line, word in zip(lines, words):
@@ -151,7 +151,7 @@ def with_points(
 
 
 def hint(word: str) -> str:
-  """Returns what to do about a number with a comma; "" of other words."""
+  """Returns advice for a number with a comma; "" for other words."""
   if not _COMMA.fullmatch(word.strip()):
     return ""
   return (
@@ -162,7 +162,7 @@ def hint(word: str) -> str:
 
 @functools.lru_cache(256)
 def _of_content(path, state, form):
-  """Returns the form of a file with a time of change and a size."""
+  """Returns the format of a file; cached by its modification time and size."""
   del state
   with _compressed.opened(path) as (content, compression):
     encoding, head = _encoding(content, form.encoding)
@@ -191,7 +191,7 @@ def _of_content(path, state, form):
 
 
 def _encoding(content, given):
-  """The encoding of a stream of bytes, and its first bytes."""
+  """The encoding of a byte stream, and its first bytes."""
   head = content.read(_SAMPLE)
   if given is not None:
     utf8 = codecs.lookup(given).name == "utf-8"
@@ -209,7 +209,7 @@ def _encoding(content, given):
       odd |= any(map(piece.__contains__, _ODD))
     piece = content.read(_PIECE)
   broken |= bool(decoder.decode(b"", True))
-  # Letters of UTF-8 beside other bytes are those of a damaged file.
+  # Valid UTF-8 letters among other bytes mean a damaged UTF-8 file.
   guessed = broken and not letters and not odd
   return "cp1252" if guessed else "utf-8-sig", head
 
@@ -225,7 +225,7 @@ def _delimiter(sample, usual):
 
 
 def _decimal(sample, delimiter):
-  """The sign before decimals: a comma where columns of numbers have commas."""
+  """The decimal sign: a comma if columns of numbers have commas."""
   rows = [row for row in _rows(sample, delimiter) if any(row)][1:]
   width = len(rows[0]) if rows else 0
   commas, points = [], False
@@ -237,13 +237,13 @@ def _decimal(sample, delimiter):
     if all(map(_NUMBER.fullmatch, rest)):
       commas += some
       points |= any("." in word for word in rest)
-  # 1,234 may be a thousand and more, unless commas cannot be between values.
+  # 1,234 may be a thousand, unless commas cannot be separators.
   unclear = delimiter != ";" and all(map(_THOUSANDS.fullmatch, commas))
   return "," if commas and not points and not unclear else "."
 
 
 def _rows(sample, delimiter):
-  """The rows of a text as far as they can be read."""
+  """Parses the rows of a text until the first error."""
   rows: list[list[str]] = []
   with contextlib.suppress(csv.Error):
     for row in csv.reader(io.StringIO(sample, ""), delimiter=delimiter):

@@ -35,14 +35,14 @@ _STEP = LENGTH // 2
 
 
 def _rows(root, file, width, dtype):
-  """The numbers of a file below the set's folder, (lines, width)."""
+  """Reads the numbers of a file in the set's folder, (lines, width)."""
   path = datasets.find_file(root / file, "unpack 'UCI HAR Dataset' there")
   _limits.check_within(path, root)
   return _columns.read(path, width, dtype)
 
 
 def _part(folder, part):
-  """Windows, classes and subjects of one of the two folders."""
+  """Reads windows, classes and subjects of one of the two folders."""
   inputs = [
     _rows(
       folder,
@@ -83,8 +83,8 @@ def read(path: str | os.PathLike) -> datasets.ArrayDataset:
     element in it.
 
   Raises:
-    ValueError: naming the file and line that is not as it should be.
-    MissingData: if a file is not there.
+    ValueError: naming the file and the invalid line.
+    MissingData: if a file is missing.
   """
   parts = [_part(pathlib.Path(path), part) for part in ("train", "test")]
   inputs, labels, subjects = map(np.concatenate, zip(*parts))
@@ -108,20 +108,20 @@ def load(
   target: int | Sequence[int] = 19,
   **adaptation: Unpack[domains.Options],
 ) -> datasets.Splits:
-  """Loads UCI HAR as a problem of domain adaptation between subjects.
+  """Loads UCI HAR as a domain adaptation problem between subjects.
 
   Args:
     path: the folder "UCI HAR Dataset".
     source: subject, or subjects, with labels, 1 .. 30; see `domains.PAIRS`.
-    target: subject, or subjects, without.
+    target: subject, or subjects, without labels.
     **adaptation: see `domains.Options`.
 
   Returns:
     The splits, see `domains.adapt` and `read`.
 
   Raises:
-    ValueError: if a file is not as it should be or an option out of range.
-    MissingData: if a file is not there.
+    ValueError: if a file is invalid or an option out of range.
+    MissingData: if a file is missing.
   """
   examples = read(path)
   info = datasets.Info(

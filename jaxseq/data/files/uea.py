@@ -2,7 +2,7 @@
 
 After comments (#) and a header (@key value), one line is one case: channels
 separated by colons, values by commas, `?` for a missing value, and the label
-behind the last colon. Time stamps, if there are any, come as (time, value).
+after the last colon. Time stamps, if there are any, come as (time, value).
 
 Format: https://www.aeon-toolkit.org, "ts file format"; archive: arXiv
 1811.00075.
@@ -28,13 +28,13 @@ class TsFile(NamedTuple):
   """The cases of one file.
 
   Attributes:
-    name: problem name of the header.
+    name: problem name in the header.
     series: arrays (length, channels) float32, NaN where a value is missing;
       channels shorter than the longest one end in NaN.
     labels: a class name or a number for each case; None if unlabeled.
     classes: class names in the order of the header; None for numbers.
-    times: arrays (length,) float64 of the time stamps, which all channels of a
-      case share; None if there are none.
+    times: arrays (length,) float64 of time stamps, which all channels of a case
+      share; None if there are none.
   """
 
   name: str
@@ -53,7 +53,7 @@ def _flag(header, *keys):
 
 
 def _channels(line, stamped):
-  """Cuts a line at colons; those in brackets may belong to a time of day."""
+  """Splits a line at colons outside brackets; times of day have colons, too."""
   if not stamped:
     return line.split(":")
   channels, start, opened = [], 0, 0
@@ -68,7 +68,7 @@ def _channels(line, stamped):
 
 
 def _pairs(text):
-  """The (time, value) pairs of one channel, as words."""
+  """Splits one channel into (time, value) pairs of words."""
   text = text.strip()
   if not (text.startswith("(") and text.endswith(")")):
     raise ValueError(f"got {text[:40]!r}, expected (time, value), ...")
@@ -86,14 +86,14 @@ def _values(text, stamped):
     if stamped
     else _columns.plain(text).split(",")
   )
-  # An infinity is no missing value, and NaN is one.
+  # Infinities are rejected; NaN is a missing value.
   values = [np.nan if word.strip() == "?" else float(word) for word in words]
   _columns.numbers(value for value in values if value == value)
   return values, _columns.numbers((time for time, _ in pairs), "time stamps")
 
 
 def _stamps(channels):
-  """The time stamps of a case; shorter channels have the first of them."""
+  """Returns the time stamps of a case; shorter channels have a prefix."""
   longest = max(channels, key=len)
   if any(stamps != longest[: len(stamps)] for stamps in channels):
     raise ValueError("got channels at different times, expected the same ones.")
@@ -110,7 +110,7 @@ def read_ts(path: str | os.PathLike) -> TsFile:
     Its cases.
 
   Raises:
-    ValueError: naming the line that is not as the format says.
+    ValueError: naming the line that violates the format.
     MissingData: if there is no such file.
   """
   hint = "put the .ts file of the archive, timeseriesclassification.com, there"
@@ -171,15 +171,15 @@ def read_ts(path: str | os.PathLike) -> TsFile:
 def class_numbers(
   labels: Sequence[str], classes: Sequence[str], path: str | os.PathLike
 ) -> np.ndarray:
-  """Returns the place of each label among the class names.
+  """Returns the index of each label among the class names.
 
   Args:
-    labels: class names; upper and lower case are the same.
+    labels: class names; case is ignored.
     classes: the class names in order.
     path: file to name in messages.
 
   Returns:
-    (n,) int32.
+    Indices (n,) int32.
 
   Raises:
     ValueError: naming a label that is not among the classes.

@@ -1,12 +1,12 @@
-"""uWave: eight gestures of eight users, by acceleration, on seven days.
+"""uWave: acceleration of eight gestures by eight users, on seven days.
 
-The archive holds "U1 (2).rar" for user 1 on day 2, and so on; unpacked to
-folders of that name, there is a file *Acceleration3-4.txt for the fourth time
-that gesture 3 was made, with a line "x y z" in g for each element in time. In
-one file's name the second number is absent.
+The archive holds "U1 (2).rar" for user 1 on day 2, and so on. Unpacked to
+folders of that name, there is a file *Acceleration3-4.txt for the fourth
+repetition of gesture 3, with a line "x y z" in g for each element in time. One
+file's name lacks the second number.
 
-Source: Liu et al., PerCom 2009. The archive of the UEA has the same gestures,
-mixed over users.
+Source: Liu et al., PerCom 2009. The UEA archive has the same gestures, mixed
+over users.
 """
 
 from collections.abc import Sequence
@@ -37,10 +37,10 @@ def read(path: str | os.PathLike) -> recordings.Recordings:
 
   Returns:
     The gestures, with the entries label, 0 .. 7; user, 1 .. 8; day, 1 ..
-    7; and repetition, from 1, or 0 if the file's name does not tell.
+    7; and repetition, from 1, or 0 if the file's name lacks it.
 
   Raises:
-    ValueError: naming the file, and line, that is not as it should be.
+    ValueError: naming the invalid file, and line.
     MissingData: if there are no such folders.
   """
   root = pathlib.Path(path)
@@ -80,13 +80,13 @@ def load(
   seed: int = 0,
   **adaptation: Unpack[domains.Options],
 ) -> datasets.Splits:
-  """Loads uWave as a problem of domain adaptation between users.
+  """Loads uWave as a domain adaptation problem between users.
 
   Args:
     path: the folder that holds the folders "U1 (1)" to "U8 (7)".
     source: user, or users, with labels, 1 .. 8; see `domains.PAIRS`.
-    target: user, or users, without.
-    seed: seed of what is held out, a share of each gesture.
+    target: user, or users, without labels.
+    seed: seed of the choice of held-out examples, a share of each gesture.
     **adaptation: see `domains.Options`.
 
   Returns:
@@ -95,7 +95,7 @@ def load(
     day and repetition.
 
   Raises:
-    ValueError: if a file is not as it should be or an option out of range.
+    ValueError: if a file is invalid or an option out of range.
     MissingData: if there are no such folders.
   """
   gestures = read(path)

@@ -1,9 +1,9 @@
 """WISDM AR v1.1: activities of 36 users with a phone in the pocket, at 20 Hz.
 
 WISDM_ar_v1.1_raw.txt holds a record "user,activity,time,x,y,z;" in each line,
-the time in nanoseconds. The published file has its oddities, which are read as
-follows: two records in a line, a comma before the semicolon, and empty lines do
-no harm; records without all of their fields, or with a time of 0, are left out.
+the time in nanoseconds. Irregularities of the published file are read as
+follows: two records in a line, a comma before the semicolon, and empty lines
+are accepted; records with missing fields, or with time 0, are dropped.
 
 Source: Kwapisz et al., SensorKDD 2010,
 https://www.cis.fordham.edu/wisdm/dataset.php.
@@ -24,7 +24,7 @@ from jaxseq.data.files import _columns
 CLASSES = tuple("Walking Jogging Sitting Standing Upstairs Downstairs".split())
 RATE = 20.0
 _FIELDS = 6
-# Of a subject in the numbering of CoDATS: a fifth of its windows of 128, the
+# Records of a subject in CoDATS' numbering: a fifth of its windows of 128, the
 # test windows there, must be more than 30.
 _MIN_RECORDS = 19200
 
@@ -60,16 +60,15 @@ def read(
 
   Args:
     path: the file WISDM_ar_v1.1_raw.txt.
-    max_gap: seconds between two records over which a recording ends.
+    max_gap: longest time in seconds between two records of a recording.
 
   Returns:
     The recordings, each of one user and activity, with the entries label and
-    user, the number in the file; and how many records were left out.
+    user, the number in the file; and the number of dropped records.
 
   Raises:
-    ValueError: naming the line that is not as it should be, or if there is no
-      complete record.
-    MissingData: if the file is not there.
+    ValueError: naming the invalid line, or if there is no complete record.
+    MissingData: if the file is missing.
   """
   path = datasets.find_file(path, "unpack WISDM_ar_v1.1 there")
   records, left_out = _records(path)
@@ -93,20 +92,20 @@ def read(
 def renumbered(
   whole: recordings.Recordings, min_records: int = _MIN_RECORDS
 ) -> recordings.Recordings:
-  """Leaves out users with few records and numbers the others from 0.
+  """Drops users with few records and numbers the others from 0.
 
   This is the numbering of CoDATS, which `domains.PAIRS` follows.
 
   Args:
     whole: the recordings, as `read` returns them.
-    min_records: a user needs more records than this.
+    min_records: users with at most so many records are dropped.
 
   Returns:
-    The recordings of the other users, with the entry subject, the place
+    The recordings of the other users, with the entry subject, the index
     among them in the order of their numbers, besides user.
 
   Raises:
-    ValueError: if no user has as many.
+    ValueError: if no user has more records.
   """
   user = whole.entries["user"]
   lengths = np.array([len(series) for series in whole.values])
@@ -137,15 +136,15 @@ def load(
   min_records: int = _MIN_RECORDS,
   **adaptation: Unpack[domains.Options],
 ) -> datasets.Splits:
-  """Loads WISDM AR as a problem of domain adaptation between subjects.
+  """Loads WISDM AR as a domain adaptation problem between subjects.
 
   Args:
     path: the file WISDM_ar_v1.1_raw.txt.
     source: subject, or subjects, with labels, in the numbering of `renumbered`;
       see `domains.PAIRS`.
-    target: subject, or subjects, without.
+    target: subject, or subjects, without labels.
     window: elements of a window in time, 20 per second.
-    step: elements from the start of a window to that of the next.
+    step: elements from the start of a window to the start of the next.
     max_gap: see `read`.
     min_records: see `renumbered`.
     **adaptation: see `domains.Options`.
@@ -153,12 +152,11 @@ def load(
   Returns:
     The splits, see `domains.adapt`: inputs (n, window, 3); targets (n,) in the
     order of `CLASSES`. extras: domain, subject, user (the number in the file),
-    recording and start. info.left_out is the number of records that
-    were left out.
+    recording and start. info.left_out is the number of dropped records.
 
   Raises:
-    ValueError: if the file is not as it should be or an option out of range.
-    MissingData: if the file is not there.
+    ValueError: if the file is invalid or an option out of range.
+    MissingData: if the file is missing.
   """
   whole, left_out = read(path, max_gap)
   examples = domains.windows(renumbered(whole, min_records), window, step)

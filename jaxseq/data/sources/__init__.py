@@ -1,13 +1,13 @@
-"""Kinds of data: how raw data of each become inputs of a network.
+"""Kinds of data: conversion of the raw data of each to network inputs.
 
     splits = data.load("table", path="train.csv", label="label")
     source = splits.info.preparation
     examples = source.read("later.csv")
     dataset = source.prepare([values_of_one, values_of_another])
 
-A kind is one file: a frozen class that holds what was found in the training
-data, reads other files of the same form, and prepares raw arrays as in
-training. A kind of your own is registered under its name,
+A kind is one file: a frozen class that holds properties of the training data,
+reads other files of the same format, and prepares raw arrays as in training. A
+further kind is registered under its name,
 `sources.KINDS.register("name", "module:Class")`.
 """
 

@@ -1,4 +1,4 @@
-"""The base of sources: fields that are checked, and their JSON."""
+"""The base class of sources: checked fields, and their JSON."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from jaxseq.data import _fields
 from jaxseq.data import datasets
 from jaxseq.data.files import text_forms
 
-# Types of fields with bounds: a number of things, from 1 on; a number above 0.
+# Types of fields with bounds: an integer from 1 on; a number above 0.
 Count = Annotated[int, "count"]
 Positive = Annotated[float, "positive"]
 
@@ -34,8 +34,8 @@ class Examples(NamedTuple):
     dataset: the examples. Targets that the file lacks are -1, if they are
       classes or tokens, and NaN, if they are numbers.
     labeled: whether the file has targets.
-    times: (n, horizon) float64 or datetime64, when each forecast is for; None
-      where nothing is forecast, or there are no time stamps.
+    times: (n, horizon) float64 or datetime64, times of each forecast; None for
+      other data, or without time stamps.
   """
 
   ids: tuple[str, ...]
@@ -46,20 +46,20 @@ class Examples(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """One kind of data: how its raw form becomes inputs of a network.
+  """One kind of data: converts its raw form to network inputs.
 
-  A source is JSON: it lies in a file beside the network's variables. Its
-  constants are those of the training examples, whatever it is applied to.
+  A source is JSON, stored in a file next to the network's variables. Its
+  constants come from the training examples, whatever it is applied to.
   Fields are checked by their types: numbers are finite, one of type `Count` is
   an integer of at least 1, and one of type `Positive` is above 0.
 
   Attributes:
-    reader: the form of the files that it was read from; None for what comes in
-      no file that anyone else has.
+    reader: format of the files that it was read from; None for data without
+      files that users have.
   """
 
   kind: ClassVar[str]
-  # Forms of files, of which `read` reads the first unless told otherwise.
+  # File formats; `read` reads the first by default.
   forms: ClassVar[tuple[str, ...]] = ()
   # Fields that some kinds have.
   channels = classes = targets = horizon = series = None
@@ -89,14 +89,14 @@ class Source:
     """Reads examples from a file of the same form as the training data.
 
     Args:
-      path: the file, folder or pattern, as the data set's loader takes it; of
-        tables also a frame of pandas with the same columns.
+      path: the file, folder or pattern, as for the data set's loader; for
+        tables also a pandas frame with the same columns.
 
     Returns:
       The examples, in the order of the file, prepared as in training.
 
     Raises:
-      ValueError: if a line, column or value is not as it is expected.
+      ValueError: if a line, column or value is invalid.
       MissingData: if there is no such file.
     """
     if self.reader is None:
@@ -108,7 +108,7 @@ class Source:
 
   @property
   def reads_frames(self) -> bool:
-    """True if `read` takes frames of pandas: it does where it reads tables."""
+    """True if `read` accepts pandas frames, as it does if it reads tables."""
     return self.reader is not None and self.reader.endswith("table")
 
   def _read(self, path: Any) -> Examples:
@@ -126,18 +126,18 @@ class Source:
     """Prepares raw arrays as in training.
 
     Args:
-      values: the examples, in the form that the class describes.
-      lengths: (n,), elements that count, of a padded array.
-      times: when each element is: one array (time_i,) for each example.
+      values: the examples, in the form that the class documents.
+      lengths: (n,), lengths of the sequences in a padded array.
+      times: time of each element: one array (time_i,) for each example.
       targets: (n,) classes, by name or number, or (n, targets) numbers in the
-        file's units; a sequence of arrays (time_i, targets) where there are
-        some at every element; unknown if None.
+        file's units; a sequence of arrays (time_i, targets) if every element
+        has some; unknown if None.
 
     Returns:
       The examples; unknown targets are -1, or NaN if they are numbers.
 
     Raises:
-      ValueError: naming what is not as expected.
+      ValueError: naming the invalid argument.
     """
     return self._prepare(values, lengths, times, targets)
 
@@ -158,21 +158,21 @@ class Source:
     """Undoes `to_json`; `fields` are without the kind.
 
     Raises:
-      ValueError: naming the field that is not as it should be.
+      ValueError: naming the invalid field.
     """
     return _fields.make(cls, fields, "preparation")
 
 
 @dataclasses.dataclass(frozen=True)
 class TableSource(Source):
-  """A kind of data that tables have, with how these are written.
+  """A kind of data in tables, with the format of these.
 
   Attributes:
     delimiter: between columns; if None a comma, or a tab in a .tsv file, or
-      what the first line has.
-    encoding: of texts, such as "cp1252"; found in each file if None.
-    decimal: sign before decimals, "." or ","; found in each file if None.
-    date_format: of dates, such as "%d.%m.%Y"; found in the file if None.
+      the one in the first line.
+    encoding: of texts, such as "cp1252"; detected per file if None.
+    decimal: decimal sign, "." or ","; detected per file if None.
+    date_format: of dates, such as "%d.%m.%Y"; detected if None.
   """
 
   _: dataclasses.KW_ONLY
@@ -183,7 +183,7 @@ class TableSource(Source):
 
   @property
   def form(self) -> text_forms.Form:
-    """Form of the tables."""
+    """Format of the tables."""
     return text_forms.Form(
       self.delimiter, self.encoding, self.decimal, self.date_format
     )

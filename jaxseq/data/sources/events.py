@@ -1,11 +1,11 @@
-"""Events in continuous time: streams of them, each with a time and a mark.
+"""Event streams in continuous time: each event has a time and a mark.
 
     splits = data.load(
       "event_table", path="shop.csv", stream="user", time="at", mark="kind"
     )
 
-A row of a CSV or Parquet table is an event; the rows of a stream are put in the
-order of their times. Files with a row for each stream are read by `load_lists`:
+A row of a CSV or Parquet table is an event; the rows of a stream are sorted by
+time. Files with a row for each stream are read by `load_lists`:
 
     splits = data.load("event_lists", path="taxi")  # train.json, dev.json, ...
 """
@@ -34,36 +34,35 @@ from jaxseq.data.files import table_files
 from jaxseq.data.files import text_forms
 from jaxseq.data.sources import base
 
-# Combinations of the words of several columns.
+# Most combinations of the words of several mark columns.
 _MOST = 4096
 
 
 @dataclasses.dataclass(frozen=True)
 class EventSource(base.TableSource):
-  """Streams of events, padded at their ends.
+  """Event streams, padded at their ends.
 
-  `prepare` takes the marks of each stream, by name or number, and `times`: of
-  each stream an array (events_i,) of numbers since the observation began, from
-  0 on and increasing, or of dates where the training had dates. An event at 0
-  begins the observation: its time is not predicted.
+  `prepare` takes the marks of each stream, by name or number, and `times`: for
+  each stream an array (events_i,) of numbers since the start of observation,
+  from 0 on and increasing, or of dates if the training data had dates. An event
+  at 0 starts the observation: its time is not predicted.
 
   Attributes:
     classes: names of the marks.
-    horizon: until when the streams of the training were observed; those that
-      are prepared may go on.
-    length: events of the longest stream of the training, to which others are
-      padded.
-    start: when the observation begins, a date or a number; 0 if None.
-    unit: in which dates become numbers; None if times are numbers.
+    horizon: end of observation of the training streams; prepared streams may be
+      longer.
+    length: events of the longest training stream, to which others are padded.
+    start: start of observation, a date or a number; 0 if None.
+    unit: unit in which dates become numbers; None if times are numbers.
     stream: column of a table that names the stream of an event.
     time: column of the times.
-    mark: column of the kind of event; of several, with commas between them, a
+    mark: column of the kind of event; for several, with commas between them, a
       mark has a word of each.
-    sizes: how many words each of several columns has, the last of which changes
-      fastest in `classes`.
-    ties: what becomes of events at the same time.
+    sizes: number of words of each of several columns; the last changes fastest
+      in `classes`.
+    ties: handling of simultaneous events.
     ends: whether streams were observed until the horizon, or each until its
-      last event, of which then nothing but the events themselves is scored.
+      last event; then only the events themselves are scored.
   """
 
   kind: ClassVar[str] = "events"
@@ -98,14 +97,14 @@ class EventSource(base.TableSource):
     until: Any = None,
     **fields: Any,
   ) -> Self:
-    """Returns the source of streams in memory that are to be learnt from.
+    """Returns the source for training on streams in memory.
 
     Args:
-      times: of each stream its events' times, numbers or dates; the first and
-        the unit of dates are found as in tables.
+      times: times of each stream's events, numbers or dates; the start and the
+        unit of dates are found as in tables.
       classes: names of the marks.
       until: see `ends_of`.
-      **fields: further ones of the class.
+      **fields: further fields of the class.
 
     Raises:
       ValueError: if there is no event, or one after the end.
@@ -124,10 +123,10 @@ class EventSource(base.TableSource):
     return dataclasses.replace(source, horizon=horizon)
 
   def ends_of(self, times: Sequence[Any], until: Any = None) -> np.ndarray:
-    """Returns until when streams were observed, (n,) float64 since the start.
+    """Returns the ends of observation of streams, (n,) float64 since the start.
 
     Args:
-      times: of each stream its events' times, numbers or dates.
+      times: times of each stream's events, numbers or dates.
       until: a number or a date, or one for each stream; the last event of all
         if None.
 
@@ -158,10 +157,10 @@ class EventSource(base.TableSource):
     return ends
 
   def numbers(self, name: str, stamps: Any) -> np.ndarray:
-    """Returns times (events,), numbers or dates, as numbers since the start.
+    """Converts times (events,), numbers or dates, to numbers since the start.
 
     Raises:
-      ValueError: if they are dates where the training had numbers.
+      ValueError: if they are dates and the training data had numbers.
     """
     array = _time_stamps.as_array(stamps)
     if array.dtype.kind != "M":
@@ -209,14 +208,14 @@ class EventSource(base.TableSource):
       [row.astype(np.float32) for row in stamps], length
     )
     marks, _ = padding.pad_sequences(marks, length)
-    # Where there is no event the stamps are 0.
+    # Stamps are 0 in the padding.
     until = stamps.max(axis=1) if self.ends == "last" else None
     extras = datasets.Extras(times=stamps, until=until)
     return datasets.ArrayDataset(padded, marks, lengths, extras)
 
   def _read(self, path: Any) -> base.Examples:
-    # One example for each whole stream, also where those of the training were
-    # cut into windows.
+    # Each example is a whole stream, even if training streams were cut into
+    # windows.
     columns: dict[str, Any] = {
       name: getattr(self, name) for name in ("time", "mark", "stream", "ties")
     }
@@ -262,46 +261,46 @@ def load(
   test_fraction: float = 0.2,
   seed: int = 0,
 ) -> datasets.Splits:
-  """Loads sequences of events.
+  """Loads event sequences.
 
   Args:
     path: a file, a folder or a pattern of files, or several.
     time: column of the times, dates or numbers.
     stream: column that names the stream of an event; one stream if None.
-    mark: column of the kind of event; all are of one kind if None. Of several
-      columns, with commas between them, each has a head of its own: given the
+    mark: column of the kind of event; all are of one kind if None. Each of
+      several columns, with commas between them, has its own head: given the
       past and the time they are independent.
     delimiter: between columns; if None a comma, or a tab in a .tsv file.
-    encoding: of texts, such as "cp1252"; found in each file if None.
-    decimal: sign before decimals, "." or ","; found in each file if None.
-    date_format: of dates, such as "%d.%m.%Y"; found in the file if None.
-    start: time at which all streams begin to be observed. If None it is 0, or
-      of dates the last whole unit before the first event of the file.
-    unit: in which dates become numbers; if None the largest that the usual gap
-      between two events of a stream, the median, is not shorter than.
-    ties: what becomes of events of a stream at the same time: "refuse", or
-      "spread": they are moved apart, evenly over the smallest time that lies
-      between any others.
-    horizon: until when all streams were observed, since the start; the time of
+    encoding: of texts, such as "cp1252"; detected per file if None.
+    decimal: decimal sign, "." or ","; detected per file if None.
+    date_format: of dates, such as "%d.%m.%Y"; detected if None.
+    start: start of observation of all streams. If None it is 0, or for dates
+      the last whole unit before the first event of the file.
+    unit: unit in which dates become numbers; if None the largest that is not
+      longer than the median gap between two events of a stream.
+    ties: handling of simultaneous events of a stream: "refuse", or "spread",
+      which moves them apart, evenly over the smallest time between any other
+      events.
+    horizon: end of observation of all streams, since the start; the time of
       the last event of all if None.
-    window: time into which every stream is cut, each piece a sequence that
-      begins at 0, and extras.until tells that the last are shorter, if they
-      are; whole streams are the sequences if None.
-    split: column that says train, valid or test for each stream.
-    by_time: whether the sequences that begin last are for testing; so they are
-      if there is one stream only.
-    valid_fraction: share of the streams that is for validation.
-    test_fraction: share of the streams that is for testing.
-    seed: of the division by share.
+    window: duration of the chunks that every stream is cut into. Each is a
+      sequence that begins at 0; extras.until holds the ends if the last ones
+      are shorter. Whole streams are the sequences if None.
+    split: column with train, valid or test for each stream.
+    by_time: whether the sequences that begin last are for testing; always so
+      if there is only one stream.
+    valid_fraction: share of the streams for validation.
+    test_fraction: share of the streams for testing.
+    seed: seed of the random split by share.
 
   Returns:
-    The splits, as of `point_processes.load`, without the true likelihood; info
-    has the names of the marks.
+    The splits, as from `point_processes.load`, without the true likelihood;
+    info has the names of the marks.
 
   Raises:
-    ValueError: naming the file, line and column that is not as expected, or the
-      option that is wrong.
-    MissingData: if a file, or for Parquet the package pyarrow, is not there.
+    ValueError: naming the file, line and column with an invalid value, or the
+      wrong option.
+    MissingData: if a file, or for Parquet the package pyarrow, is missing.
   """
   options: dict[str, Any] = {
     "time": time,
@@ -331,7 +330,7 @@ def load(
     times, marks, numbers, begin = _event_streams.windows(
       streams, horizon, window, source
     )
-    # Nobody has seen what comes after the end in the last pieces.
+    # Nothing was observed after the end of the last windows.
     until = np.minimum(horizon - begin, window).astype(np.float32)
     horizon = window
   form["date_format"] = _time_stamps.date_format(
@@ -383,31 +382,32 @@ def load_lists(
   test_fraction: float = 0.2,
   seed: int = 0,
 ) -> datasets.Splits:
-  """Loads sequences from files with a row for each, of EasyTPP or HoTPP.
+  """Loads sequences from EasyTPP or HoTPP files with a row for each.
 
   A sequence begins with its first event, at 0, whose time is not predicted.
 
   Args:
-    path: a .pkl, .json, .jsonl or .parquet file, or a folder of some. Where the
+    path: a .pkl, .json, .jsonl or .parquet file, or a folder of some. If the
       names of files begin with train, valid, val, dev or test, or the parts of
-      a pickle are called so, these are the parts.
-    time: column with lists of times; "time_since_start" of EasyTPP if None, or
-      "timestamps" of HoTPP.
-    mark: column with lists of marks, whole numbers; "type_event" or "labels".
+      a pickle have these names, these are the parts.
+    time: column with lists of times; if None EasyTPP's "time_since_start" or
+      HoTPP's "timestamps".
+    mark: column with lists of marks, whole numbers; if None "type_event" or
+      "labels".
     stream: column with the name of each sequence; its number if None.
     ties: see `load`.
-    horizon: until when all were observed, since their first event; each until
-      its last if None, so that no silence after it is scored.
-    valid_fraction: share for validation, where nothing names the parts.
+    horizon: end of observation of all, since their first event; if None the
+      last event of each, so that no time after it is scored.
+    valid_fraction: share for validation, if no names give the parts.
     test_fraction: share for testing.
-    seed: of the division by share.
+    seed: seed of the random split by share.
 
   Returns:
-    The splits, see `load`; as many marks as "dim_process" says, if it does.
+    The splits, see `load`; the number of marks is "dim_process", if given.
 
   Raises:
-    ValueError: naming the file, row and column that is not as expected.
-    MissingData: if a file, or for Parquet the package pyarrow, is not there.
+    ValueError: naming the file, row and column with an invalid value.
+    MissingData: if a file, or for Parquet the package pyarrow, is missing.
   """
   streams, num_marks, time, mark = _event_lists.read(
     path, time=time, mark=mark, stream=stream, ties=ties
@@ -436,7 +436,7 @@ def load_lists(
 
 
 def _prepared(source, parts, times, marks, path, until=None):
-  """The splits of streams that have been divided."""
+  """Prepares the parts of streams that have been split."""
 
   def part(rows):
     if not len(rows):
@@ -462,7 +462,7 @@ def _prepared(source, parts, times, marks, path, until=None):
 
 
 def _classes(trained, mark):
-  """The marks, and of several columns how many words each has."""
+  """The marks, and for several columns the number of words of each."""
   rows = [word.split(_event_streams.BETWEEN) for word in set(trained)]
   if len(rows[0]) == 1 or mark is None or "," not in mark:
     return _series_targets.in_order(trained), None
@@ -476,7 +476,7 @@ def _classes(trained, mark):
 
 
 def _check_known(streams, parts, marks, classes, mark):
-  """Refuses marks that no event of the training part has."""
+  """Rejects marks that no training event has."""
   names = set(classes)
   lacking = {
     word for rows in parts[1:] for i in rows for word in marks[i]

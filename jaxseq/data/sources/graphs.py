@@ -1,9 +1,9 @@
-"""Events of a graph in tables: from whom to whom, and when.
+"""Events of a graph in tables: source, destination and time.
 
     splits = data.load("graph_table", path="follows.csv")
     later = splits.info.preparation.read("later.csv")
 
-`data.event_graphs` loads what is trained on; here is what reads later events.
+`data.event_graphs` loads the training data; this module reads later events.
 """
 
 from collections.abc import Sequence
@@ -21,31 +21,31 @@ from jaxseq.data import datasets
 from jaxseq.data.files import table_files
 from jaxseq.data.sources import base
 
-# Times as long after its beginning as a training lasts, that hardly any event
-# is if it has the same unit of time.
+# Times later than so many durations of the training data suggest another unit
+# of time.
 _FAR = 100
 
 
 @dataclasses.dataclass(frozen=True)
 class GraphSource(base.TableSource):
-  """Events (source, destination) after those of the training, by their times.
+  """Events (source, destination) after those of the training, sorted by time.
 
-  `prepare` takes rows (source, destination, *features), nodes by name or, where
-  they have none, by number, and the time of each row. The destination may be
-  None or "": the row asks where an event goes, and is none. Nodes that were in
-  no event of the training have the numbers behind all others, in the order in
-  which they come.
+  `prepare` takes rows (source, destination, *features), nodes by name or, if
+  they have no names, by number, and the time of each row. The destination may
+  be None or "": such a row is a query for the destination, not an event. Nodes
+  that no training event has get the numbers after all others, in the order of
+  their appearance.
 
   Attributes:
     nodes: names of the nodes 1, 2, ...
-    destinations: how many of them are destinations, which come first, where
-      these are of another kind than sources; None where they are of one kind.
+    destinations: number of nodes that are destinations and come first, if
+      these are of another kind than sources; None if they are of one kind.
     source: column of a table that names the node an event comes from.
     destination: column of the node it goes to, which a file may lack.
     time: column of the times, dates or numbers.
-    features: columns of numbers that an event has beside.
-    first: time of the first event of the training, from which all are counted.
-    last: time of the last one, before which none can be read.
+    features: columns of further numbers of an event.
+    first: time of the first training event, from which all are counted.
+    last: time of the last one; earlier events cannot be read.
   """
 
   kind: ClassVar[str] = "graph"
@@ -62,11 +62,11 @@ class GraphSource(base.TableSource):
   last: str | None = None
 
   def name(self, node: int) -> str:
-    """Returns what a node is called."""
+    """Returns the name of a node."""
     return str(node) if self.nodes is None else self.nodes[node - 1]
 
   def between(self, times: np.ndarray) -> "GraphSource":
-    """Returns the source of a training with events at some times."""
+    """Returns the source for training events at some times."""
     ends = (times.min(), times.max())
     dates = times.dtype.kind == "M"
     first, last = (str(x) if dates else repr(float(x)) for x in ends)
@@ -75,17 +75,17 @@ class GraphSource(base.TableSource):
   def table(
     self, path: Any, optional: Sequence[str] = ()
   ) -> tuple[table_files.Table, np.ndarray, np.ndarray | None]:
-    """Returns a table of events, their times, and their features.
+    """Reads a table of events, with their times and features.
 
     Args:
       path: a file, a folder or a pattern of files, or several.
-      optional: columns that it may lack.
+      optional: columns that may be absent.
 
     Returns:
       The table, its stamps (rows,), and (rows, k) float64 or None.
 
     Raises:
-      ValueError: naming the file, line and column that is not as expected.
+      ValueError: naming the file, line and column with an invalid value.
     """
     table = table_files.read(
       table_files.find(path),
@@ -113,7 +113,7 @@ class GraphSource(base.TableSource):
 
   @property
   def _dates(self):
-    """True if times are dates, see `between`; None before there are any."""
+    """True if times are dates, see `between`; None before training."""
     return None if self.first is None else "T" in self.first
 
   def _prepare(self, values, lengths, times, targets):
@@ -168,7 +168,7 @@ class GraphSource(base.TableSource):
     return base.Examples(ids, dataset, any(destinations))
 
   def _events(self, sources, destinations, stamps, features, order, place):
-    """The events in their order; `place` says where one of them stands."""
+    """Returns the events in order; `place` locates one of them in messages."""
     ends = _time_stamps.parse(
       [self.first or "0", self.last or "0"], str, bool(self._dates)
     )
@@ -202,7 +202,7 @@ class GraphSource(base.TableSource):
     return datasets.ArrayDataset(numbers, unknown, extras=extras)
 
   def _tell_new(self, numbers, place):
-    """Warns of nodes that no event of the training has."""
+    """Warns of nodes that no training event has."""
     new = (numbers > len(self.nodes or ())).any(axis=1)
     if new.any():
       logging.warning(
@@ -213,7 +213,7 @@ class GraphSource(base.TableSource):
       )
 
   def _numbers(self, sources: Sequence[Any], destinations: Sequence[Any]):
-    """The nodes of events, (n, 2) int32; 0 where there is no destination."""
+    """Returns the nodes of events, (n, 2) int32; 0 for no destination."""
     if self.nodes is None:
       pairs = [[s, d or 0] for s, d in zip(sources, destinations)]
       try:

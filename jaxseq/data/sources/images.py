@@ -1,12 +1,12 @@
-"""Images: a folder for each class, with picture files.
+"""Images: a folder of image files for each class.
 
     leaves/oak/1.png, leaves/oak/2.jpg, leaves/elm/a.png, ...
 
     splits = data.load("image_folders", path="leaves", height=32, width=32)
 
-Folders "train" and "test", and perhaps "valid", may hold those of the classes.
-Photographs are turned upright, as their camera says (EXIF), and transparent
-pixels become white.
+Folders "train" and "test", and optionally "valid", may hold the class folders.
+Photographs are rotated by their EXIF orientation, and transparent pixels become
+white.
 """
 
 import contextlib
@@ -35,13 +35,13 @@ from jaxseq.data.sources import base
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
-# What pillow raises of files that are damaged or none.
+# Errors of pillow for files that are damaged or not images.
 _DAMAGE = (
   *(OSError, SyntaxError, ValueError, OverflowError, struct.error),
   *(EOFError, IndexError, KeyError, TypeError, MemoryError, Warning),
 )
 _PARTS = ("train", "valid", "test")
-# The tag of EXIF for a photograph's orientation, and what undoes each.
+# The EXIF tag of the orientation, and the transposition that undoes each.
 _ORIENTATION = 0x0112
 _UPRIGHT = {
   2: "FLIP_LEFT_RIGHT",
@@ -56,18 +56,18 @@ _UPRIGHT = {
 
 @dataclasses.dataclass(frozen=True)
 class ImageSource(base.Source):
-  """Pictures, whose rows or pixels are the elements in time.
+  """Images, whose rows or pixels are the elements in time.
 
   `prepare` takes (n, height, width) or (n, height, width, colors), numbers from
-  0 to 255 as uint8, or others as they are.
+  0 to 255 as uint8, or others unchanged.
 
   Attributes:
     classes: names of the classes.
-    mean: of each element's values, which is subtracted; None for none.
-    deviation: which then divides; above 0.
+    mean: subtracted mean of each element's values, or None.
+    deviation: deviation that then divides; above 0.
     image_size: height and width.
-    color: whether red, green and blue of files are kept.
-    order: what an element in time is: a "row" of pixels, or a "pixel".
+    color: whether to keep red, green and blue of files.
+    order: elements in time: a "row" of pixels, or a "pixel".
   """
 
   kind: ClassVar[str] = "images"
@@ -125,12 +125,12 @@ class ImageSource(base.Source):
 
 
 class Pictures(NamedTuple):
-  """Picture files and their classes, in the order of their names.
+  """Image files and their classes, sorted by name.
 
   Attributes:
-    names: of the files, from the folder on.
-    files: their paths.
-    labels: names of the classes; empty where a file is in no folder.
+    names: names of the files, from the folder on.
+    files: paths of the files.
+    labels: names of the classes; empty for files without a class folder.
   """
 
   names: tuple[str, ...]
@@ -139,7 +139,7 @@ class Pictures(NamedTuple):
 
 
 def _find(path: str | os.PathLike) -> Pictures:
-  """Returns the pictures of a folder, or one picture."""
+  """Finds the images of a folder, or a single image."""
   root = pathlib.Path(path)
   if root.is_file():
     return Pictures((root.name,), (root,), ("",))
@@ -167,7 +167,7 @@ def _read(
   color: bool,
   size: tuple[int | None, int | None] = (None, None),
 ) -> np.ndarray:
-  """Reads pictures of one size."""
+  """Reads images of one size."""
   Image = packages.imported("PIL.Image", "pillow", "images are read by pillow")
   damage = (*_DAMAGE, Image.DecompressionBombError)
   _check_size(size)
@@ -214,7 +214,7 @@ def _read(
 
 
 def _upright(shown, image, Image):
-  """A picture turned as its EXIF says, if that can be read."""
+  """Rotates an image by its EXIF orientation, if that can be read."""
   orientation = None
   with warnings.catch_warnings(), contextlib.suppress(*_DAMAGE):
     warnings.simplefilter("ignore")
@@ -224,7 +224,7 @@ def _upright(shown, image, Image):
 
 
 def _on_white(image, Image):
-  """A picture in front of white, and whether any of that can be seen."""
+  """Puts an image on white; also returns whether any white shows."""
   colored = image.convert("RGBA")
   white = Image.new("RGBA", colored.size, "white")
   least, _ = colored.getchannel("A").getextrema()
@@ -232,7 +232,7 @@ def _on_white(image, Image):
 
 
 def _of_bytes(image, Image):
-  """A picture whose numbers are bytes: pillow cuts off all above 255."""
+  """Converts an image to bytes: pillow would clip all above 255."""
   if image.mode.startswith("I;16"):
     return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
   if image.mode in ("I", "F"):
@@ -241,7 +241,7 @@ def _of_bytes(image, Image):
 
 
 def _check_size(size, whole="height and width"):
-  """Refuses a height or width of no pixels, and too many of them."""
+  """Rejects heights and widths of no pixels, or of too many."""
   for name, one in zip(("height", "width"), size):
     if one is not None:
       _validate.integer(name, one, 1, _limits.PIXELS)
@@ -261,26 +261,26 @@ def load(
   test_fraction: float = 0.2,
   seed: int = 0,
 ) -> datasets.Splits:
-  """Loads pictures, whose classes are their folders.
+  """Loads images, whose classes are their folders.
 
   Args:
-    path: folder of a folder for each class; or of "train", "test" and perhaps
-      "valid", which hold such folders.
-    height: to which pictures are scaled; as they are if None.
-    width: likewise.
-    color: whether red, green and blue are kept.
-    order: what an element in time is: a "row" of pixels, or a "pixel".
-    valid_fraction: share of each class that is for validation, where there is
-      no folder of that name.
-    test_fraction: share of each class for testing, likewise.
-    seed: of the division by share.
+    path: folder with a folder for each class; or with "train", "test" and
+      optionally "valid", which hold such folders.
+    height: height to scale images to; unscaled if None.
+    width: width to scale images to; unscaled if None.
+    color: whether to keep red, green and blue.
+    order: elements in time: a "row" of pixels, or a "pixel".
+    valid_fraction: share of each class for validation, if there is no folder
+      of that name.
+    test_fraction: share of each class for testing, if there is no folder.
+    seed: seed of the random split by share.
 
   Returns:
     The splits: inputs (n, height, width or 3 width), or (n, height width, 1 or
     3), in 0 .. 1; targets (n,) the classes in the order of their names.
 
   Raises:
-    ValueError: naming the file that is not as expected, or the wrong option.
+    ValueError: naming the invalid file, or the wrong option.
     MissingData: if there is no such folder, or pillow is not installed.
   """
   _validate.choice("order", order, ("row", "pixel"))

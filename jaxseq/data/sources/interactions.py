@@ -1,9 +1,9 @@
-"""Interactions: which user took which item, and when.
+"""Interactions: items that users took, with times.
 
     splits = data.load("interaction_table", path="ratings.csv")
 
-A row of a CSV or Parquet table is an interaction; the rows of a user are put in
-the order of their times, and those at one time stay in that of the file.
+A row of a CSV or Parquet table is an interaction; the rows of a user are sorted
+by time, and simultaneous ones keep the order of the file.
 """
 
 from collections.abc import Mapping
@@ -37,12 +37,12 @@ class Options(TypedDict, total=False):
   """Options of all splits of interactions, with the defaults of `of_rows`.
 
   Attributes:
-    split: "leave_one_out", the last two items of a user, which is the default;
-      or "time", all that comes behind two points in time.
-    length: items of a piece of a history; 50 by default.
-    gap: unit of the gaps between items, of dates in seconds; None by default.
+    split: "leave_one_out", the default, predicts the last two items of a user;
+      "time" predicts items after two points in time.
+    length: number of items of a history's chunks; 50 by default.
+    gap: unit of the gaps between items, for dates in seconds; None by default.
     valid_fraction: share of the rows, with the split by time; 0.1 by default.
-    test_fraction: likewise.
+    test_fraction: share of the rows, with the split by time; 0.1 by default.
     cold: share of the items that no training history has; 0 by default.
   """
 
@@ -58,21 +58,21 @@ class Options(TypedDict, total=False):
 class InteractionSource(base.TableSource):
   """Histories of users, whose items are tokens from 1 on, padded with 0.
 
-  `prepare` takes of each user the items in the order of time, by name or by
-  place among `items`.
+  `prepare` takes the items of each user in the order of time, by name or by
+  index in `items`.
 
   Attributes:
     items: names of all items.
     user: column of a table that names the user of a row.
     item: column of the items.
     time: column of the times, dates or numbers.
-    gap: the time, of dates in seconds, that the gaps between items are counted
-      in; without it a network does not see them. See `gaps`.
-    dates: whether times are dates; None if that is unknown.
+    gap: unit of time for the gaps between items, for dates in seconds; if None
+      a network does not read gaps. See `gaps`.
+    dates: whether times are dates; None if unknown.
     step: the usual time between two items of a user.
-    texts: what is said of each item, if anything; with `keys` a line for each.
-    keys: of the lines of a text, such as "title" and "genres"; None where it is
-      a text as a whole.
+    texts: text of each item, or None; with `keys` it has a line for each key.
+    keys: keys of a text's lines, such as "title" and "genres"; None for texts
+      without keys.
   """
 
   kind: ClassVar[str] = "interactions"
@@ -90,7 +90,7 @@ class InteractionSource(base.TableSource):
   keys: tuple[str, ...] | None = None
 
   def attributes(self) -> list[dict[str, str]]:
-    """Returns what is said of each item by its key; one is "text" without."""
+    """Returns each item's texts by key; by "text" without keys."""
     keys = self.keys or ("text",)
     return [
       dict(zip(keys, text.split("\n") if self.keys else [text]))
@@ -100,12 +100,12 @@ class InteractionSource(base.TableSource):
   def gaps(self, stamps: np.ndarray) -> np.ndarray:
     """Returns the gaps (n,) float32 before the items of a user.
 
-    One is 1 + log(1 + time since the item before / `gap`), and 1 at first: a
-    mixer that multiplies its step sizes by them reads items at one time as
-    items without times.
+    A gap is 1 + log(1 + time since the item before / `gap`), and 1 for the
+    first item: a mixer that multiplies its step sizes by gaps reads
+    simultaneous items like items without times.
 
     Args:
-      stamps: (n,) times in their order, numbers or dates.
+      stamps: (n,) sorted times, numbers or dates.
     """
     at = _time_stamps.seconds(_time_stamps.as_array(stamps))
     since = np.maximum(np.diff(at, prepend=at[:1]), 0)
@@ -122,7 +122,7 @@ class InteractionSource(base.TableSource):
       if row.ndim != 1 or not len(row):
         got, expected = f"shape {row.shape}", "a history of one item or more"
         raise _validate.error(f"user {number}", got, expected)
-    # All at once: the names of the items are many.
+    # All users at once, as there are many item names.
     numbers = _raw_arrays.class_numbers(
       np.concatenate(rows), self.items, "items"
     )
@@ -168,25 +168,25 @@ def load(
 
   Args:
     path: a file, a folder or a pattern of files, or several.
-    user: see `InteractionSource`, as the columns `item` and `time`.
-    item: likewise.
-    time: likewise.
+    user: column that names the user of a row.
+    item: column of the items.
+    time: column of the times, dates or numbers.
     delimiter: between columns; if None a comma, or a tab in a .tsv file.
-    encoding: of texts, such as "cp1252"; found in each file if None.
-    decimal: sign before decimals, "." or ","; found in each file if None.
-    date_format: of dates, such as "%d.%m.%Y"; found in the file if None.
+    encoding: of texts, such as "cp1252"; detected per file if None.
+    decimal: decimal sign, "." or ","; detected per file if None.
+    date_format: of dates, such as "%d.%m.%Y"; detected if None.
     texts: a table with a row for each item, named in the column of items, for
-      networks that read what items are called; None for none.
-    text: its columns with words, which are put together.
+      networks that read item texts; None for no texts.
+    text: columns of `texts` whose words are joined.
     **options: see `of_rows`.
 
   Returns:
     The splits, see `make_splits`.
 
   Raises:
-    ValueError: naming the file, line and column that is not as expected, or the
-      option that is wrong.
-    MissingData: if a file, or for Parquet the package pyarrow, is not there.
+    ValueError: naming the file, line and column with an invalid value, or the
+      wrong option.
+    MissingData: if a file, or for Parquet the package pyarrow, is missing.
   """
   source = InteractionSource(
     reader="interaction_table",
@@ -195,7 +195,7 @@ def load(
     time=time,
     **text_forms.fields(delimiter, encoding, decimal, date_format),
     gap=options.get("gap"),
-    # Columns of RecBole's files have their types behind a colon.
+    # Columns of RecBole's files have their types after a colon.
     keys=tuple(name.split(":")[0] for name in text) if texts else None,
   )
   table, _, rows, stamps = _rows(path, source)
@@ -231,29 +231,29 @@ def of_rows(
   test_fraction: float = 0.1,
   cold: float = 0.0,
 ) -> datasets.Splits:
-  """Makes the splits of interactions in memory.
+  """Builds the splits of interactions in memory.
 
   Args:
-    rows: of each user the numbers of their rows, by time.
+    rows: row numbers of each user, sorted by time.
     words: the item of each row.
-    stamps: (rows,) their times.
-    source: without the items, which are those of the rows.
-    where: they come from.
-    texts: of the items by name, if any; one that lacks has none.
+    stamps: (rows,) times of the rows.
+    source: source without the items, which are those of the rows.
+    where: origin of the rows.
+    texts: texts of the items by name, or None; a missing text is empty.
     split: "leave_one_out": the last item of a user is for testing, the last but
-      one for validation; or "time": so are, of all users, the rows from two
-      points in time on, of which the first of a user is predicted.
-    length: items of the pieces into which the training histories are cut.
+      one for validation; or "time": the rows of all users after two points in
+      time are; the first such row of a user is predicted.
+    length: number of items of the chunks of training histories.
     gap: see `InteractionSource`.
     valid_fraction: share of the rows for validation, with the split by time.
-    test_fraction: share of the rows for testing, likewise.
+    test_fraction: share of the rows for testing, with the split by time.
     cold: share of the items that no training history has, to test new ones.
 
   Returns:
     The splits, see `make_splits`.
 
   Raises:
-    ValueError: if an option is wrong, or nothing is left to learn from.
+    ValueError: if an option is wrong, or no training data are left.
   """
   _validate.choice("split", split, get_args(Split))
   _validate.number("cold", cold, 0, 1)
@@ -288,21 +288,21 @@ def chains(
   texts: bool = False,
   seed: int = 0,
 ) -> datasets.Splits:
-  """Makes histories in which most items are followed by one that is theirs.
+  """Generates histories in which most items are followed by their successor.
 
-  The items form a ring. After each a user takes the next one on it with the
-  probability `follow`, if that is new to them, and otherwise any new one, the
-  i-th with a probability proportional to 1 / i.
+  The items form a ring. After each item a user takes the next one on the ring
+  with probability `follow`, if it is new to them, and otherwise any new one,
+  the i-th with a probability proportional to 1 / i.
 
   Args:
-    users: how many.
-    items: how many, at least `events`.
-    events: items of each user.
-    follow: 0 to 1.
+    users: number of users.
+    items: number of items, at least `events`.
+    events: number of items of each user.
+    follow: probability, 0 to 1.
     length: see `of_rows`.
-    texts: whether each item says which one it follows, and of which of four
-      kinds it is.
-    seed: of all that is random.
+    texts: whether each item has a text that names its predecessor, and its
+      kind, one of four.
+    seed: seed of all random choices.
 
   Returns:
     The splits, leaving out the last item of each user.
@@ -321,7 +321,7 @@ def chains(
   every, taken = np.arange(users), np.zeros((users, items), bool)
   steps: list[np.ndarray] = []
   for _ in range(events):
-    # The largest of such numbers is a draw by the weights.
+    # The largest of these numbers is a draw by the weights.
     noise = rng.gumbel(size=(users, items)) - np.log(1 + np.arange(items))
     chosen = np.where(taken, -np.inf, noise).argmax(axis=1)
     if steps:
@@ -344,9 +344,9 @@ def chains(
 
 
 def leave_one_out(count: int) -> np.ndarray:
-  """Returns the parts of a user's rows: 2 of the last, 1 of that before it.
+  """Returns the parts of a user's rows: 2 for the last, 1 for the one before.
 
-  Users with less than 3 rows are for training alone.
+  Users with less than 3 rows are only for training.
   """
   parts = np.zeros(count, int)
   if count > 2:
@@ -357,10 +357,10 @@ def leave_one_out(count: int) -> np.ndarray:
 def by_time(stamps: np.ndarray, valid: float, test: float) -> np.ndarray:
   """Returns the parts (rows,) of rows by their times: 0, 1 or 2.
 
-  Rows at the time of a cut lie behind it.
+  Rows at the time of a cut belong to the later part.
 
   Raises:
-    ValueError: if nothing is left to train on.
+    ValueError: if no training rows are left.
   """
   _part_splits.check_shares(valid, test)
   order, count = np.sort(stamps), len(stamps)
@@ -384,19 +384,19 @@ def make_splits(
   """Returns histories as sequences whose targets are the next items.
 
   Args:
-    histories: of each user the items (n_i,) int32 from 1 on, by time.
-    parts: of each user (n_i,) 0 for training, 1 for validation, 2 for testing,
-      which never fall.
-    source: with the items.
-    length: of the pieces into which training histories are cut.
-    where: they come from.
-    gaps: of each user (n_i,) float32, the gaps before the items, if any.
+    histories: items (n_i,) int32 from 1 on of each user, by time.
+    parts: parts (n_i,) of each user's items, 0 for training, 1 for validation,
+      2 for testing; non-decreasing.
+    source: source with the items.
+    length: number of items of the chunks of training histories.
+    where: origin of the histories.
+    gaps: gaps (n_i,) float32 before each user's items, or None.
 
   Returns:
-    Of the training part a target at every element. Of the others a user's whole
-    history before the first item of the part, which is the target at the last
-    element; the other targets are 0, which stands for none. In extras.user are
-    the numbers of the users.
+    The training part has a target at every element. Examples of the others are
+    a user's whole history before the first item of the part, which is the
+    target at the last element; other targets are 0, for no target. extras.user
+    holds the numbers of the users.
 
   Raises:
     ValueError: if a part for training or testing is empty.
@@ -430,18 +430,18 @@ def examples(
   """Returns the examples of one part, see `make_splits`; None without any.
 
   Args:
-    histories: as of `make_splits`, as the rest.
-    parts: likewise.
-    number: of the part.
-    length: likewise.
-    gaps: likewise.
+    histories: see `make_splits`, as for the others.
+    parts: of each user's items.
+    number: number of the part.
+    length: of the chunks.
+    gaps: before each user's items.
   """
   _validate.integer("length", length, 1)
-  # The user, the first element and the one behind the last.
+  # The user, the first element and the one after the last.
   spans = []
   for user, part in enumerate(parts):
     if number:
-      # None of the part, or one without a history, is at 0.
+      # 0 if the user has no item of the part, or no history before it.
       first = int(np.argmax(part == number))
       spans += [(user, 0, first)] if first else []
     else:
@@ -465,7 +465,7 @@ def examples(
 
 
 def _rows(path, source):
-  """The table, users, the rows of each by time, and the times of all rows."""
+  """The table, users, sorted rows of each, and the times of all rows."""
   columns = source.user, source.item, source.time
   table = table_files.read(
     table_files.find(path),

@@ -5,7 +5,7 @@
     splits = data.load("letters", path="sentences.txt", words=2)
 
 A sequence begins with <cls> and ends with <eos>, and <mask> in it stands for
-one letter, or word, that is to be filled in.
+one hidden letter, or word, to predict.
 """
 
 import collections
@@ -40,25 +40,24 @@ RNA = (
 _SPECIAL = ("<cls>", "<pad>", "<eos>", "<unk>", "<mask>")
 _MASK = re.compile("<mask>", re.IGNORECASE)
 _PART = re.compile("<mask>|.", re.IGNORECASE | re.DOTALL)
-# Shares of letters outside of an alphabet, above which it is told, or refused
-# in training, where they are not scored and so make a loss look low.
+# Shares of letters outside the alphabet above which training warns, or raises:
+# such letters are not scored, which makes a loss look low.
 _TOLD, _REFUSED = 0.01, 0.2
 
 
 @dataclasses.dataclass(frozen=True)
 class LetterSource(base.Source):
-  """Sequences of letters between a token for their beginning and their end.
+  """Sequences of letters between a start and an end token.
 
-  `prepare` takes strings, in which "<mask>" is one token, as "<MASK>" is.
+  `prepare` takes strings, in which "<mask>" or "<MASK>" is one token.
 
   Attributes:
-    tokens: what the tokens stand for.
-    rna: whether letters are read as those of RNA: small ones as large ones, and
-      T as U.
-    lines: whether every line of a text is a sequence, or the whole of it.
-    pattern: which files of a folder are read.
-    words: whether the tokens are words, in small letters, and signs between
-      them, in the place of letters.
+    tokens: meaning of each token.
+    rna: whether letters are read as RNA: lower case as upper case, and T as U.
+    lines: whether every line of a text is a sequence, or the whole text.
+    pattern: pattern of the files to read in a folder.
+    words: whether the tokens are lower-case words, and the signs between them,
+      instead of letters.
   """
 
   kind: ClassVar[str] = "letters"
@@ -103,10 +102,10 @@ class LetterSource(base.Source):
     return datasets.ArrayDataset(inputs, inputs, counts)
 
   def encode(self, letters: str, name: str = "sequence") -> np.ndarray:
-    """Returns the tokens (n + 2,) int32 of n letters; <unk> for unknown ones.
+    """Encodes n letters as (n + 2,) int32 tokens; <unk> for unknown letters.
 
     Raises:
-      ValueError: if it is no text, or an empty one.
+      ValueError: if the sequence is not a string, or empty.
     """
     if not isinstance(letters, str) or not letters:
       raise _validate.error(name, repr(letters), "letters")
@@ -121,14 +120,14 @@ class LetterSource(base.Source):
 
   @functools.cached_property
   def _places(self):
-    """The number of each token."""
+    """The number of each token, by token."""
     return {token: i for i, token in enumerate(self.tokens)}
 
   def outside(self, sequences: Sequence[str]) -> tuple[float, str]:
-    """Returns the share of letters that are unknown, and the commonest three.
+    """Returns the share of unknown letters, and the three commonest.
 
-    Those are listed as "'E', 'L', 'F'"; "" if there are none. Of sentences they
-    are words.
+    Those are listed as "'E', 'L', 'F'"; "" if there are none. For sentences the
+    units are words.
     """
     if self.words:
       return _others(_sentence_words.count(sequences), self._places)
@@ -137,7 +136,7 @@ class LetterSource(base.Source):
     return _others(counts, {x for x in counts if self._read_as(x) in known})
 
   def _tell_unknown(self, rows, others):
-    """Says how many words of encoded sentences are not in the vocabulary."""
+    """Warns of words of encoded sentences that are not in the vocabulary."""
     every = np.concatenate(rows)
     unknown = int((every == self.tokens.index("<unk>")).sum())
     if unknown:
@@ -150,7 +149,7 @@ class LetterSource(base.Source):
       )
 
   def _read_as(self, part):
-    """A letter as the alphabet has it."""
+    """Converts a letter to the alphabet's form."""
     if len(part) > 1:
       return part.lower()
     if not self.rna:
@@ -163,7 +162,7 @@ class LetterSource(base.Source):
 
 
 def _distinct(names):
-  """Names of sequences; the second of one name has " (2)" behind it."""
+  """Makes sequence names distinct: the second of a name gets " (2)"."""
   counts: dict[str, int] = {}
   found: dict[str, None] = {}
   for name in names:
@@ -176,7 +175,7 @@ def _distinct(names):
 
 
 def _others(counts, known):
-  """The share of what is not known by its count, and the commonest three."""
+  """The share of unknown entries by count, and the three commonest."""
   others = collections.Counter(
     {x: n for x, n in counts.items() if x not in known}
   )
@@ -191,12 +190,12 @@ def records(
   """Reads the names and the letters of sequences.
 
   Args:
-    path: see `load`; empty lines are left out.
-    pattern: likewise.
-    lines: likewise.
+    path: see `load`; empty lines are skipped.
+    pattern: pattern of the files in a folder.
+    lines: whether each line is a sequence.
 
   Raises:
-    ValueError: if there is no sequence, or a file is no UTF-8.
+    ValueError: if there is no sequence, or a file is not UTF-8.
     MissingData: if there is no such file.
   """
   names: list[str] = []
@@ -238,31 +237,30 @@ def load(
   test_fraction: float = 0.1,
   seed: int = 0,
 ) -> datasets.Splits:
-  """Loads sequences of letters or words, of which some are to be hidden.
+  """Loads sequences of letters or words, to predict hidden ones.
 
   Args:
     path: a file, a folder, or a pattern. A file that begins with ">" is FASTA.
-    pattern: which files of a folder.
-    alphabet: "own": the letters are those of the files; "rna": the tokens of
-      RNA-FM. Other letters are <unk>, of which there is a note above 1 %.
-    lines: whether each line of other files is a sequence; or a file as a whole.
-    words: a number for sequences of words in place of letters: those that come
-      as often in the files are tokens, and rarer ones are <unk>; None for
-      letters.
-    length: letters, or words, of the pieces into which longer sequences are
-      cut.
-    valid_fraction: share of the pieces for validation; those of a sequence are
+    pattern: pattern of the files in a folder.
+    alphabet: "own": the letters of the files; "rna": the tokens of RNA-FM.
+      Other letters are <unk>, with a warning above 1 %.
+    lines: whether each line of other files is a sequence; or a whole file.
+    words: for sequences of words instead of letters the least count of a word:
+      rarer words in the files are <unk>; None for letters.
+    length: number of letters, or words, of the chunks that longer sequences are
+      cut into.
+    valid_fraction: share of the chunks for validation; those of a sequence are
       in one part, unless there are too few sequences.
     test_fraction: share for testing.
-    seed: of the division; of texts that are read as a whole the pieces stay in
-      order, and the last ones are for testing.
+    seed: seed of the random split; the chunks of whole texts stay in order, and
+      the last ones are for testing.
 
   Returns:
     The splits, see `make_splits`.
 
   Raises:
     ValueError: if an option is wrong, a part would be empty, or more than 20 %
-      of the letters are not of the alphabet.
+      of the letters are not in the alphabet.
     MissingData: if there is no such file.
   """
   _validate.choice("alphabet", alphabet, ("own", "rna"))
@@ -315,29 +313,29 @@ def make_splits(
   partners: Sequence[np.ndarray] | None = None,
   ends: Sequence[int] | None = None,
 ) -> datasets.Splits:
-  """Divides sequences in their order, the last ones for testing.
+  """Splits sequences in their order, the last ones for testing.
 
   Args:
-    sequences: of letters.
-    source: that makes tokens of them.
-    where: they come from.
+    sequences: sequences of letters.
+    source: source that encodes them.
+    where: origin of the sequences.
     valid_fraction: share for validation.
     test_fraction: share for testing.
-    partners: of each letter (n,) the place that it is paired with, from 0 on,
-      or -1; None if there are no pairs.
-    ends: where a part may end, as numbers of sequences before; anywhere if
-      None, and where some part would have none.
+    partners: for each sequence (n,) the place paired with each letter, from 0
+      on, or -1; None if there are no pairs.
+    ends: allowed ends of parts, as numbers of sequences before; anywhere if
+      None, or if a part would be empty.
 
   Returns:
     The splits: inputs and targets (n, time) int32 tokens, with lengths, and
-    perhaps extras.partners; info.tokens has the tokens.
+    extras.partners if given; info.tokens has the tokens.
 
   Raises:
     ValueError: if a part would be empty.
   """
   dataset = source.prepare(sequences)
   if partners is not None:
-    # From 1 on, behind the token at the beginning.
+    # From 1 on, after the start token.
     places = np.zeros_like(dataset.inputs)
     for row, one in zip(places, partners):
       row[1 : len(one) + 1] = np.where(one < 0, 0, one + 1)

@@ -1,12 +1,12 @@
-"""Event logs: what was done in each case, one activity after another.
+"""Event logs: the sequence of activities of each case.
 
     splits = data.load("event_log", path="receipt.csv")
     splits = data.load("event_log", path="bpic2012.xes.gz", transitions=True)
 
 A log is a CSV file, with a row for each event, or XES, the XML of the IEEE
-1849-2016, perhaps compressed by gzip. The events of a case are put in the order
-of their times, if there are any. The logs of Receipt and BPI'12 are in the
-source distribution of pm4py 2.2.32, whose code is not read:
+1849-2016, optionally compressed by gzip. The events of a case are sorted by
+time, if there are times. The logs of Receipt and BPI'12 are in the source
+distribution of pm4py 2.2.32, whose code is not used:
 
     pip download --no-deps --no-binary :all: pm4py==2.2.32
     tar xzf pm4py-2.2.32.tar.gz --wildcards '*/tests/input_data/*'
@@ -27,25 +27,25 @@ from jaxseq.data import padding
 from jaxseq.data.files import log_files
 from jaxseq.data.sources import base
 
-# The symbol behind the last activity of a case.
+# The symbol after the last activity of a case.
 END = "(end)"
 
 
 @dataclasses.dataclass(frozen=True)
 class LogSource(base.Source):
-  """Cases of a log, whose activities have numbers.
+  """Cases of a log, with numbers for activities.
 
-  `prepare` takes cases: of each the names of its activities, in their order.
-  None of them is taken to be over: the last target of each is unknown.
+  `prepare` takes cases: for each the names of its activities, in order. All
+  count as unfinished: the last target of each is unknown.
 
   Attributes:
-    activities: names of those of the training, from number 1 on; the end of a
-      case has the number behind them. With transitions they are in the names.
+    activities: names of the training activities, numbered from 1 on; the end of
+      a case has the number after them. Names include transitions if used.
     case: column of a table that names the case of a row.
     activity: column of the activities.
-    transition: column of the step in an activity's life.
-    time: column of the times, by which the events of a case are put in order;
-      "time:timestamp" if None, where a file has it.
+    transition: column of the activities' lifecycle transitions.
+    time: column of the times, which sort the events of a case; if None
+      "time:timestamp", if a file has it.
     transitions: whether an activity and its transition are one symbol.
   """
 
@@ -68,7 +68,7 @@ class LogSource(base.Source):
   def log(
     self, path: str | os.PathLike, digest: str | None = None
   ) -> tuple[list[str], list[list[str]], str]:
-    """Reads a file of a log, see `log_files.read`."""
+    """Reads a log file, see `log_files.read`."""
     columns = {"case": self.case, "activity": self.activity}
     if self.transitions:
       columns["transition"] = self.transition
@@ -78,14 +78,14 @@ class LogSource(base.Source):
 
   @functools.cached_property
   def _numbers(self) -> dict[str, int]:
-    """Numbers of the activities."""
+    """Numbers of the activities, by name."""
     return {name: n for n, name in enumerate(self.activities, 1)}
 
   def encode(self, case: Sequence[str], name: str = "case") -> np.ndarray:
     """Returns 0 and the numbers of n activities, (n + 1,) int32.
 
     Raises:
-      ValueError: if there is none, or one that the training did not have.
+      ValueError: if there is no activity, or one that is not in the training.
     """
     if isinstance(case, str) or not len(case):
       got = "no event" if not len(case) else case
@@ -111,11 +111,11 @@ class LogSource(base.Source):
 
 
 def traces(rows: Sequence[np.ndarray], end: int = -1) -> datasets.ArrayDataset:
-  """Returns cases as inputs, and what follows each of their activities.
+  """Returns cases as inputs, and the next activities as targets.
 
   Args:
-    rows: as from `LogSource.encode`.
-    end: what follows the last one; unknown if -1.
+    rows: encoded cases, see `LogSource.encode`.
+    end: target after the last activity; unknown if -1.
   """
   inputs, lengths = padding.pad_sequences(rows)
   following = [np.append(row[1:], np.int32(end)) for row in rows]
@@ -136,27 +136,27 @@ def load(
   test_fraction: float = 1 / 3,
   seed: int = 0,
 ) -> datasets.Splits:
-  """Loads the traces of a log, to predict the activity that comes next.
+  """Loads the traces of a log, to predict the next activity.
 
   Args:
     path: a `.csv`, `.xes` or `.xes.gz` file.
     case: column that names the case of a row.
     activity: column of the activities.
-    transition: column of the step in an activity's life, such as "start".
-    time: column of the times, dates or numbers, by which the events of a case
-      are put in order; "time:timestamp" if None, where the file has it.
-    transitions: whether an activity and its transition are one symbol; the
-      activity alone if not.
+    transition: column of lifecycle transitions of activities, such as "start".
+    time: column of the times, dates or numbers, which sort the events of a
+      case; if None "time:timestamp", if the file has it.
+    transitions: whether an activity and its transition are one symbol, or the
+      activity alone.
     digest: sha256 that the file must have; not checked if None.
-    valid_fraction: share of the cases that are not for testing.
-    test_fraction: share of all cases.
-    seed: of the division.
+    valid_fraction: share for validation of the cases not for testing.
+    test_fraction: share of all cases for testing.
+    seed: seed of the random split.
 
   Returns:
     The splits, see `make_splits`.
 
   Raises:
-    ValueError: naming the place that is not as expected.
+    ValueError: naming the place of an invalid entry.
     MissingData: if there is no such file.
   """
   columns = LogSource(
@@ -173,14 +173,14 @@ def load(
 
 
 def loans(*, cases: int = 300, seed: int = 0) -> datasets.Splits:
-  """Makes the log of a small process, with a choice, a loop and a long memory.
+  """Generates the log of a small process with a choice, a loop and long memory.
 
-  An application is checked, again and again while papers are missing; how it is
-  decided depends on where it came in.
+  An application is checked again and again while papers are missing; the
+  decision depends on the way it came in.
 
   Args:
-    cases: how many.
-    seed: of the log and its division.
+    cases: number of cases.
+    seed: seed of the log and of its split.
 
   Returns:
     The splits, see `make_splits`.
@@ -208,25 +208,25 @@ def make_splits(
   seed: int = 0,
   preparation: LogSource | None = None,
 ) -> datasets.Splits:
-  """Divides traces at random, whole.
+  """Splits whole traces at random.
 
   Args:
-    cases: the activities of each, in their order.
-    source: where they come from.
-    digest: of the file.
-    valid_fraction: share of the cases that are not for testing.
-    test_fraction: share of all cases.
-    seed: of the division.
-    preparation: the columns that cases come from, if they come from a table.
+    cases: the activities of each case, in order.
+    source: origin of the cases.
+    digest: digest of the file.
+    valid_fraction: share for validation of the cases not for testing.
+    test_fraction: share of all cases for testing.
+    seed: seed of the random split.
+    preparation: source with the columns of the cases, if they have a table.
 
   Returns:
     The splits: inputs (n, time) int32, 0 and then the activities from 1 on, and
-    targets (n, time) int32, the activities and then the end, the number behind
-    those of all activities; both 0 in padding. Numbers of activities follow
-    their names; info.tokens has them.
+    targets (n, time) int32, the activities and then the end, the number after
+    those of all activities; both 0 in padding. Activities are numbered by name;
+    info.tokens has them.
 
   Raises:
-    ValueError: a trace is empty, or a part would be.
+    ValueError: if a trace is empty, or a part would be.
   """
   names = sorted({name for one in cases for name in one})
   preparation = dataclasses.replace(

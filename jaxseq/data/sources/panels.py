@@ -24,24 +24,24 @@ from jaxseq.data.sources import windows
 
 @dataclasses.dataclass(frozen=True)
 class PanelSource(windows.WindowSource):
-  """Series of a panel; a forecast resumes from the end of each of them.
+  """Series of a panel; forecasts begin at the end of each.
 
-  `prepare` takes series (time_i, channels), each of as many times as an input
-  has, or more: a dict by name, or a sequence of series that were not in the
-  training; or a frame with a row for each series and time. A series that was
-  not in the training has the scale of its own values.
+  `prepare` takes series (time_i, channels), each at least as long as an input:
+  a dict by name, or a sequence of series that were not trained on; or a frame
+  with a row for each series and time. A series that was not trained on is
+  scaled by its own values.
 
   Attributes:
-    series: column of the names of series; None if there is one alone.
-    names: of the training's series.
-    mean: of each series and channel, series by series.
-    deviation: of each series and channel, which then divides.
+    series: column of the series' names; None for a single series.
+    names: names of the training series.
+    mean: subtracted mean of each series and channel, series by series.
+    deviation: deviation of each series and channel, which then divides.
     known: columns that are known ahead.
     static: columns with one entry for each series.
-    words: those of both that hold words.
-    features: of the columns, see `data.known_columns`.
-    feature_mean: of each feature.
-    feature_deviation: of each feature.
+    words: columns of both kinds that hold words.
+    features: features of the columns, see `data.known_columns`.
+    feature_mean: mean of each feature.
+    feature_deviation: deviation of each feature.
   """
 
   kind: ClassVar[str] = "panel"
@@ -70,7 +70,7 @@ class PanelSource(windows.WindowSource):
       raise _validate.error("mean", len(self.mean), expected)
 
   def number_of(self, name: str) -> int:
-    """Returns the number of a series in the training, from 1 on; or 0."""
+    """Returns the number of a training series, from 1 on; 0 for others."""
     return self._numbers.get(name, 0)
 
   @functools.cached_property
@@ -79,7 +79,7 @@ class PanelSource(windows.WindowSource):
 
   @property
   def features_along(self) -> known_columns.Features:
-    """The features of the columns that go along."""
+    """The features of the known and static columns."""
     return known_columns.Features(
       (*self.known, *self.static),
       self.features,
@@ -90,7 +90,7 @@ class PanelSource(windows.WindowSource):
 
   @property
   def columns(self) -> panels.Columns:
-    """The columns of tables that are read."""
+    """The columns to read from tables."""
     return panels.Columns(
       series=self.series,
       time=self.time,
@@ -135,7 +135,7 @@ class PanelSource(windows.WindowSource):
     return self.ends(name, panel)
 
   def ends(self, name: str, panel: panels.Panel) -> base.Examples:
-    """Returns the ends of the series of a panel that was read, see `read`."""
+    """Returns the ends of the series of a panel as examples, see `read`."""
     members = panel.members
     titles = [f"series {m.name!r}" for m in members]
     dataset = self._inputs(name, members, titles, panel.table)
@@ -155,7 +155,7 @@ class PanelSource(windows.WindowSource):
     return base.Examples(ids, dataset, times=ahead)
 
   def _inputs(self, name, members, titles, table=None):
-    """The ends of series, with their known columns, as examples."""
+    """Builds examples of the ends of series, with their known columns."""
     inputs, known, numbers, constants = [], [], [], []
     for title, member in zip(titles, members):
       self._check_length(f"{name}: {title}", member)
@@ -189,7 +189,7 @@ class PanelSource(windows.WindowSource):
     return datasets.ArrayDataset(stacked, targets, None, extras)
 
   def _check_length(self, title, member):
-    """Refuses a series that is too short, or ends before the horizon does."""
+    """Rejects series that are too short, or end before the horizon does."""
     count = len(member.values)
     least = max(self.length, 2 if self.time is not None else 1)
     if count < least:
@@ -212,9 +212,9 @@ class PanelSource(windows.WindowSource):
     """Returns mean and deviation (channels,) of a series.
 
     Args:
-      title: of the series, for messages.
-      number: of the series in the training, from 1 on; 0 if it was not there.
-      values: (time, channels), whose own scale that of a new series is.
+      title: name of the series, for messages.
+      number: number of the training series, from 1 on; 0 for a new one.
+      values: (time, channels), which scale a new series.
 
     Raises:
       ValueError: if a channel of a new series has no value.
@@ -222,7 +222,7 @@ class PanelSource(windows.WindowSource):
     count = values.shape[1]
     if self.mean is None:
       return np.zeros(count), np.ones(count)
-    # One alone is the training's, whatever it is called.
+    # A single series has the training's scale, whatever its name.
     number = number or (0 if self.series else 1)
     if number:
       place = slice((number - 1) * count, number * count)
@@ -240,14 +240,14 @@ class PanelSource(windows.WindowSource):
 
     Args:
       member: the series.
-      table: that it was read from, for messages.
-      rows: of the series, with a start.
+      table: table that it was read from, for messages.
+      rows: slice of the series' rows, with a start.
 
     Returns:
-      float32; None without such columns.
+      Features in float32; None without such columns.
 
     Raises:
-      ValueError: if an entry is not as it should be.
+      ValueError: if an entry is invalid.
     """
     if not self.features:
       return None
@@ -258,16 +258,16 @@ class PanelSource(windows.WindowSource):
     )
 
   def _ahead(self, member, table, rows):
-    """The features of rows, the last of which may be absent."""
+    """The features of rows, of which the last may be absent."""
     found = self.along(member, table, rows)
     if found is None:
       return None
-    # Those that are the same at all times are those of the last row.
+    # Absent rows repeat the features of the last row, which are constant.
     places = np.minimum(np.arange(rows.stop - rows.start), len(found) - 1)
     return found[places]
 
   def _tell(self, name, unseen):
-    """Warns of series that the training had not."""
+    """Warns of series that were not trained on."""
     if self.series and unseen:
       logging.warning(
         "%s: %d series, such as %s, were not in the training: they are forecast"
@@ -276,7 +276,7 @@ class PanelSource(windows.WindowSource):
       )
 
   def standardize(self, values: np.ndarray) -> np.ndarray:
-    """Refuses, as each series has a scale of its own; see `prepare`."""
+    """Raises, as each series has its own scale; see `prepare`."""
     raise ValueError(
       "standardize: got values, expected series: their scales differ. Use "
       "`prepare`."
@@ -288,8 +288,8 @@ class PanelSource(windows.WindowSource):
     """Returns standardized values (n, ..., channels) in the file's units.
 
     Args:
-      values: of the examples.
-      dataset: the examples, whose extras.scale says how.
+      values: values of the examples.
+      dataset: the examples, whose extras.scale has the scales.
     """
     if dataset is None or dataset.extras.scale is None:
       raise _validate.error("dataset", dataset, "one with extras.scale")

@@ -1,10 +1,10 @@
-"""Documents of paragraphs, divided into sections.
+"""Documents of paragraphs, for splitting into sections.
 
     splits = data.load("paragraphs", path="reports")
     splits = data.load("kjv_chapters")
 
-In a file every line with words is a paragraph, and an empty line stands between
-two sections.
+In a file every line with words is a paragraph, and an empty line separates two
+sections.
 """
 
 from collections.abc import Sequence
@@ -33,16 +33,16 @@ Sections = Sequence[Sequence[str]]
 
 @dataclasses.dataclass(frozen=True)
 class ParagraphSource(base.Source):
-  """Documents, of which each paragraph is a row of its words' numbers.
+  """Documents; each paragraph is a row of the numbers of its words.
 
   `prepare` takes documents: each a sequence of paragraphs, which are strings,
-  with targets, of each document 1 where a section begins and 0 elsewhere.
+  with targets for each document, 1 where a section begins and 0 elsewhere.
 
   Attributes:
-    buckets: numbers that words have, by a checksum of their letters; several
-      words share one. 0 stands for no word.
-    words: of a paragraph that are read, the first ones.
-    pattern: which files of a folder are read.
+    buckets: count of word numbers, which are checksums of the letters; several
+      words share one. 0 is padding.
+    words: number of words of a paragraph to read, the first ones.
+    pattern: pattern of the files to read in a folder.
   """
 
   kind: ClassVar[str] = "paragraphs"
@@ -76,10 +76,10 @@ class ParagraphSource(base.Source):
     return datasets.ArrayDataset(inputs, marks, counts, extras)
 
   def encode(self, paragraphs: Sequence[str], name: str) -> np.ndarray:
-    """Returns the words (paragraphs, words) int32, 0 behind the last ones.
+    """Encodes paragraphs as (paragraphs, words) int32, padded with 0.
 
     Raises:
-      ValueError: if there is no paragraph, or they are no strings.
+      ValueError: if there is no paragraph, or one is not a string.
     """
     if isinstance(paragraphs, str) or not len(paragraphs):
       expected = "a sequence of paragraphs"
@@ -94,7 +94,7 @@ class ParagraphSource(base.Source):
     return numbers
 
   def examples(self, documents: Sequence[Sections]) -> datasets.ArrayDataset:
-    """Returns documents of sections of paragraphs, with their targets."""
+    """Prepares documents of sections of paragraphs, with their targets."""
     return self.prepare(
       [[one for section in each for one in section] for each in documents],
       targets=[starts(map(len, each)) for each in documents],
@@ -103,14 +103,14 @@ class ParagraphSource(base.Source):
   def _read(self, path: Any) -> base.Examples:
     names, documents = read(path, self.pattern)
     dataset = self.examples(documents)
-    # One section may be a document whose sections nobody has marked.
+    # A single section may be a document without marked sections.
     marked = np.array([len(sections) > 1 for sections in documents])
     dataset.targets[~marked] = -1
     return base.Examples(tuple(names), dataset, bool(marked.any()))
 
 
 def starts(sizes: Any) -> np.ndarray:
-  """Returns 1 where a section begins, for the numbers of their paragraphs."""
+  """Marks section starts by 1, from the sections' numbers of paragraphs."""
   marks = [[1] + [0] * (size - 1) for size in sizes]
   return np.concatenate(marks).astype(np.int32)
 
@@ -118,10 +118,10 @@ def starts(sizes: Any) -> np.ndarray:
 def read(
   path: str | os.PathLike, pattern: str = "**/*"
 ) -> tuple[list[str], list[Sections]]:
-  """Reads the names and the sections of documents, one a file.
+  """Reads the names and the sections of documents, one per file.
 
   Raises:
-    ValueError: if a file has no words, or is no UTF-8.
+    ValueError: if a file has no words, or is not UTF-8.
     MissingData: if there is no such file.
   """
   names, documents = [], []
@@ -143,9 +143,9 @@ def read(
 
 
 def pieces(sections: Sections, longest: int) -> list[Sections]:
-  """Returns runs of sections of at most so many paragraphs, at least two each.
+  """Returns runs of sections of 2 to `longest` paragraphs each.
 
-  A section that is longer by itself is left out.
+  A single section that is longer is dropped.
   """
   _validate.integer("longest", longest, 2)
   runs: list[list[Sequence[str]]] = [[]]
@@ -168,22 +168,22 @@ def load(
   test_fraction: float = 0.2,
   seed: int = 0,
 ) -> datasets.Splits:
-  """Loads documents whose sections are to be found.
+  """Loads documents, to predict where sections begin.
 
   Args:
     path: a file, a folder, or a pattern; every file is a document.
-    pattern: which files of a folder.
-    longest: paragraphs of a document; longer ones are cut between sections.
-    buckets: numbers that words have, by a checksum of their letters.
-    words: of a paragraph that are read, the first ones.
-    valid_fraction: share of the pieces for validation; those of a document are
+    pattern: pattern of the files in a folder.
+    longest: most paragraphs of a document; others are cut between sections.
+    buckets: count of word numbers, which are checksums of the letters.
+    words: number of words of a paragraph to read, the first ones.
+    valid_fraction: share of the chunks for validation; those of a document are
       in one part, unless there are too few documents.
     test_fraction: share for testing.
-    seed: of the division.
+    seed: seed of the random split.
 
   Returns:
     The splits: extras.words (n, paragraphs, words) int32, inputs (n,
-    paragraphs), how many words there are, targets likewise, 1 where a section
+    paragraphs), the number of words, targets (n, paragraphs), 1 where a section
     begins, and lengths.
 
   Raises:
@@ -211,18 +211,18 @@ def kjv_chapters(
 
   Args:
     path: see `data.text.kjv_bytes`.
-    longest: see `load`; documents are some chapters of a book, one after the
-      other, and verses have lost their numbers.
+    longest: see `load`; documents are consecutive chapters of a book, and
+      verses have no numbers.
     buckets: see `load`.
-    words: likewise.
-    seed: likewise.
+    words: see `load`.
+    seed: see `load`.
 
   Returns:
     The splits, see `load`: a tenth for validation, a fifth for testing.
 
   Raises:
-    ValueError: if it is another text, or an option is wrong.
-    MissingData: if the text is not there.
+    ValueError: if the text is another, or an option is wrong.
+    MissingData: if the text is missing.
   """
   books = texts.bible_chapters(texts.kjv_bytes(path))
   source = ParagraphSource(reader="paragraphs", buckets=buckets, words=words)
@@ -232,7 +232,7 @@ def kjv_chapters(
 
 
 def _splits(documents, source, where, fractions, seed):
-  """Divides documents at random, all pieces of each together."""
+  """Splits documents at random, with all chunks of each in one part."""
   kind = f"documents of two sections or more in {where}"
   documents = [runs for runs in documents if runs]
   sizes = _part_splits.sizes(sum(map(len, documents)), *fractions, kind)

@@ -1,4 +1,4 @@
-"""Kinds of data by name, and the source that a file or a set describes."""
+"""Kinds of data by name, and the sources of files and data sets."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data.sources import base
 
-# Classes of `base.Source`, by the word that stands for them in files.
+# Classes of `base.Source`, by their names in files.
 KINDS = _registry.Registry(
   "kind",
   {
@@ -29,13 +29,13 @@ KINDS = _registry.Registry(
 
 
 def from_json(fields: Mapping[str, Any]) -> base.Source:
-  """Returns the source that `Source.to_json` described.
+  """Builds the source that `Source.to_json` described.
 
   Args:
-    fields: what was JSON, from whoever wrote it.
+    fields: parsed JSON, possibly from an untrusted file.
 
   Raises:
-    ValueError: naming the field that is not as it should be.
+    ValueError: naming the invalid field.
   """
   if not isinstance(fields, Mapping):
     expected = "an object of its fields"
@@ -48,7 +48,7 @@ def from_json(fields: Mapping[str, Any]) -> base.Source:
 
 
 def _flat(fields):
-  """Fields of files of old, in which options of readers lay by themselves."""
+  """Converts fields of old files, in which reader options were separate."""
   options = fields.pop("reader_options", {})
   if not isinstance(options, Mapping):
     raise _validate.error(
@@ -58,7 +58,7 @@ def _flat(fields):
     options = dict(options)
     target = options.pop("target", "none")
     options = {"columns": options, "target": target}
-  # False of those that are not stepwise, and the like, was written as well.
+  # Old files also wrote False for sources that are not stepwise, and the like.
   if fields.get("stepwise") is False:
     del fields["stepwise"]
   if "missing" in fields and fields["missing"] == "refuse":
@@ -67,13 +67,13 @@ def _flat(fields):
 
 
 def derive(splits: datasets.Splits) -> base.Source:
-  """Returns the source of a set that comes in no file of a known form.
+  """Returns the source of a set that is read from no known file format.
 
   Args:
-    splits: the set, whose loader says nothing of how to prepare other data.
+    splits: the set, whose loader does not declare a preparation.
 
   Returns:
-    The source of arrays that are as this set's inputs already are.
+    A source for arrays that already are like this set's inputs.
   """
   inputs, info = splits.train.inputs, splits.info
   fields: dict[str, Any] = {"classes": info.classes, "length": inputs.shape[1]}

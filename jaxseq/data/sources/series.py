@@ -1,4 +1,4 @@
-"""Series of vectors in time, with a class, or numbers, or neither."""
+"""Series of vectors in time, with a class, with numbers, or without targets."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -26,8 +26,8 @@ from jaxseq.data import series_frames
 from jaxseq.data import table_layouts
 from jaxseq.data.sources import base
 
-# Functions (path, source) -> (Recordings, Targets), by the form of the file.
-# The targets are those of the file, and of the kind "none" where it has none.
+# Functions (path, source) -> (Recordings, Targets), by file format. The targets
+# are those of the file, or of the kind "none" if it has none.
 FORMS = _registry.Registry(
   "reader",
   {
@@ -45,13 +45,13 @@ class Options(TypedDict, total=False):
   """Options of all loaders of series, with the defaults of `series_table`.
 
   Attributes:
-    valid_fraction: share of the series that is for validation, where there is
-      no such part.
-    test_fraction: share of the series that is for testing, likewise.
-    normalize: whether each channel, and each number to predict, is shifted and
-      scaled to mean 0 and standard deviation 1 over the training part.
-    missing: what becomes of missing values, see `data.missing`.
-    seed: of the division by share.
+    valid_fraction: share of the series for validation, if there is no such
+      part.
+    test_fraction: share of the series for testing, if there is no such part.
+    normalize: whether each channel, and each number to predict, is standardized
+      to mean 0 and standard deviation 1 over the training part.
+    missing: handling of missing values, see `data.missing`.
+    seed: seed of the random split by share.
   """
 
   valid_fraction: float
@@ -63,34 +63,34 @@ class Options(TypedDict, total=False):
 
 @dataclasses.dataclass(frozen=True)
 class SeriesSource(base.Source):
-  """Series, of any lengths, padded at their ends.
+  """Series of any lengths, padded at their ends.
 
   `prepare` takes (n, time, channels), a sequence of arrays (time_i, channels),
   NaN where a value is missing, or of frames; or a frame of all series. Columns
-  of frames and fields of arrays are taken by name. `times` are those of each
-  element, where the training had any.
+  of frames and fields of arrays are selected by name. `times` are the times of
+  each element, if the training data had any.
 
   Attributes:
     channels: names of the raw channels, before any that marks missing values.
     classes: names of the classes.
-    targets: names of the numbers to predict, of a regression.
+    targets: names of the numbers to predict in a regression.
     stepwise: whether there is such a number at every element of a series.
-    mean: of each channel, which is subtracted; None leaves values as they are.
-    deviation: of each channel, which then divides; above 0.
-    target_mean: of each target likewise.
-    target_deviation: of each target likewise.
-    missing: what becomes of missing values, see `data.missing`.
-    fill: of each channel, after mean and deviation: what stands for a value
-      that is missing and has none before it.
+    mean: subtracted mean of each channel; None leaves values unchanged.
+    deviation: deviation that then divides each channel; above 0.
+    target_mean: mean of each target.
+    target_deviation: deviation of each target.
+    missing: handling of missing values, see `data.missing`.
+    fill: standardized value of each channel for missing values without a value
+      before them.
     length: elements in time of the training examples, to which shorter ones are
       padded.
-    gaps: where the time since the element before goes: one more "channel", or
+    gaps: use of the time since the element before: one more "channel", or
       "extras".gaps; None if the steps are equal, or there are no time stamps.
     step: the usual time from one element to the next, which counts 1 in gaps;
-      where there are no gaps, other series have to have it, too.
-    dates: whether times are dates; None if there are none, or it is unknown.
-    columns: which columns of a table hold what.
-    target: what the labels of a file are, see `series_table.load`.
+      without gaps it is required of other series, too.
+    dates: whether times are dates; None if there are no times, or unknown.
+    columns: roles of a table's columns.
+    target: kind of a file's labels, see `series_table.load`.
   """
 
   kind: ClassVar[str] = "series"
@@ -168,12 +168,12 @@ class SeriesSource(base.Source):
     return part._replace(lengths=None) if np.all(lengths == length) else part
 
   def _reads(self, times):
-    """True if times of an index are such as those of the training may be."""
-    # Numbers are counted, unless the training had unequal steps of them.
+    """True if times of an index could be those of training data."""
+    # Numbers only count rows, unless the training had unequal steps of them.
     return bool(times) and (self.gaps is not None or times[0].dtype.kind == "M")
 
   def _with_times(self, part, times):
-    """The part with the time since the element before, if it is read."""
+    """Adds the time since the element before, if the network reads it."""
     count = len(part.inputs)
     if self.gaps is None and (times is None or self.step is None):
       return part
@@ -198,7 +198,7 @@ class SeriesSource(base.Source):
         raise ValueError(
           f"{name}, element {element}: got {got}, expected times that increase."
         )
-      # Before the first element there is none: one step is the usual time.
+      # The first element has no gap: it gets one usual step.
       row[0] = 1.0
       row[1:length] = between / (self.step or 1.0)
     if self.gaps is None:
@@ -211,14 +211,14 @@ class SeriesSource(base.Source):
     return part._replace(inputs=inputs)
 
   def _check_kind(self, name, stamps):
-    """Refuses dates where the training had numbers, and numbers for dates."""
+    """Rejects dates if the training had numbers, and numbers for dates."""
     kinds = "numbers", "dates"
     if self.dates is not None and (stamps.dtype.kind == "M") != self.dates:
       expected = f"{kinds[self.dates]}, as in training"
       raise _validate.error(name, kinds[not self.dates], expected)
 
   def _targets(self, targets, lengths, time):
-    """Classes by their names or numbers, numbers standardized, or unknown."""
+    """Returns classes by name or number, standardized numbers, or unknowns."""
     count = len(lengths)
     if self.targets is None:
       return _raw_arrays.class_targets(targets, self.classes, count)
@@ -257,8 +257,8 @@ class SeriesSource(base.Source):
 
     Args:
       whole: the series.
-      rows: which of them.
-      targets: of all; unknown if there are none.
+      rows: numbers of the series to return.
+      targets: targets of all series; unknown if there are none.
     """
     times = None
     if whole.stamps is not None:
@@ -293,6 +293,6 @@ class SeriesSource(base.Source):
 
 
 def _is_nested(frame):
-  """True if a frame holds several series, and is not one of numbers."""
+  """True if a frame holds series in its cells or by index, not numbers."""
   several = getattr(frame.index, "nlevels", 1) > 1
   return several or (frame.size > 0 and np.ndim(frame.iloc[0, 0]) > 0)
