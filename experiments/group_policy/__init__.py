@@ -1,18 +1,18 @@
-r"""Policy gradients of groups (GRPO) on answers that a program checks.
+r"""Group-based policy gradients (GRPO) on answers that a program checks.
 
     python -m experiments.group_policy --config=configs/group_policy/sums.py \
       --workdir=DIR
     python -m experiments.group_policy --config=... --workdir=DIR \
       --mode=evaluate
 
-Every arm of the config first learns from right answers, and then from its own
-of which some are right; all its seeds are one program, which goes on where an
-earlier run stopped. The run ends with a table of the shares of right answers,
+Every arm of the config first learns from correct answers, and then from its own
+sampled ones; all its seeds are one program, which resumes where an earlier run
+stopped. The run ends with a table of the shares of correct answers,
 `DIR/learning_curve.png`, `DIR/results.json` and the networks
-`DIR/ARM/network.safetensors`. `DIR/ARM/metrics.jsonl` tells the rewards, the
-groups that teach nothing, and the largest difference between log-probabilities
-of the answers' drawing and of training. With `--config.base`, a network of an
-earlier run, arms train adapters beside it (`DIR/ARM/adapter`), or all of it.
+`DIR/ARM/network.safetensors`. `DIR/ARM/metrics.jsonl` reports the rewards, the
+groups without a learning signal, and the largest difference between the
+log-probabilities of sampling and of training. With `--config.base`, a network
+of an earlier run, arms train adapters of it (`DIR/ARM/adapter`), or all of it.
 """
 
 from jaxseq.programs import command

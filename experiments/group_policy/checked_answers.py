@@ -1,9 +1,9 @@
-"""Learning from answers that a program checks, by policy gradients of groups.
+"""Learning from answers that a program checks, by group-based policy gradients.
 
-A network first learns from right answers for some updates, and then from its
-own: each prompt gets a group of them, those that are right are rewarded, and
-`tasks.group_policy` compares each with the others of its group. It may be one
-that was trained before, of which adapters alone are trained further.
+A network first learns from correct answers for some updates, and then from its
+own: each prompt gets a group of sampled answers, correct ones are rewarded, and
+`tasks.group_policy` compares each with the others of its group. The network may
+be pretrained, and then adapters alone may be trained.
 """
 
 from collections.abc import Mapping
@@ -38,25 +38,25 @@ from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import work as works
 from jaxseq.training.devices import device_mesh
 
-# Of the keys of evaluations, which no run uses.
+# Seed of the keys of evaluations, which no run uses.
 _TEST_SEED = 0x5A11
 
 
 @dataclasses.dataclass(frozen=True)
 class ArmConfig(adaptation.MethodConfig):
-  """The network, the loss and the training of one arm.
+  """Options of an arm's network, loss and training.
 
   Attributes:
     batch_size: prompts of an update.
-    method: what is trained; something else than "full" needs a base.
-    group: answers to each.
+    method: the trained variables; all but "full" need a base.
+    group: number of answers per prompt.
     rollout_updates: updates that learn from the same answers. From the second
       one on the ratios of `policy` differ from 1, and are clipped.
     policy: the loss of answers.
     scale: see `group_policy.advantages`.
-    rewards: "checked": of right answers; "shuffled": those of other answers,
-      which tell nothing, for comparison.
-    warm_updates: the first updates, which learn from right answers.
+    rewards: "checked", or "shuffled": those of other answers, which carry no
+      information, as a control.
+    warm_updates: number of first updates, which learn from correct answers.
   """
 
   _: dataclasses.KW_ONLY
@@ -86,9 +86,9 @@ class Batch(NamedTuple):
 
   Attributes:
     prompts: (batch, time) int32.
-    warm: (batch,) bool, whether right answers are learnt.
-    drawn: (batch,) bool, whether answers are drawn to them; those of the update
-      before are learned from once more if not, to its prompts.
+    warm: (batch,) bool, whether to learn from correct answers.
+    drawn: (batch,) bool, whether to sample new answers; if not, the update uses
+      the prompts and answers of the previous update again.
   """
 
   prompts: jax.Array
@@ -97,16 +97,16 @@ class Batch(NamedTuple):
 
 
 class Answered(NamedTuple):
-  """Answers that are learned from; rows are prompts times answers to each.
+  """Answers to learn from; rows are prompts times answers per prompt.
 
   Attributes:
     prompts: (rows, time) int32.
     tokens: (rows, length) int32.
-    mask: (rows, length) bool, the tokens that are there.
-    log_probs: (rows, length), by the network that has drawn them.
+    mask: (rows, length) bool, False in the padding.
+    log_probs: (rows, length), by the network that sampled them.
     advantages: (rows,).
-    reward: (), its mean.
-    flat_groups: (), the share of groups that teach nothing.
+    reward: (), the mean reward.
+    flat_groups: (), the share of groups with equal rewards.
   """
 
   prompts: jax.Array
@@ -122,17 +122,17 @@ class Problem:
   """Answers to prompts of `data.digit_sums`.
 
   Args:
-    arm: the network, which does not pool, and the loss.
+    arm: options of the network, which does not pool, and the loss.
     sums: the prompts.
-    draws: answers to each prompt in evaluations.
-    reward: of the answers; 1 for right sums if None.
+    draws: answers per prompt in evaluations.
+    reward: reward of the answers; 1 for correct sums if None.
 
   Raises:
     ValueError: if the network pools.
   """
 
   data: PyTree = None
-  # Answers, where they are learned from several times.
+  # Answers, if several updates learn from them.
   carry: Answered | None = None
   part: arms.Part = "test"
 
@@ -157,7 +157,7 @@ class Problem:
       self.carry = Answered(prompts, tokens, tokens > 0, numbers, *each)
 
   def init(self, key: jax.Array) -> dict[str, PyTree]:
-    """Returns the variables of the network."""
+    """Returns the initial variables of the network."""
     return self.network.init(key, self.sums.every()[:1])
 
   def sample(self, key: jax.Array, update: jax.Array, data: PyTree) -> Any:
@@ -171,12 +171,12 @@ class Problem:
   def loss(
     self, variables: PyTree, batch: Any, carry: PyTree, key: jax.Array
   ) -> tuple[jax.Array, supervised.Loss]:
-    """Returns the loss of the network's own answers, or of right ones.
+    """Returns the loss of the network's own answers, or of correct ones.
 
     Its metrics are "reward", a mean over answers, "flat_groups", the share of
-    groups that teach nothing, "mismatch", the largest difference between the
+    groups with equal rewards, "mismatch", the largest difference between the
     log-probabilities of the rollouts and those of training, which later updates
-    on the same answers make themselves, and those of `group_policy.loss`.
+    on the same answers increase, and those of `group_policy.loss`.
     """
     arm, prompts = self.arm, batch.prompts
     right, scored = self.sums.answers(prompts)
@@ -187,7 +187,7 @@ class Problem:
     if carry is None:
       answered = self._answered(fixed, prompts, key)
     else:
-      # All seeds draw at the same updates.
+      # All seeds sample at the same updates.
       carry = answered = jax.lax.cond(
         _batching.any_of_batch(batch.drawn[0]),
         lambda: self._answered(fixed, prompts, key),
@@ -212,7 +212,7 @@ class Problem:
     return value, supervised.Loss(metrics, {}, carry)
 
   def _answered(self, variables, prompts, key):
-    """Draws answers, and compares those of each group."""
+    """Samples answers, and compares those of each group."""
     arm = self.arm
     key_rows, key_shuffle = jax.random.split(key)
     prompts = jnp.repeat(prompts, arm.group, axis=0)
@@ -241,7 +241,7 @@ class Problem:
     )
 
   def _log_probs(self, variables, prompts, tokens, mask):
-    """Log-probabilities of answers' tokens, 0 where the mask has none."""
+    """Log-probabilities of answers' tokens, 0 in the padding."""
     whole = jnp.concatenate([prompts, tokens], axis=1)
     logits, _ = self.network.apply(variables, whole[:, :-1])
     logits = logits[:, prompts.shape[1] - 1 :]
@@ -251,9 +251,9 @@ class Problem:
     """Answers all prompts.
 
     Returns:
-      "success", the share of right answers among those that are drawn,
-      "greedy", among the likeliest ones, and "test_reward", the mean `reward`
-      of those that are drawn, if there is one.
+      "success", the share of correct answers among sampled ones, "greedy",
+      among greedily decoded ones, and "test_reward", the mean `reward` of
+      sampled ones, if there is a reward.
     """
     prompts = self.sums.every()
     drawn = jnp.repeat(prompts, self.draws, axis=0)
@@ -275,20 +275,20 @@ class Problem:
       result["test_reward"] = rewards.mean()
     return result
 
-  # Every prompt may come again in training: there is no validation part.
+  # Training samples from all prompts: there is no validation part.
   def validate(self, variables: PyTree, data: PyTree) -> supervised.Metrics:
-    """Returns what `evaluate` does."""
+    """Returns the result of `evaluate`."""
     return self.evaluate(variables, data)
 
 
 class AdaptedProblem(adaptation.Adapted, Problem):
-  """Answers of a network that was trained before.
+  """Answers of a pretrained network.
 
   Args:
-    arm: what is trained of it, and the loss.
+    arm: options of the adaptation, and the loss.
     sums: the prompts.
-    draws: answers to each prompt in evaluations.
-    adapted: the network.
+    draws: answers per prompt in evaluations.
+    adapted: the pretrained network.
     reward: see `Problem`.
   """
 
@@ -304,7 +304,7 @@ class AdaptedProblem(adaptation.Adapted, Problem):
     self.data = self.adapt(arm, adapted)
 
   def sample(self, key: jax.Array, update: jax.Array, data: PyTree) -> Any:
-    """Draws prompts, and returns the network's variables beside them."""
+    """Draws prompts, and returns them with the network's variables."""
     return Problem.sample(self, key, update, data), data["base"]
 
   def loss(
@@ -325,13 +325,13 @@ class Config(base.Comparison):
   """A comparison of networks that learn to add numbers.
 
   Attributes:
-    base: a `network.safetensors` that a run of this program has left, which all
-      arms go on from; "" for fresh networks.
-    digits: of each number.
-    draws: answers to each prompt in evaluations.
-    reward: "package.module:name" of a function that rewards answers in the
-      place of the check of sums, see `tasks.named_rewards`.
-    group: as in `ArmConfig`, of all arms, like those that follow.
+    base: a `network.safetensors` of an earlier run of this program, which all
+      arms continue from; "" for fresh networks.
+    digits: number of digits of each number.
+    draws: answers per prompt in evaluations.
+    reward: "package.module:name" of a function that rewards answers instead of
+      the check of sums, see `tasks.named_rewards`.
+    group: see `ArmConfig`, for all arms, like the following ones.
     rollout_updates: see `ArmConfig`.
     policy: fields of `group_policy.Config`.
     warm_updates: see `ArmConfig`.
@@ -363,7 +363,7 @@ class Config(base.Comparison):
 
 
 class Source(NamedTuple):
-  """Prompts, the network that all arms go on from, and a reward, if any."""
+  """Prompts, the network that all arms continue from, and a reward, if any."""
 
   sums: digit_sums.Sums
   adapted: adaptation.Base | None
@@ -371,11 +371,11 @@ class Source(NamedTuple):
 
 
 def open_source(config: Config) -> Source:
-  """Loads the network and the reward, which is tried on two right answers.
+  """Loads the network and the reward, which is tried on two correct answers.
 
   Raises:
-    ValueError: if there is no such file or reward, the file holds no network of
-      bytes, or the reward returns no finite number for each answer.
+    ValueError: if there is no such file or reward, the file has no network of
+      bytes, or the reward does not return a finite number for each answer.
     OSError: if the file cannot be read.
   """
   sums, reward = digit_sums.Sums(config.digits), None
@@ -414,7 +414,7 @@ def _problem(arm, source, config):
 
 
 def _of(task, source):
-  """Returns the line of work as it is with a reward of one's own."""
+  """Returns the task, with a column for the user's reward if there is one."""
   if source.reward is None:
     return task
   columns = {"test_reward": "reward", **task.columns}
@@ -439,7 +439,7 @@ TASK = lines.Task(
 
 
 def work(config: Config, program: experiment.Experiment) -> works.Work:
-  """Returns the arms, and how what they train of a base is written."""
+  """Returns the arms, and functions to load and save adapters of a base."""
   del program
   made = TASK.work(config)
   adapted = made.splits.adapted

@@ -1,7 +1,7 @@
 """Sums of two numbers as texts, whose answers a program can check.
 
-A prompt is "3+8=", its answer "11" and the end of the line: bytes, of a
-vocabulary of 256.
+A prompt is "3+8=", its answer "11" and a line break: bytes, with a vocabulary
+of 256.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import numpy as np
 from jaxseq import _validate
 
 VOCAB_SIZE = 256
-# The end of the line, which ends an answer.
+# The line break, which ends an answer.
 END = 10
 
 
@@ -22,7 +22,7 @@ class Sums:
   """Sums of two numbers below 10**digits, with leading zeros in the prompts.
 
   Attributes:
-    digits: of each number.
+    digits: number of digits of each number.
   """
 
   digits: int = 1
@@ -32,7 +32,7 @@ class Sums:
 
   @property
   def answer_length(self) -> int:
-    """The most tokens of an answer, with the end of its line."""
+    """The maximum number of tokens of an answer, including the line break."""
     return self.digits + 2
 
   def sample(self, key: jax.Array, count: int) -> jax.Array:
@@ -46,7 +46,7 @@ class Sums:
     return self._prompts(np.stack(np.divmod(numbers, 10**self.digits), 1))
 
   def answers(self, prompts: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns the right answers of prompts, and which of their tokens count.
+    """Returns the correct answers of prompts, and the mask of their tokens.
 
     Args:
       prompts: (rows, 2 digits + 2) tokens.
@@ -69,12 +69,12 @@ class Sums:
   def reward(
     self, prompts: jax.Array, tokens: jax.Array, mask: jax.Array
   ) -> jax.Array:
-    """Returns 1 for each answer that is the sum and ends there, else 0.
+    """Returns 1 for each answer that is exactly the sum and its end, else 0.
 
     Args:
       prompts: (rows, 2 digits + 2) tokens.
       tokens: (rows, `answer_length`).
-      mask: of the same shape, the tokens that are there.
+      mask: of the same shape, False in the padding.
     """
     right, counts = self.answers(prompts)
     same = jnp.where(counts, tokens == right, True) & (mask == counts)

@@ -1,4 +1,4 @@
-"""Events in time: networks, likelihoods, futures, metrics, floors."""
+"""Event sequences: networks, likelihoods, futures, metrics and baselines."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The predictions of a trained model of events: its arrays, and its table."""
+"""The predictions of a trained model of events: arrays and table."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from jaxseq.tasks.point_processes import event_network
 from jaxseq.tasks.point_processes import event_sequences
 from jaxseq.tasks.point_processes import gap_mixture
 
-# Quantiles of the gap that predictions have.
+# Quantiles of the gap in predictions.
 QUANTILES = (0.05, 0.5, 0.95)
 
 
@@ -35,12 +35,12 @@ def compute(
   """Returns the predictions of each event, and of the one after the last.
 
   Returns:
-    Arrays (n, events + 1, ...), of which those of an example's events and the
-    one behind count: "expected_gap" (at most the horizon, and NaN where the
-    tail is too heavy for a mean), "quantiles" (.., `QUANTILES`), "mark"
-    and "probability" (.., marks), given the true gap where there is one and the
-    median elsewhere if the network's marks depend on it; and the mixture of the
-    gap, "log_weight", "mean" and "log_scale" (.., components).
+    Arrays (n, events + 1, ...), valid for an example's events and the one after
+    the last: "expected_gap" (at most the horizon; NaN if the tail is too heavy
+    for a mean), "quantiles" (.., `QUANTILES`), "mark" and "probability" (..,
+    marks), which are given the true gap, or its median if there is none, if the
+    network's marks depend on it; and the mixture of the gap, "log_weight",
+    "mean" and "log_scale" (.., components).
   """
   events = event_sequences.Sequences(**arguments)
   count, time = events.gaps.shape
@@ -63,11 +63,11 @@ def compute(
 def predict(
   model: Any, examples: Any
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-  """Returns a row for each event, and one for that after the last.
+  """Returns a row for each event, and one for the event after the last.
 
   Args:
     model: a `models.Model` of events.
-    examples: as from `model.examples`.
+    examples: examples from `model.examples`.
 
   Returns:
     Columns by name, and the arrays of `compute`.

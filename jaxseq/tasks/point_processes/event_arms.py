@@ -1,4 +1,4 @@
-"""Arms of a comparison on events: the network, and what it predicts with."""
+"""Arms of a comparison on events: the network and its head."""
 
 import dataclasses
 from typing import Any
@@ -10,34 +10,33 @@ from jaxseq.nn import intensities
 from jaxseq.nn.intensities import decays
 from jaxseq.tasks import base
 
-# Heads that are networks of their own.
+# Heads that are complete models, without a network.
 MODELS = ("nhp", "attnhp", "s2p2")
 Head = Literal["density", "intensity", "gompertz", "nhp", "attnhp", "s2p2"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-  """The options of arms that a comparison may have for all of them.
+  """Options of arms that a comparison can also set for all of them.
 
   Attributes:
-    head: what is predicted with. "density": a mixture for the gap, and the
-      probabilities of the mark; "intensity": an intensity for each mark, of
-      units that decay from event to event; "gompertz": intensities that rise or
-      fall exponentially, all alike, as RMTPP's; or a model of
-      `nn.intensities`, which takes the place of the network and of this only
-      the width and the number of layers.
-    points: random points of a gap at which intensities are integrated in
-      training.
-    nodes: of the quadrature of intensities in evaluations.
-    components: of the mixture.
-    mark_width: hidden width between state and gap, and the marks.
-    mark_sees_gap: whether the probabilities of the mark depend on the gap that
-      led to it, as they do in a Hawkes process; otherwise gap and mark are
-      independent, given the events before.
-    time_frequencies: pairs of a sine and a cosine that tell the time of the
-      last event; their periods are 2, 1, 1/2, ... horizons.
-    from_shares: whether training begins with gaps and marks as often as they
-      came in training, see `event_start`; of "density" alone.
+    head: predictive distribution. "density": a mixture for the gap, and the
+      probabilities of the mark; "intensity": an intensity per mark, of units
+      that decay from event to event; "gompertz": intensities that rise or fall
+      exponentially, all at the same rate, as in RMTPP; or a model of
+      `nn.intensities`, which replaces the network and uses only its width and
+      number of layers.
+    points: random points per gap to integrate intensities in training.
+    nodes: quadrature nodes to integrate intensities in evaluations.
+    components: number of components of the mixture.
+    mark_width: hidden width between the state, the gap and the marks.
+    mark_sees_gap: whether the probabilities of the mark depend on the gap
+      before it, as in a Hawkes process; otherwise gap and mark are independent,
+      given the events before.
+    time_frequencies: number of sine and cosine pairs that encode the time of
+      the last event; their periods are 2, 1, 1/2, ... horizons.
+    from_shares: whether the initial predictions are the training frequencies of
+      gaps and marks, see `event_start`; only for "density".
   """
 
   head: Head = "density"
@@ -52,7 +51,7 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class ArmConfig(Options, base.ArmConfig):
-  """The network and the training of one arm, with `Options`.
+  """Options of an arm's network and training, with `Options`.
 
   Attributes:
     head_options: fields of the Config of a model of `nn.intensities`.
@@ -82,14 +81,14 @@ class ArmConfig(Options, base.ArmConfig):
 
   @property
   def ssm_parameters(self) -> tuple[str, ...]:
-    """Names of the network's; a model in its place has none of them."""
+    """Names of the network's parameters; empty if a model replaces it."""
     return () if self.head in MODELS else super().ssm_parameters
 
   def model(self, num_marks: int) -> tuple[Any, decays.Config]:
-    """Returns the module of `nn.intensities` that is the head, and its Config.
+    """Returns the module of `nn.intensities` of the head, and its Config.
 
     Raises:
-      ValueError: if it has no such option, or a value is wrong.
+      ValueError: if an option is unknown, or a value is wrong.
     """
     module, stack = getattr(intensities, self.head), self.network.stack
     names = {field.name for field in dataclasses.fields(module.Config)}

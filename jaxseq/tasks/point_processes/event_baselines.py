@@ -1,7 +1,7 @@
-"""Scores of events that need no network: a constant rate, counts, Hawkes.
+"""Baselines of events without a network: constant rate, counts, Hawkes.
 
-They are the rows that a trained network of people's own events has to beat, and
-are fitted to the training part alone.
+A network trained on users' own events has to beat these rows, which are fitted
+to the training part only.
 """
 
 import math
@@ -17,7 +17,8 @@ from jaxseq.nn import masks
 from jaxseq.tasks.point_processes import event_sequences
 from jaxseq.tasks.point_processes import hawkes_fit
 
-# Above it a Hawkes process takes minutes: events, times marks.
+# Limits above which a Hawkes process takes minutes: events times marks, and
+# marks.
 _MOST = 100_000
 _MOST_MARKS = 12
 
@@ -25,12 +26,12 @@ _MOST_MARKS = 12
 def baselines(
   splits: data.Splits, part: str, *, hawkes: bool = True
 ) -> dict[str, dict[str, float]]:
-  """Scores what needs no network on the sequences of a part.
+  """Scores baselines without a network on the sequences of a part.
 
   Args:
-    splits: event sequences, whose process is not known.
-    part: "test" or "valid"; without it there is nothing to score.
-    hawkes: whether a Hawkes process is fitted, if it does not take too long.
+    splits: event sequences of an unknown process.
+    part: "test" or "valid"; no scores if it is missing.
+    hawkes: whether to fit a Hawkes process, if that does not take too long.
 
   Returns:
     "nll" and the scores of times, see `events.Problem.measure`, of a "Poisson"
@@ -55,7 +56,7 @@ def baselines(
 
 
 class _Arrays:
-  """Sequences in float64, with what is inside of them."""
+  """Sequences in float64, with the mask of their events."""
 
   def __init__(self, part: event_sequences.Sequences):
     self.gaps = np.asarray(part.gaps, np.float64)
@@ -63,7 +64,7 @@ class _Arrays:
     self.lengths = np.asarray(part.lengths)
     self.inside = masks.inside(self.gaps.shape[1], self.lengths)
     self.count = int(self.inside.sum())
-    # Times are the sums of gaps, which are exact to more digits.
+    # Times are cumulative sums of gaps, which have more exact digits.
     self.times = np.cumsum(np.where(self.inside, self.gaps, 0), axis=1)
     self.until = part.until
 
@@ -73,26 +74,26 @@ def _arrays(part: data.ArrayDataset) -> _Arrays:
 
 
 def _ends(arrays, horizon):
-  """The end of each sequence's observation, not before its last event."""
+  """The end of each sequence's observation, at least its last event."""
   until = arrays.until
   until = np.full(len(arrays.lengths), horizon) if until is None else until
   return np.maximum(until, arrays.times.max(axis=1, initial=0))
 
 
 def _observed(arrays, horizon):
-  """The time that all sequences were observed for."""
+  """The total time of observation of all sequences."""
   return float(_ends(arrays, horizon).sum())
 
 
 def _shares(arrays, marks):
-  """The share of each mark; one that never came is taken for half an event."""
+  """The share of each mark; a mark without events counts as half an event."""
   counts = np.bincount(arrays.marks[arrays.inside], minlength=marks)
   counts = np.maximum(counts, 0.5)
   return counts / counts.sum()
 
 
 def _poisson(arrays, horizon, rate, share):
-  """Scores of a process with a constant rate, and marks by their shares."""
+  """Scores of a process with a constant rate, and marks by frequency."""
   timed = arrays.inside & (arrays.gaps > 0)
   gaps, count = arrays.gaps[timed], max(arrays.count, 1)
   nats = np.log(share)[arrays.marks[arrays.inside]].sum()
@@ -106,7 +107,7 @@ def _poisson(arrays, horizon, rate, share):
 
 
 def _hawkes(train, tested, horizon, share):
-  """Scores of a Hawkes process, if it can be fitted in moments."""
+  """Scores of a Hawkes process, if it can be fitted quickly."""
   marks = len(share)
   trained = np.bincount(train.marks[train.inside], minlength=marks)
   too_large = train.count * marks > _MOST or marks > _MOST_MARKS
@@ -123,7 +124,7 @@ def _hawkes(train, tested, horizon, share):
     nats = float(hawkes_fit.log_likelihood(fitted, packed))
     before, _ = hawkes_fit.states(fitted, packed)
   rates = np.asarray(fitted.mu) + fitted.b * np.asarray(before) @ fitted.a.T
-  # The mark of an event at 0 is predicted, too.
+  # The marks of events at time 0 are predicted, too.
   first = packed.begin & (packed.gap <= 0)
   nats += np.log(share)[packed.mark[first]].sum()
   row = {"nll": -nats / max(tested.count, 1)}

@@ -1,9 +1,9 @@
-"""Predictions of the future of events that nothing is learnt for, or little.
+"""Baselines for futures of events that need little or no training.
 
-`most_popular` repeats what was frequent; `history_density` and `train_rate`
-have a constant rate for each mark, of the history or of the training;
-`expected_counts` is what the Hawkes process that made the events expects, and
-no prediction can be better calibrated.
+`most_popular` repeats the most frequent mark; `history_density` and
+`train_rate` assume a constant rate per mark, from the history or from training;
+`expected_counts` is the expectation under the Hawkes process that generated the
+events, the best calibrated prediction.
 """
 
 from collections.abc import Sequence
@@ -27,20 +27,20 @@ def most_popular(
   median: bool = False,
   distribution: bool = False,
 ) -> tuple[event_metrics.Futures, event_metrics.Predicted]:
-  """Predicts the most frequent mark again and again, at the mean gap.
+  """Predicts the most frequent mark repeatedly, at the mean gap.
 
   Args:
     events: sequences.
     places: n of their events.
     num_marks: number of marks.
-    count: of predicted events.
+    count: number of predicted events.
     median: whether the gap is the lower median of all gaps so far and a zero,
-      in the place of their mean.
-    distribution: whether marks come in proportion to their frequencies, one
-      after the other the one that lacks most.
+      instead of their mean.
+    distribution: whether marks are predicted in proportion to their
+      frequencies, the one with the largest deficit first.
 
   Returns:
-    The events (n, count), and the same with scores: 1 for the mark, 0 else.
+    The events (n, count), and the same with scores: 1 for the mark, else 0.
   """
   seen = _seen(events, places, num_marks).astype(float)
   index = np.arange(count)
@@ -75,8 +75,8 @@ def history_density(
   """Returns probabilities (n, intervals, marks) of an event in an interval.
 
   The rate of each mark is that of the events so far, over the time since the
-  first of them; of a first event since the observation began. As published, the
-  events at both ends of this time count.
+  first event; after the first event, since the beginning of observation. As
+  published, the events at both ends of this time count.
 
   Args:
     events: sequences.
@@ -96,7 +96,7 @@ def train_rate(
   edges: Sequence[float],
   num_marks: int,
 ) -> np.ndarray:
-  """Returns counts (n, intervals, marks) at the mean rate of the training."""
+  """Returns counts (n, intervals, marks) at the mean training rate."""
   inside = masks.inside(train.marks.shape[1], train.lengths)
   marks = np.bincount(train.marks[inside], minlength=num_marks)
   rate = marks / (len(train.lengths) * train.horizon)
@@ -110,7 +110,7 @@ def expected_counts(
   places: event_metrics.Places,
   edges: Sequence[float],
 ) -> np.ndarray:
-  """Returns what a Hawkes process expects, counts (n, intervals, marks).
+  """Returns expected counts (n, intervals, marks) of a Hawkes process.
 
   The expected excitation e follows e' = b (a - 1) e + b a mu, and the counts
   N' = mu + e: one matrix exponential for each edge.
@@ -147,6 +147,6 @@ def expected_counts(
 
 
 def _seen(events, places, num_marks):
-  """Numbers of events (n, marks) of each mark up to places."""
+  """Numbers of events (n, marks) of each mark up to `places`."""
   marks = np.eye(num_marks, dtype=np.int64)[events.marks]
   return marks.cumsum(axis=1)[places.row, places.event]

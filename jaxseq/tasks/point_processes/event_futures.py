@@ -1,10 +1,10 @@
-"""Futures of event sequences, drawn from a network event by event.
+"""Futures of event sequences, sampled from a network event by event.
 
     futures = sample_futures(network, variables, events, key, until=50.0)
 
-Gaps of intensities are drawn by thinning (Ogata, IEEE Trans. Inf. Theory 27(1),
-1981): proposals come at a rate that the intensity never exceeds, and one at
-time t is taken with probability intensity(t) / rate.
+Gaps are sampled from intensities by thinning (Ogata, IEEE Trans. Inf. Theory
+27(1), 1981): proposals come at a rate that the intensity never exceeds, and one
+at time t is accepted with probability intensity(t) / rate.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ class Draw(NamedTuple):
   """The next event of each row.
 
   Attributes:
-    gap: (n,), time until it; infinite where there is none before the limit.
+    gap: (n,), time until it; inf if there is no event before the limit.
     mark: (n,) int32.
     exceeded: (n,), number of proposals at which the intensity was above its
       bound: the gaps are exact only if that is 0.
@@ -48,16 +48,16 @@ def thin(
   limit: Array,
   proposals: int = 16,
 ) -> Draw:
-  """Draws the next event of each row by thinning, all rows independently.
+  """Samples the next event of each row by thinning, independently.
 
   Args:
     rates: from times (n, proposals) since the last event to intensities (n,
       proposals, marks).
-    bound: from times (n,) to what the sum of intensities does not exceed from
-      these on, until `limit`.
-    key: of the draws.
+    bound: from times (n,) to upper bounds of the total intensity from these
+      times to `limit`.
+    key: key of the draws.
     limit: (n,), time since the last event at which the search ends.
-    proposals: number at once; the bound is new for the next ones.
+    proposals: number of proposals per bound.
   """
   count = limit.shape[0]
 
@@ -75,11 +75,11 @@ def thin(
     row = jnp.arange(count)
     searching = jnp.isinf(draw.gap) & (elapsed < limit)
     found = accepted.any(axis=1) & searching
-    # Only what was proposed before the end of the search counts.
+    # Only proposals before the end of the search count.
     tried = inside & searching[:, None]
     tried &= (jnp.arange(proposals) <= first[:, None]) | ~found[:, None]
     mark = (level[..., None] >= each[..., :-1]).sum(axis=-1)[row, first]
-    # Rounding may lift what is at its bound.
+    # Rounding may raise an intensity above its bound.
     above = tried & (each[..., -1] > 1.00001 * top)
     draw = Draw(
       jnp.where(found, times[row, first], draw.gap),
@@ -103,14 +103,14 @@ def next_events(
   key: Array,
   limit: Array,
 ) -> Draw:
-  """Draws the event after each of some states.
+  """Samples the event after each of some states.
 
   Args:
-    network: of any head.
-    variables: of the network.
-    state: (n, ...), as from `EventNetwork.read`.
-    key: of the draws.
-    limit: (n,), time since the last event that counts as no event.
+    network: network with any head.
+    variables: variables of the network.
+    state: (n, ...), from `EventNetwork.read`.
+    key: key of the draws.
+    limit: (n,), time since the last event above which there is no event.
 
   Raises:
     ValueError: if the intensities have no bound.
@@ -130,7 +130,7 @@ def next_events(
       jnp.take_along_axis(x, part, axis=1)[:, 0] for x in mixture[1:]
     )
     z = jax.random.normal(key_gap, limit.shape)
-    # A gap of 0 has no logarithm.
+    # The marks need the logarithm of the gap.
     gap = jnp.maximum(jnp.exp(mean + jnp.exp(log_scale) * z), 1e-12)
     logits = call(gap, method="predict").mark_logits
   mark = jax.random.categorical(key_mark, logits).astype(jnp.int32)
@@ -168,25 +168,25 @@ def sample_futures(
   draws: int = 1,
   max_events: int = 64,
 ) -> event_metrics.Futures:
-  """Draws what may follow on sequences.
+  """Samples futures of sequences.
 
-  To go on from an event inside of a sequence, shorten its `lengths`.
+  To continue from an event inside of a sequence, shorten its `lengths`.
 
   Args:
-    network: of any head with a bound.
-    variables: of the network.
+    network: network with any head that has a bound.
+    variables: variables of the network.
     events: n sequences; the true densities of events are not needed.
-    key: of the draws.
-    until: when the futures end, since 0; one number, or (n,).
-    draws: independent futures of each sequence.
-    max_events: events of a future at most.
+    key: key of the draws.
+    until: end of the futures, from time 0; one number, or (n,).
+    draws: number of independent futures of each sequence.
+    max_events: maximum number of events of a future.
 
   Returns:
-    The events, (n, draws, max_events), in increasing order of time; a future
-    that is full may have more of them. What fills up has an infinite time.
+    The events, (n, draws, max_events), in order of time; a future that is full
+    may be truncated. Times in the padding are inf.
 
   Raises:
-    ValueError: as `next_events`.
+    ValueError: see `next_events`.
   """
   memory = after(network, variables, events)
   memory = jax.tree.map(lambda x: jnp.repeat(x, draws, axis=0), memory)
@@ -197,7 +197,7 @@ def sample_futures(
 
   def one(carry, key):
     memory, time, alive = carry
-    # Behind the end nothing is searched for.
+    # A finished future has a negative limit, so that no event is found.
     limit = jnp.where(alive, until - time, -1.0)
     draw = next_events(network, variables, memory.state, key, limit)
     alive &= jnp.isfinite(draw.gap)

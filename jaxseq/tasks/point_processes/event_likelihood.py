@@ -22,9 +22,9 @@ from jaxseq.tasks.point_processes import event_rates
 from jaxseq.tasks.point_processes import event_sequences
 
 Array = jax.Array
-# The shortest time of an observation.
+# Lower bound of the horizon in the minimal time to its end.
 _LEAST = 1e-24
-# Of the interval whose coverage is measured, that predictions have.
+# Quantiles of the interval whose coverage is measured.
 _ENDS = (0.05, 0.95)
 Terms = point_processes.LogDensity
 
@@ -37,8 +37,8 @@ def per_event(terms: Terms, lengths: Array) -> tuple[Array, Array]:
 
   Returns:
     The sum over all terms, and the sum over the events alone, both divided by
-    the number of events. What no model can beat in expectation is the first:
-    that sequences end at the horizon makes long gaps rare among the events.
+    the number of events. In expectation no model beats the true process in the
+    first one only: the end at the horizon makes long gaps rare among events.
   """
   events = jnp.where(
     masks.inside(terms.events.shape[1], lengths), terms.events, 0
@@ -50,9 +50,9 @@ def per_event(terms: Terms, lengths: Array) -> tuple[Array, Array]:
 def of_events(
   prediction: event_network.Prediction, gaps: Array, marks: Array
 ) -> Array:
-  """Returns log densities (...) of events by predictions of them.
+  """Returns predictive log densities (...) of events.
 
-  Where an event begins the observation, with a gap of 0, its time is not
+  If an event begins the observation, with a gap of 0, its time is not
   predicted.
   """
   logs = jax.nn.log_softmax(prediction.mark_logits)
@@ -72,7 +72,7 @@ def log_likelihood(
   Args:
     prediction: (n, events + 1, ...).
     events: (n, events) arrays.
-    horizon: until when the sequences were observed.
+    horizon: end of observation of the sequences.
   """
   inside = masks.inside(events.gaps.shape[1], events.lengths)
   _, tail = _positive_gaps(events, horizon)
@@ -91,11 +91,11 @@ def network_inputs(
 ) -> tuple[event_sequences.Sequences, jax.Array]:
   """Returns the events, and the gaps (n, events + 1) to predict.
 
-  Behind a sequence's last event it is the one up to the horizon.
+  The gap after a sequence's last event is the one to the horizon.
   """
   gap, tail = _positive_gaps(batch, horizon)
   gap = jnp.pad(gap, [(0, 0), (0, 1)], constant_values=1.0)
-  # The last event of a short sequence stands before what fills it up.
+  # The last event of a short sequence comes before its padding.
   last = jnp.arange(gap.shape[1]) == batch.lengths[:, None]
   return batch, jnp.where(last, tail[:, None], gap)
 
@@ -107,13 +107,13 @@ def score(
 ) -> dict[str, Array]:
   """Returns means over the events of a batch, see `events.Problem.measure`.
 
-  "squared_error", "absolute_error" and "covered" are 0 where an event has no
-  gap; "timed" is the share of those that have one.
+  "squared_error", "absolute_error" and "covered" are 0 for events without a
+  gap; "timed" is the share of events with one.
 
   Args:
     prediction: (n, events + 1, ...).
     events: (n, events) arrays.
-    horizon: until when the sequences were observed.
+    horizon: end of observation of the sequences.
   """
   terms = log_likelihood(prediction, events, horizon)
   nll, event_nll = per_event(terms, events.lengths)
@@ -135,7 +135,7 @@ def score(
   right = jnp.argmax(before.mark_logits, axis=-1) == events.marks
   timed = inside & (events.gaps > 0)
   scored = of_times(prediction.gap, _asked(events, horizon), horizon)
-  # All by the number of events, which batches are weighted by.
+  # All are divided by the number of events, the weight of batches.
   for name, value in scored.items():
     value = jnp.where(timed, value[:, :-1], 0)
     metrics[name] = value.sum() / count
@@ -147,11 +147,11 @@ def score(
 def of_times(
   gap: event_network.Gap, asked: Array, horizon: float
 ) -> dict[str, Array]:
-  """Returns scores (...) of predicted times, of the gaps that were asked for.
+  """Returns scores (...) of predicted gaps against the true ones.
 
-  They are "squared_error" of the mean of the gap or the horizon, whichever
-  comes first, as predictions have it; "absolute_error" of the median, and
-  "covered", 1 where the gap lies between the quantiles 0.05 and 0.95.
+  They are "squared_error" of the mean of the gap, cut at the horizon as in
+  predictions; "absolute_error" of the median; and "covered", 1 if the gap lies
+  between the quantiles 0.05 and 0.95.
   """
   later = jnp.exp(gap.log_survival(asked))
   low, high = _ENDS
@@ -163,13 +163,13 @@ def of_times(
 
 
 def per_gap(metrics: dict[str, Array]) -> dict[str, Array]:
-  """Returns metrics in which scores of times are means over gaps.
+  """Converts scores of times to means over gaps.
 
   Args:
     metrics: with the sums, or means over events, of `of_times`, and "timed".
 
   Returns:
-    Without these, and with "rmse", "median_error" and "coverage".
+    The metrics, with "rmse", "median_error" and "coverage" instead of these.
   """
   rest = dict(metrics)
   timed = jnp.maximum(rest.pop("timed"), 1e-9)
@@ -183,7 +183,7 @@ def per_gap(metrics: dict[str, Array]) -> dict[str, Array]:
 def baselines(
   splits: data.Splits, part: Literal["test", "valid"] = "test"
 ) -> dict[str, dict[str, float]]:
-  """Scores the process that made the sequences of a part, where it is known."""
+  """Scores the true process on the sequences of a part, if it is known."""
   dataset = getattr(splits, part)
   events = None if dataset is None else event_sequences.sequences(dataset)
   if events is None or events.true_events is None:
@@ -208,13 +208,13 @@ def calibration(
   events: event_sequences.Sequences,
   horizon: float,
 ) -> dict[str, jax.Array]:
-  """Tests a network on sequences of a process that is known.
+  """Tests a network on sequences of a known process.
 
   Returns:
-    "standard_error" of how far the negative log likelihood is above that of the
-    process, in nats per event, of sequences drawn anew; and "ks_p", the p-value
-    of the test of Kolmogorov and Smirnov that the rescaled gaps are
-    exponential, see `event_calibration.exponential_p`.
+    "standard_error" of the difference in negative log-likelihood to the
+    process, in nats per event, on new sequences; and "ks_p", the p-value of the
+    Kolmogorov-Smirnov test that the rescaled gaps are exponential, see
+    `event_calibration.exponential_p`.
   """
 
   def one(events):
@@ -238,17 +238,17 @@ def calibration(
 
 
 def _asked(events, horizon):
-  """The gaps that predictions were asked for."""
+  """The gaps to predict."""
   return network_inputs(events, horizon)[1]
 
 
 def _positive_gaps(events, horizon):
-  """Gaps with 1 behind the end; and from the last event to the horizon."""
+  """Gaps, 1 in the padding; and from the last event to the horizon."""
   inside = masks.inside(events.gaps.shape[1], events.lengths)
   gap = jnp.where(inside & (events.gaps > 0), events.gaps, 1.0)
   last = jnp.where(inside, events.times, 0.0).max(axis=1)
   until = horizon if events.until is None else events.until
-  # An event right at the end leaves no time: its logarithm stays finite, and it
-  # is short in any unit.
+  # An event right at the end leaves no time: the bound keeps its logarithm
+  # finite, and is short in any unit.
   least = 1e-6 * jnp.clip(horizon, _LEAST, 1)
   return gap, jnp.maximum(until - last, least)

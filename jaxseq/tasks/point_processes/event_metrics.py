@@ -1,4 +1,4 @@
-"""Futures of event streams: what is to happen, predicted, and metrics of it.
+"""Predicted futures of event streams, and their metrics.
 
     places = event_metrics.places(events, ahead=32, step=4)
     targets = event_metrics.following(events, places, ahead=32)
@@ -6,11 +6,11 @@
     table = event_metrics.table(places.time, edges, counts)
     event_metrics.t_map(places.time, targets, table, horizon=5, deltas=(1,))
 
-T-mAP scores predicted events as a detector's boxes (Karpukhin et al., HoTPP,
+T-mAP scores predicted events like a detector's boxes (Karpukhin et al., HoTPP,
 arXiv:2406.14341). It rewards calibrated counts, not likely futures: samples of
-the process that made the events are below a table of its expected counts, which
-is therefore how models are to be compared. OTD is the optimal transport
-distance of two sequences (Mei et al., ICML 2019).
+the true process score below a table of its expected counts, so models should be
+compared by such tables. OTD is the optimal transport distance of two sequences
+(Mei et al., ICML 2019).
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from scipy import optimize
 from jaxseq import _validate
 from jaxseq.data import point_processes
 
-# The score of a class that a prediction is not about, and the least of others.
+# The score of marks other than a prediction's, and the least of its own.
 ABSENT, LEAST = -1000.0, -100.0
 
 
@@ -31,8 +31,8 @@ class Places(NamedTuple):
 
   Attributes:
     row: (n,) integers, the sequence of each.
-    event: (n,) integers, the last event that is known.
-    time: (n,) float64, its time.
+    event: (n,) integers, index of the last known event.
+    time: (n,) float64, time of this event.
   """
 
   row: np.ndarray
@@ -41,12 +41,12 @@ class Places(NamedTuple):
 
 
 class Futures(NamedTuple):
-  """Events that follow, as they came, or were drawn.
+  """Subsequent events, observed or sampled.
 
   Attributes:
-    times: (..., events) float64, in the order of time.
+    times: (..., events) float64, in order of time.
     marks: (..., events) integers.
-    inside: (..., events) bool, False of what fills the axis up.
+    inside: (..., events) bool, False in the padding.
   """
 
   times: np.ndarray
@@ -55,13 +55,13 @@ class Futures(NamedTuple):
 
 
 class Predicted(NamedTuple):
-  """Events that are predicted, each with a score for every mark.
+  """Predicted events, each with a score for every mark.
 
   Attributes:
     times: (n, predictions) float64.
     scores: (n, predictions, marks) float64; only their order counts, over all
       predictions of a mark.
-    inside: (n, predictions) bool, False of what fills the axis up.
+    inside: (n, predictions) bool, False in the padding.
   """
 
   times: np.ndarray
@@ -73,7 +73,7 @@ class TMap(NamedTuple):
   """The temporal mean average precision.
 
   Attributes:
-    value: the mean over thresholds and marks, those without a target included.
+    value: the mean over thresholds and marks, including marks without targets.
     precision: (thresholds, marks), average precisions.
     targets: (marks,), numbers of targets.
   """
@@ -86,7 +86,7 @@ class TMap(NamedTuple):
 def places(
   events: point_processes.Events, ahead: int = 32, step: int = 4
 ) -> Places:
-  """Returns every `step`-th event of each sequence with `ahead` behind it."""
+  """Returns every `step`-th event of each sequence with `ahead` after it."""
   _validate.all_positive(ahead=ahead, step=step)
   chosen = [np.arange(step, length - ahead, step) for length in events.lengths]
   row = np.repeat(np.arange(len(chosen)), list(map(len, chosen)))
@@ -113,13 +113,12 @@ def following(
 def counts(
   start: np.ndarray, edges: Sequence[float], futures: Futures, num_marks: int
 ) -> np.ndarray:
-  """Counts the events of each mark, a mean over sampled futures.
+  """Counts the events of each mark, averaged over sampled futures.
 
   Args:
-    start: (n,), when each prediction is made.
+    start: (n,), time of each prediction.
     edges: ends of intervals after it, increasing; the first begins at 0.
-    futures: (n, samples, events) arrays, of which all until the last edge must
-      have been drawn.
+    futures: (n, samples, events) arrays, complete up to the last edge.
     num_marks: number of marks.
 
   Returns:
@@ -143,7 +142,7 @@ def table(
   """Predicts one event for each interval and mark, in the interval's middle.
 
   Args:
-    start: (n,), when each prediction is made.
+    start: (n,), time of each prediction.
     edges: (intervals,) ends of intervals after it, increasing.
     counts: (n, intervals, marks), expected numbers of events, or probabilities
       that there is one: scores are their logarithms.
@@ -168,20 +167,20 @@ def t_map(
 ) -> TMap:
   """Returns the temporal mean average precision.
 
-  At each place the predictions are matched with the targets of a mark that lie
-  at most delta away, such that the sum of scores is the largest; a prediction
-  takes part for every mark, with its score for it. Of the predictions of all
-  places by their scores, those that are matched are right. Equal scores stand
-  at one place of the order, so that neither the order of places nor that of
-  predictions counts. A mark whose predictions are all matched counts as any
-  other: the released program leaves it out, which gives a perfect prediction 0.
+  At each place the predictions are matched with the targets of a mark at a
+  distance of at most delta, such that the sum of scores is maximal; a
+  prediction is used for every mark, with its score for it. The predictions of
+  all places are sorted by score, and matched ones are correct. Equal scores
+  share a rank, so that neither the order of places nor that of predictions
+  counts. A mark whose predictions are all matched counts like any other: the
+  released program omits it, which gives a perfect prediction 0.
 
   Args:
-    start: (n,), when each prediction is made.
+    start: (n,), time of each prediction.
     targets: (n, events) arrays.
     predicted: (n, predictions) arrays.
-    horizon: after `start`; what is not before it does not count.
-    deltas: thresholds, each above 0; their mean counts.
+    horizon: time after `start` from which on events do not count.
+    deltas: thresholds, each above 0, to average over.
   """
   _validate.above_zero("horizon", horizon)
   until = start[:, None] + horizon
@@ -219,7 +218,7 @@ def _matched(near, scores):
 
 
 def _average_precision(scores, right, total):
-  """The sum of precisions at right predictions, by the number of targets."""
+  """The sum of precisions at correct predictions, over the target count."""
   order = np.argsort(-scores, kind="stable")
   scores, hits = scores[order], np.cumsum(right[order])
   last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))
@@ -241,9 +240,9 @@ def otd(
 
   Args:
     targets: (n, events) arrays, such as the next ten.
-    predicted: (n, predictions) arrays, usually of as many.
-    insert: cost of a target that no prediction is moved to.
-    delete: cost of a prediction that is not moved.
+    predicted: (n, predictions) arrays, usually with the same number of events.
+    insert: cost of a target without a matched prediction.
+    delete: cost of a prediction without a matched target.
   """
   both = insert + delete
   far = np.abs(predicted.times[:, :, None] - targets.times[:, None])

@@ -1,8 +1,8 @@
-"""A network that reads events and predicts the next one, gap and mark.
+"""A network that reads events and predicts the gap and mark of the next one.
 
 Either the gap has a mixture of log-normal distributions (Shchur et al.,
 arXiv:1909.12127), and the mark a categorical one; or each mark has an intensity
-between events, of any mixer or of a model of `nn.intensities`.
+between events, from any mixer or a model of `nn.intensities`.
 """
 
 import functools
@@ -26,7 +26,7 @@ from jaxseq.tasks.point_processes import gap_mixture
 Array = jax.Array
 
 # Bounds of the logarithm of a component's scale, in units of the deviation of
-# log gaps: a wide log-normal distribution has a mean beyond all bounds.
+# log gaps: a wide log-normal distribution has an extremely large mean.
 LOG_SCALE = (-5.0, 0.5)
 
 
@@ -38,7 +38,7 @@ class Prediction(NamedTuple):
 
   Attributes:
     gap: distribution of the time until it.
-    mark_logits: (..., marks), given that gap where they depend on it.
+    mark_logits: (..., marks), given that gap if they depend on it.
   """
 
   gap: Gap
@@ -46,11 +46,11 @@ class Prediction(NamedTuple):
 
 
 class Memory(NamedTuple):
-  """The state after an event, to go on from.
+  """The state after an event, for the next step.
 
   Attributes:
-    state: what predictions are made of, as from `EventNetwork.read`.
-    carry: states of the network's layers; () of a model of `nn.intensities`.
+    state: state that predictions are computed from, see `EventNetwork.read`.
+    carry: states of the network's layers; () for a model of `nn.intensities`.
   """
 
   state: PyTree
@@ -61,15 +61,15 @@ class EventNetwork(linen.Module):
   """A sequence network over events, with heads for gap and mark.
 
   Attributes:
-    config: the arm; its network does not pool.
-    statistics: of the data.
+    config: options of the arm; its network does not pool.
+    statistics: statistics of the data.
   """
 
   config: event_arms.ArmConfig
   statistics: event_sequences.Statistics
 
   def setup(self):
-    """Declares what there are parameters of."""
+    """Declares the modules that have parameters."""
     config, marks = self.config, self.statistics.num_marks
     if self._is_model:
       module, options = config.model(marks)
@@ -102,13 +102,13 @@ class EventNetwork(linen.Module):
     next_gap: Array,
     train: bool = False,
   ) -> Prediction:
-    """Predicts every event, and the one after the last, from those before it.
+    """Predicts every event, and the one after the last, from those before.
 
     Args:
       events: (*batch, events) arrays.
       next_gap: (*batch, events + 1), the gaps to predict, which the marks may
         depend on; all above 0.
-      train: whether dropout is on, and integrals are by random points.
+      train: whether dropout is on, and integrals use random points.
 
     Returns:
       The predictions, (*batch, events + 1, ...).
@@ -121,8 +121,8 @@ class EventNetwork(linen.Module):
     """Returns the states before the first event, and after each.
 
     Returns:
-      A pytree of arrays (*batch, events + 1, ...); where all states of a
-      sequence share something, with 1 in the place of events + 1.
+      A pytree of arrays (*batch, events + 1, ...); arrays that all states of a
+      sequence share have 1 instead of events + 1.
     """
     if self._is_model:
       front = [(0, 0)] * (events.marks.ndim - 1) + [(1, 0)]
@@ -139,7 +139,7 @@ class EventNetwork(linen.Module):
     return self._decoded(outputs)
 
   def fresh(self, batch_shape: tuple[int, ...] = ()) -> PyTree:
-    """Returns the states that `go_on` begins with, before any event."""
+    """Returns the initial states for `go_on`, before any event."""
     if self._is_model:
       return self._model("initial_state", batch_shape)
     variables = {
@@ -155,14 +155,14 @@ class EventNetwork(linen.Module):
     reset: Array,
     train: bool = False,
   ) -> tuple[Prediction, PyTree]:
-    """Predicts the event after each of some, which follow on others.
+    """Predicts the event after each of some, given earlier states.
 
     Args:
-      events: (*batch, events) arrays `gaps`, `times` and `marks`; where a
-        sequence begins, the mark is the number of marks.
+      events: (*batch, events) arrays `gaps`, `times` and `marks`; at the start
+        of a sequence the mark is the number of marks.
       next_gap: (*batch, events), the gaps to predict.
-      carry: states after the events before, as from `fresh`.
-      reset: (*batch, events) bool, where states are put back before an event.
+      carry: states after the previous events, initially from `fresh`.
+      reset: (*batch, events) bool, True resets the states before an event.
       train: see `__call__`.
 
     Returns:
@@ -189,9 +189,9 @@ class EventNetwork(linen.Module):
     """Predicts the events after some states, see `__call__`.
 
     Args:
-      state: (...), as from `read`.
+      state: (...), from `read`.
       next_gap: (...).
-      train: whether integrals are by random points.
+      train: whether integrals use random points.
     """
     config = self.config
     if config.head == "density":
@@ -215,7 +215,7 @@ class EventNetwork(linen.Module):
     """Returns intensities (..., n, marks), in events per unit of time.
 
     Args:
-      state: (...), as from `read`.
+      state: (...), from `read`.
       elapsed: (..., n), times since the last event, above 0.
     """
     config = self.config
@@ -234,11 +234,11 @@ class EventNetwork(linen.Module):
     return rates / self._unit
 
   def bound(self, state: PyTree, elapsed: Array) -> Array:
-    """Returns what the sum of intensities never exceeds from a time on, (...).
+    """Returns an upper bound (...) of the total intensity from a time on.
 
     Args:
-      state: (...), as from `read`.
-      elapsed: (...), since the last event.
+      state: (...), from `read`.
+      elapsed: (...), time since the last event.
 
     Raises:
       ValueError: if the intensities have no bound.
@@ -269,12 +269,12 @@ class EventNetwork(linen.Module):
   def step(
     self, memory: Memory, gap: Array, time: Array, mark: Array
   ) -> Memory:
-    """Takes one event of each sequence.
+    """Reads one event of each sequence.
 
     Args:
-      memory: (*batch, ...), as from `begin`.
-      gap: (*batch,), since the event before.
-      time: (*batch,), of the event.
+      memory: (*batch, ...), initially from `begin`.
+      gap: (*batch,), time since the previous event.
+      time: (*batch,), time of the event.
       mark: (*batch,).
     """
     if self._is_model:
@@ -300,7 +300,7 @@ class EventNetwork(linen.Module):
     return Memory(self._decoded(outputs), carry)
 
   def _decoded(self, outputs):
-    """The network's outputs in the form of a state."""
+    """Converts the network's outputs to a state."""
     if self.config.head == "intensity":
       return decays.decode(outputs)
     if self.config.head == "gompertz":
@@ -310,7 +310,7 @@ class EventNetwork(linen.Module):
     return outputs
 
   def _attract(self, cosine, lengths):
-    """Asks for keys of prompts that are close to what chose them at the end."""
+    """Adds a loss that attracts keys of prompts to their final queries."""
     _, options = self.config.model(self.statistics.num_marks)
     last = jnp.take_along_axis(cosine, lengths[..., None], axis=-1).sum()
     count = jnp.maximum(lengths.sum(), 1)
@@ -322,7 +322,7 @@ class EventNetwork(linen.Module):
 
   @property
   def _unit(self):
-    """The time that is 1 to intensities: about a gap."""
+    """The unit of time of intensities: about a gap."""
     return math.exp(self.statistics.log_mean)
 
   def _scaled(self, gap):
@@ -339,7 +339,7 @@ class EventNetwork(linen.Module):
       hidden = state + self.gap_out(linen.tanh(state + self.gap_in(seen)))
     logits = self.marks(linen.tanh(hidden))
     if statistics.columns:
-      # The softmax of such sums is the product of those of all columns.
+      # The softmax of such sums is the product of the columns' softmaxes.
       logits = logits @ statistics.words()
     return Prediction(gap, logits)
 
@@ -347,15 +347,15 @@ class EventNetwork(linen.Module):
 def mixture(
   outputs: Array, statistics: event_sequences.Statistics
 ) -> gap_mixture.Mixture:
-  """Returns the distribution of a gap of a network's outputs.
+  """Returns the distribution of a gap from a network's outputs.
 
   Args:
     outputs: (..., 3 components).
-    statistics: of the training data, by which it is scaled.
+    statistics: statistics of the training data, which scale it.
   """
   weight, mean, scale = jnp.split(outputs, 3, axis=-1)
   count = weight.shape[-1]
-  # Spread out at first, or all components would be trained alike.
+  # Spread out initially, or all components would be trained in the same way.
   offsets = jnp.linspace(-2.0, 2.0, count) if count > 1 else jnp.zeros(1)
   return gap_mixture.Mixture(
     jax.nn.log_softmax(weight),

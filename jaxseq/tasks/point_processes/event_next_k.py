@@ -1,16 +1,16 @@
-"""Several events to come from one state: the form "next-K".
+"""Several next events from one state: the form "next-K".
 
     problem = event_next_k.Problem(arm, splits, count=8)
     predicted = event_next_k.predict(
       problem.network, variables, events, places.event
     )
 
-After every event the network says the gaps and marks of the next K, each as if
-the ones between were known to have come: the gap of an event is that to the one
-before it, and its loss that of a next event. It is the baseline of HoTPP
-(Karpukhin et al., arXiv:2406.14341, `losses/next_k.py`): one pass for a whole
-future, but the further away an event is the more of the futures that there may
-be are smeared into one. `event_futures` draws them event by event.
+After every event the network predicts the gaps and marks of the next K, each as
+if the events in between were known: the gap of an event is that to the previous
+one, and its loss that of a next event. It is the baseline of HoTPP (Karpukhin
+et al., arXiv:2406.14341, `losses/next_k.py`): a single pass for a whole future,
+but the further away an event is, the more possible futures are averaged.
+`event_futures` samples futures event by event.
 """
 
 import functools
@@ -37,9 +37,10 @@ class NextEvents(linen.Module):
   """A sequence network over events, with heads for each of the next ones.
 
   Attributes:
-    config: the arm; its head is "density". Marks do not depend on gaps.
-    statistics: of the data.
-    count: events that are predicted of a state.
+    config: options of the arm; its head is "density". Marks do not depend on
+      gaps.
+    statistics: statistics of the data.
+    count: number of events that are predicted from a state.
   """
 
   config: event_arms.ArmConfig
@@ -57,7 +58,7 @@ class NextEvents(linen.Module):
       train: whether dropout is on.
 
     Returns:
-      (*batch, events + 1, count, ...); the k-th is of the event k + 1 behind.
+      (*batch, events + 1, count, ...); the k-th is of the event k + 1 ahead.
     """
     config, statistics = self.config, self.statistics
     gaps, marks = 3 * config.components, statistics.num_marks
@@ -74,16 +75,16 @@ class NextEvents(linen.Module):
 
 
 class Problem(base.ArrayProblem):
-  """Predicting several events at once, where as many follow.
+  """Predicting several events at once, wherever as many follow.
 
   Args:
     arm: network and batch size, in sequences.
-    splits: event sequences, as of `events.Problem`.
-    count: events that are predicted of a state.
+    splits: event sequences, see `events.Problem`.
+    count: number of events that are predicted from a state.
 
   Raises:
-    ValueError: the head is another one, the network pools, or no sequence has
-      so many events.
+    ValueError: if the head is not "density", the network pools, or no sequence
+      has so many events.
   """
 
   validated = objective = "nll"
@@ -103,7 +104,7 @@ class Problem(base.ArrayProblem):
     super().__init__(arm, network, parts, len(parts["train"].gaps))
 
   def init(self, key: jax.Array) -> base.PyTree:
-    """Returns the variables of the network."""
+    """Returns the initial variables of the network."""
     return self.network.init(key, base.first(self.data["train"]))
 
   def inputs(
@@ -117,10 +118,10 @@ class Problem(base.ArrayProblem):
     outputs: event_network.Prediction,
     batch: event_sequences.Sequences,
   ) -> tuple[dict[str, Array], Array]:
-    """Returns "nll" (nats per event), and the number of events it is about.
+    """Returns "nll" (nats per event), and the number of scored events.
 
-    Only states with `count` events behind them are scored. An event right at
-    the beginning has no gap, and of it the mark alone counts.
+    Only states with at least `count` further events are scored. For an event
+    right at the beginning, which has no gap, only the mark counts.
     """
     steps = jnp.arange(self.network.count)
     first = jnp.arange(batch.gaps.shape[1] + 1)[:, None]
@@ -141,17 +142,17 @@ def predict(
 ) -> event_metrics.Predicted:
   """Returns the next events of each sequence as predictions for T-mAP.
 
-  A gap is its median: the mean of a log-normal mixture is far away where its
-  tail is heavy.
+  A gap is its median: the mean of a log-normal mixture with a heavy tail is far
+  too large.
 
   Args:
-    network: of a problem.
-    variables: of the network.
+    network: network of a problem.
+    variables: variables of the network.
     events: n sequences.
-    event: (n,) integers, the last event of each that is known.
+    event: (n,) integers, index of the last known event of each.
 
   Returns:
-    (n, count) arrays, in the order of time, with log probabilities of marks.
+    (n, count) arrays, in order of time, with log probabilities of marks.
   """
   events = events._replace(lengths=np.asarray(event, np.int32) + 1)
   gaps, logs = _read(network, variables, jax.tree.map(jnp.asarray, events))
@@ -165,7 +166,7 @@ def predict(
 
 @functools.partial(jax.jit, static_argnums=0)
 def _read(network, variables, events):
-  """Gaps (n, count) and log probabilities of marks behind sequences."""
+  """Gaps (n, count) and log probabilities of marks after sequences."""
   prediction = network.apply(variables, events)
   prediction = jax.tree.map(
     lambda x: x[jnp.arange(len(x)), events.lengths], prediction

@@ -1,10 +1,10 @@
-"""Distributions of the next gap that intensities imply, and their integrals.
+"""Distributions of the next gap from intensities, and their integrals.
 
-While no event happens the chance that one comes in a short time is the sum of
-intensities; that none has come until then is exp(-integral). In training the
-integral is an average over random points, one in each of equal parts of the gap
-(fixed points can be played: the intensity is then low at these and high where
-events are); in evaluations it is a quadrature with many nodes.
+The hazard rate of the next event is the sum of the intensities, and the
+probability of no event until then is exp(-integral). In training the integral
+is an average over random points, one in each of equal parts of the gap (fixed
+points can be exploited: the intensity becomes low there and high at events); in
+evaluations it is a quadrature with many nodes.
 """
 
 from collections.abc import Callable
@@ -20,26 +20,26 @@ Array = jax.Array
 # From times (..., n) since the last event to intensities (..., n, marks).
 Rates = Callable[[Array], Array]
 
-# Points of the coarse integral, which shows what a grid can hide.
+# Points of the coarse integral, which reveals effects of a grid.
 COARSE = 20
-# Points at once in evaluations: intensities take memory.
+# Maximum number of points at once in evaluations: intensities take memory.
 _AT_ONCE = 20
-# Times of the table that quantiles and means are read from.
+# Number of times in the table for quantiles and means.
 _TABLE = 120
-# Deviations of log gaps below their mean where the table begins.
+# Start of the table, in deviations of log gaps below their mean.
 _BELOW = 5.0
 _LEAST = 1e-30
 
 
 class Hazard(NamedTuple):
-  """The distribution of a gap, as it was asked for one gap.
+  """The distribution of a gap, evaluated at one gap.
 
   Attributes:
     log_rate: (..., 1), logarithm of the rate of events at that gap.
     total: (..., 1), integral of the rate up to it.
-    coarse: (..., 1), the same by the trapezoids of `COARSE` points.
+    coarse: (..., 1), the same by the trapezoidal rule with `COARSE` points.
     times: (..., n), from 0 on.
-    table: (..., n), integrals of the rate up to these.
+    table: (..., n), integrals of the rate up to these times.
   """
 
   log_rate: Array
@@ -49,35 +49,35 @@ class Hazard(NamedTuple):
   table: Array
 
   def log_density(self, gap: Array) -> Array:
-    """Returns log f(gap), (...), of the gap that it was asked for."""
+    """Returns log f(gap), (...), at the gap of this evaluation."""
     del gap
     return (self.log_rate - self.total)[..., 0]
 
   def log_survival(self, gap: Array) -> Array:
-    """Returns log P(next gap > gap), (...), of the same gap."""
+    """Returns log P(next gap > gap), (...), at the same gap."""
     del gap
     return -self.total[..., 0]
 
   def expectation(self) -> Array:
-    """Returns the mean of the gap, none counted beyond the last of `times`."""
+    """Returns the mean of the gap, cut at the last of `times`."""
     rise = jnp.diff(self.table)
-    # Between two times the rate is taken to be constant.
+    # The rate is assumed to be constant between two times.
     share = jnp.where(rise > 1e-4, -jnp.expm1(-rise) / (rise + 1e-30), 1.0)
     cells = jnp.exp(-self.table[..., :-1]) * jnp.diff(self.times) * share
     return cells.sum(axis=-1)
 
   def expectation_until(self, limit: float) -> Array:
-    """Returns `expectation`, whose table ends at such a limit."""
+    """Returns `expectation`, as the table ends at this limit."""
     del limit
     return self.expectation()
 
   def bounded_expectation(self, limit: float) -> Array:
-    """Returns `expectation`, whose table ends at such a limit."""
+    """Returns `expectation`, as the table ends at this limit."""
     del limit
     return self.expectation()
 
   def quantile(self, level: float) -> Array:
-    """Returns gaps (...) that come with a probability of at most `level`."""
+    """Returns quantiles (...) of the gap at a level."""
     goal = -math.log1p(-level)
     index = (self.table < goal).sum(axis=-1, keepdims=True)
     index = jnp.clip(index, 1, self.table.shape[-1] - 1)
@@ -88,14 +88,14 @@ class Hazard(NamedTuple):
     low, high = at(self.table, index - 1), at(self.table, index)
     start, end = at(self.times, index - 1), at(self.times, index)
     slope = (end - start) / jnp.maximum(high - low, _LEAST)
-    # Behind the table the rate stays what it was at its end.
+    # After the table the rate is assumed to stay constant.
     return start + (goal - low) * slope
 
 
 def table_times(
   log_mean: float, log_deviation: float, horizon: float
 ) -> np.ndarray:
-  """Returns the times of tables, (n,), denser where gaps are short."""
+  """Returns the times of tables, (n,), denser for short gaps."""
   low = min(log_mean - _BELOW * log_deviation, math.log(horizon) - 1)
   rest = np.exp(np.linspace(low, math.log(horizon), _TABLE - 1))
   return np.concatenate([[0.0], rest]).astype(np.float32)
@@ -107,8 +107,8 @@ def evaluated(rates: Rates, gap: Array, points: int, times: Array) -> Hazard:
   Args:
     rates: the intensities.
     gap: (...), above 0.
-    points: nodes of the integral up to the gap, of Gauss and Legendre.
-    times: (n,) of the table.
+    points: Gauss-Legendre nodes of the integral up to the gap.
+    times: (n,) times of the table.
   """
   node, weight = np.polynomial.legendre.leggauss(points)
   coarse = np.linspace(0, 1, COARSE)
@@ -134,8 +134,8 @@ def sampled(rates: Rates, gap: Array, points: int, key: Array) -> Hazard:
   Args:
     rates: the intensities.
     gap: (...), above 0.
-    points: number of points; each is in a part of the gap of its own.
-    key: of the points.
+    points: number of points, one in each of equal parts of the gap.
+    key: key of the points.
   """
   shift = jax.random.uniform(key, (*gap.shape, points), gap.dtype)
   part = (jnp.arange(points) + shift) / points
@@ -196,7 +196,7 @@ class Gompertz(NamedTuple):
     return jnp.exp(log_rate)[..., None] * marks[..., None, :]
 
   def hazard(self, gap: Array, times: Array) -> Hazard:
-    """Returns the distribution of a gap; nothing of it is an approximation."""
+    """Returns the distribution of a gap, with exact integrals."""
     total = self.total(gap[..., None])
     log_rate = (self.log_start + self.slope * gap)[..., None]
     times = jnp.broadcast_to(
@@ -205,8 +205,8 @@ class Gompertz(NamedTuple):
     return Hazard(log_rate, total, total, times, self.total(times))
 
   def gap_at(self, level: Array) -> Array:
-    """Returns the gaps (...) up to which the integral is `level`, or inf."""
-    # With a falling rate the integral may never come so far.
+    """Returns the gaps (...) at which the integral reaches `level`, or inf."""
+    # With a falling rate the integral may never reach it.
     x = self.slope * level * jnp.exp(-self.log_start)
     ratio = _ratio(lambda x: jnp.log1p(jnp.maximum(x, -1.0)), x, -0.5)
     gap = level * jnp.exp(-self.log_start) * ratio
@@ -214,7 +214,7 @@ class Gompertz(NamedTuple):
 
 
 def _ratio(function, x, slope):
-  """Returns function(x) / x, near 0 by its slope there."""
+  """Returns function(x) / x, linearized near 0."""
   flat = jnp.abs(x) < 1e-4
   safe = jnp.where(flat, 1.0, x)
   return jnp.where(flat, 1 + slope * x, function(safe) / safe)

@@ -1,4 +1,4 @@
-"""Event sequences of a data set, their statistics, and a network's features."""
+"""Event sequences of a data set, their statistics, and network features."""
 
 import dataclasses
 import math
@@ -14,23 +14,23 @@ from jaxseq.nn import masks
 
 Array = jax.Array
 
-# Deviation of the logarithms of gaps below which they are all alike.
+# Deviation of the logarithms of gaps below which gaps count as equal.
 _REGULAR = 1e-4
 
 
 class Sequences(NamedTuple):
-  """Event sequences, padded at their ends.
+  """Event sequences, padded at the end.
 
   Attributes:
-    gaps: (n, events) float32, the time since the event before, or since 0.
+    gaps: (n, events) float32, the time since the previous event, or since 0.
     times: (n, events) float32.
     marks: (n, events) int32.
     lengths: (n,) int32.
     true_events: (n, events) float32, the log density of each event under the
-      process that made it; None if that is unknown.
-    true_tail: (n,) float32, likewise the log probability of no event between
-      the last one and the horizon.
-    until: (n,) float32, until when each was observed; the horizon if None.
+      process that generated it; None if unknown.
+    true_tail: (n,) float32, its log probability of no event between the last
+      one and the horizon; None if unknown.
+    until: (n,) float32, end of observation of each; the horizon if None.
   """
 
   gaps: Array
@@ -44,15 +44,15 @@ class Sequences(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-  """The statistics of the training data, by which the network scales its own.
+  """The statistics of the training data, which scale the network's values.
 
   Attributes:
     num_marks: number of marks.
-    horizon: until when sequences were observed.
+    horizon: end of observation of sequences.
     log_mean: mean of the logarithms of the training gaps.
     log_deviation: their standard deviation.
-    columns: of how many words each column is, whose combinations the marks are;
-      none if they are no combinations. "density" has a head for each.
+    columns: number of words of each column, if marks are combinations of words;
+      else empty. "density" has a head for each column.
   """
 
   num_marks: int
@@ -62,7 +62,7 @@ class Statistics:
   columns: tuple[int, ...] = ()
 
   def words(self) -> np.ndarray:
-    """Returns which words a mark has, (words of all columns, marks)."""
+    """Returns the words of each mark, (words of all columns, marks)."""
     if not self.columns:
       return np.eye(self.num_marks, dtype=np.float32)
     each = np.unravel_index(np.arange(self.num_marks), self.columns)
@@ -70,20 +70,20 @@ class Statistics:
     return np.concatenate(rows).astype(np.float32)
 
   def scaled_log(self, gap: Array) -> Array:
-    """Returns logarithms of gaps (...) in deviations from their mean."""
+    """Returns standardized logarithms of gaps (...)."""
     return (jnp.log(gap) - self.log_mean) / self.log_deviation
 
 
 def sequences(part: data.ArrayDataset) -> Sequences:
-  """Returns a part of a data set of event sequences.
+  """Converts a part of a data set to event sequences.
 
   Args:
     part: inputs (n, events, 1), the gaps; targets (n, events), the marks;
       extras.times, and perhaps extras.log_density, extras.tail and
-      extras.until; as from `data.point_processes.load`.
+      extras.until; see `data.point_processes.load`.
 
   Raises:
-    ValueError: if the part holds no event sequences.
+    ValueError: if the part does not contain event sequences.
   """
   extras = part.extras
   if part.inputs.shape[2:] != (1,):
@@ -107,7 +107,7 @@ def sequences(part: data.ArrayDataset) -> Sequences:
 
 
 def parts(splits: data.Splits) -> dict[str, Sequences]:
-  """Returns the parts that are there by name, in the order of time."""
+  """Returns the present parts by name, in order of time."""
   named = zip(("train", "valid", "test"), splits[:3])
   return {
     name: jax.tree.map(np.asarray, sequences(part))
@@ -117,12 +117,12 @@ def parts(splits: data.Splits) -> dict[str, Sequences]:
 
 
 def statistics(splits: data.Splits) -> Statistics:
-  """Returns constants of the training sequences that the network is built on.
+  """Returns the statistics of the training sequences for the network.
 
   An event at 0 begins the observation, and has no gap.
 
   Raises:
-    ValueError: if there are less than two gaps, or no horizon.
+    ValueError: if there are fewer than two gaps, or no horizon.
   """
   train = sequences(splits.train)
   if splits.info.horizon is None:
@@ -137,7 +137,7 @@ def statistics(splits: data.Splits) -> Statistics:
       "Add some."
     )
   deviation = float(logs.std())
-  # Regular gaps differ by the rounding of their times alone.
+  # Regular gaps differ only by the rounding of their times.
   deviation = deviation if deviation > _REGULAR else 1.0
   return Statistics(
     splits.info.num_classes or 1,
@@ -153,22 +153,22 @@ def features(events: Sequences, known: Statistics, frequencies: int) -> Array:
 
   Args:
     events: (*batch, events) arrays.
-    known: of the training data.
-    frequencies: pairs of a sine and a cosine of the time.
+    known: statistics of the training data.
+    frequencies: number of sine and cosine pairs of the time.
 
   Returns:
-    The first row stands before the first event, and is told by its last number.
+    The first row stands for the beginning, and is marked by its last number.
   """
   gaps = jnp.where(events.gaps > 0, events.gaps, 1.0)
   time = events.times / known.horizon
-  # Longer streams than those of the training, such as those that were cut
-  # into windows, are read as one window after the other.
+  # Streams longer than in training, such as those that were cut into windows,
+  # are read as one window after the other.
   time = time - jnp.maximum(jnp.ceil(time) - 1, 0)
   periods = 2.0 ** jnp.arange(frequencies)
   angles = math.pi * time[..., None] * periods
   marks = jax.nn.one_hot(events.marks, known.num_marks)
   if known.columns:
-    # A 1 for each column.
+    # One-hot for each column.
     marks = marks @ known.words().T
   gaps, time = known.scaled_log(gaps)[..., None], time[..., None]
   waves = jnp.sin(angles), jnp.cos(angles)

@@ -1,9 +1,9 @@
-"""Variables of a network that begins where counting ends.
+"""Initial variables of a network that reproduce frequencies.
 
-It predicts gaps and marks as often as they came in training, whatever went
-before; what depends on the past is learnt from there. With few events that is
-most of what can be known, and a network that begins anywhere else has to find
-it again while it learns the rest by heart.
+The initial predictions are the training frequencies of gaps and marks,
+independent of the past; training then learns the dependence on it. With few
+events the frequencies are most of the available information, and a network with
+another initialization has to learn them while it overfits.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from jaxseq.tasks.point_processes import event_network
 from jaxseq.tasks.point_processes import event_sequences
 
 _STEPS = 20
-# Standard deviations of a component, in those of all log gaps.
+# Bounds of a component's deviation, in deviations of all log gaps.
 _NARROW, _WIDE = 0.1, 1.0
 
 
@@ -30,23 +30,23 @@ Shares = tuple[tuple[float, ...], tuple[float, ...]]
 def shares(
   network: event_network.EventNetwork, train: event_sequences.Sequences
 ) -> Shares | None:
-  """Returns outputs for gaps and for marks that predict as counts do.
+  """Returns outputs for gaps and marks that predict training frequencies.
 
-  They are None where the arm begins elsewhere.
+  They are None if the arm has another initialization.
 
   Args:
-    network: of an arm.
+    network: network of an arm.
     train: the training sequences.
 
   Raises:
-    ValueError: if another head than "density" is to begin so.
+    ValueError: if the head is not "density".
   """
   known, config = network.statistics, network.config
   if not config.from_shares:
     return None
   inside = masks.inside(train.gaps.shape[1], np.asarray(train.lengths))
   gaps = np.asarray(train.gaps, np.float64)[inside]
-  # Of a silence up to the end it is known how long a gap is at least.
+  # The time from the last event to the end is a lower bound of a gap.
   last = np.where(inside, train.times, 0).max(axis=1, initial=0)
   until = known.horizon if train.until is None else np.asarray(train.until)
   logs, ends = (
@@ -57,7 +57,7 @@ def shares(
   counts = np.bincount(marks, minlength=known.num_marks)
   if known.columns:
     counts = known.words() @ counts
-  # A mark that never came is taken for half an event.
+  # A mark without events counts as half an event.
   logits = np.log(np.maximum(counts, 0.5))
   logits -= logits.mean()
   gap = _outputs(logs, ends, config.components)
@@ -65,11 +65,11 @@ def shares(
 
 
 def begun(variables: Mapping[str, Any], shares: Shares | None) -> Any:
-  """Returns variables with predictions of `shares`, if there are any.
+  """Returns variables that predict `shares`, if there are any.
 
   Args:
-    variables: of the network, as drawn.
-    shares: as from `shares`.
+    variables: random variables of the network.
+    shares: outputs from `shares`.
   """
   if shares is None:
     return variables
@@ -90,13 +90,13 @@ def begun(variables: Mapping[str, Any], shares: Shares | None) -> Any:
 
 
 def _outputs(logs, ends, count):
-  """Outputs (3 count,) whose mixture is that of log gaps, cut at `ends`."""
-  # EM has the moments of what is above of the gaps that were cut off.
+  """Outputs (3 count,) of a mixture fitted to log gaps, censored at `ends`."""
+  # EM uses the conditional moments of censored gaps.
   levels = (np.arange(count) + 0.5) / count
   mean = np.quantile(logs, levels)
   scale = np.full(count, np.clip(2.0 / count, _NARROW, _WIDE))
   weight = np.full(count, 1 / count)
-  # What is shorter than any gap says nothing, and rounding may make it of 0.
+  # Ends below all gaps carry no information, and may be 0 by rounding.
   ends = ends[ends > logs.min()]
   for _ in range(_STEPS):
     z = (logs[:, None] - mean) / scale
@@ -114,7 +114,7 @@ def _outputs(logs, ends, count):
     mean /= total
     square = (part * (logs[:, None] - mean) ** 2).sum(axis=0)
     square += (part_cut * (spread + (expected - mean) ** 2)).sum(axis=0)
-    # The fewer gaps there are, the less they tell of what else may come.
+    # The fewer gaps there are, the less they cover other possible gaps.
     square = square / total + 0.25 * len(logs) ** -0.4
     scale = np.clip(np.sqrt(square), _NARROW, _WIDE)
     weight = total / total.sum()
@@ -126,6 +126,6 @@ def _outputs(logs, ends, count):
 
 
 def _parts(logs):
-  """Shares (n, count) of components in each of n, from their logarithms."""
+  """Responsibilities (n, count) of components, from logarithms."""
   parts = np.exp(logs - logs.max(axis=1, keepdims=True))
   return parts / parts.sum(axis=1, keepdims=True)

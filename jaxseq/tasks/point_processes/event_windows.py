@@ -1,13 +1,13 @@
-"""Events of one long stream, read piece by piece with states carried along.
+"""Events of one long stream, read chunk by chunk with carried states.
 
     problem = Problem(arm, splits, length=64)
 
 The sequences of the data are windows of one stream in order, as the loader
 `event_table` cuts them with the option `window`; here they are joined again. A
-piece is `length` events, with the event before them: its gap counts from there.
-Training reads the training part as parallel streams, one for each of the batch,
-and carries the states from piece to piece (gradients stop there). What is
-scored later goes on with the state in which the stream before it ends.
+chunk is `length` events, with the event before them, from which the first gap
+counts. Training reads the training part as parallel streams, one per row of the
+batch, and carries the states from chunk to chunk (gradients stop there). Later
+parts are scored from the state at the end of the stream before them.
 """
 
 import dataclasses
@@ -31,19 +31,19 @@ from jaxseq.tasks.point_processes import event_sequences
 from jaxseq.tasks.point_processes import event_start
 from jaxseq.training import supervised
 
-# Events of a piece in evaluations, at least.
+# Minimum number of events of a chunk in evaluations.
 _PIECE = 128
 
 Config = events.Config
 
 
 class Rows(NamedTuple):
-  """Events of streams, (..., n) each; before the first stands its beginning.
+  """Events of streams, (..., n) each; the first row is the beginning.
 
   Attributes:
-    gaps: float32, since the event before, whatever window that is in.
-    times: float32, since the window began.
-    marks: int32; the number of marks where a stream begins.
+    gaps: float32, since the previous event, in whatever window.
+    times: float32, since the beginning of the window.
+    marks: int32; the number of marks at the beginning of a stream.
   """
 
   gaps: np.ndarray
@@ -56,9 +56,9 @@ class Stream(NamedTuple):
 
   Attributes:
     rows: (1, events + 1) arrays.
-    first: number of the first event that is scored.
+    first: index of the first event that is scored.
     tail: time from the last event to the end of observation; 0 if the stream
-      goes on.
+      continues.
   """
 
   rows: Rows
@@ -67,11 +67,11 @@ class Stream(NamedTuple):
 
 
 class Batch(NamedTuple):
-  """Pieces, (batch, length) but for `rows`, which are one longer.
+  """Chunks, (batch, length) except `rows`, which are one longer.
 
   Attributes:
-    rows: the events before those that are predicted, and these.
-    reset: where states begin anew.
+    rows: the events before the predicted ones, and these.
+    reset: where states are reset.
   """
 
   rows: Rows
@@ -82,9 +82,9 @@ def join(splits: data.Splits) -> dict[str, Stream]:
   """Returns the stream of windows, up to the end of each part.
 
   Args:
-    splits: the windows of one stream, in order and without a break, as from
+    splits: the consecutive windows of one stream, in order, as from
       `data.load("event_table", stream=None, window=...)`; a window is
-      `info.horizon` long, but for the last one where it has extras.until.
+      `info.horizon` long, except the last one if it has extras.until.
   """
   window = float(splits.info.horizon)
   times, inner, marks, ends, count, over = [], [], [], {}, 0, 0.0
@@ -98,7 +98,7 @@ def join(splits: data.Splits) -> dict[str, Stream]:
     ends[name] = sum(map(len, times))
     rest = window if part.until is None else float(part.until[-1])
     over = window * (count - 1) + rest
-  # Times are rounded in each window, and may change places at its ends.
+  # Times are rounded in each window, which may change their order at its ends.
   joined = np.maximum.accumulate(np.concatenate(times))
   gaps = np.diff(joined, prepend=0.0)
   number = splits.info.num_classes or 1
@@ -126,7 +126,7 @@ class Problem(base.ArrayProblem):
     arm: network, heads and batch size, the number of parallel streams that the
       training part is cut into.
     splits: see `join`.
-    length: events of a piece.
+    length: events of a chunk.
 
   Raises:
     ValueError: if the training part is too short for the streams, or the
@@ -150,7 +150,7 @@ class Problem(base.ArrayProblem):
         f"{total}, the number of training events; set --config.batch_size "
         "or --config.carry."
       )
-    # Each stream has the event before its first, too.
+    # Each stream also has the event before its first.
     starts = np.arange(count)[:, None] * (total // count)
     index = starts + np.arange(self.pieces * length + 1)
     streams["train"] = Rows(*(x[0, index] for x in rows))
@@ -161,12 +161,12 @@ class Problem(base.ArrayProblem):
     def fresh(key):
       return network.apply(self.init(key), (count,), method="fresh")
 
-    # Of the right shapes; the first reset makes fresh ones of them.
+    # Only their shapes matter: the first reset initializes the states.
     shapes = jax.eval_shape(fresh, jax.random.key(0))
     self.carry = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
   def init(self, key: jax.Array) -> base.PyTree:
-    """Returns the variables of the network."""
+    """Returns the initial variables of the network."""
     none = jnp.zeros((1, 1))
     first = event_sequences.Sequences(
       none, none, none.astype(jnp.int32), jnp.ones(1, jnp.int32)
@@ -177,7 +177,7 @@ class Problem(base.ArrayProblem):
   def sample(
     self, key: jax.Array, update: jax.Array, data: base.PyTree
   ) -> Batch:
-    """Returns the next piece of each stream; after the last comes the first."""
+    """Returns the next chunk of each stream; after the last, the first."""
     del key
     place = update % self.pieces
     begin = place * self.length
@@ -195,7 +195,7 @@ class Problem(base.ArrayProblem):
     carry: base.PyTree,
     key: jax.Array,
   ) -> tuple[jax.Array, supervised.Loss]:
-    """Returns the mean over events in nats; the states are carried on."""
+    """Returns the mean loss per event in nats; carries the states."""
     before, target = _shifted(batch.rows)
     (prediction, carry), collections, penalty = base.in_training(
       self.network,
@@ -216,10 +216,10 @@ class Problem(base.ArrayProblem):
   def measure(
     self, variables: base.PyTree, stream: Stream
   ) -> supervised.Metrics:
-    """Scores the end of a stream, with the state that all before it leaves.
+    """Scores the end of a stream, from the state after all events before.
 
     Returns:
-      "nll" in nats per event, with the silence after the last event, where the
+      "nll" in nats per event, including the time after the last event if the
       stream ends there, and "event_nll", without it; "rmse", "median_error" and
       "coverage" of the next gap, and "accuracy" of the mark.
     """
@@ -242,13 +242,13 @@ def totals(
   stream: Stream,
   length: int,
 ) -> dict[str, jax.Array]:
-  """Sums what is scored of a stream, piece by piece with states carried.
+  """Sums the scores of a stream, chunk by chunk with carried states.
 
   Args:
     network: the network.
-    variables: of the network.
+    variables: variables of the network.
     stream: the stream.
-    length: events of a piece; it changes nothing but memory and speed.
+    length: events of a chunk; it affects only memory and speed.
 
   Returns:
     The sums "log_density", "log_tail", "right", "events", "timed" and those of
@@ -301,12 +301,12 @@ def totals(
 
 
 def _shifted(rows):
-  """The events before those that are predicted, and these."""
+  """The events before the predicted ones, and these."""
   return Rows(*(x[:, :-1] for x in rows)), Rows(*(x[:, 1:] for x in rows))
 
 
 def _positive(gaps):
-  """Gaps, 1 where an event begins the observation."""
+  """Gaps, with 1 for events that begin the observation."""
   return jnp.where(gaps > 0, gaps, 1.0)
 
 
@@ -330,7 +330,7 @@ def _scores(network, prediction, target):
 def make(
   arm: event_arms.ArmConfig, splits: data.Splits, config: Any
 ) -> supervised.Problem:
-  """Returns the problem of an arm: of one stream, if the config carries it."""
+  """Returns the problem of an arm: of one stream if `config.carry` is set."""
   if getattr(config, "carry", None) is None:
     return events.Problem(arm, splits)
   return Problem(arm, splits, length=config.carry)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 Array = jax.Array
 
-# Halvings of the logarithm's range: far below what float32 can tell apart.
+# Bisection steps on log gaps: more than float32 can resolve.
 _HALVINGS = 40
 
 
@@ -21,7 +21,7 @@ class Mixture(NamedTuple):
 
   Attributes:
     log_weight: (..., components), normalized.
-    mean: (..., components), of the logarithm of the gap.
+    mean: (..., components), mean of the logarithm of the gap.
     log_scale: (..., components), logarithm of its standard deviation.
   """
 
@@ -49,10 +49,10 @@ class Mixture(NamedTuple):
     return jnp.exp(jax.nn.logsumexp(self.log_weight + log_means, axis=-1))
 
   def bounded_expectation(self, limit: float) -> Array:
-    """Returns `expectation_until`, for people to read.
+    """Returns `expectation_until`, for reports.
 
-    It is NaN where the longest hundredth of the gaps makes more than half of
-    it: such a mean is that of a guess about the tail, far from any usual gap.
+    It is NaN if the longest hundredth of the gaps makes up more than half of
+    it: such a mean depends on a guess about the tail, far from any usual gap.
     """
     usual = jnp.minimum(self.quantile(0.99), limit)
     mean, within = self.expectation_until(limit), self.expectation_until(usual)
@@ -68,9 +68,9 @@ class Mixture(NamedTuple):
     return jnp.exp(jax.nn.logsumexp(each, axis=-1))
 
   def quantile(self, level: float) -> Array:
-    """Returns gaps (...) that come with a probability of at most `level`."""
-    # Each component is below its own quantile with that probability, so that
-    # the mixture's lies between the least and the greatest of them.
+    """Returns quantiles (...) of the gap at a level."""
+    # The mixture's quantile lies between the least and the greatest quantile
+    # of its components.
     ends = self.mean + jnp.exp(self.log_scale) * jax.scipy.special.ndtri(level)
 
     def halve(ends, _):

@@ -4,10 +4,10 @@
     fit = hawkes_fit.fit(packed, num_marks=3)
     fit.parameters.a, fit.errors.a, fit.log_likelihood
 
-All sequences lie one behind the other in a single linear recurrence, which
-counts the events of each mark, decayed, and starts afresh where a sequence
-does. For a fixed rate b the likelihood is concave in mu and a. What is not
-identified: b where a is 0, and b where all gaps are much longer than 1 / b.
+All sequences are concatenated in a single linear recurrence, which counts the
+events of each mark with decay, and is reset at each sequence. For a fixed rate
+b the likelihood is concave in mu and a. Not identified are b if a is 0, and b
+if all gaps are much longer than 1 / b.
 """
 
 from collections.abc import Sequence
@@ -24,14 +24,14 @@ from jaxseq.data import point_processes
 
 Array = jax.Array
 
-# Starts of b, in units of the mean rate of events.
+# Initial values of b, in units of the mean rate of events.
 _STARTS = (0.3, 1.0, 3.0)
-# The least base intensity, in the same units: its logarithm stays finite.
+# Lower bound of base intensities, in the same units, for finite logarithms.
 _LEAST = 1e-9
 
 
 class Parameters(NamedTuple):
-  """Parameters as of `data.point_processes.Hawkes`, or something of each.
+  """Parameters of `data.point_processes.Hawkes`, or a value for each.
 
   Attributes:
     mu: (marks,).
@@ -45,14 +45,14 @@ class Parameters(NamedTuple):
 
 
 class Packed(NamedTuple):
-  """Sequences, one behind the other.
+  """Concatenated sequences.
 
   Attributes:
-    gap: (events,) time since the event before, or since the beginning.
+    gap: (events,) time since the previous event, or since the beginning.
     mark: (events,) integers.
-    begin: (events,) bool, where a sequence begins.
-    rest: (events,) from the event to the end of observation.
-    observed: () sum of the times that sequences were observed for.
+    begin: (events,) bool, True at the first event of a sequence.
+    rest: (events,) time from the event to the end of observation.
+    observed: () total time of observation of all sequences.
   """
 
   gap: Array
@@ -67,11 +67,11 @@ class Fit(NamedTuple):
 
   Attributes:
     parameters: arrays of float64.
-    errors: their standard errors by the Hessian; NaN of those that were fixed,
-      or are 0, at the bound.
+    errors: their standard errors by the Hessian; NaN for fixed parameters, and
+      for those that are 0, at the bound.
     log_likelihood: of all sequences, in nats.
-    spectral_radius: of a: mean number of events that an event causes in the
-      end is below infinity where it is below 1.
+    spectral_radius: that of a; below 1 the expected total number of events that
+      an event causes is finite.
   """
 
   parameters: Parameters
@@ -83,11 +83,11 @@ class Fit(NamedTuple):
 def pack(
   events: point_processes.Events, until: np.ndarray | None = None
 ) -> Packed:
-  """Returns sequences (n, events) as one; those without events count, too.
+  """Concatenates sequences (n, events); those without events count, too.
 
   Args:
     events: sequences.
-    until: (n,) when the observation of each ended; their horizon if None.
+    until: (n,) end of observation of each; their horizon if None.
   """
   times = np.asarray(events.times, np.float64)
   if until is None:
@@ -123,10 +123,10 @@ def intensities(parameters: Parameters, packed: Packed) -> Array:
 
 
 def compensators(parameters: Parameters, packed: Packed) -> Array:
-  """Returns expected numbers (events, marks) of events since the one before.
+  """Returns expected numbers (events, marks) of events since the previous one.
 
-  Their sums over marks are Exp(1) under the process, the "rescaled gaps", and
-  so are the sums between two events of one mark.
+  Their sums over marks, the "rescaled gaps", are Exp(1) under the process, and
+  so are their sums between two events of one mark.
   """
   before, after = states(parameters, packed)
   carried = jnp.roll(after, 1, axis=0)
@@ -137,7 +137,7 @@ def compensators(parameters: Parameters, packed: Packed) -> Array:
 def log_likelihood(parameters: Parameters, packed: Packed) -> Array:
   """Returns the log likelihood () of all sequences, in nats.
 
-  An event at time 0 begins the observation, and is not scored itself.
+  An event at time 0 begins the observation, and is not scored.
   """
   return _of_events(parameters, packed) - _integral(parameters, packed)
 
@@ -145,8 +145,8 @@ def log_likelihood(parameters: Parameters, packed: Packed) -> Array:
 def em_step(parameters: Parameters, packed: Packed) -> Parameters:
   """Returns an exact step of expectation-maximization in mu and a.
 
-  Each is multiplied by the ratio of what it adds to the logarithms and to the
-  integral, which has the edge: what an event causes behind the end is not seen.
+  Each is multiplied by the ratio of its contributions to the log intensities
+  and to the integral, which is cut at the end of observation.
   """
   seen = jax.grad(_of_events)(parameters, packed)
   due = jax.grad(_integral)(parameters, packed)
@@ -167,9 +167,9 @@ def fit(
   Args:
     packed: sequences with at least one event.
     num_marks: number of marks, each of which has an event.
-    b: rate of decay; it is fitted, from several starts, if None.
-    starts: of b, in units of the mean number of events per unit of time; the
-      best end counts.
+    b: rate of decay; it is fitted, from several initial values, if None.
+    starts: initial values of b, in units of the mean event rate; the best
+      result is returned.
 
   Raises:
     ValueError: if a mark has no event.
@@ -178,7 +178,7 @@ def fit(
   if not counts.all():
     mark = int(np.argmin(counts))
     raise ValueError(f"marks: got no event of mark {mark}, expected some.")
-  # In units of the mean rate, so that no unit of time is better than others.
+  # In units of the mean rate, so that the result does not depend on the unit.
   unit = float(packed.observed) / len(packed.gap)
   scaled = packed._replace(
     gap=np.asarray(packed.gap, np.float64) / unit,
@@ -200,12 +200,12 @@ def fit(
 
 
 def _scored(packed):
-  """The events (events,) bool that have a density: not those at time 0."""
+  """The mask (events,) of events with a density: not those at time 0."""
   return ~(packed.begin & (packed.gap <= 0))
 
 
 def _of_events(parameters, packed):
-  """The logarithms of intensities at events that are scored."""
+  """The sum of log intensities at scored events."""
   intensity = intensities(parameters, packed)
   return jnp.sum(jnp.where(_scored(packed), jnp.log(intensity), 0))
 
@@ -218,13 +218,13 @@ def _integral(parameters, packed):
 
 
 def _unflatten(vector, size):
-  """The parameters of a vector (size + size**2 + 1,)."""
+  """The parameters in a vector (size + size**2 + 1,)."""
   mu, a, b = vector[:size], vector[size:-1], vector[-1]
   return Parameters(mu, a.reshape(size, size), b)
 
 
 def _rescaled(parameters, unit):
-  """Parameters, or errors, by another unit of time."""
+  """Parameters, or errors, in another unit of time."""
   mu, a, b = parameters
   return Parameters(mu / unit, a, b / unit)
 
@@ -238,7 +238,7 @@ _value_and_slope = jax.jit(jax.value_and_grad(_objective), static_argnums=2)
 
 
 def _maximum(packed, counts, start, fixed):
-  """The best vector from a start of b, and its negative log likelihood."""
+  """The best vector from an initial b, and its negative log likelihood."""
   size = len(counts)
   rate = counts / packed.observed
   begin = np.concatenate([rate / 2, np.full(size * size, 0.5 / size), [start]])
@@ -261,7 +261,7 @@ def _maximum(packed, counts, start, fixed):
 
 
 def _errors(vector, packed, size, fixed):
-  """Standard errors of a vector, NaN of what is at a bound."""
+  """Standard errors of a vector, NaN at bounds."""
   hessian = jax.jit(jax.jacrev(jax.grad(_objective)), static_argnums=2)
   hessian = np.asarray(hessian(vector, packed, size))
   free = vector > np.where(np.arange(len(vector)) < size, 2 * _LEAST, 0)
