@@ -36,8 +36,8 @@ def angles(positions: jax.Array, theta: np.ndarray, dtype) -> jax.Array:
     theta: (n,) frequencies, a numpy array.
     dtype: dtype of the result.
 
-  (..., n) angles; their derivative with respect to positions is theta.
-    (..., n) angles; their slope with respect to positions is theta.
+  Returns:
+    (..., n) angles; their derivative with respect to positions is theta.
   """
   rest = jnp.asarray(positions, dtype)[..., None]
   total = jnp.zeros((), dtype)
