@@ -9,7 +9,9 @@ whole image gets 0.972.
     --config=configs/classify/digits.py:positions
 
 compares the positions of LightNet, which reads the picture in one scan: MD-TPE
-along rows and columns, TPE and LRPE along the 64 pixels, and none.
+along rows and columns, TPE and LRPE along the 64 pixels, and none. The arm
+md_tpe_lrpe has MD-TPE in its first layer and LRPE in the second. Narrower
+feed-forwards make up for the parameters of the sums.
 
     --config=configs/classify/digits.py:tiny
 
@@ -23,6 +25,16 @@ from configs import supervised
 from configs import variants
 from configs.classify import _shared
 from jaxseq.training import configuration
+
+MD_TPE = {"positions": "md_tpe", "grid": (8, 8)}
+
+
+def _lightnet(mixer_options: dict, width: int) -> dict:
+  """Returns an arm of LightNet with feed-forwards of this width."""
+  return blocks.arm(
+    "lightnet", mixer_options=mixer_options, feedforward_width=width
+  )
+
 
 S5 = blocks.bare("s5", mixer_options={"ssm_size": 64})
 FULL = dataclasses.replace(
@@ -38,19 +50,23 @@ get_config = variants.Variants(
   full=FULL,
   positions=configuration.updated(
     FULL,
+    # Rows of exact zeros stay zeros behind norms without biases.
+    data_options={"normalize": True},
     num_updates=600,
     num_seeds=3,
     optimizer=supervised.adamw(3e-3, 0.01, warmup_steps=50),
     early_stopping=None,
     network={"stack": {"d_model": 32}},
     arms={
-      name: blocks.arm("lightnet", mixer_options={"positions": name, **options})
-      for name, options in (
-        ("md_tpe", {"grid": (8, 8)}),
-        ("tpe", {}),
-        ("lrpe", {}),
-        ("none", {}),
-      )
+      "md_tpe": _lightnet(MD_TPE, 64),
+      "md_tpe_lrpe": blocks.arm(
+        "lightnet",
+        feedforward_width=75,
+        layers=({"mixer_options": MD_TPE}, {"mixer_options": {}}),
+      ),
+      "tpe": _lightnet({"positions": "tpe"}, 75),
+      "lrpe": _lightnet({"positions": "lrpe"}, 86),
+      "none": _lightnet({"positions": "none"}, 86),
     },
   ),
   tiny=configuration.updated(

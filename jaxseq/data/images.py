@@ -4,6 +4,7 @@ A sequence has one pixel per element (order "pixel", row by row), or one row of
 pixels per element (order "row").
 """
 
+import dataclasses
 import math
 import os
 import pathlib
@@ -19,6 +20,8 @@ from jaxseq import _limits
 from jaxseq import _validate
 from jaxseq.data import datasets
 from jaxseq.data import packages
+from jaxseq.data import scale
+from jaxseq.data.sources import series
 
 FASHION_FOLDER = "/usr/share/datasets/fashion-mnist"
 FASHION_CLASSES = tuple(
@@ -36,14 +39,17 @@ class Options(TypedDict, total=False):
   Attributes:
     seed: seed of the split; 0 by default.
     permutation: seed of one fixed permutation of the pixels; none by default.
-    test_fraction: share of each class for testing; 0.2 by default.
-    valid_fraction: share of the rest for validation; 0 by default.
+    test_fraction: share of each class that is for testing; 0.2 by default.
+    valid_fraction: share of the rest that is for validation; 0 by default.
+    normalize: whether all pixels are shifted and scaled to mean 0 and standard
+      deviation 1 over the training images, in pixel order; False by default.
   """
 
   seed: int
   permutation: int | None
   test_fraction: float
   valid_fraction: float
+  normalize: bool
 
 
 def _read_idx(path: str | os.PathLike) -> np.ndarray:
@@ -117,7 +123,7 @@ def digits(
     **options: see `Options`.
 
   Returns:
-    The splits: inputs in 0 .. 1.
+    The splits: inputs in 0 .. 1, unless they are normalized.
 
   Raises:
     ValueError: if an option is out of range.
@@ -142,7 +148,7 @@ def mnist_subset(
     **options: see `Options`.
 
   Returns:
-    The splits: inputs in 0 .. 1.
+    The splits: inputs in 0 .. 1, unless they are normalized.
 
   Raises:
     ValueError: if an option is out of range.
@@ -168,8 +174,11 @@ def _divided(
   permutation=None,
   test_fraction=0.2,
   valid_fraction=0.0,
+  normalize=False,
 ):
-  """Splits a set of digits that has no split of its own."""
+  """Splits a set of digits that comes in one piece."""
+  if normalize and order == "row":
+    raise _validate.error("order", order, "'pixel' with normalize")
   whole = _dataset(images, labels, order, permutation)
   if not 0 < test_fraction < 1:
     raise _validate.error("test_fraction", test_fraction, "between 0 and 1")
@@ -179,7 +188,27 @@ def _divided(
   rows = datasets.stratified_split(whole.targets, test_fraction, seed)
   train, test = (datasets.take(whole, part) for part in rows)
   splits = datasets.Splits(train, None, test, info)
-  return datasets.carve_valid(splits, valid_fraction, seed)
+  splits = datasets.carve_valid(splits, valid_fraction, seed)
+  return _normalized(splits) if normalize else splits
+
+
+def _normalized(splits):
+  """Scales all pixels by mean and deviation of the training images."""
+  pixels = splits.train.inputs
+  mean, deviation = scale.Scale.of(pixels.reshape(-1, 1).astype(np.float64))
+  # Images that a model is given later are scaled by the same numbers.
+  source = series.SeriesSource(
+    classes=splits.info.classes,
+    length=pixels.shape[1],
+    mean=mean,
+    deviation=deviation,
+  )
+  parts = [
+    part and part._replace(inputs=source.standardize(part.inputs))
+    for part in splits[:3]
+  ]
+  info = dataclasses.replace(splits.info, preparation=source)
+  return datasets.Splits(*parts, info)
 
 
 def fashion(

@@ -138,6 +138,14 @@ def test_digits():
   other = data.load("digits", seed=1, valid_fraction=0.1)
   np.testing.assert_array_equal(splits.test.inputs, again.test.inputs)
   assert not np.array_equal(splits.test.targets, other.test.targets)
+  scaled = data.load("digits", seed=0, valid_fraction=0.1, normalize=True)
+  assert scaled.train.inputs.mean() == pytest.approx(0, abs=1e-6)
+  assert scaled.train.inputs.std() == pytest.approx(1, abs=1e-6)
+  # The test images are scaled by the training images, as are those of a file.
+  again, _ = scaled.info.preparation.prepare(splits.test.inputs)[:2]
+  np.testing.assert_array_equal(scaled.test.inputs, again)
+  with pytest.raises(ValueError, match="order: got 'row', expected 'pixel'"):
+    data.load("digits", order="row", normalize=True)
   rows = data.load("digits", order="row")
   assert rows.train.inputs.shape[1:] == (8, 8)
   with pytest.raises(

@@ -5,6 +5,7 @@ import numpy as np
 import optax
 import pytest
 
+from configs.classify import digits
 from jaxseq import data
 from jaxseq import nn
 from jaxseq.tasks import base
@@ -185,3 +186,30 @@ def test_attention_takes_the_clusters_of_nodes():
   arguments["clusters"] = clusters[:, ::-1]
   other = compute(problem.network, variables, arguments)
   assert (other["probability"] != rows["probability"]).all()
+
+
+def test_gradients_of_pictures_with_dark_borders():
+  """The network of the config learns from exact zeros once they are shifted."""
+  config = digits.get_config("positions")
+  options = dict(config.data_options)
+  assert options.pop("normalize")
+  mixer_options = config.arms["md_tpe"]["network"]["stack"]["mixer_options"]
+  stack = nn.StackConfig(
+    "lightnet", mixer_options, d_model=8, activation="none"
+  )
+  network = nn.NetworkConfig(stack, pooling="mean")
+
+  def norm(normalize):
+    splits = data.load("digits", **options, normalize=normalize)
+    problem = classification.Problem(base.ArmConfig(network, 4), splits)
+    batch = base.first(problem.data["train"])
+
+    def loss(variables):
+      return problem.scores(variables, batch)[0]["test_loss"]
+
+    variables = jax.jit(problem.init)(jax.random.key(0))
+    return optax.tree.norm(jax.jit(jax.grad(loss))(variables))
+
+  # A slope of 1 / sqrt(epsilon) at each norm: their product squared is inf.
+  assert np.isinf(norm(False))
+  assert norm(True) < 100

@@ -14,6 +14,7 @@ import math
 from typing import Any
 
 import jax
+from jax import lax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
@@ -72,7 +73,7 @@ def run(
     count: (*batch,) number of elements since the last reset, after the last
       one; None without a grid, or if the sums are not used.
     reset: (*batch, time) bool, or None.
-    axis: as in `apply`; with a grid each device has whole rows of the array.
+    axis: as in `apply`.
   """
   wide = contract.wide_dtype(x, sums)
   inputs, y, after = x.astype(wide), jnp.zeros((), wide), []
@@ -110,24 +111,33 @@ def _scan(decay, x, before, first, stride, axis):
     )
     return sums, last[..., None, :]
   *batch, time, d = x.shape
+  # Of the number of elements before those of this device, modulo stride.
+  offset, rows = 0, -(-time // stride)
   if axis is not None and time % stride:
-    expected = f"a multiple of {stride}, as many as there are in a row of grid"
-    raise contract.error("elements of a device", time, expected)
-  rows = -(-time // stride)
+    offset = lax.axis_index(axis) * time % stride
+    rows = -(-(time + stride - 1) // stride)
+  free = rows * stride - time
 
-  def by_place(leaf, axes):
+  def by_place(leaf):
     # (*batch, time, ...) to (*batch, stride, rows, ...).
     widths = [(0, 0)] * leaf.ndim
-    widths[len(batch)] = 0, rows * stride - time
-    leaf = jnp.pad(leaf, widths).reshape(*batch, rows, stride, *axes)
-    return jnp.moveaxis(leaf, len(batch), len(batch) + 1)
+    widths[len(batch)] = 0, free
+    leaf = jnp.roll(jnp.pad(leaf, widths), offset, len(batch))
+    shape = *batch, rows, stride, *leaf.shape[len(batch) + 1 :]
+    return jnp.moveaxis(leaf.reshape(shape), len(batch), len(batch) + 1)
 
+  if axis is not None and free:
+    # Behind the places without an element the sums are what they were.
+    there = by_place(jnp.ones((*batch, time, 1), bool))
+    decay = jnp.where(there, decay, 1)
   sums, last = recurrence.linear_scan(
-    decay, by_place(x, (d,)), before, reset=by_place(first, ()), axis=axis
+    decay, by_place(x), before, reset=by_place(first), axis=axis
   )
   sums = jnp.moveaxis(sums, -2, -3).reshape(*batch, rows * stride, d)
-  sums = sums[..., :time, :]
+  sums = jnp.roll(sums, -offset, -2)[..., :time, :]
   if axis is not None:
-    return sums, last
+    # In the order of time, in which the whole array need not end with a row.
+    end = lax.axis_size(axis) * time
+    return sums, jnp.roll(last, -(end % stride), -2)
   both = jnp.concatenate([before.astype(sums.dtype), sums], axis=-2)
   return sums, both[..., -stride:, :]

@@ -78,8 +78,7 @@ class Config(contract.Options):
       places row by row; "none" has no positions. (The paper's models have one
       such layer, after the embedding, and LRPE in all.)
     grid: sizes of the array's axes, with "md_tpe": (28, 28) for the pixels of
-      an image. Elements after the last one start another array. With time split
-      over devices, each needs whole rows of the array.
+      an image. Elements after the last one start another array.
     lrpe: position embedding of q and keys, with "lrpe": "none", "cosine" (twice
       the key channels in the state) or "rotary". Rotating the two channels of a
       pair together is no longer a rotation of the key if they decay

@@ -318,6 +318,47 @@ def test_md_tpe_of_an_array_is_that_of_its_rows_in_time(x64):
   assert lightnet.apply(config, params, x, shape=(2, 6))[1] is None
 
 
+def _two_layers(read, params, x):
+  """Sum of the outputs of two layers, each behind a norm without a bias."""
+  for layer in params:
+    normed = positions.rms_norm(x, jnp.ones(x.shape[-1]), 1e-6)
+    x = x + read(layer, normed)
+  return positions.rms_norm(x, jnp.ones(x.shape[-1]), 1e-6).sum()
+
+
+def test_slopes_at_elements_of_zeros_are_those_of_the_equations(x64):
+  """They are steep beyond a float32's square, at once and by float64 steps."""
+  del x64
+  config = lightnet.Config(8, heads=2, positions="md_tpe", grid=(3, 4))
+  keys = jax.random.split(jax.random.key(0))
+  params = [lightnet.init(key, config) for key in keys]
+  x = np.random.default_rng(0).normal(size=(1, 12, 8))
+  # The border on the left of the picture.
+  x[:, ::4] = 0
+
+  def at_once(params, x):
+    return lightnet.apply(config, params, x)[0]
+
+  def by_steps(params, x):
+    def step(state, x):
+      y, state = lightnet.step(config, params, x, state)
+      return state, y
+
+    state = lightnet.initial_state(config, x.shape[:1], x.dtype)
+    _, y = jax.lax.scan(step, state, x.swapaxes(0, 1))
+    return y.swapaxes(0, 1)
+
+  def slopes(read, dtype):
+    cast = jax.tree.map(lambda leaf: leaf.astype(dtype), (params, x))
+    return jax.jit(jax.grad(lambda *a: _two_layers(read, *a), 1))(*cast)
+
+  expected = slopes(by_steps, np.float64)
+  assert np.square(expected).max() > np.finfo(np.float32).max
+  # Of values that go through three norms a layer; of the largest of a row.
+  for got, row in zip(slopes(at_once, np.float32)[0], expected[0]):
+    np.testing.assert_allclose(got, row, rtol=0, atol=1e-4 * np.abs(row).max())
+
+
 def test_a_second_array_begins_with_sums_of_its_own(x64):
   del x64
   config = lightnet.Config(4, heads=2, positions="md_tpe", grid=(2, 3))
