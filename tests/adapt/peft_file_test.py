@@ -291,7 +291,14 @@ def _moved(shape, number):
   return jax.random.normal(jax.random.key(number), shape)
 
 
-@pytest.mark.parametrize("name", ["granitemoehybrid", "jamba", "kimi_linear"])
+@pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param("granitemoehybrid", marks=pytest.mark.slow),
+    "jamba",
+    pytest.param("kimi_linear", marks=pytest.mark.slow),
+  ],
+)
 def test_adapters_of_experts_are_parameters_of_all_of_them(name, tmp_path):
   config, variables = _base(name)
   flat = traverse_util.flatten_dict(variables["params"], sep="/")

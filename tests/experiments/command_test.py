@@ -75,10 +75,10 @@ def test_train_evaluate_and_predict(tmp_path, monkeypatch, capsys):
   [
     ([], "got '', expected jaxseq train|evaluate|predict|serve|tokenize: try"),
     (["learn"], "got 'learn', expected jaxseq train|"),
-    (["train"], "jaxseq train: got '', expected one of adapt, atari100k_su"),
+    (["train"], "jaxseq train: got '', expected one of adapt, classify"),
     (
       ["train", "speak"],
-      "jaxseq train: got 'speak', expected one of adapt, atari100k_",
+      "jaxseq train: got 'speak', expected one of adapt, classify",
     ),
     (["train", "events"], "--workdir is required"),
     (["train", "events", "--workdri=w"], "Unknown command line flag 'workdri'"),
