@@ -174,7 +174,7 @@ def load(
     documents: whether each file is a document, shuffled and not cut; otherwise
       all files in order are one text.
     repeats: number of repetitions of each document, with no fresh state between
-      them: 2 for documents that are read twice, see `text_prompts`.
+      them; 2 for documents that are read twice, see `text_prompts`.
     tokenizer: a tokenizer.json of the package tokenizers; bytes if None.
     valid_fraction: share of the text, or of the documents, for validation.
     test_fraction: share for testing, at the end.
