@@ -4,9 +4,9 @@
     classifier.predict(X_new)
     jaxseq.save("model.safetensors", classifier.model_)
 
-X are series in any of the forms that people have: arrays (n, time) or (n, time,
-channels), or (n, channels, time) as of aeon; lists of arrays of any lengths;
-nested frames and frames with an index of instance and time, as of sktime. They
+X are series in any of the common forms: arrays (n, time) or (n, time,
+channels), or (n, channels, time) as in aeon; lists of arrays of any lengths;
+nested frames and frames with an index of instance and time, as in sktime. They
 need scikit-learn: pip install ".[estimators]".
 """
 

@@ -1,4 +1,4 @@
-"""The parts of scikit-learn that estimators are made of, or what to install."""
+"""The parts of scikit-learn that estimators use, or an installation hint."""
 
 try:
   from sklearn import base as base

@@ -1,4 +1,4 @@
-"""The index of time of a series, by which its rows are put in order."""
+"""Time indices of series, which sort their rows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,8 +17,8 @@ class Order(NamedTuple):
   """The order of the rows of a series.
 
   Attributes:
-    rows: (n,) their numbers, by time.
-    stamps: (n,) float64 or datetime64, the time of each, which increase.
+    rows: (n,) row numbers, sorted by time.
+    stamps: (n,) float64 or datetime64, increasing times.
   """
 
   rows: np.ndarray
@@ -26,17 +26,17 @@ class Order(NamedTuple):
 
 
 def of_rows(names: Sequence[str], items: Sequence[Any]) -> list[Order] | None:
-  """Returns the orders of series by their indices; logs how many rows moved.
+  """Sorts series by their time indices; logs the number of moved rows.
 
   Args:
-    names: of the series, for messages.
-    items: frames, or series of pandas, or what has no index.
+    names: names of the series, for messages.
+    items: frames, or pandas series, or values without an index.
 
   Returns:
-    An order for each; None if no item has an index of times.
+    An order for each; None if no item has a time index.
 
   Raises:
-    ValueError: if only some have one, or a time comes twice in one of them.
+    ValueError: if only some have a time index, or one has duplicate times.
   """
   indices = [index_of(item) for item in items]
   times = [
@@ -63,14 +63,14 @@ def of_rows(names: Sequence[str], items: Sequence[Any]) -> list[Order] | None:
 
 
 def index_of(item: Any) -> Any:
-  """Returns the index of a frame or series of pandas; None of other values."""
+  """Returns the index of a pandas frame or series; None for other values."""
   index = getattr(item, "index", None)
-  # That of a list is a method.
+  # A list's `index` is a method.
   return None if callable(index) else index
 
 
 def refuse_several(name: str, item: Any) -> None:
-  """Raises ValueError if a frame holds several series, by its index."""
+  """Raises ValueError if a frame's index has several series."""
   levels = getattr(index_of(item), "nlevels", 1)
   if levels > 1:
     raise ValueError(
@@ -83,21 +83,21 @@ def refuse_several(name: str, item: Any) -> None:
 def following(
   name: str, item: Any, order: Order, count: int
 ) -> np.ndarray | None:
-  """Returns the times (count,) after a series, whose steps are to be equal.
+  """Returns the times (count,) after a series with equal steps.
 
   They are days, weeks, or those of a calendar, such as months and working days.
 
   Args:
-    name: of the series, for messages.
+    name: name of the series, for messages.
     item: the frame or series.
-    order: of its rows.
-    count: of the times.
+    order: order of its rows.
+    count: number of times.
 
   Returns:
-    The times; None of a single row.
+    The times; None for a single row.
 
   Raises:
-    ValueError: if the steps are not equal, as where rows are missing.
+    ValueError: if the steps are not equal, for instance if rows are missing.
   """
   stamps = order.stamps
   if len(stamps) < 2:

@@ -1,8 +1,8 @@
-"""The base of estimators: parameters, and all of fitting and predicting.
+"""The base class of estimators: parameters, fitting and prediction.
 
-An estimator names how its data are read, how they are prepared, its line of
-work and the configuration of its arm; that is `_read`, `_preparation`, `_task`
-and `_configure`. What is done with them stands here, once and for all.
+An estimator defines how its data are read and prepared, its task, and the
+configuration of its arm: `_read`, `_preparation`, `_task` and `_configure`.
+This base class uses them for everything else.
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ from jaxseq.training import recipes
 from jaxseq.training.comparison import supervised_arms
 
 _SEEDS = 2**31 - 1
-# Validation examples by which training is stopped unless someone says so.
+# Fewest validation examples for early stopping by default.
 _ENOUGH = 20
 
 OPTIONS = """\
@@ -61,20 +61,19 @@ OPTIONS = """\
 
 
 class Rows(NamedTuple):
-  """Examples as an estimator was handed them, checked.
+  """Examples passed to an estimator, checked.
 
   Attributes:
     values: arrays (time_i, channels), or the marks of events.
-    targets: of each; None if there are none.
-    ids: what each is called.
-    channels: their names; None if they have none.
-    times: arrays (time_i,), when each element is; None if they do not say.
-    classes: (n,) numbers of classes, for parts with as many of each; None
-      elsewhere.
-    until: when the observation of events ends, of all or of each; None where it
-      is the last event of all.
-    ahead: (horizon,) or (n, horizon), when a forecast is for; None where
-      nothing says so.
+    targets: target of each example; None if there are no targets.
+    ids: name of each example.
+    channels: names of the channels, or None.
+    times: arrays (time_i,), time of each element; None if unknown.
+    classes: (n,) class numbers, for splits stratified by class; None for other
+      targets.
+    until: end of observation of events, of all or of each; None for the last
+      event of all.
+    ahead: (horizon,) or (n, horizon), times of a forecast; None if unknown.
   """
 
   values: list[Any]
@@ -91,11 +90,11 @@ class Material(NamedTuple):
   """Training data, prepared.
 
   Attributes:
-    source: what the problem is made of, see `tasks.task`.
+    source: the problem's source, see `tasks.task`.
     count: number of training examples.
-    preparation: whose constants are those of the training examples.
-    example: one of them.
-    calibration: examples that tell how wide intervals are, if any.
+    preparation: preparation with the constants of the training examples.
+    example: one training example.
+    calibration: examples that calibrate the width of intervals, or None.
   """
 
   source: Any
@@ -110,13 +109,13 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
   """Base of the estimators: a network around any mixer, trained in memory.
 
   Attributes:
-    model_: a `models.Model` of what was trained.
+    model_: the trained `models.Model`.
     history_: lists over evaluations, or chunks of training, by name.
-    n_updates_: updates after which the variables were found.
+    n_updates_: number of updates at which the variables were found.
   """
 
   _task: ClassVar[task.Task]
-  # Those of the data, once they were seen.
+  # Sizes chosen for the data, set by `_measure`.
   _size: ClassVar[Any] = None
   _further: ClassVar[Any] = {}
 
@@ -137,15 +136,15 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
   verbose: int = 0
 
   def _held_back(self, rows: Rows) -> float:
-    """Returns how many examples tell of when to stop, if they are held back."""
+    """Returns the number of examples that decide when to stop."""
     return len(rows.values) * self.validation_fraction
 
   def _read(self, *inputs: Any, reset: bool) -> Rows:
-    """Returns the rows of the inputs; `reset` where they are for training."""
+    """Returns the rows of the inputs; `reset` if they are for training."""
     raise NotImplementedError
 
   def _preparation(self, rows: Rows, train: np.ndarray) -> sources.Source:
-    """Returns the preparation, whose constants are those of training rows."""
+    """Returns the preparation with the constants of the training rows."""
     raise NotImplementedError
 
   def _configure(self, batch_size: int) -> Any:
@@ -153,7 +152,7 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     raise NotImplementedError
 
   def _variables(self, network: Any, variables: Any, material: Material) -> Any:
-    """Returns those of the model, which are made of the problem's."""
+    """Returns the model's variables, made from the problem's."""
     return variables
 
   def _material(
@@ -162,7 +161,7 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     seed: int | None,
     prepared: sources.Source | None = None,
   ) -> Material:
-    """Returns training data; without a seed nothing is held back."""
+    """Prepares training data; without a seed nothing is held back."""
     train, valid = self._divide(rows, seed)
     prepared = prepared or self._preparation(rows, train)
     part = self._prepare(prepared, rows)
@@ -180,18 +179,18 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
       horizon=prepared.horizon,
       preparation=prepared,
     )
-    # There is no test set; what stands for it is never looked at.
+    # There is no test set; its placeholder is never used.
     splits = data.Splits(first, held, first if held is None else held, info)
     source = self._task.source(splits)
     return Material(source, len(train), prepared, data.take(first, slice(0, 1)))
 
   def _prepare(self, prepared: sources.Source, rows: Rows) -> data.ArrayDataset:
-    """Returns rows as the network reads them."""
+    """Converts rows to network inputs."""
     return prepared.prepare(rows.values, times=rows.times, targets=rows.targets)
 
   @final
   def _fit(self, *inputs: Any) -> Self:
-    """Trains a network from the beginning; sets all that `fit` sets."""
+    """Trains a network from scratch; sets all attributes that `fit` sets."""
     rows = self._read(*inputs, reset=True)
     seed = self._seed()
     material = self._material(rows, seed)
@@ -233,7 +232,7 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
 
   @final
   def _sized(self, name: str) -> Any:
-    """Returns a parameter, or that of the size of the data if it is None."""
+    """Returns a parameter, or the size chosen for the data if it is None."""
     value = getattr(self, name)
     return getattr(self._size, name) if value is None else value
 
@@ -251,7 +250,7 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
 
   @final
   def _patience(self, rows: Rows) -> int | None:
-    """Returns what a comparison has as `early_stopping`: None is automatic."""
+    """Returns `early_stopping` for a comparison; None is automatic."""
     if self.early_stopping is None and self._held_back(rows) < _ENOUGH:
       return 0
     return self.early_stopping
@@ -260,7 +259,7 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
   def _divide(
     self, rows: Rows, seed: int | None
   ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Returns the rows to train on, and those of validation, if any."""
+    """Returns the rows for training, and those for validation, if any."""
     count = len(rows.values)
     everything = np.arange(count)
     if self._patience(rows) == 0 or seed is None:
@@ -298,12 +297,12 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
 
   @final
   def _recipe(self, **options: Any) -> recipes.Recipe:
-    """Returns how it is trained; programs have the learning rate traced."""
+    """Returns the training recipe; programs have the learning rate traced."""
     return recipes.Recipe(weight_decay=self.weight_decay, **options)
 
   @final
   def _examples(self, *inputs: Any) -> sources.Examples:
-    """Returns examples that the model takes."""
+    """Converts inputs to examples for the model."""
     _scikit_learn.validation.check_is_fitted(self, "model_")
     rows = self._read(*inputs, reset=False)
     prepared = self.model_.preparation
@@ -313,20 +312,20 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
 
   @final
   def _outputs(self, *inputs: Any) -> dict[str, np.ndarray]:
-    """Returns what the network says of examples."""
+    """Returns the network's outputs for examples."""
     examples = self._examples(*inputs)
     return self.model_.outputs(examples.dataset)
 
   @final
   def predictions(self, *given: Any) -> predictions.Predictions:
-    """Returns all that the model says of examples, as named columns.
+    """Returns all predictions for examples, as named columns.
 
     Args:
       *given: examples in any form that `predict` takes.
 
     Returns:
-      A `models.Predictions`: of each kind of model its columns, to be read by
-      name or written to a file.
+      A `models.Predictions` with the columns of this kind of model, to be read
+      by name or written to a file.
     """
     examples = self._examples(*given)
     return self.model_.predict(examples)
@@ -336,8 +335,8 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     """Writes the model to one file, which `jaxseq.load` reads.
 
     Args:
-      path: where; the classes' and channels' names, the standardization and the
-        versions are in it.
+      path: path of the file; it includes names of classes and channels, the
+        standardization and the versions.
     """
     _scikit_learn.validation.check_is_fitted(self, "model_")
     model_file.save(path, self.model_)
@@ -353,7 +352,7 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
 
 @dataclasses.dataclass(eq=False, repr=False)
 class SizedEstimator(SequenceEstimator):
-  """Base of the estimators whose network goes by the size of the data."""
+  """Base of the estimators whose network size depends on the data."""
 
   _: dataclasses.KW_ONLY
   d_model: int | None = None
@@ -364,7 +363,7 @@ class SizedEstimator(SequenceEstimator):
 
 @dataclasses.dataclass(eq=False, repr=False)
 class SeriesEstimator(SequenceEstimator):
-  """Base of the estimators of series: X, in any of the forms of people's."""
+  """Base of the estimators of series: X, in any of the common forms."""
 
   _: dataclasses.KW_ONLY
   missing: str = "refuse"
@@ -372,19 +371,19 @@ class SeriesEstimator(SequenceEstimator):
 
   @final
   def fit(self, X: Any, y: Any = None) -> Self:
-    """Trains a network from the beginning.
+    """Trains a network from scratch.
 
     Args:
       X: series, see `jaxseq.estimators`.
-      y: what is learnt of each, see the class; not used where there is none.
+      y: target of each, see the class; ignored if there are no targets.
 
     Raises:
-      ValueError: naming what is not as expected.
+      ValueError: naming the invalid input.
     """
     return self._fit(X, y)
 
   def _targets(self, y: Any, rows: Rows, *, reset: bool) -> Rows:
-    """Returns the rows with their targets."""
+    """Adds targets to rows."""
     raise NotImplementedError
 
   @final
@@ -406,7 +405,7 @@ class SeriesEstimator(SequenceEstimator):
 
   @final
   def _standardization(self, rows: Rows, train: np.ndarray) -> dict[str, Any]:
-    """Returns the fields of a preparation that say how channels are scaled."""
+    """Returns the preparation fields that standardize channels."""
     together = np.concatenate([rows.values[i] for i in train])
     channels = rows.channels
     if channels is None:
@@ -427,7 +426,7 @@ class SeriesEstimator(SequenceEstimator):
 
 
 def _strata(classes: np.ndarray | None, fraction: float) -> np.ndarray | None:
-  """Returns the classes, if either part can have examples of all of them."""
+  """Returns the classes, if both parts can have examples of each class."""
   if classes is None:
     return None
   counts = np.bincount(classes)
@@ -445,7 +444,7 @@ def _strata(classes: np.ndarray | None, fraction: float) -> np.ndarray | None:
 
 
 def documented(cls: type) -> type:
-  """Decorator: puts the options that all share into a class's docstring."""
+  """Decorator: inserts the shared options into a class's docstring."""
   lines = "\n".join(f"  {line}" for line in OPTIONS.splitlines())
   cls.__doc__ = (cls.__doc__ or "").replace("  OPTIONS", lines)
   return cls

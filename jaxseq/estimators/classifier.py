@@ -21,7 +21,7 @@ from jaxseq.tasks import classification
 class SequenceClassifier(
   _scikit_learn.base.ClassifierMixin, updating.UpdatedEstimator
 ):
-  """Classes of sequences, by any mixer.
+  """Sequence classifier, with any mixer.
 
     classifier = SequenceClassifier(mixer="gru", early_stopping=5)
     classifier.fit(X, y)
@@ -32,19 +32,19 @@ class SequenceClassifier(
   Args:
     OPTIONS
     pooling: "mean" over time, or the "last" element.
-    summaries: whether the network begins as a linear model of summaries of the
-      series, see `tasks.summary_start`; None where `fit` has 20 of them.
-    missing: what becomes of NaN: "refuse", "mask", "forward_fill" or "mean",
+    summaries: whether the network starts as a linear model of summaries of the
+      series, see `tasks.summary_start`; None if `fit` has 20 of them.
+    missing: handling of NaN: "refuse", "mask", "forward_fill" or "mean",
       see `data.missing`.
-    channels_first: whether arrays are (n, channels, time), as of aeon.
+    channels_first: whether arrays are (n, channels, time), as in aeon.
 
   Attributes:
     classes_: labels, in the order of the columns of `predict_proba`.
     model_: a `models.Model`.
     history_: lists by name: "update", metrics of training, and with early
       stopping "valid_accuracy" and "valid_loss".
-    n_updates_: updates after which the variables were found.
-    n_features_in_: channels; of a table of one channel, times.
+    n_updates_: number of updates at which the variables were found.
+    n_features_in_: number of channels; for a table of one channel, of times.
   """
 
   _task = classification.TASK
@@ -55,16 +55,16 @@ class SequenceClassifier(
   def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
     """Makes one update with all examples, at a constant learning rate.
 
-    The first call, or the first after `fit`, begins from a fresh network. X is
+    The first call, or the first after `fit`, starts from a fresh network. X is
     standardized by the mean and deviation of all examples so far.
 
     Args:
       X: series, see `jaxseq.estimators`.
       y: (n,) labels.
-      classes: all labels that will ever come; of the first call.
+      classes: all labels of this and later calls; for the first call.
 
     Raises:
-      ValueError: naming what is not as expected.
+      ValueError: naming the invalid input.
     """
     return self._go_on(X, y, classes=classes)
 
@@ -83,7 +83,7 @@ class SequenceClassifier(
   def _targets(
     self, y: Any, rows: base.Rows, *, reset: bool, classes: Any = None
   ) -> base.Rows:
-    """Returns rows with the numbers of their classes."""
+    """Adds class numbers to rows."""
     y = series_input.required(self, y)
     y = _scikit_learn.validation.column_or_1d(y, warn=True)
     _scikit_learn.validation.assert_all_finite(y, input_name="y")

@@ -1,4 +1,4 @@
-"""Disentangled codes of series, as a transformer of scikit-learn."""
+"""Disentangled codes of series, as a scikit-learn transformer."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -36,19 +36,19 @@ class DisentangledEncoder(
 
   Args:
     OPTIONS
-    latent: coordinates of a code. Where `mixer` is None convolutions encode;
-      d_model, num_layers and dropout are those of a mixer.
+    latent: number of coordinates of a code. If `mixer` is None convolutions
+      encode; d_model, num_layers and dropout are those of a mixer.
     method: the objective, one of `dts.methods.METHODS`.
     method_options: further fields of `dts.methods.Config`.
-    missing: what becomes of NaN: "refuse", "forward_fill" or "mean".
-    channels_first: whether arrays are (n, channels, time), as of aeon.
+    missing: handling of NaN: "refuse", "forward_fill" or "mean".
+    channels_first: whether arrays are (n, channels, time), as in aeon.
 
   Attributes:
     model_: a `models.Model`.
     history_: lists by name: "update", metrics of training, and with early
       stopping "valid_neg_elbo".
-    n_updates_: updates after which the variables were found.
-    n_features_in_: channels; of a table of one channel, times.
+    n_updates_: number of updates at which the variables were found.
+    n_features_in_: number of channels; for a table of one channel, of times.
   """
 
   _task = code_task.TASK
@@ -70,13 +70,13 @@ class DisentangledEncoder(
     return self._outputs(X)["code"].astype(np.float64)
 
   def inverse_transform(self, codes: Any) -> np.ndarray:
-    """Decodes codes.
+    """Decodes codes to series.
 
     Args:
       codes: (n, latent).
 
     Returns:
-      (n, time, channels), in the units of X.
+      Series (n, time, channels), in the units of X.
     """
     _scikit_learn.validation.check_is_fitted(self, "model_")
     codes = _scikit_learn.validation.check_array(codes, dtype=np.float32)
@@ -92,7 +92,7 @@ class DisentangledEncoder(
     return -float(np.mean(self._outputs(X)["anomaly"]))
 
   def score_samples(self, X: Any) -> np.ndarray:
-    """Returns the bound of each series, (n,); the lower the stranger."""
+    """Returns the bound of each series, (n,); low for anomalous series."""
     return -self._outputs(X)["anomaly"]
 
   @property

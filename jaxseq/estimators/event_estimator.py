@@ -35,17 +35,17 @@ class EventModel(base.SequenceEstimator):
 
   Args:
     OPTIONS
-    components: log-normal distributions in the mixture of the next gap.
-    observed_until: see `fit`, whose argument goes before it.
-    start: when the observation of all sequences begins, a number or a date. If
-      None it is 0, or of dates the last whole unit before the first event.
+    components: number of log-normal components in the mixture of the next gap.
+    observed_until: default for the argument of `fit`.
+    start: start of observation of all sequences, a number or a date. If None it
+      is 0, or for dates the last whole unit before the first event.
 
   Attributes:
     classes_: marks, in the order of their probabilities.
     model_: a `models.Model`.
     history_: lists by name: "update", metrics of training, and with early
       stopping "valid_nll", nats per event.
-    n_updates_: updates after which the variables were found.
+    n_updates_: number of updates at which the variables were found.
   """
 
   _task = events.TASK
@@ -64,18 +64,18 @@ class EventModel(base.SequenceEstimator):
     *,
     observed_until: Any = None,
   ) -> Self:
-    """Trains a network from the beginning.
+    """Trains a network from scratch.
 
     Args:
       times: for each sequence the times of its events, increasing: numbers from
         `start` on, or dates.
-      marks: for each sequence the marks of its events; all alike if None.
-      observed_until: when the observation of the sequences ends, a time like
-        those of the events, or one for each sequence. If None it is the
-        parameter of that name, or else the last event of all.
+      marks: for each sequence the marks of its events; one mark if None.
+      observed_until: end of observation of the sequences, a time like those of
+        the events, or one for each sequence. If None it is the parameter of
+        that name, or else the last event of all.
 
     Raises:
-      ValueError: naming what is not as expected.
+      ValueError: naming the invalid input.
     """
     return self._fit(times, marks, self._until(observed_until))
 
@@ -83,15 +83,15 @@ class EventModel(base.SequenceEstimator):
   def predict(
     self, times: Sequence[Any], marks: Sequence[Any] | None = None
   ) -> models.Predictions:
-    """Predicts the event after each event, and the one that is to come.
+    """Predicts the event after each event, the last one included.
 
     Args:
-      times: as in `fit`; sequences may go on after the end of training's.
+      times: as in `fit`; sequences may be longer than the training's.
       marks: as in `fit`.
 
     Returns:
-      Named columns, see docs/predictions.md; the rows without a "gap" are what
-      follows the last event of each sequence.
+      Named columns, see docs/predictions.md; the rows without a "gap" predict
+      the event after the last one of each sequence.
     """
     return self.predictions(times, marks)
 
@@ -104,13 +104,13 @@ class EventModel(base.SequenceEstimator):
   ) -> float:
     """Returns the mean log likelihood in nats per event; higher is better.
 
-    It counts the silence from a sequence's last event until its observation
-    ended.
+    It includes the time without events from a sequence's last event to its end
+    of observation.
 
     Args:
       times: as in `fit`.
       marks: as in `fit`.
-      observed_until: as in `fit`, of these sequences.
+      observed_until: as in `fit`, for these sequences.
     """
     _scikit_learn.validation.check_is_fitted(self, "model_")
     until = self._until(observed_until)
@@ -123,7 +123,7 @@ class EventModel(base.SequenceEstimator):
     return -float(_score(self.model_.network, *arrays))
 
   def _until(self, observed_until: Any) -> Any:
-    """The end of observation that is given here, or as a parameter."""
+    """Returns the end of observation, given here or as a parameter."""
     return self.observed_until if observed_until is None else observed_until
 
   def _read(
@@ -175,12 +175,12 @@ def read(
   Args:
     times: see `EventModel.fit`.
     marks: see `EventModel.fit`.
-    start: number that is subtracted from times that are numbers.
+    start: number to subtract from times that are numbers.
 
   Raises:
-    ValueError: if times or marks are no sequences, times are neither finite
-      numbers nor dates, or count from long before the first event, there are
-      none, or marks are of other numbers.
+    ValueError: if times or marks are not sequences, times are neither finite
+      numbers nor dates, count from long before the first event, or are missing,
+      or the numbers of marks and times differ.
   """
   stamps = [np.asarray(row) for row in times]
   for number, row in enumerate(stamps):
@@ -213,7 +213,7 @@ def read(
 
 
 def _since_start(stamps, start):
-  """The times as numbers since a start that is a number, or as dates."""
+  """Subtracts a numeric start from times; dates are returned as they are."""
   filled = [n for n, row in enumerate(stamps) if len(row)]
   dated = [_time_stamps.as_array(stamps[n]).dtype.kind == "M" for n in filled]
   for number, one in zip(filled, dated):
@@ -230,7 +230,7 @@ def _since_start(stamps, start):
 
 
 def since(times: Any, start: Any) -> Any:
-  """Returns times less a start that is a number; as they are if not."""
+  """Subtracts a numeric start from times; otherwise returns them unchanged."""
   if times is None or not isinstance(start, numbers.Real):
     return times
   return np.asarray(times, np.float64) - float(start)
@@ -239,12 +239,12 @@ def since(times: Any, start: Any) -> Any:
 def source_of(
   times: Sequence[Any], classes: np.ndarray, until: Any, start: Any
 ) -> sources.EventSource:
-  """Returns the source of sequences that were read, see `read`.
+  """Returns the source of sequences, see `read`.
 
   Args:
-    times: of `read`.
+    times: times, as from `read`.
     classes: the marks.
-    until: see `EventModel.fit`, less the start.
+    until: see `EventModel.fit`, minus the start.
     start: see `EventModel`.
 
   Raises:
@@ -262,7 +262,7 @@ def source_of(
 
 
 def check_known(words: Sequence[Sequence[str]], classes: np.ndarray) -> None:
-  """Raises ValueError if an event has a mark that none of the training has."""
+  """Raises ValueError if an event has a mark that was not in training."""
   known = set(map(_word, classes))
   for number, row in enumerate(words):
     for word in row:
@@ -275,13 +275,13 @@ def check_known(words: Sequence[Sequence[str]], classes: np.ndarray) -> None:
 
 
 def classes_of(marks: Sequence[np.ndarray]) -> np.ndarray:
-  """Returns the marks of sequences, of which some may have no event."""
-  # An empty array of floats would make floats of all integers.
+  """Returns the distinct marks of sequences, some of which may be empty."""
+  # An empty float array would convert all integers to floats.
   return np.unique(np.concatenate([row for row in marks if len(row)]))
 
 
 def _word(mark):
-  """The name of a mark, which of a whole number is that of an integer."""
+  """The name of a mark; whole numbers are named like integers."""
   if isinstance(mark, float | np.floating) and float(mark).is_integer():
     mark = int(mark)
   return str(mark)

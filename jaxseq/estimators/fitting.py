@@ -1,4 +1,4 @@
-"""Training in memory: the loop of the experiments, for one seed, no files."""
+"""Training in memory: the experiments' loop, for one seed, without files."""
 
 from collections.abc import Callable
 import dataclasses
@@ -18,21 +18,21 @@ from jaxseq.training import signals
 from jaxseq.training.comparison import supervised_arms
 
 _NAME = "model"
-# Returns to the host, at most, where nothing is evaluated.
+# Most returns to the host if nothing is evaluated.
 _CHUNKS = 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-  """The outcome of training.
+  """The result of training.
 
   Attributes:
-    network: of the problem.
-    variables: of the problem, those that were best on validation examples where
-      there is early stopping.
-    update: updates after which the variables were found.
-    history: what was told, by name: "update" and metrics of training, and those
-      of validation examples, each a list over evaluations.
+    network: network of the problem.
+    variables: variables of the problem; with early stopping the best on
+      validation examples.
+    update: number of updates at which the variables were found.
+    history: metrics by name: "update", those of training, and those of
+      validation examples, each a list over evaluations.
   """
 
   network: Any
@@ -51,21 +51,21 @@ def train(
   label: str,
   verbose: int,
 ) -> Fitted:
-  """Trains a problem from its beginning to its end.
+  """Trains a problem from start to end.
 
   Args:
-    make: from the configuration of a comparison to its only arm.
-    num_updates: updates, at most.
+    make: builds the only arm from the configuration of a comparison.
+    num_updates: maximum number of updates.
     early_stopping: evaluations without improvement on the validation examples
-      after which it ends; 0 for never, see `supervised_arms.Supervised`.
+      after which it stops; 0 for never, see `supervised_arms.Supervised`.
     evaluations: number of evaluations of the whole training.
-    seed: all random numbers come from it.
-    label: what the progress bar calls it.
-    verbose: whether there is a progress bar.
+    seed: seed of all random numbers.
+    label: name in the progress bar.
+    verbose: whether to show a progress bar.
 
   Raises:
-    NotFinite: (a ValueError) a loss or parameter is not finite.
-    KeyboardInterrupt: it was interrupted.
+    NotFinite: (a ValueError) if a loss or parameter is not finite.
+    KeyboardInterrupt: if it was interrupted.
   """
   chunks = _CHUNKS if early_stopping == 0 else evaluations
   config = supervised_arms.Supervised(
@@ -123,19 +123,19 @@ def train(
 
 
 class _History:
-  """The rows that `loop.run` writes, in memory: a `scalars.MetricWriter`."""
+  """Stores the rows that `loop.run` writes: a `scalars.MetricWriter`."""
 
   def __init__(self):
     self._rows: dict[int, dict[str, float]] = {}
 
   def resume(self, step: int | None) -> None:
-    """Nothing was written before."""
+    """Does nothing: nothing was written before."""
 
   def flush(self) -> None:
-    """Nothing waits."""
+    """Does nothing: nothing is buffered."""
 
   def write(self, step: int, row: Any) -> None:
-    """Adds the means over seeds, of which there is one."""
+    """Adds the means over the single seed."""
     numbers = {
       name: float(np.mean(np.asarray(value, float)))
       for name, value in scalars.flatten(row).items()
@@ -143,7 +143,7 @@ class _History:
     self._rows.setdefault(int(step), {}).update(numbers)
 
   def columns(self) -> dict[str, list[float]]:
-    """Returns lists over rows; NaN where a row lacks a name."""
+    """Returns lists over rows; NaN for names that a row lacks."""
     names = dict.fromkeys(k for row in self._rows.values() for k in row)
     entries: dict[str, list[float]] = {"update": list(self._rows)}
     for name in names:

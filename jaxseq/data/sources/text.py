@@ -1,4 +1,4 @@
-"""Texts: files or folders of them, as bytes or as tokens.
+"""Texts: files or folders of texts, as bytes or as tokens.
 
 splits = data.load("text_files", path="notes")
 splits = data.load("text_files", path="a.txt", tokenizer="tokenizer.json")
@@ -29,17 +29,16 @@ from jaxseq.data.sources import base
 
 @dataclasses.dataclass(frozen=True)
 class TextSource(base.Source):
-  """Texts, of which every byte or token but the first is to be predicted.
+  """Texts, to predict every byte or token but the first.
 
   `prepare` takes a str or bytes, several of them, (n, time) integers, or a
   sequence of arrays (time_i,) of them.
 
   Attributes:
     vocab_size: number of tokens.
-    tokens: what the tokens stand for.
-    tokenizer: JSON of the package tokenizers, which makes tokens of texts; None
-      for bytes.
-    pattern: which files of a folder are read.
+    tokens: meaning of each token.
+    tokenizer: JSON of a tokenizer of the package tokenizers; None for bytes.
+    pattern: pattern of the files to read in a folder.
   """
 
   kind: ClassVar[str] = "text"
@@ -81,7 +80,7 @@ class TextSource(base.Source):
 
   def read(self, path: Any) -> base.Examples:
     """Reads texts, see `Source.read`."""
-    # Files of bytes have one form, wherever those of the training came from.
+    # Byte files have one format, whatever the source of the training data.
     if self.reader is None and self.vocab_size == 256:
       return self._read(path)
     return super().read(path)
@@ -140,14 +139,14 @@ def find(
 def tokenizer_of(
   path: str | os.PathLike | None,
 ) -> tuple[Any | None, str | None]:
-  """Reads the file of a tokenizer; two times None, for bytes, if None.
+  """Reads the file of a tokenizer; (None, None), for bytes, if path is None.
 
   Returns:
-    The tokenizer, see `text_tokens.read_tokenizer`, and what the file says.
+    The tokenizer, see `text_tokens.read_tokenizer`, and the file's content.
 
   Raises:
-    ValueError: if it is none, or too large.
-    MissingData: if the file, or the package tokenizers, is not there.
+    ValueError: if it is not a tokenizer, or too large.
+    MissingData: if the file, or the package tokenizers, is missing.
   """
   if path is None:
     return None, None
@@ -167,27 +166,27 @@ def load(
   test_fraction: float = 0.05,
   seed: int = 0,
 ) -> datasets.Splits:
-  """Loads texts to model.
+  """Loads texts for modeling.
 
   Args:
     path: a file, a folder, or a pattern such as "notes/*.md".
-    pattern: which files of a folder.
-    documents: whether each file is a document by itself, shuffled and divided
-      whole; one text of all files in order if not.
-    repeats: how often each document is repeated, with no fresh state between:
-      2 for documents that are read twice, see `text_prompts`.
+    pattern: pattern of the files in a folder.
+    documents: whether each file is a document, shuffled and not cut; otherwise
+      all files in order are one text.
+    repeats: number of repetitions of each document, with no fresh state between
+      them; 2 for documents that are read twice, see `text_prompts`.
     tokenizer: a tokenizer.json of the package tokenizers; bytes if None.
     valid_fraction: share of the text, or of the documents, for validation.
     test_fraction: share for testing, at the end.
-    seed: of the order of documents.
+    seed: seed of the order of documents.
 
   Returns:
     The splits: inputs and targets (1, n) uint8 bytes or int32 tokens, with
     document_starts if there are documents.
 
   Raises:
-    ValueError: if a text is not as expected, or too short.
-    MissingData: if a file, or the package of the tokenizer, is not there.
+    ValueError: if a text is invalid, or too short.
+    MissingData: if a file, or the package of the tokenizer, is missing.
   """
   files = find(path, pattern)
   coder, content = tokenizer_of(tokenizer)

@@ -1,4 +1,4 @@
-"""Sequences of tokens that have one class each."""
+"""Sequences of tokens with one class each."""
 
 import dataclasses
 from typing import ClassVar
@@ -21,7 +21,7 @@ class TokenSource(base.Source):
     classes: names of the classes.
     length: tokens of the training examples, to which shorter ones are padded.
     vocab_size: number of tokens.
-    tokens: what they stand for.
+    tokens: meaning of each token.
   """
 
   kind: ClassVar[str] = "tokens"

@@ -1,4 +1,4 @@
-"""Windows of one long series: an input, and what comes next, to forecast."""
+"""Windows of one long series: an input and the times after it, to forecast."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from jaxseq.data.files import text_forms
 from jaxseq.data.sources import base
 
 Steps = Literal["refuse", "insert", "ignore"]
-# A number of the row is a time, too.
+# Row numbers count as times, too.
 ROLES = {**table_layouts.TIMES, "id": "time", "index": "time"}
 
 
@@ -37,10 +37,10 @@ class Series(NamedTuple):
   Attributes:
     values: (time, channels) float64, NaN where a value is missing.
     names: name of each channel.
-    times: (time,) float64 or datetime64, increasing; None if there are none.
-    calendar: of the times, where they are not all one step apart and follow
-      one; None elsewhere.
-    date_format: of a table's dates, see `text_forms.Form`.
+    times: (time,) float64 or datetime64, increasing; None without times.
+    calendar: calendar of the times, if they follow one and are not all one step
+      apart; otherwise None.
+    date_format: format of a table's dates, see `text_forms.Form`.
   """
 
   values: np.ndarray
@@ -52,28 +52,28 @@ class Series(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class WindowSource(base.TableSource):
-  """One long series; a forecast resumes from the end of what is prepared.
+  """One long series; forecasts begin at the end of the prepared series.
 
-  `prepare` takes one series (time, channels), or several, of as many times as
-  an input has, or more; arrays, or frames whose columns are taken by name.
+  `prepare` takes one series (time, channels), or several, each at least as long
+  as an input; arrays, or frames whose columns are selected by name.
 
   Attributes:
     channels: names of the channels.
-    mean: of each channel, which is subtracted; None leaves values as they are.
-    deviation: of each channel, which then divides; above 0.
-    missing: what becomes of missing values, see `forecast_windows.treat`.
-    fill: of each channel, after mean and deviation: what stands for a value
-      that is missing and has none before it.
-    length: times of an input.
-    horizon: times to forecast.
+    mean: subtracted mean of each channel; None leaves values unchanged.
+    deviation: deviation of each channel, which then divides; above 0.
+    missing: handling of missing values, see `forecast_windows.treat`.
+    fill: standardized value of each channel for missing values without a value
+      before them.
+    length: number of times of an input.
+    horizon: number of times to forecast.
     step: the usual time from one row to the next, in seconds if the times are
-      dates, which another series has to have, too.
+      dates, which is required of other series, too.
     time: column of a table's times.
-    steps: what becomes of rows that are not one step apart, see
+    steps: handling of rows that are not one step apart, see
       `read`.
-    dates: whether times are dates; None if that is unknown.
-    calendar: that the rows follow where they are not all one step apart; None
-      of equal steps, or if that is unknown.
+    dates: whether times are dates; None if unknown.
+    calendar: calendar of the rows if they are not all one step apart; None for
+      equal steps, or if unknown.
   """
 
   kind: ClassVar[str] = "forecast"
@@ -120,7 +120,7 @@ class WindowSource(base.TableSource):
       if self.mean is not None:
         end = scaled[:, -self.length :]
         scale.tell_far(end, np.ones(end.shape[:2], bool), self.channels)
-      # Filled before it is cut: the value before may lie further back.
+      # Fill before cutting: the last value may be further back.
       part = missing_values.fill(
         datasets.ArrayDataset(scaled, np.zeros(1)),
         self.missing,
@@ -135,13 +135,13 @@ class WindowSource(base.TableSource):
     return datasets.ArrayDataset(inputs, np.full(shape, np.nan, np.float32))
 
   def check_step(self, name: str, times: np.ndarray) -> None:
-    """Refuses times (time,) of another usual step than the training's.
+    """Rejects times (time,) whose usual step differs from the training's.
 
     Raises:
-      ValueError: naming both.
+      ValueError: naming both steps.
     """
     if self.step is not None and len(times) > 1:
-      # Working days, or months, are not all equally long.
+      # Working days, or months, vary in length.
       uneven = self.steps == "ignore" or self.calendar is not None
       loose = 0.25 if uneven else _time_stamps.TOLERANCE
       _time_stamps.check_step(name, times, self.step, usual=True, within=loose)
@@ -174,8 +174,8 @@ class WindowSource(base.TableSource):
     """Returns the times (n, horizon) after series; None if one is unknown.
 
     Args:
-      name: of the file, for a warning where a calendar is unknown.
-      series: times (time_i,) of each, at least two.
+      name: name of the file, for a warning if a calendar is unknown.
+      series: times (time_i,) of each series, at least two.
     """
     calendar = self.calendar
     if self.steps != "ignore":
@@ -204,8 +204,8 @@ class WindowSource(base.TableSource):
     """Returns standardized values (..., channels) in the file's units.
 
     Args:
-      values: of the examples.
-      dataset: the examples, where each has a scale of its own.
+      values: values of the examples.
+      dataset: the examples, for sources with a scale per example.
     """
     del dataset
     return scale.undo(values, self.mean, self.deviation)
@@ -221,28 +221,28 @@ def read(
   dates: bool | None = None,
   calendar: _calendars.Calendar | None = None,
 ) -> Series:
-  """Reads a series.
+  """Reads a series from a table.
 
   Args:
     path: a file, or several whose rows follow each other, see
       `table_files.find`.
-    time: column of dates or numbers, by which the rows are put in order; None
-      if there is none, and the rows are in order.
+    time: column of dates or numbers, by which the rows are sorted; None if
+      there is no such column and the rows are in order.
     channels: columns of values; all others if empty.
-    ignore: columns that are left out.
-    form: how texts are written.
-    steps: what becomes of times that are not one step apart: "refuse", "insert"
-      rows of missing values where whole steps are missing, or "ignore". Those
-      of a calendar, such as working days or months, are not refused.
+    ignore: columns to leave out.
+    form: format of texts.
+    steps: handling of times that are not one step apart: "refuse", "insert"
+      rows of missing values if whole steps are missing, or "ignore". Steps of a
+      calendar, such as working days or months, are not refused.
     dates: whether times have to be dates, or numbers; either if None.
-    calendar: that times have to follow which are not one step apart; any that
+    calendar: required calendar of times that are not one step apart; any that
       is clear if None.
 
   Returns:
     The series.
 
   Raises:
-    ValueError: naming the file, line and column that is not as expected.
+    ValueError: naming the file, line and column with an invalid value.
     MissingData: if there is no such file.
   """
   _validate.choice("steps", steps, get_args(Steps))
@@ -295,16 +295,16 @@ def spaced(
   calendar: _calendars.Calendar | None,
   place: Callable[[int], str],
 ) -> Series:
-  """Returns a series whose rows follow each other as they should.
+  """Checks the steps of a series' times, or inserts the missing rows.
 
   Args:
-    series: with increasing times.
+    series: series with increasing times.
     steps: see `read`.
     calendar: see `read`.
-    place: of a row, for messages.
+    place: location of a row, for messages.
 
   Raises:
-    ValueError: naming the row that does not follow the one before.
+    ValueError: naming the first row at a wrong step.
   """
   times = series.times
   if steps == "ignore" or _time_stamps.is_regular(times):
@@ -317,7 +317,7 @@ def spaced(
 
 
 def _on_steps(values, times, steps, place, channels):
-  """The series with a row at every step; refuses what lies between."""
+  """Inserts rows at missing steps; rejects times between steps."""
   at = _time_stamps.seconds(times)
   gaps = np.diff(at)
   step = float(np.median(gaps))

@@ -6,7 +6,7 @@
   config = task.config(length=128, pairs=8)
   batch = jax.jit(task.sample, static_argnums=(1, 2))(key, config, 64)
 
-`TASKS.register` makes a task of your own known.
+`TASKS.register` registers a further task.
 """
 
 from typing import TYPE_CHECKING

@@ -1,9 +1,9 @@
-"""Associative recall: which value goes with the key asked for?
+"""Associative recall: which value belongs to the queried key?
 
-Each sequence has a random map of its own from keys to values. It shows pairs
-(key, value), then the special token, and a key that was shown; the value of
-that key is to be given at the key. Tokens: keys 0 .. K - 1, values K .. K + U -
-1, special K + U.
+Each sequence has its own random map from keys to values. It shows pairs (key,
+value), then the special token, and a key that was shown; the target there is
+the value of that key. Tokens: keys 0 .. K - 1, values K .. K + U - 1, special
+K + U.
 
 Sources: arXiv 1610.06258; the task of arXiv 2212.14052 (H3) and its code.
 """
@@ -22,7 +22,7 @@ class Config(sampling.TokenClasses):
   """Options of associative recall.
 
   Attributes:
-    pairs: number of pairs shown; keys repeat when there are fewer.
+    pairs: number of pairs shown; with fewer keys, keys repeat.
     keys: K, the number of keys.
     values: U, the number of values.
   """

@@ -7,8 +7,8 @@ the last one is the output:
     sequence_2 = filter(is_odd, sequence_1)
     output = sequence_2
 
-`parse` and `run` are a parser of this grammar and an interpreter of what it
-returns; nothing is handed to Python's own, and lengths and numbers are bounded.
+`parse` and `run` are a parser of this grammar and an interpreter of its
+programs. They never call Python's own, and bound lengths and numbers.
 
 Source: arXiv 2503.13992 and its code.
 """
@@ -31,14 +31,14 @@ PREDICATES: dict[str, Callable[[int], bool]] = {
   "is_odd": lambda x: x % 2 == 1,
   "is_not_zero": lambda x: x != 0,
 }
-# A program is at most so long, lists too; numbers are smaller than the last.
+# Most lines of a program, longest list, and exclusive bound of numbers.
 MAX_LINES, MAX_LENGTH, MAX_NUMBER = 64, 4096, 2**31
-# Functions and values that the published number of bits is told of.
+# Numbers of functions and of bits per value in the published bit count.
 _PUBLISHED_FUNCTIONS, _BITS = 23, 8
 
 
 def _length(*arguments):
-  """Length of all lists that are arguments."""
+  """Sums the lengths of the arguments that are lists."""
   return sum(len(x) for x in arguments if isinstance(x, list | tuple))
 
 
@@ -47,8 +47,8 @@ class Function(NamedTuple):
 
   Attributes:
     arguments: kinds of its arguments.
-    call: of its arguments, the result.
-    size: of its arguments, how long the result is at most.
+    call: computes the result from the arguments.
+    size: bounds the length of the result from the arguments.
   """
 
   arguments: tuple[int, ...]
@@ -60,7 +60,7 @@ class Line(NamedTuple):
   """A line of a program.
 
   Attributes:
-    function: its name.
+    function: name of the function.
     arguments: numbers; a tuple of numbers for VALUES, a name for PREDICATE, and
       for LIST the number of an earlier line, from 0 on.
   """
@@ -70,7 +70,7 @@ class Line(NamedTuple):
 
   @property
   def by_kind(self) -> list[tuple[int, Any]]:
-    """The arguments, each behind its kind."""
+    """The arguments, as pairs (kind, argument)."""
     return list(zip(FUNCTIONS[self.function].arguments, self.arguments))
 
 
@@ -78,7 +78,7 @@ class Program(NamedTuple):
   """A program.
 
   Attributes:
-    lines: its lines.
+    lines: lines of the program.
     output: number of the line that is the output.
   """
 
@@ -87,14 +87,14 @@ class Program(NamedTuple):
 
 
 def _interleaved(x, y):
-  """Elements in turn, then the rest of the longer."""
+  """Interleaves two lists, then appends the rest of the longer one."""
   both = list(itertools.chain.from_iterable(zip(x, y)))
   rest = min(len(x), len(y))
   return both + x[rest:] + y[rest:]
 
 
 def _span(low, high, step=1):
-  """Length of a range, or a little more."""
+  """Upper bound on the length of a range."""
   return max(0, high - low) // step + 1
 
 
@@ -144,8 +144,8 @@ FUNCTIONS: dict[str, Function] = {
   "concatenate": Function((LIST, LIST), lambda x, y: x + y),
   "interleave": Function((LIST, LIST), _interleaved),
 }
-# Fixed numbers of bits beside those of the arguments' own in the published
-# count, and by which the count of some arguments differs from the kind's.
+# Fixed bits in the published count that differ from, or add to, the bits of the
+# arguments.
 _PUBLISHED_COUNTS = {
   "range_func_interval": 3.0,
   "repeat_num": math.log2(20),
@@ -155,14 +155,14 @@ _PUBLISHED_COUNTS = {
 
 
 def call(function: str, *arguments: Any) -> list[int]:
-  """Returns the result of a function.
+  """Calls a function.
 
   Args:
-    function: its name.
-    *arguments: with lists of numbers in the place of lines.
+    function: name of the function.
+    *arguments: its arguments, with lists of numbers in place of lines.
 
   Raises:
-    ValueError: there is no such function, an argument is of another kind, or
+    ValueError: if there is no such function, an argument is of another kind, or
       the result is too long or has too large numbers.
   """
   _validate.choice("function", function, FUNCTIONS)
@@ -198,11 +198,11 @@ def _check(function, kind, value):
 
 
 def run(program: Program) -> list[int]:
-  """Returns the output of a program.
+  """Runs a program and returns its output.
 
   Raises:
-    ValueError: a line refers to none before it, or as `call`; or there are more
-      lines than MAX_LINES.
+    ValueError: if a line refers to a line that is not before it, or as in
+      `call`; or if there are more lines than MAX_LINES.
   """
   if len(program.lines) > MAX_LINES:
     expected = f"at most {MAX_LINES} lines"
@@ -232,14 +232,14 @@ _NUMBER = re.compile(r"\d{1,3}", re.ASCII)
 
 
 def parse(text: str) -> Program:
-  """Returns the program of a text.
+  """Parses a program.
 
   Args:
-    text: one assignment a line, to sequence_1, sequence_2 and so on, the last
-      one to `output`; empty lines, and what stands behind "#", do not count.
+    text: one assignment per line, to sequence_1, sequence_2 and so on, the last
+      one to `output`; empty lines, and text after "#", are skipped.
 
   Raises:
-    ValueError: it is no program of this grammar.
+    ValueError: if it is not a program of this grammar.
   """
   rows = [row.split("#")[0].strip() for row in text.splitlines()]
   numbered = [(number, row) for number, row in enumerate(rows, 1) if row]
@@ -264,7 +264,7 @@ def parse(text: str) -> Program:
 
 
 def _line(function, inside, count, where):
-  """A line of a function and its arguments, behind so many others."""
+  """Parses a call into a line that comes after `count` others."""
   _validate.choice(where, function, FUNCTIONS)
   kinds, words = FUNCTIONS[function].arguments, _ARGUMENT.findall(inside)
   if ", ".join(words) != inside:
@@ -293,7 +293,7 @@ def _line(function, inside, count, where):
 
 
 def _place(word, count, where):
-  """The place of a line that is named, of so many."""
+  """The index of a named line among `count` lines."""
   match = _NAME.fullmatch(word)
   if match is None or int(match[1]) > count:
     expected = f"one of the {count} lists that are assigned before"
@@ -302,7 +302,7 @@ def _place(word, count, where):
 
 
 def text_of(program: Program) -> str:
-  """Returns the text of a program, which `parse` reads."""
+  """Writes a program as a text that `parse` reads."""
 
   def word(kind, value):
     if kind == LIST:
@@ -319,8 +319,8 @@ def text_of(program: Program) -> str:
 def published_bits(program: Program) -> float:
   """Returns the size of a program as the paper counts it.
 
-  It is no code: nobody could read the length of a set_list, the predicate of a
-  filter or the bounds of a slice from so many bits; `program_codes` has one.
+  This count cannot be decoded: it has no bits for the length of a set_list, the
+  predicate of a filter or the bounds of a slice; `program_codes` has a code.
   """
   bits = math.log2(_PUBLISHED_FUNCTIONS + 1) * (len(program.lines) + 1)
   for place, line in enumerate(program.lines, 1):
@@ -337,5 +337,5 @@ def published_bits(program: Program) -> float:
 
 
 def raw_bits(sequence: Sequence[int]) -> int:
-  """Returns the size of a sequence as it is, a byte for each number."""
+  """Returns the size of an uncompressed sequence, a byte per number."""
   return _BITS * len(sequence)

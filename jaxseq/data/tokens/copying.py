@@ -1,9 +1,9 @@
-"""Copying and selective copying: memory for tokens, at given or any places.
+"""Copying and selective copying: memory for tokens, at fixed or random places.
 
 M tokens, uniform in 1 .. A - 2, come first (copying) or at random places among
-L + M blanks (selective copying); then M markers A - 1, at which the tokens are
-to be given back in order. A time-invariant model can learn the first and not
-the second, whose gaps depend on what was read.
+L + M blanks (selective copying); then M markers A - 1, whose targets are the
+tokens in order. A time-invariant model can learn the first but not the second,
+whose gaps depend on the input.
 
 Source: arXiv 2111.00396 (S4) and its code; the setting of selective copying at
 length 4096 is of arXiv 2312.00752 (Mamba), appendix E.1.
@@ -51,7 +51,7 @@ class SelectiveConfig(Config):
 
 
 def sample(key: jax.Array, config: Config) -> sampling.TokenBatch:
-  """Samples copying, or selective copying if the configuration is its own.
+  """Samples copying, or selective copying for a `SelectiveConfig`.
 
   The mask is True on the last M elements.
   """

@@ -1,7 +1,7 @@
 """Group word problems: state tracking.
 
 Tokens are elements of a finite group G, uniform and independent over all of it
-or over a few that generate it; the target at every element is the product so
+or over a few generators; the target at every element is the product so
 far, s_t = s_{t-1} o g_t with s_0 the identity. As permutations (a o b)(x) =
 a(b(x)): g_t is applied first.
 
@@ -23,7 +23,7 @@ from jaxseq.data.tokens import sampling
 
 GROUPS = ("A4xZ5", "A5", "S3", "S5", "Z60")
 ALPHABETS = ("all", "generators")
-# Permutations by where they send 0, 1, ..., other elements by number.
+# Permutations as images of 0, 1, ...; other elements by number.
 _GENERATORS = {
   "A4xZ5": ((0, 2, 3, 1), (1, 2, 0, 3)),
   "A5": ((1, 2, 0, 3, 4), (1, 2, 3, 4, 0)),
@@ -45,7 +45,7 @@ class Group(NamedTuple):
 
 
 def _permutations(size, even):
-  """All permutations in lexicographic order, or even ones; their numbers."""
+  """All permutations, or the even ones, sorted; and their numbers."""
   rows = list(itertools.permutations(range(size)))
   if even:
     pairs = list(itertools.combinations(range(size), 2))
@@ -97,14 +97,14 @@ def group(name: str) -> Group:
 
 @functools.cache
 def generators(name: str) -> tuple[int, ...]:
-  """Returns the numbers of a few elements whose products are all of a group.
+  """Returns the numbers of a few elements that generate a group.
 
   Args:
-    name: of the group.
+    name: name of the group.
 
   Returns:
-    Of "A5" a cycle of three and one of five, of "S3" and "S5" a transposition
-    and a cycle of all, of "A4xZ5" two cycles of three and a step, of "Z60" a
+    For "A5" a cycle of three and one of five, for "S3" and "S5" a transposition
+    and a cycle of all, for "A4xZ5" two cycles of three and a step, for "Z60" a
     step forward and one back.
 
   Raises:

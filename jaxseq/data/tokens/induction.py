@@ -1,7 +1,7 @@
-"""Induction heads: what followed the special token before?
+"""Induction heads: which token followed the special token?
 
-Tokens uniform in 0 .. A - 2; the special token A - 1 stands at a random place
-and at the very end, where the token that followed it is to be given.
+Tokens are uniform in 0 .. A - 2; the special token A - 1 is at a random place
+and at the very end, where the target is the token that followed it.
 
 Sources: arXiv 2209.11895; the task of arXiv 2212.14052 (H3) and its code; the
 setting of arXiv 2312.00752 (Mamba), appendix E.1: vocabulary 16, trained at

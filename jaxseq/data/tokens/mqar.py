@@ -1,9 +1,9 @@
 """Multi-query associative recall (MQAR).
 
 The first 2 n elements are n pairs (key, value), keys from 1 .. V/2 - 1 and
-values from V/2 .. V - 1, each without repetition. Then each key is asked for
-once: key i stands at 2 n + 2 gap_i, and its value is to be given there. The
-gaps come without repetition from 0 .. (length - 2 n)/2 - 1 with probabilities
+values from V/2 .. V - 1, each without repetition. Then each key is queried
+once: key i is at 2 n + 2 gap_i, where the target is its value. The gaps are
+drawn without repetition from 0 .. (length - 2 n)/2 - 1 with probabilities
 proportional to (gap + 1)^(power - 1). All other elements are random tokens, or
 0.
 
@@ -27,7 +27,7 @@ class Config(sampling.GivenLength, sampling.TokenClasses):
     length: number of elements, even, at least 4 times `pairs`.
     pairs: n, the number of pairs.
     vocab_size: V, even; n must be less than V / 2.
-    power: exponent of the distribution of gaps; small ones ask early.
+    power: exponent of the distribution of gaps; small ones query early.
     random_others: whether the elements that are neither pairs nor queries are
       random tokens of 0 .. V - 1, keys included; 0 otherwise.
   """
@@ -40,7 +40,7 @@ class Config(sampling.GivenLength, sampling.TokenClasses):
 
   @property
   def scored(self) -> int:
-    """Number of elements that are scored, the same in every sequence."""
+    """Number of scored elements, the same in every sequence."""
     return self.pairs
 
   def __post_init__(self):

@@ -1,17 +1,17 @@
-"""Order recall: which of two segments came first in what was read before?
+"""Order recall: which of two segments came first in the excerpt?
 
 EXCERPT SEP FIRST SEP SECOND, and the answer at the last element: 0 if the
 segment that is shown first came first in the excerpt, 1 if it came second. The
-excerpt is of random tokens, or of the words of a text, where it and the
-segments begin with sentences. From start to start the segments lie so far apart
-as one of four bins says, and do not overlap; half of the answers of a batch are
-0, exactly. That is the SORT of arXiv 2410.08133 and its code, which drops some
-of its questions after it has balanced the answers, and so is not exact.
+excerpt has random tokens, or the words of a text, where it and the segments
+begin with sentences. The segments do not overlap, and the distance of their
+starts is in one of four bins; exactly half of the answers of a batch are 0.
+This is the SORT of arXiv 2410.08133 and its code, which drops some questions
+after it has balanced the answers, and so is not exact.
 
-It measures what a state keeps: with `questions` above one, so many rows in turn
-are about one excerpt, which is read once, and copies of its state are asked. An
-answer is one bit, and teaches little: with `shortest` many excerpts are
-shorter, down to two segments alone.
+It measures what a state remembers: with `questions` above one, so many
+consecutive rows are about one excerpt, which is read once, and copies of its
+state are queried. An answer is one bit, a weak signal: with `shortest` many
+excerpts are shorter, down to two segments alone.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ from jaxseq.data.tokens import sampling
 
 _ENDS = frozenset(".?!;")
 _TITLES = ("mr.", "mrs.", "dr.")
-# Share of a text whose excerpts are for tests: its last part.
+# Share of a text for test excerpts: its last part.
 _TEST = 0.1
 
 
@@ -44,22 +44,21 @@ class Config:
   Attributes:
     length: elements of the excerpt.
     segment: elements of a segment.
-    vocab_size: number of tokens, the separator V - 1 included. Of a text they
-      are its most frequent words, and 0 stands for the others.
-    questions: rows in turn that are about the same excerpt.
-    begins: whether a separator stands in front of the excerpt, by which causal
-      attention can tell how far into it an element lies.
-    shortest: elements of the shortest excerpt, before separators that fill its
-      place; the logarithms of lengths are uniform, and segments of excerpts
-      that are too short for bins lie anywhere. 0 where all have `length`, as
-      those of a text do.
-    distinct: whether no token comes twice in an excerpt, so that no segment
+    vocab_size: number of tokens, the separator V - 1 included. For a text they
+      are its most frequent words, and 0 is any other word.
+    questions: number of consecutive rows about the same excerpt.
+    begins: whether a separator precedes the excerpt, from which causal
+      attention can compute positions in it.
+    shortest: elements of the shortest excerpt; separators before it fill its
+      place. Logarithms of lengths are uniform, and in excerpts too short for
+      bins segments are anywhere. 0 if all have `length`, as those of a text do.
+    distinct: whether no token occurs twice in an excerpt, so that no segment
       does.
-    bin: 0 .. 3, that of the distances of all pairs, the nearest first; None for
+    bin: 0 .. 3, bin of the distances of all pairs, the nearest first; None for
       any.
     text: "" for random tokens, "kjv" for the King James Bible, or the path of a
       text file.
-    part: of the text: its first nine tenths, or the last.
+    part: part of the text: "train", its first nine tenths, or "test".
   """
 
   length: int = 64
@@ -99,12 +98,12 @@ class Config:
 
   @property
   def before(self) -> int:
-    """Elements before the question."""
+    """Number of elements before the question."""
     return self.begins + self.length
 
   @property
   def shared(self) -> tuple[int, int]:
-    """Number of rows in turn that begin alike, and of these elements."""
+    """Number of consecutive rows with the same start, and its elements."""
     return self.questions, self.before
 
 
@@ -121,28 +120,28 @@ def bins(length: int | jax.Array, segment: int) -> tuple[Any, ...]:
 
 
 def _least(segment):
-  """The length from which on each bin has a distance."""
+  """The shortest length for which each bin has a distance."""
   return max(12, 4 * (segment + 1))
 
 
 def ends_sentence(word: str) -> bool:
-  """Returns whether a sentence begins behind a word: at . ? ! or ; in it."""
+  """Returns whether a sentence ends with a word: if it has . ? ! or ;."""
   return not _ENDS.isdisjoint(word) and word.lower() not in _TITLES
 
 
 def excerpt_starts(
   words: Sequence[str], length: int, segment: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Returns where sentences, and where excerpts begin.
+  """Returns the starts of sentences and of excerpts.
 
   Args:
-    words: of a text.
+    words: words of a text.
     length: elements of an excerpt.
     segment: elements of a segment.
 
   Returns:
-    (words,) bool, True where a sentence begins; and (n,) places of those with
-    which an excerpt begins that has a pair in each of the bins.
+    (words,) bool, True where a sentence begins; and (n,) places of starts whose
+    excerpt has a pair in each of the bins.
   """
   begins = np.array([False, *map(ends_sentence, words)])[:-1]
   begins[:1] = True
@@ -150,8 +149,8 @@ def excerpt_starts(
   enough = starts + length <= len(words)
   bounds = bins(length, segment)
   for low, high in zip(bounds, bounds[1:]):
-    # The nearest partner of each start in this bin, and where it ends: an
-    # excerpt has a pair if one that begins in it ends in it.
+    # The nearest partner of each start in this bin, and its end: an excerpt has
+    # a pair if one that begins in it ends in it.
     near = np.searchsorted(starts, starts + low, side="right")
     partner = np.append(starts, len(words) + length)[near]
     end = np.where(partner - starts <= high, partner + segment, np.inf)
@@ -167,19 +166,19 @@ def draw_pair(
   segment: int,
   size: jax.Array | int,
 ) -> jax.Array:
-  """Draws where two segments of an excerpt begin, the earlier first.
+  """Draws the starts of two segments of an excerpt, the earlier first.
 
   Args:
     key: random key.
-    begins: (length,) bool, where a segment may begin; some pair is in the bin.
+    begins: (length,) bool, True where a segment may begin; the bin has a pair.
     which: () integer, the bin.
     segment: elements of a segment.
-    size: elements of the excerpt, the first ones; of one that is too short for
-      bins any pair that does not overlap.
+    size: elements of the excerpt, the first ones; if it is too short for bins
+      any pair that does not overlap is drawn.
 
   Returns:
-    (2,) int32; of the starts that have a partner in the bin any, and of its
-    partners any.
+    (2,) int32; a uniform start among those with a partner in the bin, and a
+    uniform one of its partners.
   """
   place = jnp.arange(len(begins))
   fits = begins & (place + segment <= size)
@@ -217,7 +216,7 @@ def _words(text, vocab_size):
 
 @functools.cache
 def _excerpts(text, vocab_size, length, segment, part):
-  """Tokens of a part of a text, where sentences and where excerpts begin."""
+  """Tokens of a part of a text, and starts of sentences and of excerpts."""
   words, ids = _words(text, vocab_size)
   cut = round((1 - _TEST) * len(words))
   where = slice(cut) if part == "train" else slice(cut, None)
@@ -229,7 +228,7 @@ def _excerpts(text, vocab_size, length, segment, part):
 
 
 def _draw_excerpt(key, config):
-  """An excerpt, where segments may begin, and how many elements it has."""
+  """An excerpt, the allowed starts of segments, and its number of elements."""
   length = config.length
   if config.text:
     options = config.vocab_size, length, config.segment, config.part
@@ -255,7 +254,7 @@ def _draw_excerpt(key, config):
 
 
 def _question(key, config, excerpt, begins, size, answer):
-  """A sequence of an excerpt and two of its segments, with this answer."""
+  """Builds the sequence of an excerpt and two segments with this answer."""
   key_bin, key_pair = jax.random.split(key)
   which = config.bin
   if which is None:
@@ -281,7 +280,7 @@ def sample(key: jax.Array, config: Config) -> sampling.TokenBatch:
 
 
 class OrderRecall(sampling.Task):
-  """Order recall: a batch has as many answers of either kind."""
+  """Order recall; a batch is balanced between both answers."""
 
   __slots__ = ()
 
@@ -290,8 +289,8 @@ class OrderRecall(sampling.Task):
   ) -> sampling.TokenBatch:
     """Samples a batch, as `sampling.Task.sample` does.
 
-    Rows in turn are about the same excerpt, as many as `questions` says. Of an
-    odd number of rows one more has the answer 0.
+    Each `questions` consecutive rows are about the same excerpt. If the number
+    of rows is odd, one more has the answer 0.
     """
     rows = config.questions
     key_excerpt, key_question, key_answer = jax.random.split(key, 3)

@@ -1,10 +1,10 @@
-"""Programs as tokens and as bits, both to be read back.
+"""Programs as tokens and as bits, both decodable.
 
 As tokens a line is its function and its arguments: a number is one of 256
-tokens (one less where it ends a range), a list in brackets its numbers and an
-end, an earlier line its number.
-As bits it is a prefix code: functions and lines by truncated binary codes of as
-many as there are, numbers by 8 bits, counts and lengths by Elias' gamma code.
+tokens (one less if it ends a range), a list in brackets its numbers and an end,
+an earlier line its number.
+As bits it is a prefix code: functions and lines by truncated binary codes of
+their count, numbers by 8 bits, counts and lengths by Elias' gamma code.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from jaxseq.data.tokens import byte_programs
 
 NAMES = tuple(byte_programs.FUNCTIONS)
 PREDICATES = tuple(byte_programs.PREDICATES)
-# Earlier lines that tokens can name.
+# Most lines that tokens can refer to.
 LINES = 32
 # Tokens: numbers, then functions, predicates, the output, the end of a list,
 # lines, and SEP and END.
@@ -30,10 +30,10 @@ VOCAB_SIZE = END + 1
 
 
 def tokens_of(program: byte_programs.Program) -> list[int]:
-  """Returns the tokens of a program, END at the end.
+  """Encodes a program as tokens, with END at the end.
 
   Raises:
-    ValueError: it has more than LINES lines.
+    ValueError: if it has more than LINES lines.
   """
   if len(program.lines) > LINES:
     expected = f"at most {LINES} lines"
@@ -54,10 +54,10 @@ def tokens_of(program: byte_programs.Program) -> list[int]:
 
 
 def program_of(tokens: Sequence[int]) -> byte_programs.Program:
-  """Returns the program of tokens; what stands behind its END does not count.
+  """Decodes tokens to a program; tokens after END are ignored.
 
   Raises:
-    ValueError: they are those of no program.
+    ValueError: if they do not encode a program.
   """
   rest = iter(map(int, tokens))
 
@@ -94,10 +94,9 @@ def program_of(tokens: Sequence[int]) -> byte_programs.Program:
 
 
 def bits_of(program: byte_programs.Program) -> str:
-  """Returns the code of a program, of "0" and "1".
+  """Encodes a program as a string of "0" and "1".
 
-  No code is the beginning of another one: `program_of_bits` knows where it
-  ends.
+  No code is a prefix of another one, so `program_of_bits` finds its end.
   """
   code = []
   for place, line in enumerate(program.lines):
@@ -119,10 +118,10 @@ def bits_of(program: byte_programs.Program) -> str:
 
 
 def program_of_bits(bits: str) -> tuple[byte_programs.Program, str]:
-  """Returns the program that bits begin with, and the bits behind it.
+  """Decodes the program that bits begin with; also returns the other bits.
 
   Raises:
-    ValueError: they begin with no program.
+    ValueError: if they do not begin with a program.
   """
   rest = iter(bits)
 
@@ -147,9 +146,9 @@ def program_of_bits(bits: str) -> tuple[byte_programs.Program, str]:
 
 
 def _choice(index, count):
-  """The truncated binary code of one of so many."""
+  """The truncated binary code of one of `count` indices."""
   width = (count - 1).bit_length()
-  short = 2**width - count  # So many have a bit less.
+  short = 2**width - count  # So many codes are a bit shorter.
   if not width:
     return ""
   if index < short:
@@ -164,7 +163,7 @@ def _gamma(number):
 
 
 def _read(rest: Iterator[str], count: int) -> int:
-  """Reads a number of so many bits."""
+  """Reads a number of `count` bits."""
   number = 0
   for _ in range(count):
     bit = next(rest, None)
@@ -175,7 +174,7 @@ def _read(rest: Iterator[str], count: int) -> int:
 
 
 def _read_choice(rest, count):
-  """Reads one of so many."""
+  """Reads the code of one of `count` indices."""
   if count < 1:
     raise _validate.error("bits", "a line", "none: there is none before")
   width = (count - 1).bit_length()
@@ -187,7 +186,7 @@ def _read_choice(rest, count):
 
 
 def _read_gamma(rest):
-  """Reads a number of at least 1."""
+  """Reads the gamma code of a number of at least 1."""
   zeros = 0
   while not _read(rest, 1):
     zeros += 1

@@ -1,9 +1,9 @@
 """Programs drawn at random, and the task of writing one for a sequence.
 
 A sequence of the task is SEQUENCE SEP PROGRAM END, with the tokens of
-`program_codes`; the program is scored, of which the network reads what it
-should have written. Of programs with the same output the shortest is kept, and
-no sequence is in two parts.
+`program_codes`; only the program is scored, with the true program as input. Of
+programs with the same output the shortest is kept, and no sequence is in two
+parts.
 
 Source: arXiv 2503.13992, section 4, and its code.
 """
@@ -23,7 +23,7 @@ from jaxseq.data.tokens import byte_programs
 from jaxseq.data.tokens import program_codes
 from jaxseq.data.tokens import sampling
 
-# One in so many sequences is for tests.
+# One of so many sequences is for testing.
 _TEST = 10
 
 
@@ -32,13 +32,13 @@ class Config(sampling.TokenClasses):
   """Options of writing programs.
 
   Attributes:
-    bases: most sequences that a program begins with, 1 .. 5.
+    bases: most initial sequences of a program, 1 .. 5.
     updates: whether they are changed before they are joined.
-    max_sequence: longest sequence; programs with longer ones are left out.
-    max_program: most tokens of a program, END not counted; likewise.
-    programs: how many are drawn in all; some are the same.
-    seed: of the draw.
-    part: those to train on, or the tenth that is for tests.
+    max_sequence: longest sequence; programs with longer ones are dropped.
+    max_program: most tokens of a program without END; longer ones are dropped.
+    programs: number of programs drawn in all, with duplicates.
+    seed: seed of the draw.
+    part: "train", or "test" for the tenth for testing.
   """
 
   bases: int = 2
@@ -63,7 +63,7 @@ class Config(sampling.TokenClasses):
 
 
 class _Draft:
-  """A program that is being drawn: lines whose results are bytes."""
+  """A program during its draw: lines whose results are bytes."""
 
   def __init__(self, rng: np.random.Generator):
     self.rng = rng
@@ -75,7 +75,7 @@ class _Draft:
     return int(self.rng.integers(low, high + 1))
 
   def chance(self, share: float) -> bool:
-    """Draws True with such a probability."""
+    """Draws True with probability `share`."""
     return self.rng.random() < share
 
   def add(self, function: str, *arguments: Any) -> int | None:
@@ -95,7 +95,7 @@ class _Draft:
     return len(self.lines) - 1
 
   def change_each(self, change: Callable[[int, list[int]], Any]) -> None:
-    """Appends what changes each line, those that are appended included."""
+    """Appends changes of each line, appended lines included."""
     place = 0
     while place < len(self.lines) < program_codes.LINES // 2:
       change(place, self.results[place])
@@ -108,8 +108,8 @@ def draw(
   """Draws a program, whose output is a sequence of bytes.
 
   Args:
-    rng: source of the numbers.
-    bases: most sequences that it begins with.
+    rng: random generator.
+    bases: most initial sequences.
     updates: whether they are changed before they are joined.
   """
   draft = _Draft(rng)
@@ -133,7 +133,7 @@ def draw(
 
 
 def _draw_base(draft):
-  """Appends a sequence that a program begins with."""
+  """Appends an initial sequence of a program."""
   number = draft.number
   length, kind = number(5, 25), number(0, 3)
   if kind == 0:
@@ -206,13 +206,13 @@ def _draw_updates(draft):
 def examples(
   config: Config,
 ) -> tuple[tuple[tuple[int, ...], byte_programs.Program], ...]:
-  """Returns sequences and the shortest drawn program of each, of a part.
+  """Returns the sequences of a part, each with its shortest drawn program.
 
   Args:
     config: options of the task.
 
   Raises:
-    ValueError: no program is short enough.
+    ValueError: if no program is short enough.
   """
   rng = np.random.default_rng(config.seed)
   best: dict[tuple[int, ...], tuple[int, byte_programs.Program]] = {}
@@ -237,7 +237,7 @@ def examples(
 
 @functools.cache
 def _table(config):
-  """All sequences of a part, padded, and where their programs begin and end."""
+  """All sequences of a part, padded, and the bounds of their programs."""
   part = examples(config)
   rows = np.full((len(part), config.time + 1), program_codes.END, np.int16)
   bounds = np.zeros((len(part), 2), np.int16)
@@ -249,9 +249,9 @@ def _table(config):
 
 
 def sample(key: jax.Array, config: Config) -> sampling.TokenBatch:
-  """Samples a sequence and a program of it.
+  """Samples a sequence and a program for it.
 
-  The mask is True on the separator and on all of the program.
+  The mask is True on the separator and the whole program.
   """
   rows, bounds = _table(config)
   index = sampling.integers(key, (), 0, len(rows))

@@ -3,17 +3,17 @@
 Binary numbers are terms of constructors, the outermost (the least significant
 bit) first: 01 is one, X0 b is 2b and X1 b is 2b + 1. Their successor is defined
 by recursion: S 01 = X0 01, S (X0 b) = X1 b, S (X1 b) = X0 (S b); its depth is
-the number of X1 in front. Trees are ( LABEL LEFT RIGHT ) or a leaf, and their
-labels are to be given in one of three orders; the depth is the tree's.
+the number of leading X1. Trees are ( LABEL LEFT RIGHT ) or a leaf, and the
+output is their labels in one of three orders; the depth is the tree's.
 
-A sequence is INPUT SEP OUTPUT, and the output is scored with the END behind it:
-the network reads what it should have written, so that a whole sequence is
-right ("solved") where it would have been written so. With `steps` the output is
-the reduction: every row on the way to the result, SEP between them.
+A sequence is INPUT SEP OUTPUT, and the output with END after it is scored: the
+network reads the true output, so a sequence that is right everywhere ("solved")
+would also have been generated so. With `steps` the output is the reduction:
+every row on the way to the result, with SEP between them.
 
-Numbers and trees that are drawn without regard to depth hardly ever need a deep
-recursion: one of depth d has a share of 2^-d. `sampling="balanced"` draws half
-of the sequences with a uniform depth, and `depth` all of them with that one.
+Numbers and trees drawn without regard to depth hardly ever need a deep
+recursion: depth d has a share of 2^-d. `sampling="balanced"` draws half of the
+sequences with a uniform depth, and `depth` fixes the depth of all.
 
 Source: arXiv 2401.12947; encodings of trees and reductions are this package's.
 """
@@ -47,7 +47,7 @@ class SuccessorConfig(sampling.TokenClasses):
     order: "natural" has the outermost constructor first, "reversed" last.
     sampling: "natural" draws a length and then bits, "balanced" half of the
       numbers with a uniform depth.
-    depth: of all numbers, 0 .. max_length - 1; None for any.
+    depth: depth of all numbers, 0 .. max_length - 1; None for any.
     steps: whether the output is the whole reduction.
   """
 
@@ -86,13 +86,13 @@ class TraversalConfig(sampling.TokenClasses):
     min_nodes: smallest number of nodes.
     max_nodes: largest number of nodes.
     labels: number of labels.
-    order: of the output.
-    sampling: "natural" puts nodes in the place of random leaves one by one,
-      "balanced" draws half of the trees with a uniform depth.
-    depth: of all trees, 1 .. max_nodes; None for any.
+    order: order of the output.
+    sampling: "natural" replaces random leaves by nodes one by one, "balanced"
+      draws half of the trees with a uniform depth.
+    depth: depth of all trees, 1 .. max_nodes; None for any.
     steps: whether the output is the whole reduction: all calls unfold at the
       same time, one level of the tree in each row; CALL opens and RETURN closes
-      a call, and those on leaves vanish.
+      a call, and calls on leaves vanish.
   """
 
   min_nodes: int = 1
@@ -124,8 +124,8 @@ class TraversalConfig(sampling.TokenClasses):
   @property
   def max_answer(self) -> int:
     """Length of the longest output."""
-    # A row has no more than the tree and the calls of half of its nodes, and a
-    # separator; there is one for each level.
+    # A row has at most the tree and the calls of half of its nodes, and a
+    # separator; there is one row for each level.
     row = self.max_tree + self.max_nodes + 2
     return self.max_nodes * row if self.steps else self.max_nodes
 
@@ -141,20 +141,20 @@ def successor_row(
   """Returns a row of the reduction of S x.
 
   Args:
-    number: (n,) integers, x, with its outermost constructor first; what lies
-      behind it does not matter.
-    length: () how many constructors x has.
-    step: () how often a rule was applied; from depth + 1 on, the row is the
-      normal form.
+    number: (n,) integers, x, with its outermost constructor first; the padding
+      does not matter.
+    length: () number of constructors of x.
+    step: () number of applied rules; from depth + 1 on, the row is the normal
+      form.
 
   Returns:
-    (n + 1,) int32 tokens, and () how many of them are the row.
+    (n + 1,) int32 tokens, and () the length of the row.
   """
   depth = recursion_depth(number, length)
   place = jnp.arange(len(number) + 1)
   number = jnp.append(number, 0)
   reached = jnp.minimum(step, depth)
-  # X0 where the recursion has been, S where it is, and x behind it.
+  # X0 before the recursion, S at it, and x after it.
   row = jnp.where(place < reached, X0, jnp.roll(number, 1))
   row = jnp.where(place == reached, SUCCESSOR, row)
   grows = depth == length - 1
@@ -168,7 +168,7 @@ def successor_row(
 
 
 def recursion_depth(number: jax.Array, length: jax.Array) -> jax.Array:
-  """Returns how many X1 a number (n,) begins with, ()."""
+  """Returns the number () of leading X1 of a number (n,)."""
   inside = jnp.arange(len(number)) < length
   return jnp.cumprod((number == X1) & inside).sum()
 
@@ -179,13 +179,13 @@ def traversal_row(
   """Returns a row of the reduction of a traversal.
 
   Args:
-    tree: (n,) integer tokens of a tree, -1 behind it.
-    order: of the traversal.
-    step: how many levels have been unfolded; from the depth of the tree on, the
-      row is its labels in order.
+    tree: (n,) integer tokens of a tree, padded with -1.
+    order: order of the traversal.
+    step: number of unfolded levels; from the depth of the tree on, the row is
+      its labels in order.
 
   Returns:
-    (2 n + 1,) int32 tokens, and () how many of them are the row.
+    (2 n + 1,) int32 tokens, and () the length of the row.
   """
   place = jnp.arange(len(tree))
   opens, closes, leaf = tree == OPEN, tree == CLOSE, tree == LEAF
@@ -216,18 +216,18 @@ def traversal_row(
 
 
 def _packed(rows, counts, separator, size):
-  """Rows (r, n), of which so many tokens count, behind one another."""
+  """Concatenates rows (r, n) of given lengths, with separators."""
   rows = jnp.pad(rows, ((0, 0), (0, 1)))
   places = jnp.arange(rows.shape[1])
   rows = jnp.where(places == counts[:, None], separator, rows)
   keep = (places <= counts[:, None]) & (counts[:, None] > 0)
   to = jnp.where(keep, jnp.cumsum(keep).reshape(keep.shape) - 1, size)
   packed = jnp.zeros(size, jnp.int32).at[to].set(rows, mode="drop")
-  return packed, keep.sum() - 1  # No separator behind the last row.
+  return packed, keep.sum() - 1  # No separator after the last row.
 
 
 def _pair(config, inputs, count, answer, answer_count, separator):
-  """A sequence and its targets, from an input and an output."""
+  """Builds a sequence and its targets from an input and an output."""
   end = config.vocab_size - 1
   inputs = jnp.pad(inputs, (0, config.time - len(inputs)))
   place = jnp.arange(config.time)
@@ -241,7 +241,7 @@ def _pair(config, inputs, count, answer, answer_count, separator):
 
 
 def _forced_depth(key, config, low, high):
-  """A depth, and whether the sequence must have it."""
+  """Draws a depth, and whether the sequence must have it."""
   if config.depth is not None:
     return jnp.int32(config.depth), True
   key_depth, key_half = jax.random.split(key)
@@ -250,7 +250,7 @@ def _forced_depth(key, config, low, high):
 
 
 def _number(key, config):
-  """A number, (max_length,), and how many constructors it has."""
+  """Draws a number, (max_length,), and its number of constructors."""
   key_depth, key_length, key_bits = jax.random.split(key, 3)
   size = config.max_length
   depth, forced = _forced_depth(key_depth, config, 0, size - 1)
@@ -268,7 +268,7 @@ def sample_successor(
 ) -> sampling.TokenBatch:
   """Samples a number and its successor.
 
-  The mask is True on the separator and on all of the output.
+  The mask is True on the separator and the whole output.
   """
   number, length = _number(key, config)
   last = recursion_depth(number, length) + 1
@@ -284,7 +284,7 @@ def sample_successor(
 
 
 def _tree(key, config):
-  """A tree, (max_tree,) with -1 behind it, and its depth."""
+  """Draws a tree, (max_tree,) padded with -1, and its depth."""
   key_depth, key_count, key_labels, key_places = jax.random.split(key, 4)
   most = config.max_nodes
   low = config.min_nodes.bit_length()
@@ -301,7 +301,7 @@ def _tree(key, config):
     tree, last, deepest = carry
     leaf, opens, closes = tree == LEAF, tree == OPEN, tree == CLOSE
     level = jnp.cumsum(opens) - jnp.cumsum(closes)
-    # At first a chain of the depth asked for, then any leaves above it.
+    # First a chain of the required depth, then any leaves above it.
     chain = (place == last + 2) | (place == last + 3)
     where = jnp.where(forced & (number < depth), chain | (number == 0), True)
     where &= leaf & (level < limit)
@@ -331,7 +331,7 @@ def sample_traversal(
 ) -> sampling.TokenBatch:
   """Samples a tree and its labels in order.
 
-  The mask is True on the separator and on all of the output.
+  The mask is True on the separator and the whole output.
   """
   tree, depth = _tree(key, config)
   steps = jnp.arange(config.max_nodes) + 1 if config.steps else depth[None]

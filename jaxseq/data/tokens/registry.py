@@ -1,4 +1,4 @@
-"""The tasks on tokens and signals by name."""
+"""The tasks on tokens and signals, by name."""
 
 import dataclasses
 from typing import Any
@@ -42,7 +42,7 @@ get = TASKS.get
 
 
 def make_config(name: str, **options: Any) -> Any:
-  """Makes the configuration of a task from a name and options.
+  """Builds the configuration of a task from its name and options.
 
   Args:
     name: one of the names in `TASKS`.

@@ -1,7 +1,7 @@
 """Regular languages: state tracking with a handful of states.
 
-Random strings of random length, padded at the end; the class of the string is
-the target at its last element, or that of every prefix at each element.
+Random strings of random length, padded at the end. The target is the class of
+the string at its last element, or of every prefix at each element.
 
 Source: arXiv 2207.02098 and its code: trained on lengths 1 .. 40, tested on
 longer ones; the score is the mean accuracy over test lengths.
@@ -23,7 +23,7 @@ class _Config(sampling.StringConfig):
   Attributes:
     min_length: smallest number of symbols.
     max_length: largest number of symbols; the time axis has this length.
-    every_step: whether every prefix counts, and not only the whole string.
+    every_step: whether every prefix is scored, or only the whole string.
   """
 
   every_step: bool = False
@@ -57,14 +57,14 @@ class ModularArithmeticConfig(_Config):
 
   def __post_init__(self):
     super().__post_init__()
-    # Even bounds are allowed: they stand for the odd numbers between them.
+    # Even bounds are allowed: the odd numbers between them are used.
     if self.min_length == self.max_length and self.max_length % 2 == 0:
       expected = "one that leaves an odd length"
       raise _validate.error("min_length", self.min_length, expected)
 
 
 def _padded(length, string, classes, config):
-  """Cuts a string at its length and chooses what counts."""
+  """Pads a string after its length and builds the mask."""
   place = jnp.arange(config.max_length)
   inside = place < length
   mask = inside if config.every_step else place == length - 1
@@ -77,7 +77,7 @@ def _symbols(key, config, count):
 
 
 def _string(key, config, count):
-  """Draws a length, and a string of so many different symbols."""
+  """Draws a length, and a string of `count` different symbols."""
   key_length, key_string = jax.random.split(key)
   string = _symbols(key_string, config, count)
   return sampling.draw_length(key_length, config), string
@@ -132,7 +132,7 @@ def sample_modular_arithmetic(
 ) -> sampling.TokenBatch:
   """Samples sums and products modulo 5, without brackets.
 
-  With every_step the elements that are numbers count.
+  With every_step the number elements are scored.
   """
   shortest = config.min_length // 2
   longest = (config.max_length - 1) // 2

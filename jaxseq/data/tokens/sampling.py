@@ -1,4 +1,4 @@
-"""Batches of tokens, and draws that the tasks of this folder share."""
+"""Batches of tokens, and random draws that the tasks of this folder share."""
 
 from collections.abc import Callable
 import dataclasses
@@ -20,7 +20,7 @@ class TokenBatch(NamedTuple):
       tasks on signals.
     targets: (batch, time) int32 classes, 0 where the mask is False; (batch,
       time, features) float32 in the tasks on signals.
-    mask: (batch, time) bool, True where the output counts.
+    mask: (batch, time) bool, True at scored elements.
   """
 
   inputs: jax.Array
@@ -34,18 +34,18 @@ class Task(NamedTuple):
   Attributes:
     config: class of its options: a frozen dataclass with the properties `time`,
       `vocab_size` and `num_classes`, which need no device; the last two are
-      None in the tasks on signals, which have `features` instead. It may have
-      a property `scored`, where each sequence has the same number of elements
-      in its mask.
+      None in the tasks on signals, which have `features` instead. An optional
+      property `scored` is the number of elements in the mask, if it is the
+      same in every sequence.
     sample_one: function from a random key and the options to a `TokenBatch`
-      without the batch axis. Targets outside the mask do not matter.
+      without the batch axis. Targets outside the mask are ignored.
   """
 
   config: type
   sample_one: Callable[[jax.Array, Any], TokenBatch]
 
   def sample(self, key: jax.Array, config: Any, batch_size: int) -> TokenBatch:
-    """Samples a batch, each sequence with a key of its own.
+    """Samples a batch, with a key for each sequence.
 
     Args:
       key: random key.
@@ -106,7 +106,7 @@ class TokenClasses:
 
   @property
   def num_classes(self) -> int:
-    """Number of classes of the targets: the tokens' own numbers."""
+    """Number of classes of the targets: the number of tokens."""
     return self.vocab_size
 
 
@@ -115,18 +115,18 @@ def integers(
 ) -> jax.Array:
   """Draws integers from low .. high - 1.
 
-  One draw of 32 bits, folded: numbers differ in probability by less than (high
-  - low) / 2^32. `jax.random.randint` makes three draws to do better, and takes
-  three times as long to compile.
+  Uses one draw of 32 bits modulo the span: probabilities differ by less than
+  (high - low) / 2^32. `jax.random.randint` makes three draws for more accuracy,
+  and takes three times as long to compile.
 
   Args:
     key: random key.
     shape: shape of the result.
     low: smallest integer, a number or a scalar array.
-    high: the integer above the largest, at least low + 1.
+    high: exclusive upper bound, at least low + 1.
 
   Returns:
-    int32 of the shape.
+    Integers int32 of the shape.
   """
   span = jnp.asarray(high - low, jnp.uint32)
   return low + (jax.random.bits(key, shape, jnp.uint32) % span).astype(
@@ -141,14 +141,14 @@ def distinct(
 
   Args:
     key: random key.
-    count: how many.
-    size: they come from 0 .. size - 1.
+    count: number of draws.
+    size: number of candidates, 0 .. size - 1.
     logits: (size,) log-weights of the integers; equal if None.
 
   Returns:
     (count,) int32, in the order drawn.
   """
-  # The largest of weights plus Gumbel noise are a draw without replacement.
+  # The top k of weights plus Gumbel noise are a draw without replacement.
   scores = jax.random.gumbel(key, (size,))
   if logits is not None:
     scores = scores + logits

@@ -1,11 +1,11 @@
 """Set disjointness: which token do two sets have in common?
 
 A marker, the tokens of one set, a marker, the tokens of another set, and a
-marker, at which the one token that is in both is to be given. Markers are 0, 1
-and 2, tokens of sets 3 .. V - 1, in random order and each once in a set.
+marker, whose target is the one token in both sets. Markers are 0, 1 and 2,
+tokens of sets 3 .. V - 1, in random order and each once in a set.
 
-To answer after one pass from left to right, a state must hold the first set,
-however large; what has seen both sets need hold the smaller one alone.
+To answer after one pass from left to right, a state must store the first set,
+however large; a model that knows both sets only needs to store the smaller one.
 
 Source: arXiv 2407.05483 (Just read twice), section 3.1 and its appendix.
 """
@@ -28,7 +28,7 @@ class Config(sampling.TokenClasses):
   Attributes:
     first: number of tokens of the first set.
     second: number of tokens of the second set.
-    swap: whether the sets change places in half of the sequences.
+    swap: whether the sets are swapped in half of the sequences.
     vocab_size: V, the three markers included.
   """
 
@@ -48,7 +48,7 @@ class Config(sampling.TokenClasses):
 
   @property
   def scored(self) -> int:
-    """Number of elements that are scored: the last marker."""
+    """Number of scored elements: the last marker."""
     return 1
 
 

@@ -20,8 +20,8 @@ class DelayConfig(sampling.GivenLength):
 
   Attributes:
     length: number of samples.
-    delay: how many samples later the input is to be given back; the target
-      starts with that many zeros.
+    delay: number of samples between input and target; the target starts with
+      that many zeros.
     bandwidth: highest frequency of the signal as a share of half the sampling
       rate, in 0 .. 1.
     rms: root mean square of the signal.
@@ -72,7 +72,7 @@ class AddingConfig(sampling.GivenLength):
 def sample_delay(key: jax.Array, config: DelayConfig) -> sampling.TokenBatch:
   """Samples band-limited white noise and the same noise delayed.
 
-  Inputs and targets (time, 1) float32, all of them counted.
+  Inputs and targets (time, 1) float32, all scored.
   """
   size = config.length
   top = int(config.bandwidth * (size // 2))
@@ -94,7 +94,7 @@ def sample_adding(key: jax.Array, config: AddingConfig) -> sampling.TokenBatch:
 
   Inputs (time, 2): numbers uniform in 0 .. 1, and marks that are 1 once in
   each half; targets (time, 1): the sum of the marked numbers at the last
-  element, the only one counted.
+  element, the only one scored.
   """
   size = config.length
 

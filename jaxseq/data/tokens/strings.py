@@ -1,8 +1,9 @@
-"""Tasks from strings to strings, context-free and context-sensitive.
+"""String-to-string tasks, context-free and context-sensitive.
 
 A sequence is a string of n symbols and then as many blanks as the answer has
-symbols; the answer is to be given at the blanks, where the mask is True. Blanks
-also fill up to the length of the longest sequence. The blank is the last token.
+symbols; the targets at the blanks are the answer, and the mask is True there.
+Blanks also pad to the length of the longest sequence. The blank is the last
+token.
 
 Source: arXiv 2207.02098 and its code: trained on lengths 1 .. 40, tested on
 longer ones.
@@ -22,7 +23,7 @@ from jaxseq.data.tokens import sampling
 class _Config(sampling.StringConfig):
   """Options of a task on strings, see `sampling.StringConfig`."""
 
-  # The longest answer is so many times the longest string, and so much longer.
+  # The longest answer is `copies` times the longest string, plus `longer`.
   copies: ClassVar[int] = 1
   longer: ClassVar[int] = 0
 
@@ -39,7 +40,7 @@ class _Config(sampling.StringConfig):
 
 @dataclasses.dataclass(frozen=True)
 class SymbolsConfig(_Config):
-  """Options of a task on strings of any symbols.
+  """Options of a task on strings over any number of symbols.
 
   Attributes:
     min_length: smallest number of symbols of the string.
@@ -129,7 +130,7 @@ class BinaryAdditionConfig(_Config):
 
 
 def _assemble(config, string, length, answer, answer_length):
-  """Lays out string, answer and blanks along the time axis."""
+  """Builds the sequence of string, answer and blanks."""
   place = jnp.arange(config.time)
   inputs = jnp.full(config.time, config.vocab_size - 1)
   inputs = inputs.at[: config.max_length].set(string)
@@ -140,7 +141,7 @@ def _assemble(config, string, length, answer, answer_length):
 
 
 def _answered(answer):
-  """A sampler of strings of equally likely symbols, answered in copies."""
+  """Returns a sampler of uniform strings whose answer consists of copies."""
 
   def sample(key, config):
     key_length, key_string = jax.random.split(key)
@@ -162,11 +163,11 @@ def _twice(string, length, config):
 
 
 def _odds_first(string, length, config):
-  """Places 1, 3, .. come first, then 0, 2, .."""
+  """Indices 1, 3, .. come first, then 0, 2, .."""
   place = jnp.arange(config.max_answer)
   odds = length // 2
   source = jnp.where(place < odds, 2 * place + 1, 2 * (place - odds))
-  # Beyond the length nothing counts, and the index need only be valid.
+  # Elements beyond the length are not scored; their index must be valid.
   return string[jnp.minimum(source, config.max_length - 1)]
 
 
@@ -178,7 +179,7 @@ def _sorted(string, length, config):
 def sample_missing_duplicate(
   key: jax.Array, config: MissingDuplicateConfig
 ) -> sampling.TokenBatch:
-  """Samples strings that stand there twice with a hole; what was in it?"""
+  """Samples strings written twice with a hole; which symbol is missing?"""
   shortest = (config.min_length + 1) // 2
   longest = config.max_length // 2
 
@@ -196,14 +197,14 @@ def sample_stack(key: jax.Array, config: StackConfig) -> sampling.TokenBatch:
   """Samples a stack and actions on it; what is on it afterwards?
 
   The answer to n symbols has n + 1: the stack from its top to its bottom, the
-  end 2, and zeros, which count.
+  end 2, and zeros, which are scored.
   """
   size = config.max_length
 
   def act(state, token):
     stack, height = state
     push = (token == 3) | (token == 4)
-    # Writing at `size`, out of range, leaves the stack as it is.
+    # Writing at `size`, out of range, leaves the stack unchanged.
     where = jnp.where(push, height, size)
     stack = stack.at[where].set(token - 3, mode="drop")
     height = height + push - (token == 2)
@@ -231,7 +232,7 @@ def sample_binary_addition(
   """Samples sums of two numbers with the lowest digit first.
 
   The answer to n symbols has n + 1: the sum without leading zeros, lowest digit
-  first, the end 2, and zeros, which count.
+  first, the end 2, and zeros, which are scored.
   """
   size = config.max_length
   place = jnp.arange(size)
