@@ -141,6 +141,17 @@ def test_every_mixer_has_the_axis_of_rows_in_front(name):
   assert step[0].shape == (3, 9)
 
 
+@pytest.mark.parametrize(
+  "use", [lambda w: w.take(jnp.zeros(2, int)), lambda w: w.of_elements(4)]
+)
+def test_magnitudes_of_experts_and_embeddings_are_refused(use):
+  weight = recurrence.LowRankRows(
+    *map(jnp.ones, ((3, 4), (2, 3, 1), (2, 1, 4), (2, 4))), path="embedding"
+  )
+  with pytest.raises(ValueError, match="embedding: got magnitudes .DoRA. of"):
+    use(weight.at([0, 1]))
+
+
 @pytest.mark.parametrize("rows", [[0, 2], [-1, 1], [0.0, 1.0]])
 def test_rows_of_no_adapter_are_refused(rows):
   weight = recurrence.LowRankRows(

@@ -76,8 +76,7 @@ class LowRankRows(weights.Weight):
     Args:
       indices: (rows, ...) integers, such as tokens.
     """
-    if self.gain is not None:
-      return self.elsewhere()
+    self._check_plain()
     rows = self._rows_of(indices, 1, "numbers (rows, ...)")
     is_weight = isinstance(self.w, weights.Weight)
     w = self.w
@@ -92,8 +91,7 @@ class LowRankRows(weights.Weight):
     if self.rows is None or count % self.rows.shape[-1]:
       got = None if self.rows is None else self.rows.shape[-1]
       raise _validate.error(self.path, f"{got} rows", f"a divisor of {count}")
-    if self.gain is not None:
-      return self.elsewhere()
+    self._check_plain()
     rows = jnp.asarray(self.rows, jnp.int32)
     rows = jnp.repeat(rows, count // rows.shape[-1], axis=-1)
     return dataclasses.replace(self, rows=rows)
@@ -112,6 +110,14 @@ class LowRankRows(weights.Weight):
     rows = self.rows[0][:, None]
     a, b = self.a[indices, rows], self.b[indices, rows]
     return low_rank.LowRank(w, a, b, path=self.path)
+
+  def _check_plain(self):
+    """Rejects gains of weights whose sums are not formed here."""
+    if self.gain is not None:
+      raise weights.Misplaced(
+        f"{self.path}: got magnitudes (DoRA) of one of several adapters, "
+        "expected none for experts and embeddings: merge that adapter."
+      )
 
   def _rows_of(self, x, least, what):
     """The adapters of the first axis of x, which has at least so many axes."""
