@@ -283,7 +283,7 @@ def _measure(side, directory, repeats):
     prompts = ids[:rows, :_SHORT]
     calls[f"decode {rows}"] = functools.partial(write, model, prompts, _LENGTH)
   first = {name: _seconds(call) for name, call in calls.items()}
-  best = {name: np.inf for name in calls}
+  best = dict.fromkeys(calls, np.inf)
   for _ in range(repeats):
     for name, call in calls.items():
       best[name] = min(best[name], _seconds(call)[0])
