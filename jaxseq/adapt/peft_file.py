@@ -390,7 +390,8 @@ def _blocks(place, factors):
   if magnitude is not None:
     plain = magnitude[..., None, :] / np.abs(np.float32(place.scale))
     norms = place.to_torch(plain)
-  every = a if a.ndim == 3 and len(parts) > 1 else [a] * len(parts)
+  # One A for each tensor, of which there may be one, or one of all experts.
+  every = a if a.ndim == 3 and parts[0].ndim == 2 else [a] * len(parts)
   for name, one, part, norm in zip(place.names, every, parts, norms):
     yield name, (place.rows, one.swapaxes(-1, -2), part, norm)
 

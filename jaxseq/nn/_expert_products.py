@@ -30,11 +30,17 @@ def mix(
     *matrices: (experts, d, width), a second one for the gate if the kind is
       gated, and (experts, width, d).
   """
+  matrices = [_of_elements(W, chosen.shape[0]) for W in matrices]
   # For so few rows, or any number in an exported program, not all experts are
   # needed: only the chosen ones are read.
   count = chosen.shape[0] * chosen.shape[1]
   if not isinstance(count, int) or count <= matrices[0].shape[0]:
-    weights = [_picked(matrix, chosen) for matrix in matrices]
+    weights = [
+      W.pick_each(chosen)
+      if isinstance(W, recurrence.LowRankRows)
+      else _picked(W, chosen)
+      for W in matrices
+    ]
     over = jax.vmap(jax.vmap(_expert, (None, None, 0)), (None, 0, 0))
     y = over(kind, x, weights)
     return jnp.einsum("nad,na->nd", y, shares.astype(y.dtype))
@@ -47,6 +53,21 @@ def mix(
     cpu=functools.partial(blocked, kind),
     default=functools.partial(ragged, kind),
   )
+
+
+def _of_elements(matrix, count):
+  """The matrices of `count` elements, if each has an adapter of its own."""
+  if isinstance(matrix, recurrence.LowRankRows):
+    return matrix.of_elements(count)
+  return matrix
+
+
+def _adapters(matrices):
+  """The number of adapters, and that of each element; one, and none."""
+  for W in matrices:
+    if isinstance(W, recurrence.LowRankRows):
+      return W.a.shape[1], W.rows[0]
+  return 1, None
 
 
 def _picked(matrix, chosen):
@@ -82,14 +103,16 @@ def blocked(kind, x, chosen, shares, *matrices):
   )
   rows = jnp.take(x, source, axis=0, mode="fill", fill_value=0)
   numbers = jnp.searchsorted(ends, jnp.arange(most), side="right")
-  weights = any(isinstance(W, recurrence.Weight) for W in matrices)
-  y = (_forward if weights else _blocks)(
-    kind,
-    rows.reshape(most, size, -1),
-    jnp.minimum(numbers, experts - 1),
-    ends[-1],
-    *matrices,
-  )
+  blocks = rows.reshape(most, size, -1), jnp.minimum(numbers, experts - 1)
+  _, adapters = _adapters(matrices)
+  if adapters is not None:
+    # What no row is in gets no adapter, whose number is 0.
+    adapters = jnp.take(adapters, source, mode="fill", fill_value=0)
+    adapters = adapters.reshape(most, size)
+  if any(isinstance(W, recurrence.Weight) for W in matrices):
+    y = _forward(kind, *blocks, ends[-1], *matrices, adapters=adapters)
+  else:
+    y = _blocks(kind, *blocks, ends[-1], *matrices)
   parts = y.reshape(most * size, -1)[jnp.zeros_like(order).at[order].set(place)]
   parts = parts.reshape(*chosen.shape, -1).astype(shares.dtype)
   return jnp.einsum("nad,na->nd", parts, shares).astype(x.dtype)
@@ -100,19 +123,23 @@ def _block_size(rows):
   return min(max(1 << rows.bit_length() >> 1, 8), 128)
 
 
-def _forward(kind, rows, numbers, used, *matrices):
-  """Applies the experts to blocks (most, size, d), up to the last used one."""
+def _forward(kind, rows, numbers, used, *matrices, adapters=None):
+  """Experts of blocks (most, size, d), as far as they are used."""
+
+  def picked(W, number, adapters):
+    W = _picked(W, number)
+    return W.at(adapters) if isinstance(W, recurrence.LowRankRows) else W
 
   def block(_, each):
-    place, x, number = each
+    place, x, *those = each
     y = jax.lax.cond(
       place < used,
-      lambda: _expert(kind, x, [_picked(W, number) for W in matrices]),
+      lambda: _expert(kind, x, [picked(W, *those) for W in matrices]),
       lambda: jnp.zeros_like(x),
     )
     return None, y
 
-  xs = jnp.arange(rows.shape[0]), rows, numbers
+  xs = jnp.arange(rows.shape[0]), rows, numbers, adapters
   return jax.lax.scan(block, None, xs)[1]
 
 
@@ -151,17 +178,33 @@ _blocks.defvjp(
 def ragged(kind, x, chosen, shares, *matrices):
   """Sorts rows by expert and computes ragged products."""
   active = chosen.shape[-1]
-  order = jnp.argsort(chosen.reshape(-1), stable=True)
-  sizes = jnp.bincount(chosen.reshape(-1), length=matrices[0].shape[0])
+  flat, experts = chosen.reshape(-1), matrices[0].shape[0]
+  count, adapters = _adapters(matrices)
+  # Rows of one expert by their adapters, so that these have ragged products.
+  pairs = flat * count
+  if adapters is not None:
+    pairs = pairs + jnp.repeat(adapters, active)
+  order = jnp.argsort(pairs, stable=True)
+  sizes = jnp.bincount(flat, length=experts).astype(jnp.int32)
 
-  def product(rows, W):
-    W = W.array() if isinstance(W, recurrence.Weight) else W
+  def wide(rows, W, sizes):
     return jax.lax.ragged_dot(
       rows,
       W.astype(rows.dtype),
-      sizes.astype(jnp.int32),
+      sizes,
       preferred_element_type=jnp.promote_types(rows.dtype, jnp.float32),
-    ).astype(rows.dtype)
+    )
+
+  def product(rows, W):
+    low = None
+    if isinstance(W, recurrence.LowRankRows):
+      a, b = (x.reshape(-1, *x.shape[2:]) for x in (W.a, W.b))
+      every = jnp.bincount(pairs, length=len(a)).astype(jnp.int32)
+      low = wide(wide(rows, a, every).astype(rows.dtype), b, every)
+      W = W.w
+    W = W.array() if isinstance(W, recurrence.Weight) else W
+    y = wide(rows, W, sizes)
+    return (y if low is None else y + low).astype(rows.dtype)
 
   rows = jnp.take(x, order // active, axis=0)
   *inner, out = matrices

@@ -68,6 +68,60 @@ def test_rows_are_as_alone(scan_layers):
     np.testing.assert_allclose(stepped[i], want[0], **_FLOAT32)
 
 
+def _factors(weight, rank, seed):
+  """Factors of a weight (*axes, n, m) by hand."""
+  *axes, n, m = weight.shape
+  keys = jax.random.split(jax.random.key(seed))
+  a = jax.random.normal(keys[0], (*axes, n, rank)) / n**0.5
+  return lora.Factors(
+    a, jax.random.normal(keys[1], (*axes, rank, m)), scale=0.5
+  )
+
+
+@pytest.mark.parametrize("form", ["blocked", "ragged"])
+def test_experts_and_embeddings_of_rows_are_as_alone(form, monkeypatch):
+  """Experts of few elements, of many on a CPU, and of many elsewhere."""
+  network, variables = _network(
+    "mingru",
+    feedforward="experts",
+    feedforward_options={"experts": 4, "active": 2},
+  )
+  params = variables["params"]
+  stack = "stack/layers_0/feedforward"
+  weights = {
+    f"{stack}/{name}": params["stack"]["layers_0"]["feedforward"][name]
+    for name in ("in", "gate", "out")
+  }
+  weights["embed/embedding"] = params["embed"]["embedding"]
+  one, two = (
+    {path: _factors(w, seed, seed) for path, w in weights.items()}
+    for seed in (1, 2)
+  )
+  # One of them leaves some weights as they are.
+  del two[f"{stack}/gate"]
+  rows, choices = [2, 0, 1], [variables]
+  choices += [lora.merge(variables, each) for each in (one, two)]
+  attached = batch.at_rows(batch.attach(variables, [one, two]), rows)
+  tokens = jax.random.randint(jax.random.key(1), (3, 7), 0, 9)
+  # A step of a row has two experts, so that only these are read.
+  single = batch.at_rows(batch.attach(variables, [one, two]), [2])
+  stepped, _ = network.apply(
+    single, tokens[:1, 0], network.initial_state((1,)), method="step"
+  )
+  monkeypatch.setattr(
+    jax.lax,
+    "platform_dependent",
+    lambda *args, cpu, default: (cpu if form == "blocked" else default)(*args),
+  )
+  logits, _ = network.apply(attached, tokens)
+  for i, row in enumerate(rows):
+    want, _ = network.apply(choices[row], tokens[i : i + 1])
+    plain, _ = network.apply(variables, tokens[i : i + 1])
+    assert row == 0 or jnp.max(jnp.abs(want - plain)) > 0.1
+    np.testing.assert_allclose(logits[i], want[0], **_FLOAT32)
+  np.testing.assert_allclose(stepped[0], logits[0, 0], **_FLOAT32)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_every_mixer_has_the_axis_of_rows_in_front(name):
   network, variables = _network(name)
@@ -85,6 +139,17 @@ def test_every_mixer_has_the_axis_of_rows_in_front(name):
     *(attached, jnp.zeros(3, int), states),
   )
   assert step[0].shape == (3, 9)
+
+
+@pytest.mark.parametrize(
+  "use", [lambda w: w.take(jnp.zeros(2, int)), lambda w: w.of_elements(4)]
+)
+def test_magnitudes_of_experts_and_embeddings_are_refused(use):
+  weight = recurrence.LowRankRows(
+    *map(jnp.ones, ((3, 4), (2, 3, 1), (2, 1, 4), (2, 4))), path="embedding"
+  )
+  with pytest.raises(ValueError, match="embedding: got magnitudes .DoRA. of"):
+    use(weight.at([0, 1]))
 
 
 @pytest.mark.parametrize("rows", [[0, 2], [-1, 1], [0.0, 1.0]])

@@ -1,10 +1,12 @@
 """Adapters of an engine: every row is what its own network gives alone."""
 
+from flax import traverse_util
 import jax
 import numpy as np
 import pytest
 
 from jaxseq import generation
+from jaxseq import nn
 from jaxseq.adapt import lora
 from jaxseq.generation import draft_model
 from tests.generation import networks
@@ -90,6 +92,55 @@ def test_rows_are_those_of_their_own_network(drafts):
   assert cache.hits > 0
   # The adapters matter.
   assert len({tokens for _, _, tokens in texts}) >= 3
+
+
+@pytest.mark.slow
+def test_experts_and_embeddings_are_those_of_their_own_network():
+  stack = nn.StackConfig(
+    "mingru",
+    d_model=8,
+    num_layers=2,
+    feedforward="experts",
+    feedforward_options={"experts": 4, "active": 2},
+  )
+  network = nn.SequenceNetwork(
+    nn.NetworkConfig(stack), networks.VOCAB, networks.VOCAB
+  )
+  variables = jax.jit(network.init)(
+    jax.random.key(0), np.zeros((1, 1), np.int32)
+  )
+  flat = traverse_util.flatten_dict(variables["params"], sep="/")
+  layer = "stack/layers_1/feedforward"
+  targets = {
+    "experts": (f"{layer}/in", f"{layer}/gate", f"{layer}/out"),
+    "tokens": ("embed/embedding", f"{layer}/router/kernel"),
+  }
+  rng = np.random.default_rng(0)
+
+  def factors(path, rank):
+    *axes, n, m = flat[path].shape
+    shapes = (*axes, n, rank), (*axes, rank, m)
+    return lora.Factors(
+      *(rng.normal(size=s).astype(np.float32) for s in shapes)
+    )
+
+  adapters = {
+    name: {path: factors(path, len(paths)) for path in paths}
+    for name, paths in targets.items()
+  }
+  engine = generation.Engine(network, variables, SMALL, adapter_room=2)
+  for name, each in adapters.items():
+    engine.add_adapter(name, each)
+  names = None, *adapters
+  requests = [
+    generation.Request(STEM[: 3 + i], 8, seed=i, adapter=names[i % 3])
+    for i in range(6)
+  ]
+  results = engine.run(requests)
+  for request, (result,) in zip(requests, results):
+    merged = lora.merge(variables, adapters.get(request.adapter, {}))
+    want = _alone(network, merged, request)
+    np.testing.assert_array_equal(result.tokens, want)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The dense layer that the package's modules share."""
 
+import chex
 from flax import linen
 import jax
 import jax.numpy as jnp
@@ -52,3 +53,23 @@ def test_the_dtype_is_that_of_inputs_and_parameters_if_none_is_named(x64):
   for dtype in (jnp.bfloat16, jnp.float32, jnp.float64):
     y = layer.apply(variables, x.astype(dtype))
     assert y.dtype == jnp.promote_types(dtype, jnp.float32)
+
+
+@pytest.mark.parametrize("shape", [(1, 6), (6,), (1, 1, 6), (3, 6)])
+def test_products_with_an_embedding_are_those_of_flax(shape):
+  """Also of one row, whose products are computed in another form."""
+  x = jax.random.normal(jax.random.key(1), shape)
+  ours, original = dense.Embed(7, 6), linen.Embed(7, 6)
+  variables = original.init(jax.random.key(0), jnp.zeros((1,), jnp.int32))
+
+  def loss(layer, variables, x):
+    y = layer.apply(variables, x, method="attend")
+    assert y.shape == (*shape[:-1], 7)
+    return jnp.sum(jnp.sin(y)), y
+
+  got, want = (
+    jax.grad(loss, argnums=(1, 2), has_aux=True)(layer, variables, x)
+    for layer in (ours, original)
+  )
+  # Sums of six numbers of size 1, in another order.
+  chex.assert_trees_all_close(got, want, rtol=0, atol=1e-6)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxseq import _validate
 from jaxseq.recurrence.shared import _contractions
+from jaxseq.recurrence.shared import low_rank
 from jaxseq.recurrence.shared import weights
 
 
@@ -61,18 +62,71 @@ class LowRankRows(weights.Weight):
 
   def apply(self, x: jax.Array, wide: bool = False) -> jax.Array:
     """Returns the products of x (rows, ..., n), (rows, ..., m)."""
-    if self.rows is None or x.ndim < 2 or len(x) != len(self.rows):
-      count = None if self.rows is None else len(self.rows)
-      expected = f"a product of (rows, ..., n) with {count} rows"
-      raise _validate.error(self.path, f"shape {x.shape}", expected)
-    # Mixers that cast all parameters to one dtype cast these, too.
-    rows = jnp.asarray(self.rows, jnp.int32)
+    rows = self._rows_of(x, 2, "a product of (rows, ..., n)")
     y = _contractions.dense(x, self.w, wide=True)
     y = y + jax.vmap(_thin)(x, self.a[rows], self.b[rows])
     if self.gain is not None:
       gain = self.gain[rows].astype(y.dtype)
       y = y * gain.reshape(len(x), *[1] * (x.ndim - 2), gain.shape[-1])
     return y if wide else y.astype(x.dtype)
+
+  def take(self, indices: jax.Array) -> jax.Array:
+    """Returns rows (rows, ..., m) of the sums by number, without a gain.
+
+    Args:
+      indices: (rows, ...) integers, such as tokens.
+    """
+    self._check_plain()
+    rows = self._rows_of(indices, 1, "numbers (rows, ...)")
+    is_weight = isinstance(self.w, weights.Weight)
+    w = self.w
+    y = w.take(indices) if is_weight else jnp.take(w, indices, axis=0)
+    every = rows.reshape(-1, *[1] * (indices.ndim - 1))
+    product = functools.partial(_contractions.dense, wide=True)
+    low = jax.vmap(product)(self.a[every, indices], self.b[rows])
+    return (y + low).astype(y.dtype)
+
+  def of_elements(self, count: int) -> "LowRankRows":
+    """Returns a stack of weights for the elements (count, n) of all rows."""
+    if self.rows is None or count % self.rows.shape[-1]:
+      got = None if self.rows is None else self.rows.shape[-1]
+      raise _validate.error(self.path, f"{got} rows", f"a divisor of {count}")
+    self._check_plain()
+    rows = jnp.asarray(self.rows, jnp.int32)
+    rows = jnp.repeat(rows, count // rows.shape[-1], axis=-1)
+    return dataclasses.replace(self, rows=rows)
+
+  def pick(self, indices: jax.Array) -> "LowRankRows":
+    """Returns one of a stack of weights for all rows, by its number."""
+    return jax.tree.map(lambda x: jnp.take(x, indices, axis=0), self)
+
+  def pick_each(self, indices: jax.Array) -> low_rank.LowRank:
+    """Returns some of a stack of weights for each of its elements.
+
+    Args:
+      indices: (elements, k) numbers; see `of_elements`.
+    """
+    w = jax.tree.map(lambda x: jnp.take(x, indices, axis=0), self.w)
+    rows = self.rows[0][:, None]
+    a, b = self.a[indices, rows], self.b[indices, rows]
+    return low_rank.LowRank(w, a, b, path=self.path)
+
+  def _check_plain(self):
+    """Rejects gains of weights whose sums are not formed here."""
+    if self.gain is not None:
+      raise weights.Misplaced(
+        f"{self.path}: got magnitudes (DoRA) of one of several adapters, "
+        "expected none for experts and embeddings: merge that adapter."
+      )
+
+  def _rows_of(self, x, least, what):
+    """The adapters of the first axis of x, which has at least so many axes."""
+    if self.rows is None or x.ndim < least or len(x) != len(self.rows):
+      count = None if self.rows is None else len(self.rows)
+      expected = f"{what} with {count} rows"
+      raise _validate.error(self.path, f"shape {x.shape}", expected)
+    # Mixers that cast all parameters to one dtype cast these, too.
+    return jnp.asarray(self.rows, jnp.int32)
 
 
 def _thin(x, a, b):
