@@ -1,17 +1,18 @@
-r"""Atari-100k: every agent of a config on many games, beside published ones.
+r"""Atari-100k: all agents of a config on many games, and published agents.
 
     python -m experiments.atari100k_suite \
       --config=configs/atari100k_suite/atari100k.py --workdir=DIR
     python -m experiments.atari100k_suite --config=... --workdir=DIR \
       --mode=evaluate
 
-Each game is a run of `experiments.spr` in the sub-directory of its name, and
-what is finished is not done again; games may be added later. For every agent
-the suite ends with a table of scores, one of human-normalized aggregates with
-bootstrap intervals, and the pictures of `experiments.atari100k_suite.scores` in
-`DIR/summary/AGENT`; if there are several, with how probably each beats each
-other one, in `DIR/summary`; and with `DIR/results.json`. The second command
-plays new games with the newest checkpoints, and writes to `DIR/evaluation`.
+Each game is a run of `experiments.spr` in the sub-directory of its name;
+finished runs are not repeated, and games may be added later. The suite ends
+with a table of scores for every agent, one of human-normalized aggregates with
+bootstrap intervals, and the plots of `experiments.atari100k_suite.scores` in
+`DIR/summary/AGENT`; for several agents, with the probability that each beats
+each other one, in `DIR/summary`; and with `DIR/results.json`. The second
+command plays new games with the newest checkpoints, and writes to
+`DIR/evaluation`.
 """
 
 from jaxseq.programs import command

@@ -1,4 +1,4 @@
-"""Atari-100k: every agent of a config on many games, beside published ones."""
+"""Atari-100k: all agents of a config on many games, and published agents."""
 
 import dataclasses
 import pathlib
@@ -28,7 +28,7 @@ class Config(spr_arms.Config):
 
   Attributes:
     games: names of games; all of Atari-100k unless set.
-    against: published agents whose scores are shown beside ours, names in
+    against: published agents whose scores are shown as well, names in
       `published.SCORES`.
   """
 
@@ -60,7 +60,7 @@ def make_runs(
   """Returns the comparison on every game, and its arms.
 
   Raises:
-    ValueError: a field is unknown or wrong, or a game cannot be played.
+    ValueError: if a field is unknown or wrong, or a game cannot be played.
   """
   runs = {}
   for game in config.games:
@@ -79,9 +79,9 @@ def finish(
   mode: str,
   failed: finite.Failed = arms.EMPTY,
 ) -> None:
-  """Shows and writes the tables, the pictures and, of a training, the rest.
+  """Shows and writes the tables, the plots and, after training, all results.
 
-  Agents of which a run has no score on some game have no aggregates.
+  Agents with a run without a score on some game have no aggregates.
   """
   place = directory / ("summary" if mode == "train" else "evaluation")
   agents = {}

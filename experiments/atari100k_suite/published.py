@@ -1,15 +1,15 @@
 """Published numbers of Atari-100k, with their sources.
 
 26 games, 100,000 agent steps (400,000 frames) each. Scores are mean returns of
-whole games, unclipped. Random and human scores are those that the field
-normalizes with: SPR's code, Dopamine and EfficientZero have the same ones.
+whole games, unclipped. Random and human scores are the usual ones for
+normalization: SPR's code, Dopamine and EfficientZero use the same.
 
 Scores of SimPLe, CURL, DrQ, SPR and EfficientZero are from Table 1 of
 EfficientZero (arXiv:2111.00210), those of DER (data-efficient Rainbow) from
 SPR's code (github.com/mila-iqia/spr). Those of BBF (arXiv:2305.19452) with 8
 updates a step are from its Table A.1; those with 2 are means over the 14 runs
-of the score file in its repository. Scores of each game were not found for
-SR-SPR, nor for SPR without augmentation.
+of the score file in its repository. Scores per game were not found for SR-SPR,
+nor for SPR without augmentation.
 """
 
 import pathlib
@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 
 class Aggregates(NamedTuple):
-  """Human-normalized aggregates over the 26 games; None where none was found.
+  """Human-normalized aggregates over the 26 games; None if not published.
 
   Attributes:
     mean: over games of the mean over runs.
@@ -26,7 +26,7 @@ class Aggregates(NamedTuple):
     iqm: interquartile mean of all runs on all games; never that of mean scores.
     optimality_gap: of all runs on all games; never that of mean scores.
     runs: on each game, at least; None if not known.
-    source: where the numbers are from.
+    source: source of the numbers.
   """
 
   mean: float | None = None
@@ -38,7 +38,7 @@ class Aggregates(NamedTuple):
 
 
 def _read():
-  """Reads the numbers from the file beside this module."""
+  """Reads the numbers from the TOML file next to this module."""
   file = pathlib.Path(__file__).with_suffix(".toml")
   return tomllib.loads(file.read_text("utf-8"))
 
@@ -50,8 +50,8 @@ RANDOM, HUMAN, *_OF_AGENTS = (
 )
 # Mean scores by agent and game. RR is the number of updates a step.
 SCORES = dict(zip(_NUMBERS["columns"][2:], _OF_AGENTS))
-# Those in SCORES have the names that they have there. Numbers that were not
-# found in print are left out.
+# Agents have the same names as in SCORES. Numbers that were not found in print
+# are omitted.
 AGGREGATES = {
   entry.pop("name"): Aggregates(**entry) for entry in _NUMBERS["aggregates"]
 }

@@ -1,8 +1,8 @@
 """Probability that one agent beats another on Atari-100k.
 
 The probability of improvement of Agarwal et al., arXiv:2108.13264, section 4.3,
-for agents whose single runs are known: those of one suite. Of most published
-agents only one mean score per game is known, see `scores`.
+for agents with scores of single runs, which are those of one suite. For most
+published agents only one mean score per game is known, see `scores`.
 """
 
 from collections.abc import Mapping
@@ -25,8 +25,8 @@ class Report(NamedTuple):
   """The tables and files of `write`.
 
   Attributes:
-    table: of the probabilities.
-    improvements: what `improvements` returned.
+    table: table of the probabilities.
+    improvements: result of `improvements`.
     picture: the file; None if matplotlib is not installed.
   """
 
@@ -38,7 +38,7 @@ class Report(NamedTuple):
 def improvements(
   agents: Mapping[str, Mapping[str, Sequence[float]]], **options: Any
 ) -> dict[str, dict[str, tuple[float, float, float]]]:
-  """Returns how probably a run of each agent beats one of each other.
+  """Returns the probability that a run of each agent beats one of another.
 
   Args:
     agents: by name, games to the scores of their runs: the same games for all
@@ -73,14 +73,14 @@ def write(
   agents: Mapping[str, Mapping[str, Sequence[float]]],
   **options: Any,
 ) -> Report:
-  """Writes how probably each agent of a suite beats each other one.
+  """Writes the probability that each agent of a suite beats each other one.
 
       improvement.txt  probabilities with intervals
       improvement.png  the same, of each pair once
 
   Args:
-    directory: where to; made if it does not exist.
-    agents: what `improvements` takes, two or more.
+    directory: output directory; created if it does not exist.
+    agents: see `improvements`; two or more.
     **options: of `aggregates.improvement`, such as `resamples`.
 
   Returns:
@@ -107,7 +107,7 @@ def write(
   )
   table = scores.Table(["agent", *agents], rows, title)
   directory = scores.write_tables(directory, TABLE, table)
-  # Of each pair once: the other way round it is the rest to 1.
+  # Each pair once: the reverse probability is one minus it.
   pairs = itertools.combinations(results, 2)
   bars = {f"{a} beats {b}": results[a][b] for a, b in pairs}
   picture = plots.intervals(

@@ -1,12 +1,12 @@
-"""Human-normalized scores on Atari-100k, beside those that are published.
+"""Human-normalized scores on Atari-100k, with published ones.
 
 A score is the mean return of one run's evaluation games, unclipped. Normalized,
 0 is a random player and 1 a human one. `published` has the other agents'
-numbers. Of most of them one mean score per game is known and no single runs:
-means and medians over games can be compared with theirs, the interquartile mean
-(IQM) and the optimality gap of single runs cannot (Agarwal et al.,
-arXiv:2108.13264). Those of mean scores are other quantities; where they are
-shown they are called so.
+numbers. For most of them only one mean score per game is known, and no single
+runs: means and medians over games can be compared with theirs, but not the
+interquartile mean (IQM) and the optimality gap of single runs (Agarwal et al.,
+arXiv:2108.13264). The same aggregates of mean scores are different quantities,
+and are labeled as such.
 """
 
 from collections.abc import Mapping
@@ -48,8 +48,8 @@ class Report(NamedTuple):
 
   Attributes:
     tables: scores of each game, and aggregates.
-    aggregates: what `aggregates.aggregates` returned.
-    pictures: the files; none if matplotlib is not installed.
+    aggregates: result of `aggregates.aggregates`.
+    pictures: the files; empty if matplotlib is not installed.
   """
 
   tables: tuple[Table, Table]
@@ -58,14 +58,14 @@ class Report(NamedTuple):
 
 
 def check_game(game: str) -> None:
-  """Raises a ValueError unless a name is that of a game of Atari-100k."""
+  """Raises a ValueError unless a name is a game of Atari-100k."""
   _validate.choice("game", game, published.GAMES)
 
 
 def normalize(game: str, score: ArrayLike) -> np.ndarray:
   """Returns (score - random) / (human - random) on a game, such as "qbert".
 
-  From mean returns of unclipped games, of any shape, to float64.
+  Maps mean returns of unclipped games, of any shape, to float64.
 
   Raises:
     ValueError: if there is no such game among the 26.
@@ -76,13 +76,13 @@ def normalize(game: str, score: ArrayLike) -> np.ndarray:
 
 
 def normalized_table(scores: Mapping[str, Sequence[float]]) -> np.ndarray:
-  """Returns normalized scores as the array that `aggregates` wants.
+  """Returns normalized scores as the array for `aggregates`.
 
-  From games to the scores of their runs, equally many of each, to (runs, games)
-  float64, columns in the order of the mapping.
+  Maps games with the scores of their runs, equally many of each, to a (runs,
+  games) float64 array, with columns in the order of the mapping.
 
   Raises:
-    ValueError: if there is no game, a name is unknown, a score is not finite,
+    ValueError: if there are no games, a name is unknown, a score is not finite,
       or games differ in their number of runs.
   """
   if not scores:
@@ -101,7 +101,7 @@ def normalized_table(scores: Mapping[str, Sequence[float]]) -> np.ndarray:
 def published_table(agent: str, games: Sequence[str]) -> np.ndarray:
   """Returns the mean scores of an agent in `published.SCORES`, normalized.
 
-  (1, games) float64: one mean over runs for each game, no run.
+  The array (1, games) float64 has a mean over runs per game, not single runs.
 
   Raises:
     ValueError: if an agent or a game is unknown.
@@ -116,8 +116,8 @@ def published_aggregates(
 ) -> dict[str, published.Aggregates]:
   """Returns the aggregate scores of other agents on the same games.
 
-  By agent: the published aggregates for all 26 games; for fewer games the mean
-  and the median, computed from published scores.
+  They are, by agent, the published aggregates for all 26 games; for fewer games
+  the mean and the median, computed from published scores.
 
   Raises:
     ValueError: if a game is unknown.
@@ -146,8 +146,8 @@ def sample_efficiency(
     **options: of `aggregates.bootstrap` at each step, of 500 resamples.
 
   Returns:
-    Steps (m,), all those of the curves from the one on at which every run of
-    every game has a score, and (3, m): IQM, lower and upper ends.
+    Steps (m,), all steps of the curves from the first one on at which every run
+    of every game has a score, and (3, m): IQM, lower and upper ends.
 
   Raises:
     ValueError: if shapes do not fit, or some run has no score.
@@ -187,12 +187,12 @@ def write(
       sample_efficiency.png  IQM over training, if there are curves
 
   Args:
-    directory: where to; made if it does not exist.
+    directory: output directory; created if it does not exist.
     scores: games to the scores of their runs, equally many of each.
-    name: what the agent is called; ", ours" follows if a published one has
-      the same name.
+    name: name of the agent; ", ours" is appended if a published one has the
+      same name.
     against: names in `published.SCORES` to show scores and profiles of.
-    curves: what `sample_efficiency` takes; None for none.
+    curves: see `sample_efficiency`; None for no curves.
     **options: of `aggregates.bootstrap` for the aggregates, such as
       `resamples`.
 
@@ -236,7 +236,7 @@ def write(
 def write_tables(
   directory: str | os.PathLike, name: str, *made: Table
 ) -> pathlib.Path:
-  """Writes tables to a file of a directory, which is made and returned."""
+  """Writes tables to a file in a directory; creates and returns it."""
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
   text = "\n\n".join(tables.render(*table) for table in made)
@@ -245,7 +245,7 @@ def write_tables(
 
 
 def interval_format(runs: int) -> tuple[str, str]:
-  """Returns how values and intervals of runs are written and announced."""
+  """Returns the format of values with intervals, and words for the title."""
   if runs == 1:
     return "{:.3f}", ""
   return "{:.3f} [{:.3f}, {:.3f}]", ", with 95 % bootstrap intervals"
@@ -274,7 +274,7 @@ def _hold(steps, values, grid):
 
 
 def num_games(count: int) -> str:
-  """Returns how many of the benchmark's games there are, in words."""
+  """Returns the number of the benchmark's games in words."""
   if count == len(published.GAMES):
     return f"all {count} games"
   return f"{count} of the {len(published.GAMES)} games"
@@ -336,7 +336,7 @@ def _iqm_of_means(table):
 
 
 def _draw_aggregates(directory, name, ours, others):
-  """Draws aggregates; unknown ones of others, as intervals, are NaN."""
+  """Draws aggregates; unknown values and intervals of others are NaN."""
   panels = {}
   for key, title in TITLES.items():
     panels[title] = {name: ours[key]}

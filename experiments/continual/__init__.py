@@ -7,11 +7,11 @@ r"""Classes that come a few at a time: methods against forgetting, compared.
 
 Every arm of the config is a method with its network, which learns one task
 after the other, all seeds as one program, within the same bytes of parameters,
-statistics and exemplars. The run ends with a table, in which levels that need
-no training stand beside the methods, with `DIR/learning_curve.png`,
+statistics and exemplars. The run ends with a table of the methods and of
+baselines without training, with `DIR/learning_curve.png`,
 `DIR/results.json`, and the accuracies on each task after each,
 `DIR/accuracies_class.png` (among all classes seen) and
-`DIR/accuracies_task.png` (among those of the task). It goes on where an earlier
+`DIR/accuracies_task.png` (among those of the task). It resumes where an earlier
 run stopped. The second command evaluates the newest checkpoints.
 """
 

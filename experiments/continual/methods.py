@@ -154,11 +154,11 @@ class EWC(task_learner.Learner):
 
 
 class ProtoCL(Replay):
-  """Class prototypes in learnt features, with an exact posterior.
+  """Class prototypes in learned features, with an exact posterior.
 
   For predictions the posterior is that of all exemplars under the current
-  network. In training it is that of a draw of exemplars; the loss is on the
-  batch and another draw.
+  network. In training it is that of sampled exemplars; the loss is on the batch
+  and another sample.
   """
 
   reads_out = False

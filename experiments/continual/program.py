@@ -26,11 +26,11 @@ class Config(base.DataComparison):
   """A comparison of methods on the classes of a data set, task after task.
 
   Attributes:
-    tasks: how many; `num_updates` are those of all of them, in equal shares.
-    budget: see `task_learner.ArmConfig`, as those that follow.
-    stored: how exemplars are stored.
-    replay: exemplars drawn in an update.
-    widths: of the dense blocks.
+    tasks: number of tasks, which share `num_updates` equally.
+    budget: see `task_learner.ArmConfig`, like the following ones.
+    stored: storage format of exemplars.
+    replay: number of exemplars drawn in an update.
+    widths: widths of the dense blocks.
   """
 
   _: dataclasses.KW_ONLY

@@ -32,10 +32,10 @@ def summary(
   Returns:
     `last`: mean of the last row. `incremental`: mean over rows of the means of
     the tasks seen. `learning`: mean of the diagonal. `backward_transfer`: mean
-    over all tasks but the last of R at the end less R when it was learnt.
+    over all tasks but the last of R at the end less R when it was learned.
     `forgetting`: mean over these of the best R of a task before the last row,
     less the last; it may be negative. With a baseline `forward_transfer`: mean
-    of R just before a task is learnt, less the baseline.
+    of R just before a task is learned, less the baseline.
   """
   table = np.asarray(accuracies, float)
   count, _ = _validate.shape("accuracies", table, ("tasks", len(table)))

@@ -1,20 +1,20 @@
-r"""Next-byte prediction on documents of very different lengths, as planned.
+r"""Next-byte prediction on documents of very different lengths, with plans.
 
     python -m experiments.documents --workdir=DIR \
       --config=configs/documents/python.py
 
-Every update takes some whole documents. The planner (`jaxseq.planner`) chooses
-which group of devices works on which of them; the loss and its gradient are
-those of one document after the other, on any number of devices, a power of two,
-of one process or several. Longer runs may be gone on with on other devices or
-with another way of planning.
+Every update reads several whole documents. The planner (`jaxseq.planner`)
+assigns them to groups of devices; the loss and its gradient are the same as for
+one document after the other, on any number of devices, a power of two, of one
+process or several. Runs may be continued on other devices or with another
+planning method.
 
 It ends with the bits per byte over all test documents, each read from a fresh
 state, a table, `DIR/learning_curve.png` and `DIR/results.json`. The rows of
-`DIR/ARM/metrics.jsonl` tell of every update its targets, its waves, its share
-of padding, the plan's distance to its lower bound, and how many different
-programs the run has needed so far. `--mode=evaluate` only scores the newest
-checkpoints; `--mode=predict --data=new.txt --output=predictions.csv` gives the
+`DIR/ARM/metrics.jsonl` report for every update its targets, its waves, its
+share of padding, the plan's distance to its lower bound, and the number of
+different programs of the run so far. `--mode=evaluate` only scores the newest
+checkpoints; `--mode=predict --data=new.txt --output=predictions.csv` writes the
 probabilities of a text's bytes by the trained model,
 `DIR/ARM/model.safetensors`.
 """

@@ -146,7 +146,7 @@ class Problem:
 
   Args:
     config: the comparison.
-    arm: of it.
+    arm: one of its arms.
   """
 
   carry: None = None

@@ -169,7 +169,7 @@ class Problem(context_arms.Problem):
 
   Args:
     config: the comparison.
-    arm: of it.
+    arm: one of its arms.
   """
 
   data: PyTree = {}

@@ -138,8 +138,8 @@ def draw_trials(
 
   Args:
     config: the comparison.
-    directory: of the run; gets trials.png.
-    results: of the arms.
+    directory: directory of the run, for trials.png.
+    results: results of the arms.
     floors: (num_trials,) by name.
   """
   trials = 1 + np.arange(config.num_trials)

@@ -29,7 +29,7 @@ def choose_seed(
     report: of an arm; failed seeds have NaN.
     num_seeds: number of seeds.
     arm: a `supervised_arms.Arm`, whose own metric is used if it is of
-      validation examples and the report has none of the shared metrics.
+      validation examples and the report has no shared metric.
 
   Returns:
     The seed and the metric that chose it; without such a metric the first seed

@@ -1,9 +1,9 @@
 """Longest processing time first, with a degree for every long document.
 
-A guess T of the time of the step gives each long document the smallest degree
-that is done by T; then all are placed, the largest blocks first and on each
-level the longest first, where there is least to do. Graham's rule (SIAM J.
-Appl. Math. 17, 1969), for tasks that may take several processors.
+A guess T of the step time gives each long document the smallest degree that
+finishes by T; then all are placed on the least loaded blocks, the largest
+blocks first and on each level the longest documents first. Graham's rule (SIAM
+J. Appl. Math. 17, 1969), for tasks that may take several processors.
 """
 
 import numpy as np
@@ -28,7 +28,7 @@ def is_long(problem: workload.Workload, lower_bound: float) -> np.ndarray:
 def _place(
   problem: workload.Workload, choice: np.ndarray
 ) -> tuple[float, list[schedule.Placement]]:
-  """Puts documents on blocks by falling degree; tells the largest load, too."""
+  """Places documents by falling degree; also returns the largest load."""
   loads = [0.0]
   placements = []
   for column in range(len(problem.degrees) - 1, -1, -1):

@@ -2,11 +2,11 @@
 
 The arrays of `jaxseq.planner.rows` run wave by wave. Each wave sees the devices
 as a mesh (groups, sp): along "sp" the tokens of a row are split, and a model
-that is parallel over the sequence exchanges what it must. Between groups
-nothing is exchanged before the end of the step, when the gradients are summed,
-so that no group waits for another. Which documents share a row, a wave or a
-device changes neither the loss nor its gradient: both are sums over targets,
-divided by the number of targets of the whole batch.
+that is parallel over the sequence exchanges its states or keys. Groups exchange
+nothing before the end of the step, when the gradients are summed, so that no
+group waits for another. The assignment of documents to rows, waves and devices
+changes neither the loss nor its gradient: both are sums over targets, divided
+by the number of targets of the whole batch.
 
   loss_and_grad = mixed_lengths.make_loss_and_grad(token_loss)
   batch = rows.lay_out(assignment, documents, chunks, uniform=True)
@@ -189,7 +189,7 @@ def _make(loss_of_wave, like, devices):
 
 
 def _wait(tree):
-  """Waits for arrays; does nothing where they are traced."""
+  """Waits for arrays; does nothing if they are traced."""
   if not any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(tree)):
     jax.block_until_ready(tree)
 

@@ -48,7 +48,7 @@ class Problem(Protocol):
   """A model and planned batches.
 
   Attributes:
-    devices: those that share the work, in the order of the plan.
+    devices: the devices that share the work, in the order of the plan.
   """
 
   devices: tuple[jax.Device, ...]

@@ -94,9 +94,9 @@ def _homogeneous(
 ) -> list[schedule.Placement]:
   """Spreads documents over groups of one degree, then packs each group's."""
   # Over all devices, for a recurrent mixer, that is a stream: documents one
-  # after another, cut into equal pieces wherever that falls. Equal tokens are
-  # equal time there, so only the exchange of states and the rows that memory
-  # asks for come on top of the even share.
+  # after another, cut into equal chunks at any token. Equal tokens take equal
+  # time there, so the only costs beyond the even share are the exchange of
+  # states and the rows that the memory limit requires.
   if problem.lengths[0] > problem.capacity * degree:
     name, got = f"lengths[{problem.order[0]}]", int(problem.lengths[0])
     most = f"at most {degree} * {problem.capacity} tokens"

@@ -5,11 +5,11 @@ degree) devices, each with `chunk` tokens: its arrays are (groups, degree *
 chunk), where device g d + i holds elements i chunk to (i + 1) chunk of row g.
 
 There are two ways to fill waves. Uniform ones hold rows of one degree and chunk
-size; groups do not know of each other, so that none waits, and those without a
-row in a wave leave it out. Mixed ones hold the w-th row of every device, of any
-degree: rows of smaller groups lie side by side in the array row of the largest,
-and resets keep them apart. They are fewer, but groups that share an array row
-go on together. Attention, which exchanges by degree, needs uniform ones.
+size; groups are independent, so that they do not wait, and groups without a row
+in a wave skip it. Mixed ones hold the w-th row of every device, of any degree:
+rows of smaller groups lie side by side in the array row of the largest, and
+resets separate them. They are fewer, but groups that share an array row proceed
+together. Attention, which exchanges by degree, needs uniform ones.
 
 Shapes come from a small set, so that few programs are compiled: `chunk` is one
 of `chunks`, the degree a power of two. What is left of a chunk is padding:
@@ -66,7 +66,7 @@ class Batch(NamedTuple):
   Attributes:
     keys: the key of each wave.
     waves: the arrays of each wave.
-    active: (rows,) bool of each wave, False where a group has nothing to do.
+    active: (rows,) bool of each wave, False for groups without a row.
     num_targets: targets of the whole batch: the loss is the sum over all waves
       divided by this, never a mean of a row.
   """
@@ -157,7 +157,7 @@ def empty(key: Key) -> Wave:
 
 
 def _check_places(row, documents):
-  """Refuses documents that do not lie where the plan has put them."""
+  """Rejects documents that are not at the places of the plan."""
   ends = np.cumsum([len(documents[i]) for i in row.doc_ids]).tolist()
   for index, end, start in zip(row.doc_ids, ends, row.offsets[1:]):
     if end != start:

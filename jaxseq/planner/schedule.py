@@ -75,10 +75,10 @@ class Placement(NamedTuple):
 def spread(
   times: Sequence[float], loads: Sequence[float]
 ) -> tuple[list[list[int]], list[float]]:
-  """Puts tasks, in their order, where there is least to do.
+  """Assigns tasks, in their order, to the least loaded blocks.
 
-  From the seconds of each task, and what each block has to do already: the
-  tasks of each block, and what it has to do with them.
+  Maps the seconds of each task, and the initial load of each block, to the
+  tasks of each block, and its load with them.
   """
   heap = [(load, block) for block, load in enumerate(loads)]
   heapq.heapify(heap)

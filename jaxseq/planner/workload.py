@@ -15,7 +15,7 @@ from jaxseq.planner import costs
 
 
 class Workload(NamedTuple):
-  """Documents by falling length, and what each costs on each group size.
+  """Documents by falling length, and the cost of each on each group size.
 
   Attributes:
     lengths: (documents,) int64, falling.
@@ -24,9 +24,9 @@ class Workload(NamedTuple):
     capacity: tokens that one device has memory for.
     degrees: (sizes,) int64, 1, 2, 4, ..., num_devices.
     times: (documents, sizes) seconds of a document alone in a row of that
-      degree; inf where it does not fit.
+      degree; inf if it does not fit.
     shares: (documents, sizes) device-seconds of a document if its row is full,
-      so that it pays for its part of the row's cost; inf where it does not fit.
+      so that it pays for its part of the row's cost; inf if it does not fit.
     cost_model: the cost model.
   """
 

@@ -37,7 +37,7 @@ Arm = TypeVar("Arm", bound="MethodConfig")
 
 # Methods that tune initial states: each row then holds one sequence.
 TUNED = ("states", "lora+states")
-# Number of pieces of a text that are scored at a time.
+# Number of chunks of a text that are scored at a time.
 _PIECES = 64
 
 
@@ -182,14 +182,14 @@ class TextProblem(Adapted, language.Problem):
     arm: the method, and the number of parallel streams.
     adapted: the network.
     corpus: the text.
-    length: tokens of a piece.
-    fresh: whether each piece is an independent text, read from a fresh state,
+    length: tokens of a chunk.
+    fresh: whether each chunk is an independent text, read from a fresh state,
       in training (from random places) and in evaluation.
     bytes_per_token: of the validation part.
     **options: of `language.Problem`.
 
   Raises:
-    ValueError: if states are tuned but pieces continue others.
+    ValueError: if states are tuned but chunks continue others.
   """
 
   metric = "bits_per_byte"
@@ -219,7 +219,7 @@ class TextProblem(Adapted, language.Problem):
     self.tokens = arm.batch_size * length
 
   def sample(self, key: jax.Array, update: jax.Array, data: PyTree) -> Any:
-    """Returns the next piece of each stream, and the network's variables."""
+    """Returns the next chunk of each stream, and the network's variables."""
     piece = language.Problem.sample(self, key, update, data)
     return piece, data["base"]
 
@@ -255,14 +255,14 @@ def bits_of_pieces(
   length: int,
   first: int = language.START,
 ) -> jax.Array:
-  """Scores the pieces of a text, each as an independent text.
+  """Scores the chunks of a text, each as an independent text.
 
   Args:
     network: the network.
     variables: of the network.
-    text: (streams, n) arrays; incomplete pieces at their ends are left out.
-    length: tokens of a piece, or the whole stream if it is shorter.
-    first: the token read before a piece.
+    text: (streams, n) arrays; incomplete chunks at their ends are left out.
+    length: tokens of a chunk, or the whole stream if it is shorter.
+    first: the token read before a chunk.
 
   Returns:
     The mean negative log-likelihood in bits.

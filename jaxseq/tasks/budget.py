@@ -25,7 +25,7 @@ def count_parameters(
     config: of the network.
     num_outputs: its outputs.
     vocab_size: number of tokens; None for feature vectors.
-    width: number of features, where the inputs are no tokens.
+    width: number of features, if the inputs are not tokens.
     pairs: whether an example is two sequences.
   """
   network = nn.SequenceNetwork(config, num_outputs, vocab_size, pairs)
@@ -57,7 +57,7 @@ def fit_width(
     config: of the network; its d_model is replaced.
     num_outputs: its outputs.
     vocab_size: number of tokens; None for feature vectors.
-    width: number of features, where the inputs are no tokens.
+    width: number of features, if the inputs are not tokens.
     budget: number of parameters.
     multiple: d_model is a multiple of this.
     pairs: whether an example is two sequences.

@@ -140,7 +140,6 @@ def mixer_options(
 
   Returns:
     Keyword arguments of the network; empty if no mixer uses clusters.
-    Keyword arguments of the network; none where no mixer wants any.
   """
   wants = [
     getattr(each, "tree_levels", 0) > 0 for each in network.config.stack.mixers

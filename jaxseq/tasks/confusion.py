@@ -112,7 +112,7 @@ def figures(
 
 
 def _share(part, whole):
-  """Returns part / whole, NaN where the whole is 0."""
+  """Returns part / whole, NaN if the whole is 0."""
   return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
 
 

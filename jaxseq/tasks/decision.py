@@ -150,8 +150,8 @@ class DecisionModel(linen.Module):
       variables, action_t, timestep_t, states, method="remember"
     )
 
-  All three tokens of a step are embedded, the learnt embedding of the time step
-  is added, and a layer norm follows.
+  All three tokens of a step are embedded, the learned embedding of the time
+  step is added, and a layer norm follows.
 
   Attributes:
     config: options of the stack of layers.

@@ -1,12 +1,12 @@
 """Dynamic evaluation: a language model that keeps learning during the test.
 
-Each piece of the test text is scored first, and then learned from, like an
+Each chunk of the test text is scored first, and then learned from, like an
 adaptive compressor:
 
     theta <- theta - learning_rate g / (sqrt(s) + epsilon)
                    + min(decay sqrt(s) / mean sqrt(s), 1) (theta_0 - theta)
 
-with theta_0 the trained parameters, g the gradient of the piece's mean negative
+with theta_0 the trained parameters, g the gradient of the chunk's mean negative
 log-likelihood, and s the mean squares of such gradients on the training text.
 Krause et al., "Dynamic evaluation of neural sequence models", arXiv:1709.07432,
 sections 4 and 5.
@@ -33,8 +33,8 @@ class Config:
     learning_rate: of the steps; 0 learns nothing.
     decay: rate of decay to the trained parameters.
     epsilon: added to the root mean squares of gradients.
-    length: tokens of a piece: scored together, then learned from.
-    pieces: number of pieces of the training text for the mean squares.
+    length: tokens of a chunk: scored together, then learned from.
+    pieces: number of chunks of the training text for the mean squares.
   """
 
   learning_rate: float = 1e-4
@@ -64,7 +64,7 @@ def check(
 
   Raises:
     ValueError: if the network has batch norm, whose statistics are not updated
-      here, or the training text is shorter than a piece.
+      here, or the training text is shorter than a chunk.
   """
   network.stack.refuse(
     "network.stack",
@@ -92,10 +92,10 @@ def bits_per_token(
     config: options.
     network: the network.
     variables: of the trained network; not changed.
-    train: (streams, n) the training text; its first pieces give the mean
+    train: (streams, n) the training text; its first chunks give the mean
       squares of gradients.
     text: (1, n) the text to score, as one stream. Tokens beyond the last whole
-      piece are scored but not learned from.
+      chunk are scored but not learned from.
 
   Returns:
     The mean negative log-likelihood in bits.
@@ -150,7 +150,7 @@ def bits_per_token(
 
 
 def _mean_squares(config, network, params, train):
-  """Returns the mean squared gradients over the first pieces of a text."""
+  """Returns the mean squared gradients over the first chunks of a text."""
   pieces = min(config.pieces, train.tokens.shape[1] // config.length)
 
   def piece(carry, i):
@@ -170,7 +170,7 @@ def _mean_squares(config, network, params, train):
 
 
 def _gradient(network, params, states, text, start, length):
-  """Returns the mean nats of a piece, the states after it, and the gradient."""
+  """Returns the mean nats of a chunk, the states after it, and the gradient."""
 
   def loss(params):
     inputs, targets, starts = language.window(text, start, length)

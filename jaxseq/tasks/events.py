@@ -110,7 +110,7 @@ class Config(event_arms.Options, base.DataComparison):
   """A comparison on event sequences, with `event_arms.Options`.
 
   Attributes:
-    carry: events of a piece, if the sequences are windows of one stream, which
+    carry: events of a chunk, if the sequences are windows of one stream, which
       is read in order with its state carried, see `event_windows`; None if the
       sequences are independent.
   """

@@ -41,7 +41,7 @@ def season(prepared: Any, values: np.ndarray) -> int:
     values: (time, channels) of a series of the training.
   """
   period = _by_steps(prepared) or _by_values(values)
-  # A season cannot be learnt from less than two of them.
+  # A season cannot be learned from less than two of them.
   return period if 2 * period <= len(values) else 1
 
 

@@ -30,7 +30,7 @@ class Batch(NamedTuple):
     tokens: int32, 0 in padding.
     targets: int32, the token that follows in the same chat, else 0.
     reset: bool, True at the start of every chat, and of padding.
-    weight: float64, weight of a target; 0 if it is not learnt.
+    weight: float64, weight of a target; 0 if it is not learned.
     segment: int32, the number of the chat; -1 in padding.
     cut: number of chats that were truncated to a row.
   """
