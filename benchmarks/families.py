@@ -204,7 +204,7 @@ def _make(name, directory):
 
 
 def _theirs(directory):
-  """Functions that load there, and read and continue with what is loaded."""
+  """Functions of transformers that load a model, read a prompt and decode."""
   import torch
   import transformers
 

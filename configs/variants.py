@@ -3,7 +3,7 @@
 from typing import Generic
 from typing import TypeVar
 
-from jaxseq import _validate
+from jaxseq import validate
 
 T = TypeVar("T")
 
@@ -22,4 +22,4 @@ class Variants(Generic[T]):
       ValueError: there is no such variant.
     """
     name = self.names[0] if variant is None else variant
-    return self._configs[_validate.choice("variant", name, self.names)]
+    return self._configs[validate.choice("variant", name, self.names)]

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
   from jaxseq import spr as spr
   from jaxseq import tasks as tasks
   from jaxseq import training as training
+  from jaxseq import types as types
+  from jaxseq import validate as validate
   from jaxseq.interop.described_file import load as load
   from jaxseq.models.model import Model as Model
   from jaxseq.models.model_file import save as save

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 
 # Fields of Linen modules that say nothing of what they compute.
 OF_MODULES = ("parent", "name")
@@ -47,7 +47,7 @@ def encode(value: Any, name: str, without: Collection[str] = ()) -> Any:
     return {"float": str(value)}
   if value is None or isinstance(value, (bool, int, float, str)):
     return value
-  raise _validate.error(
+  raise validate.error(
     name, value, "numbers, strings, lists and mappings, to be saved"
   )
 
@@ -63,6 +63,6 @@ def decode(value: Any) -> Any:
   if not isinstance(value, dict):
     return value
   if set(value) == {"float"}:
-    word = _validate.choice("float", value["float"], ("inf", "-inf", "nan"))
+    word = validate.choice("float", value["float"], ("inf", "-inf", "nan"))
     return float(word)
   return {k: decode(x) for k, x in value.items()}

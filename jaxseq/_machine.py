@@ -6,7 +6,7 @@ was traced outside of one is traced anew inside.
 
 import jax
 
-from jaxseq import _validate
+from jaxseq import validate
 
 _machine = jax.make_user_context(None)
 _branch = jax.make_user_context(None)
@@ -24,7 +24,7 @@ def choosing_for(platform: str, chip: str | None = None):
     platform: "cpu", "gpu" or "tpu".
     chip: as `machine` gives it; None is a chip of which nothing is known.
   """
-  _validate.choice("platform", platform, ("cpu", "gpu", "tpu"))
+  validate.choice("platform", platform, ("cpu", "gpu", "tpu"))
   return _machine((platform, chip))
 
 

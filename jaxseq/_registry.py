@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import importlib
 from typing import Any
 
-from jaxseq import _validate
+from jaxseq import validate
 
 
 class Registry(Mapping[str, Any]):
@@ -57,7 +57,7 @@ class Registry(Mapping[str, Any]):
     Raises:
       ValueError: if there is no such entry.
     """
-    return self._paths[_validate.choice(self.kind, name, self.names())]
+    return self._paths[validate.choice(self.kind, name, self.names())]
 
   def get(self, name: str) -> Any:
     """Returns what a name stands for.

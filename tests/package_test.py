@@ -64,8 +64,8 @@ COMMON = {
   "_machine",
   "_registry",
   "_serialization",
-  "_types",
-  "_validate",
+  "types",
+  "validate",
 }
 LOOPS = {"scan", "associative_scan", "fori_loop", "while_loop"}
 
@@ -218,6 +218,15 @@ def test_only_recurrence_loops_over_time(layer):
       continue  # Its loop is over steps of conjugate gradients.
     lines = list(loops_over_time(tree))
     assert not lines, f"{path}, lines {lines}: use jaxseq.recurrence"
+
+
+def test_experiments_import_public_names_alone():
+  for path in sorted((ROOT / "experiments").rglob("*.py")):
+    for name in imported_names(path, ast.parse(path.read_text())):
+      parts = name.split(".")
+      if parts[0] == "jaxseq":
+        private = [x for x in parts if x.startswith("_")]
+        assert not private, f"{path}: {name} is private to jaxseq"
 
 
 def run_python(code, **environ):

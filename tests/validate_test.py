@@ -8,12 +8,12 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from jaxseq import _validate
+from jaxseq import validate
 
 
 @pytest.mark.parametrize("value", [1, 7, np.int32(3)])
 def test_integers_pass(value):
-  assert _validate.integer("n", value, 1, 7) == value
+  assert validate.integer("n", value, 1, 7) == value
 
 
 @pytest.mark.parametrize("value", [0, 8, True, 2.0, "3", None])
@@ -21,28 +21,28 @@ def test_other_integers_are_named(value):
   with pytest.raises(
     ValueError, match="^n: got .*, expected an integer from 1"
   ):
-    _validate.integer("n", value, 1, 7)
+    validate.integer("n", value, 1, 7)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -0.1, 1.1, False, "0"])
 def test_other_numbers_are_named(value):
   with pytest.raises(ValueError, match="^p: got .* finite number from 0 to 1"):
-    _validate.number("p", value, 0, 1)
+    validate.number("p", value, 0, 1)
 
 
 def test_choice_lists_what_exists():
-  assert _validate.choice("norm", "rms", ("none", "rms")) == "rms"
+  assert validate.choice("norm", "rms", ("none", "rms")) == "rms"
   message = (
     r"^norm: got 'rsm', expected one of 'none', 'rms' \(did you mean rms"
   )
   with pytest.raises(ValueError, match=message):
-    _validate.choice("norm", "rsm", ("none", "rms"))
+    validate.choice("norm", "rsm", ("none", "rms"))
 
 
 def test_choice_of_very_many_suggests_the_nearest():
   titles = [f"film {i}" for i in range(4000)]
   with pytest.raises(ValueError) as caught:
-    _validate.choice("item", "flim 17", titles)
+    validate.choice("item", "flim 17", titles)
   message = str(caught.value)
   assert message.startswith("item: got 'flim 17', expected one of 4,000, the ")
   assert "film 17, " in message
@@ -50,7 +50,7 @@ def test_choice_of_very_many_suggests_the_nearest():
 
 
 def test_shapes_are_shown_as_they_are():
-  error = _validate.error("x", "shape (3,)", "shape (4,)")
+  error = validate.error("x", "shape (3,)", "shape (4,)")
   assert str(error) == "x: got shape (3,), expected shape (4,)."
 
 
@@ -65,7 +65,7 @@ def test_shapes_are_shown_as_they_are():
   ],
 )
 def test_shapes(got, expected):
-  assert _validate.shape("x", np.zeros(got), expected) == got
+  assert validate.shape("x", np.zeros(got), expected) == got
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_other_shapes_are_named(got, expected, message):
   with pytest.raises(
     ValueError, match=rf"^x: got shape {shape}, expected {message}\.$"
   ):
-    _validate.shape("x", np.zeros(got), expected)
+    validate.shape("x", np.zeros(got), expected)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,10 +95,10 @@ class _Config:
   kind: Literal["a", "b"] = "a"
 
   def __post_init__(self):
-    _validate.fields(
+    validate.fields(
       self, positive=["width"], not_negative=["rate"], shares=["share"]
     )
-    _validate.literals(self)
+    validate.literals(self)
 
 
 @pytest.mark.parametrize(
@@ -111,9 +111,9 @@ def test_fields_are_checked_under_their_names(field, value):
 
 
 def test_expressions_that_cannot_be_compiled_are_refused():
-  assert _validate.expression("name", "(a+)+$") == "(a+)+$"
+  assert validate.expression("name", "(a+)+$") == "(a+)+$"
   for wrong in ("(a", "a{99999999999}", "(" * 5000 + "a" + ")" * 5000):
     with pytest.raises(
       ValueError, match="name: got .* expected a regular expr"
     ):
-      _validate.expression("name", wrong)
+      validate.expression("name", wrong)

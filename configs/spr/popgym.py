@@ -19,7 +19,7 @@ seconds whether everything works. Options of the game go between commas, too:
 import ast
 
 from configs.spr import minatar_quick
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.spr import spr_arms
 from jaxseq.training import configuration
 
@@ -30,7 +30,7 @@ def get_config(variant: str = "RepeatPreviousEasy") -> spr_arms.Config:
   options = dict(word.partition("=")[::2] for word in words if word != "tiny")
   if not env_id[:1].isupper() or not all(options.values()):
     expected = "ENV_ID, and behind commas tiny or options as k=2"
-    raise _validate.error("variant", variant, expected)
+    raise validate.error("variant", variant, expected)
   env_options = {name: _value(word) for name, word in options.items()}
   config = minatar_quick.TINY if tiny else minatar_quick.BREAKOUT
   width, length = (4, 2) if tiny else (64, 16)

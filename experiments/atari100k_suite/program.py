@@ -9,7 +9,7 @@ import numpy as np
 from experiments.atari100k_suite import published
 from experiments.atari100k_suite import score_comparison
 from experiments.atari100k_suite import scores
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.rl import envs
 from jaxseq.spr import spr_arms
 from jaxseq.training import configuration
@@ -40,14 +40,14 @@ class Config(spr_arms.Config):
     super().__post_init__()
     if not self.games or len(set(self.games)) < len(self.games):
       what = "one or more, each of them once"
-      raise _validate.error("games", self.games, what)
+      raise validate.error("games", self.games, what)
     for game in self.games:
       scores.check_game(game)
     for agent in self.against:
       scores.published_table(agent, self.games)
     for name, fields in self.arms.items():
       if "env_id" in fields:
-        raise _validate.error(
+        raise validate.error(
           f"arms.{name}.env_id",
           fields["env_id"],
           "none: all arms play `games`",

@@ -14,7 +14,7 @@ from typing import Any
 from typing import NamedTuple
 
 from experiments.atari100k_suite import scores
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.training import aggregates
 from jaxseq.training import plots
 
@@ -56,7 +56,7 @@ def improvements(
   for name, played in agents.items():
     if set(played) != set(games):
       what = f"scores of the games {games}, as of the first agent"
-      raise _validate.error(f"agents[{name!r}]", list(played), what)
+      raise validate.error(f"agents[{name!r}]", list(played), what)
     tables_of[name] = scores.normalized_table({g: played[g] for g in games})
   results = {name: {} for name in agents}
   for a, b in itertools.combinations(agents, 2):
@@ -90,9 +90,7 @@ def write(
     ValueError: as `improvements`, or if there are fewer than two agents.
   """
   if len(agents) < 2:
-    raise _validate.error(
-      "agents", list(agents), "two or more, to compare them"
-    )
+    raise validate.error("agents", list(agents), "two or more, to compare them")
   results = improvements(agents, **options)
   games = next(iter(agents.values()))
   runs = max(len(played[game]) for played in agents.values() for game in games)

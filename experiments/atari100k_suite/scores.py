@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from experiments.atari100k_suite import published
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.training import aggregates
 from jaxseq.training import files
 from jaxseq.training import plots
@@ -59,7 +59,7 @@ class Report(NamedTuple):
 
 def check_game(game: str) -> None:
   """Raises a ValueError unless a name is a game of Atari-100k."""
-  _validate.choice("game", game, published.GAMES)
+  validate.choice("game", game, published.GAMES)
 
 
 def normalize(game: str, score: ArrayLike) -> np.ndarray:
@@ -86,15 +86,15 @@ def normalized_table(scores: Mapping[str, Sequence[float]]) -> np.ndarray:
       or games differ in their number of runs.
   """
   if not scores:
-    raise _validate.error("scores", scores, "at least one game")
+    raise validate.error("scores", scores, "at least one game")
   columns = {game: normalize(game, values) for game, values in scores.items()}
   for game, column in columns.items():
     if column.ndim != 1 or not column.size or not np.isfinite(column).all():
       what = "finite numbers, one per run"
-      raise _validate.error(f"scores[{game!r}]", scores[game], what)
+      raise validate.error(f"scores[{game!r}]", scores[game], what)
   counts = {game: column.size for game, column in columns.items()}
   if len(set(counts.values())) > 1:
-    raise _validate.error("scores", counts, "equally many runs of each game")
+    raise validate.error("scores", counts, "equally many runs of each game")
   return np.stack(list(columns.values()), axis=1)
 
 
@@ -106,7 +106,7 @@ def published_table(agent: str, games: Sequence[str]) -> np.ndarray:
   Raises:
     ValueError: if an agent or a game is unknown.
   """
-  _validate.choice("agent", agent, published.SCORES)
+  validate.choice("agent", agent, published.SCORES)
   scores = published.SCORES[agent]
   return normalized_table({game: [scores.get(game)] for game in games})
 
@@ -153,7 +153,7 @@ def sample_efficiency(
     ValueError: if shapes do not fit, or some run has no score.
   """
   if not curves:
-    raise _validate.error("curves", curves, "at least one game")
+    raise validate.error("curves", curves, "at least one game")
   curves = {game: _curve(game, *curve) for game, curve in curves.items()}
   grid = np.unique(np.concatenate([steps for steps, _ in curves.values()]))
   held = {
@@ -262,7 +262,7 @@ def _curve(game, steps, values):
   elif not np.isfinite(values).any(axis=1).all():
     came, wanted = values, "a finite score of each run"
   if wanted:
-    raise _validate.error(f"curves[{game!r}]", came, wanted)
+    raise validate.error(f"curves[{game!r}]", came, wanted)
   return steps, values
 
 

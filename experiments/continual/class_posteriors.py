@@ -18,7 +18,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 
 
 class Posterior(NamedTuple):
@@ -63,9 +63,9 @@ def updated(
     variance: of the features of a class.
     weight: (n,) weights of examples, such as 0 for padding; all 1 if None.
   """
-  count, width = _validate.shape("features", features, ("n", "width"))
-  _validate.shape("labels", labels, (count,))
-  _validate.shape("posterior.Q", posterior.Q, ("classes", width))
+  count, width = validate.shape("features", features, ("n", "width"))
+  validate.shape("labels", labels, (count,))
+  validate.shape("posterior.Q", posterior.Q, ("classes", width))
   hot = jax.nn.one_hot(labels, len(posterior.alpha), dtype=posterior.Q.dtype)
   if weight is not None:
     hot *= weight[:, None]

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
+from jaxseq.types import PyTree
 
 
 class Memory(NamedTuple):
@@ -70,7 +70,7 @@ def empty(
     num_classes: targets are below it.
     logits: whether outputs are stored, too.
   """
-  _validate.positive("size", size)
+  validate.positive("size", size)
   narrow = jnp.uint8 if num_classes <= 256 else jnp.int32
   return Memory(
     jnp.zeros((size, *example.shape[1:]), example.dtype),

@@ -13,8 +13,8 @@ have no gradient.
 import jax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
 from jaxseq.nn import masks
+from jaxseq.types import PyTree
 
 
 def grown(blocks: PyTree, task: jax.Array | int) -> PyTree:

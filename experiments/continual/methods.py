@@ -11,7 +11,7 @@ from experiments.continual import exemplars
 from experiments.continual import memo
 from experiments.continual import rehearsal
 from experiments.continual import task_learner
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.nn import masks
 from jaxseq.tasks import losses
 
@@ -29,7 +29,7 @@ class Joint(task_learner.Learner):
         f"at most {self.stream.sizes[0]}, the examples of the first task, for "
         "the method 'joint'; set --config.batch_size and --config.replay"
       )
-      raise _validate.error("batch_size + replay", count, expected)
+      raise validate.error("batch_size + replay", count, expected)
 
   def draw(self, key: jax.Array, update: jax.Array) -> jax.Array:
     """Returns indices for as many examples as other methods read per update."""
@@ -202,7 +202,7 @@ class MEMO(Replay):
     super().__init__(*args, **kwargs)
     if decay := self.arm.optimizer.weight_decay:
       expected = "0, as it would move blocks that are not trained any more"
-      raise _validate.error("optimizer.weight_decay", decay, expected)
+      raise validate.error("optimizer.weight_decay", decay, expected)
 
   def _parameters(self, key):
     """Returns the parameters, with places for the blocks of all tasks."""

@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from experiments.continual import floors as continual_floors
-from experiments.continual import methods as continual_methods
+from experiments.continual import floors
+from experiments.continual import methods
 from experiments.continual import rounds
 from experiments.continual import task_learner
 from experiments.continual import task_streams
@@ -43,9 +43,7 @@ class Config(base.DataComparison):
 
 def _problem(arm, stream, config):
   """The learner of an arm."""
-  return continual_methods.METHODS[arm.method](
-    arm, stream, rounds.updates(config)
-  )
+  return methods.METHODS[arm.method](arm, stream, rounds.updates(config))
 
 
 def _figures(tallies):
@@ -81,9 +79,7 @@ TASK = task.Task(
   more=lambda config, arm, stream: (
     lambda program, variables, *unused: rounds.kept(program.problem, variables)
   ),
-  baselines=lambda stream, config, part: continual_floors.levels(
-    stream, config.budget
-  ),
+  baselines=lambda stream, config, part: floors.levels(stream, config.budget),
 )
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
 from jaxseq.tasks import losses
+from jaxseq.types import PyTree
 
 
 def derpp(

@@ -6,9 +6,9 @@ from typing import Any
 import jax
 
 from experiments.continual import exemplars
-from experiments.continual import methods as continual_methods
+from experiments.continual import methods
 from experiments.continual import task_learner
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.training import supervised
 from jaxseq.training.comparison import supervised_arms
 
@@ -75,7 +75,7 @@ def updates(config: Any) -> int:
   if rest or every % config.updates_per_chunk:
     multiple = config.tasks * config.updates_per_chunk
     expected = f"a multiple of {multiple}, chunks of all tasks"
-    raise _validate.error("num_updates", config.num_updates, expected)
+    raise validate.error("num_updates", config.num_updates, expected)
   return every
 
 
@@ -98,7 +98,7 @@ def kept(
   }
   (seeds,) = variables["record"]["now"].shape
   size, count = exemplars.num_bytes(held) // seeds, problem.size
-  if isinstance(problem, continual_methods.Joint):
+  if isinstance(problem, methods.Joint):
     examples = problem.stream.train
     count = len(examples.targets)
     size += count + problem.store(examples.inputs).nbytes

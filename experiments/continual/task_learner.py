@@ -17,16 +17,16 @@ import jax.numpy as jnp
 
 from experiments.continual import exemplars
 from experiments.continual import task_streams
-from jaxseq import _validate
 from jaxseq import data
 from jaxseq import nn
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.nn import dense
 from jaxseq.nn import heads
 from jaxseq.tasks import base
 from jaxseq.tasks import losses
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
+from jaxseq.types import PyTree
 
 # Collections of the variables that a learner needs from task to task.
 KEPT = ("params", "memory", "statistics")
@@ -92,15 +92,15 @@ class ArmConfig(base.ArmConfig):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.fields(
+    validate.fields(
       self,
       positive=("budget", "replay", "fisher"),
       above_zero=("variance",),
       not_negative=("alpha", "beta", "strength", "decay", "auxiliary"),
     )
     if not self.widths:
-      raise _validate.error("widths", self.widths, "at least one width")
-    _validate.all_positive(
+      raise validate.error("widths", self.widths, "at least one width")
+    validate.all_positive(
       **{f"widths[{i}]": x for i, x in enumerate(self.widths)}
     )
     stack = self.network.stack
@@ -110,7 +110,7 @@ class ArmConfig(base.ArmConfig):
       ):
         got = f"dropout {each.dropout}, norm {each.norm!r}"
         expected = "no dropout and no batch norm"
-        raise _validate.error("network.stack", got, expected)
+        raise validate.error("network.stack", got, expected)
 
   @property
   def ssm_parameters(self) -> tuple[str, ...]:
@@ -194,10 +194,10 @@ class Learner:
         f"at most {min(stream.sizes)}, the examples of a task; set "
         "--config.batch_size"
       )
-      raise _validate.error("batch_size", arm.batch_size, expected)
+      raise validate.error("batch_size", arm.batch_size, expected)
     if arm.network.pooling == "none" and stream.middle is not None:
       expected = "'mean' or 'last', as series have several lengths"
-      raise _validate.error("network.pooling", "none", expected)
+      raise validate.error("network.pooling", "none", expected)
     train = stream.train.inputs
     self.levels = float(train.min()), float(train.max())
     self.network = Network(

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
+from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.training import supervised
 
@@ -108,10 +108,10 @@ def make(splits: data.Splits, tasks: int) -> Stream:
   floats = np.issubdtype(train.inputs.dtype, np.floating)
   if train.targets.ndim != 1 or classes is None or not floats:
     got = f"inputs {train.inputs.dtype} and targets {train.targets.shape}"
-    raise _validate.error("the data", got, "numbers in, and a class for each")
-  if classes % _validate.positive("tasks", tasks):
+    raise validate.error("the data", got, "numbers in, and a class for each")
+  if classes % validate.positive("tasks", tasks):
     expected = f"a divisor of {classes}, the classes"
-    raise _validate.error("tasks", tasks, expected)
+    raise validate.error("tasks", tasks, expected)
   middle, both = None, (train, splits.test)
   if any(part.lengths is not None for part in both):
     # Within the stored range, so that other channels keep their precision.

@@ -11,7 +11,7 @@ import pathlib
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.training import figures
 
 
@@ -38,7 +38,7 @@ def summary(
     of R just before a task is learned, less the baseline.
   """
   table = np.asarray(accuracies, float)
-  count, _ = _validate.shape("accuracies", table, ("tasks", len(table)))
+  count, _ = validate.shape("accuracies", table, ("tasks", len(table)))
   weight = np.ones(count) if sizes is None else np.asarray(sizes, float)
   after = [
     np.average(table[i, : i + 1], weights=weight[: i + 1]) for i in range(count)

@@ -13,7 +13,6 @@ import numpy as np
 import optax
 
 from experiments.documents import documents
-from jaxseq._types import PyTree
 from jaxseq.planner import planned
 from jaxseq.tasks import base
 from jaxseq.tasks import language
@@ -25,6 +24,7 @@ from jaxseq.training.comparison import curves
 from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.comparison import work as works
+from jaxseq.types import PyTree
 
 METRIC = "bits_per_token"
 Config = documents.Config

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import nn
 from jaxseq import planner
+from jaxseq import validate
 from jaxseq.planner import baselines
 from jaxseq.planner import planned
 from jaxseq.planner import rows
@@ -49,12 +49,12 @@ class PlanConfig:
   costs: Mapping[str, Any] = configuration.EMPTY
 
   def __post_init__(self):
-    _validate.literals(self)
-    _validate.integer("tokens_per_device", self.tokens_per_device, 0)
-    _validate.integer("levels", self.levels, 1, planned.MAX_LEVELS)
+    validate.literals(self)
+    validate.integer("tokens_per_device", self.tokens_per_device, 0)
+    validate.integer("levels", self.levels, 1, planned.MAX_LEVELS)
     names = {f.name for f in dataclasses.fields(planner.CostModel)}
     for name in self.costs:
-      _validate.choice("costs", name, sorted(names - set(_DERIVED)))
+      validate.choice("costs", name, sorted(names - set(_DERIVED)))
 
 
 class Planner(NamedTuple):
@@ -150,7 +150,7 @@ def make_planner(
   count = len(devices)
   if count & (count - 1):
     expected = "a power of two, as groups are halved"
-    raise _validate.error("devices", count, expected)
+    raise validate.error("devices", count, expected)
   stack = network.stack
   for name, value, free, reason in (
     ("pooling", network.pooling, "none", "every token is a target"),
@@ -158,7 +158,7 @@ def make_planner(
     ("stack.time_scheme", stack.time_scheme, "", "the planner splits time"),
   ):
     if value != free:
-      raise _validate.error(f"network.{name}", value, f"{free!r}: {reason}")
+      raise validate.error(f"network.{name}", value, f"{free!r}: {reason}")
   stack.refuse(
     "network.stack",
     batch_norm="its statistics would depend on the plan",
@@ -167,7 +167,7 @@ def make_planner(
   )
   capacity = config.tokens_per_device or -(-max_length // min(count, 4))
   if capacity * count < max_length:
-    raise _validate.error(
+    raise validate.error(
       "tokens_per_device",
       capacity,
       f"{-(-max_length // count)} or more, so that {count} devices hold a "
@@ -187,7 +187,7 @@ def make_planner(
     "recurrent" if recurrent else "attention", chunks=chunks, **costs
   )
   if config.method == "stream" and not recurrent:
-    raise _validate.error("plan.method", "stream", "one that attention can use")
+    raise validate.error("plan.method", "stream", "one that attention can use")
   here = jax.process_index()
   local = [i for i, d in enumerate(devices) if d.process_index == here]
   return Planner(config, model, chunks, count, tuple(local))

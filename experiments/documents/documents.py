@@ -14,8 +14,8 @@ import numpy as np
 import optax
 
 from experiments.documents import document_plans
-from jaxseq import _validate
 from jaxseq import mixers
+from jaxseq import validate
 from jaxseq.planner import planned
 from jaxseq.planner import rows
 from jaxseq.tasks import base
@@ -46,23 +46,21 @@ class Config(base.DataComparison):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.fields(
-      self, positive=("max_length", "valid_tokens", "batch_size")
-    )
+    validate.fields(self, positive=("max_length", "valid_tokens", "batch_size"))
     if self.num_seeds != 1:
-      raise _validate.error(
+      raise validate.error(
         "num_seeds",
         self.num_seeds,
         "1: a run takes all devices; start one with another seed",
       )
     if not self.mesh.trivial:
-      raise _validate.error(
+      raise validate.error(
         "mesh",
         self.mesh,
         "none, as the planner groups the devices; config.devices says how many",
       )
     if self.early_stopping:
-      raise _validate.error(
+      raise validate.error(
         "early_stopping",
         self.early_stopping,
         "0, as the last variables alone are kept",
@@ -80,7 +78,7 @@ def from_text(
   Raises:
     ValueError: if `max_length` leaves no room for a token.
   """
-  _validate.integer("max_length", max_length, 2)
+  validate.integer("max_length", max_length, 2)
   if isinstance(text, document_plans.Documents):
     ends = text.offsets
   else:
@@ -158,7 +156,7 @@ class Problem:
     self.documents = from_text(corpus.train, max_length)
     count = len(self.documents.lengths)
     if arm.batch_size > count:
-      raise _validate.error(
+      raise validate.error(
         "batch_size",
         arm.batch_size,
         f"at most {count}, the number of training documents; set "

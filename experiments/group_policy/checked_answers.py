@@ -19,10 +19,9 @@ import numpy as np
 
 from experiments.group_policy import digit_sums
 from experiments.group_policy import group_policy
-from jaxseq import _validate
 from jaxseq import generation
 from jaxseq import nn
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.adapt import initial_states
 from jaxseq.interop import network_file
 from jaxseq.programs import adapted_files
@@ -31,12 +30,13 @@ from jaxseq.tasks import base
 from jaxseq.tasks import losses
 from jaxseq.tasks import named_rewards
 from jaxseq.tasks import task as lines
-from jaxseq.training import _batching
+from jaxseq.training import batching
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import work as works
 from jaxseq.training.devices import device_mesh
+from jaxseq.types import PyTree
 
 # Seed of the keys of evaluations, which no run uses.
 _TEST_SEED = 0x5A11
@@ -70,15 +70,15 @@ class ArmConfig(adaptation.MethodConfig):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.integer("group", self.group, 2)
-    _validate.integer("rollout_updates", self.rollout_updates, 1)
-    _validate.integer("warm_updates", self.warm_updates, 0)
+    validate.integer("group", self.group, 2)
+    validate.integer("rollout_updates", self.rollout_updates, 1)
+    validate.integer("warm_updates", self.warm_updates, 0)
     if self.adapter_dropout:
       expected = "0: answers are learned from as they were drawn"
-      raise _validate.error("adapter_dropout", self.adapter_dropout, expected)
+      raise validate.error("adapter_dropout", self.adapter_dropout, expected)
     if self.policy.beta:
       expected = "0, as no reference network is kept"
-      raise _validate.error("policy.beta", self.policy.beta, expected)
+      raise validate.error("policy.beta", self.policy.beta, expected)
 
 
 class Batch(NamedTuple):
@@ -189,7 +189,7 @@ class Problem:
     else:
       # All seeds sample at the same updates.
       carry = answered = jax.lax.cond(
-        _batching.any_of_batch(batch.drawn[0]),
+        batching.any_of_batch(batch.drawn[0]),
         lambda: self._answered(fixed, prompts, key),
         lambda: carry,
       )
@@ -351,10 +351,10 @@ class Config(base.Comparison):
     super().__post_init__()
     if self.base and self.network:
       expected = "none with a base, whose network it is"
-      raise _validate.error("network", dict(self.network), expected)
+      raise validate.error("network", dict(self.network), expected)
     if self.base and self.mesh != device_mesh.MeshConfig():
       expected = "none with a base: devices take seeds each"
-      raise _validate.error("mesh", self.mesh, expected)
+      raise validate.error("mesh", self.mesh, expected)
 
   @property
   def subject(self) -> str:
@@ -389,7 +389,7 @@ def open_source(config: Config) -> Source:
   size = getattr(network, "vocab_size", None)
   if size != digit_sums.VOCAB_SIZE:
     expected = f"one of {digit_sums.VOCAB_SIZE} tokens"
-    raise _validate.error("base", f"a network of {size}", expected)
+    raise validate.error("base", f"a network of {size}", expected)
   digest = initial_states.digest(variables)
   adapted = adaptation.Base(network, variables, digest=digest)
   return Source(sums, adapted, reward)
@@ -400,7 +400,7 @@ def _fit(arm, source, config):
   del config
   if source.adapted is None:
     if arm.method != "full":
-      raise _validate.error("method", arm.method, "'full' without a base")
+      raise validate.error("method", arm.method, "'full' without a base")
     return arm
   return adaptation.fit(arm, source.adapted)
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 
 VOCAB_SIZE = 256
 # The line break, which ends an answer.
@@ -28,7 +28,7 @@ class Sums:
   digits: int = 1
 
   def __post_init__(self):
-    _validate.integer("digits", self.digits, 1, 4)
+    validate.integer("digits", self.digits, 1, 4)
 
   @property
   def answer_length(self) -> int:

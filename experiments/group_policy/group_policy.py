@@ -16,7 +16,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 
 # Added to the deviation of the rewards.
 _EPSILON = 1e-4
@@ -51,11 +51,11 @@ class Config:
   max_length: int = 0
 
   def __post_init__(self):
-    _validate.literals(self)
-    _validate.fields(
+    validate.literals(self)
+    validate.fields(
       self, not_negative=("beta",), above_zero=("clip_low", "clip_high")
     )
-    _validate.integer("max_length", self.max_length, 0)
+    validate.integer("max_length", self.max_length, 0)
 
 
 def advantages(
@@ -73,7 +73,7 @@ def advantages(
       at all.
   """
   spread = _groups(rewards, group)
-  _validate.choice("scale", scale, ("group", "batch", "none"))
+  validate.choice("scale", scale, ("group", "batch", "none"))
   centered = spread - spread.mean(axis=1, keepdims=True)
   # Rounding of equal rewards may leave a difference, which 1e-4 would amplify.
   centered = jnp.where(_flat(spread)[:, None], 0, centered)
@@ -127,10 +127,10 @@ def loss(
     (r - 1 - log r), `clip_fraction` (ratios out of their range), and `kl`, the
     divergence from the reference, if there is one.
   """
-  rows, time = _validate.shape("log_probs", log_probs, ("rows", "time"))
-  _validate.shape("old_log_probs", old_log_probs, (rows, time))
-  _validate.shape("advantages", advantages, (rows,))
-  _validate.shape("mask", mask, (rows, time))
+  rows, time = validate.shape("log_probs", log_probs, ("rows", "time"))
+  validate.shape("old_log_probs", old_log_probs, (rows, time))
+  validate.shape("advantages", advantages, (rows,))
+  validate.shape("mask", mask, (rows, time))
   log_probs = jnp.where(mask, log_probs, 0)
   log_ratio = jnp.where(mask, log_probs - old_log_probs, 0)
   counts = jnp.maximum(mask.sum(axis=1), 1)
@@ -152,14 +152,14 @@ def loss(
     "clip_fraction": outside.astype(values.dtype),
   }
   if ref_log_probs is not None:
-    _validate.shape("ref_log_probs", ref_log_probs, (rows, time))
+    validate.shape("ref_log_probs", ref_log_probs, (rows, time))
     q = jnp.where(mask, ref_log_probs - log_probs, 0)
     metrics["kl"] = jnp.exp(q) - q - 1
     if config.beta:
       values = values + config.beta * metrics["kl"]
   elif config.beta:
     expected = "those of the reference, as config.beta is not 0"
-    raise _validate.error("ref_log_probs", None, expected)
+    raise validate.error("ref_log_probs", None, expected)
   values = jnp.where(mask, values, 0)
   means = {
     name: jax.lax.stop_gradient(jnp.where(mask, x, 0).sum() / tokens)
@@ -179,11 +179,11 @@ def loss(
 
 def _groups(rewards, group):
   """Reshapes rewards to (groups, group)."""
-  _validate.integer("group", group, 2)
-  (rows,) = _validate.shape("rewards", rewards, ("rows",))
+  validate.integer("group", group, 2)
+  (rows,) = validate.shape("rewards", rewards, ("rows",))
   if rows % group:
     expected = f"a multiple of {group} rewards, the size of a group"
-    raise _validate.error("rewards", f"shape {rewards.shape}", expected)
+    raise validate.error("rewards", f"shape {rewards.shape}", expected)
   return jnp.reshape(rewards, (-1, group))
 
 

@@ -15,8 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.in_context import learning_histories
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl import envs
 from jaxseq.rl import meta_suites
 from jaxseq.rl.envs import protocol
@@ -24,6 +23,7 @@ from jaxseq.tasks import base
 from jaxseq.training import configuration
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
+from jaxseq.types import PyTree
 
 Array = jax.Array
 
@@ -85,13 +85,13 @@ class Config(base.Comparison):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.fields(
+    validate.fields(
       self, positive=("context", "num_trials", "evaluation_tasks")
     )
     learner = self.make_learner()
-    _validate.integer("window", self.window, 0, learner.episodes)
+    validate.integer("window", self.window, 0, learner.episodes)
     for trial in self.shown:
-      _validate.integer("shown", trial, 1, self.num_trials)
+      validate.integer("shown", trial, 1, self.num_trials)
 
   @property
   def subject(self) -> str:

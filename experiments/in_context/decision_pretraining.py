@@ -20,9 +20,8 @@ import jax
 import jax.numpy as jnp
 
 from experiments.in_context import context_arms
-from jaxseq import _validate
 from jaxseq import nn
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl.envs import bandit
 from jaxseq.rl.envs import base as env_base
 from jaxseq.rl.envs import dark_room
@@ -30,6 +29,7 @@ from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
 from jaxseq.tasks import base
 from jaxseq.training import supervised
+from jaxseq.types import PyTree
 
 Array = jax.Array
 
@@ -79,7 +79,7 @@ def family(env: protocol.Env) -> Family:
         lambda state: jnp.argmax(state.payouts).astype(jnp.int32),
       )
   expected = "a DarkRoom or a MultiarmedBandit"
-  raise _validate.error("env", type(env).__name__, expected)
+  raise validate.error("env", type(env).__name__, expected)
 
 
 def token_size(tasks: Family) -> int:

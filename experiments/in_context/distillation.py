@@ -16,13 +16,13 @@ import jax.numpy as jnp
 
 from experiments.in_context import context_arms
 from experiments.in_context import learning_histories
-from jaxseq._types import PyTree
 from jaxseq.data import trajectories
 from jaxseq.rl import evaluate
 from jaxseq.rl import networks
 from jaxseq.rl.agents import ppo
 from jaxseq.tasks import base
 from jaxseq.training import supervised
+from jaxseq.types import PyTree
 
 Array = jax.Array
 

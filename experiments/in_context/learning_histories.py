@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import trajectories
 from jaxseq.rl import meta
 from jaxseq.rl.envs import protocol
@@ -51,12 +51,12 @@ class Learner:
   epsilon: float = 0.1
 
   def __post_init__(self):
-    _validate.fields(
+    validate.fields(
       self,
       positive=("histories", "episodes", "every"),
       shares=("rate", "gamma", "epsilon"),
     )
-    _validate.number("optimism", self.optimism)
+    validate.number("optimism", self.optimism)
 
 
 class Histories(NamedTuple):
@@ -101,7 +101,7 @@ def record(
     few = spaces.Discrete, spaces.MultiDiscrete
     if not isinstance(choices, few if name == "observation" else few[0]):
       expected = "Discrete" if name == "action" else "Discrete or MultiDiscrete"
-      raise _validate.error(f"env: the {name} space", choices, expected)
+      raise validate.error(f"env: the {name} space", choices, expected)
   sizes = getattr(space, "sizes", None) or (space.n,)
   keys = jax.random.split(key, learner.histories)
   steps = int(params.max_steps_in_episode)
@@ -109,7 +109,7 @@ def record(
   *recorded, ended = played
   if ended.any():
     expected = f"one whose episodes all have {steps} steps"
-    raise _validate.error("env", env, expected)
+    raise validate.error("env", env, expected)
   # Histories, episodes and steps become one axis.
   count = learner.histories * learner.episodes * steps
   flat = [x.reshape(count, *x.shape[3:]) for x in recorded]

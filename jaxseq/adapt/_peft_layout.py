@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.interop import _peft_experts
 from jaxseq.interop import peft_modules
 
@@ -161,7 +161,7 @@ def of_copies(copies: Mapping[str, jax.Array], opened: Any) -> Copies:
     names = () if place is None else place.names
     if not names or any(name not in opened.tensors for name in names):
       expected = "paths of the model's parameters"
-      raise _validate.error("copies", path, expected)
+      raise validate.error("copies", path, expected)
     for name, part in zip(names, place.write(np.asarray(value, np.float32))):
       if place.rows:
         whole = changed.get(name)
@@ -170,7 +170,7 @@ def of_copies(copies: Mapping[str, jax.Array], opened: Any) -> Copies:
         part = place.rows.put(whole, part)
       if part.shape != opened.tensors[name].shape:
         expected = f"{opened.tensors[name].shape} of {name}"
-        raise _validate.error(f"copies: {path}", part.shape, expected)
+        raise validate.error(f"copies: {path}", part.shape, expected)
       changed[name] = np.ascontiguousarray(part)
   every = {
     tensor: peft_modules.tensor_name(tensor, opened.modules)
@@ -188,7 +188,7 @@ def of_copies(copies: Mapping[str, jax.Array], opened: Any) -> Copies:
           "parameters of modules that hold no other module, such as norms, "
           "the embedding and the read-out"
         )
-        raise _validate.error("copies", module, expected)
+        raise validate.error("copies", module, expected)
       array = changed.get(tensor)
       if array is None:
         array = opened.tensors[tensor].read().astype(np.float32)

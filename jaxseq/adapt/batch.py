@@ -18,10 +18,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import recurrence
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.adapt import lora
+from jaxseq.types import PyTree
 
 Adapters = Mapping[str, lora.Factors]
 
@@ -113,13 +113,13 @@ def _check_rows(rows, count):
   """Raises a ValueError unless rows are numbers below `count`."""
   expected = f"integers from 0 to {count - 1}"
   if not jnp.issubdtype(rows.dtype, jnp.integer):
-    raise _validate.error("rows", f"dtype {rows.dtype}", expected)
+    raise validate.error("rows", f"dtype {rows.dtype}", expected)
   if isinstance(rows, jax.core.Tracer):
     return
   numbers = np.asarray(rows)
   if np.any((numbers < 0) | (numbers >= count)):
     # An index out of range would select another adapter.
-    raise _validate.error("rows", numbers.tolist(), expected)
+    raise validate.error("rows", numbers.tolist(), expected)
 
 
 def digest(adapters: Adapters) -> bytes:

@@ -37,13 +37,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxseq import _validate
 from jaxseq import mixers
 from jaxseq import nn
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.interop import described_file
 from jaxseq.interop import safetensors_file
 from jaxseq.nn import sequence_model
+from jaxseq.types import PyTree
 
 # Trainable states by the paths of their leaves, such as "0/ssm".
 States = dict[str, jax.Array]
@@ -71,10 +71,10 @@ class Recipe:
   clip: float = 1.0
 
   def __post_init__(self):
-    _validate.fields(
+    validate.fields(
       self, positive=("updates",), above_zero=("learning_rate", "clip")
     )
-    _validate.number("penalty", self.penalty)
+    validate.number("penalty", self.penalty)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _tunable(network, variables) -> dict[str, _Leaf]:
   if not result:
     names = ", ".join(dict.fromkeys(leaf.mixer for leaf in leaves.values()))
     expected = "mixers with a memory that can be tuned"
-    raise _validate.error("network", names or "no states", expected)
+    raise validate.error("network", names or "no states", expected)
   return result
 
 
@@ -152,10 +152,10 @@ def parameters(
     ValueError: if no path matches.
   """
   leaves = _tunable(network, variables)
-  _validate.expression("which", which or "")
+  validate.expression("which", which or "")
   paths = [path for path in leaves if re.search(which or "", path)]
   if not paths:
-    raise _validate.error("which", which, f"one of {', '.join(leaves)}")
+    raise validate.error("which", which, f"one of {', '.join(leaves)}")
   return {path: jnp.zeros(_shape(leaves[path])) for path in paths}
 
 
@@ -181,8 +181,8 @@ def attach(
     leaf = leaves.get(path)
     if leaf is None or leaf.kind not in ("memory", "norms"):
       expected = f"among {', '.join(_tunable(network, variables))}"
-      raise _validate.error("states", path, expected)
-    _validate.shape(f"states[{path!r}]", value, _shape(leaf))
+      raise validate.error("states", path, expected)
+    validate.shape(f"states[{path!r}]", value, _shape(leaf))
     if jnp.iscomplexobj(leaf.fresh):
       value = jax.lax.complex(value[..., 0], value[..., 1])
     elif leaf.kind == "norms":
@@ -338,7 +338,7 @@ def load(
   states, base = described_file.load(path, KIND)
   if variables is not None and digest(variables) != base:
     what = "states that were tuned for other parameters"
-    raise _validate.error(str(path), what, "those of the network's own")
+    raise validate.error(str(path), what, "those of the network's own")
   return states
 
 
@@ -355,9 +355,9 @@ def _decode(contents):
   states = {path.removeprefix("states/"): state for path, state in flat}
   if sorted(states) != contents.described["paths"]:
     listed = contents.described["paths"]
-    raise _validate.error("paths", listed, f"{sorted(states)}")
+    raise validate.error("paths", listed, f"{sorted(states)}")
   base = contents.described["base"]
-  _validate.instance("base", base, str, "a SHA-256")
+  validate.instance("base", base, str, "a SHA-256")
   return File({k: jnp.asarray(v) for k, v in states.items()}, base)
 
 
@@ -393,7 +393,7 @@ def read_s0(
   tensors = safetensors_file.read(path)
   for name in tensors:
     if not name.isdecimal():
-      raise _validate.error(f"{path}: name", name, "the number of a layer")
+      raise validate.error(f"{path}: name", name, "the number of a layer")
   # In these files Mamba-2 matrices are (heads, headdim, d_state).
   of_layers = {int(name): tensor for name, tensor in tensors.items()}
   return _placed(path, network, variables, of_layers, ("mamba2",))
@@ -430,7 +430,7 @@ def read_rwkv(
 def _placed(path, network, variables, tensors, turned):
   """Returns layer states by path; transposes those of the `turned` mixers."""
   if network.config.stack.scan_layers:
-    raise _validate.error("scan_layers", True, "False: layers have their own")
+    raise validate.error("scan_layers", True, "False: layers have their own")
   leaves = _tunable(network, variables)
   numbers = {int(place.partition("/")[0]): place for place in leaves}
   places = [numbers[number] for number in sorted(numbers)]
@@ -438,13 +438,13 @@ def _placed(path, network, variables, tensors, turned):
     numbers = dict(enumerate(places))
   if set(tensors) != set(numbers) or len(leaves) != len(places):
     got = f"states of layers {sorted(tensors)}"
-    raise _validate.error(str(path), got, f"those of {', '.join(leaves)}")
+    raise validate.error(str(path), got, f"those of {', '.join(leaves)}")
   states = {}
   for number, tensor in sorted(tensors.items()):
     place = numbers[number]
     state = jnp.asarray(tensor, jnp.float32)
     if leaves[place].mixer in turned:
       state = jnp.swapaxes(state, -1, -2)
-    _validate.shape(f"{path}: {number}", state, _shape(leaves[place]))
+    validate.shape(f"{path}: {number}", state, _shape(leaves[place]))
     states[place] = state
   return states

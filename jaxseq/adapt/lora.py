@@ -28,14 +28,14 @@ from flax import traverse_util
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
 from jaxseq import mixers
 from jaxseq import nn
 from jaxseq import recurrence
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.adapt import _dropped
 from jaxseq.adapt import products
 from jaxseq.interop import peft_modules
+from jaxseq.types import PyTree
 
 # Other names of a weight by its path, such as those in a file.
 Names = Mapping[str, tuple[str, ...]]
@@ -71,16 +71,16 @@ class Config:
   alpha_pattern: tuple[tuple[str, float], ...] = ()
 
   def __post_init__(self):
-    _validate.literals(self)
+    validate.literals(self)
     for rank in (self.rank, *(rank for _, rank in self.rank_pattern)):
-      _validate.positive("rank", rank)
+      validate.positive("rank", rank)
     for alpha in (self.alpha, *(alpha for _, alpha in self.alpha_pattern)):
-      _validate.number("alpha", alpha)
+      validate.number("alpha", alpha)
     if isinstance(self.targets, str):
-      _validate.expression("targets", self.targets)
+      validate.expression("targets", self.targets)
     for name in ("rank_pattern", "alpha_pattern"):
       for key, _ in getattr(self, name):
-        _validate.expression(name, key)
+        validate.expression(name, key)
 
 
 @functools.partial(
@@ -227,10 +227,10 @@ def _hit(targets, labels):
       near = "the nearest are" if close else "among them"
       names = ", ".join(close or sorted(ends)[:8])
       expected = f"names of weights of products; {near} {names}"
-      raise _validate.error("targets", target, expected)
+      raise validate.error("targets", target, expected)
     paths |= those
   if not paths:
-    raise _validate.error("targets", targets, "at least one name")
+    raise validate.error("targets", targets, "at least one name")
   return paths
 
 
@@ -347,7 +347,7 @@ def attach(
       if a weight is not used in a product.
   """
   if dropout and key is None:
-    raise _validate.error("key", None, "that of the dropout")
+    raise validate.error("key", None, "that of the dropout")
   flat = traverse_util.flatten_dict(variables["params"], sep="/")
   for path, factors in adapters.items():
     _check(path, factors, flat)
@@ -392,13 +392,13 @@ def merge(
 def _check(path, factors, flat):
   """Raises a ValueError if factors do not fit the weight."""
   if path not in flat:
-    raise _validate.error("adapters", path, "paths of the variables' weights")
+    raise validate.error("adapters", path, "paths of the variables' weights")
   shape = (*factors.a.shape[:-1], factors.b.shape[-1])
   weight, rank = jnp.shape(flat[path]), factors.a.shape[-1]
   if weight != shape or factors.b.shape[:-1] != (*shape[:-2], rank):
     got = f"shape {factors.a.shape} and {factors.b.shape}"
     expected = f"factors of a weight {weight}"
-    raise _validate.error(f"adapters[{path!r}]", got, expected)
+    raise validate.error(f"adapters[{path!r}]", got, expected)
 
 
 def count(adapters: Mapping[str, Factors]) -> int:

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.adapt import _own_models
 from jaxseq.adapt import _peft_layout
 from jaxseq.adapt import lora
@@ -139,7 +139,7 @@ def read(
   """
   adapters, copies = read_with_copies(directory, model, context=context)
   if copies:
-    raise _validate.error(
+    raise validate.error(
       f"{directory}: copies of modules",
       sorted(copies)[0],
       "adapters alone: read_with_copies returns both, load(adapter=...) merges "
@@ -191,7 +191,7 @@ def read_with_copies(
   if used != adapters.keys():
     lost = min(adapters.keys() - used)
     expected = "the weight of a product; load(adapter=...) merges any"
-    raise _validate.error(f"{directory}: adapter", lost, expected)
+    raise validate.error(f"{directory}: adapter", lost, expected)
   _check_tied(opened, result.keys() | copies.keys())
   return result, copies
 
@@ -222,7 +222,7 @@ def _check_tied(opened, paths):
       "none of a tied embedding, as PEFT leaves the read-out as it was; "
       "load(adapter=...) reads such a file"
     )
-    raise _validate.error("adapters", _EMBEDDING, expected)
+    raise validate.error("adapters", _EMBEDDING, expected)
 
 
 def _factors(opened, place, adapters):
@@ -338,7 +338,7 @@ def write(
   """
   copies = copies or {}
   if not (adapters or copies):
-    raise _validate.error("adapters", {}, "at least one")
+    raise validate.error("adapters", {}, "at least one")
   opened = _own_models.open_any(model, context)
   _check_tied(opened, adapters.keys() | copies.keys())
   blocks: dict[str, list] = {}
@@ -346,7 +346,7 @@ def write(
     place = opened.places.get(path)
     if place is None or not _is_of_matrices(opened, place):
       expected = "paths of weights that are those of the model's modules"
-      raise _validate.error("adapters", path, expected)
+      raise validate.error("adapters", path, expected)
     if path == _EMBEDDING:
       # Its rows are tokens.
       factors = dataclasses.replace(factors, a=factors.b.T, b=factors.a)
@@ -368,7 +368,7 @@ def write(
   whole = _peft_layout.of_copies(copies, opened)
   if both := sorted(whole.modules & layout.ranks.keys()):
     expected = "no adapter of a module that is copied"
-    raise _validate.error("adapters", both[0], expected)
+    raise validate.error("adapters", both[0], expected)
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
   path = directory / peft_modules.WEIGHTS
@@ -390,7 +390,7 @@ def _blocks(place, factors):
   if magnitude is not None:
     plain = magnitude[..., None, :] / np.abs(np.float32(place.scale))
     norms = place.to_torch(plain)
-  # One A for each tensor, of which there may be one, or one of all experts.
+  # A has one matrix for each tensor, or one for each expert of a tensor.
   every = a if a.ndim == 3 and parts[0].ndim == 2 else [a] * len(parts)
   for name, one, part, norm in zip(place.names, every, parts, norms):
     yield name, (place.rows, one.swapaxes(-1, -2), part, norm)
@@ -431,7 +431,7 @@ def _joined_experts(blocks, shape):
   start = 0
   for rows, one, part, norm in blocks:
     if norm is not None:
-      raise _validate.error("adapters", "DoRA", "no magnitudes of experts")
+      raise validate.error("adapters", "DoRA", "no magnitudes of experts")
     stop = start + one.shape[1]
     b[:, rows.index if rows else slice(None), start:stop] = part
     start = start if is_shared else stop

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jaxseq import nn
 from jaxseq import recurrence
-from jaxseq._types import PyTree
+from jaxseq.types import PyTree
 
 
 class _Record:

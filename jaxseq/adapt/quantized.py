@@ -32,13 +32,13 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import nn
 from jaxseq import recurrence
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.adapt import products
 from jaxseq.interop import described_file
 from jaxseq.interop import network_file
+from jaxseq.types import PyTree
 
 _MOST = 127
 _EMBEDDING = "embed/embedding"
@@ -187,7 +187,7 @@ def to_int8(
   w = np.array(w, np.float32)
   scale = np.maximum(w.max(axis), -w.min(axis)) / np.float32(_MOST)
   if not np.all(np.isfinite(scale)):
-    raise _validate.error("w", "numbers that are not finite", "finite ones")
+    raise validate.error("w", "numbers that are not finite", "finite ones")
   divisor = np.where(scale == 0, np.float32(1), scale)
   # In place, to keep one copy of a large tensor.
   np.divide(w, np.expand_dims(divisor, axis), out=w)
@@ -214,8 +214,8 @@ class Config:
   experts: bool = False
 
   def __post_init__(self):
-    _validate.literals(self)
-    _validate.expression("keep", self.keep)
+    validate.literals(self)
+    validate.expression("keep", self.keep)
 
   def quantizer(
     self, network: nn.SequenceNetwork, variables: Mapping[str, PyTree]
@@ -316,7 +316,7 @@ def save(
       leaves[name], leaves[f"{name}.scale"] = leaf.q, leaf.scale
     elif isinstance(leaf, recurrence.Weight):
       expected = "arrays and weights in 8 bits"
-      raise _validate.error(name, type(leaf).__name__, expected)
+      raise validate.error(name, type(leaf).__name__, expected)
     else:
       leaves[name] = leaf
   described = {
@@ -349,11 +349,11 @@ _AXES = {Int8: "columns", Int8Rows: "rows"}
 def _decode(contents):
   """Returns the module and its variables."""
   said = contents.described["quantized"]
-  _validate.instance("quantized", said, dict, "an object")
+  validate.instance("quantized", said, dict, "an object")
   described_file.check_names(said, ("bits", "group", "weights"))
-  _validate.choice("quantized: bits", said["bits"], (8,))
-  _validate.choice("quantized: group", said["group"], (None,))
-  _validate.instance("quantized: weights", said["weights"], dict, "an object")
+  validate.choice("quantized: bits", said["bits"], (8,))
+  validate.choice("quantized: group", said["group"], (None,))
+  validate.instance("quantized: weights", said["weights"], dict, "an object")
   leaves = dict(contents.tensors)
   for name, words in said["weights"].items():
     leaves[name] = _node(name, words, leaves)
@@ -366,15 +366,15 @@ def _node(name, words, leaves):
   classes = {axes: cls for cls, axes in _AXES.items()}
   q, scale = leaves.get(name), leaves.pop(f"{name}.scale", None)
   if q is None or scale is None or q.dtype != np.int8 or q.ndim < 2:
-    raise _validate.error(f"weights: {name}", "no such tensors", "q and scale")
+    raise validate.error(f"weights: {name}", "no such tensors", "q and scale")
   if not isinstance(words, list) or len(words) != 2:
-    raise _validate.error(f"weights: {name}", words, "axes and activations")
-  axes = _validate.choice(f"weights: {name}", words[0], tuple(classes))
-  kind = _validate.choice(f"weights: {name}", words[1], ("float", "int8"))
+    raise validate.error(f"weights: {name}", words, "axes and activations")
+  axes = validate.choice(f"weights: {name}", words[0], tuple(classes))
+  kind = validate.choice(f"weights: {name}", words[1], ("float", "int8"))
   shape = (*q.shape[:-2], q.shape[-2 if axes == "rows" else -1])
   if scale.shape != shape or scale.dtype != np.float32:
     got = f"{scale.dtype} of shape {scale.shape}"
-    raise _validate.error(f"{name}.scale", got, f"float32 of shape {shape}")
+    raise validate.error(f"{name}.scale", got, f"float32 of shape {shape}")
   return classes[axes](jnp.asarray(q), jnp.asarray(scale), kind, name)
 
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import jax
 
-from jaxseq import _validate
 from jaxseq import nn
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.adapt import initial_states
 from jaxseq.adapt import lora
+from jaxseq.types import PyTree
 
 Variables = Mapping[str, PyTree]
 
@@ -80,9 +80,9 @@ class Lora(Method):
   dropout: float = 0.0
 
   def __post_init__(self):
-    _validate.number("dropout", self.dropout, 0, 1)
+    validate.number("dropout", self.dropout, 0, 1)
     if self.dropout == 1:
-      raise _validate.error("dropout", self.dropout, "less than 1")
+      raise validate.error("dropout", self.dropout, "less than 1")
 
   def init(self, key: jax.Array, variables: Variables) -> PyTree:
     """Returns the adapters, whose B is zero."""

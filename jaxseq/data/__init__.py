@@ -41,6 +41,7 @@ if TYPE_CHECKING:
   from jaxseq.data import forecast_windows as forecast_windows
   from jaxseq.data import geometry as geometry
   from jaxseq.data import grammar as grammar
+  from jaxseq.data import graph_generators as graph_generators
   from jaxseq.data import graphs as graphs
   from jaxseq.data import images as images
   from jaxseq.data import known_columns as known_columns

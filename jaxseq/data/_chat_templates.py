@@ -13,7 +13,7 @@ import json
 import re
 from typing import Any
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _template_costs
 from jaxseq.data import packages
 
@@ -48,7 +48,7 @@ def compiled(template: str, name: str) -> Any:
   if len(template) > _LARGEST:
     got = f"{len(template)} characters"
     expected = f"at most {_LARGEST}"
-    raise _validate.error(f"{name}: the chat template", got, expected)
+    raise validate.error(f"{name}: the chat template", got, expected)
   try:
     return _compiled(template)
   except Exception as error:  # Python's own, too: a break outside of a loop.

@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxseq import _json
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _event_streams
 from jaxseq.data import _part_splits
 from jaxseq.data import _pickles
@@ -101,7 +101,7 @@ def read(
         )
       if _MARKS in rows.columns:
         size = rows.columns[_MARKS][number]
-        _validate.number(f"{table.place(row, mark)}: {_MARKS}", size, 1, _MOST)
+        validate.number(f"{table.place(row, mark)}: {_MARKS}", size, 1, _MOST)
         if kind.max() >= size:
           raise ValueError(
             f"{table.place(row, mark)}: got the mark {kind.max()}, expected "

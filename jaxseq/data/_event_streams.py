@@ -9,7 +9,7 @@ from typing import get_args
 import numpy as np
 
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _row_groups
 from jaxseq.data import _time_stamps
 from jaxseq.data.files import table_files
@@ -67,8 +67,8 @@ def read(
   words: Sequence[str] = (),
 ) -> Streams:
   """Reads streams of events, see `sources.events.load`, by first rows."""
-  _validate.choice("unit", unit, (*SECONDS, None))
-  _validate.choice("ties", ties, get_args(Ties))
+  validate.choice("unit", unit, (*SECONDS, None))
+  validate.choice("ties", ties, get_args(Ties))
   files = table_files.find(path)
   kinds = mark_columns(mark, table_files.header(files[0], form))
   named = [name for name in (time, stream, *kinds) if name is not None]
@@ -179,7 +179,7 @@ def _since(table, time, stamps, start, unit):
   except ValueError as error:
     kind = "a number" if unit is None else "a date"
     expected = f"{kind}, as the times in {table.place(0, time)} are"
-    raise _validate.error("start", start, expected) from error
+    raise validate.error("start", start, expected) from error
   at = (at - first) / size
   if at.min() < 0:
     row = int(np.argmin(at))
@@ -265,7 +265,7 @@ def observed(streams: Streams, horizon: float | None, time: str) -> float:
   last = max(float(times[-1]) for times in streams.times)
   if horizon is None:
     return last
-  if last > _validate.above_zero("horizon", horizon):
+  if last > validate.above_zero("horizon", horizon):
     number = int(np.argmax([times[-1] for times in streams.times]))
     raise ValueError(
       f"{streams.place(number, time, -1)}: got an event {last:g} after the "

@@ -8,7 +8,7 @@ import typing
 from typing import Any
 from typing import TypeVar
 
-from jaxseq import _validate
+from jaxseq import validate
 
 T = TypeVar("T")
 _WORDS = {
@@ -28,15 +28,15 @@ def check(record: Any, name: str = "") -> None:
     value = getattr(record, key)
     if not _fits(value, hint):
       words = [_WORDS[k] for k in (hint, *typing.get_args(hint)) if k in _WORDS]
-      raise _validate.error(f"{name}{key}", value, (*words, str(hint))[0])
+      raise validate.error(f"{name}{key}", value, (*words, str(hint))[0])
 
 
 def make(kind: type[T], values: Any, name: str) -> T:
   """Builds a record from a JSON object of its fields; lists become tuples."""
-  _validate.instance(name, values, Mapping, "an object of its fields")
+  validate.instance(name, values, Mapping, "an object of its fields")
   known = hints(kind)
   for key in values:
-    _validate.choice(f"{name}: field", key, known)
+    validate.choice(f"{name}: field", key, known)
   fields = {
     key: tuple(value) if isinstance(value, list) else value
     for key, value in values.items()
@@ -45,7 +45,7 @@ def make(kind: type[T], values: Any, name: str) -> T:
     record = kind(**fields)
   except TypeError as error:
     lacking = ", ".join(key for key in known if key not in fields)
-    raise _validate.error(name, list(fields), f"also {lacking}") from error
+    raise validate.error(name, list(fields), f"also {lacking}") from error
   check(record, f"{name}: ")
   return record
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import datasets
 
 WORDS = {
@@ -85,7 +85,7 @@ def sizes(
   if min(result) < 1:
     expected = f"shares that leave {kind} of {count} to each part"
     name = "valid_fraction, test_fraction"
-    raise _validate.error(name, f"{valid} and {test}", expected)
+    raise validate.error(name, f"{valid} and {test}", expected)
   return result
 
 
@@ -104,11 +104,11 @@ def of_groups(parts: Parts, own: np.ndarray) -> Parts:
 
 def check_shares(valid: float, test: float) -> None:
   """Raises ValueError if the training or the test part would be empty."""
-  _validate.number("valid_fraction", valid, 0, 1)
-  _validate.fraction("test_fraction", test)
+  validate.number("valid_fraction", valid, 0, 1)
+  validate.fraction("test_fraction", test)
   if valid + test >= 1:
     expected = f"less than 1 with the valid_fraction of {valid}"
-    raise _validate.error("test_fraction", test, expected)
+    raise validate.error("test_fraction", test, expected)
 
 
 def _whole_groups(groups, valid, test, seed):

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import series_frames
 
 
@@ -16,10 +16,10 @@ def rows(values: Any, lengths: np.ndarray | None = None) -> list[Any]:
     raise ValueError("values: got none, expected at least one example.")
   if lengths is None:
     return items
-  _validate.shape("lengths", lengths, (len(items),))
+  validate.shape("lengths", lengths, (len(items),))
   counts = np.asarray(lengths).tolist()
   for number, (row, count) in enumerate(zip(items, counts)):
-    _validate.integer(f"lengths[{number}]", count, 0, len(row))
+    validate.integer(f"lengths[{number}]", count, 0, len(row))
   return [row[:count] for row, count in zip(items, counts)]
 
 
@@ -42,9 +42,9 @@ def series(
     item = _by_name(name, item, names, channels)
   array = np.asarray(item)
   if array.dtype.kind not in "iuf":
-    raise _validate.error(name, f"dtype {array.dtype}", "numbers")
+    raise validate.error(name, f"dtype {array.dtype}", "numbers")
   width = "channels" if channels is None else len(channels)
-  _validate.shape(name, array, ("time", width))
+  validate.shape(name, array, ("time", width))
   return array.astype(np.float64)
 
 
@@ -55,7 +55,7 @@ def _by_name(name, item, names, channels):
   if channels is not None and not _unnamed(channels):
     if not set(channels) <= places.keys():
       listed = ", ".join(map(repr, channels))
-      raise _validate.error(
+      raise validate.error(
         f"{name}: columns", list(names), f"{listed}, as in training"
       )
     wanted = [places[one] for one in channels]
@@ -78,13 +78,13 @@ def tokens(name: str, item: Any, vocab_size: int | None) -> np.ndarray:
   """Returns one sequence of tokens (time,), checked."""
   array = np.asarray(item)
   if array.dtype.kind not in "iu":
-    raise _validate.error(name, f"dtype {array.dtype}", "integers")
-  _validate.shape(name, array, ("time",))
+    raise validate.error(name, f"dtype {array.dtype}", "integers")
+  validate.shape(name, array, ("time",))
   above = 2**31 if vocab_size is None else vocab_size
   wrong = (array < 0) | (array >= above)
   if wrong.any():
     first = int(array[np.argmax(wrong)])
-    raise _validate.error(name, first, f"tokens 0 to {above - 1}")
+    raise validate.error(name, first, f"tokens 0 to {above - 1}")
   return array
 
 
@@ -93,7 +93,7 @@ def times(name: str, stamps: Any, length: int) -> np.ndarray:
   array = np.asarray(stamps, np.float64)
   if array.shape != (length,) or not np.isfinite(array).all():
     expected = f"a finite time for each of the {length} elements"
-    raise _validate.error(name, f"shape {array.shape}", expected)
+    raise validate.error(name, f"shape {array.shape}", expected)
   return array
 
 
@@ -109,14 +109,14 @@ def class_numbers(
     wrong = (array < 0) | (array >= above)
     if wrong.any():
       expected = f"classes 0 to {above - 1}"
-      raise _validate.error(name, int(array[np.argmax(wrong)]), expected)
+      raise validate.error(name, int(array[np.argmax(wrong)]), expected)
     return array.astype(np.int32)
   places = {label: number for number, label in enumerate(classes or ())}
   words = [str(label) for label in array.tolist()]
   for word in words:
     if word not in places:
       # Names differ by little: "item 4" is no typing error of "item 444".
-      _validate.choice(name, word, places, 0.9)
+      validate.choice(name, word, places, 0.9)
   return np.array([places[word] for word in words], np.int32)
 
 
@@ -126,7 +126,7 @@ def class_targets(
   """Returns (count,) classes by their names or numbers; -1 if unknown."""
   if targets is None:
     return np.full(count, -1, np.int32)
-  _validate.shape("targets", targets, (count,))
+  validate.shape("targets", targets, (count,))
   array = np.asarray(targets)
   if array.dtype.kind != "i":
     return class_numbers(targets, classes)

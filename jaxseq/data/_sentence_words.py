@@ -4,7 +4,7 @@ import collections
 from collections.abc import Iterable
 import re
 
-from jaxseq import _validate
+from jaxseq import validate
 
 # Words with their hyphens and apostrophes, numbers, and single signs.
 _WORD = re.compile(
@@ -36,9 +36,9 @@ def vocabulary(sentences: Iterable[str], least: int) -> set[str]:
   Raises:
     ValueError: if there is no such word.
   """
-  _validate.integer("words", least, 1)
+  validate.integer("words", least, 1)
   known = {word for word, number in count(sentences).items() if number >= least}
   if not known:
     expected = f"one that comes {least} times or more: lower `words`"
-    raise _validate.error("words", "no word", expected)
+    raise validate.error("words", "no word", expected)
   return known

@@ -8,7 +8,7 @@ from typing import get_args
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _part_splits
 from jaxseq.data import _series_targets
 from jaxseq.data import _time_stamps
@@ -44,7 +44,7 @@ def _divide(whole, targets, split, group, by_time, shares, seed):
     return _part_splits.by_time(order, valid_fraction, test_fraction)
   elif by_time:
     if whole.stamps is None:
-      raise _validate.error("time", None, "a column, to divide by time")
+      raise validate.error("time", None, "a column, to divide by time")
     starts = np.array([whole.stamps[row][0] for row in firsts])
     parts = _part_splits.by_time(starts, valid_fraction, test_fraction)
   else:
@@ -85,7 +85,7 @@ def make(
   **fields: Any,
 ) -> datasets.Splits:
   """Splits series and prepares them with the training part's constants."""
-  _validate.choice("gaps", gaps, get_args(series_sources.Gaps))
+  validate.choice("gaps", gaps, get_args(series_sources.Gaps))
   if missing == "refuse":
     whole.refuse_missing()
   shares = valid_fraction, test_fraction

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from absl import logging
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _raw_arrays
 from jaxseq.data import recordings
 from jaxseq.data import table_layouts
@@ -60,10 +60,10 @@ def find(
   """Returns the targets of training series."""
   if not columns.label:
     if labels is not None or target in ("step", "number"):
-      raise _validate.error("label", None, "the column that holds the labels")
+      raise validate.error("label", None, "the column that holds the labels")
     return none(len(whole.ids))
   if labels is not None and target == "step":
-    raise _validate.error("labels", str(labels), "None for numbers of steps")
+    raise validate.error("labels", str(labels), "None for numbers of steps")
   if target == "step":
     return Targets("step", _stepwise(whole, columns), names=columns.label)
   words, place = whole.entries, whole.place
@@ -78,7 +78,7 @@ def find(
   if target == "number":
     return _numbers(words, columns.label, place)
   if len(columns.label) > 1:
-    raise _validate.error("label", columns.label, "one column for classes")
+    raise validate.error("label", columns.label, "one column for classes")
   (name,) = columns.label
   return of_classes(
     words[name], lambda number: place(number, name), whole.own, name
@@ -268,7 +268,7 @@ def _number(word, name, place, number, optional):
 def _of_file(whole, columns, labels):
   """Label entries of a separate table, in the order of the series."""
   if columns.id is None:
-    raise _validate.error("id", None, "the column of both tables' ids")
+    raise validate.error("id", None, "the column of both tables' ids")
   table = table_files.read(
     table_files.find(labels),
     words=(columns.id, *columns.label),

@@ -160,7 +160,7 @@ def _length(value, most):
 
 
 def _formatted(form, args, most):
-  """Units of a format string, any field of which may be any argument."""
+  """Units of a format string whose fields may be any argument."""
   form = str(form)
   fields = _FIELDS.findall(form)
   digits = re.findall("[0-9]+", " ".join(fields))

@@ -18,7 +18,7 @@ from typing import Any
 
 from jaxseq import _json
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 
 # Bytes that any text may grow to, and beyond them the growth per byte: the
 # library needs some 30 bytes of memory for each.
@@ -74,7 +74,7 @@ def checked(content: str, name: str, vocab_size: int | None = None) -> str:
     for part in parts(described.get(field)):
       factor *= _factor(part)
     if factor > _limits.RATIO:
-      raise _validate.error(
+      raise validate.error(
         f"{name}: {field}",
         f"{factor} bytes for one",
         f"at most {_limits.RATIO}",
@@ -86,7 +86,7 @@ def checked(content: str, name: str, vocab_size: int | None = None) -> str:
       pattern = part.get("pattern")
       pattern = pattern.get("Regex") if isinstance(pattern, dict) else None
       if isinstance(pattern, str) and repeats_repetitions(pattern):
-        raise _validate.error(
+        raise validate.error(
           f"{name}: {field}",
           f"the pattern {pattern[:80]!r}",
           "none in which what repeats is repeated",
@@ -102,7 +102,7 @@ def _check_vocabulary(described, name, vocab_size):
   words = [x.get("content") for x in added if isinstance(x, dict)]
   if len(words) > _ADDED:
     expected = f"at most {_ADDED}"
-    raise _validate.error(f"{name}: added_tokens", len(words), expected)
+    raise validate.error(f"{name}: added_tokens", len(words), expected)
   ids = [x.get("id") for x in added if isinstance(x, dict)]
   if isinstance(vocab, dict):
     ids += vocab.values()
@@ -120,7 +120,7 @@ def _check_vocabulary(described, name, vocab_size):
   count = len({word for word in words if isinstance(word, str)})
   if vocab_size is not None and count > vocab_size:
     expected = f"at most {vocab_size}, as the model has"
-    raise _validate.error(f"{name}: tokens", count, expected)
+    raise validate.error(f"{name}: tokens", count, expected)
 
 
 def _integers(value):
@@ -135,7 +135,7 @@ def _integers(value):
 def _check_most(name, value, most):
   """Raises if a value is not an integer, or too large."""
   if not isinstance(value, int) or value > most:
-    raise _validate.error(name, value, f"an integer of at most {most}")
+    raise validate.error(name, value, f"an integer of at most {most}")
 
 
 def check_text(
@@ -167,7 +167,7 @@ def check_text(
 def _check_size(name, size, most):
   """Raises if a text has too many bytes."""
   if size > most:
-    raise _validate.error(
+    raise validate.error(
       f"{name}: text after the tokenizer's normalizer",
       f"{size} bytes",
       f"at most {most}",

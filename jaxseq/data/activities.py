@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data import domains
 
@@ -139,7 +139,7 @@ def load(
   Raises:
     ValueError: if an option is out of range.
   """
-  _validate.all_positive(train=train, valid=valid, test=test, length=length)
+  validate.all_positive(train=train, valid=valid, test=test, length=length)
   sources, targets = domains.numbers(source), domains.numbers(target)
   subjects = sources + targets
   if not sources or not targets or len(set(subjects)) < len(subjects):
@@ -147,7 +147,7 @@ def load(
       f"source and target: got {source} and {target}, expected at least one "
       "subject each, and none twice."
     )
-  _validate.integer("source and target", min(subjects), 0)
+  validate.integer("source and target", min(subjects), 0)
 
   def draw(part, count, numbers):
     drawn = []

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 
 
 class Hierarchy(NamedTuple):
@@ -44,13 +44,13 @@ def cluster(edges: np.ndarray, weights: np.ndarray, nodes: int) -> Hierarchy:
     ValueError: if nodes or weights do not fit the edges.
   """
   edges, weights = np.asarray(edges).reshape(-1, 2), np.asarray(weights)
-  _validate.positive("nodes", nodes)
+  validate.positive("nodes", nodes)
   if weights.shape != (len(edges),):
     shape = f"shape {weights.shape}"
-    raise _validate.error("weights", shape, f"shape ({len(edges)},)")
+    raise validate.error("weights", shape, f"shape ({len(edges)},)")
   if len(edges) and not 0 <= edges.min() <= edges.max() < nodes:
     got = int(edges.min() if edges.min() < 0 else edges.max())
-    raise _validate.error("edges", got, f"nodes from 0 to {nodes - 1}")
+    raise validate.error("edges", got, f"nodes from 0 to {nodes - 1}")
   # Stable, so that the first edge of equal weight is the lightest.
   lightest = np.argsort(weights, kind="stable").tolist()
   pairs, name = edges.tolist(), list(range(nodes))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data import packages
 from jaxseq.data.files import _columns
@@ -59,10 +59,10 @@ def parse_csv(text: str, source: str) -> Series:
 
 def _windows(series: Series, length: int, step: int) -> datasets.ArrayDataset:
   """Cuts a series into windows, of class 1 if any element is anomalous."""
-  _validate.all_positive(length=length, step=step)
+  validate.all_positive(length=length, step=step)
   if len(series.values) < length:
     most = f"at most {len(series.values)}, that of the shortest part"
-    raise _validate.error("length", length, f"{most} of the series")
+    raise validate.error("length", length, f"{most} of the series")
   values, anomalous = (
     datasets.sliding_windows(array, length)[::step] for array in series
   )

@@ -18,7 +18,7 @@ import numpy as np
 from jaxseq import _codec
 from jaxseq import _json
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _fields
 from jaxseq.data import _npy
 from jaxseq.data import checks
@@ -43,7 +43,7 @@ def save(path: str | os.PathLike, splits: datasets.Splits) -> None:
   """
   path = pathlib.Path(path)
   if path.exists():
-    raise _validate.error("path", str(path), "a folder that is not there yet")
+    raise validate.error("path", str(path), "a folder that is not there yet")
   # Named by this process: leftovers of a killed one do not conflict.
   partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
   partial.mkdir(parents=True)
@@ -178,9 +178,9 @@ def _decoded(file: pathlib.Path) -> datasets.Info:
     values = _json.loads(_limits.read_bytes(file, _limits.JSON))
   except ValueError as error:
     raise ValueError(f"{file} is not JSON: {error}.") from error
-  _validate.instance(str(file), values, dict, "a JSON object")
+  validate.instance(str(file), values, dict, "a JSON object")
   for name in values:
-    _validate.choice(f"{file}: entries", name, _KEPT)
+    validate.choice(f"{file}: entries", name, _KEPT)
   for name, kind in _RECORDS.items():
     if name in values:
       values[name] = _fields.make(kind, values[name], f"{file}: {name}")

@@ -16,7 +16,7 @@ import pathlib
 import numpy as np
 
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import chats as chats_
 from jaxseq.data import datasets
 from jaxseq.data import padding
@@ -152,7 +152,7 @@ def _splits(
 ) -> datasets.Splits:
   """Splits groups of examples, keeping each group in one part."""
   for name, share in zip(("valid_fraction", "test_fraction"), fractions):
-    _validate.number(name, share, 0, 1)
+    validate.number(name, share, 0, 1)
   valid, test = (round(share * len(rows)) for share in fractions)
   train = len(rows) - valid - test
   every = [example for group in rows for example in group]
@@ -162,7 +162,7 @@ def _splits(
   _limits.check_growth(about[1], 5 * longest * len(every), held)
   if min(train, valid, test) < 1:
     expected = "one in each part at least, by valid_fraction and test_fraction"
-    raise _validate.error("the data", f"{len(rows)} examples", expected)
+    raise validate.error("the data", f"{len(rows)} examples", expected)
   if seed is not None:
     order = np.random.default_rng(seed).permutation(len(rows))
     rows = [rows[i] for i in order]
@@ -206,7 +206,7 @@ def examples(dataset: datasets.ArrayDataset) -> list[chats_.Example]:
   answers = dataset.extras.answers
   if answers is None or dataset.lengths is None or dataset.inputs.ndim != 2:
     shape = f"shape {dataset.inputs.shape}"
-    raise _validate.error("the data", shape, "chats, with their answers")
+    raise validate.error("the data", shape, "chats, with their answers")
   rows = zip(dataset.inputs, dataset.targets, dataset.lengths, answers)
   return [
     chats_.Example(

@@ -25,7 +25,7 @@ import numpy as np
 
 from jaxseq import _json
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _chat_templates
 from jaxseq.data import text_tokens
 from jaxseq.data._chat_templates import Message
@@ -129,7 +129,7 @@ class Template:
         prefix of its tokens with the answer, or the template fails.
       MissingData: if a package is not installed.
     """
-    _validate.choice("answers", answers, ("all", "last"))
+    validate.choice("answers", answers, ("all", "last"))
     name = chat.name
     if isinstance(chat.completion, str):
       text, ranges, bounds = self._plain(chat)
@@ -167,14 +167,14 @@ class Template:
       expected = (
         "a tokenizer with a template, or texts in the place of messages"
       )
-      raise _validate.error(f"{name}: tokenizer", None, expected)
+      raise validate.error(f"{name}: tokenizer", None, expected)
     text, ranges = self._render(messages, False, name)
     roles = [message["role"] for message in messages]
     if chat.prompt:
       places, ends = [len(chat.prompt)], [len(messages)]
     elif _ANSWERS not in roles:
       expected = f"one of the role {_ANSWERS!r}"
-      raise _validate.error(f"{name}: messages", f"the roles {roles}", expected)
+      raise validate.error(f"{name}: messages", f"the roles {roles}", expected)
     elif answers == "all" and _chat_templates.has_blocks(self.template):
       return text, ranges, []
     else:
@@ -262,7 +262,7 @@ def read_template(folder: str | os.PathLike) -> Template:
       config = _json.loads(_limits.read_text(place, _limits.JSON), long=True)
     except ValueError as error:
       raise ValueError(f"{place} is no JSON: {error}.") from error
-  _validate.instance(str(place), config, dict, "an object")
+  validate.instance(str(place), config, dict, "an object")
   template = config.get("chat_template")
   if (folder / "chat_template.jinja").exists():
     place = folder / "chat_template.jinja"
@@ -273,7 +273,7 @@ def read_template(folder: str | os.PathLike) -> Template:
       "default"
     )
   expected = "a text, the template of chats"
-  _validate.instance(f"{place}: chat_template", template, str, expected)
+  validate.instance(f"{place}: chat_template", template, str, expected)
   special = {
     name: token.get("content") if isinstance(token, dict) else token
     for name, token in config.items()
@@ -296,7 +296,7 @@ def _fields(line, name):
   except ValueError as error:
     reason = " ".join(str(error).split()).replace("line 1 column", "column")
     raise ValueError(f"{name}: it is no JSON: {reason}.") from None
-  _validate.instance(name, fields, dict, "an object")
+  validate.instance(name, fields, dict, "an object")
   return fields
 
 
@@ -311,7 +311,7 @@ def _answer(fields, name, key, otherwise=""):
   """The chat of a line with a prompt and an answer in the field `key`."""
   if not {"prompt", key} <= set(fields):
     expected = f"{otherwise}'prompt' and {key!r}"
-    raise _validate.error(f"{name}: fields", sorted(fields), expected)
+    raise validate.error(f"{name}: fields", sorted(fields), expected)
   prompt = fields["prompt"]
   read_as = _text if isinstance(prompt, str) else _messages
   return Chat(
@@ -323,12 +323,12 @@ def _answer(fields, name, key, otherwise=""):
 
 def _messages(values, name):
   """Checks that messages have a role and a content."""
-  _validate.instance(name, values, list, "a list of messages")
+  validate.instance(name, values, list, "a list of messages")
   if not values:
-    raise _validate.error(name, values, "at least one message")
+    raise validate.error(name, values, "at least one message")
   for number, message in enumerate(values):
     place = f"{name}[{number}]"
-    _validate.instance(place, message, dict, "an object")
+    validate.instance(place, message, dict, "an object")
     for field in ("role", "content"):
       _text(message.get(field), f"{place}: {field}")
   return tuple(values)
@@ -336,12 +336,12 @@ def _messages(values, name):
 
 def _text(value, name):
   """Checks that a text can be encoded: JSON may contain lone surrogates."""
-  _validate.instance(name, value, str, "a text")
+  validate.instance(name, value, str, "a text")
   try:
     value.encode()
   except UnicodeEncodeError as error:
     half = value[error.start]
-    raise _validate.error(name, half, "whole characters") from None
+    raise validate.error(name, half, "whole characters") from None
   return value
 
 

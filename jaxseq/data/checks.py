@@ -8,7 +8,7 @@ example or with examples of one class only.
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _values
 from jaxseq.data import datasets
 
@@ -66,12 +66,12 @@ def check_splits(
   info = splits.info
   for field in ("num_classes", "vocab_size"):
     if getattr(info, field) is not None:
-      _validate.integer(f"{name}: info.{field}", getattr(info, field), 1)
+      validate.integer(f"{name}: info.{field}", getattr(info, field), 1)
   if info.classes is not None and info.num_classes is not None:
     if len(info.classes) != info.num_classes:
       expected = f"{info.num_classes}, as info.num_classes is"
       count = len(info.classes)
-      raise _validate.error(f"{name}: names of classes", count, expected)
+      raise validate.error(f"{name}: names of classes", count, expected)
   parts = {
     f"{name}, {part}": getattr(splits, part)
     for part in ("train", "valid", "test")
@@ -82,9 +82,7 @@ def check_splits(
     inputs, like = dataset.inputs, splits.train.inputs
     if inputs.shape[2:] != like.shape[2:] or inputs.ndim != like.ndim:
       expected = f"{like.shape[2:]} behind the time, like the training inputs"
-      raise _validate.error(
-        f"{part}: inputs", f"shape {inputs.shape}", expected
-      )
+      raise validate.error(f"{part}: inputs", f"shape {inputs.shape}", expected)
     _check_values(dataset, part, info, maps=maps)
   _check_classes(name, parts.values(), info)
   return splits
@@ -96,38 +94,38 @@ def _check_arrays(dataset, name):
   for key, array in {"inputs": inputs, "targets": targets}.items():
     if not hasattr(array, "dtype"):
       got = type(array).__name__
-      raise _validate.error(f"{name}: {key}", got, "an array")
+      raise validate.error(f"{name}: {key}", got, "an array")
   got = f"shape {inputs.shape} and dtype {inputs.dtype}"
   kinds = {2: "iu", 3: "f"}.get(inputs.ndim, "")
   # Float types that NumPy does not define, such as bfloat16, are of kind V.
   kind = inputs.dtype.kind
   if kind not in kinds or not kinds:
     expected = "(n, time) of integers or (n, time, features) of floats"
-    raise _validate.error(f"{name}: inputs", got, expected)
+    raise validate.error(f"{name}: inputs", got, expected)
   if 0 in inputs.shape:
     expected = "at least one example, one element in time and one feature"
-    raise _validate.error(f"{name}: inputs", got, expected)
+    raise validate.error(f"{name}: inputs", got, expected)
   count, time = inputs.shape[:2]
   named = {"targets": targets, "lengths": lengths, **extras._asdict()}
   for key, array in named.items():
     if array is not None and (array.ndim == 0 or len(array) != count):
       expected = f"one entry for each of the {count} inputs"
-      raise _validate.error(f"{name}: {key}", f"shape {array.shape}", expected)
+      raise validate.error(f"{name}: {key}", f"shape {array.shape}", expected)
   if targets.dtype.kind not in "iuf":
     expected = "numbers: of classes, whose names belong into info.classes, or"
     got = f"dtype {targets.dtype}"
-    raise _validate.error(f"{name}: targets", got, f"{expected} of values")
+    raise validate.error(f"{name}: targets", got, f"{expected} of values")
   for key, array in extras._asdict().items():
     if array is not None and key not in ("second",):
       kinds = "f" if key in _FLOATS else "b" if key in _FLAGS else "iu"
       if array.dtype.kind not in kinds:
         words = {"f": "floats", "b": "booleans", "iu": "integers"}[kinds]
         got = f"dtype {array.dtype}"
-        raise _validate.error(f"{name}: {key}", got, words)
+        raise validate.error(f"{name}: {key}", got, words)
   if lengths is not None:
     if lengths.shape != (count,) or lengths.dtype != np.int32:
       got = f"shape {lengths.shape} and dtype {lengths.dtype}"
-      raise _validate.error(f"{name}: lengths", got, f"({count},) of int32")
+      raise validate.error(f"{name}: lengths", got, f"({count},) of int32")
     _check_lengths(f"{name}: lengths", lengths, time)
 
 
@@ -174,7 +172,7 @@ def _check_values(dataset, name, info, maps):
   if targets.dtype.kind == "f":
     if classes is not None:
       expected = f"integers, as info.num_classes is {classes}"
-      raise _validate.error(
+      raise validate.error(
         f"{name}: targets", f"dtype {targets.dtype}", expected
       )
   elif info.factors is not None:
@@ -182,7 +180,7 @@ def _check_values(dataset, name, info, maps):
     if targets.ndim != 2 or targets.shape[1] != len(sizes):
       expected = f"({len(targets)}, {len(sizes)}), a level of each factor"
       got = f"shape {targets.shape}"
-      raise _validate.error(f"{name}: targets", got, expected)
+      raise validate.error(f"{name}: targets", got, expected)
     for column, (factor, size) in enumerate(zip(info.factors.names, sizes)):
       expected = f"levels 0 to {size - 1} of {factor!r}"
       integers(f"targets[{column}]", targets[:, column], 0, size, expected)

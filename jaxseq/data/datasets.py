@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 
 
 class MissingData(ValueError):
@@ -295,7 +295,7 @@ def stratified_split(
   Raises:
     ValueError: if fraction is not in 0 .. 1.
   """
-  _validate.number("fraction", fraction, 0, 1)
+  validate.number("fraction", fraction, 0, 1)
   rng = np.random.default_rng(seed)
   second = np.zeros(len(labels), bool)
   for label in np.unique(labels):
@@ -333,7 +333,7 @@ def carve_valid(splits: Splits, fraction: float, seed: int = 0) -> Splits:
   if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
     received = f"shape {labels.shape} and dtype {labels.dtype}"
     expected = "integer targets of shape (n,) to take validation examples of"
-    raise _validate.error("targets", received, expected)
+    raise validate.error("targets", received, expected)
   train, valid = stratified_split(labels, fraction, seed)
   return splits._replace(
     train=take(splits.train, train), valid=take(splits.train, valid)

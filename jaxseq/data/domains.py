@@ -15,7 +15,7 @@ from typing import get_args
 import jax
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data import recordings
 from jaxseq.data import scale
@@ -97,11 +97,11 @@ def windows(
   Raises:
     ValueError: if a number is out of range or no recording is long enough.
   """
-  _validate.all_positive(length=length, step=step)
+  validate.all_positive(length=length, step=step)
   longest = max(map(len, whole.values), default=0)
   if longest < length:
     expected = f"at most that of the longest recording, {longest}"
-    raise _validate.error("length", length, expected)
+    raise validate.error("length", length, expected)
   inputs, places, starts = [], [], []
   for place, series in enumerate(whole.values):
     if len(series) < length:
@@ -149,7 +149,7 @@ def _split_tails(
   dataset: datasets.ArrayDataset, fraction: float
 ) -> tuple[np.ndarray, np.ndarray]:
   """Splits the windows of every recording at a time."""
-  _validate.number("fraction", fraction, 0, 1)
+  validate.number("fraction", fraction, 0, 1)
   recording, start = dataset.extras.recording, dataset.extras.start
   length = dataset.inputs.shape[1]
   first, second = [], []
@@ -202,7 +202,7 @@ def _described(windows: np.ndarray) -> np.ndarray:
   least = 2 ** (_BANDS + 1) - 2
   if length < least:
     expected = f"at least {least} elements in time"
-    raise _validate.error("windows", length, expected)
+    raise validate.error("windows", length, expected)
   x = np.moveaxis(np.asarray(windows, np.float64), -1, -2)
   lower, median, upper = np.quantile(x, (0.25, 0.5, 0.75), axis=-1)
   power = np.abs(np.fft.rfft(x, axis=-1)) ** 2 / length
@@ -266,7 +266,7 @@ def make_splits(
   Raises:
     ValueError: if scaling is not one of these.
   """
-  _validate.choice("scaling", scaling, get_args(Scaling))
+  validate.choice("scaling", scaling, get_args(Scaling))
   count = 1 + max(part.extras.domain.max() for part in (source, target))
   if scaling == "source":
     moments = [_moments(source)] * count
@@ -294,7 +294,7 @@ def numbers(names: int | Sequence[int]) -> tuple[int, ...]:
 def _selected(values, by, names):
   """Returns the numbers of the requested domains, checked against `values`."""
   there = np.unique(values).tolist()
-  names = tuple(_validate.choice(by, name, there) for name in numbers(names))
+  names = tuple(validate.choice(by, name, there) for name in numbers(names))
   if not names:
     raise ValueError(f"at least one {by} is needed; got none.")
   return names
@@ -357,8 +357,8 @@ def adapt(
     raise ValueError(
       f"source and target: got {sources} and {targets}, expected different."
     )
-  _validate.choice("features", features, get_args(Features))
-  _validate.choice("holding", holding, get_args(Holding))
+  validate.choice("features", features, get_args(Features))
+  validate.choice("holding", holding, get_args(Holding))
   domain = np.full(len(values), -1, np.int32)
   for number, name in enumerate(names):
     domain[values == name] = number

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data import factors
 
@@ -165,9 +165,9 @@ def _ecg_series(
 ) -> np.ndarray:
   """Computes ECGs (n, length) float64 without noise; z times `GAIN`."""
   per_second = round(1 / _STEP)
-  _validate.positive("length", length)
+  validate.positive("length", length)
   if rate < 1 or per_second % rate:
-    raise _validate.error("rate", rate, f"a divisor of {per_second}")
+    raise validate.error("rate", rate, f"a divisor of {per_second}")
   start = np.broadcast_to(start, len(levels))
   warm_up = round(_WARM_UP * per_second)
   stride = per_second // rate

@@ -19,7 +19,7 @@ import pathlib
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _npy
 from jaxseq.data import _row_groups
 from jaxseq.data import _time_stamps
@@ -182,7 +182,7 @@ def tgb_seq(
   part = split[order].astype(int)
   if np.any(np.diff(part) < 0) or set(np.unique(part)) != {0, 1, 2}:
     expected = "0, then 1, then 2 in the order of time"
-    raise _validate.error(f"{table}: split", sorted(set(part)), expected)
+    raise validate.error(f"{table}: split", sorted(set(part)), expected)
   others: list[np.ndarray | None] = []
   for number, name in enumerate(("valid", "test"), 1):
     # Rows of these files follow the table, which sorting by time may reorder.
@@ -227,7 +227,7 @@ def _check_numbers(rows):
     if wrong.any():
       row = int(np.argmax(wrong))
       place = rows.place(row, name)
-      raise _validate.error(place, values[row].item(), expected)
+      raise validate.error(place, values[row].item(), expected)
 
 
 def _array(path, count):
@@ -241,104 +241,11 @@ def _array(path, count):
       f"{path} is no array that can be read: {error}."
     ) from error
   if array.dtype.kind not in "iuf":
-    raise _validate.error(str(path), f"dtype {array.dtype}", "numbers")
+    raise validate.error(str(path), f"dtype {array.dtype}", "numbers")
   if array.ndim != 2 or len(array) != count:
     expected = f"({count}, columns), a row for each event"
-    raise _validate.error(str(path), f"shape {array.shape}", expected)
+    raise validate.error(str(path), f"shape {array.shape}", expected)
   return array
-
-
-def followers(
-  *, pairs: int = 300, repeats: int = 3, seed: int = 0
-) -> datasets.Splits:
-  """Generates pairs of users with different items at the same times.
-
-  One user of a pair takes the items 0 to 4 in turn, several times, the other 5
-  to 9 at the same times. The only other candidate is the partner's item. Models
-  that see only times and numbers of neighbors are right in half of the cases;
-  models that know a user's last item, in all but the first.
-
-  Args:
-    pairs: number of pairs.
-    repeats: repetitions of the five items.
-    seed: seed of the pairs' starts, and of which user takes which items.
-
-  Returns:
-    The splits, by time.
-
-  Source: the example of TGB-Seq (Yi et al., arXiv:2502.02975).
-  """
-  _validate.all_positive(pairs=pairs, repeats=repeats)
-  rng = np.random.default_rng(seed)
-  steps = 5 * repeats
-  begin = np.sort(rng.integers(0, 20 * pairs, pairs))
-  # Arrays (pairs, steps, 2).
-  side = rng.permuted(np.tile([0, 1], (pairs, 1)), axis=1)[:, None]
-  item = side * 5 + (np.arange(steps) % 5)[:, None]
-  user = 10 + 2 * np.arange(pairs)[:, None, None] + np.arange(2)
-  time = begin[:, None, None] + np.arange(steps, dtype=float)[:, None]
-  user, item, times = map(np.ravel, np.broadcast_arrays(user, item, time))
-  order = np.argsort(times, kind="stable")
-  nodes = np.stack([user, item], axis=1)[order] + 1
-  other = (nodes[:, 1:] - 1 + 5) % 10 + 1
-  times = times[order]
-  part = interactions.by_time(times, 0.15, 0.15)
-  return make_splits(
-    nodes,
-    times,
-    part,
-    "generated",
-    10 + 2 * pairs,
-    others=[other[part == 1], other[part == 2]],
-  )
-
-
-def drifting_nodes(
-  *,
-  users: int = 100,
-  items: int = 50,
-  events: int = 20_000,
-  speed: float = 0.02,
-  noise: float = 1.0,
-  candidates: int = 20,
-  seed: int = 0,
-) -> datasets.Splits:
-  """Generates users that move around a ring of items, each at its own speed.
-
-  At every whole time a random user takes the item at its place, plus noise.
-
-  Args:
-    users: number of users.
-    items: number of items on the ring.
-    events: number of events of all users.
-    speed: standard deviation of the items that a user passes per unit of time.
-    noise: standard deviation of an item from its user's place.
-    candidates: number of other items per validation and test event.
-    seed: seed of all random choices.
-
-  Returns:
-    The splits, by time.
-  """
-  _validate.all_positive(users=users, items=items, events=events)
-  _validate.number("speed", speed, 0)
-  _validate.number("noise", noise, 0)
-  rng = np.random.default_rng(seed)
-  user = rng.integers(0, users, events)
-  begin, pace = rng.uniform(0, items, users), speed * rng.normal(size=users)
-  times = np.arange(events, dtype=float)
-  place = begin[user] + pace[user] * times + noise * rng.normal(size=events)
-  item = np.floor(place).astype(int) % items
-  nodes = np.stack([items + user, item], axis=1) + 1
-  part = interactions.by_time(times, 0.15, 0.15)
-  return make_splits(
-    nodes,
-    times,
-    part,
-    "generated",
-    users + items,
-    candidates=candidates,
-    seed=seed,
-  )
 
 
 def of_events(
@@ -441,13 +348,13 @@ def make_splits(
   """
   sizes = np.bincount(part, minlength=3)
   most = _CANDIDATES // max(1, *sizes[1:])
-  _validate.integer("candidates", candidates, 1, max(1, most))
+  validate.integer("candidates", candidates, 1, max(1, most))
   if not sizes[0] or not sizes[2]:
     got = f"{sizes[0]} for training and {sizes[2]} for testing"
-    raise _validate.error(f"{where}: events", got, "some of both")
+    raise validate.error(f"{where}: events", got, "some of both")
   destinations = np.unique(nodes[:, 1])
   if len(destinations) < 2:
-    raise _validate.error(f"{where}: destinations", 1, "two or more")
+    raise validate.error(f"{where}: destinations", 1, "two or more")
   rng = np.random.default_rng(seed)
   source = source or graphs.GraphSource().between(np.asarray(times, float))
   times = times - times[:1]

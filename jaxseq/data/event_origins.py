@@ -13,7 +13,7 @@ import itertools
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _event_streams
 from jaxseq.data import datasets
 from jaxseq.data import point_processes
@@ -68,15 +68,15 @@ def load(
     ValueError: if an option is out of range, or a file is invalid.
     MissingData: if a file is missing.
   """
-  _validate.positive("length", length)
+  validate.positive("length", length)
   if paths is not None:
     if len(paths) < 2:
-      raise _validate.error("paths", paths, "two tables or more")
+      raise validate.error("paths", paths, "two tables or more")
     columns = {"stream": stream, "time": time, "mark": mark, "seed": seed}
     sets = _of_tables(paths, columns)
     where = ", ".join(map(table_files.describe, paths))
     return of_streams(sets, length, "Streams of which table?", where)
-  _validate.integer("classes", classes, 2, len(_ORDERS))
+  validate.integer("classes", classes, 2, len(_ORDERS))
   processes = [
     point_processes.Hawkes(
       (_RATE,) * 3,
@@ -103,7 +103,7 @@ def _of_tables(paths, columns):
     return sets
   if None in units:
     expected = "tables with dates, or all with numbers, as times"
-    raise _validate.error("paths", paths, expected)
+    raise validate.error("paths", paths, expected)
   # Loaded alone, each table gets the unit that fits its gaps.
   unit = min(units, key=list(_event_streams.SECONDS).index)
   return [events.load(path, **columns, unit=unit) for path in paths]

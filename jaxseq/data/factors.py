@@ -18,7 +18,7 @@ from typing import get_args
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import datasets
 
 LEVELS = 8
@@ -79,7 +79,7 @@ def factor_values(
   levels = np.asarray(levels)
   if levels.shape[-1:] != (len(ranges),):
     expected = f"a last axis of {len(ranges)} ({', '.join(ranges)})"
-    raise _validate.error("levels", f"shape {levels.shape}", expected)
+    raise validate.error("levels", f"shape {levels.shape}", expected)
   if levels.size and not (levels.min() >= 0 and levels.max() < LEVELS):
     received = f"{levels.min()} .. {levels.max()}"
     raise ValueError(f"levels: got {received}, expected 0 to {LEVELS - 1}.")
@@ -224,10 +224,10 @@ def make_splits(
     ValueError: if a number is out of range.
   """
   counts = {"train": train, "valid": valid, "test": test}
-  _validate.all_positive(**counts)
-  _validate.number("noise", noise, 0)
+  validate.all_positive(**counts)
+  validate.number("noise", noise, 0)
   if start is not None:
-    _validate.choice("start", start, get_args(Start))
+    validate.choice("start", start, get_args(Start))
   names = tuple(names)
   parts, scale = {}, None
   for number, (name, count) in enumerate(counts.items()):
@@ -252,7 +252,7 @@ def make_splits(
 
 def _of_length(series, length, *details, **options):
   """Generates a set from a function of levels and length."""
-  _validate.positive("length", length)
+  validate.positive("length", length)
   return make_splits(
     lambda levels, phase, rng: series(levels, length), *details, **options
   )
@@ -299,8 +299,8 @@ def ecg(
   Raises:
     ValueError: if an option is out of range.
   """
-  _validate.positive("length", length)
-  _validate.above_zero("rate", rate)
+  validate.positive("length", length)
+  validate.above_zero("rate", rate)
   return make_splits(
     lambda levels, phase, rng: ecg_series(levels, length, rate, phase),
     ECG,

@@ -26,7 +26,7 @@ import numpy as np
 from jaxseq import _files
 from jaxseq import _json
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _npy
 
 # Symbols are tokens + SHIFT, as published. Below it, 0 ends the text and
@@ -83,7 +83,7 @@ class FMIndex:
     symbol = int(token) + SHIFT
     if not SHIFT <= symbol < self.vocab_size + SHIFT:
       expected = f"a token from 0 to {self.vocab_size - 1}"
-      raise _validate.error("token", token, expected)
+      raise validate.error("token", token, expected)
     start = int(self.starts[symbol])
     low, high = (start + self._rank(symbol, row) for row in rows)
     return Rows(low, high) if low < high else Rows(0, 0)
@@ -92,7 +92,7 @@ class FMIndex:
     """Returns the rows of a run of tokens: all rows if it is empty."""
     if isinstance(tokens, str):
       expected = "tokens: bytes, or a list of integers"
-      raise _validate.error("tokens", tokens, expected)
+      raise validate.error("tokens", tokens, expected)
     rows = Rows(0, len(self))
     for token in tokens:
       rows = self.extend(rows, token)
@@ -178,7 +178,7 @@ def build(
     ValueError: if there is no document, one is empty, or a token is not below
       `vocab_size`.
   """
-  _validate.all_positive(vocab_size=vocab_size, block=block)
+  validate.all_positive(vocab_size=vocab_size, block=block)
   dtype = np.min_scalar_type(vocab_size + SHIFT)
   pieces = []
   for number, document in enumerate(documents):
@@ -188,14 +188,14 @@ def build(
     if tokens.ndim != 1 or not len(tokens) or tokens.dtype.kind not in "iu":
       what = f"shape {tokens.shape} and dtype {tokens.dtype}"
       expected = "(tokens,) integers, at least one"
-      raise _validate.error(f"document {number}", what, expected)
+      raise validate.error(f"document {number}", what, expected)
     if tokens.min() < 0 or tokens.max() >= vocab_size:
       received = f"tokens from {tokens.min()} to {tokens.max()}"
       expected = f"tokens from 0 to {vocab_size - 1}"
-      raise _validate.error(f"document {number}", received, expected)
+      raise validate.error(f"document {number}", received, expected)
     pieces.append(tokens[::-1].astype(np.int64) + SHIFT)
   if not pieces:
-    raise _validate.error("documents", [], "at least one document")
+    raise validate.error("documents", [], "at least one document")
   lengths = np.array([len(piece) for piece in pieces])
   steps = lengths + int(separate)
   beginnings = np.cumsum(steps) - steps
@@ -292,9 +292,9 @@ def _checked(about: Any, arrays: dict[str, np.ndarray]) -> FMIndex:
   if set(about) != {"vocab_size", "separate", "block"}:
     raise ValueError(f"index.json has the entries {sorted(about)}")
   for name in ("vocab_size", "block"):
-    _validate.integer(name, about[name], 1, 2**31)
+    validate.integer(name, about[name], 1, 2**31)
   if not isinstance(about["separate"], bool):
-    raise _validate.error("separate", about["separate"], "true or false")
+    raise validate.error("separate", about["separate"], "true or false")
   for name, array in arrays.items():
     kind = "u" if name in ("text", "bwt") else "i"
     if array.dtype.kind != kind:
@@ -306,7 +306,7 @@ def _checked(about: Any, arrays: dict[str, np.ndarray]) -> FMIndex:
   shapes |= dict.fromkeys(_DOCUMENTS, (arrays["lengths"].size,))
   for name, expected in shapes.items():
     if arrays[name].shape != expected:
-      raise _validate.error(name, f"shape {arrays[name].shape}", str(expected))
+      raise validate.error(name, f"shape {arrays[name].shape}", str(expected))
   lengths, starts = arrays["lengths"], arrays["starts"]
   steps = lengths + int(about["separate"])
   if (

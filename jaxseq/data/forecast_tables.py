@@ -12,7 +12,7 @@ from typing import Unpack
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _calendars
 from jaxseq.data import _part_splits
 from jaxseq.data import _time_stamps
@@ -170,7 +170,7 @@ def _check_calendar(options, times):
   if options.get("with_calendar") and (
     times is None or times.dtype.kind != "M"
   ):
-    raise _validate.error("with_calendar", True, "False without dates")
+    raise validate.error("with_calendar", True, "False without dates")
 
 
 def _by_share(count, valid_fraction, test_fraction):

@@ -20,7 +20,7 @@ from absl import logging
 import numpy as np
 
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _npy
 from jaxseq.data import _time_stamps
 from jaxseq.data import _values
@@ -51,7 +51,7 @@ def treat(
       has no value in the training span.
   """
   choices = get_args(Missing)
-  _validate.choice("missing", missing, choices)
+  validate.choice("missing", missing, choices)
   values = series.values
   if missing == "refuse":
     _values.refuse(
@@ -255,7 +255,7 @@ def make_splits(
     ValueError: if a number is out of range, a span is too short for a window,
       or values are missing and `missing` is "refuse".
   """
-  _validate.all_positive(input_length=input_length, horizon=horizon)
+  validate.all_positive(input_length=input_length, horizon=horizon)
   if ends[2] > len(series.values):
     raise ValueError(
       f"{source}: got {len(series.values)} times, expected at least {ends[2]}."
@@ -389,8 +389,8 @@ def seasonal(
   Raises:
     ValueError: if an option is out of range.
   """
-  _validate.all_positive(channels=channels, times=times)
-  _validate.number("noise", noise, 0)
+  validate.all_positive(channels=channels, times=times)
+  validate.number("noise", noise, 0)
   rng = np.random.default_rng(seed)
   amplitudes = rng.uniform(0.5, 1.5, (2, channels))
   phases = rng.uniform(0, 2 * np.pi, (2, channels))

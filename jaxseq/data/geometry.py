@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 
 _FLAT = 1e-9
 # Most cities for which `tour` computes the shortest tour.
@@ -49,7 +49,7 @@ def hull(points: np.ndarray) -> list[int]:
   Raises:
     ValueError: if there is no point, or the shape does not fit.
   """
-  _validate.shape("points", points, ("n", 2))
+  validate.shape("points", points, ("n", 2))
   if (np.asarray(points) == points[0]).all():
     return [0]
   order = np.lexsort(np.asarray(points).T[::-1]).tolist()
@@ -84,7 +84,7 @@ def delaunay(
     Triangles with ascending corners. The cost is the number of triples times
     that of points, so it suits a few dozen points.
   """
-  _validate.choice("order", order, ("index", "incenter"))
+  validate.choice("order", order, ("index", "incenter"))
   points = np.asarray(points, float)
   count = len(points)
   triples = np.array(list(itertools.combinations(range(count), 3)), int)
@@ -124,7 +124,7 @@ def tour(points: np.ndarray) -> list[int]:
   count = len(points)
   if count > LONGEST_TOUR:
     expected = f"at most {LONGEST_TOUR} points"
-    raise _validate.error("points", count, expected)
+    raise validate.error("points", count, expected)
   if count < 4:
     return list(range(count))
   far = np.linalg.norm(points[:, None] - points, axis=-1).tolist()
@@ -190,10 +190,10 @@ def draw(
   Raises:
     ValueError: if the name is unknown, or a number is out of range.
   """
-  _validate.choice("name", name, TARGETS)
-  _validate.positive("count", count)
-  _validate.integer("low", low, 3)
-  _validate.integer("high", high, low)
+  validate.choice("name", name, TARGETS)
+  validate.positive("count", count)
+  validate.integer("low", low, 3)
+  validate.integer("high", high, low)
   rng = np.random.default_rng(seed)
   time = choices(name, high)
   width = 1 if name == "sort" else 2

@@ -15,7 +15,7 @@ import string
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data.sources import letters
 
@@ -155,9 +155,9 @@ def load(
   Raises:
     ValueError: if an option is out of range.
   """
-  _validate.integer("examples", examples, 8)
-  _validate.integer("shortest", shortest, 4)
-  _validate.integer("longest", longest, max(shortest, 6))
+  validate.integer("examples", examples, 8)
+  validate.integer("shortest", shortest, 4)
+  validate.integer("longest", longest, max(shortest, 6))
   rng = random.Random(seed)
   trees: list[Tree] = []
   while len(trees) < examples:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csgraph
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import affinity
 from jaxseq.data import datasets
 from jaxseq.data import padding
@@ -228,14 +228,14 @@ def load(
   Raises:
     ValueError: if an option is out of range.
   """
-  _validate.choice("task", task, _TASKS)
-  _validate.choice("order", order, ("node", "tree", "paths"))
-  _validate.integer("nodes", nodes, 9)
+  validate.choice("task", task, _TASKS)
+  validate.choice("order", order, ("node", "tree", "paths"))
+  validate.integer("nodes", nodes, 9)
   counts = {"train": train, "valid": valid, "test": test}
-  _validate.all_positive(**counts)
+  validate.all_positive(**counts)
   for name, count in counts.items():
     if task == "connectivity" and count % 2:
-      raise _validate.error(name, count, "an even number, as graphs are pairs")
+      raise validate.error(name, count, "an even number, as graphs are pairs")
   draw, question = _TASKS[task]
   rng = np.random.default_rng(seed)
   graphs: list[Graph] = []

@@ -17,7 +17,7 @@ import zlib
 import numpy as np
 
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data import packages
 from jaxseq.data import scale
@@ -101,7 +101,7 @@ def _idx_header(content, path):
 def _dataset(images, labels, order, permutation):
   """Converts images (n, height, width) in 0 .. 1 to sequences."""
   targets = labels.astype(np.int32)
-  _validate.choice("order", order, get_args(Order))
+  validate.choice("order", order, get_args(Order))
   if order == "row":
     if permutation is not None:
       raise ValueError("permutation goes with order 'pixel' only.")
@@ -178,10 +178,10 @@ def _divided(
 ):
   """Splits a set of digits that comes in one piece."""
   if normalize and order == "row":
-    raise _validate.error("order", order, "'pixel' with normalize")
+    raise validate.error("order", order, "'pixel' with normalize")
   whole = _dataset(images, labels, order, permutation)
   if not 0 < test_fraction < 1:
-    raise _validate.error("test_fraction", test_fraction, "between 0 and 1")
+    raise validate.error("test_fraction", test_fraction, "between 0 and 1")
   size = " x ".join(map(str, images.shape[1:]))
   about = f"A handwritten digit of {size} pixels; which?"
   info = datasets.Info(about, source, license, num_classes=10)

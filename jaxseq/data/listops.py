@@ -14,7 +14,7 @@ import statistics
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _cache
 from jaxseq.data import datasets
 
@@ -141,11 +141,11 @@ def load(
   Raises:
     ValueError: if an option is out of range.
   """
-  _validate.choice("size", size, _SIZES)
+  validate.choice("size", size, _SIZES)
   max_depth, shortest, longest, *counts = _SIZES[size]
   sizes = (train, valid, test)
   counts = [count if n is None else n for n, count in zip(sizes, counts)]
-  _validate.all_positive(**dict(zip(("train", "valid", "test"), counts)))
+  validate.all_positive(**dict(zip(("train", "valid", "test"), counts)))
 
   names = ("inputs", "values", "lengths")
 

@@ -18,7 +18,7 @@ from typing import get_args
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _values
 from jaxseq.data import datasets
 
@@ -67,11 +67,11 @@ def treat(
     ValueError: if values are missing and `missing` is "refuse", naming the
       first place; or if a channel of the training part has no value.
   """
-  _validate.choice("missing", missing, get_args(Missing))
+  validate.choice("missing", missing, get_args(Missing))
   parts = list(splits[:3])
   if splits.train.inputs.dtype.kind != "f":
     if missing != "refuse":
-      raise _validate.error("missing", missing, "'refuse' for tokens")
+      raise validate.error("missing", missing, "'refuse' for tokens")
     return splits
   if missing == "refuse":
     for name, part in zip(names, parts):
@@ -181,7 +181,7 @@ def fill(
     _refuse(name, part.inputs, channels, True, choices)
     return part
   if mean is None:
-    raise _validate.error("mean", mean, f"one, for missing = {missing!r}")
+    raise validate.error("mean", mean, f"one, for missing = {missing!r}")
   mean = np.asarray(mean, np.float32)
   observed, inside = _observed(part)
   if missing == "forward_fill":

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import fm_index
 
 Key = tuple[int, ...]
@@ -45,12 +45,12 @@ def score_keys(
     ValueError: if the numbers of keys and probabilities differ, or an option is
       out of range.
   """
-  _validate.number("alpha", alpha, 0)
-  _validate.number("smoothing", smoothing, 0)
+  validate.number("alpha", alpha, 0)
+  validate.number("smoothing", smoothing, 0)
   log_prob = np.asarray(log_prob, np.float64)
-  _validate.shape("log_prob", log_prob, (len(keys),))
+  validate.shape("log_prob", log_prob, (len(keys),))
   if len(log_prob) and not log_prob.max() <= 0:
-    raise _validate.error("log_prob", log_prob.max(), "numbers of at most 0")
+    raise validate.error("log_prob", log_prob.max(), "numbers of at most 0")
   counts = np.array([index.count(key) for key in keys], np.int64)
   tokens = int(np.sum(index.lengths))
   # As published, so that the odds of probability 1 are finite.
@@ -97,10 +97,10 @@ def score_documents(
     ValueError: if the numbers of keys and scores differ, or an option is out of
       range.
   """
-  _validate.number("beta", beta, 0, 1)
-  _validate.all_positive(most=most, rare=rare)
+  validate.number("beta", beta, 0, 1)
+  validate.all_positive(most=most, rare=rare)
   scores = np.asarray(scores, np.float64)
-  _validate.shape("scores", scores, (len(keys),))
+  validate.shape("scores", scores, (len(keys),))
   # Ties in the order of tokens; sorting is stable.
   worth = {
     tuple(map(int, key)): float(score)

@@ -18,7 +18,7 @@ from typing import Unpack
 import numpy as np
 
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _npy
 from jaxseq.data import _series_splits
 from jaxseq.data import _series_targets
@@ -74,7 +74,7 @@ def _read(
   for number, row in enumerate(values):
     if row.shape[1] != len(names):
       place = Places(path).place(number)
-      raise _validate.error(f"{place}: channels", row.shape[1], str(len(names)))
+      raise validate.error(f"{place}: channels", row.shape[1], str(len(names)))
   whole = recordings.Recordings.of(
     values,
     {},
@@ -123,21 +123,21 @@ def _series(arrays, name, held):
   if array.dtype.kind not in "iuf" or array.ndim not in (2, 3):
     shape = f"shape {array.shape} and dtype {array.dtype}"
     expected = "numbers (n, time, channels), or (n, time)"
-    raise _validate.error(f"{name}: X", shape, expected)
+    raise validate.error(f"{name}: X", shape, expected)
   array = array[..., None] if array.ndim == 2 else array
   if 0 in array.shape:
-    raise _validate.error(f"{name}: X", f"shape {array.shape}", "no axis of 0")
+    raise validate.error(f"{name}: X", f"shape {array.shape}", "no axis of 0")
   count, time = array.shape[:2]
   lengths = arrays.get("lengths", np.full(count, time))
   for key in ("lengths", "y", "ids"):
     if key in arrays and (not arrays[key].ndim or len(arrays[key]) != count):
       expected = f"one entry for each of the {count} series"
       shape = f"shape {arrays[key].shape}"
-      raise _validate.error(f"{name}: {key}", shape, expected)
+      raise validate.error(f"{name}: {key}", shape, expected)
   whole = lengths.dtype.kind in "iu" and lengths.ndim == 1
   if not whole or lengths.min() < 1 or lengths.max() > time:
     expected = f"integers from 1 to {time}"
-    raise _validate.error(f"{name}: lengths", lengths.tolist()[:5], expected)
+    raise validate.error(f"{name}: lengths", lengths.tolist()[:5], expected)
   size = 8 * int(lengths.sum()) * array.shape[2] + _limits.OBJECT * count
   _limits.check_growth(name, size, held)
   return [
@@ -153,7 +153,7 @@ def _targets(labels, whole, target, classes, times, name):
     raise ValueError(f"{name}: got y of some parts, expected it of all.")
   shapes = {array.shape[1:] for array in labels}
   if len(shapes) > 1:
-    raise _validate.error(f"{name}: y", f"shape {shapes}", "one shape")
+    raise validate.error(f"{name}: y", f"shape {shapes}", "one shape")
   array = np.concatenate(labels)
   if target == "auto":
     target = "class" if _is_named(array) else "number"
@@ -161,7 +161,7 @@ def _targets(labels, whole, target, classes, times, name):
   if target == "class":
     if array.ndim != 1 or not _is_named(array):
       shape = f"shape {array.shape} and dtype {array.dtype}"
-      raise _validate.error(f"{name}: y", shape, "(n,) names or integers")
+      raise validate.error(f"{name}: y", shape, "(n,) names or integers")
     kind = array.dtype.kind
     words = [
       x.decode("latin1") if kind == "S" else str(x) for x in array.tolist()
@@ -175,22 +175,20 @@ def _targets(labels, whole, target, classes, times, name):
     return _series_targets.of_classes(words, place, whole.own, "y")
   numbers = np.asarray(array, np.float64) if array.dtype.kind in "iuf" else None
   if numbers is None or not np.isfinite(numbers).all():
-    raise _validate.error(
-      f"{name}: y", f"dtype {array.dtype}", "finite numbers"
-    )
+    raise validate.error(f"{name}: y", f"dtype {array.dtype}", "finite numbers")
   if target == "step":
     if numbers.ndim == 2:
       numbers = numbers[..., None]
-    _validate.shape(f"{name}: y", numbers, (len(numbers), "time", "numbers"))
+    validate.shape(f"{name}: y", numbers, (len(numbers), "time", "numbers"))
     for time, y in zip(times, labels):
       if y.shape[1] != time:
         shape = f"shape {y.shape}"
         expected = f"(n, {time}, numbers), as many elements in time as X"
-        raise _validate.error(f"{name}: y", shape, expected)
+        raise validate.error(f"{name}: y", shape, expected)
     rows = [y[: len(x)] for y, x in zip(numbers, whole.values)]
     return _series_targets.Targets("step", rows, None, _called(numbers))
   numbers = numbers[:, None] if numbers.ndim == 1 else numbers
-  _validate.shape(f"{name}: y", numbers, (len(numbers), "numbers"))
+  validate.shape(f"{name}: y", numbers, (len(numbers), "numbers"))
   return _series_targets.Targets("number", numbers, None, _called(numbers))
 
 
@@ -231,7 +229,7 @@ def load(
     ValueError: naming the invalid array.
     MissingData: if there is no such file.
   """
-  _validate.choice("target", target, ("auto", "class", "number", "step"))
+  validate.choice("target", target, ("auto", "class", "number", "step"))
   whole, targets = _read(path, target)
   return _series_splits.make(
     whole,
@@ -260,7 +258,7 @@ def read_again(
   if not labeled:
     targets = _series_targets.none(len(whole.ids))
   if len(whole.channels) != len(source.channels or whole.channels):
-    raise _validate.error(
+    raise validate.error(
       f"{path}: channels", len(whole.channels), f"{len(source.channels or ())}"
     )
   return whole, targets

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 
 
 def pad_sequences(
@@ -38,7 +38,7 @@ def pad_sequences(
   length = longest if length is None else length
   if longest > length:
     expected = f"at least that of the longest sequence, {longest}"
-    raise _validate.error("length", length, expected)
+    raise validate.error("length", length, expected)
   length = -(-length // multiple) * multiple
   # One long sequence pads all others to its length.
   held = sum(sequence.nbytes for sequence in sequences)

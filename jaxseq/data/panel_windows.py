@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _time_stamps
 from jaxseq.data import datasets
 from jaxseq.data import forecast_windows
@@ -67,7 +67,7 @@ def make_splits(
     ValueError: if a series is too short, a number is out of range, or values
       are missing and `missing` is "refuse".
   """
-  _validate.all_positive(input_length=input_length, horizon=horizon)
+  validate.all_positive(input_length=input_length, horizon=horizon)
   members = panel.members
   spans = [ends(member) for member in members]
   _check_room(source, members, spans, input_length, horizon)
@@ -262,7 +262,7 @@ def _learn(panel, columns, spans, categories):
   """Fits the features of known and static columns to training rows."""
   names = (*columns.known, *columns.static)
   for name in categories:
-    _validate.choice("categories", name, names)
+    validate.choice("categories", name, names)
   if not names:
     return known_columns.Features()
   words, rows = {}, []

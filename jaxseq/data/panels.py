@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _calendars
 from jaxseq.data import _row_groups
 from jaxseq.data import _time_stamps
@@ -96,7 +96,7 @@ class Columns:
       raise ValueError(f"columns: got {twice!r} twice, expected one use of it.")
     if self.known and self.steps == "insert":
       expected = "'refuse' or 'ignore': added rows have no known values"
-      raise _validate.error("steps", self.steps, expected)
+      raise validate.error("steps", self.steps, expected)
 
 
 def read(

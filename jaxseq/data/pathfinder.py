@@ -17,7 +17,7 @@ import random
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _cache
 from jaxseq.data import datasets
 
@@ -71,7 +71,7 @@ class Drawing:
     gap = 2 * self.margin
     if not 0 < self.thickness < gap:
       expected = f"above 0 and less than the gap of dashes, 2 margin = {gap}"
-      raise _validate.error("thickness", self.thickness, expected)
+      raise validate.error("thickness", self.thickness, expected)
 
 
 # Of the larger drawings. Positional: size, dash, thickness, margin, disc.
@@ -337,8 +337,8 @@ def load(
   Raises:
     ValueError: if an option is out of range.
   """
-  _validate.choice("size", size, DRAWINGS)
-  _validate.all_positive(train=train, valid=valid, test=test)
+  validate.choice("size", size, DRAWINGS)
+  validate.all_positive(train=train, valid=valid, test=test)
   counts = (train, valid, test)
   options = {
     "version": _VERSION,

@@ -13,7 +13,7 @@ import functools
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _cache
 from jaxseq.data import datasets
 
@@ -205,8 +205,8 @@ def load(
     ValueError: if a number is out of range.
   """
   counts = {"train": train, "valid": valid, "test": test}
-  _validate.all_positive(**counts)
-  _validate.integer("kept", kept, 1, frames)
+  validate.all_positive(**counts)
+  validate.integer("kept", kept, 1, frames)
 
   def make():
     rng = np.random.RandomState(seed)

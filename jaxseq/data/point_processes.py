@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data import padding
 
@@ -74,14 +74,14 @@ class Hawkes:
   b: float = 1.5
 
   def __post_init__(self):
-    _validate.above_zero("b", self.b)
+    validate.above_zero("b", self.b)
     size = len(self.mu)
     if not size or min(self.mu) < 0 or not sum(self.mu) > 0:
-      raise _validate.error("mu", self.mu, "non-negative, with a positive sum")
+      raise validate.error("mu", self.mu, "non-negative, with a positive sum")
     matrix = np.array(self.a, float)
     if matrix.shape != (size, size) or matrix.min() < 0:
       expected = f"{size} x {size}, as long as mu, and non-negative"
-      raise _validate.error("a", self.a, expected)
+      raise validate.error("a", self.a, expected)
     radius = np.abs(np.linalg.eigvals(matrix)).max()
     if radius >= 1:
       raise ValueError(
@@ -217,10 +217,10 @@ class Poisson:
   num_marks = 1
 
   def __post_init__(self):
-    _validate.fields(self, above_zero=("base", "period"))
+    validate.fields(self, above_zero=("base", "period"))
     if not 0 <= self.swing < self.base:
       expected = f"at least 0 and less than base = {self.base}"
-      raise _validate.error("swing", self.swing, expected)
+      raise validate.error("swing", self.swing, expected)
 
   def _rate(self, t):
     return self.base + self.swing * np.sin(2 * np.pi * t / self.period)
@@ -266,7 +266,7 @@ class Renewal:
   num_marks = 1
 
   def __post_init__(self):
-    _validate.fields(self, above_zero=("rate",), positive=("shape",))
+    validate.fields(self, above_zero=("rate",), positive=("shape",))
 
   def simulate(
     self, rng: np.random.Generator, count: int, horizon: float
@@ -307,7 +307,7 @@ class SelfCorrecting:
   num_marks = 1
 
   def __post_init__(self):
-    _validate.fields(self, above_zero=("rise", "drop"))
+    validate.fields(self, above_zero=("rise", "drop"))
 
   def simulate(
     self, rng: np.random.Generator, count: int, horizon: float
@@ -398,10 +398,10 @@ def load(
     ValueError: if a name or number is out of range.
   """
   if isinstance(process, str):
-    process = PROCESSES[_validate.choice("process", process, PROCESSES)]()
-  _validate.above_zero("horizon", horizon)
+    process = PROCESSES[validate.choice("process", process, PROCESSES)]()
+  validate.above_zero("horizon", horizon)
   counts = {"train": train, "valid": valid, "test": test}
-  _validate.all_positive(**counts)
+  validate.all_positive(**counts)
   events = {
     name: process.simulate(np.random.default_rng([seed, i]), count, horizon)
     for i, (name, count) in enumerate(counts.items())

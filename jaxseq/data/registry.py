@@ -12,7 +12,7 @@ import typing
 from typing import Any
 
 from jaxseq import _registry
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import checks
 from jaxseq.data import datasets
 from jaxseq.data.sources import registry as kinds
@@ -31,7 +31,7 @@ SETS = _registry.Registry(
     "cifar": "jaxseq.data.files.cifar:load",
     "covid_3month": "jaxseq.data.ts_series:covid_3month",
     "digits": "jaxseq.data.images:digits",
-    "drifting_nodes": "jaxseq.data.event_graphs:drifting_nodes",
+    "drifting_nodes": "jaxseq.data.graph_generators:drifting_nodes",
     "ecg": "jaxseq.data.factors:ecg",
     "ecg_diff_count": "jaxseq.data.anomalies:ecg_diff_count",
     "ecg_dynamics": "jaxseq.data.ecg_dynamics:load",
@@ -41,7 +41,7 @@ SETS = _registry.Registry(
     "event_origins": "jaxseq.data.event_origins:load",
     "event_table": "jaxseq.data.sources.events:load",
     "fashion": "jaxseq.data.images:fashion",
-    "followers": "jaxseq.data.event_graphs:followers",
+    "followers": "jaxseq.data.graph_generators:followers",
     "forecast_table": "jaxseq.data.forecast_tables:load",
     "grammar": "jaxseq.data.grammar:load",
     "graph_table": "jaxseq.data.event_graphs:load",
@@ -131,7 +131,7 @@ def load(name: str, seed: int | None = None, **options: Any) -> datasets.Splits:
   needs = _options(function)
   what = f"options of the data set {name!r}"
   for option in options:
-    _validate.choice(what, option, [key for key in needs if key != "seed"])
+    validate.choice(what, option, [key for key in needs if key != "seed"])
   missing = [
     key for key, needed in needs.items() if needed and key not in options
   ]

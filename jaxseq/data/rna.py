@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data import packages
 from jaxseq.data.sources import letters
@@ -59,13 +59,13 @@ def load(
     ValueError: if an option is out of range, or a hairpin is too long.
     MissingData: if ViennaRNA is needed and not installed.
   """
-  _validate.integer("examples", examples, 8)
-  _validate.choice("structure", structure, ("planted", "folded"))
+  validate.integer("examples", examples, 8)
+  validate.choice("structure", structure, ("planted", "folded"))
   for name, (least, most) in {"stem": stem, "loop": loop}.items():
-    _validate.integer(name, least, 1)
-    _validate.integer(name, most, least)
+    validate.integer(name, least, 1)
+    validate.integer(name, most, least)
   longest = 2 * stem[1] + loop[1] if planted else 1
-  _validate.integer("length", length, longest)
+  validate.integer("length", length, longest)
   fold = folder() if structure == "folded" else None
   rng = np.random.default_rng(seed)
   sequences, partners = [], []
@@ -120,9 +120,9 @@ def partners_of(brackets: str) -> np.ndarray:
       j = stack.pop()
       partners[i], partners[j] = j, i
     elif sign != ".":
-      raise _validate.error(f"place {i}", repr(sign), "brackets that match")
+      raise validate.error(f"place {i}", repr(sign), "brackets that match")
   if stack:
-    raise _validate.error("brackets", f"{len(stack)} open", "none")
+    raise validate.error("brackets", f"{len(stack)} open", "none")
   return partners
 
 

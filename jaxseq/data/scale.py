@@ -6,7 +6,7 @@ from typing import NamedTuple
 from absl import logging
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 
 # More deviations from the mean than values in the right unit ever have.
 FAR = 100.0
@@ -98,9 +98,9 @@ def check(
   if (mean is None) != (deviation is None) or (
     mean is not None and len(mean) != len(deviation or ())
   ):
-    raise _validate.error(name, deviation, "as many numbers as the means")
+    raise validate.error(name, deviation, "as many numbers as the means")
   if deviation is not None and not (deviation and min(deviation) > 0):
-    raise _validate.error(name, deviation, "numbers above 0")
+    raise validate.error(name, deviation, "numbers above 0")
 
 
 def apply(

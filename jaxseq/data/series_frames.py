@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _row_groups
 from jaxseq.data import _time_stamps
 from jaxseq.data import packages
@@ -108,9 +108,7 @@ def times_of(
   lacks = ~np.isfinite(times)
   if lacks.any():
     row = int(np.argmax(lacks))
-    raise _validate.error(
-      f"{name}: index, row {row}", str(times[row]), "a time"
-    )
+    raise validate.error(f"{name}: index, row {row}", str(times[row]), "a time")
   return times
 
 
@@ -155,7 +153,7 @@ def series_of(collection: Any, *, channels_first: bool = False) -> FrameSeries:
     for name, item in zip(names, items):
       if tuple(map(str, item.columns)) != channels:
         columns = list(map(str, item.columns))
-        raise _validate.error(f"series {name}: columns", columns, f"{channels}")
+        raise validate.error(f"series {name}: columns", columns, f"{channels}")
     channels_first = False
   values = [
     _values(item, f"series {name}", channels_first)
@@ -163,7 +161,7 @@ def series_of(collection: Any, *, channels_first: bool = False) -> FrameSeries:
   ]
   widths = {value.shape[1] for value in values}
   if len(widths) > 1:
-    raise _validate.error("series: channels", sorted(widths), "one number")
+    raise validate.error("series: channels", sorted(widths), "one number")
   return FrameSeries(names, values, channels)
 
 
@@ -179,8 +177,8 @@ def _values(item, name, channels_first):
     array = array.T
   if array.ndim and not len(array):
     expected = "at least one. Leave out series that are empty"
-    raise _validate.error(name, "no elements", expected)
-  _validate.shape(name, array, ("time", "channels"))
+    raise validate.error(name, "no elements", expected)
+  validate.shape(name, array, ("time", "channels"))
   return array
 
 
@@ -188,7 +186,7 @@ def _indexed(frame):
   """Reads series from a frame with an index of instance and time."""
   if frame.index.nlevels != 2:
     received = f"{frame.index.nlevels} levels"
-    raise _validate.error("index", received, "two: instance and time")
+    raise validate.error("index", received, "two: instance and time")
   names = np.asarray(frame.index.get_level_values(0)).astype(str)
   at = times_of("frame", frame.index.get_level_values(1), declared=True)
   values = _values(frame, "frame", False)
@@ -223,7 +221,7 @@ def _nested(frame):
   channels = tuple(map(str, frame.columns))
   if not len(frame) or not channels:
     arrays = f"shape {tuple(frame.shape)}"
-    raise _validate.error("frame", arrays, "at least one row and column")
+    raise validate.error("frame", arrays, "at least one row and column")
   values = []
   for row in range(len(frame)):
     cells = []
@@ -231,7 +229,7 @@ def _nested(frame):
       cell, name = frame.iloc[row, column], f"row {row}, column {channel!r}"
       if np.ndim(cell) != 1:
         expected = "a series in every cell, or an index of instance and time"
-        raise _validate.error(name, type(cell).__name__, expected)
+        raise validate.error(name, type(cell).__name__, expected)
       cells.append(_values(cell, name, False)[:, 0])
     values.append(padding.pad_sequences(cells, value=np.nan)[0].T)
   return FrameSeries(tuple(map(str, frame.index)), values, channels)

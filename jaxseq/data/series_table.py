@@ -9,7 +9,7 @@ import os
 from typing import Literal
 from typing import get_args
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _series_splits
 from jaxseq.data import _series_targets
 from jaxseq.data import _time_stamps
@@ -111,11 +111,11 @@ def load(
     date_format=date_format,
     window=window,
   )
-  _validate.choice("target", target, get_args(Target))
+  validate.choice("target", target, get_args(Target))
   files = [path]
   files += [one for one in (valid_path, test_path) if one is not None]
   if test_path is None and valid_path is not None:
-    raise _validate.error("test_path", None, "files as well as valid_path")
+    raise validate.error("test_path", None, "files as well as valid_path")
   ways = {"split": split, "by_time": by_time, "test_path": test_path}
   given = [x for x, way in ways.items() if way is not None and way is not False]
   if len(given) > 1:
@@ -182,7 +182,7 @@ def read_again(
     dates=source.dates,
   )
   if whole.channels != source.channels:
-    raise _validate.error(
+    raise validate.error(
       f"{table_files.describe(path)}: channels",
       whole.channels,
       f"{source.channels}",

@@ -21,7 +21,7 @@ from typing import Literal
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _fields
 from jaxseq.data import _row_groups
 from jaxseq.data import _time_stamps
@@ -79,12 +79,12 @@ class Columns:
   def __post_init__(self):
     for name in ("label", "channels", "ignore"):
       object.__setattr__(self, name, as_names(name, getattr(self, name)))
-    _validate.literals(self)
+    validate.literals(self)
     _fields.check(self)
     if self.window is not None:
-      _validate.integer("window", self.window, 1)
+      validate.integer("window", self.window, 1)
     if self.layout == "wide" and self.time is not None:
-      raise _validate.error("time", self.time, "None for a wide table")
+      raise validate.error("time", self.time, "None for a wide table")
     used = [*self.label, *self.channels]
     used += [name for name in (self.id, self.time) if name is not None]
     if len(set(used)) < len(used):
@@ -115,7 +115,7 @@ def as_names(name: str, value: Any) -> tuple[str, ...]:
     return tuple(word.strip() for word in value.split(",") if word.strip())
   names = tuple(value) if isinstance(value, Sequence) else None
   if names is None or not all(isinstance(word, str) for word in names):
-    raise _validate.error(name, value, "names of columns")
+    raise validate.error(name, value, "names of columns")
   return names
 
 
@@ -195,7 +195,7 @@ def _pieces(whole, window):
   if not rows:
     longest = max(map(len, whole.values))
     expected = f"at most {longest}, the elements of the longest series"
-    raise _validate.error("window", window, expected)
+    raise validate.error("window", window, expected)
 
   def cut(arrays):
     return [arrays[i][start : start + window] for i, start in zip(rows, starts)]
@@ -247,7 +247,7 @@ def _from_long(table, part, columns, channels, words, step_numbers, dates):
   """Builds the series of a table with a row for each element."""
   if columns.id is None:
     if len(table.files) == 1:
-      raise _validate.error(
+      raise validate.error(
         "id",
         None,
         f"the column of {table.files[0]} that says which series a row belongs "
@@ -323,7 +323,7 @@ def _check_increasing(table, name, stamps, cut, ids):
 def _from_wide(table, part, columns, channels, words, step_numbers):
   """Builds the series of a table with a row for each series."""
   if step_numbers:
-    raise _validate.error(
+    raise validate.error(
       "target", "step", "another one for a wide table, which has no steps"
     )
   count = len(table.line)

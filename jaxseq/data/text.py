@@ -19,7 +19,7 @@ import sysconfig
 import numpy as np
 
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import datasets
 
 # Output of the program `bible` of Debian's bible-kjv 4.39.
@@ -154,14 +154,14 @@ def kjv(
 
 def _documents_of_bible(content: bytes, level: str) -> list[bytes]:
   """Cuts the King James Bible, a verse per line, at one of `BIBLE_LEVELS`."""
-  _validate.choice("documents", level, BIBLE_LEVELS)
+  validate.choice("documents", level, BIBLE_LEVELS)
   depth = BIBLE_LEVELS.index(level) + 1
   documents, before = [], None
   for number, line in enumerate(content.splitlines(keepends=True), 1):
     match = _PLACE.match(line)
     if match is None:
       expected = "a place at its beginning, such as 'Ge1:1'"
-      raise _validate.error(f"line {number} of the text", line[:20], expected)
+      raise validate.error(f"line {number} of the text", line[:20], expected)
     place = match.groups()[:depth]
     if place != before:
       documents.append([])

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 
 
 def repeat(
@@ -28,7 +28,7 @@ def repeat(
   Raises:
     ValueError: if an argument is of another type, or `times` is not positive.
   """
-  _validate.positive("times", times)
+  validate.positive("times", times)
   both = [_tokens("context", context), _tokens("question", question)]
   return np.concatenate(both * times)
 
@@ -48,7 +48,7 @@ def repeat_documents(
   Raises:
     ValueError: as in `repeat`.
   """
-  _validate.positive("times", times)
+  validate.positive("times", times)
   return [np.tile(_tokens("documents", each), times) for each in documents]
 
 
@@ -59,5 +59,5 @@ def _tokens(name, text):
   text = np.asarray(text)
   if text.ndim != 1 or not np.issubdtype(text.dtype, np.integer):
     got = f"dtype {text.dtype}, shape {text.shape}"
-    raise _validate.error(name, got, "bytes, or integer tokens (n,)")
+    raise validate.error(name, got, "bytes, or integer tokens (n,)")
   return text

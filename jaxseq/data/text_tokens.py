@@ -19,7 +19,7 @@ from absl import logging
 import numpy as np
 
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _text_pieces
 from jaxseq.data import _tokenizer_bounds
 from jaxseq.data import packages
@@ -276,7 +276,7 @@ def _token_bytes(tokenizer, vocab_size):
   else:
     what = f"the decoder {'+'.join(names) or None}"
     expected = "ByteLevel, Metaspace, or Replace by a space"
-    raise _validate.error("tokenizer", what, expected)
+    raise validate.error("tokenizer", what, expected)
   found = [b""] * vocab_size
   for word, number in tokenizer.get_vocab().items():
     if number < vocab_size:

@@ -26,7 +26,7 @@ import numpy as np
 
 from jaxseq import _files
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 
 _MAGIC = b"MMIDIDX\0\0"
 _HEAD = struct.Struct("<9sQBQQ")
@@ -93,7 +93,7 @@ class TokenFile:
 
   def document(self, number: int) -> np.ndarray:
     """Returns the tokens (n,) of a document, memory-mapped."""
-    _validate.integer("number", number, 0, len(self) - 1)
+    validate.integer("number", number, 0, len(self) - 1)
     return self.tokens[self.starts[number] : self.starts[number + 1]]
 
 
@@ -116,7 +116,7 @@ def write(
   """
   dtype = np.dtype(dtype)
   codes = {np.dtype(kind): code for code, kind in _CODES.items()}
-  _validate.choice("dtype", dtype, codes)
+  validate.choice("dtype", dtype, codes)
   index, binary = _paths(path)
   limits = np.iinfo(dtype)
   lengths = []

@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxseq import _json
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data import text_tokens
 from jaxseq.data import token_file
@@ -73,7 +73,7 @@ def load(
   file = token_file.TokenFile(place)
   found = file.digest()
   if digest not in (None, found):
-    raise _validate.error(f"{place}.bin: digest", found, f"{digest!r}")
+    raise validate.error(f"{place}.bin: digest", found, f"{digest!r}")
   if vocab_size is None:
     if coder is not None:
       vocab_size = coder.get_vocab_size()
@@ -81,7 +81,7 @@ def load(
       vocab_size = 256
     else:
       expected = "the number of tokens, or a tokenizer"
-      raise _validate.error("vocab_size", None, expected)
+      raise validate.error("vocab_size", None, expected)
   train, valid, test = _divided(file, valid_fraction, test_fraction)
   unit = "byte" if (coder, vocab_size) == (None, 256) else "token"
   info = datasets.Info(
@@ -182,14 +182,14 @@ def _text(line, field, name):
   except ValueError as error:
     reason = " ".join(str(error).split()).replace("line 1 column", "column")
     raise ValueError(f"{name}: it is no JSON: {reason}.") from None
-  _validate.instance(name, fields, dict, "an object")
+  validate.instance(name, fields, dict, "an object")
   content = fields.get(field)
-  _validate.instance(f"{name}: {field}", content, str, "a text")
+  validate.instance(f"{name}: {field}", content, str, "a text")
   try:
     return content.encode()
   except UnicodeEncodeError as error:
     expected = "characters of Unicode"
-    raise _validate.error(f"{name}: {field}", error.reason, expected) from None
+    raise validate.error(f"{name}: {field}", error.reason, expected) from None
 
 
 def _divided(file, valid_fraction, test_fraction):
@@ -197,7 +197,7 @@ def _divided(file, valid_fraction, test_fraction):
   total = len(file.tokens)
   shares = {"valid_fraction": valid_fraction, "test_fraction": test_fraction}
   for name, share in shares.items():
-    _validate.number(name, share, 0, 1)
+    validate.number(name, share, 0, 1)
   valid, test = (min(round(x * total), HELD_OUT) for x in shares.values())
   first, second = total - valid - test, total - test
   if not 0 < first < second < total:

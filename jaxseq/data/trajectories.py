@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _cache
 from jaxseq.data import _values
 from jaxseq.data import datasets
@@ -91,7 +91,7 @@ def _narrow(name, array):
   if array.dtype.kind == "f":
     return _values.to_float32(name, array, axes=("step",))
   if array.dtype.kind not in "biu":
-    raise _validate.error(name, f"dtype {array.dtype}", "numbers")
+    raise validate.error(name, f"dtype {array.dtype}", "numbers")
   if array.dtype in (np.int64, np.uint32, np.uint64):
     expected = "integers of 32 bits"
     _values.check_range(name, array, -(2**31), 2**31, ("step",), expected)
@@ -128,9 +128,9 @@ def from_flat(
       received = f"shape {array.shape} beside {steps}"
       form = "(steps, ...)" if any_rest else "(steps)"
       expected = f"{form} with the steps of dones"
-      raise _validate.error(name, received, expected)
+      raise validate.error(name, received, expected)
   if dones.dtype.kind not in "biuf":
-    raise _validate.error("dones", f"dtype {dones.dtype}", "booleans")
+    raise validate.error("dones", f"dtype {dones.dtype}", "booleans")
   _values.refuse(
     "dones", dones, lambda x: (x != 0) & (x != 1), ("step",), None, "0 or 1"
   )
@@ -147,7 +147,7 @@ def from_flat(
   # Sum each episode by itself: the difference of two sums over all steps would
   # lose digits.
   if rewards.dtype.kind not in "biuf":
-    raise _validate.error("rewards", f"dtype {rewards.dtype}", "numbers")
+    raise validate.error("rewards", f"dtype {rewards.dtype}", "numbers")
   rewards = rewards[:count].astype(np.float64)
   narrow = _values.to_float32("rewards", rewards, axes=("step",))
   returns = np.concatenate(
@@ -242,7 +242,7 @@ def mix(
   weights = np.ones(len(parts)) if shares is None else np.array(shares, float)
   if weights.shape != (len(parts),) or weights.min() < 0 or not weights.sum():
     expected = f"{len(parts)} weights of at least 0, one for each part"
-    raise _validate.error("shares", shares, expected)
+    raise validate.error("shares", shares, expected)
   # Rounded so that the numbers add up.
   bounds = np.cumsum(weights) / weights.sum() * episodes
   counts = np.diff(np.rint(bounds).astype(int), prepend=0)
@@ -272,7 +272,7 @@ def best(trajectories: Trajectories, share: float = 0.1) -> Trajectories:
   Raises:
     ValueError: if share is not in 0 .. 1.
   """
-  _validate.fraction("share", share)
+  validate.fraction("share", share)
   returns = statistics(trajectories).returns
   count = max(1, round(share * len(returns)))
   order = np.argsort(-returns, kind="stable")

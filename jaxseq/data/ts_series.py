@@ -15,7 +15,7 @@ from typing import Unpack
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _series_splits
 from jaxseq.data import _series_targets
 from jaxseq.data import datasets
@@ -176,7 +176,7 @@ def read_again(
   width = len(source.mean or source.channels or whole.channels)
   if len(whole.channels) != width:
     got = len(whole.channels)
-    raise _validate.error(f"{path}: channels", got, f"{width}")
+    raise validate.error(f"{path}: channels", got, f"{width}")
   return whole, targets
 
 
@@ -226,9 +226,7 @@ def _targets(paths, files, source=None):
     return _series_targets.none(count)
   for path, file in zip(paths, files):
     if file.labels is None:
-      raise _validate.error(
-        f"{path}: labels", None, "some, as other files have"
-      )
+      raise validate.error(f"{path}: labels", None, "some, as other files have")
   classes = files[0].classes
   if source is not None and source.targets is None:
     # Class names ignore case, see `uea.class_numbers`.

@@ -17,7 +17,7 @@ from typing import Unpack
 import numpy as np
 
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _npy
 from jaxseq.data import _pickles
 from jaxseq.data import _values
@@ -83,7 +83,7 @@ def _series(value: Any, path: str | os.PathLike) -> list[np.ndarray]:
       raise ValueError(f"{name} is no array of numbers.")
     if array.ndim != 2 or array.shape[1] != _CHANNELS:
       expected = f"(time, {_CHANNELS})"
-      raise _validate.error(name, f"shape {array.shape}", expected)
+      raise validate.error(name, f"shape {array.shape}", expected)
   # A pickle can refer to one recording any number of times.
   size = sum(array.nbytes for array in arrays)
   _limits.check_growth(path, size, os.path.getsize(path))
@@ -159,7 +159,7 @@ def load(
     ValueError: if an option is out of range.
     MissingData: if seglearn is not installed.
   """
-  _validate.choice("by", by, ("side", "subject"))
+  validate.choice("by", by, ("side", "subject"))
   whole, names = read()
   examples = domains.windows(whole, window, step)
   info = datasets.Info(

@@ -20,10 +20,10 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
-from jaxseq._types import PyTree
 from jaxseq.dts import autoencoder
 from jaxseq.dts import estimators
 from jaxseq.training import optimizers
+from jaxseq.types import PyTree
 
 CHECK_EVERY, MAX_INNER, PATIENCE = 10, 100, 5
 

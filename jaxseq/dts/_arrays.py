@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 
 
 def code_array(
@@ -26,7 +26,7 @@ def varying(codes: np.ndarray) -> np.ndarray:
   """Returns which columns of codes vary, (D,) bool; at least one must."""
   varies = np.ptp(codes, axis=0) > 0
   if not varies.any():
-    raise _validate.error("codes", "constants", "a column that varies")
+    raise validate.error("codes", "constants", "a column that varies")
   return varies
 
 
@@ -49,7 +49,7 @@ def factor_array(
   constant = np.flatnonzero(np.ptp(array, axis=0) == 0).tolist()
   if constant and not may_be_constant:
     name = f"{name}, columns {constant}"
-    raise _validate.error(name, "constants", "at least two levels in each")
+    raise validate.error(name, "constants", "at least two levels in each")
   return array
 
 
@@ -69,7 +69,7 @@ def alike(
   """Checks that a table has as many columns as another one."""
   if array.shape[1] != other.shape[1]:
     expected = f"{other.shape[1]} {what}, as {other_name}"
-    raise _validate.error(name, f"shape {array.shape}", expected)
+    raise validate.error(name, f"shape {array.shape}", expected)
 
 
 def pair(
@@ -114,12 +114,12 @@ def matrix(
   array = np.asarray(values, np.float64)
   if array.ndim != 2 or array.shape[0] < rows or array.shape[1] < columns:
     expected = f"(codes, factors), at least {rows} x {columns}"
-    raise _validate.error(name, f"shape {array.shape}", expected)
+    raise validate.error(name, f"shape {array.shape}", expected)
   if not (array >= 0).all():
-    raise _validate.error(name, float(array.min()), "numbers >= 0")
+    raise validate.error(name, float(array.min()), "numbers >= 0")
   return array
 
 
 def _wrong(name: str, array: np.ndarray, expected: str) -> ValueError:
   got = f"dtype {array.dtype} of shape {array.shape}"
-  return _validate.error(name, got, expected)
+  return validate.error(name, got, expected)

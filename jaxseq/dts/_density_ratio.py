@@ -11,8 +11,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
 from jaxseq.nn import dense
+from jaxseq.types import PyTree
 
 Array = jax.Array
 

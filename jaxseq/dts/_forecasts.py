@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq._types import PyTree
 from jaxseq.dts import autoencoder
 from jaxseq.dts import evaluation
+from jaxseq.types import PyTree
 
 
 def first_half(x: jax.Array, rows: jax.Array | None = None) -> jax.Array:

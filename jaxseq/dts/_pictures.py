@@ -12,7 +12,7 @@ import pathlib
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.dts import _window_grid
 from jaxseq.training import figures
 from jaxseq.training import plots
@@ -63,9 +63,9 @@ def kl_heat_map(
   steps, kl = np.asarray(steps, float), np.asarray(kl, float)
   if kl.ndim != 2 or not kl.size or steps.shape != kl.shape[:1]:
     shapes = f"shape {kl.shape} for steps of shape {steps.shape}"
-    raise _validate.error("kl", shapes, "(steps, codes), a row for each step")
+    raise validate.error("kl", shapes, "(steps, codes), a row for each step")
   if (np.diff(steps) <= 0).any():
-    raise _validate.error("steps", steps, "increasing ones")
+    raise validate.error("steps", steps, "increasing ones")
   codes = kl.shape[1]
   figure = figures.new(path, 7.0, 1.5 + 0.24 * min(max(codes, 5), 32))
   if figure is None:
@@ -105,7 +105,7 @@ def information_curves(
         panels.setdefault(title, {})[run] = curve
   if not panels:
     parts_of_runs = {run: sorted(values) for run, values in runs.items()}
-    raise _validate.error("runs", parts_of_runs, f"one of {', '.join(_TITLES)}")
+    raise validate.error("runs", parts_of_runs, f"one of {', '.join(_TITLES)}")
   ylabel = f"{part} windows" if part else ""
   return plots.learning_curves(path, panels, xlabel="updates", ylabel=ylabel)
 
@@ -177,7 +177,7 @@ def information_map(
   large gap; a code with one bright cell is modular.
   """
   table = np.asarray(information, float)
-  codes, count = _validate.shape("information", table, ("codes", "factors"))
+  codes, count = validate.shape("information", table, ("codes", "factors"))
   factors = _window_grid.names("factors", factors, "", count)
   figure = figures.new(path, 2.4 + 0.62 * count, 1.3 + 0.3 * max(codes, 3))
   if figure is None:
@@ -220,7 +220,7 @@ def metric_bars(
   """
   metrics = dict.fromkeys(name for values in runs.values() for name in values)
   if not metrics:
-    raise _validate.error("runs", runs, "some with metrics")
+    raise validate.error("runs", runs, "some with metrics")
   titles = [METRICS.get(name, name.replace("_", " ")) for name in metrics]
   columns, height = min(4, len(metrics)), 0.7 + 0.3 * len(runs)
   size, margin = (2.3, height), (1.4, 0.3)

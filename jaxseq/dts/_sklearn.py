@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 
 
 def load(module: str) -> types.ModuleType:
@@ -44,5 +44,5 @@ def area_under_roc(
   if not areas:
     options = f"one of them among {np.asarray(classes).tolist()}"
     expected = f"at least two classes, {options}, for an area under a ROC curve"
-    raise _validate.error("labels", np.unique(labels).tolist(), expected)
+    raise validate.error("labels", np.unique(labels).tolist(), expected)
   return float(np.mean(areas))

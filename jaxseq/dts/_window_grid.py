@@ -6,7 +6,7 @@ import pathlib
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.training import figures
 
 
@@ -70,7 +70,7 @@ def draw(
 
 def check(name: str, windows: np.ndarray) -> np.ndarray:
   """Returns windows (R, S, T, C) as float64, checked."""
-  _validate.shape(name, windows, ("rows", "columns", "time", "channels"))
+  validate.shape(name, windows, ("rows", "columns", "time", "channels"))
   return np.asarray(windows, float)
 
 
@@ -81,5 +81,5 @@ def names(
   if given is None:
     return [f"{prefix}{i}" for i in range(count)]
   if len(given) != count:
-    raise _validate.error(name, given, f"{count} names")
+    raise validate.error(name, given, f"{count} names")
   return [str(value) for value in given]

@@ -18,10 +18,10 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.dts import decoders
 from jaxseq.dts import series_encoders
+from jaxseq.types import PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,13 +44,13 @@ class ModelConfig:
   scale: float | None = None
 
   def __post_init__(self):
-    _validate.positive("latent", self.latent)
+    validate.positive("latent", self.latent)
     sizes = self.segments
     if sizes and (sum(sizes) != self.latent or min(sizes) < 1):
       expected = f"sizes that add up to latent, {self.latent}"
-      raise _validate.error("segments", sizes, expected)
+      raise validate.error("segments", sizes, expected)
     if self.scale is not None:
-      _validate.above_zero("scale", self.scale)
+      validate.above_zero("scale", self.scale)
 
   def ranges(self) -> tuple[tuple[int, int], ...]:
     """Returns the segments as half-open ranges of coordinates."""
@@ -187,7 +187,7 @@ def generate(
   if model.config.decoder.form == "nonar":
     if prompt is not None:
       expected = "None: the decoder is not autoregressive"
-      raise _validate.error("prompt", "an array", expected)
+      raise validate.error("prompt", "an array", expected)
     return model.apply(variables, z, method="decode")
   start = 0 if prompt is None else prompt.shape[-2]
   padded = jnp.zeros((*z.shape[:-1], model.length, model.channels), z.dtype)

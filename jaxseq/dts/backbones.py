@@ -7,10 +7,10 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
 from jaxseq import nn
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.nn import dense
+from jaxseq.types import PyTree
 
 # One layer of an LSTM, as it is.
 _LSTM = nn.StackConfig(
@@ -39,11 +39,11 @@ class Backbone:
   widths: tuple[int, ...] = ()
 
   def __post_init__(self):
-    _validate.literals(self)
+    validate.literals(self)
     for width in self.widths:
-      _validate.positive("widths", width)
+      validate.positive("widths", width)
     if self.kind != "mixer" and not self.widths:
-      raise _validate.error("widths", (), f"some for kind {self.kind!r}")
+      raise validate.error("widths", (), f"some for kind {self.kind!r}")
     if self.kind == "mixer":
       self.stack.refuse(batch_norm="its statistics would tie series")
 
@@ -160,7 +160,7 @@ class CausalConv(linen.Module):
     del train
     if len(set(self.widths)) != 1:
       expected = "equal ones, of layers that add"
-      raise _validate.error("widths", self.widths, expected)
+      raise validate.error("widths", self.widths, expected)
     width = self.widths[0]
     x = dense.Dense(width, name="input")(x)
     if step:

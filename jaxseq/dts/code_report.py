@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import data
-from jaxseq._types import PyTree
 from jaxseq.data import domains
 from jaxseq.dts import _pictures
 from jaxseq.dts import autoencoder
@@ -25,6 +24,7 @@ from jaxseq.training import files
 from jaxseq.training import per_seed
 from jaxseq.training import scalars
 from jaxseq.training import tables
+from jaxseq.types import PyTree
 
 # Positions of a coordinate in a traversal.
 TRAVERSAL = np.linspace(-3.0, 3.0, 7)

@@ -7,10 +7,10 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.dts import backbones
 from jaxseq.nn import dense
+from jaxseq.types import PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,21 +34,21 @@ class DecoderConfig(backbones.Backbone):
   def __post_init__(self):
     super().__post_init__()
     if not 0 <= self.word_dropout < 1:
-      raise _validate.error("word_dropout", self.word_dropout, "0 <= rate < 1")
+      raise validate.error("word_dropout", self.word_dropout, "0 <= rate < 1")
     if self.form == "ar" and self.kind == "mlp":
-      raise _validate.error("form", "ar", "'nonar' for an MLP, without time")
+      raise validate.error("form", "ar", "'nonar' for an MLP, without time")
     if self.form == "nonar" and self.word_dropout:
-      raise _validate.error("word_dropout", self.word_dropout, "0 for 'nonar'")
+      raise validate.error("word_dropout", self.word_dropout, "0 for 'nonar'")
     if self.form == "nonar" and self.kind != "mixer" and self.skip_z:
       expected = f"False for form 'nonar' with kind {self.kind!r}"
-      raise _validate.error("skip_z", True, expected)
+      raise validate.error("skip_z", True, expected)
     mixer = self.kind == "mixer"
     layers = self.stack.num_layers if mixer else len(self.widths)
     if self.skip_z and layers < 2:
       expected = (
         f"False for {layers} layer: the code goes to those behind the first"
       )
-      raise _validate.error("skip_z", True, expected)
+      raise validate.error("skip_z", True, expected)
 
 
 class Decoder(linen.Module):
@@ -111,7 +111,7 @@ class Decoder(linen.Module):
     if (x is None) == autoregressive:
       got = None if x is None else "an array"
       wanted = "the series" if autoregressive else "None"
-      raise _validate.error("x", got, f"{wanted} for form {self.config.form!r}")
+      raise validate.error("x", got, f"{wanted} for form {self.config.form!r}")
     if autoregressive:
       return self._with_past(z, x, train)
     shape = (*z.shape[:-1], self.length, self.channels)

@@ -5,7 +5,7 @@ What is measured on the device while it trains is in `evaluation`.
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.dts import _arrays
 from jaxseq.dts import _sklearn
 
@@ -26,10 +26,10 @@ def anomaly_auc(scores: np.ndarray, anomalous: np.ndarray) -> float:
   """
   scores = np.asarray(scores, np.float64)
   if scores.ndim != 1 or not np.isfinite(scores).all():
-    raise _validate.error("scores", scores, "finite numbers (windows,)")
+    raise validate.error("scores", scores, "finite numbers (windows,)")
   labels = _arrays.label_array(anomalous, len(scores), "anomalous")
   if not np.isin(labels, (0, 1)).all():
-    raise _validate.error("anomalous", np.unique(labels).tolist(), "0 and 1")
+    raise validate.error("anomalous", np.unique(labels).tolist(), "0 and 1")
   return _sklearn.area_under_roc(labels, scores[:, None], np.array([1]))
 
 
@@ -51,5 +51,5 @@ def traversal_effect(
   if traversal.ndim != 4 or reference.shape != traversal.shape[2:]:
     got = f"shape {traversal.shape} and {reference.shape}"
     expected = "(codes, values, time, channels) and (time, channels)"
-    raise _validate.error("traversal and reference", got, expected)
+    raise validate.error("traversal and reference", got, expected)
   return np.square(traversal - reference).mean((1, 2, 3))

@@ -13,7 +13,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 
 Array = jax.Array
 Kernel = Literal["rbf_infovae", "rbf_2d", "imq_wae", "rbf_wae"]
@@ -57,10 +57,10 @@ def mmd(
   Raises:
     ValueError: for an unknown kernel, or shapes that do not fit.
   """
-  _validate.choice("kernel", kernel, KERNELS)
+  validate.choice("kernel", kernel, KERNELS)
   if z.ndim != 2 or z.shape != prior.shape:
     shapes = f"shape {z.shape} and {prior.shape}"
-    raise _validate.error("z and prior", shapes, "(samples, D), equally many")
+    raise validate.error("z and prior", shapes, "(samples, D), equally many")
   count = jnp.asarray(z.shape[0], z.dtype)
   distances = [_squares(a, b) for a, b in ((z, z), (prior, prior), (z, prior))]
   width = None

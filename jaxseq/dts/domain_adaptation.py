@@ -29,12 +29,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxseq import _validate
 from jaxseq import data
 from jaxseq import nn
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.data import domains
 from jaxseq.dts import schedules
+from jaxseq.types import PyTree
 
 Array = jax.Array
 
@@ -65,8 +65,8 @@ class Config:
   widths: tuple[int, ...] = (128,)
 
   def __post_init__(self):
-    _validate.literals(self)
-    _validate.fields(
+    validate.literals(self)
+    validate.fields(
       self,
       positive=("class_size", "domain_size"),
       not_negative=("w_yy", "w_yd", "w_dd", "w_dy"),
@@ -121,7 +121,7 @@ def inputs(config: Config, mu: Array, strength: Array | float) -> PerHead:
   size = config.class_size + config.domain_size
   if mu.ndim != 2 or mu.shape[-1] != size:
     expected = f"(batch, {size}), which is class_size + domain_size"
-    raise _validate.error("mu", f"shape {mu.shape}", expected)
+    raise validate.error("mu", f"shape {mu.shape}", expected)
   g_y, g_d = mu[:, : config.class_size], mu[:, config.class_size :]
   return PerHead(
     yy=g_y, yd=reverse(g_y, strength), dd=g_d, dy=reverse(g_d, strength)
@@ -155,7 +155,7 @@ def losses(
   ):
     if x.shape != shape or not jnp.issubdtype(x.dtype, kind):
       got = f"dtype {x.dtype}, shape {x.shape}"
-      raise _validate.error(name, got, f"{expected} of shape {shape}")
+      raise validate.error(name, got, f"{expected} of shape {shape}")
   cross_entropy = optax.softmax_cross_entropy_with_integer_labels
 
   def of_class(logits):
@@ -230,10 +230,10 @@ def make_heads(config: Config, splits: data.Splits) -> Heads:
     ("info.num_classes", splits.info.num_classes, "windows with classes"),
   ):
     if value is None:
-      raise _validate.error(name, None, expected)
+      raise validate.error(name, None, expected)
   if not np.any(np.asarray(splits.train.targets) == domains.UNLABELED):
     expected = "some, without classes (unlabeled=False leaves them out)"
-    raise _validate.error("splits.train", "no windows of the target", expected)
+    raise validate.error("splits.train", "no windows of the target", expected)
   return Heads(config, splits.info.num_classes, int(domain.max()) + 1)
 
 

@@ -14,9 +14,8 @@ import pathlib
 import jax
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.data import domains
 from jaxseq.dts import _downstream_pictures
 from jaxseq.dts import _forecasts
@@ -29,6 +28,7 @@ from jaxseq.dts import evaluation
 from jaxseq.dts import probes
 from jaxseq.dts import problem
 from jaxseq.tasks import base
+from jaxseq.types import PyTree
 
 TASKS = ("classify", "forecast", "anomaly")
 SCORES = (
@@ -52,7 +52,7 @@ def check(tasks: Sequence[str], splits: data.Splits) -> None:
   """
   if len(set(tasks)) < len(tasks) or set(tasks) - set(TASKS):
     expected = f"some of {', '.join(TASKS)}, each once"
-    raise _validate.error("downstream", tuple(tasks), expected)
+    raise validate.error("downstream", tuple(tasks), expected)
   train, test = splits.train, splits.test
   if "classify" in tasks:
     probes.require()
@@ -60,23 +60,21 @@ def check(tasks: Sequence[str], splits: data.Splits) -> None:
     if train.targets.ndim > 2 or not np.issubdtype(kind, np.integer):
       got = f"dtype {kind} of shape {train.targets.shape}"
       expected = "integers (n,) or (n, factors) for downstream 'classify'"
-      raise _validate.error("targets", got, expected)
+      raise validate.error("targets", got, expected)
   windows, lengths = test.inputs.shape, test.lengths
   if "forecast" in tasks and (lengths is not None or windows[1] < 2):
     got = f"shape {windows} and {lengths}"
     expected = (
       "windows of one length above 1 for downstream 'forecast', and None"
     )
-    raise _validate.error("inputs and lengths", got, expected)
+    raise validate.error("inputs and lengths", got, expected)
   if "anomaly" in tasks:
     probes.require()
     labels = np.unique(test.targets).tolist()
     if test.targets.ndim != 1 or labels != [0, 1] or np.any(train.targets):
       got = f"shape {test.targets.shape} with {labels[:5]} in the test set"
       wanted = "(n,) that are 0 in training and 0 and 1 in the test set"
-      raise _validate.error(
-        "targets", got, f"{wanted} for downstream 'anomaly'"
-      )
+      raise validate.error("targets", got, f"{wanted} for downstream 'anomaly'")
 
 
 def scores(

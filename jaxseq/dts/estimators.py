@@ -29,7 +29,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 
 Array = jax.Array
 Kind = Literal["exact", "batch", "mws", "mss"]
@@ -170,29 +170,29 @@ def log_densities(
 
 
 def _check_inputs(z, mu, logvar, kind, size, rows):
-  _validate.choice("kind", kind, KINDS)
+  validate.choice("kind", kind, KINDS)
   count = mu.shape[0]
   if (
     not z.ndim == mu.ndim == 2 or z.shape[1:] != mu.shape[1:] or len(z) > count
   ):
     shapes = f"shape {z.shape} and {mu.shape}"
     expected = "(samples, D) and (rows, D), a row or more for each sample"
-    raise _validate.error("z and mu", shapes, expected)
+    raise validate.error("z and mu", shapes, expected)
   if logvar.shape != mu.shape:
     expected = f"the shape of mu, {mu.shape}"
-    raise _validate.error("logvar", f"shape {logvar.shape}", expected)
+    raise validate.error("logvar", f"shape {logvar.shape}", expected)
   if rows is not None:
-    _validate.positive("rows", rows)
+    validate.positive("rows", rows)
   if kind in ("exact", "batch"):
     return
   if size is None:
-    raise _validate.error("size", None, f"the number of windows for {kind!r}")
-  _validate.positive("size", size)
+    raise validate.error("size", None, f"the number of windows for {kind!r}")
+  validate.positive("size", size)
   if size < count:
     expected = f"at least the {count} rows of the batch"
-    raise _validate.error("size", size, expected)
+    raise validate.error("size", size, expected)
   if kind == "mss" and count < 2:
-    raise _validate.error("rows of mu", count, "at least 2 rows for 'mss'")
+    raise validate.error("rows of mu", count, "at least 2 rows for 'mss'")
 
 
 def _partition(groups, size):
@@ -201,7 +201,7 @@ def _partition(groups, size):
   covered = sorted(i for start, end in pairs for i in range(start, end))
   if any(a >= b for a, b in pairs) or covered != list(range(size)):
     expected = f"ranges [start, end) that cover the {size} coordinates once"
-    raise _validate.error("groups", pairs, expected)
+    raise validate.error("groups", pairs, expected)
   return pairs
 
 

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import data
-from jaxseq._types import PyTree
 from jaxseq.dts import autoencoder
 from jaxseq.dts import divergences
 from jaxseq.dts import estimators
 from jaxseq.tasks import base
+from jaxseq.types import PyTree
 
 # A coordinate is active if the variance of its mean exceeds this (Burda et al.,
 # arXiv:1509.00519).

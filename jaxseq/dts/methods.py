@@ -28,7 +28,7 @@ import typing
 from typing import Literal
 from typing import NamedTuple
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.dts import divergences
 from jaxseq.dts import estimators
 from jaxseq.dts import schedules
@@ -128,18 +128,18 @@ class Config:
   rows: int | None = None
 
   def __post_init__(self):
-    _validate.literals(self)
-    _validate.number("alpha", self.alpha)
+    validate.literals(self)
+    validate.number("alpha", self.alpha)
     names = [x for x in _OPTIONAL if getattr(self, x) is not None]
-    _validate.fields(
+    validate.fields(
       self,
       positive=("anneal_cycles",),
       optional=("rows",),
       not_negative=(*_NOT_NEGATIVE, "capacity_weight", *names),
     )
-    _validate.fraction("capacity_ramp", self.capacity_ramp)
+    validate.fraction("capacity_ramp", self.capacity_ramp)
     if self.anneal_ratio is not None:
-      _validate.fraction("anneal_ratio", self.anneal_ratio)
+      validate.fraction("anneal_ratio", self.anneal_ratio)
     self._check_combinations()
 
   def _check_combinations(self):
@@ -170,11 +170,11 @@ class Config:
       ),
     ):
       if is_wrong:
-        raise _validate.error(name, getattr(self, name), expected)
+        raise validate.error(name, getattr(self, name), expected)
     if self.kl_marg == "mmd" and not (
       rewarding and not grouped and self.w_dw is None
     ):
-      raise _validate.error(
+      raise validate.error(
         "method, w_gtc and w_dw",
         (method, self.w_gtc, self.w_dw),
         f"one of {rewards}, None and None for kl_marg='mmd', which stands for "

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.dts import _arrays
 from jaxseq.dts import _sklearn
 
@@ -141,7 +141,7 @@ def domain_table(
   for name, part in zip(names, parts):
     _arrays.alike(f"{name}.codes", part.codes, "source.codes", first, "codes")
   if not segments:
-    raise _validate.error("segments", segments, "at least one segment")
+    raise validate.error("segments", segments, "at least one segment")
   rows = {}
   for name, columns in segments.items():
     codes = (_columns(part.codes, columns, name) for part in parts)
@@ -215,7 +215,7 @@ def _windows(name: str, windows: Windows) -> Windows:
 def _columns(
   codes: np.ndarray, columns: slice | jax.typing.ArrayLike, name: str
 ) -> np.ndarray:
-  wrong = _validate.error(
+  wrong = validate.error(
     f"segment {name!r}",
     columns,
     f"a slice or a list of columns, at least one of {codes.shape[1]}",
@@ -234,11 +234,11 @@ def _trained_classifier(codes, labels, kind, seed, balanced=False):
   labels = _arrays.label_array(labels, len(codes), "labels")
   classes = np.unique(labels)
   if len(classes) < 2:
-    raise _validate.error("labels", classes.tolist(), "at least two classes")
+    raise validate.error("labels", classes.tolist(), "at least two classes")
   if balanced:
     rows = _balanced_rows(labels, seed)
     codes, labels = codes[rows], labels[rows]
-  if _validate.choice("kind", kind, KINDS) == "linear":
+  if validate.choice("kind", kind, KINDS) == "linear":
     model = _sklearn.load("linear_model").LogisticRegression(max_iter=_STEPS)
   else:
     model = _sklearn.load("neural_network").MLPClassifier(

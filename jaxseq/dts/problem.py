@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxseq import _validate
 from jaxseq import data
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.dts import _aggressive_training
 from jaxseq.dts import _density_ratio
 from jaxseq.dts import _forecasts
@@ -25,6 +24,7 @@ from jaxseq.training import flat_parameters
 from jaxseq.training import optimizers
 from jaxseq.training import recipes
 from jaxseq.training import supervised
+from jaxseq.types import PyTree
 
 # The information is looked at on so many windows while the encoder is ahead.
 _WATCHED = 512
@@ -68,15 +68,15 @@ class ArmConfig:
 
   def __post_init__(self):
     for name in ("batch_size", "evaluated"):
-      _validate.integer(name, getattr(self, name), 2)
-    _validate.fields(
+      validate.integer(name, getattr(self, name), 2)
+    validate.fields(
       self, not_negative=("elbo_weight",), shares=("prefix_rate",)
     )
     if self.adaptation is not None:
       sizes = (self.adaptation.class_size, self.adaptation.domain_size)
       if self.model.segments != sizes:
         expected = f"{sizes}, the sizes of adaptation's segments"
-        raise _validate.error("model.segments", self.model.segments, expected)
+        raise validate.error("model.segments", self.model.segments, expected)
 
 
 def make_model(arm: ArmConfig, splits: data.Splits) -> autoencoder.VAE:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.dts import divergences
 from jaxseq.dts import estimators
 from jaxseq.dts import methods
@@ -168,11 +168,11 @@ def _conditional(config, weight, each, groups, progress):
 
 def _check_inputs(config, key, groups, tc):
   if config.kl_marg == "mmd" and key is None:
-    raise _validate.error("key", None, "a random key for kl_marg='mmd'")
+    raise validate.error("key", None, "a random key for kl_marg='mmd'")
   if (tc is None) == (config.method == "factor_vae"):
     wanted = "None" if tc is not None else "the one of a density ratio"
-    raise _validate.error("tc", tc, f"{wanted} for {config.method}")
+    raise validate.error("tc", tc, f"{wanted} for {config.method}")
   if groups is None and config.w_gtc is not None:
-    raise _validate.error("groups", None, "ranges for w_gtc")
+    raise validate.error("groups", None, "ranges for w_gtc")
   if groups is None and config.free_bits and config.free_bits_per == "group":
-    raise _validate.error("groups", None, "ranges for free bits of groups")
+    raise validate.error("groups", None, "ranges for free bits of groups")

@@ -15,7 +15,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 
 Array = jax.Array
 Kind = Literal["none", "monotonic", "cyclical"]
@@ -55,12 +55,12 @@ def anneal(
   Raises:
     ValueError: for an unknown kind or shape, or a ratio not in (0, 1].
   """
-  _validate.choice("kind", kind, KINDS)
-  _validate.choice("shape", shape, SHAPES)
-  _validate.positive("cycles", cycles)
+  validate.choice("kind", kind, KINDS)
+  validate.choice("shape", shape, SHAPES)
+  validate.positive("cycles", cycles)
   if ratio is None:
     ratio = 0.5 if kind == "cyclical" else 0.25
-  _validate.fraction("ratio", ratio)
+  validate.fraction("ratio", ratio)
   step = jnp.asarray(step)
   if kind == "none":
     return jnp.ones(step.shape, jnp.result_type(float))

@@ -7,7 +7,7 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.dts import backbones
 from jaxseq.nn import bidirectional
 from jaxseq.nn import dense
@@ -74,7 +74,7 @@ class Encoder(linen.Module):
     x = without_padding(x, lengths)
     if kind == "mlp":
       if lengths is not None:
-        raise _validate.error("lengths", "an array", "None for an MLP")
+        raise validate.error("lengths", "an array", "None for an MLP")
       h = x.reshape(*x.shape[:-2], -1)
       for i, width in enumerate(self.config.widths):
         h = linen.relu(dense.Dense(width, name=f"dense_{i}")(h))

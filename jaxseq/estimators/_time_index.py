@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _calendars
 from jaxseq.data import _row_groups
 from jaxseq.data import _time_stamps
@@ -49,7 +49,7 @@ def of_rows(names: Sequence[str], items: Sequence[Any]) -> list[Order] | None:
   if len(known) < len(times):
     name = names[next(i for i, one in enumerate(times) if one is None)]
     expected = "one of times, as other series have"
-    raise _validate.error(f"{name}: index", "no times", expected)
+    raise validate.error(f"{name}: index", "no times", expected)
   orders = []
   for name, one in zip(names, known):
     rows = np.argsort(one, kind="stable")

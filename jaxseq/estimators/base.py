@@ -18,10 +18,10 @@ import warnings
 
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
 from jaxseq import mixers
 from jaxseq import nn
+from jaxseq import validate
 from jaxseq.data import _time_stamps
 from jaxseq.data import scale
 from jaxseq.data import sources
@@ -400,7 +400,7 @@ class SeriesEstimator(SequenceEstimator):
   def _prepare(self, prepared: sources.Source, rows: Rows) -> data.ArrayDataset:
     if getattr(prepared, "gaps", None) and rows.times is None:
       expected = "one of times: those of the training had unequal steps"
-      raise _validate.error("X: index", "no times", expected)
+      raise validate.error("X: index", "no times", expected)
     return super()._prepare(prepared, rows)
 
   @final

@@ -7,7 +7,7 @@ from typing import final
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import sources
 from jaxseq.dts import autoencoder
 from jaxseq.dts import code_task
@@ -80,7 +80,7 @@ class DisentangledEncoder(
     """
     _scikit_learn.validation.check_is_fitted(self, "model_")
     codes = _scikit_learn.validation.check_array(codes, dtype=np.float32)
-    _validate.shape("codes", codes, ("n", self.latent))
+    validate.shape("codes", codes, ("n", self.latent))
     series = autoencoder.generate(
       self.model_.network, self.model_.variables, codes
     )
@@ -103,7 +103,7 @@ class DisentangledEncoder(
     del y, reset
     if self.missing == "mask":
       expected = "another one: a mask would be encoded, too"
-      raise _validate.error("missing", self.missing, expected)
+      raise validate.error("missing", self.missing, expected)
     if len(rows.values) < 2:
       raise ValueError("X: got 1 sample, expected at least two. Add series.")
     return rows
@@ -114,7 +114,7 @@ class DisentangledEncoder(
       expected = (
         "equal ones, as they would be encoded, too. Resample the series"
       )
-      raise _validate.error("X: index", "unequal steps", expected)
+      raise validate.error("X: index", "unequal steps", expected)
     return sources.SeriesSource(**fields)
 
   def _configure(self, batch_size: int) -> dts_problem.ArmConfig:

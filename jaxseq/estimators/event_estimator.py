@@ -11,9 +11,9 @@ from typing import final
 import jax
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
 from jaxseq import models
+from jaxseq import validate
 from jaxseq.data import _event_streams
 from jaxseq.data import _time_stamps
 from jaxseq.data import sources
@@ -187,14 +187,14 @@ def read(
     name = f"times[{number}]"
     if row.ndim != 1:
       expected = "a sequence of times for each stream: [times] for one stream"
-      raise _validate.error(name, f"shape {row.shape}", expected)
+      raise validate.error(name, f"shape {row.shape}", expected)
     if row.dtype.kind in "USO":
       for text in row:
         if isinstance(text, str | bytes):
           expected = "numbers or dates (np.datetime64), no text"
-          raise _validate.error(name, text[:40], expected)
+          raise validate.error(name, text[:40], expected)
     elif not (finite := np.isfinite(row)).all():
-      raise _validate.error(name, str(row[~finite][0]), "finite times")
+      raise validate.error(name, str(row[~finite][0]), "finite times")
   if not any(map(len, stamps)):
     raise ValueError("times: got no events. Pass sequences with some.")
   stamps = _since_start(stamps, start)
@@ -204,7 +204,7 @@ def read(
   for number, row in enumerate(kinds):
     if row.ndim != 1:
       expected = "a sequence of marks for each stream: [marks] for one stream"
-      raise _validate.error(f"marks[{number}]", f"shape {row.shape}", expected)
+      raise validate.error(f"marks[{number}]", f"shape {row.shape}", expected)
   if list(map(len, kinds)) != list(map(len, stamps)):
     raise ValueError(
       "marks: got other numbers of events than times, expected one mark each."
@@ -220,7 +220,7 @@ def _since_start(stamps, start):
     if one != dated[0]:
       got, expected = ("dates", "numbers") if one else ("numbers", "dates")
       expected = f"{expected}, as in times[{filled[0]}]"
-      raise _validate.error(f"times[{number}]", got, expected)
+      raise validate.error(f"times[{number}]", got, expected)
   if dated[0]:
     return stamps
   stamps = [since(row, start) for row in stamps]
@@ -255,7 +255,7 @@ def source_of(
   if start is not None and not isinstance(start, numbers.Real):
     stamps = np.concatenate([row for row in times if len(row)])
     if stamps.dtype.kind not in "OM":
-      raise _validate.error("start", start, "a number, as the times are")
+      raise validate.error("start", start, "a number, as the times are")
     fields["start"] = str(start)
   names = tuple(map(_word, classes))
   return sources.EventSource.of_arrays(times, names, until, **fields)
@@ -271,11 +271,11 @@ def check_known(words: Sequence[Sequence[str]], classes: np.ndarray) -> None:
           f"one of {sorted(known)}, as in training. Leave such events out, or "
           "fit with some of them"
         )
-        raise _validate.error(f"marks[{number}]", word, expected)
+        raise validate.error(f"marks[{number}]", word, expected)
 
 
 def classes_of(marks: Sequence[np.ndarray]) -> np.ndarray:
-  """Returns the distinct marks of sequences, some of which may be empty."""
+  """Returns the distinct marks of sequences, which may be empty."""
   # An empty float array would convert all integers to floats.
   return np.unique(np.concatenate([row for row in marks if len(row)]))
 

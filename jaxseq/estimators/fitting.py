@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxseq._types import PyTree
 from jaxseq.estimators import programs
 from jaxseq.training import compile_cache
 from jaxseq.training import finite
@@ -16,6 +15,7 @@ from jaxseq.training import progress
 from jaxseq.training import scalars
 from jaxseq.training import signals
 from jaxseq.training.comparison import supervised_arms
+from jaxseq.types import PyTree
 
 _NAME = "model"
 # Most returns to the host if nothing is evaluated.

@@ -9,8 +9,8 @@ from typing import final
 
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
+from jaxseq import validate
 from jaxseq.data import _time_stamps
 from jaxseq.data import forecast_windows
 from jaxseq.data import scale
@@ -143,7 +143,7 @@ class Forecaster(updating.Updated, base.SizedEstimator):
     """
     if panel_rows.columns(self) is not None:
       expected = "none in partial_fit: one series alone. Use fit"
-      raise _validate.error("series, known, static", "columns", expected)
+      raise validate.error("series, known, static", "columns", expected)
     return self._go_on(y, keep=True)
 
   @final
@@ -273,7 +273,7 @@ class Forecaster(updating.Updated, base.SizedEstimator):
       self._choose_length(values, len(values), **step)
     elif len(values) < self.input_length_:
       expected = f"at least {self.input_length_}. Pass a longer series"
-      raise _validate.error("y: times", len(values), expected)
+      raise validate.error("y: times", len(values), expected)
     elif order is not None:
       self.model_.preparation.check_step("y: index", order.stamps)
     if reset or keep:
@@ -283,20 +283,24 @@ class Forecaster(updating.Updated, base.SizedEstimator):
   def _check_sizes(self):
     """Checks the sizes of windows."""
     sizes = {x: getattr(self, x) for x in ("input_length", "horizon")}
-    _validate.all_positive(**{k: v for k, v in sizes.items() if v is not None})
+    validate.all_positive(**{k: v for k, v in sizes.items() if v is not None})
 
   def _choose_length(self, values, times, **step):
     """Chooses the times of an input from those of a series, if none are set."""
     if self.input_length is not None:
       return
-    prepared = types.SimpleNamespace(**step)
-    # Missing values are refused later, or filled.
-    whole = values[np.isfinite(values).all(axis=1)]
-    found = forecast_season.season(prepared, whole)
-    period = self.period or (1 if self.period == 0 else found)
+    period = self.period
+    if period is not None:
+      validate.integer("period", period, 0)
+    else:
+      # Missing values are refused later, or filled.
+      whole = values[np.isfinite(values).all(axis=1)]
+      period = forecast_season.season(types.SimpleNamespace(**step), whole)
     # Two parts of the series may be held back.
     held = 2 * max(round(times * self.validation_fraction), self.horizon)
-    self._length = forecast_season.length_of(times - held, period, self.horizon)
+    self._length = forecast_season.length_of(
+      times - held, max(period, 1), self.horizon
+    )
 
   def _times(self, rows):
     """The number of times of the series, or of the shortest one."""
@@ -367,7 +371,7 @@ class Forecaster(updating.Updated, base.SizedEstimator):
   def _season_of(self, material: base.Material) -> int:
     """Returns the season of the training; 0 for none."""
     if self.period is not None:
-      _validate.integer("period", self.period, 0, self.input_length_)
+      validate.integer("period", self.period, 0, self.input_length_)
       return self.period
     spans = material.source
     first = spans.train

@@ -7,8 +7,8 @@ from typing import final
 
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
+from jaxseq import validate
 from jaxseq.data import event_graphs
 from jaxseq.data import series_frames
 from jaxseq.data import sources
@@ -119,7 +119,7 @@ class TemporalGraph(base.SequenceEstimator):
         stamps = [self.model_.preparation.last] * len(begins)
       if len(stamps) != len(begins):
         expected = f"{len(begins)}, one for each node"
-        raise _validate.error("times", len(stamps), expected)
+        raise validate.error("times", len(stamps), expected)
     stamps = item_rows.stamps(stamps, lambda row: f"time of row {row}")
     order = np.argsort(stamps, kind="stable")
     pairs = list(zip(begins, ends))
@@ -137,7 +137,7 @@ class TemporalGraph(base.SequenceEstimator):
   ) -> base.Material:
     count = len(rows.values)
     if count < 2:
-      raise _validate.error("X", f"{count} events", "two or more")
+      raise validate.error("X", f"{count} events", "two or more")
     part = np.zeros(count, int)
     part[-1] = 2
     if self._patience(rows) != 0:

@@ -8,7 +8,7 @@ from typing import Self
 import jax
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import point_processes
 from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import event_estimator
@@ -147,12 +147,12 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
       or not (np.diff(ends, prepend=0) > 0).all()
     ):
       expected = "numbers above 0 that increase"
-      raise _validate.error("edges", ends.tolist(), expected)
+      raise validate.error("edges", ends.tolist(), expected)
     events = self._events(*self._checked(times, marks))
     if not events.lengths.all():
       name = f"times[{int(np.argmin(events.lengths))}]"
       expected = "one or more. Leave out sequences without events"
-      raise _validate.error(name, "no event", expected)
+      raise validate.error(name, "no event", expected)
     rows, last = np.arange(len(events.lengths)), events.lengths - 1
     places = event_metrics.Places(rows, last, events.times[rows, last])
     return event_floors.expected_counts(self._parameters, events, places, edges)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _time_stamps
 from jaxseq.data import series_frames
 
@@ -44,7 +44,7 @@ def columns(
         f"one {lacking[0]!r} among them; other names are told by "
         f"{owner}(columns=({', '.join(names).upper()}))"
       )
-      raise _validate.error("X: columns", list(X.columns), expected)
+      raise validate.error("X: columns", list(X.columns), expected)
     X = [X[name].to_numpy() for name in names]
   _check_form(X, names, owner)
   arrays = list(map(column, X))
@@ -53,7 +53,7 @@ def columns(
       if is_missing(value):
         raise ValueError(f"{place(name, row)}: got nothing, expected a value.")
   if not len(arrays[0]):
-    raise _validate.error("X", "no rows", "at least one")
+    raise validate.error("X", "no rows", "at least one")
   return arrays
 
 
@@ -66,19 +66,19 @@ def _check_form(X, names, owner):
       f"{form}, such as pandas.read_csv({str(X)!r}); files are read by "
       f"`jaxseq train {_LINES[owner]} --data={X}`"
     )
-    raise _validate.error("X", X, expected)
+    raise validate.error("X", X, expected)
   if isinstance(X, Mapping) or not hasattr(X, "__len__"):
     got = X if X is None else type(X).__name__
-    raise _validate.error("X", got, form)
+    raise validate.error("X", got, form)
   sizes = [np.size(x) if np.ndim(x) else None for x in X[:4]]
   if len(X) != 3 and len(X) and set(sizes) == {3}:
     expected = (
       f"three columns, {three}: rows came, whose columns are list(zip(*X))"
     )
-    raise _validate.error("X", f"shape ({len(X)}, 3)", expected)
+    raise validate.error("X", f"shape ({len(X)}, 3)", expected)
   if len(X) != 3 or None in sizes or len({len(x) for x in X}) != 1:
     expected = f"a frame, or three of one length: {three}"
-    raise _validate.error("X: lengths of columns", sizes, expected)
+    raise validate.error("X: lengths of columns", sizes, expected)
 
 
 def column(values: Any) -> np.ndarray:
@@ -121,7 +121,7 @@ def user(name: str, value: Any) -> Hashable:
     value = value.item()
   several = isinstance(value, Collection) and not isinstance(value, str | bytes)
   if several or not isinstance(value, Hashable) or is_missing(value):
-    raise _validate.error(name, value, "one name, a text or a number")
+    raise validate.error(name, value, "one name, a text or a number")
   return value
 
 
@@ -139,7 +139,7 @@ def check_one_kind(array: np.ndarray, name: str) -> None:
   wanted = _kind(array[0])
   for row, item in enumerate(array):
     if _kind(item) != wanted:
-      raise _validate.error(place(name, row), item, f"{wanted}, as in row 0")
+      raise validate.error(place(name, row), item, f"{wanted}, as in row 0")
 
 
 def _kind(value):
@@ -171,7 +171,7 @@ def stamps(
   kinds = list(map(_kind_of_time, array if mixed else array[:1]))
   for row, kind in enumerate(kinds):
     if kind is None or kind is not kinds[0]:
-      raise _validate.error(place(row), array[row], expected)
+      raise validate.error(place(row), array[row], expected)
   if kinds[:1] == [str]:
     times = _time_stamps.parse(array.tolist(), place)
   elif mixed and kinds[:1] == [numbers.Real]:
@@ -183,7 +183,7 @@ def stamps(
     wrong[:] = True
   if wrong.any():
     row = int(np.argmax(wrong))
-    raise _validate.error(place(row), array.tolist()[row], expected)
+    raise validate.error(place(row), array.tolist()[row], expected)
   return times
 
 

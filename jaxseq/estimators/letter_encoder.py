@@ -11,7 +11,7 @@ from typing import Self
 import jax
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.estimators import _scikit_learn
 from jaxseq.models import model as models
@@ -58,7 +58,7 @@ class Encoder(
       FileNotFoundError: if there is no such file.
     """
     del X, y
-    _validate.choice("of", self.of, ("sequences", "letters"))
+    validate.choice("of", self.of, ("sequences", "letters"))
     self.model_ = model_file.load_kind("model", self.model, "masked_language")
     return self
 
@@ -88,7 +88,7 @@ class Encoder(
     """
     self._ready()
     if isinstance(X, str):
-      raise _validate.error("X", X, f"a list, such as [{X!r}]")
+      raise validate.error("X", X, f"a list, such as [{X!r}]")
     dataset = self.model_.preparation.prepare(list(X))
     if self.of == "sequences":
       return self.model_.outputs(dataset)["embedding"]

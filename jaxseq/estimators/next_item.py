@@ -10,9 +10,9 @@ from typing import final
 
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
 from jaxseq import models
+from jaxseq import validate
 from jaxseq.data import _row_groups
 from jaxseq.data import sources
 from jaxseq.data.sources import interactions
@@ -205,9 +205,9 @@ class NextItem(updating.Updated):
       _refuse_text(f"histories[{number}]", one)
       if not len(one):
         expected = "at least one item: before it the network says nothing"
-        raise _validate.error(f"histories[{number}]", list(one), expected)
+        raise validate.error(f"histories[{number}]", list(one), expected)
     if not len(histories):
-      raise _validate.error("histories", list(histories), "at least one")
+      raise validate.error("histories", list(histories), "at least one")
     rows = [self._places(one) for one in histories]
     stamps = self._stamps(times, rows)
     histories, gaps = self._numbers(base.Rows(rows, times=stamps))
@@ -235,7 +235,7 @@ class NextItem(updating.Updated):
     missing = item_rows.is_missing(time)
     if missing and self.gap is not None:
       expected = "the time of the item: the network reads the gaps"
-      raise _validate.error("time", time, expected)
+      raise validate.error("time", time, expected)
     if not missing:
       (stamp,) = item_rows.stamps([time], lambda _: "time", self._dated)
       last = self._histories.last.get(user, stamp)
@@ -301,7 +301,7 @@ class NextItem(updating.Updated):
     numbers = list(map(self._place, items))
     if None in numbers:
       item = _plain(items[numbers.index(None)])
-      raise _validate.error("items", item, "one of the training")
+      raise validate.error("items", item, "one of the training")
     return np.array(numbers, int)
 
   def _allowed(self, items):
@@ -341,23 +341,23 @@ class NextItem(updating.Updated):
       return None
     if self.gap is None:
       expected = "None: without gap= in training the network reads no times"
-      raise _validate.error("times", f"{len(times)} entries", expected)
+      raise validate.error("times", f"{len(times)} entries", expected)
     if times is None or len(times) != len(rows):
       got = None if times is None else f"{len(times)} entries"
       expected = f"the times of each of the {len(rows)} histories"
-      raise _validate.error("times", got, expected)
+      raise validate.error("times", got, expected)
     stamps = []
     for number, (one, row) in enumerate(zip(times, rows)):
       name = f"times[{number}]"
       _refuse_text(name, one)
       if len(one) != len(row):
         expected = f"one for each of the {len(row)} items"
-        raise _validate.error(name, f"{len(one)} times", expected)
+        raise validate.error(name, f"{len(one)} times", expected)
       at = item_rows.stamps(
         one, lambda n, name=name: f"{name}[{n}]", self._dated
       )
       if (at[1:] < at[:-1]).any():
-        raise _validate.error(name, list(one), "times that do not fall")
+        raise validate.error(name, list(one), "times that do not fall")
       stamps.append(at)
     return stamps
 
@@ -367,7 +367,7 @@ class NextItem(updating.Updated):
     for user, times in zip(rows.ids, rows.times):
       if (times.dtype.kind == "M") != self._dated:
         expected = f"{'dates' if self._dated else 'numbers'}, as in training"
-        raise _validate.error(name, f"dtype {times.dtype}", expected)
+        raise validate.error(name, f"dtype {times.dtype}", expected)
       last = self._histories.last.get(user, times[0])
       _check_order(name, _plain(times[0]), last, times[0], user)
 
@@ -375,7 +375,7 @@ class NextItem(updating.Updated):
     """The error of rows in which nothing follows anything."""
     count = sum(map(len, rows.values))
     wanted = f"some among the {count} rows, one item after another. Add rows"
-    return _validate.error("X", "no user with two items", wanted)
+    return validate.error("X", "no user with two items", wanted)
 
   def _read(self, X: Any, *, reset: bool) -> base.Rows:
     users, items, times = item_rows.columns(X, self.columns)
@@ -395,7 +395,7 @@ class NextItem(updating.Updated):
       row = numbers.index(None)
       expected = "an item of the training. Leave such rows out, or fit anew"
       name = item_rows.place(item, row)
-      raise _validate.error(name, _plain(items[row]), expected)
+      raise validate.error(name, _plain(items[row]), expected)
     ids, rows = _row_groups.group(names, stamps)
     values = [np.array(numbers)[row] for row in rows]
     return base.Rows(values, ids=ids, times=[stamps[row] for row in rows])
@@ -469,7 +469,7 @@ class NextItem(updating.Updated):
     return problem
 
   def _configure(self, batch_size: int) -> recommendation_arms.ArmConfig:
-    _validate.choice("loss", self.loss, ("full", "sampled", "gbce"))
+    validate.choice("loss", self.loss, ("full", "sampled", "gbce"))
     return recommendation_arms.ArmConfig(
       self._network("none"),
       self._recipe(),
@@ -483,7 +483,7 @@ class NextItem(updating.Updated):
 def _refuse_text(name, value):
   """Refuses a text, or a number, that stands where a list is expected."""
   if isinstance(value, str) or not hasattr(value, "__iter__"):
-    raise _validate.error(name, value, f"a list, such as [{value!r}]")
+    raise validate.error(name, value, f"a list, such as [{value!r}]")
 
 
 def _plain(value):
@@ -497,4 +497,4 @@ def _check_order(name, got, last, stamp, user):
   """Refuses a time before the last one of its user."""
   if stamp < last:
     expected = f"a time from {last} on, that of the last item of user {user!r}"
-    raise _validate.error(name, got, expected)
+    raise validate.error(name, got, expected)

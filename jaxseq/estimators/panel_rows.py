@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from jaxseq import _validate
 from jaxseq import data
+from jaxseq import validate
 from jaxseq.data import _time_stamps
 from jaxseq.data import panel_windows
 from jaxseq.data import panels
@@ -87,7 +87,7 @@ def _frame(y):
   """The frame; refuses all else."""
   if not series_frames.is_frame(y):
     expected = "a frame with the columns of the options"
-    raise _validate.error("y", type(y).__name__, expected)
+    raise validate.error("y", type(y).__name__, expected)
   return y
 
 

@@ -9,8 +9,8 @@ from typing import final
 import jax
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
+from jaxseq import validate
 from jaxseq.data import scale
 from jaxseq.data import sources
 from jaxseq.estimators import _scikit_learn
@@ -79,7 +79,7 @@ class SequenceRegressor(
       ValueError: naming what is not as expected.
     """
     if carry and not self.stepwise:
-      raise _validate.error("carry", True, "False without stepwise")
+      raise validate.error("carry", True, "False without stepwise")
     return self._go_on(X, y, carry=carry)
 
   @final
@@ -118,7 +118,7 @@ class SequenceRegressor(
       return super().score(X, y, sample_weight)
     predicted = self.predict(X)
     y = np.asarray(y, np.float64)
-    _validate.shape("y", y, predicted.shape)
+    validate.shape("y", y, predicted.shape)
     weight = sample_weight
     if weight is not None:
       weight = np.repeat(weight, y.shape[1])
@@ -143,7 +143,7 @@ class SequenceRegressor(
     """
     _scikit_learn.validation.check_is_fitted(self, "model_")
     if not self.stepwise:
-      raise _validate.error("stepwise", False, "True to follow streams")
+      raise validate.error("stepwise", False, "True to follow streams")
     _refuse_gaps(self.model_.preparation)
     part = _of_one_length(self._examples(X).dataset)
     states = getattr(self, "_stream", None)
@@ -181,7 +181,7 @@ class SequenceRegressor(
       self._flat = flat
     if y.ndim not in (axes, axes + 1) or flat != self._flat:
       expected = "(n, time)" if self.stepwise else "(n,)"
-      raise _validate.error("y", f"shape {y.shape}", f"{expected}, or one more")
+      raise validate.error("y", f"shape {y.shape}", f"{expected}, or one more")
     return rows._replace(targets=y[..., None] if flat else y)
 
   def _scaled(self, rows: base.Rows) -> dict[str, np.ndarray]:
@@ -245,7 +245,7 @@ def _of_one_length(part: data.ArrayDataset) -> data.ArrayDataset:
   """Returns the pieces of streams, which all go on equally far."""
   if part.lengths is not None:
     ends = sorted({int(x) for x in part.lengths})
-    raise _validate.error("X: lengths", ends, "one, of all pieces of streams")
+    raise validate.error("X: lengths", ends, "one, of all pieces of streams")
   return part
 
 
@@ -253,7 +253,7 @@ def _refuse_gaps(prepared: Any) -> None:
   """Refuses unequal steps: the one between two pieces is not known."""
   if prepared.gaps:
     expected = "equal ones to follow streams. Resample them, or use fit alone"
-    raise _validate.error("X: index", "unequal steps", expected)
+    raise validate.error("X: index", "unequal steps", expected)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -8,8 +8,8 @@ from typing import final
 
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
+from jaxseq import validate
 from jaxseq.data import sources
 from jaxseq.data.sources import paragraphs
 from jaxseq.estimators import _scikit_learn
@@ -103,15 +103,15 @@ class Segmenter(base.SequenceEstimator):
     del reset
     if isinstance(documents, str) or not len(documents):
       expected = "documents, each a sequence of paragraphs"
-      raise _validate.error("documents", repr(documents)[:40], expected)
+      raise validate.error("documents", repr(documents)[:40], expected)
     if starts is not None:
       starts = list(map(np.asarray, starts))
       if len(starts) != len(documents):
         expected = f"{len(documents)}, one for each document"
-        raise _validate.error("starts", f"{len(starts)} arrays", expected)
+        raise validate.error("starts", f"{len(starts)} arrays", expected)
       for number, row in enumerate(starts):
         if not np.isin(row, (0, 1)).all():
-          raise _validate.error(f"starts[{number}]", row.tolist(), "0 and 1")
+          raise validate.error(f"starts[{number}]", row.tolist(), "0 and 1")
     ids = tuple(map(str, range(len(documents))))
     return base.Rows(list(documents), targets=starts, ids=ids)
 

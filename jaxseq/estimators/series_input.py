@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import series_frames
 from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import _time_index
@@ -54,7 +54,7 @@ def read(estimator: Any, X: Any, *, reset: bool) -> Series:
   if None not in (known, dated) and known != dated:
     kinds = ("numbers", "dates")
     expected = f"{kinds[known]}, as in training. Convert the index to them"
-    raise _validate.error("X: index", kinds[dated], expected)
+    raise validate.error("X: index", kinds[dated], expected)
   width = 1 if estimator.input_kind_ == "table" else estimator.n_features_in_
   check_channels(
     "X", series.values[0].shape[1], series.channels, width, estimator.channels_
@@ -89,7 +89,7 @@ def _check_cells(X, items):
       if index is not None and other is not None and not index.equals(other):
         expected = f"that of column {X.columns[0]!r}: one for all channels"
         name = f"X: row {row}, column {X.columns[column]!r}: index"
-        raise _validate.error(name, "another one", expected)
+        raise validate.error(name, "another one", expected)
 
 
 def read_one(
@@ -115,7 +115,7 @@ def read_one(
       raise _is_time(name, one, "numbers")
   if np.ndim(y) and not len(y):
     expected = "at least one. Pass a series with values"
-    raise _validate.error(name, "no rows", expected)
+    raise validate.error(name, "no rows", expected)
   array = _scikit_learn.validation.check_array(
     y, ensure_2d=False, dtype=np.float64, input_name=name
   )
@@ -137,10 +137,10 @@ def check_channels(
 ) -> None:
   """Raises ValueError unless channels are those of training, in their order."""
   if got != width:
-    raise _validate.error(f"{name}: channels", got, f"{width}, as in training")
+    raise validate.error(f"{name}: channels", got, f"{width}, as in training")
   if None not in (known, names) and names != known:
     expected = f"{list(known or ())}, as in training"
-    raise _validate.error(f"{name}: columns", list(names or ()), expected)
+    raise validate.error(f"{name}: columns", list(names or ()), expected)
 
 
 def check_columns(name: str, frame: Any) -> None:

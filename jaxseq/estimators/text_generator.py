@@ -9,8 +9,8 @@ from typing import final
 
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
+from jaxseq import validate
 from jaxseq.data import sources
 from jaxseq.data import text_tokens
 from jaxseq.data.sources import text
@@ -164,7 +164,7 @@ class TextGenerator(base.SequenceEstimator):
     whole = language.Text(np.concatenate(documents), np.concatenate(starts))
     count = len(whole.tokens)
     if count < 2:
-      raise _validate.error("texts", f"{count} tokens", "two or more")
+      raise validate.error("texts", f"{count} tokens", "two or more")
     held = self._patience(rows) != 0
     cut = count - round(count * self.validation_fraction) * held
     train = language.first(whole, cut)
@@ -196,7 +196,7 @@ def _checked(texts):
   """Returns texts, which are to be several strings."""
   if isinstance(texts, str) or not len(texts):
     expected = "a list of strings, one for each text"
-    raise _validate.error("texts", texts[:40], expected)
+    raise validate.error("texts", texts[:40], expected)
   for number, one in enumerate(texts):
-    _validate.instance(f"text {number}", one, str, "a string")
+    validate.instance(f"text {number}", one, str, "a string")
   return list(texts)

@@ -9,8 +9,8 @@ from typing import final
 import jax
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import nn
+from jaxseq import validate
 from jaxseq.data import scale
 from jaxseq.estimators import base
 from jaxseq.tasks import base as tasks
@@ -157,7 +157,7 @@ def check_streams(states: Any, count: int) -> None:
   for leaf in jax.tree.leaves(states)[:1]:
     if len(leaf) != count:
       expected = f"{len(leaf)}, which go on where those before ended"
-      raise _validate.error("X", f"{count} series", expected)
+      raise validate.error("X", f"{count} series", expected)
 
 
 def _stored(state):

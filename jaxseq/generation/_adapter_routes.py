@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.adapt import batch
 from jaxseq.generation import _in_flight
 from jaxseq.generation import _json_bodies
@@ -48,9 +48,7 @@ class Changes:
     name, path = fields["lora_name"], fields["lora_path"]
     try:
       if name == self._model:
-        raise _validate.error(
-          "lora_name", name, "another name than the model's"
-        )
+        raise validate.error("lora_name", name, "another name than the model's")
       await asyncio.to_thread(self._add, name, path)
     except (ValueError, OSError) as error:
       raise _in_flight.Refused(400, _in_fields(error)) from error
@@ -78,15 +76,15 @@ class Changes:
     """The fields of a body, each of them a text."""
     body = await _json_bodies.read_body(request, self._body_bytes)
     try:
-      _validate.instance("body", body, dict, "a JSON object")
+      validate.instance("body", body, dict, "a JSON object")
       # Numbers of other servers' interfaces are not used here.
       fields = {k: v for k, v in body.items() if k != "lora_int_id"}
       for name in fields:
-        _validate.choice("field", name, names)
+        validate.choice("field", name, names)
       for name in names:
         value = fields.get(name)
         if not isinstance(value, str) or not value:
-          raise _validate.error(name, value, "a text that is not empty")
+          raise validate.error(name, value, "a text that is not empty")
     except ValueError as error:
       raise _in_flight.Refused(400, str(error)) from error
     return fields

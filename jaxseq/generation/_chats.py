@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 from typing import NamedTuple
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import chats
 from jaxseq.generation import _log_probs
 from jaxseq.generation.requests import MOST_TOPS
@@ -81,27 +81,25 @@ def make_form(template: chats.Template | None, max_tokens: int) -> Form:
 
 def _body(body, template, max_tokens):
   """Converts the body of a chat to that of a completion."""
-  _validate.instance("body", body, Mapping, "a JSON object")
+  validate.instance("body", body, Mapping, "a JSON object")
   if template is None:
     raise ValueError(_NO_TEMPLATE)
   body = {k: value for k, value in body.items() if value is not None}
   for name in ("prompt", "echo"):
     if name in body:
-      raise _validate.error("field", name, "messages in a chat")
+      raise validate.error("field", name, "messages in a chat")
   messages = _messages(body.pop("messages", None))
   tools = _tools(body.pop("tools", None))
   choice = body.pop("tool_choice", None)
-  _validate.choice("tool_choice", choice, _TOOL_CHOICES)
+  validate.choice("tool_choice", choice, _TOOL_CHOICES)
   # Clients of the first interface have two words for the same.
   length = body.pop("max_tokens", max_tokens)
   logprobs = body.pop("logprobs", False)
-  _validate.instance("logprobs", logprobs, bool, "true or false")
+  validate.instance("logprobs", logprobs, bool, "true or false")
   most = body.pop("top_logprobs", 0)
-  _validate.integer("top_logprobs", most, 0, MOST_TOPS)
+  validate.integer("top_logprobs", most, 0, MOST_TOPS)
   if most and not logprobs:
-    raise _validate.error(
-      "top_logprobs", most, "0, or logprobs: true beside it"
-    )
+    raise validate.error("top_logprobs", most, "0, or logprobs: true beside it")
   tokens = template.encode(
     messages, True, "messages", None if choice == "none" else tools
   )
@@ -115,40 +113,40 @@ def _body(body, template, max_tokens):
 
 def _messages(value):
   """Converts messages to ones whose contents are texts."""
-  _validate.instance("messages", value, list, "a list of messages")
+  validate.instance("messages", value, list, "a list of messages")
   if not value:
-    raise _validate.error("messages", value, "at least one message")
+    raise validate.error("messages", value, "at least one message")
   messages = []
   for number, message in enumerate(value):
     name = f"messages[{number}]"
-    _validate.instance(name, message, Mapping, "an object")
+    validate.instance(name, message, Mapping, "an object")
     role, content = message.get("role"), message.get("content")
-    _validate.instance(f"{name}: role", role, str, "a text")
+    validate.instance(f"{name}: role", role, str, "a text")
     if content is None and message.get("tool_calls"):
       content = ""
     if isinstance(content, list):
       content = "\n".join(
         _text(part, f"{name}: content[{i}]") for i, part in enumerate(content)
       )
-    _validate.instance(f"{name}: content", content, str, "a text")
+    validate.instance(f"{name}: content", content, str, "a text")
     messages.append({**message, "content": content})
   return messages
 
 
 def _text(part, name):
   """The text of a part of a content."""
-  _validate.instance(name, part, Mapping, "an object")
-  _validate.choice(f"{name}: type", part.get("type"), ("text",))
-  return _validate.instance(f"{name}: text", part.get("text"), str, "a text")
+  validate.instance(name, part, Mapping, "an object")
+  validate.choice(f"{name}: type", part.get("type"), ("text",))
+  return validate.instance(f"{name}: text", part.get("text"), str, "a text")
 
 
 def _tools(value):
   """Descriptions of tools, whose format the template decides."""
   if value is None or value == []:
     return None
-  _validate.instance("tools", value, list, "a list of tools")
+  validate.instance("tools", value, list, "a list of tools")
   for number, tool in enumerate(value):
-    _validate.instance(f"tools[{number}]", tool, Mapping, "an object")
+    validate.instance(f"tools[{number}]", tool, Mapping, "an object")
   return value
 
 

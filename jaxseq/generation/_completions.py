@@ -14,7 +14,7 @@ import secrets
 import time
 from typing import Any
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.generation import _schemas
 from jaxseq.generation import streaming
 from jaxseq.generation import texts
@@ -70,7 +70,7 @@ class Limits:
 
   def __post_init__(self):
     names = "max_tokens", "prompt_tokens", "rows", "stops"
-    _validate.fields(self, positive=names)
+    validate.fields(self, positive=names)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,30 +100,30 @@ def parse(
   The name of an adapter, instead of the model's, selects the model with the
   adapter.
   """
-  _validate.instance("body", body, Mapping, "a JSON object")
+  validate.instance("body", body, Mapping, "a JSON object")
   names = {*_FIXED, *_IGNORED, *_SAMPLING, *_OTHERS}
   for name in body:
-    _validate.choice("field", name, sorted(names))
+    validate.choice("field", name, sorted(names))
   for name, values in _FIXED.items():
     if body.get(name) not in values:
-      raise _validate.error(name, body[name], f"{values[1]!r}, or none")
+      raise validate.error(name, body[name], f"{values[1]!r}, or none")
   # A field with a null value counts as missing.
   body = {k: value for k, value in body.items() if value is not None}
   name = _check_model(body.get("model", ""), model, adapters)
   echo = _flag("echo", body.get("echo", False))
   length = body.get("max_completion_tokens", body.get("max_tokens", 16))
-  _validate.integer("max_tokens", length, 0 if echo else 1, limits.max_tokens)
-  count = _validate.integer("n", body.get("n", 1), 1, limits.rows)
+  validate.integer("max_tokens", length, 0 if echo else 1, limits.max_tokens)
+  count = validate.integer("n", body.get("n", 1), 1, limits.rows)
   seed = body.get("seed", secrets.randbits(32))
   # More bits than these would have no effect.
-  _validate.integer("seed", seed, 0, 2**32 - 1)
+  validate.integer("seed", seed, 0, 2**32 - 1)
   stop = _texts("stop", body.get("stop", []))
   if len(stop) > limits.stops or not all(stop):
     expected = f"up to {limits.stops} texts that are not empty"
-    raise _validate.error("stop", body["stop"], expected)
+    raise validate.error("stop", body["stop"], expected)
   end_tokens = body.get("stop_token_ids", [])
   if not isinstance(end_tokens, list):
-    raise _validate.error("stop_token_ids", end_tokens, "a list of tokens")
+    raise validate.error("stop_token_ids", end_tokens, "a list of tokens")
   if _flag("ignore_eos", body.get("ignore_eos", False)):
     stop_tokens = ()
   try:
@@ -139,18 +139,18 @@ def parse(
   rows = count * len(prompts)
   if rows > limits.rows:
     expected = f"at most {limits.rows}, prompts times n"
-    raise _validate.error("rows", rows, expected)
+    raise validate.error("rows", rows, expected)
   logprobs = body.get("logprobs")
   tops = 0
   if logprobs is not None and not isinstance(logprobs, bool):
-    tops = _validate.integer("logprobs", logprobs, 0, MOST_TOPS)
+    tops = validate.integer("logprobs", logprobs, 0, MOST_TOPS)
   requests, echoes = [], []
   for i, prompt in enumerate(prompts):
     tokens = streaming.encoded(prompt, codec)
     if not 0 < len(tokens) <= limits.prompt_tokens:
       got = f"{len(tokens)} tokens"
       expected = f"from 1 to {limits.prompt_tokens}, which the model reads"
-      raise _validate.error("prompt", got, expected)
+      raise validate.error("prompt", got, expected)
     options = {"count": count, "pattern": pattern, "seed": seed + i}
     options["adapter"] = name if name in adapters else None
     options |= {"sampling": sampling, "top_log_probs": tops}
@@ -168,11 +168,11 @@ def parse(
 
 def _biases(entries):
   """Parses biases of logits by tokens, which are texts in JSON."""
-  _validate.instance("logit_bias", entries, Mapping, "an object of tokens")
+  validate.instance("logit_bias", entries, Mapping, "an object of tokens")
   biases = {}
   for token, bias in entries.items():
     if not (token.isascii() and token.isdigit()):
-      raise _validate.error("logit_bias", _shown(token), "numbers of tokens")
+      raise validate.error("logit_bias", _shown(token), "numbers of tokens")
     biases[int(token)] = bias
   return biases
 
@@ -180,11 +180,11 @@ def _biases(entries):
 def _pattern(body):
   """Returns the regular expression of the answers, or that of their schema."""
   pattern = body.get("regex")
-  _validate.instance("regex", pattern, str | None, "a text")
+  validate.instance("regex", pattern, str | None, "a text")
   if "response_format" not in body:
     return pattern
   if pattern is not None:
-    raise _validate.error("regex", pattern, "none beside response_format")
+    raise validate.error("regex", pattern, "none beside response_format")
   return _schemas.pattern(body["response_format"])
 
 
@@ -254,10 +254,10 @@ def error(message: str, kind: str, code: str | None = None) -> dict[str, Any]:
 def _check_model(name, served, adapters):
   """Rejects the name of another model; returns the name, which may be empty."""
   if not isinstance(name, str):
-    raise _validate.error("model", _shown(name), "a text")
+    raise validate.error("model", _shown(name), "a text")
   if name and served is not None and name not in (served, *adapters):
     names = " or ".join(map(repr, (served, *adapters)))
-    raise UnknownModel(str(_validate.error("model", name, names)))
+    raise UnknownModel(str(validate.error("model", name, names)))
   return name
 
 
@@ -266,12 +266,12 @@ def _include_usage(options, stream):
   if options is None:
     return False
   if not stream:
-    raise _validate.error(
+    raise validate.error(
       "stream_options", _shown(options), "none, as stream is not true"
     )
   if not isinstance(options, dict) or options.keys() - {"include_usage"}:
     expected = "an object with include_usage alone"
-    raise _validate.error("stream_options", _shown(options), expected)
+    raise validate.error("stream_options", _shown(options), expected)
   value = options.get("include_usage", False)
   return _flag("stream_options.include_usage", value)
 
@@ -279,7 +279,7 @@ def _include_usage(options, stream):
 def _flag(name, value):
   """Checks a truth value."""
   if not isinstance(value, bool):
-    raise _validate.error(name, value, "true or false")
+    raise validate.error(name, value, "true or false")
   return value
 
 
@@ -289,7 +289,7 @@ def _texts(name, value):
   if not isinstance(entries, list) or not all(
     isinstance(text, str) for text in entries
   ):
-    raise _validate.error(name, value, "a text, or a list of texts")
+    raise validate.error(name, value, "a text, or a list of texts")
   return entries
 
 
@@ -301,7 +301,7 @@ def _prompts(value):
     got = None if value is None else type(value).__name__
     got = "an empty list" if value == [] else got
     expected = "a text, a list of tokens, or a list of these"
-    raise _validate.error("prompt", got, expected)
+    raise validate.error("prompt", got, expected)
   if not isinstance(value[0], str | list):
     _check_tokens("prompt", value)
     return [value]
@@ -310,7 +310,7 @@ def _prompts(value):
       _check_tokens(f"prompt[{i}]", prompt)
     elif not isinstance(prompt, str):
       expected = "a text, or a list of tokens"
-      raise _validate.error(f"prompt[{i}]", _shown(prompt), expected)
+      raise validate.error(f"prompt[{i}]", _shown(prompt), expected)
   return value
 
 
@@ -320,7 +320,7 @@ def _check_tokens(name, values):
     fits = isinstance(value, int) and not isinstance(value, bool)
     if not fits or abs(value) >= 2**31:
       expected = "a token, which is an integer below 2**31"
-      raise _validate.error(f"{name}[{i}]", _shown(value), expected)
+      raise validate.error(f"{name}[{i}]", _shown(value), expected)
 
 
 def _shown(value):

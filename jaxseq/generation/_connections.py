@@ -10,7 +10,7 @@ import math
 import time
 from typing import Any
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import packages
 
 # The package to install, and its purpose.
@@ -36,8 +36,8 @@ def make_server(
   request_timeout: float,
 ) -> Any:
   """Returns a server of uvicorn, see `server.serve`."""
-  _validate.positive("connections", connections)
-  _validate.above_zero("request_timeout", request_timeout)
+  validate.positive("connections", connections)
+  validate.above_zero("request_timeout", request_timeout)
   uvicorn = packages.imported("uvicorn", EXTRA, WHY)
 
   class Server(uvicorn.Server):

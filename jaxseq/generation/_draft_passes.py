@@ -7,7 +7,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
 from jaxseq.generation import _drafts
 from jaxseq.generation import _drawing
 from jaxseq.generation import _network_checks
@@ -17,6 +16,7 @@ from jaxseq.generation import _thin_states
 from jaxseq.generation import token_sampling
 from jaxseq.generation import tree_passes
 from jaxseq.recurrence import tree as trees
+from jaxseq.types import PyTree
 
 
 class Progress(NamedTuple):

@@ -7,8 +7,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.generation import _draft_passes
 from jaxseq.generation import _drafts
 from jaxseq.generation import _drawing
@@ -19,6 +18,7 @@ from jaxseq.generation import _slots
 from jaxseq.generation import draft_model
 from jaxseq.generation import recycling
 from jaxseq.generation import requests
+from jaxseq.types import PyTree
 
 
 def readers(
@@ -27,11 +27,11 @@ def readers(
   """Returns the readers of prompts in an engine with drafts."""
   if draft is None:
     if memory is not None:
-      raise _validate.error("memory", type(memory).__name__, "None: no drafts")
+      raise validate.error("memory", type(memory).__name__, "None: no drafts")
     return network, variables, None
   kinds = recycling.Recycling | draft_model.DraftModel
   expected = "a draft: Recycling(), or DraftModel(network)"
-  _validate.instance("drafts", draft, kinds, expected)
+  validate.instance("drafts", draft, kinds, expected)
   vocab_size = _network_checks.vocab_size(network, variables)
   shared = draft.begin(memory, vocab_size, 1)
   if isinstance(draft, recycling.Recycling):

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq._types import PyTree
 from jaxseq.generation import token_sampling
 from jaxseq.recurrence import tree as trees
+from jaxseq.types import PyTree
 
 
 class Draws(NamedTuple):

@@ -7,10 +7,10 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
 from jaxseq.generation import _pasts
 from jaxseq.generation import requests
 from jaxseq.generation import token_sampling
+from jaxseq.types import PyTree
 
 
 class Rows(NamedTuple):

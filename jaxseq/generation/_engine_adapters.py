@@ -7,11 +7,11 @@ import threading
 from typing import Any
 import weakref
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.adapt import batch
 from jaxseq.generation import _pairs
 from jaxseq.generation._engine_rows import Task
+from jaxseq.types import PyTree
 
 
 @dataclasses.dataclass
@@ -61,14 +61,14 @@ class Named:
         return number, place.digest
     names = ", ".join(map(repr, self.names))
     expected = f"None, or one of {names}" if names else "None: there is none"
-    raise _validate.error("adapter", name, expected)
+    raise validate.error("adapter", name, expected)
 
   def hold(self, task: Task) -> None:
     """Keeps the adapter of a request in its place; it may have gone."""
     with self._lock:
       if (task.adapter, task.digest) != self.find(task.request.adapter):
         got = task.request.adapter
-        raise _validate.error("adapter", got, "one that is not exchanged")
+        raise validate.error("adapter", got, "one that is not exchanged")
       if task.adapter:
         self._places[task.adapter - 1].users.add(task)
 
@@ -79,7 +79,7 @@ class Named:
       ValueError: if an adapter has that name already, or no place is free.
     """
     if name in self.names:
-      raise _validate.error("adapter", name, "a name that no other one has")
+      raise validate.error("adapter", name, "a name that no other one has")
     for attempt in range(2):
       for number, place in enumerate(self._places, 1):
         if place.name is None and not place.users:
@@ -88,7 +88,7 @@ class Named:
         gc.collect()
     most = len(self._places)
     expected = f"at most {most} at a time, with those that still answer"
-    raise _validate.error("adapters", most + 1, expected)
+    raise validate.error("adapters", most + 1, expected)
 
   def put(self, number: int, name: str, adapters: batch.Adapters) -> None:
     """Lets requests have an adapter in a place that is free."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.generation import _thin_states
 
 
@@ -35,7 +35,7 @@ class EngineConfig:
 
   def __post_init__(self):
     names = "slots", "lines", "chunk", "steps"
-    _validate.fields(self, positive=names)
+    validate.fields(self, positive=names)
     _thin_states.parse(self.key_channels, self.whole_keys)
 
   @property

@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
 from jaxseq import nn
-from jaxseq._types import PyTree
+from jaxseq import validate
+from jaxseq.types import PyTree
 
 
 def vocab_size(network: Any, variables: PyTree) -> int:
@@ -18,7 +18,7 @@ def vocab_size(network: Any, variables: PyTree) -> int:
     expected = "a network with `apply`"
     if hasattr(network, "network"):
       expected += ": the `network` of what `jaxseq.load` returns"
-    raise _validate.error("network", what, expected)
+    raise validate.error("network", what, expected)
   if not isinstance(network, nn.SequenceNetwork):
     size = getattr(network, "num_outputs", None)
     if size is None:
@@ -27,17 +27,17 @@ def vocab_size(network: Any, variables: PyTree) -> int:
     return size
   if network.vocab_size is None:
     expected = "one of tokens, with a vocab_size"
-    raise _validate.error("network", f"{what} of vectors", expected)
+    raise validate.error("network", f"{what} of vectors", expected)
   if network.config.pooling != "none":
     got = f"{what} with pooling {network.config.pooling!r}"
-    raise _validate.error("network", got, "pooling 'none'")
+    raise validate.error("network", got, "pooling 'none'")
   if network.num_outputs > network.vocab_size:
     expected = f"at most the vocab_size, {network.vocab_size}, to be read again"
-    raise _validate.error("num_outputs", network.num_outputs, expected)
+    raise validate.error("num_outputs", network.num_outputs, expected)
   if not isinstance(variables, Mapping) or "params" not in variables:
     got = type(variables).__name__
     if isinstance(variables, Mapping):
       got += f" of {', '.join(map(str, variables)) or 'nothing'}"
     expected = "what `network.init` returns, with 'params'"
-    raise _validate.error("variables", got, expected)
+    raise validate.error("variables", got, expected)
   return network.num_outputs

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import nn
-from jaxseq._types import PyTree
+from jaxseq.types import PyTree
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
 from jaxseq.generation import _row_states
 from jaxseq.generation import token_sampling
 from jaxseq.recurrence import tree as trees
+from jaxseq.types import PyTree
 
 
 class Past(NamedTuple):

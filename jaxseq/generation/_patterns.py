@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import re
 from typing import NamedTuple
 
-from jaxseq import _validate
+from jaxseq import validate
 
 # Maximum number of alternatives and repetitions, each written out, of a
 # pattern.
@@ -61,7 +61,7 @@ class _Parser:
 
   def __init__(self, pattern):
     if not isinstance(pattern, str | bytes):
-      raise _validate.error("pattern", pattern, "a str or bytes")
+      raise validate.error("pattern", pattern, "a str or bytes")
     self.bytes = isinstance(pattern, bytes)
     self.text = pattern.decode("latin-1") if self.bytes else pattern
     self.last = 255 if self.bytes else 0x10FFFF

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.generation import token_sampling
 
 
@@ -45,14 +45,14 @@ def make_prompts(
   if jnp.ndim(prompt) < 1 or prompt.shape[-1] == 0:
     shape = f"shape {jnp.shape(prompt)}"
     expected = "(*batch, time) with at least one token"
-    raise _validate.error("prompt", shape, expected)
+    raise validate.error("prompt", shape, expected)
   if not jnp.issubdtype(prompt.dtype, jnp.integer):
-    raise _validate.error("prompt", f"dtype {prompt.dtype}", "integer tokens")
+    raise validate.error("prompt", f"dtype {prompt.dtype}", "integer tokens")
   if lengths is not None:
     _unfit("lengths", "lengths", None, reset)
     if states is not None:
       expected = "None with prompts of different lengths: each begins anew"
-      raise _validate.error("states", type(states), expected)
+      raise validate.error("states", type(states), expected)
     prompt, reset = _at_ends(prompt, lengths)
   check_tokens(network, prompt)
   return Prompts(prompt, reset)
@@ -62,7 +62,7 @@ def check_no_text(prompt: Any) -> None:
   """Rejects a text instead of tokens."""
   if isinstance(prompt, str | bytes):
     what = type(prompt).__name__
-    raise _validate.error("prompt", what, "tokens: Codec().encode(text)")
+    raise validate.error("prompt", what, "tokens: Codec().encode(text)")
 
 
 def one_way(sampling: Any, options: dict[str, Any]) -> Any:
@@ -71,14 +71,14 @@ def one_way(sampling: Any, options: dict[str, Any]) -> Any:
     return token_sampling.from_options(options)
   if options:
     expected = f"None with other options ({', '.join(options)})"
-    raise _validate.error("sampling", sampling, expected)
+    raise validate.error("sampling", sampling, expected)
   return sampling
 
 
 def check_sampling(sampling: Any) -> None:
   """Rejects a value that is not a `Sampling`."""
   kind = token_sampling.Sampling
-  _validate.instance("sampling", sampling, kind, "Sampling(temperature=0.8)")
+  validate.instance("sampling", sampling, kind, "Sampling(temperature=0.8)")
 
 
 def check_tokens(network: Any, tokens: Any) -> None:
@@ -90,7 +90,7 @@ def check_tokens(network: Any, tokens: Any) -> None:
   wrong = (tokens < 0) | (tokens >= count)
   if wrong.any():
     token = int(tokens[wrong][0])
-    raise _validate.error("prompt", token, f"tokens from 0 to {count - 1}")
+    raise validate.error("prompt", token, f"tokens from 0 to {count - 1}")
 
 
 def make_history(prompts: Prompts, vocab_size: int) -> token_sampling.History:
@@ -119,10 +119,10 @@ def controls(
       check_sampling(one)
     if batch_shape != (len(rows),):
       got = f"{len(rows)} for prompts of shape {batch_shape}"
-      raise _validate.error("sampling", got, "one, or one for each prompt")
+      raise validate.error("sampling", got, "one, or one for each prompt")
   for one in rows:
     if one.top_k is not None:
-      _validate.integer("top_k", one.top_k, 1, vocab_size)
+      validate.integer("top_k", one.top_k, 1, vocab_size)
   result = token_sampling.make_controls(sampling, vocab_size)
   return result, any(one.penalizes for one in rows)
 
@@ -137,7 +137,7 @@ def row_keys(
   if seeds is None:
     seeds = np.arange(math.prod(batch_shape)).reshape(batch_shape)
   else:
-    _validate.shape("seeds", seeds, batch_shape)
+    validate.shape("seeds", seeds, batch_shape)
   if count is None:
     return token_sampling.row_keys(key, seeds)
   numbers = np.arange(count).reshape(count, *[1] * len(batch_shape))
@@ -155,13 +155,13 @@ def _unfit(name, got, lengths, reset):
 def _at_ends(prompt, lengths):
   """Moves prompts to the ends of their rows; returns them and their resets."""
   time = prompt.shape[-1]
-  _validate.shape("lengths", lengths, prompt.shape[:-1])
+  validate.shape("lengths", lengths, prompt.shape[:-1])
   if not isinstance(lengths, jax.core.Tracer):
     lengths = np.asarray(lengths)
     wrong = (lengths < 1) | (lengths > time)
     if wrong.any():
       length = int(lengths[wrong][0])
-      raise _validate.error("lengths", length, f"integers from 1 to {time}")
+      raise validate.error("lengths", length, f"integers from 1 to {time}")
   first = time - lengths[..., None]
   places = np.arange(time)
   index = jnp.maximum(places - first, 0)

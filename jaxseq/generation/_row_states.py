@@ -8,8 +8,8 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq import nn
-from jaxseq._types import PyTree
 from jaxseq.nn import sequence_model
+from jaxseq.types import PyTree
 
 
 def fresh_states(network: Any, variables: PyTree, *rows: int) -> PyTree:

@@ -5,7 +5,7 @@ import json
 import re
 from typing import Any
 
-from jaxseq import _validate
+from jaxseq import validate
 
 _SPACE = "[ ]?"
 _CHARACTER = (
@@ -43,19 +43,19 @@ def pattern(response_format: Any) -> str | None:
       entry.
   """
   name = "response_format"
-  _validate.instance(name, response_format, Mapping, "an object")
+  validate.instance(name, response_format, Mapping, "an object")
   kinds = ("text", "json_object", "json_schema")
-  kind = _validate.choice(f"{name}: type", response_format.get("type"), kinds)
+  kind = validate.choice(f"{name}: type", response_format.get("type"), kinds)
   if kind == "text":
     return None
   if kind == "json_object":
     return _any_object(_NESTED)
   outer = response_format.get("json_schema")
-  _validate.instance(f"{name}: json_schema", outer, Mapping, "an object")
+  validate.instance(f"{name}: json_schema", outer, Mapping, "an object")
   name, schema = f"{name}: schema", outer.get("schema")
   text = _Schema(name, schema).value(schema, name, 0)
   if len(text) > _LONGEST:
-    raise _validate.error(name, "too many parts", "a smaller schema")
+    raise validate.error(name, "too many parts", "a smaller schema")
   return text
 
 
@@ -96,10 +96,10 @@ class _Schema:
     """Returns the expression of the values that a schema permits."""
     if schema is True:
       return _any(_NESTED)
-    _validate.instance(name, schema, Mapping, "an object")
+    validate.instance(name, schema, Mapping, "an object")
     if depth > _DEEPEST:
       expected = f"at most {_DEEPEST}, and none inside of itself"
-      raise _validate.error(name, "more schemas in each other", expected)
+      raise validate.error(name, "more schemas in each other", expected)
     if "$ref" in schema:
       self._check(schema, name, ("$ref",))
       return self.value(self._found(schema["$ref"], name), name, depth + 1)
@@ -114,7 +114,7 @@ class _Schema:
       self._check(schema, name, ("enum", "type"))
       values = schema["enum"]
       if not isinstance(values, list) or not values:
-        raise _validate.error(f"{name}: enum", values, "a list of values")
+        raise validate.error(f"{name}: enum", values, "a list of values")
       return f"({'|'.join(map(_literal, values))})"
     default = "object" if "properties" in schema else None
     kinds = schema.get("type", default)
@@ -131,14 +131,14 @@ class _Schema:
     """Rejects unsupported entries."""
     for key in schema.keys() - {*known, *_NOTES}:
       expected = f"of such a schema {sorted(known)} alone"
-      raise _validate.error(name, key, expected)
+      raise validate.error(name, key, expected)
 
   def _choice(self, key, schemas, name, depth):
     """Returns the pattern of one of several schemas; of "allOf" only one."""
     if not isinstance(schemas, list) or not schemas:
-      raise _validate.error(f"{name}: {key}", schemas, "a list of schemas")
+      raise validate.error(f"{name}: {key}", schemas, "a list of schemas")
     if key == "allOf" and len(schemas) > 1:
-      raise _validate.error(f"{name}: {key}", f"{len(schemas)} schemas", "one")
+      raise validate.error(f"{name}: {key}", f"{len(schemas)} schemas", "one")
     forms = [self.value(each, name, depth + 1) for each in schemas]
     return f"({'|'.join(forms)})"
 
@@ -146,17 +146,17 @@ class _Schema:
     """Returns the part of the schema that a reference names."""
     found = self._root
     if not isinstance(place, str) or not place.startswith("#"):
-      raise _validate.error(f"{name}: $ref", place, "'#/$defs/NAME'")
+      raise validate.error(f"{name}: $ref", place, "'#/$defs/NAME'")
     for key in place.removeprefix("#").split("/")[1:]:
       key = key.replace("~1", "/").replace("~0", "~")
       if not isinstance(found, Mapping) or key not in found:
-        raise _validate.error(f"{name}: $ref", place, "a part of the schema")
+        raise validate.error(f"{name}: $ref", place, "a part of the schema")
       found = found[key]
     return found
 
   def _kind(self, kind, schema, name, depth):
     """Returns the pattern of the values of one type."""
-    _validate.choice(f"{name}: type", kind, _KINDS)
+    validate.choice(f"{name}: type", kind, _KINDS)
     if kind == "array":
       count = self._count(schema, name, "Items")
       items = schema.get("items", True)
@@ -177,20 +177,20 @@ class _Schema:
   def _count(self, schema, name, ending):
     """Returns the minimum and the maximum number of parts."""
     low, high = schema.get(f"min{ending}", 0), schema.get(f"max{ending}")
-    _validate.integer(f"{name}: min{ending}", low, 0, 10_000)
+    validate.integer(f"{name}: min{ending}", low, 0, 10_000)
     if high is not None:
-      _validate.integer(f"{name}: max{ending}", high, low, 10_000)
+      validate.integer(f"{name}: max{ending}", high, low, 10_000)
     return low, high
 
   def _object(self, schema, name, depth):
     """Returns the pattern of an object with its properties in their order."""
     properties = schema.get("properties", {})
     required = schema.get("required", [])
-    _validate.instance(f"{name}: properties", properties, Mapping, "an object")
-    _validate.instance(f"{name}: required", required, list, "a list of names")
+    validate.instance(f"{name}: properties", properties, Mapping, "an object")
+    validate.instance(f"{name}: required", required, list, "a list of names")
     lost = [each for each in required if each not in properties]
     if lost:
-      raise _validate.error(f"{name}: required", lost[0], "names of properties")
+      raise validate.error(f"{name}: required", lost[0], "names of properties")
     if not properties:
       closed = schema.get("additionalProperties", True) is False
       return rf"\{{{_SPACE}\}}" if closed else _any_object(_NESTED)

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import nn
-from jaxseq._types import PyTree
 from jaxseq.adapt import batch
 from jaxseq.generation import _drawing
 from jaxseq.generation import _row_states
@@ -19,6 +18,7 @@ from jaxseq.generation import _thin_states
 from jaxseq.generation import offline
 from jaxseq.generation import requests
 from jaxseq.generation import token_sampling
+from jaxseq.types import PyTree
 
 
 class Reading(NamedTuple):

@@ -5,13 +5,13 @@ from typing import Any
 
 import jax
 
-from jaxseq import _validate
 from jaxseq import nn
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.generation import _pairs
 from jaxseq.generation import _row_states
 from jaxseq.mixers.keys_and_values import attention
 from jaxseq.mixers.keys_and_values import thin_keys
+from jaxseq.types import PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,10 +44,10 @@ class Thinning:
       return self.observed(*arguments, reset), second
     if not isinstance(network, nn.SequenceNetwork):
       expected = "1 for what is no SequenceNetwork"
-      raise _validate.error("key_channels", self.channels, expected)
+      raise validate.error("key_channels", self.channels, expected)
     if reset is not None and _row_states.are_tuned(variables):
       expected = "1 with tuned states and prompts of different lengths"
-      raise _validate.error("key_channels", self.channels, expected)
+      raise validate.error("key_channels", self.channels, expected)
     stack = nn.SequenceModel(network.config.stack, parent=None)
     owners = stack.states_of(lambda config, *path: config)
     found = []
@@ -67,7 +67,7 @@ class Thinning:
     states = jax.tree.map(of_mixer, owners, states)
     if not found:
       expected = f"1 without attention over more than {self.whole} elements"
-      raise _validate.error("key_channels", self.channels, expected)
+      raise validate.error("key_channels", self.channels, expected)
     return states
 
   def thin(self, states: PyTree) -> PyTree:
@@ -87,8 +87,8 @@ def parse(key_channels: float, whole_keys: int) -> Thinning | None:
   Raises:
     ValueError: if a number is out of range.
   """
-  share = _validate.fraction("key_channels", key_channels)
-  _validate.integer("whole_keys", whole_keys, thin_keys.RECENT)
+  share = validate.fraction("key_channels", key_channels)
+  validate.integer("whole_keys", whole_keys, thin_keys.RECENT)
   return None if share == 1 else Thinning(float(share), whole_keys)
 
 

@@ -13,7 +13,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq._types import PyTree
+from jaxseq.types import PyTree
 
 # Arrays with fewer elements are not cut.
 _LEAST = 1024

@@ -16,7 +16,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 
 # Maximum of states times tokens: some seconds of work, and an eighth of it
 # bytes.
@@ -99,10 +99,10 @@ class Vocabulary:
 
   def __init__(self, tokens: Sequence[bytes], end_token: int | None = None):
     for i, token in enumerate(tokens):
-      _validate.instance(f"tokens[{i}]", token, bytes, "bytes")
-    _validate.positive("number of tokens", len(tokens))
+      validate.instance(f"tokens[{i}]", token, bytes, "bytes")
+    validate.positive("number of tokens", len(tokens))
     if end_token is not None:
-      _validate.integer("end_token", end_token, 0, len(tokens) - 1)
+      validate.integer("end_token", end_token, 0, len(tokens) - 1)
     self.end_token = end_token
     lengths = [len(token) for token in tokens]
     self.starts = np.cumsum([0, *lengths], dtype=np.int32)
@@ -139,7 +139,7 @@ class Vocabulary:
     states, most = len(automaton.table) + 2, MOST_PAIRS // len(self)
     if states > most:
       expected = f"at most {most} with {len(self)} tokens"
-      raise _validate.error("pattern", f"{states} states", expected)
+      raise validate.error("pattern", f"{states} states", expected)
     end, nowhere = states - 2, states - 1
     table = np.pad(automaton.table, ((0, 2), (0, 0)), constant_values=-1)
     table = np.where(table < 0, nowhere, table).astype(np.int32)

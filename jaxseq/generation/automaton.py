@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.generation import _patterns
 from jaxseq.generation import _vocabularies
 
@@ -116,17 +116,17 @@ def from_table(
       be reached.
   """
   transitions = np.asarray(transitions)
-  states, vocab = _validate.shape("transitions", transitions, ("s", "vocab"))
+  states, vocab = validate.shape("transitions", transitions, ("s", "vocab"))
   accepting = np.asarray(accepting, bool)
-  _validate.shape("accepting", accepting, (states,))
+  validate.shape("accepting", accepting, (states,))
   if transitions.dtype.kind not in "iu":
     what = f"dtype {transitions.dtype}"
-    raise _validate.error("transitions", what, "integers")
+    raise validate.error("transitions", what, "integers")
   if transitions.min() < -1 or transitions.max() >= states:
     extent = f"states from {transitions.min()} to {transitions.max()}"
-    raise _validate.error("transitions", extent, f"-1 to {states - 1}")
+    raise validate.error("transitions", extent, f"-1 to {states - 1}")
   if end_token is not None:
-    _validate.integer("end_token", end_token, 0, vocab - 1)
+    validate.integer("end_token", end_token, 0, vocab - 1)
   return _constraint("the automaton", transitions, accepting, end_token)
 
 

@@ -16,11 +16,11 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.generation import _row_states
 from jaxseq.generation import constraints
 from jaxseq.generation import offline
+from jaxseq.types import PyTree
 
 
 class Beams(NamedTuple):
@@ -117,22 +117,22 @@ def beam_search(
     ValueError: if the prompt is empty, has a token outside of the network's
       vocabulary, or an option is out of range.
   """
-  _validate.all_positive(length=length, beams=beams, groups=groups)
+  validate.all_positive(length=length, beams=beams, groups=groups)
   if beams % groups:
     expected = f"a multiple of groups, {groups}"
-    raise _validate.error("beams", beams, expected)
-  _validate.number("strength", strength, 0)
-  _validate.number("length_penalty", length_penalty, 0)
+    raise validate.error("beams", beams, expected)
+  validate.number("strength", strength, 0)
+  validate.number("length_penalty", length_penalty, 0)
   if not isinstance(prompt, offline.Prefix):
     prompt = offline.read_prefix(
       network, variables, prompt, states=states, lengths=lengths, reset=reset
     )
   elif not (states is lengths is reset is None):
     expected = "None with a prefix that has been read"
-    raise _validate.error("states, lengths and reset", "values", expected)
+    raise validate.error("states, lengths and reset", "values", expected)
   vocab_size = prompt.logits.shape[-1]
   if end_token is not None:
-    _validate.integer("end_token", end_token, 0, vocab_size - 1)
+    validate.integer("end_token", end_token, 0, vocab_size - 1)
   constraints.check(constraint, vocab_size)
   how = _Options(
     length,

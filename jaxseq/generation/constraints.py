@@ -23,8 +23,8 @@ from typing import runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
+from jaxseq.types import PyTree
 
 
 @runtime_checkable
@@ -54,7 +54,7 @@ def check(constraint: Constraint | None, vocab_size: int) -> None:
     return
   for leaf in jax.tree.leaves(constraint):
     if not hasattr(leaf, "dtype"):
-      raise _validate.error(
+      raise validate.error(
         "constraint",
         type(constraint),
         "a constraint, as of automaton.compile_pattern, or one of your own as "
@@ -63,7 +63,7 @@ def check(constraint: Constraint | None, vocab_size: int) -> None:
       )
   mask = jax.eval_shape(lambda x: x.allowed(x.initial(())), constraint)
   if mask.shape != (vocab_size,) or mask.dtype != jnp.bool_:
-    raise _validate.error(
+    raise validate.error(
       "constraint",
       f"shape {mask.shape} of {mask.dtype} from `allowed`",
       f"({vocab_size},) of bool, an entry for each token of the network",

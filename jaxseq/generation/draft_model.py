@@ -20,13 +20,13 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.generation import _drafts
 from jaxseq.generation import _network_checks
 from jaxseq.generation import _row_states
 from jaxseq.generation import token_sampling
 from jaxseq.recurrence import tree as trees
+from jaxseq.types import PyTree
 
 # Numbers that fold a row's key for draws other than tokens.
 _DRAFT, _KEEP = 1, 2
@@ -59,7 +59,7 @@ class DraftModel:
   length: int = 4
 
   def __post_init__(self):
-    _validate.positive("length", self.length)
+    validate.positive("length", self.length)
 
   @functools.cached_property
   def tree(self) -> trees.Tree:
@@ -69,11 +69,11 @@ class DraftModel:
   def begin(self, memory: Memory | None, vocab: int, rows: int = 1) -> Memory:
     """Checks the network's variables and tokens, and makes fresh states."""
     expected = "draft_model.Memory(variables)"
-    _validate.instance("memory", memory, Memory, expected)
+    validate.instance("memory", memory, Memory, expected)
     size = _network_checks.vocab_size(self.network, memory.variables)
     if size != vocab:
       expected = f"{vocab}, as the network that reads the drafts has"
-      raise _validate.error("vocab_size of the draft's network", size, expected)
+      raise validate.error("vocab_size of the draft's network", size, expected)
     if memory.states is not None:
       return memory
     states = _row_states.fresh_states(self.network, memory.variables, rows)

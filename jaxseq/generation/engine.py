@@ -36,8 +36,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.adapt import batch
 from jaxseq.generation import _admission
 from jaxseq.generation import _draft_slots
@@ -64,6 +63,7 @@ from jaxseq.generation.requests import Event
 from jaxseq.generation.requests import Request
 from jaxseq.generation.requests import Result
 from jaxseq.generation.requests import join
+from jaxseq.types import PyTree
 
 _SIZES = EngineConfig()
 
@@ -131,12 +131,12 @@ class Engine:
         network or of other variables; if an adapter is for other weights.
     """
     vocab_size = _network_checks.vocab_size(network, variables)
-    _validate.instance("config", config, EngineConfig, "EngineConfig(...)")
+    validate.instance("config", config, EngineConfig, "EngineConfig(...)")
     for name, value, kind in (
       ("cache", cache, prefix_cache.PrefixCache),
       ("patterns", patterns, pattern_pool.PatternConfig),
     ):
-      _validate.instance(name, value, kind | None, f"{kind.__name__}(...)")
+      validate.instance(name, value, kind | None, f"{kind.__name__}(...)")
     reader, reader_variables, shared = _draft_slots.readers(
       network, variables, drafts, memory
     )
@@ -145,7 +145,7 @@ class Engine:
       owner = reader if config.thinning is None else ("observed", reader)
       cache.claim(owner, reader_variables)
     # The cache is that of the network; its keys include adapters.
-    _validate.integer("adapter_room", adapter_room, 0)
+    validate.integer("adapter_room", adapter_room, 0)
     self._named = _engine_adapters.Named(adapters, adapter_room)
     self._base = jax.device_put(reader_variables)
     # Of an engine that compiles the same programs.
@@ -156,7 +156,7 @@ class Engine:
     if patterns is not None:
       if constraint is not None:
         what = type(constraint).__name__
-        raise _validate.error("constraint", what, "None, as there are patterns")
+        raise validate.error("constraint", what, "None, as there are patterns")
       self._pool = pattern_pool.PatternPool(vocab_size, patterns)
       constraint = self._pool.table
     self.network = network
@@ -230,19 +230,19 @@ class Engine:
       ValueError: if a token or an option is out of the vocabulary's range, a
         pattern cannot be used, or an adapter does not exist.
     """
-    _validate.instance("request", request, Request, "Request(prompt, length)")
+    validate.instance("request", request, Request, "Request(prompt, length)")
     adapter = self._named.find(request.adapter)
     _prompts.check_tokens(self.network, request.prompt)
     if request.pattern is not None:
       if self._pool is None:
         expected = "None, as the engine has no patterns=PatternConfig()"
-        raise _validate.error("pattern", request.pattern, expected)
+        raise validate.error("pattern", request.pattern, expected)
       self._pool.check(request.pattern)
     sampling = request.sampling
     if self._stop:
       stop = *sampling.stop, *self._stop
       sampling = dataclasses.replace(sampling, stop=stop)
-    _validate.integer(
+    validate.integer(
       "entries of logit_bias", len(sampling.logit_bias), 0, _engine_rows.BIASES
     )
     controls, _ = _prompts.controls(self._vocab_size, {}, sampling, ())
@@ -353,7 +353,7 @@ class Engine:
       The continuations of each request, in their order.
     """
     if isinstance(requests, Request):
-      raise _validate.error("requests", "Request", "a list of them")
+      raise validate.error("requests", "Request", "a list of them")
     numbers = {}
     parts: list[list[list[Event]]] = []
     for index, request in enumerate(requests):

@@ -7,7 +7,7 @@ import logging
 import threading
 from typing import Any
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.generation import engine as engines
 from jaxseq.generation._engine_rows import Task
 from jaxseq.generation.requests import Event
@@ -38,7 +38,7 @@ class EngineThread:
       engine: an engine without requests.
       waiting: maximum number of rows that wait for a slot.
     """
-    _validate.integer("waiting", waiting, 0)
+    validate.integer("waiting", waiting, 0)
     self.engine = engine
     self.most = engine.config.slots + waiting
     self.failure: BaseException | None = None
@@ -98,7 +98,7 @@ class EngineThread:
     count = sum(task.request.count for task in tasks)
     if count > self.most:
       expected = f"at most {self.most}, the rows that may run or wait"
-      raise _validate.error("rows", count, expected)
+      raise validate.error("rows", count, expected)
     with self._changed:
       if sum(map(len, self._open.values())) + count > self.most:
         raise Full

@@ -12,9 +12,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq import _validate
 from jaxseq import nn
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.generation import _drawing
 from jaxseq.generation import _network_checks
 from jaxseq.generation import _prompts
@@ -22,6 +21,7 @@ from jaxseq.generation import _row_states
 from jaxseq.generation import _thin_states
 from jaxseq.generation import constraints
 from jaxseq.generation import token_sampling
+from jaxseq.types import PyTree
 
 
 class Prefix(NamedTuple):
@@ -119,7 +119,7 @@ def generate(
     ValueError: if a prompt is empty, has a token outside of the network's
       vocabulary, or an option is out of range.
   """
-  _validate.integer("length", length, 1)
+  validate.integer("length", length, 1)
   vocab_size = _network_checks.vocab_size(network, variables)
   prompts = _prompts.make_prompts(network, prompt, lengths, reset, states)
   constraints.check(constraint, vocab_size)
@@ -165,7 +165,7 @@ def rollouts(
   Raises:
     ValueError: as in `generate`.
   """
-  _validate.integer("length", length, 1)
+  validate.integer("length", length, 1)
   vocab_size = _network_checks.vocab_size(network, variables)
   prompts = _prompts.make_prompts(network, prompt, lengths, None, None)
   batch_shape = prompts.tokens.shape[:-1]
@@ -254,9 +254,9 @@ def continue_prefix(
   Raises:
     ValueError: if an option is out of range.
   """
-  _validate.integer("length", length, 1)
+  validate.integer("length", length, 1)
   if count is not None:
-    _validate.integer("count", count, 1)
+    validate.integer("count", count, 1)
   *batch_shape, vocab_size = prefix.logits.shape
   constraints.check(constraint, vocab_size)
   controls, penalizes = _prompts.controls(

@@ -16,7 +16,7 @@ import jax
 from jax import lax
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.generation import _vocabularies
 from jaxseq.generation import automaton
 
@@ -43,7 +43,7 @@ class PatternConfig:
   end_token: int | None = None
 
   def __post_init__(self):
-    _validate.integer("states", self.states, 2 * _ROWS)
+    validate.integer("states", self.states, 2 * _ROWS)
 
 
 def row_bytes(vocab_size: int) -> int:
@@ -81,7 +81,7 @@ class PatternPool:
     if tokens != vocab_size:
       got = f"{tokens}{' (bytes)' if config.tokens is None else ''}"
       expected = f"{vocab_size}, an entry for each token of the network"
-      raise _validate.error("tokens", got, expected)
+      raise validate.error("tokens", got, expected)
     if config.tokens is None:
       words = [bytes([i]) for i in range(256)]
     else:
@@ -150,7 +150,7 @@ class PatternPool:
     states = len(machine.table) + 2
     if states > most:
       expected = f"at most {most} with PatternConfig(states={config.states})"
-      raise _validate.error("pattern", f"{states} states", expected)
+      raise validate.error("pattern", f"{states} states", expected)
     tables = self._vocabulary.tables(machine)
     # After an end token nothing is permitted, as the row ends.
     tables.bits[-2] = 0
@@ -159,7 +159,7 @@ class PatternPool:
       bits[config.end_token] = False
     if not bits.any():
       expected = "one that more than the empty text matches"
-      raise _validate.error("pattern", pattern, expected)
+      raise validate.error("pattern", pattern, expected)
     return tables
 
   def _keep(self, name, tables):

@@ -18,10 +18,10 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.generation import token_sampling
 from jaxseq.nn import picture_network
+from jaxseq.types import PyTree
 
 # The options of sampling that images support.
 SAMPLING = ("temperature", "top_k", "top_p", "min_p")
@@ -68,19 +68,19 @@ def draw(
       guidance and the network has no classes, or labels are out of range.
   """
   sampling = check_sampling(sampling or token_sampling.Sampling())
-  _validate.integer("count", count, 1)
-  _validate.number("guidance", guidance, 0)
+  validate.integer("count", count, 1)
+  validate.number("guidance", guidance, 0)
   if not network.classes and (labels is not None or guidance):
     name = "labels" if labels is not None else "guidance"
-    raise _validate.error(name, "some", "none, as the network has no classes")
+    raise validate.error(name, "some", "none, as the network has no classes")
   labels = np.full(count, -1) if labels is None else np.asarray(labels)
-  _validate.shape("labels", labels, (count,))
+  validate.shape("labels", labels, (count,))
   if labels.dtype.kind not in "iu":
-    raise _validate.error("labels", f"dtype {labels.dtype}", "integers")
+    raise validate.error("labels", f"dtype {labels.dtype}", "integers")
   wrong = (labels < -1) | (labels >= max(network.classes, 1))
   if wrong.any():
     expected = f"-1, for any, to {network.classes - 1}"
-    raise _validate.error("labels", int(labels[wrong][0]), expected)
+    raise validate.error("labels", int(labels[wrong][0]), expected)
   controls = token_sampling.make_controls(sampling, network.num_symbols)
   return _drawn(
     network, bool(guidance), variables, key, labels, guidance, controls
@@ -101,7 +101,7 @@ def check_sampling(
     value, default = (getattr(x, field.name) for x in (sampling, plain))
     if field.name not in SAMPLING and value != default:
       expected = f"{default}: it says nothing of pictures"
-      raise _validate.error(f"sampling.{field.name}", value, expected)
+      raise validate.error(f"sampling.{field.name}", value, expected)
   return sampling
 
 

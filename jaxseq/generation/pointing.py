@@ -11,10 +11,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
 from jaxseq.generation import beams as search
 from jaxseq.generation import constraints
 from jaxseq.generation import offline
+from jaxseq.types import PyTree
 
 
 @functools.partial(jax.jit, static_argnums=0)

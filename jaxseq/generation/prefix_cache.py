@@ -8,9 +8,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.generation import _unused
+from jaxseq.types import PyTree
 
 # Bytes of an entry beside its tokens and arrays.
 _ENTRY = 256
@@ -55,7 +55,7 @@ class PrefixCache:
     Raises:
       ValueError: if an argument is out of range.
     """
-    _validate.all_positive(max_bytes=max_bytes, least=least, recent=recent)
+    validate.all_positive(max_bytes=max_bytes, least=least, recent=recent)
     self.max_bytes = max_bytes
     self.least = least
     self.hits = self.misses = self.refused = self.nbytes = 0
@@ -89,7 +89,7 @@ class PrefixCache:
       other, leaves = self._owner
       same = len(leaves) == len(owner[1]) and other == network
       if not same or any(a is not b for a, b in zip(leaves, owner[1])):
-        raise _validate.error(
+        raise validate.error(
           "cache",
           "states of another network or of other variables",
           "a cache of its own, or `cache.clear()` before",

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data.tokens import byte_programs
 from jaxseq.data.tokens import program_codes as codes
 
@@ -90,7 +90,7 @@ def grammar(lines: int = codes.LINES) -> Grammar:
   Raises:
     ValueError: if they are fewer than one, or more than tokens can name.
   """
-  _validate.integer("lines", lines, 1, codes.LINES)
+  validate.integer("lines", lines, 1, codes.LINES)
   rows: list[dict[int, int]] = [{}]
 
   def add(kinds: Sequence[int], behind: int | None) -> int:

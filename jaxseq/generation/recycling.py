@@ -15,7 +15,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.generation import _drafts
 from jaxseq.recurrence import tree as trees
 
@@ -64,25 +64,25 @@ class Recycling:
 
   def __post_init__(self):
     expected = "a Tree: recycling.SMALL_TREE"
-    _validate.instance("tree", self.tree, trees.Tree, expected)
+    validate.instance("tree", self.tree, trees.Tree, expected)
     if self.tree.parents.count(-1) != 1:
-      raise _validate.error("tree", self.tree.parents, "a tree with one root")
-    _validate.integer("candidates", self.candidates, max(self.tree.ranks) + 1)
-    _validate.integer("context", self.context, 1, 2)
+      raise validate.error("tree", self.tree.parents, "a tree with one root")
+    validate.integer("candidates", self.candidates, max(self.tree.ranks) + 1)
+    validate.integer("context", self.context, 1, 2)
 
   def begin(
     self, memory: jax.Array | None, vocab: int, rows: int = 1
   ) -> jax.Array:
     """Returns a matrix of zeros, or checks that of an earlier call."""
     del rows
-    _validate.integer("vocab", vocab, self.candidates)
+    validate.integer("vocab", vocab, self.candidates)
     size = vocab**self.context
     if size > np.iinfo(np.int32).max:
       expected = f"1 for a vocabulary of {vocab} tokens"
-      raise _validate.error("context", self.context, expected)
+      raise validate.error("context", self.context, expected)
     shape = size, self.candidates
     if memory is not None:
-      _validate.shape("memory", memory, shape)
+      validate.shape("memory", memory, shape)
       return memory
     return jnp.zeros(shape, jnp.int16 if vocab <= 2**15 else jnp.int32)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.generation import _prompts
 from jaxseq.generation import token_sampling
 
@@ -45,23 +45,23 @@ class Request:
   top_log_probs: int = 0
 
   def __post_init__(self):
-    _validate.fields(self, positive=("length", "count"))
+    validate.fields(self, positive=("length", "count"))
     # Lengths are counted in 32 bits.
-    _validate.integer("length", self.length, high=2**31 - 1)
-    _validate.integer("seed", self.seed)
-    _validate.integer("top_log_probs", self.top_log_probs, 0, MOST_TOPS)
+    validate.integer("length", self.length, high=2**31 - 1)
+    validate.integer("seed", self.seed)
+    validate.integer("top_log_probs", self.top_log_probs, 0, MOST_TOPS)
     kinds = str | bytes | None
-    _validate.instance("pattern", self.pattern, kinds, "str, bytes or None")
-    _validate.instance("adapter", self.adapter, str | None, "a name, or None")
+    validate.instance("pattern", self.pattern, kinds, "str, bytes or None")
+    validate.instance("adapter", self.adapter, str | None, "a name, or None")
     _prompts.check_sampling(self.sampling)
     _prompts.check_no_text(self.prompt)
     prompt = np.asarray(self.prompt)
     if prompt.ndim != 1 or not len(prompt):
       shape = f"shape {prompt.shape}"
-      raise _validate.error("prompt", shape, "(time,), at least one token")
+      raise validate.error("prompt", shape, "(time,), at least one token")
     if not np.issubdtype(prompt.dtype, np.integer):
       shape = f"dtype {prompt.dtype}"
-      raise _validate.error("prompt", shape, "integer tokens")
+      raise validate.error("prompt", shape, "integer tokens")
 
 
 class Tops(NamedTuple):

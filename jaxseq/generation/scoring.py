@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq._types import PyTree
 from jaxseq.adapt import batch
 from jaxseq.generation import _drawing
 from jaxseq.generation import _prompts
 from jaxseq.generation import _row_states
 from jaxseq.generation.requests import Tops
+from jaxseq.types import PyTree
 
 
 class Scores(NamedTuple):

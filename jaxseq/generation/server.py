@@ -26,7 +26,7 @@ import time
 from typing import Any
 import uuid
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.adapt import batch
 from jaxseq.data import chats
 from jaxseq.data import packages
@@ -73,7 +73,7 @@ class ServerConfig:
   api_keys: tuple[str, ...] = ()
 
   def __post_init__(self):
-    _validate.fields(self, positive=("body_bytes",), above_zero=("timeout",))
+    validate.fields(self, positive=("body_bytes",), above_zero=("timeout",))
 
 
 def _imported(name):
@@ -107,7 +107,7 @@ def make_app(
   """
   if config.model in worker.engine.adapters:
     expected = "names of adapters beside that of the model"
-    raise _validate.error("adapters", config.model, expected)
+    raise validate.error("adapters", config.model, expected)
   app = _App(worker, codec, config, template)
   applications, routing = map(_imported, ("applications", "routing"))
   routes = [
@@ -226,7 +226,7 @@ class _App:
     if name in self._names():
       return self._responses.JSONResponse(self._model(name))
     names = " or ".join(map(repr, self._names()))
-    wrong = _validate.error("model", name, names)
+    wrong = validate.error("model", name, names)
     return self._failure(404, str(wrong), "model_not_found")
 
   async def health(self, request: Any) -> Any:
@@ -248,10 +248,10 @@ class _App:
     """Answers what goes to no path, or by another method."""
     if error.status_code == 405:
       allowed = sorted(error.headers["Allow"].split(", "))
-      wrong = _validate.error("method", request.method, " or ".join(allowed))
+      wrong = validate.error("method", request.method, " or ".join(allowed))
     else:
       paths = ", ".join(map(repr, self.paths))
-      wrong = _validate.error("path", request.url.path, f"one of {paths}")
+      wrong = validate.error("path", request.url.path, f"one of {paths}")
     return self._failure(error.status_code, str(wrong), headers=error.headers)
 
   @contextlib.asynccontextmanager

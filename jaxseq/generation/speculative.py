@@ -26,8 +26,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.generation import _draft_passes
 from jaxseq.generation import _drafts
 from jaxseq.generation import _network_checks
@@ -37,6 +36,7 @@ from jaxseq.generation import constraints
 from jaxseq.generation import recycling
 from jaxseq.generation import token_sampling
 from jaxseq.generation import tree_passes
+from jaxseq.types import PyTree
 
 _DEFAULT = recycling.Recycling()
 
@@ -114,13 +114,13 @@ def generate(
     ValueError: as in `generation.generate`; or if the draft does not fit the
       network.
   """
-  _validate.integer("length", length, 1)
+  validate.integer("length", length, 1)
   scheme = tree_passes.choose_scheme(network, scheme)
   vocab = _network_checks.vocab_size(network, variables)
   prompts = _prompts.make_prompts(network, prompt, lengths, reset, states)
   if not callable(getattr(draft, "propose", None)):
     expected = "a draft: Recycling(), or DraftModel(network)"
-    raise _validate.error("draft", type(draft).__name__, expected)
+    raise validate.error("draft", type(draft).__name__, expected)
   batch = prompts.tokens.shape[:-1]
   controls, penalizes = _prompts.controls(vocab, options, sampling, batch)
   constraints.check(constraint, vocab)

@@ -9,8 +9,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.generation import _prompts
 from jaxseq.generation import constraints
 from jaxseq.generation import engine as engines
@@ -20,6 +19,7 @@ from jaxseq.generation import token_sampling
 from jaxseq.generation.requests import Event
 from jaxseq.generation.requests import Request
 from jaxseq.generation.requests import Tops
+from jaxseq.types import PyTree
 
 # Maximum number of rows that `stream` continues at a time.
 _SLOTS = 16
@@ -116,22 +116,22 @@ def stream(
   Raises:
     ValueError: if a prompt or an option is wrong.
   """
-  _validate.integer("count", count, 1)
+  validate.integer("count", count, 1)
   sampling = _prompts.one_way(sampling, options)
   _prompts.check_sampling(sampling)
   for name, value in {"prompts": prompts, "stop_texts": stop_texts}.items():
     if isinstance(value, str | bytes):
-      raise _validate.error(name, value, f"a list of them, as [{value!r}]")
-  _validate.instance("codec", codec, texts.Codec | None, "Codec(), or None")
+      raise validate.error(name, value, f"a list of them, as [{value!r}]")
+  validate.instance("codec", codec, texts.Codec | None, "Codec(), or None")
   if stop_texts and codec is None:
-    raise _validate.error("stop_texts", stop_texts, "none without a codec")
+    raise validate.error("stop_texts", stop_texts, "none without a codec")
   if seeds is None:
     seeds = range(len(prompts))
   lengths = [length] * len(prompts) if np.ndim(length) == 0 else length
   for name, value in {"seeds": seeds, "length": lengths}.items():
     if len(value) != len(prompts):
       expected = f"{len(prompts)}, one for each prompt"
-      raise _validate.error(name, f"{len(value)} of them", expected)
+      raise validate.error(name, f"{len(value)} of them", expected)
   requests = [
     Request(
       encoded(prompt, codec), most, sampling=sampling, seed=seed, count=count
@@ -177,7 +177,7 @@ def complete(
   """
   if callback is not None and not callable(callback):
     expected = "a function of a piece"
-    raise _validate.error("callback", type(callback).__name__, expected)
+    raise validate.error("callback", type(callback).__name__, expected)
   rows: list[list[list[Piece]]] = [
     [[] for _ in range(options.get("count", 1))] for _ in prompts
   ]
@@ -198,7 +198,7 @@ def encoded(prompt: Any, codec: texts.Codec | None) -> np.ndarray:
   if not isinstance(prompt, str):
     return np.asarray(prompt)
   if codec is None:
-    raise _validate.error("prompt", prompt, "tokens, for there is no codec")
+    raise validate.error("prompt", prompt, "tokens, for there is no codec")
   return codec.encode(prompt)
 
 

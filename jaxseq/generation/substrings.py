@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import fm_index
 
 
@@ -103,14 +103,14 @@ def within(
     ValueError: if the corpus is too long, or `end_token` is not a token.
   """
   call = "fm_index.build(documents, vocab_size)"
-  _validate.instance("index", index, fm_index.FMIndex, call)
+  validate.instance("index", index, fm_index.FMIndex, call)
   if len(index) >= 2**31:
     expected = "one of less than 2^31 symbols"
-    raise _validate.error("index", f"one of {len(index)} symbols", expected)
+    raise validate.error("index", f"one of {len(index)} symbols", expected)
   if end_token is not None:
-    _validate.integer("end_token", end_token, 0, index.vocab_size - 1)
+    validate.integer("end_token", end_token, 0, index.vocab_size - 1)
   elif always_end:
-    raise _validate.error("always_end", True, "False without an end_token")
+    raise validate.error("always_end", True, "False without an end_token")
   blocks = len(index.checkpoints)
   bwt = np.zeros(blocks * index.block, index.bwt.dtype)
   bwt[: len(index)] = index.bwt

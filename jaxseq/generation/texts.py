@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import nn
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.data import text_tokens
 from jaxseq.generation import offline
+from jaxseq.types import PyTree
 
 # The character that decoders write for bytes that are not a text.
 _REPLACEMENT = "\ufffd"
@@ -49,13 +49,13 @@ class Codec:
     Raises:
       ValueError: if it is not a text, or has no UTF-8.
     """
-    _validate.instance("text", text, str, "str")
+    validate.instance("text", text, str, "str")
     if self.tokenizer is None:
       try:
         tokens = list(text.encode())
       except UnicodeEncodeError as error:
         wrong = text[error.start]
-        raise _validate.error("text", wrong, "characters of UTF-8") from error
+        raise validate.error("text", wrong, "characters of UTF-8") from error
     else:
       special = self.start is None
       tokens = text_tokens.token_ids(self.tokenizer, text, special=special)
@@ -77,7 +77,7 @@ class Codec:
     tokens = [int(token) for token in tokens]
     if self.tokenizer is None:
       for token in tokens:
-        _validate.integer("token", token, 0, 255)
+        validate.integer("token", token, 0, 255)
       return bytes(tokens).decode("utf-8", errors="replace")
     before = self.last(before)
     whole = text_tokens.text_of(self.tokenizer, [*before, *tokens])
@@ -138,7 +138,7 @@ class TextStream:
     self._codec = codec
     self._stop = (stop,) if isinstance(stop, str) else tuple(stop)
     if not all(self._stop):
-      raise _validate.error("stop", self._stop, "texts that are not empty")
+      raise validate.error("stop", self._stop, "texts that are not empty")
     self._held = ""
     self._bytes = codecs.getincrementaldecoder("utf-8")("replace")
     # Tokens whose texts may depend on each other, and the number of those that

@@ -19,7 +19,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,25 +60,25 @@ class Sampling:
   logit_bias: Mapping[int, float] | tuple[tuple[int, float], ...] = ()
 
   def __post_init__(self):
-    _validate.number("temperature", self.temperature, 0)
-    _validate.fields(self, optional=("top_k",))
+    validate.number("temperature", self.temperature, 0)
+    validate.fields(self, optional=("top_k",))
     if self.top_p is not None:
-      _validate.fraction("top_p", self.top_p)
+      validate.fraction("top_p", self.top_p)
     if self.min_p is not None:
-      _validate.number("min_p", self.min_p, 0, 1)
-    _validate.above_zero("repetition_penalty", self.repetition_penalty)
-    _validate.number("presence_penalty", self.presence_penalty)
-    _validate.number("frequency_penalty", self.frequency_penalty)
-    _validate.integer("min_length", self.min_length, 0)
+      validate.number("min_p", self.min_p, 0, 1)
+    validate.above_zero("repetition_penalty", self.repetition_penalty)
+    validate.number("presence_penalty", self.presence_penalty)
+    validate.number("frequency_penalty", self.frequency_penalty)
+    validate.integer("min_length", self.min_length, 0)
     stop = () if self.stop is None else self.stop
     stop = stop if isinstance(stop, Sequence) else (stop,)
     for token in stop:
-      _validate.integer("stop", token, 0)
+      validate.integer("stop", token, 0)
     object.__setattr__(self, "stop", tuple(map(int, stop)))
     biases = dict(self.logit_bias)
     for token, bias in biases.items():
-      _validate.integer("logit_bias", token, 0)
-      _validate.number(f"logit_bias of {token}", bias, -100, 100)
+      validate.integer("logit_bias", token, 0)
+      validate.number(f"logit_bias of {token}", bias, -100, 100)
     biases = {int(token): float(bias) for token, bias in biases.items()}
     object.__setattr__(self, "logit_bias", tuple(sorted(biases.items())))
 
@@ -138,7 +138,7 @@ def from_options(options: Mapping[str, Any]) -> Sampling:
   """
   names = [field.name for field in dataclasses.fields(Sampling)]
   for name in options:
-    _validate.choice("option", name, names)
+    validate.choice("option", name, names)
   return Sampling(**options)
 
 
@@ -163,13 +163,13 @@ def make_controls(
       ]
     return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
   for token in options.stop:
-    _validate.integer("stop", token, 0, vocab_size - 1)
+    validate.integer("stop", token, 0, vocab_size - 1)
   stop = np.zeros(vocab_size, bool)
   stop[list(options.stop)] = True
   real = jnp.result_type(float).type
   bias = np.zeros(vocab_size, real) if options.logit_bias else None
   for token, value in options.logit_bias:
-    _validate.integer("logit_bias", token, 0, vocab_size - 1)
+    validate.integer("logit_bias", token, 0, vocab_size - 1)
     bias[token] = value
   top_p = options.top_p
   top_k = vocab_size if options.top_k is None else options.top_k
@@ -354,7 +354,7 @@ def row_keys(
   if not isinstance(seeds, jax.Array):
     seeds = np.asarray(seeds)
   if not jnp.issubdtype(seeds.dtype, jnp.integer):
-    raise _validate.error("seeds", f"dtype {seeds.dtype}", "integers")
+    raise validate.error("seeds", f"dtype {seeds.dtype}", "integers")
   seeds, continuation = jnp.broadcast_arrays(
     seeds.astype(jnp.uint32), jnp.asarray(continuation, jnp.uint32)
   )
@@ -386,7 +386,7 @@ def sample(key: jax.Array, logits: jax.Array, **options: Any) -> jax.Array:
   """
   sampling = from_options(options)
   if sampling.top_k is not None:
-    _validate.integer("top_k", sampling.top_k, 1, logits.shape[-1])
+    validate.integer("top_k", sampling.top_k, 1, logits.shape[-1])
   controls = make_controls(sampling, logits.shape[-1])
   controls = jax.tree.map(jnp.asarray, controls)
   return draw(key, process_logits(logits, controls), controls.temperature)
@@ -395,10 +395,10 @@ def sample(key: jax.Array, logits: jax.Array, **options: Any) -> jax.Array:
 def _check_key(key):
   """Rejects a value that is not one random key."""
   expected = "one random key: jax.random.key(0)"
-  _validate.instance("key", key, jax.Array, expected)
+  validate.instance("key", key, jax.Array, expected)
   if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.ndim:
     got = f"dtype {key.dtype}, shape {key.shape}"
-    raise _validate.error("key", got, expected)
+    raise validate.error("key", got, expected)
 
 
 @jax.jit

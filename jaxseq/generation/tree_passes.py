@@ -23,14 +23,14 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq import _validate
 from jaxseq import mixers
 from jaxseq import nn
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.generation import _row_states
 from jaxseq.nn import dense
 from jaxseq.nn import mixer
 from jaxseq.recurrence import tree as trees
+from jaxseq.types import PyTree
 
 SCHEMES = ("auto", "nodes", "paths", "levels")
 
@@ -57,11 +57,11 @@ def choose_scheme(network: Any, scheme: str) -> str:
   Raises:
     ValueError: if the scheme is unknown, or the network does not support it.
   """
-  _validate.choice("scheme", scheme, SCHEMES)
+  validate.choice("scheme", scheme, SCHEMES)
   ours = isinstance(network, nn.SequenceNetwork)
   if scheme == "nodes" and not ours:
     expected = "'paths' or 'levels' for what is no SequenceNetwork"
-    raise _validate.error("scheme", scheme, expected)
+    raise validate.error("scheme", scheme, expected)
   if scheme == "auto":
     return "nodes" if ours else "levels"
   return scheme

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 
 
 @jax.tree_util.register_dataclass
@@ -76,11 +76,11 @@ def build(
     ValueError: if there are no identifiers, one is empty, or a token is out of
       range.
   """
-  _validate.positive("vocab_size", vocab_size)
+  validate.positive("vocab_size", vocab_size)
   if not len(identifiers):
-    raise _validate.error("identifiers", [], "at least one")
+    raise validate.error("identifiers", [], "at least one")
   if end_token is not None:
-    _validate.integer("end_token", end_token, 0, vocab_size - 1)
+    validate.integer("end_token", end_token, 0, vocab_size - 1)
   # Edges of each node; the last node has none, the one before it the end's.
   nodes: list[dict[int, int]] = [{}]
   whole = set()
@@ -88,17 +88,17 @@ def build(
     node = 0
     if isinstance(identifier, str) or not np.iterable(identifier):
       expected = "tokens, as a list or bytes"
-      raise _validate.error(f"identifier {number}", identifier, expected)
+      raise validate.error(f"identifier {number}", identifier, expected)
     tokens = np.asarray(list(identifier))
     if tokens.ndim != 1 or not len(tokens) or tokens.dtype.kind not in "iu":
       expected = "(tokens,) integers, at least one"
-      raise _validate.error(f"identifier {number}", identifier, expected)
+      raise validate.error(f"identifier {number}", identifier, expected)
     for token in tokens.tolist():
       if not 0 <= token < vocab_size or token == end_token:
         expected = f"tokens from 0 to {vocab_size - 1}"
         if end_token is not None:
           expected += f" other than the end, {end_token}"
-        raise _validate.error(f"identifier {number}", identifier, expected)
+        raise validate.error(f"identifier {number}", identifier, expected)
       if token not in nodes[node]:
         nodes[node][token] = len(nodes)
         nodes.append({})

@@ -12,7 +12,7 @@ from typing import Any
 
 from absl import logging
 
-from jaxseq import _validate
+from jaxseq import validate
 
 MISSING = object()
 # Twenty times the layers of the largest models; each takes time to build.
@@ -114,7 +114,7 @@ class Entries:
 
   def error(self, name: str, value: Any, expected: str) -> ValueError:
     """Returns the error of an entry with an unexpected value."""
-    return _validate.error(f"{self.where}: {name}", value, expected)
+    return validate.error(f"{self.where}: {name}", value, expected)
 
   def get(self, name: str, kind: type, default: Any = MISSING) -> Any:
     """Returns an entry."""
@@ -130,7 +130,7 @@ class Entries:
     if type(value) is not kind:
       raise self.error(name, value, f"type {kind.__name__}")
     if kind is float:
-      _validate.number(f"{self.where}: {name}", value)
+      validate.number(f"{self.where}: {name}", value)
     return value
 
   def replaced(self, **contents: Any) -> "Entries":
@@ -198,12 +198,12 @@ class Entries:
     value = self.size(name, default)
     if value is None:
       return None
-    return _validate.positive(f"{self.where}: {name}", value)
+    return validate.positive(f"{self.where}: {name}", value)
 
   def epsilon(self, name: str, default: Any = MISSING) -> float:
     """Returns a number above 0, such as a norm's epsilon."""
     value = self.get(name, float, default)
-    return _validate.above_zero(f"{self.where}: {name}", value)
+    return validate.above_zero(f"{self.where}: {name}", value)
 
   def flag(self, name: str, default: bool) -> bool:
     """Returns a boolean entry."""
@@ -222,7 +222,7 @@ class Entries:
     if not isinstance(values, list) or len(values) != count:
       raise self.error(name, values, f"a list of {count} numbers")
     for value in values:
-      _validate.number(f"{self.where}: {name}", value)
+      validate.number(f"{self.where}: {name}", value)
     return tuple(map(float, values))
 
   def bounds(self, name: str) -> tuple[float, float]:
@@ -241,7 +241,7 @@ class Entries:
   def choice(self, name: str, choices: Collection[Any], default: Any) -> Any:
     """Returns an entry that must be one of the choices."""
     value = self.contents.get(name, default)
-    return _validate.choice(f"{self.where}: {name}", value, choices)
+    return validate.choice(f"{self.where}: {name}", value, choices)
 
   def kinds(self, name: str, choices: Mapping[str, str]) -> tuple[str, ...]:
     """Returns an entry that names the kind of each layer."""
@@ -256,7 +256,7 @@ class Entries:
     if len(value) != count or len(value) > _MOST_LAYERS:
       raise self.error(name, f"{len(value)} kinds", f"{count}, one a layer")
     for kind in value:
-      _validate.choice(f"{self.where}: {name}", kind, choices)
+      validate.choice(f"{self.where}: {name}", kind, choices)
     return tuple(choices[kind] for kind in value)
 
   def rotary(
@@ -295,9 +295,9 @@ class Entries:
   def context(self) -> int:
     """Number of earlier elements that full attention can see."""
     said = self.get(_CONTEXT, int, _MOST_CONTEXT)
-    _validate.positive(f"{self.where}: {_CONTEXT}", said)
+    validate.positive(f"{self.where}: {_CONTEXT}", said)
     if self._context is not None:
-      _validate.positive("context", self._context)
+      validate.positive("context", self._context)
       if self._context + 1 < said and not self._warned:
         self._warned.append(said)
         logging.warning(_FEWER, self._context, said, self.where)
@@ -307,7 +307,7 @@ class Entries:
         f"a number, as {self.where} has {_CONTEXT} = {said}: how many earlier "
         f"elements are kept, {said - 1} for all of them"
       )
-      wrong = _validate.error("context", None, expected)
+      wrong = validate.error("context", None, expected)
       raise ValueError(
         f"{wrong} Pass context=, --context of a server, or --config.context of "
         "a run."

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from scipy import special
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.interop import _row_file
 from jaxseq.interop import _row_window
 from jaxseq.interop import safetensors_file
@@ -352,8 +352,8 @@ def check_predictor(name: str, predictor: Predictor, source: Source) -> None:
   if source.kind not in SPARSE:
     expected = f"none for a feed-forward of kind {source.kind!r}, which has "
     expected += "no inactive neurons"
-    raise _validate.error(name, "a predictor", expected)
+    raise validate.error(name, "a predictor", expected)
   rank = predictor.W_in.shape[-1] if np.ndim(predictor.W_in) else "rank"
-  _validate.shape(f"{name}.W_in", predictor.W_in, (source.d_model, "rank"))
+  validate.shape(f"{name}.W_in", predictor.W_in, (source.d_model, "rank"))
   neurons = source.region.shape[0]
-  _validate.shape(f"{name}.W_out", predictor.W_out, (rank, neurons))
+  validate.shape(f"{name}.W_out", predictor.W_out, (rank, neurons))

@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import nn
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.interop import _placement
 from jaxseq.interop import safetensors_file
+from jaxseq.types import PyTree
 
 # Places by parameter path, as "stack/layers_0/norm/scale". There may be more
 # places than parameters.
@@ -122,7 +122,7 @@ def _read(place, want, tensors, where, finite):
   for name, shape in zip(place.names, place.shapes(want.shape)):
     if tensors[name].shape != shape:
       needed = f"shape {shape}, by config.json"
-      raise _validate.error(f"{where}: {name}", tensors[name].shape, needed)
+      raise validate.error(f"{where}: {name}", tensors[name].shape, needed)
   for name in place.names:
     array = tensors[name].read()
     arrays.append(array)

@@ -29,13 +29,13 @@ import numpy as np
 from jaxseq import _codec
 from jaxseq import _json
 from jaxseq import _registry
-from jaxseq import _validate
 from jaxseq import recurrence
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.interop import safetensors_file
 from jaxseq.training import configuration
 from jaxseq.training import integrity
 from jaxseq.training import run_directory
+from jaxseq.types import PyTree
 
 T = TypeVar("T")
 
@@ -196,7 +196,7 @@ def check_arrays(flat: Mapping[str, Any]) -> None:
         else "Write weights in 8 bits by adapt.quantized.save"
       )
       got = type(leaf).__name__
-      wrong = _validate.error(f"variables: {path}", got, "an array")
+      wrong = validate.error(f"variables: {path}", got, "an array")
       raise ValueError(f"{wrong} {remedy}.")
 
 
@@ -287,7 +287,7 @@ def _check_format(described):
   """Checks the version of the format, before all else."""
   number = described.get("format")
   if type(number) is not int or number < 1:
-    raise _validate.error("format", number, f"a number up to {FORMAT}")
+    raise validate.error("format", number, f"a number up to {FORMAT}")
   if number != FORMAT:
     age = "a later" if number > FORMAT else "an earlier"
     version = described.get("versions")
@@ -305,12 +305,12 @@ def _check_paths(tensors):
   for name in tensors:
     words = name.split("/")
     if len(words) > _DEPTH:
-      raise _validate.error("tensors", name[:80], f"names of {_DEPTH} parts")
+      raise validate.error("tensors", name[:80], f"names of {_DEPTH} parts")
     for i in range(1, len(words)):
       above = "/".join(words[:i])
       if above in tensors:
         expected = f"none below {above!r}, which is a tensor"
-        raise _validate.error("tensors", name[:80], expected)
+        raise validate.error("tensors", name[:80], expected)
 
 
 def _check_finite(tensors):
@@ -332,7 +332,7 @@ def _kind_of(described):
   ]
   if not max(shares):
     listed = "; ".join(", ".join(kind.fields) for kind in kinds)
-    raise _validate.error("fields", sorted(described), f"one of: {listed}")
+    raise validate.error("fields", sorted(described), f"one of: {listed}")
   return kinds[shares.index(max(shares))]
 
 
@@ -353,7 +353,7 @@ def check_names(
   """
   wrong = set(needed) - set(mapping) | set(mapping) - {*needed, *optional}
   if wrong:
-    raise _validate.error(
+    raise validate.error(
       "fields", sorted(wrong), ", ".join((*needed, *optional))
     )
 
@@ -370,10 +370,10 @@ def build(cls: type[T], fields: Any, name: str, base: T | None = None) -> T:
   Raises:
     ValueError: if a field is wrong, with its name.
   """
-  _validate.instance(name, fields, dict, "an object")
+  validate.instance(name, fields, dict, "an object")
   for field in _codec.OF_MODULES:
     if field in fields and hasattr(cls, "parent"):
-      raise _validate.error(name, field, "fields of a network")
+      raise validate.error(name, field, "fields of a network")
   fields = _codec.decode(fields)
   return configuration.from_config_dict(cls, fields, name=name, base=base)
 
@@ -408,15 +408,15 @@ def check_sizes(network: Any, tensors: Mapping[str, np.ndarray]) -> None:
   for name, value in _leaves(network):
     if name == "num_layers":
       layers = max(len(tensors), largest)
-      _validate.integer(f"network: {name}", value, 0, layers)
+      validate.integer(f"network: {name}", value, 0, layers)
     elif type(value) is int:
       free = any(word in name for word in _FREE)
       most = LARGEST if free else max(largest, _FREE_SIZE)
-      _validate.integer(f"network: {name}", value, -most, most)
+      validate.integer(f"network: {name}", value, -most, most)
     if "epsilon" in name and isinstance(value, int | float):
       if not (math.isfinite(value) and value >= 0):
         expected = "a finite number of at least 0"
-        raise _validate.error(f"network: {name}", value, expected)
+        raise validate.error(f"network: {name}", value, expected)
 
 
 def largest_size(tensors: Mapping[str, np.ndarray]) -> int:

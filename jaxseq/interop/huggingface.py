@@ -32,11 +32,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import nn
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.interop import _entries
 from jaxseq.interop import _model_files
+from jaxseq.interop import _scanned_layers
 from jaxseq.interop import _tensors
 from jaxseq.interop import _unread
 from jaxseq.interop import described_file
@@ -45,6 +45,7 @@ from jaxseq.interop import network_file
 from jaxseq.interop import peft_modules
 from jaxseq.interop import safetensors_file
 from jaxseq.interop import streamed
+from jaxseq.types import PyTree
 
 _HEAD = "lm_head.weight"
 _DTYPES = "float32", "bfloat16", "float16"
@@ -106,21 +107,21 @@ def load(
       model or of another kind, or the file at `stream_to` is for another model
       or does not fit the other options.
   """
-  _validate.choice("param_dtype", param_dtype, _DTYPES)
+  validate.choice("param_dtype", param_dtype, _DTYPES)
   directory = pathlib.Path(directory)
   opened = open_model(directory, context)
   config, vocab_size, places, tensors = opened[:4]
   if stream_to is None:
     for name, value in {"memory": memory, "predictors": predictors}.items():
       if value is not None:
-        raise _validate.error(name, value, "None without stream_to")
+        raise validate.error(name, value, "None without stream_to")
   else:
     others = {"adapter": adapter, "quantize": quantize}
     for name, value in {**others, "scan_layers": scan_layers or None}.items():
       if value is not None:
-        raise _validate.error(name, value, "none with stream_to")
+        raise validate.error(name, value, "none with stream_to")
     if memory is None:
-      raise _validate.error("memory", None, 'bytes, as "2GB", with stream_to')
+      raise validate.error("memory", None, 'bytes, as "2GB", with stream_to')
     network = nn.SequenceNetwork(config, vocab_size, vocab_size)
     read = config, vocab_size, places, tensors, str(directory)
     leaves = functools.partial(_tensors.readers, *read)
@@ -134,8 +135,8 @@ def load(
     config, vocab_size, *source, param_dtype, finite, quantize
   )
   if scan_layers:
-    config = _scanned(config, True)
-    params["stack"] = _stack_layers(params.pop("stack"))
+    config = _scanned_layers.configured(config, True)
+    params["stack"] = _scanned_layers.stacked(params.pop("stack"))
   return config, {"params": params}
 
 
@@ -204,7 +205,7 @@ def stop_tokens(directory: str | os.PathLike) -> tuple[int, ...]:
     entry = _model_files.read_json(path).get("eos_token_id")
     entry = [] if entry is None else entry
     for token in entry if isinstance(entry, list) else [entry]:
-      tokens.append(_validate.integer(f"{path}: eos_token_id", token, 0))
+      tokens.append(validate.integer(f"{path}: eos_token_id", token, 0))
   return tuple(dict.fromkeys(tokens))
 
 
@@ -250,7 +251,7 @@ def open_model(
   contents = _model_files.read_json(path)
   kind = contents.get("model_type")
   family = families.get(
-    _validate.choice(f"{path}: model_type", kind, families.names())
+    validate.choice(f"{path}: model_type", kind, families.names())
   )
   tensors = _model_files.tensors(directory)
   for old, name in getattr(family, "OLD_NAMES", {}).items():
@@ -326,9 +327,9 @@ def save(
   if dtype is None:
     dtype = dtypes.pop() if len(dtypes) == 1 else _DTYPES[0]
     dtype = dtype if dtype in _DTYPES else _DTYPES[0]
-  _validate.choice("dtype", dtype, _DTYPES)
+  validate.choice("dtype", dtype, _DTYPES)
   if others := sorted(variables.keys() - {"params"}):
-    raise _validate.error(
+    raise validate.error(
       "variables",
       others,
       '"params" alone, as the format holds nothing else: write all of them by '
@@ -349,9 +350,9 @@ def save(
     contents[name] = value
   contents["dtype"] = dtype
   if config.stack.scan_layers:
-    config = _scanned(config, False)
+    config = _scanned_layers.configured(config, False)
     count = config.stack.num_layers
-    params = {**params, "stack": _split_layers(params, count)}
+    params = {**params, "stack": _scanned_layers.split(params, count)}
   places = family_places(config, contents)
   tensors = _tensors.to_torch(config, vocab_size, places, params) | derived
   tensors = {
@@ -370,7 +371,7 @@ def save(
 def _alone(config, vocab_size):
   """Returns entries and places function of a Mamba or Mamba-2 network."""
   _check_alike(config.stack)
-  mixer = _validate.choice("stack.mixer", config.stack.mixer, _SAVED)
+  mixer = validate.choice("stack.mixer", config.stack.mixer, _SAVED)
   if mixer == "mamba" and config.stack.mixers[0].norm == "plain":
     mixer = "falcon_mamba"
   family = families.get(mixer)
@@ -392,7 +393,7 @@ def _alike(config, like, context):
   stack = dataclasses.replace(other.stack, **fields)
   if dataclasses.replace(other, stack=stack) != config:
     expected = f"that of {like}"
-    raise _validate.error("config", "the options of another network", expected)
+    raise validate.error("config", "the options of another network", expected)
   contents = _model_files.read_json(pathlib.Path(like) / _model_files.CONFIG)
   # Older files have the dtype under another name.
   contents.pop("torch_dtype", None)
@@ -458,45 +459,3 @@ def _drop_copy(tensors, copy, name, directory):
         f"{directory}: {copy}: got another than {name}, expected the same, as "
         "config.json ties them."
       )
-
-
-def _scanned(config: nn.NetworkConfig, scan_layers: bool) -> nn.NetworkConfig:
-  """Returns the configuration with its layers scanned, or not."""
-  stack = dataclasses.replace(config.stack, scan_layers=scan_layers)
-  return dataclasses.replace(config, stack=stack)
-
-
-def _stack_layers(stack):
-  count = sum(name.startswith("layers_") for name in stack)
-  rest = dict(stack)
-  layers = [
-    traverse_util.flatten_dict(rest.pop(f"layers_{i}")) for i in range(count)
-  ]
-  # Each leaf is released once it is in its stack.
-  stacked = {
-    path: _stacked([layer.pop(path) for layer in layers])
-    for path in list(layers[0])
-  }
-  return {**rest, "layers": traverse_util.unflatten_dict(stacked)}
-
-
-def _stacked(leaves):
-  """Stacks arrays, or weights of several arrays, with the first's structure."""
-  arrays = zip(*map(jax.tree.leaves, leaves))
-  structure = jax.tree.structure(leaves[0])
-  return jax.tree.unflatten(structure, map(jnp.stack, arrays))
-
-
-def _split_layers(params, num_layers):
-  rest = dict(params.get("stack", {}))
-  layers = rest.pop("layers", {})
-  for leaf in jax.tree.leaves(layers):
-    if jnp.shape(leaf)[:1] != (num_layers,):
-      raise ValueError(
-        f"variables: got a parameter of shape {jnp.shape(leaf)}, expected "
-        f"{num_layers} scanned layers, as the config says."
-      )
-  return rest | {
-    f"layers_{i}": jax.tree.map(lambda leaf, i=i: leaf[i], layers)
-    for i in range(num_layers)
-  }

@@ -13,10 +13,10 @@ import os
 from typing import Any
 
 from jaxseq import _codec
-from jaxseq import _validate
 from jaxseq import nn
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.interop import described_file
+from jaxseq.types import PyTree
 
 _NETWORKS = {
   "SequenceNetwork": nn.SequenceNetwork,
@@ -49,7 +49,7 @@ def describe(network: Network) -> dict[str, Any]:
   """
   name = type(network).__name__
   if _NETWORKS.get(name) is not type(network):
-    raise _validate.error("network", name, " or ".join(_NETWORKS))
+    raise validate.error("network", name, " or ".join(_NETWORKS))
   fields = _codec.encode(network, "network", _codec.OF_DEVICES)
   return {"network": name, "fields": fields}
 
@@ -85,9 +85,9 @@ def build(described: Any, contents: described_file.Contents) -> Network:
   Raises:
     ValueError: if a field is wrong, with its name.
   """
-  _validate.instance("network", described, dict, "an object")
+  validate.instance("network", described, dict, "an object")
   name = described.get("network")
-  cls = _NETWORKS[_validate.choice("network", name, tuple(_NETWORKS))]
+  cls = _NETWORKS[validate.choice("network", name, tuple(_NETWORKS))]
   fields = described.get("fields")
   return described_file.make_network(cls, fields, contents, "fields")
 

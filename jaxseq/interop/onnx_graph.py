@@ -19,7 +19,7 @@ from jax.extend import core
 from jax.interpreters import partial_eval
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.interop import _onnx_builder as builder
 from jaxseq.interop import _onnx_operations as operations
 
@@ -189,7 +189,7 @@ def _rounds(graph, options, arguments):
   length = options["length"]
   if length > _MOST_ROUNDS:
     expected = f"at most {_MOST_ROUNDS}"
-    raise _validate.error("rounds of a loop", length, expected)
+    raise validate.error("rounds of a loop", length, expected)
   if "num_carry" in options:
     first, count = options["num_consts"], options["num_carry"]
   else:

@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.interop import _model_files
 from jaxseq.interop import _peft_experts
 from jaxseq.interop import safetensors_file
@@ -127,7 +127,7 @@ def read(directory: str | os.PathLike) -> Adapter:
     if match is None:
       if ".lora_" in key:
         expected = f"{PREFIX}MODULE.lora_A.weight and its like, or copies"
-        raise _validate.error(where, key, expected)
+        raise validate.error(where, key, expected)
       name = key.removeprefix(PREFIX).replace(f"{_BASE}.", ".")
       copies[name] = array
     else:
@@ -136,7 +136,7 @@ def read(directory: str | os.PathLike) -> Adapter:
   if not (parts or copies):
     raise ValueError(f"{where} holds no adapters.")
   listed = contents.get("modules_to_save") or []
-  _validate.instance(f"{path}: modules_to_save", listed, list, "a list")
+  validate.instance(f"{path}: modules_to_save", listed, list, "a list")
   _check_patterns(contents, parts or copies, str(path))
   modules = {}
   for name, arrays in parts.items():
@@ -150,7 +150,7 @@ def read(directory: str | os.PathLike) -> Adapter:
 def _parameter(name, contents, where):
   """Returns the parameter that a wrapped module adapts; None for a layer."""
   targets = contents.get("target_parameters") or []
-  _validate.instance(f"{where}: target_parameters", targets, list, "a list")
+  validate.instance(f"{where}: target_parameters", targets, list, "a list")
   container = name
   while container.endswith(_BASE):
     container = container.removesuffix(_BASE)
@@ -165,41 +165,41 @@ def _parameter(name, contents, where):
   hits = [f"{container}.{x}" for x in names if is_hit(f"{container}.{x}")]
   if depth >= max(1, len(hits)):
     expected = f"parameters among target_parameters of {CONFIG}"
-    raise _validate.error(where, name, expected)
+    raise validate.error(where, name, expected)
   return hits[-1 - depth] if hits else None
 
 
 def _check(contents, where):
   """Rejects adapters with another computation."""
   kind = contents.get("peft_type")
-  _validate.choice(f"{where}: peft_type", kind, ("LORA",))
+  validate.choice(f"{where}: peft_type", kind, ("LORA",))
   for field in _REFUSED:
     if contents.get(field):
       expected = "none: such adapters are not read"
-      raise _validate.error(f"{where}: {field}", contents[field], expected)
+      raise validate.error(f"{where}: {field}", contents[field], expected)
   for field, choices in (("bias", ("none",)), ("init_lora_weights", _INITS)):
     value = contents.get(field, choices[0])
-    _validate.choice(f"{where}: {field}", value, choices)
-  _validate.positive(f"{where}: r", contents.get("r", 8))
-  _validate.number(f"{where}: lora_alpha", contents.get("lora_alpha", 8))
+    validate.choice(f"{where}: {field}", value, choices)
+  validate.positive(f"{where}: r", contents.get("r", 8))
+  validate.number(f"{where}: lora_alpha", contents.get("lora_alpha", 8))
   for field in ("use_dora", "use_rslora"):
     value = contents.get(field)
-    _validate.instance(f"{where}: {field}", value, bool | None, "a boolean")
+    validate.instance(f"{where}: {field}", value, bool | None, "a boolean")
 
 
 def _check_patterns(contents, names, where):
   """Rejects invalid values, and patterns with too many ways to match."""
   longest, tries = max(map(len, names)), 0
-  checks = (("rank", _validate.positive), ("alpha", _validate.number))
+  checks = (("rank", validate.positive), ("alpha", validate.number))
   for kind, check in checks:
     values = contents.get(f"{kind}_pattern") or {}
     place = f"{where}: {kind}_pattern"
-    _validate.instance(place, values, dict, "an object of numbers")
+    validate.instance(place, values, dict, "an object of numbers")
     for key, value in values.items():
       check(f"{place}: {key[:80]}", value)
       if len(key) > _LONGEST:
         expected = f"at most {_LONGEST}"
-        raise _validate.error(f"{place}: characters", len(key), expected)
+        raise validate.error(f"{place}: characters", len(key), expected)
       _ending(key, place)
       # Each pattern is preceded by one more repetition.
       ways = (longest + 2) * _limits.ways(key, longest)
@@ -209,7 +209,7 @@ def _check_patterns(contents, names, where):
           "a pattern that can be tried in fewer ways: write names out, with "
           "fewer repetitions"
         )
-        raise _validate.error(place, key[:80], expected)
+        raise validate.error(place, key[:80], expected)
 
 
 def _module(name, target, arrays, contents, where):
@@ -220,7 +220,7 @@ def _module(name, target, arrays, contents, where):
     wanted = {"embedding_A", "embedding_B"}
   if arrays.keys() != wanted:
     expected = f"{sorted(wanted)}, by {CONFIG}"
-    raise _validate.error(f"{where}: {name}", sorted(arrays), expected)
+    raise validate.error(f"{where}: {name}", sorted(arrays), expected)
   a, b = (arrays[each] for each in sorted(wanted - {"magnitude"}))
   magnitude = arrays.get("magnitude")
   rank = pattern(contents.get("rank_pattern"), [target], contents.get("r", 8))
@@ -236,18 +236,16 @@ def _module(name, target, arrays, contents, where):
   if not fits:
     expected = f"(r, in) and (out, r) with r = {rank}, by {CONFIG}"
     got = f"shape {a.shape} and {b.shape}"
-    raise _validate.error(f"{where}: {name}", got, expected)
+    raise validate.error(f"{where}: {name}", got, expected)
   if magnitude is not None and magnitude.shape != b.shape[:1]:
     expected = f"{b.shape[:1]} of lora_magnitude_vector"
-    raise _validate.error(f"{where}: {name}", magnitude.shape, expected)
+    raise validate.error(f"{where}: {name}", magnitude.shape, expected)
   factor = scale(rank, alpha, contents.get("use_rslora"))
   # An upper bound of the numbers of B A.
   size = rank * _greatest(a) * _greatest(b) * abs(factor)
   if not size <= _LARGEST:
     expected = "numbers whose product float32 holds"
-    raise _validate.error(
-      f"{where}: {name}: s B A", f"up to {size:g}", expected
-    )
+    raise validate.error(f"{where}: {name}: s B A", f"up to {size:g}", expected)
   if is_embedding:
     a, b = b.T, a.T
   elif is_of_experts:
@@ -279,9 +277,9 @@ def pattern(
 @functools.lru_cache(maxsize=2**16)
 def _ending(key, name="pattern of a rank or alpha"):
   """Compiles a pattern of names with this ending."""
-  _validate.expression(name, key)
+  validate.expression(name, key)
   # Flags are allowed only at the start of a pattern.
-  return re.compile(_validate.expression(name, rf"(.*\.)?({key})"))
+  return re.compile(validate.expression(name, rf"(.*\.)?({key})"))
 
 
 def module_name(tensor: str, modules: Sequence[tuple[str, str]]) -> str:
@@ -370,7 +368,7 @@ def by_tensor(
       shape = *part.b.shape[:-1], part.a.shape[-1]
       if tensors[tensor].shape != shape:
         expected = f"{tensors[tensor].shape}, that of the model's weight"
-        raise _validate.error(f"adapter: {name}", f"shape {shape}", expected)
+        raise validate.error(f"adapter: {name}", f"shape {shape}", expected)
       result[tensor] = part
   return result
 
@@ -380,7 +378,7 @@ def _of_experts(name, module, stack):
   count, rows = stack.experts, sum(stack.sizes)
   if module.b.shape[:2] != (count, rows):
     expected = f"{count} experts with {rows} rows each"
-    raise _validate.error(f"adapter: {name}", module.b.shape[:2], expected)
+    raise validate.error(f"adapter: {name}", module.b.shape[:2], expected)
   parts = stack.split(module.b)
   if stack.is_whole:
     return dict.fromkeys(parts, module)
@@ -395,7 +393,7 @@ def _unknown(name, known, what):
   """Returns the error of a name that the model does not have."""
   close = ", ".join(difflib.get_close_matches(name, known, 5, 0))
   expected = f"modules of the model {what}; near are {close}"
-  return _validate.error("adapter", name, expected)
+  return validate.error("adapter", name, expected)
 
 
 def copied(
@@ -416,7 +414,7 @@ def copied(
     is_listed = any(f".{each}." in f".{name}" for each in adapter.listed)
     if is_listed and name not in adapter.copies and tensor not in of_experts:
       expected = f"a copy in {WEIGHTS}, as modules_to_save has the module"
-      raise _validate.error("adapter", f"no {name}", expected)
+      raise validate.error("adapter", f"no {name}", expected)
   result = {}
   for name, array in adapter.copies.items():
     if name in together and array.ndim == 3:
@@ -428,7 +426,7 @@ def copied(
     for tensor, part in parts.items():
       if tensors[tensor].shape != part.shape:
         expected = f"{tensors[tensor].shape}, that of the model's tensor"
-        raise _validate.error(f"adapter: {name}", part.shape, expected)
+        raise validate.error(f"adapter: {name}", part.shape, expected)
     result |= parts
   return result
 

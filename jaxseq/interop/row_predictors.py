@@ -24,11 +24,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.interop import _row_products
 from jaxseq.interop import described_file
 from jaxseq.interop import streamed
+from jaxseq.types import PyTree
 
 _EPSILON = 1e-4
 _BATCH = 256
@@ -82,8 +82,8 @@ def fit(
   Raises:
     ValueError: if no feed-forward has inactive neurons.
   """
-  _validate.positive("rank", rank)
-  _validate.integer("steps", steps, 0)
+  validate.positive("rank", rank)
+  validate.integer("steps", steps, 0)
   layers = _sparse(variables)
   for layer in layers.values():
     layer.inputs = []
@@ -119,7 +119,7 @@ def _sparse(variables):
     kinds = sorted({layer.source.kind for layer in layers.values()})
     got = ", ".join(kinds) or "no streamed feed-forward"
     expected = f"those of {' or '.join(_row_products.SPARSE)}, from "
-    raise _validate.error("variables", got, expected + "streamed.load")
+    raise validate.error("variables", got, expected + "streamed.load")
   return found
 
 
@@ -193,21 +193,21 @@ def load(path: str | os.PathLike) -> dict[str, streamed.Predictor]:
 def _decode(contents):
   """Returns the predictors by path."""
   thresholds = contents.described["thresholds"]
-  _validate.instance("thresholds", thresholds, dict, "an object")
+  validate.instance("thresholds", thresholds, dict, "an object")
   predictors, tensors = {}, dict(contents.tensors)
   for name, threshold in thresholds.items():
-    _validate.number(f"thresholds: {name[:80]}", threshold)
+    validate.number(f"thresholds: {name[:80]}", threshold)
     factors = []
     for factor in ("W_in", "W_out"):
       array = tensors.pop(f"{name}/{factor}", None)
       if array is None or array.dtype != np.float32 or array.ndim != 2:
         got = None if array is None else f"{array.dtype} {array.shape}"
         expected = "a float32 array of two axes"
-        raise _validate.error(f"{name[:80]}/{factor}", got, expected)
+        raise validate.error(f"{name[:80]}/{factor}", got, expected)
       factors.append(array)
     predictors[name] = streamed.Predictor(*factors, threshold)
   for name in tensors:
-    raise _validate.error("tensors", name[:80], "W_in and W_out of each path")
+    raise validate.error("tensors", name[:80], "W_in and W_out of each path")
   return predictors
 
 

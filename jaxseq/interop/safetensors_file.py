@@ -182,7 +182,7 @@ def regions(
   """Returns the places of a file's arrays of floats, and its metadata.
 
   Args:
-    path: the file, of which only the header is read.
+    path: the file; only its header is read.
 
   Raises:
     ValueError: if the file is not in the format, is damaged, or contains an

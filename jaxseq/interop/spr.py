@@ -62,9 +62,9 @@ from typing import NamedTuple
 from flax import traverse_util
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.interop import _layouts
+from jaxseq.types import PyTree
 
 
 class _Tensor(NamedTuple):
@@ -315,7 +315,7 @@ def _check_names(what, got: Iterable, wanted: Iterable, others: Iterable):
 def _check_shapes(rows, latent):
   """Checks names with shapes and axes against each other and the latent."""
   if len(latent) != 3:
-    raise _validate.error("latent", latent, "(height, width, channels)")
+    raise validate.error("latent", latent, "(height, width, channels)")
   counts = collections.defaultdict(collections.Counter)
   for name, shape, axes in rows:
     if len(shape) != len(axes):
@@ -337,4 +337,4 @@ def _check_shapes(rows, latent):
     if shape != expected:
       fits = f"to fit the others and the latent {tuple(latent)}"
       wanted = f"shape {expected}, that is ({', '.join(axes)}), {fits}"
-      raise _validate.error(name, shape, wanted)
+      raise validate.error(name, shape, wanted)

@@ -43,13 +43,13 @@ from jaxseq import _json
 from jaxseq import _limits
 from jaxseq import _machine
 from jaxseq import _serialization
-from jaxseq import _validate
 from jaxseq import nn
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.interop import _model_files
 from jaxseq.interop import onnx_graph
 from jaxseq.training import files
 from jaxseq.training import run_directory
+from jaxseq.types import PyTree
 
 Arrays = Mapping[str, Any]
 Form = Literal["jax", "onnx"]
@@ -97,10 +97,10 @@ def of_network(
   if not isinstance(network, nn.SequenceNetwork):
     name = type(network).__name__
     expected = "a SequenceNetwork: others have no step of one element"
-    raise _validate.error("network", name, expected)
+    raise validate.error("network", name, expected)
   if network.config.pooling == "mean":
     expected = "'none' or 'last': a mean is not known from one step"
-    raise _validate.error("pooling", "mean", expected)
+    raise validate.error("pooling", "mean", expected)
 
   # NumPy arrays would be widened at once instead of in the program.
   variables = jax.tree.map(jnp.asarray, variables)
@@ -156,17 +156,17 @@ def save(
     ModuleNotFoundError: if the extra "export" or "onnx" is not installed.
   """
   path = pathlib.Path(path)
-  _validate.choice("format", form, _FORMS)
+  validate.choice("format", form, _FORMS)
   if path.suffix in (".json", ".npz"):
-    raise _validate.error("path", str(path), "another ending than that")
+    raise validate.error("path", str(path), "another ending than that")
   described = path.with_suffix(".json")
   if described.exists() and path.name not in _programs(described):
     expected = f"another name: {described.name} is of another program"
-    raise _validate.error("path", str(path), expected)
+    raise validate.error("path", str(path), expected)
   if form == "onnx" and platforms is not None:
-    raise _validate.error("platforms", platforms, "None for format 'onnx'")
+    raise validate.error("platforms", platforms, "None for format 'onnx'")
   if batch is not None:
-    _validate.positive("batch", batch)
+    validate.positive("batch", batch)
   flat = _Flat(step)
   make = _exported if form == "jax" else _graph
   program = make(flat, batch, platforms)
@@ -210,16 +210,16 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
   path = program.with_suffix(".json")
   try:
     described = _json.loads(_limits.read_bytes(path, _limits.JSON))
-    _validate.instance("JSON", described, dict, "an object")
+    validate.instance("JSON", described, dict, "an object")
     if described.get("format") != FORMAT:
-      raise _validate.error("format", described.get("format"), str(FORMAT))
+      raise validate.error("format", described.get("format"), str(FORMAT))
     rest = {k: x for k, x in described.items() if k != "sha256"}
     if described.get("sha256") != _sha256(_canonical(rest)):
       raise ValueError("its SHA-256 differs from what it says: it was altered")
-    names = _validate.instance("files", described["files"], dict, "an object")
+    names = validate.instance("files", described["files"], dict, "an object")
     for name, stated in names.items():
       if not _model_files.is_name(name):
-        raise _validate.error("files", name[:80], "names of files beside it")
+        raise validate.error("files", name[:80], "names of files beside it")
       with open(path.with_name(name), "rb", opener=_limits.regular) as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != stated:
           raise ValueError(f"{name} is not the file that it was made with")

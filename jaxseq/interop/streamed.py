@@ -31,9 +31,8 @@ from flax import traverse_util
 import jax
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import nn
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.interop import _row_file
 from jaxseq.interop import _row_products
 from jaxseq.interop import described_file
@@ -42,6 +41,7 @@ from jaxseq.interop import safetensors_file
 from jaxseq.nn import feedforward
 from jaxseq.training import integrity
 from jaxseq.training import run_directory
+from jaxseq.types import PyTree
 
 Counts = _row_products.Counts
 Predictor = _row_products.Predictor
@@ -143,7 +143,7 @@ def feed_forwards(network: network_file.Network) -> dict[str, str]:
   stack = network.config.stack if whole else network.config
   if stack.scan_layers:
     expected = "False for streamed weights: each layer has a file's rows"
-    raise _validate.error("scan_layers", True, expected)
+    raise validate.error("scan_layers", True, expected)
   front = "params/stack" if whole else "params"
   kinds = {
     f"{front}/layers_{i}/feedforward": layer.feedforward
@@ -153,7 +153,7 @@ def feed_forwards(network: network_file.Network) -> dict[str, str]:
   if not kinds:
     got = sorted({layer.feedforward for layer in stack.every_layer})
     expected = f"a network with one of {', '.join(feedforward.KINDS)} to stream"
-    raise _validate.error("feedforward", ", ".join(got), expected)
+    raise validate.error("feedforward", ", ".join(got), expected)
   return kinds
 
 
@@ -189,7 +189,7 @@ def load(
   if not hasattr(os, "preadv"):
     raise ValueError("streamed: got a system without preadv, expected Linux.")
   budget = parse_bytes("memory", memory)
-  _validate.positive("window", window)
+  validate.positive("window", window)
   file, regions, network = _opened(path, check)
   kinds = feed_forwards(network)
   _validate_predictors(predictors or {}, kinds)
@@ -209,7 +209,7 @@ def load(
   least = kept + _row_products.least_memory(sources)
   if budget < least:
     expected = f"at least {least} bytes, of which {kept} are those of weights "
-    raise _validate.error("memory", memory, expected + "that are not streamed")
+    raise validate.error("memory", memory, expected + "that are not streamed")
   leaves: dict[str, Any] = {
     name: jax.device_put(file.array(region)) for name, region in rest.items()
   }
@@ -254,7 +254,7 @@ def parse_bytes(name: str, value: int | str) -> int:
   )
   size = int(float(match[1]) * _UNITS[match[2] or ""]) if match else 0
   if isinstance(value, bool) or size < 1:
-    raise _validate.error(name, value, 'bytes above 0, as 2000000000 or "2GB"')
+    raise validate.error(name, value, 'bytes above 0, as 2000000000 or "2GB"')
   return size
 
 
@@ -297,7 +297,7 @@ def _network(contents):
   for place, kind in feed_forwards(network).items():
     name, arrays = f"{place}/{feedforward.ROWS}", contents.tensors
     if name not in arrays:
-      raise _validate.error(name, None, "an array of rows")
+      raise validate.error(name, None, "an array of rows")
     wanted = "neurons", len(_layers(kind)) * d_model
     _check_shape(name, arrays[name], wanted)
     sizes = dict.fromkeys(_layers(kind), arrays[name].shape[0])
@@ -312,15 +312,15 @@ def _network(contents):
 def _check_shape(name, array, expected):
   """Checks the shape of an array, or of its region in a file."""
   like = np.broadcast_to(np.float32(0), array.shape)
-  _validate.shape(name, like, expected)
+  validate.shape(name, like, expected)
 
 
 def _validate_predictors(predictors, kinds):
   """Checks the paths and classes of predictors."""
   for place, predictor in predictors.items():
-    _validate.choice("predictors", place, kinds)
+    validate.choice("predictors", place, kinds)
     name = f"predictors: {place}"
-    _validate.instance(name, predictor, Predictor, "a Predictor")
+    validate.instance(name, predictor, Predictor, "a Predictor")
 
 
 def _decode(contents):

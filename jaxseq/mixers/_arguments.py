@@ -6,14 +6,14 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 
 
 def check_params(config_type, init, config, params):
   """Raises a ValueError unless parameters fit a configuration."""
   if not isinstance(config, config_type):
     kind = type(config)
-    raise _validate.error(
+    raise validate.error(
       "config",
       f"{kind.__module__}.{kind.__name__}",
       f"a {config_type.__module__}.Config, the first argument",
@@ -21,14 +21,14 @@ def check_params(config_type, init, config, params):
   expected = _expected_shapes(init, config)
   is_mapping = isinstance(params, Mapping)
   if not is_mapping or set(params) != set(expected):
-    raise _validate.error(
+    raise validate.error(
       "params",
       sorted(params) if is_mapping else type(params).__name__,
       f"a dict of {sorted(expected)}, as init makes it for {config}",
     )
   for name, shape in expected.items():
     if jnp.shape(params[name]) != shape:
-      raise _validate.error(
+      raise validate.error(
         f"params[{name!r}]",
         f"shape {jnp.shape(params[name])}",
         f"{shape}, as init makes it for {config}",
@@ -46,16 +46,16 @@ def check_inputs(config, x, state, initial_state, reset, *, step):
   width, shape = config.d_model, x.shape
   layout = f"(*batch, {width})" if step else f"(*batch, time, {width})"
   if len(shape) < (1 if step else 2) or shape[-1] != width:
-    raise _validate.error("x", f"shape {shape}", layout)
+    raise validate.error("x", f"shape {shape}", layout)
   if not jnp.issubdtype(x.dtype, jnp.floating):
-    raise _validate.error("x", f"dtype {x.dtype}", "a floating one")
+    raise validate.error("x", f"dtype {x.dtype}", "a floating one")
   if 0 in shape:
-    raise _validate.error("x", f"shape {shape}", "at least one element")
+    raise validate.error("x", f"shape {shape}", "at least one element")
   if reset is not None:
     check_flags("reset", reset, shape[:-1])
   batch = shape[:-1] if step else shape[:-2]
   if step and state is None:
-    raise _validate.error(
+    raise validate.error(
       "state", None, "that of initial_state(config, batch_shape)"
     )
   if state is not None:
@@ -66,7 +66,7 @@ def check_inputs(config, x, state, initial_state, reset, *, step):
     have, fits = _shapes(state), _shapes(expected(batch))
     if step and batch and fits != have == _shapes(expected(batch[:-1])):
       layout = f"{(*batch[:-1], width)}, one element for each state"
-      raise _validate.error(
+      raise validate.error(
         "x", f"shape {shape}", f"{layout}; sequences are for apply"
       )
     _check_state(state, expected(batch))
@@ -77,9 +77,9 @@ def check_flags(name, flags, shape):
   """Raises a ValueError unless flags are bool, and of a shape."""
   dtype = getattr(flags, "dtype", type(flags).__name__)
   if dtype != jnp.bool_:
-    raise _validate.error(name, f"dtype {dtype}", "an array of bool")
+    raise validate.error(name, f"dtype {dtype}", "an array of bool")
   if jnp.shape(flags) != shape:
-    raise _validate.error(
+    raise validate.error(
       name, f"shape {jnp.shape(flags)}", f"{shape}, that of x without features"
     )
 
@@ -88,12 +88,12 @@ def _check_state(state, expected):
   """Compares structure and shapes; each mixer handles dtypes itself."""
   have, want = jax.tree.structure(state), jax.tree.structure(expected)
   if have != want:
-    raise _validate.error(
+    raise validate.error(
       "state", have, f"the structure of initial_state, {want}"
     )
   have, want = _shapes(state), _shapes(expected)
   if have != want:
-    raise _validate.error(
+    raise validate.error(
       "state", have, f"the shapes of initial_state for that of x, {want}"
     )
 
@@ -106,11 +106,11 @@ def divisor(name: str, value: int, **of: int) -> None:
   """Raises a ValueError unless a field's value divides that of another."""
   for other, number in of.items():
     if number % value:
-      raise _validate.error(name, value, f"a divisor of {other} = {number}")
+      raise validate.error(name, value, f"a divisor of {other} = {number}")
 
 
 def multiple(name: str, value: int, **of: int) -> None:
   """Raises a ValueError unless a field's value is a multiple of others'."""
   for other, number in of.items():
     if value % number:
-      raise _validate.error(name, value, f"a multiple of {other} = {number}")
+      raise validate.error(name, value, f"a multiple of {other} = {number}")

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.mixers import contract
 
 
@@ -22,13 +22,13 @@ def given(config, channels, lower_bound, x, axis):
   """Returns the bound of `apply`, a number or one for each channel."""
   if lower_bound is None:
     return config.lower_bound
-  _validate.shape("lower_bound", lower_bound, (channels,))
+  validate.shape("lower_bound", lower_bound, (channels,))
   lower_bound = jnp.asarray(lower_bound, contract.wide_dtype(x))
   return contract.varying_as(x, lower_bound) if axis is None else lower_bound
 
 
 def of_layers(gamma: jax.Array) -> jax.Array:
   """Returns sums over layers of a softmax over all layers, less the first."""
-  _validate.shape("gamma", gamma, ("layers", "channels"))
+  validate.shape("gamma", gamma, ("layers", "channels"))
   parts = jax.nn.softmax(gamma, axis=0)
   return jnp.cumsum(parts, axis=0) - parts[0]

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
-from jaxseq._types import PyTree
+from jaxseq.types import PyTree
 
 Params = dict[str, jax.Array]
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.mixers import contract
 
 # `contract.Traits.block`: the block around the time mix of all versions.
@@ -40,7 +40,7 @@ class Layer(contract.Options):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.integer("layer", self.layer, 0, self.num_layers - 1)
+    validate.integer("layer", self.layer, 0, self.num_layers - 1)
 
 
 def depth(config: Layer) -> float:

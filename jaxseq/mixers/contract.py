@@ -38,14 +38,14 @@ from typing import Protocol
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
 from jaxseq import recurrence
-from jaxseq._types import PyTree
-from jaxseq._types import T
+from jaxseq import validate
 from jaxseq.mixers import _arguments
 from jaxseq.mixers import _documents
 from jaxseq.mixers import _parameters
 from jaxseq.recurrence.shared import _varying
+from jaxseq.types import PyTree
+from jaxseq.types import T
 
 # Elements of all rows in a section of time: measured on a CPU, where these took
 # 0.57 of the time of an undivided pass; other platforms want larger products,
@@ -57,9 +57,9 @@ Params = _parameters.Params
 Run = Callable[..., tuple[jax.Array, PyTree]]
 
 # Checks of a configuration, for its `__post_init__`.
-error = _validate.error
-choice = _validate.choice
-fields = _validate.fields
+error = validate.error
+choice = validate.choice
+fields = validate.fields
 divisor = _arguments.divisor
 multiple = _arguments.multiple
 
@@ -162,7 +162,7 @@ class Options:
     cls.__doc__ = _documents.with_fields(cls)
 
   def __post_init__(self):
-    _validate.annotated(self)
+    validate.annotated(self)
 
 
 @dataclasses.dataclass(frozen=True)

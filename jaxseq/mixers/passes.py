@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
-from jaxseq._types import PyTree
 from jaxseq.mixers import contract
 from jaxseq.mixers import head_parts
+from jaxseq.types import PyTree
 
 
 def make(

@@ -14,8 +14,8 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import recurrence
+from jaxseq import validate
 
 
 def frequencies(count: int, width: int, base: float = 10000.0) -> np.ndarray:
@@ -80,11 +80,11 @@ def rotary(
   if channels is not None and channels != width:
     if not 0 < channels < width or channels % 2:
       expected = f"an even number of at most {width}"
-      raise _validate.error("channels", channels, expected)
+      raise validate.error("channels", channels, expected)
     turned = rotary(x[..., :channels], positions, base)
     return jnp.concatenate([turned, x[..., channels:]], axis=-1)
   if width % 2:
-    raise _validate.error("x", f"shape {x.shape}", "an even number of channels")
+    raise validate.error("x", f"shape {x.shape}", "an even number of channels")
   # Angles of hundreds of radians have no digits left in bfloat16.
   dtype = jnp.promote_types(x.dtype, jnp.float32)
   phase = angles(positions, frequencies(width // 2, width, base), dtype)
@@ -137,11 +137,11 @@ def since_reset(
 def check_rotary(config: Any, name: str, width: int) -> None:
   """Checks rotary options; `name` is the field that gives a head's width."""
   if not config.rotary_base > 1:
-    raise _validate.error(
+    raise validate.error(
       "rotary_base", config.rotary_base, "a number greater than 1"
     )
   if config.positions == "rotary" and (width % 2 or not width):
-    raise _validate.error(name, width, "an even number under rotary positions")
+    raise validate.error(name, width, "an even number under rotary positions")
 
 
 def lrpe_cosine(
@@ -205,7 +205,7 @@ def md_lrpe(
   if theta is None:
     theta = md_frequencies(width, len(shape))
   if np.shape(theta)[-1] * len(shape) < width:
-    raise _validate.error(
+    raise validate.error(
       "theta",
       f"shape {np.shape(theta)}",
       f"at least {-(-width // len(shape))} frequencies, {width} channels "
@@ -222,13 +222,13 @@ def check_grid(
 ) -> None:
   """Raises ValueError unless count = num_extra + prod(shape)."""
   if not shape or any(size < 1 for size in shape) or num_extra < 0:
-    raise _validate.error(
+    raise validate.error(
       "shape and num_extra",
       (shape, num_extra),
       "at least one positive size, and a number of at least 0",
     )
   if count != num_extra + math.prod(shape):
-    raise _validate.error(
+    raise validate.error(
       name,
       f"{count} elements",
       f"num_extra + prod(shape) = {num_extra + math.prod(shape)} elements",

@@ -90,9 +90,9 @@ from typing import cast
 import jax
 
 from jaxseq import _registry
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.mixers import contract
+from jaxseq.types import PyTree
 
 _CONTRACT = ("Config", "init", "initial_state", "apply", "step")
 
@@ -183,7 +183,7 @@ def get(name: str) -> contract.Mixer:
   module = _MIXERS.get(name)
   missing = [entry for entry in _CONTRACT if not hasattr(module, entry)]
   if missing:
-    raise _validate.error(
+    raise validate.error(
       f"mixer {name!r}",
       _MIXERS.path(name),
       f"a module with {', '.join(_CONTRACT)}; it lacks {', '.join(missing)}",
@@ -206,7 +206,7 @@ def module_of(config: Any) -> contract.Mixer:
   kind = type(config)
   module = sys.modules.get(kind.__module__)
   if getattr(module, "Config", None) is not kind:
-    raise _validate.error(
+    raise validate.error(
       "config",
       f"{kind.__module__}.{kind.__qualname__}",
       f"the Config of a mixer, as of one of {', '.join(names())}",
@@ -287,7 +287,7 @@ def make_config(name: str, **options: Any) -> Any:
   options = dict(current_options(name, options.items()))
   fields = dataclasses.fields(kind)
   for option in options:
-    _validate.choice(
+    validate.choice(
       f"option of mixer {name!r}", option, [field.name for field in fields]
     )
   for field in fields:
@@ -296,7 +296,7 @@ def make_config(name: str, **options: Any) -> Any:
       and field.default_factory is dataclasses.MISSING
     )
     if needed and field.name not in options:
-      raise _validate.error(
+      raise validate.error(
         f"options of mixer {name!r}", sorted(options), f"{field.name} too"
       )
   return kind(**options)

@@ -40,9 +40,9 @@ from jax import flatten_util
 import jax.numpy as jnp
 
 from jaxseq import _serialization
-from jaxseq._types import PyTree
 from jaxseq.mixers import contract
 from jaxseq.mixers import registry
+from jaxseq.types import PyTree
 
 TRAITS = contract.Traits(
   keeps="what its mixer keeps, and its derivatives", splits_time=False

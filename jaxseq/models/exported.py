@@ -19,7 +19,7 @@ from jax import export
 
 from jaxseq import _machine
 from jaxseq import _serialization
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.training import files
 
 # Bounds of the length: a mixer's form may be the same for all lengths, or for
@@ -55,10 +55,10 @@ def make(
   """
   for name, value in (("batch", batch), ("time", time)):
     if value is not None:
-      _validate.positive(name, value)
+      validate.positive(name, value)
   free = any("time" in axes for _, axes in model.signature.values())
   if time is not None and not free:
-    raise _validate.error("time", time, "None: the signature has no time")
+    raise validate.error("time", time, "None: the signature has no time")
   compute = jax.jit(
     functools.partial(model.parts.compute, model.network, model.variables)
   )

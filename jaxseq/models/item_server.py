@@ -24,7 +24,7 @@ from collections.abc import Mapping
 import threading
 from typing import Any
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import packages
 from jaxseq.generation import _completions
 from jaxseq.generation import _in_flight
@@ -58,11 +58,11 @@ def make_app(
     ValueError: if the model cannot answer events.
     MissingData: if starlette is not installed.
   """
-  _validate.all_positive(
+  validate.all_positive(
     body_bytes=body_bytes, users=users, name_length=name_length
   )
   if model.parts.stream is None:
-    raise _validate.error("model", model.kind, "one that answers events")
+    raise validate.error("model", model.kind, "one that answers events")
   names = "applications", "routing", "responses", "requests"
   applications, routing, responses, requests = (
     packages.imported(f"starlette.{name}", server.EXTRA, server.WHY)
@@ -85,7 +85,7 @@ def make_app(
     async def answer(request):
       try:
         fields = await server.read_body(request, body_bytes)
-        _validate.instance("body", fields, Mapping, "an object")
+        validate.instance("body", fields, Mapping, "an object")
         # One request at a time: states are changed in place.
         done = await asyncio.to_thread(_locked, lock, respond, fields)
       except _in_flight.Refused as error:
@@ -108,11 +108,11 @@ def make_app(
     names = {*columns, prepared.time} & fields.keys()
     for name in names:
       if not isinstance(fields[name], str | int | float):
-        raise _validate.error(name, fields[name], "a text or a number")
+        raise validate.error(name, fields[name], "a text or a number")
       length = len(str(fields[name]))
       if length > name_length:
         expected = f"at most {name_length}"
-        raise _validate.error(f"{name}: characters", length, expected)
+        raise validate.error(f"{name}: characters", length, expected)
     stream.update({name: str(fields[name]) for name in names})
     return {"user": str(fields[columns[0]])}
 
@@ -151,21 +151,21 @@ def _renamed(fields, names):
   names = {old: new for old, new in names.items() if old not in names.values()}
   for old, new in names.items():
     if {old, new} <= fields.keys():
-      raise _validate.error("body", sorted(fields), f"{old!r} or {new!r}")
+      raise validate.error("body", sorted(fields), f"{old!r} or {new!r}")
   return {names.get(name, name): value for name, value in fields.items()}
 
 
 def _list(stream, fields):
   """Returns the requested list of items."""
   for name in fields:
-    _validate.choice("field", name, _FIELDS)
+    validate.choice("field", name, _FIELDS)
   items, repeats = fields.get("items"), fields.get("repeats")
   if items is not None:
-    _validate.instance("items", items, list, "a list of names")
+    validate.instance("items", items, list, "a list of names")
     items = list(map(str, items))
   if repeats is not None:
-    _validate.instance("repeats", repeats, bool, "true or false")
-  k = _validate.integer("k", fields.get("k", 10), 1, _ITEMS)
+    validate.instance("repeats", repeats, bool, "true or false")
+  k = validate.integer("k", fields.get("k", 10), 1, _ITEMS)
   _require(fields, "user")
   return stream.recommend(str(fields["user"]), k, repeats=repeats, items=items)
 
@@ -173,9 +173,7 @@ def _list(stream, fields):
 def _require(fields, name):
   """Raises a ValueError if a request lacks a field."""
   if name not in fields:
-    raise _validate.error(
-      "body", sorted(fields), f"{name!r} too: it is missing"
-    )
+    raise validate.error("body", sorted(fields), f"{name!r} too: it is missing")
 
 
 def _locked(lock: threading.Lock, function: Callable, fields: Any) -> Any:

@@ -15,9 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _codec
-from jaxseq import _validate
 from jaxseq import data
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.data import series_frames
 from jaxseq.data import sources
 from jaxseq.interop import step_program
@@ -26,6 +25,7 @@ from jaxseq.models import kinds
 from jaxseq.models import predictions
 from jaxseq.tasks import outputs
 from jaxseq.training import run_directory
+from jaxseq.types import PyTree
 
 Arrays = Mapping[str, Any]
 # Axis names, or fixed sizes.
@@ -67,7 +67,7 @@ class Model:
   digest: str = ""
 
   def __post_init__(self):
-    _validate.choice("kind", self.kind, kinds.names())
+    validate.choice("kind", self.kind, kinds.names())
 
   @property
   def parts(self) -> outputs.Outputs:
@@ -198,7 +198,7 @@ class Model:
     columns.
     """
     if not len(dataset.inputs):
-      raise _validate.error("examples", 0, "at least one")
+      raise validate.error("examples", 0, "at least one")
     arguments = self.parts.arguments(self.network, dataset)
     return in_batches(self._compiled, self._fitted(arguments))
 
@@ -225,9 +225,9 @@ class Model:
       if got is None or not _fits(np.shape(got), axes):
         received = None if got is None else f"shape {np.shape(got)}"
         listed = ", ".join(map(str, axes))
-        raise _validate.error(name, received, f"({listed}), as in training")
+        raise validate.error(name, received, f"({listed}), as in training")
     for name in arguments.keys() - self.signature.keys() - {"lengths"}:
-      raise _validate.error(name, "an array", "none, as in training")
+      raise validate.error(name, "an array", "none, as in training")
     if "lengths" in arguments.keys() - self.signature.keys():
       self._check_one_length(arguments)
     return arguments
@@ -236,7 +236,7 @@ class Model:
     """Rejects different lengths if the network's length is fixed."""
     if self.parts.time_axis(self.network) is None:
       time = arguments["inputs"].shape[1]
-      raise _validate.error(
+      raise validate.error(
         "lengths",
         np.unique(arguments["lengths"])[:5].tolist(),
         f"{time} for all, as in training",

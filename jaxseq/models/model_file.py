@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from jaxseq import _codec
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import sources
 from jaxseq.interop import described_file
 from jaxseq.models import kinds
@@ -92,8 +92,8 @@ def _decode(contents):
   """Returns the model of a file."""
   described = contents.described
   for name in ("network", "preparation", "signature", "about", "versions"):
-    _validate.instance(name, described[name], dict, "an object")
-  _validate.choice("kind", described["kind"], kinds.names())
+    validate.instance(name, described[name], dict, "an object")
+  validate.choice("kind", described["kind"], kinds.names())
   _check_preparation(described["preparation"], contents.tensors)
   model = trained.Model(
     described["kind"],
@@ -127,12 +127,12 @@ def _check_preparation(fields, tensors):
     value = fields.get(name)
     if isinstance(value, int | float) and value > most:
       expected = f"at most {most}"
-      raise _validate.error(f"preparation: {name}", value, expected)
+      raise validate.error(f"preparation: {name}", value, expected)
   size = fields.get("image_size")
   if isinstance(size, list) and all(type(x) is int for x in size):
     if math.prod(size) > _LARGEST_IMAGE:
       expected = f"at most {_LARGEST_IMAGE} pixels"
-      raise _validate.error("preparation: image_size", size, expected)
+      raise validate.error("preparation: image_size", size, expected)
   for means, deviations in (
     ("mean", "deviation"),
     ("target_mean", "target_deviation"),
@@ -152,7 +152,7 @@ def _check_scale(name, means, deviations):
       if not max(abs(mean), 1) / _FLOAT32 < deviation <= _FLOAT32:
         got = f"{deviation} for the mean {mean}"
         expected = "numbers that float32 can hold once they are standardized"
-        raise _validate.error(f"preparation: {name}", got, expected)
+        raise validate.error(f"preparation: {name}", got, expected)
 
 
 def _check_names(model):
@@ -163,13 +163,13 @@ def _check_names(model):
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
       expected = "each name once"
-      raise _validate.error(f"preparation: {field}", twice, expected)
+      raise validate.error(f"preparation: {field}", twice, expected)
   field = {"classification": "classes", "regression": "targets"}.get(model.kind)
   names = field and getattr(prepared, field, None)
   outputs = getattr(model.network, "num_outputs", None)
   if names and len(names) != outputs:
     expected = f"{outputs}, one for each output"
-    raise _validate.error(f"preparation: {field}", len(names), expected)
+    raise validate.error(f"preparation: {field}", len(names), expected)
 
 
 def _signature(words):
@@ -186,7 +186,7 @@ def _signature(words):
     except (TypeError, ValueError):
       fits = False
     if not fits:
-      raise _validate.error(f"signature: {name}", entry, "a dtype and axes")
+      raise validate.error(f"signature: {name}", entry, "a dtype and axes")
     signature[name] = dtype, tuple(axes)
   return signature
 

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
+from jaxseq import validate
 from jaxseq.data import geometry
 from jaxseq.data import table_layouts
 from jaxseq.data.sources import series
@@ -72,7 +72,7 @@ def _checked(dataset, ids):
     where = f"(it is in row {row + 1} of id {ids[example]!r})"
     # As text a number is as short as in the file, whatever its precision.
     value = float(str(inputs[wrong][0]))
-    raise _validate.error("points", value, f"{expected} {where}")
+    raise validate.error("points", value, f"{expected} {where}")
   return outputs.present(inputs=inputs, lengths=lengths)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import packages
 from jaxseq.training import files
 
@@ -42,7 +42,7 @@ class Predictions(Mapping[str, np.ndarray]):
     if len(set(lengths.values())) > 1 or any(
       len(s) != 1 for s in lengths.values()
     ):
-      raise _validate.error("columns", lengths, "one length, of one axis")
+      raise validate.error("columns", lengths, "one length, of one axis")
 
   def __getitem__(self, name: str) -> np.ndarray:
     return self.columns[name]
@@ -110,11 +110,11 @@ def check_output(path: str | os.PathLike) -> pathlib.Path:
   """
   path = pathlib.Path(path)
   if path.suffix.lower() not in SUFFIXES:
-    raise _validate.error(
+    raise validate.error(
       "output", str(path), "a name that ends in .csv or .parquet"
     )
   if path.exists():
-    raise _validate.error("output", str(path), "a file that is not there yet")
+    raise validate.error("output", str(path), "a file that is not there yet")
   if not path.parent.is_dir():
     raise FileNotFoundError(2, "there is no such directory", str(path.parent))
   if path.suffix.lower() == ".parquet":

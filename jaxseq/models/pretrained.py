@@ -21,13 +21,13 @@ import numpy as np
 from jaxseq import _limits
 from jaxseq import generation
 from jaxseq import nn
-from jaxseq._types import PyTree
 from jaxseq.data import chats
 from jaxseq.data import datasets
 from jaxseq.data import text_tokens
 from jaxseq.generation import streaming
 from jaxseq.interop import huggingface
 from jaxseq.training import compile_cache
+from jaxseq.types import PyTree
 
 
 class Generated(NamedTuple):

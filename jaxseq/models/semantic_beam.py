@@ -14,8 +14,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import generation
+from jaxseq import validate
 from jaxseq.generation import tries
 from jaxseq.tasks.items import item_network
 from jaxseq.tasks.items import semantic_network
@@ -74,7 +74,7 @@ def recommend(
     Items (n, k) from 0 on, the best first, and their log probabilities; -inf if
     no beam is left.
   """
-  _validate.integer("beams", beams, k)
+  validate.integer("beams", beams, k)
   logits, states = _read(network, variables, items, lengths)
   tokens = {"params": variables["params"]["network"]}
   prefix = generation.offline.Prefix(

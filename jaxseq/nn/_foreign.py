@@ -9,8 +9,8 @@ from typing import Any
 import jax
 
 from jaxseq import mixers
-from jaxseq._types import PyTree
 from jaxseq.nn import recurrent
+from jaxseq.types import PyTree
 
 
 def run_mixer(

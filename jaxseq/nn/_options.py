@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 
 # Names and values of options. Python code and config files write mappings; a
 # StackConfig stores sorted pairs, to be hashable.
@@ -23,7 +23,7 @@ def mixers(field: str, given: Any) -> tuple[tuple[str, Options], ...]:
     fits, entries = False, ()
   if isinstance(given, str) or not fits:
     expected = "mixers with their options, as {'attention': {'window': 64}}"
-    raise _validate.error(field, given, expected)
+    raise validate.error(field, given, expected)
   return tuple((name, pairs(field, options)) for name, options in entries)
 
 
@@ -31,7 +31,7 @@ def layers(value: Any) -> tuple[Options, ...]:
   """Returns the fields of each layer as pairs."""
   if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
     expected = "the fields of each layer, as ({}, {'mixer': 'attention'})"
-    raise _validate.error("layers", value, expected)
+    raise validate.error("layers", value, expected)
   return tuple(pairs("layers", options) for options in value)
 
 
@@ -42,7 +42,7 @@ def pairs(field: str, options: Any) -> tuple[tuple[str, Any], ...]:
     return tuple(sorted((name, _hashable(value)) for name, value in values))
   except (TypeError, ValueError):
     expected = "names and values of options, as {'heads': 4}"
-    raise _validate.error(field, options, expected) from None
+    raise validate.error(field, options, expected) from None
 
 
 def _hashable(value: Any) -> Any:

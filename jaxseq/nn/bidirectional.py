@@ -7,7 +7,7 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.nn import recurrent
 
 # Options whose number of values may happen to equal the number of elements.
@@ -59,7 +59,7 @@ class Bidirectional(linen.Module):
     Raises:
       ValueError: if `merge` is unknown, or an argument does not fit.
     """
-    _validate.choice("merge", self.merge, ("sum", "concat"))
+    validate.choice("merge", self.merge, ("sum", "concat"))
     _check_options(options, x.shape[:-1])
     options = {**options, "lengths": lengths}
     ahead, _ = self.forward(x, None, reset, **options)
@@ -82,7 +82,7 @@ def _check_options(options, elements):
     same = name.rpartition(".")[2] in _AT_ALL_TIMES
     if shape[: len(elements)] == elements and not same:
       expected = "none that has a value for every element, in both directions"
-      raise _validate.error(name, f"shape {shape}", expected)
+      raise validate.error(name, f"shape {shape}", expected)
 
 
 def reverse(x: jax.Array, lengths: jax.Array | None = None) -> jax.Array:

@@ -15,7 +15,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 
 Array = jax.Array
 Padding = str | Sequence[tuple[int, int]]
@@ -47,8 +47,8 @@ def convolve(
   """
   strides = tuple(strides)
   space = [f"n{i}" for i in range(len(strides))]
-  *_, channels = _validate.shape("x", x, ("batch", *space, "in"))
-  _validate.shape("kernel", kernel, (*space, channels, "out"))
+  *_, channels = validate.shape("x", x, ("batch", *space, "in"))
+  validate.shape("kernel", kernel, (*space, channels, "out"))
   dilation = tuple(dilation or (1,) * len(strides))
   sizes = tuple(
     (size - 1) * apart + 1
@@ -84,7 +84,7 @@ def for_linen(
   }
   for name, value in plain.items():
     if options[name] != value:
-      raise _validate.error(name, options[name], str(value))
+      raise validate.error(name, options[name], str(value))
   return convolve(x, kernel, window_strides, padding, rhs_dilation)
 
 

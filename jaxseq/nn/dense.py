@@ -7,15 +7,15 @@ from flax.linen import dtypes
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
 from jaxseq import recurrence
+from jaxseq import validate
 
 
 def activation_dtype(dtype: jax.typing.DTypeLike, x: jax.Array) -> jnp.dtype:
   """Returns the dtype to compute in: `dtype`, or float64 for float64 inputs."""
   x_dtype = jnp.result_type(x)
   if not jnp.issubdtype(x_dtype, jnp.floating):
-    raise _validate.error("x", f"dtype {x_dtype}", "a floating dtype")
+    raise validate.error("x", f"dtype {x_dtype}", "a floating dtype")
   return x_dtype if x_dtype == jnp.float64 else jnp.dtype(dtype)
 
 

@@ -14,7 +14,7 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.nn import _expert_products
 from jaxseq.nn import dense
 from jaxseq.nn import feedforward
@@ -70,24 +70,24 @@ class Routing:
   latent_width: int | None = None
 
   def __post_init__(self):
-    _validate.literals(self)
-    _validate.fields(
+    validate.literals(self)
+    validate.fields(
       self,
       positive=("experts", "active", "groups", "active_groups"),
       optional=("shared_width", "latent_width"),
     )
     if self.experts % self.groups:
       expected = f"a divisor of experts = {self.experts}"
-      raise _validate.error("groups", self.groups, expected)
-    _validate.integer("active_groups", self.active_groups, 1, self.groups)
+      raise validate.error("groups", self.groups, expected)
+    validate.integer("active_groups", self.active_groups, 1, self.groups)
     most = self.experts // self.groups * self.active_groups
-    _validate.integer("active", self.active, 1, most)
+    validate.integer("active", self.active, 1, most)
     if self.active_groups < self.groups and self.experts == self.groups:
       expected = "at most half of the experts, to choose between groups"
-      raise _validate.error("groups", self.groups, expected)
+      raise validate.error("groups", self.groups, expected)
     if self.shared_gate and self.shared_width is None:
       expected = "False without a shared_width"
-      raise _validate.error("shared_gate", True, expected)
+      raise validate.error("shared_gate", True, expected)
 
 
 def route(

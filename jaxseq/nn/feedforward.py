@@ -8,7 +8,7 @@ from typing import NamedTuple
 from flax import linen
 import jax
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.nn import dense
 
 # Parameter name of weights that are stored elsewhere.
@@ -98,7 +98,7 @@ class FeedForward(linen.Module):
     if self.has_variable("params", ROWS):
       if train:
         expected = "False where weights are streamed, which are not trained"
-        raise _validate.error("train", train, expected)
+        raise validate.error("train", train, expected)
       rows = self.get_variable("params", ROWS)
       return rows.apply(x.astype(self.dtype), step)
     gated = KINDS[self.kind].gated

@@ -19,8 +19,8 @@ from flax import linen
 import jax
 
 from jaxseq import mixers
-from jaxseq._types import PyTree
 from jaxseq.nn import _foreign
+from jaxseq.types import PyTree
 
 try:
   import equinox as eqx

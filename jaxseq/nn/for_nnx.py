@@ -19,8 +19,8 @@ from flax import nnx
 import jax
 
 from jaxseq import mixers
-from jaxseq._types import PyTree
 from jaxseq.nn import _foreign
+from jaxseq.types import PyTree
 
 # The collections of Linen's variables, and their NNX variable types.
 _KINDS = {"params": nnx.Param, "batch_stats": nnx.BatchStat}

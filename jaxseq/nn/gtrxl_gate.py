@@ -15,7 +15,7 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.nn import dense
 
 
@@ -50,7 +50,7 @@ class GTrXLGate(linen.Module):
     """
     if jnp.shape(x) != jnp.shape(y):
       expected = f"{jnp.shape(x)}, that of x"
-      raise _validate.error("y", f"shape {jnp.shape(y)}", expected)
+      raise validate.error("y", f"shape {jnp.shape(y)}", expected)
     x, y = jnp.asarray(x), jnp.asarray(y)
     width, dtype = x.shape[-1], dense.activation_dtype(self.dtype, x)
 

@@ -8,7 +8,7 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.nn import dense
 from jaxseq.nn import distributions
 from jaxseq.nn import masks
@@ -50,7 +50,7 @@ class MLP(linen.Module):
   @linen.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps (..., n) to (..., widths[-1])."""
-    _validate.choice("activation", self.activation, _ACTIVATIONS)
+    validate.choice("activation", self.activation, _ACTIVATIONS)
     dtype = dense.activation_dtype(self.dtype, x)
     for i, width in enumerate(self.widths):
       last = i == len(self.widths) - 1
@@ -297,11 +297,11 @@ def pool(
   Raises:
     ValueError: for an unknown pooling or an array of another shape.
   """
-  _validate.choice("pooling", pooling, get_args(Pooling))
+  validate.choice("pooling", pooling, get_args(Pooling))
   if pooling == "none":
     return x
   if jnp.ndim(x) < 2:
-    raise _validate.error(
+    raise validate.error(
       "x",
       f"shape {jnp.shape(x)}",
       f"(*batch, time, features) for pooling {pooling!r}",
@@ -310,7 +310,7 @@ def pool(
     return x.mean(-2) if pooling == "mean" else x[..., -1, :]
   lengths = jnp.asarray(lengths)
   if lengths.shape != x.shape[:-2]:
-    raise _validate.error(
+    raise validate.error(
       "lengths", f"shape {lengths.shape}", f"shape {x.shape[:-2]}"
     )
   count = lengths[..., None]
@@ -327,9 +327,9 @@ def pool(
 def _match(pooling, x, pooled):
   """Returns pair features (*batch, 4 n) of pooled features (*batch, 2, n)."""
   if pooling == "none":
-    raise _validate.error("pooling", "none", "'mean' or 'last' for pairs")
+    raise validate.error("pooling", "none", "'mean' or 'last' for pairs")
   if jnp.ndim(x) < 3 or x.shape[-3] != 2:
-    raise _validate.error(
+    raise validate.error(
       "x", f"shape {x.shape}", "(*batch, 2, time, features) for pairs"
     )
   a, b = pooled[..., 0, :], pooled[..., 1, :]

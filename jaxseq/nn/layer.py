@@ -10,9 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _serialization
-from jaxseq import _validate
 from jaxseq import mixers
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.nn import bidirectional
 from jaxseq.nn import dense
 from jaxseq.nn import experts
@@ -22,6 +21,7 @@ from jaxseq.nn import layer_config
 from jaxseq.nn import masks
 from jaxseq.nn import mixer
 from jaxseq.nn import recurrent
+from jaxseq.types import PyTree
 
 # Values that layers pass to the layers above them, by name.
 Shared = dict[str, jax.Array]
@@ -116,10 +116,10 @@ class SequenceLayer(recurrent.Recurrent):
     config = self.config
     if getattr(config, "hybrid", ()) or getattr(config, "layers", ()):
       expected = "that of one layer, as of StackConfig.every_layer"
-      raise _validate.error("config", "one of layers that differ", expected)
+      raise validate.error("config", "one of layers that differ", expected)
     if jnp.ndim(x) < 1 or x.shape[-1] != config.d_model:
       shape, width = f"shape {jnp.shape(x)}", f"{config.d_model} features"
-      raise _validate.error("x", shape, f"{width}, the d_model of the layer")
+      raise validate.error("x", shape, f"{width}, the d_model of the layer")
     dtype = dense.activation_dtype(config.dtype, x)
     run = _Pass(dtype, reset, lengths, train, step)
     x = x.astype(residual_dtype(config, x))
@@ -228,7 +228,7 @@ class SequenceLayer(recurrent.Recurrent):
     """Returns the sum of a forward and a backward mixer's outputs."""
     if run.step or state is not None:
       expected = "False where there are states or steps"
-      raise _validate.error("bidirectional", True, expected)
+      raise validate.error("bidirectional", True, expected)
     ahead, back = (
       mixer.SequenceMixer(self.config.mixer_config, x.dtype, parent=None)
       for _ in range(2)

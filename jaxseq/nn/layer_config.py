@@ -6,8 +6,8 @@ import functools
 from typing import Any
 from typing import Literal
 
-from jaxseq import _validate
 from jaxseq import mixers
+from jaxseq import validate
 from jaxseq.nn import _options
 from jaxseq.nn import channel_mix
 from jaxseq.nn import experts
@@ -131,14 +131,14 @@ class LayerConfig:
     options = mixers.current_options(self.mixer, self.mixer_options)
     self._set(mixer_options=options)
     self._set(dtype=_options.dtype_name(self.dtype))
-    _validate.literals(self)
-    _validate.fields(
+    validate.literals(self)
+    validate.fields(
       self, positive=("d_model",), optional=("feedforward_width",)
     )
     if not 0 <= self.dropout < 1:
-      raise _validate.error("dropout", self.dropout, "a rate, 0 <= rate < 1")
+      raise validate.error("dropout", self.dropout, "a rate, 0 <= rate < 1")
     if self.shared_norm and (not self.gtrxl_norm or self.norm == "none"):
-      raise _validate.error(
+      raise validate.error(
         "shared_norm",
         True,
         "False where there are no two norms: gtrxl_norm, and a norm other than "
@@ -146,18 +146,18 @@ class LayerConfig:
       )
     if self.gate != "none" and not self.residual:
       expected = "'none' without a residual sum"
-      raise _validate.error("gate", self.gate, expected)
-    _validate.number("gate_bias", self.gate_bias)
+      raise validate.error("gate", self.gate, expected)
+    validate.number("gate_bias", self.gate_bias)
     carries = self.time_axis or self.feedforward == "channel_mix"
     if self.bidirectional and (self.parallel or carries):
       expected = "False with parallel mixers, a time_axis or a channel_mix"
-      raise _validate.error("bidirectional", True, expected)
+      raise validate.error("bidirectional", True, expected)
     if self.rtrl and (self.bidirectional or self.time_axis):
       expected = "False with bidirectional or a time_axis"
-      raise _validate.error("rtrl", True, expected)
+      raise validate.error("rtrl", True, expected)
     if not self.mixes and self.feedforward == "none":
       expected = "True for layers without a feedforward"
-      raise _validate.error("mixes", False, expected)
+      raise validate.error("mixes", False, expected)
     self._check_mixers()
     self._check_feedforward()
 
@@ -221,18 +221,18 @@ class LayerConfig:
     every = getattr(self, "every_layer", (self,))
     for each in (self, *every):
       if batch_norm and each.norm == "batch":
-        raise _validate.error(
+        raise validate.error(
           f"{where}.norm", "batch", f"'layer', 'rms' or 'none': {batch_norm}"
         )
       if dropout and each.dropout:
-        raise _validate.error(
+        raise validate.error(
           f"{where}.dropout", each.dropout, f"0.0: {dropout}"
         )
     for each in every if bidirectional else ():
       for options in (each, each.mixer_config, *each.parallel_mixers):
         if getattr(options, "bidirectional", False):
           expected = f"False: {bidirectional}"
-          raise _validate.error(f"{where}: bidirectional", True, expected)
+          raise validate.error(f"{where}: bidirectional", True, expected)
 
   def _check_feedforward(self):
     """Checks the feed-forward options."""
@@ -245,10 +245,10 @@ class LayerConfig:
     for option in options:
       what = f"{name} of feedforward {self.feedforward!r}"
       if not names:
-        raise _validate.error(what, option, "none")
-      _validate.choice(what, option, names)
+        raise validate.error(what, option, "none")
+      validate.choice(what, option, names)
     if not isinstance(options.get("bias", True), bool):
-      raise _validate.error(f"{name}.bias", options["bias"], "True or False")
+      raise validate.error(f"{name}.bias", options["bias"], "True or False")
     try:
       _ = self.routing, self.channel_mix
     except (TypeError, ValueError) as error:
@@ -259,13 +259,13 @@ class LayerConfig:
     fields = mixers.get(self.mixer).Config.__dataclass_fields__
     for option, _ in self.mixer_options:
       try:
-        _validate.choice(f"option of mixer {self.mixer!r}", option, fields)
+        validate.choice(f"option of mixer {self.mixer!r}", option, fields)
       except ValueError as reason:
         # The mixer may have been replaced without its options.
         hint = "mixer_options={} takes back those of another mixer"
         raise ValueError(f"{str(reason).rstrip('.')}; {hint}.") from None
     for config in (self.mixer_config, *self.parallel_mixers):
       if config.d_model != self.d_model:
-        raise _validate.error(
+        raise validate.error(
           "mixer_options.d_model", config.d_model, "no d_model: the stack's is"
         )

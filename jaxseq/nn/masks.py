@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq._types import PyTree
+from jaxseq.types import PyTree
 
 
 def inside(time: int, lengths: jax.typing.ArrayLike) -> jax.Array:

@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import mixers
-from jaxseq._types import PyTree
 from jaxseq.mixers.keys_and_values import thin_keys
 from jaxseq.nn import dense
 from jaxseq.nn import experts
 from jaxseq.nn import masks
 from jaxseq.nn import recurrent
+from jaxseq.types import PyTree
 
 
 class SequenceMixer(recurrent.Recurrent):

@@ -25,7 +25,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.nn import quantizer as quantizers
 
 # The value of torch's bicubic kernel; `jax.image.resize` has -0.5.
@@ -57,14 +57,14 @@ class ScalesConfig:
   cosine: bool = False
 
   def __post_init__(self):
-    _validate.at_least(self, width=1, codes=2, convolutions=1)
-    _validate.number("beta", self.beta, 0)
-    _validate.number("residual_ratio", self.residual_ratio, 0, 1)
+    validate.at_least(self, width=1, codes=2, convolutions=1)
+    validate.number("beta", self.beta, 0)
+    validate.number("residual_ratio", self.residual_ratio, 0, 1)
     for size in self.sizes:
-      _validate.positive("sizes", size)
+      validate.positive("sizes", size)
     if not self.sizes or any(np.diff(self.sizes) <= 0):
       expected = "sizes that ascend, such as (1, 2, 4)"
-      raise _validate.error("sizes", self.sizes, expected)
+      raise validate.error("sizes", self.sizes, expected)
 
   @property
   def places(self) -> int:
@@ -216,7 +216,7 @@ class MultiScaleQuantizer(linen.Module):
     config = self.config
     last = config.sizes[-1]
     expected = "*batch", last, last, config.width
-    _validate.shape("features", features, expected)
+    validate.shape("features", features, expected)
     fixed = lax.stop_gradient(features)
     residual, total = fixed, jnp.zeros_like(fixed)
     codes, residuals, sums, loss = [], [], [], 0.0

@@ -7,8 +7,7 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.nn import dense
 from jaxseq.nn import heads
 from jaxseq.nn import layer
@@ -16,6 +15,7 @@ from jaxseq.nn import recurrent
 from jaxseq.nn import sequence_model
 from jaxseq.nn import series_summaries
 from jaxseq.nn.stack import StackConfig
+from jaxseq.types import PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,20 +51,20 @@ class NetworkConfig:
   summaries: bool = False
 
   def __post_init__(self):
-    _validate.literals(self)
+    validate.literals(self)
     for width in self.head_widths:
-      _validate.positive("head_widths", width)
+      validate.positive("head_widths", width)
     if self.logit_cap is not None:
-      _validate.above_zero("logit_cap", self.logit_cap)
+      validate.above_zero("logit_cap", self.logit_cap)
     if self.embedding_norm and self.stack.norm in ("none", "batch"):
       expected = "False with a stack of norm 'none' or 'batch'"
-      raise _validate.error("embedding_norm", True, expected)
+      raise validate.error("embedding_norm", True, expected)
     if self.tie and (self.pooling != "none" or self.head_widths):
-      raise _validate.error(
+      raise validate.error(
         "tie", True, "False with pooling or head_widths: it has no other layer"
       )
     if self.summaries and self.pooling == "none":
-      raise _validate.error("summaries", True, "False with pooling 'none'")
+      raise validate.error("summaries", True, "False with pooling 'none'")
 
 
 class SequenceNetwork(recurrent.Recurrent):
@@ -132,14 +132,14 @@ class SequenceNetwork(recurrent.Recurrent):
     """
     config = self.config
     if self.pairs and (step or config.pooling == "none"):
-      raise _validate.error(
+      raise validate.error(
         "pairs",
         True,
         "False " + ("in a step" if step else "with pooling 'none'"),
       )
     if config.summaries and (self.pairs or step or self.vocab_size is not None):
       expected = "False in a step, of tokens and of pairs"
-      raise _validate.error("summaries", True, expected)
+      raise validate.error("summaries", True, expected)
     dtype = jnp.dtype(config.stack.dtype)
     embed = None
     if self.vocab_size is not None:
@@ -170,7 +170,7 @@ class SequenceNetwork(recurrent.Recurrent):
     if at is not None:
       if step or config.pooling != "none":
         expected = "None in a step and with pooling"
-        raise _validate.error("at", f"shape {jnp.shape(at)}", expected)
+        raise validate.error("at", f"shape {jnp.shape(at)}", expected)
       x = jnp.take_along_axis(x, at[..., None], axis=-2)
     if features:
       return x, states
@@ -189,11 +189,11 @@ class SequenceNetwork(recurrent.Recurrent):
     config = self.config
     if config.tie:
       if embed is None:
-        raise _validate.error(
+        raise validate.error(
           "vocab_size", None, "a number of tokens, as the config has tie"
         )
       if self.num_outputs != self.vocab_size:
-        raise _validate.error(
+        raise validate.error(
           "num_outputs",
           self.num_outputs,
           f"{self.vocab_size}, the vocab_size, as the config has tie",
@@ -224,7 +224,7 @@ class SequenceNetwork(recurrent.Recurrent):
       over a sequence, and the states after it.
     """
     if self.config.pooling == "mean":
-      raise _validate.error("pooling", "mean", "'none' or 'last' in a step")
+      raise validate.error("pooling", "mean", "'none' or 'last' in a step")
     return super().step(inputs, states, reset, options)
 
   @linen.nowrap
@@ -240,10 +240,10 @@ def _check_tokens(inputs, step):
   """Checks the layout of tokens."""
   layout = "(*batch,)" if step else "(*batch, time)"
   if not jnp.issubdtype(jnp.result_type(inputs), jnp.integer):
-    raise _validate.error(
+    raise validate.error(
       "inputs",
       f"dtype {jnp.result_type(inputs)}",
       f"integer tokens of shape {layout}, as vocab_size is set",
     )
   if not step and jnp.ndim(inputs) < 1:
-    raise _validate.error("inputs", "shape ()", f"shape {layout}")
+    raise validate.error("inputs", "shape ()", f"shape {layout}")

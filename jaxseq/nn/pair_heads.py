@@ -9,7 +9,7 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.nn import convolutions
 from jaxseq.nn import dense
 from jaxseq.nn import masks
@@ -60,12 +60,12 @@ class PairHead(linen.Module):
     Raises:
       ValueError: if a shape does not fit.
     """
-    *batch, time, _ = _validate.shape("x", x, ("*batch", "time", "n"))
+    *batch, time, _ = validate.shape("x", x, ("*batch", "time", "n"))
     dtype = dense.activation_dtype(self.dtype, x)
     if lengths is None:
       inside = jnp.ones((*batch, time), bool)
     else:
-      _validate.shape("lengths", lengths, tuple(batch))
+      validate.shape("lengths", lengths, tuple(batch))
       inside = masks.inside(time, lengths)
     both = (inside[..., :, None] & inside[..., None, :])[..., None]
 

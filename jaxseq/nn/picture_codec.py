@@ -15,7 +15,7 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.nn import multiscale
 
 
@@ -36,7 +36,7 @@ class CodecConfig:
   blocks: int = 1
 
   def __post_init__(self):
-    _validate.at_least(self, patch=1, channels=1, blocks=0)
+    validate.at_least(self, patch=1, channels=1, blocks=0)
 
   @property
   def size(self) -> int:
@@ -79,7 +79,7 @@ class PictureCodec(linen.Module):
       ValueError: if their shape is different.
     """
     size = self.config.size
-    _validate.shape("pictures", pictures, ("*batch", size, size))
+    validate.shape("pictures", pictures, ("*batch", size, size))
     *batch, _, _ = pictures.shape
     patch, places = self.config.patch, self.config.scales.sizes[-1]
     x = pictures.reshape(*batch, places, patch, places, patch)

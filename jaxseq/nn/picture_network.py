@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.mixers.keys_and_values import attention
 from jaxseq.nn import network as networks
 from jaxseq.nn import picture_codec
@@ -66,16 +66,16 @@ class PictureNetwork(linen.Module):
 
   def setup(self) -> None:
     """Creates the layers and the codec's variables."""
-    _validate.at_least(self, levels=2, context=0, classes=0)
+    validate.at_least(self, levels=2, context=0, classes=0)
     self.core = networks.SequenceNetwork(self.config, self.num_symbols)
     if self.whole_scales and not (self.scales > 1 and any(self._attends)):
       expected = "False without several scales and a layer of attention"
-      raise _validate.error("whole_scales", True, expected)
+      raise validate.error("whole_scales", True, expected)
     if self.codec is not None:
       size = self.codec.size
       if tuple(self.size) != (size, size):
         expected = f"{(size, size)}, as of the codec"
-        raise _validate.error("size", self.size, expected)
+        raise validate.error("size", self.size, expected)
       module = picture_codec.PictureCodec(self.codec, parent=None)
       self.stored = self.variable(
         "codec",
@@ -125,7 +125,7 @@ class PictureNetwork(linen.Module):
     Returns:
       Logits (*batch, time, num_symbols).
     """
-    _validate.shape("symbols", symbols, ("*batch", self.time))
+    validate.shape("symbols", symbols, ("*batch", self.time))
     inputs = self.inputs(symbols, labels)
     return self.core(inputs, train=train, options=self.mixer_options())[0]
 
@@ -212,7 +212,7 @@ class PictureNetwork(linen.Module):
 
   def symbols(self, pictures: jax.Array) -> jax.Array:
     """Returns the symbols of pictures (*batch, height, width) in 0 .. 1."""
-    _validate.shape("pictures", pictures, ("*batch", *self.size))
+    validate.shape("pictures", pictures, ("*batch", *self.size))
     if self.codec is not None:
       return self.coded(lambda codec: codec(pictures)[1].codes)
     symbols = quantized(pictures, self.levels)

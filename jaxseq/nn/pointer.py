@@ -19,12 +19,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.nn import dense
 from jaxseq.nn import masks
 from jaxseq.nn import sequence_model
 from jaxseq.nn import stack
+from jaxseq.types import PyTree
 
 LSTM = stack.StackConfig(
   "lstm", norm="none", activation="none", residual=False, num_layers=1
@@ -63,19 +63,19 @@ class PointerConfig:
   beams: int = 1
 
   def __post_init__(self):
-    _validate.at_least(self, features=1, glimpses=0, beams=1)
+    validate.at_least(self, features=1, glimpses=0, beams=1)
     width = self.encoder.d_model
     if self.decoder.d_model != width:
       expected = f"{width}, as of the encoder"
-      raise _validate.error("decoder.d_model", self.decoder.d_model, expected)
+      raise validate.error("decoder.d_model", self.decoder.d_model, expected)
     if self.carry and self.encoder != self.decoder:
       expected = "False with different layers"
-      raise _validate.error("carry", True, expected)
+      raise validate.error("carry", True, expected)
     if self.carry and any(
       each.bidirectional for each in self.encoder.every_layer
     ):
       expected = "False with layers that read in both directions"
-      raise _validate.error("carry", True, expected)
+      raise validate.error("carry", True, expected)
 
 
 class PointerState(NamedTuple):
@@ -266,10 +266,10 @@ class PointingDecoder(linen.Module):
   def inside(self, points: jax.Array, lengths: jax.Array | None) -> jax.Array:
     """Returns a mask (*batch, n) of the valid inputs, and checks shapes."""
     width = self.config.features
-    *batch, count, _ = _validate.shape("points", points, ("*batch", "n", width))
+    *batch, count, _ = validate.shape("points", points, ("*batch", "n", width))
     if lengths is None:
       return jnp.ones((*batch, count), bool)
-    _validate.shape("lengths", lengths, batch)
+    validate.shape("lengths", lengths, batch)
     _at_most("lengths", lengths, count, f"{count}, the size of the inputs")
     return masks.inside(count, lengths)
 
@@ -342,4 +342,4 @@ def _at_most(name, values, most, expected):
     return
   greatest = int(np.asarray(values).max(initial=0))
   if greatest > most:
-    raise _validate.error(name, greatest, f"at most {expected}")
+    raise validate.error(name, greatest, f"at most {expected}")

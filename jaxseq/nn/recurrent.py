@@ -7,7 +7,7 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
+from jaxseq.types import PyTree
 
 
 class Recurrent(linen.Module):

@@ -14,11 +14,11 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.nn import dense
 from jaxseq.nn import sequence_model
 from jaxseq.nn import stack
+from jaxseq.types import PyTree
 
 
 class RecurrentCore(linen.Module):
@@ -55,7 +55,7 @@ class RecurrentCore(linen.Module):
     if ins.ndim != 3 or resets.shape != ins.shape[:2]:
       shapes = f"shapes {ins.shape} and {resets.shape}"
       expected = "(time, batch, features) and (time, batch)"
-      raise _validate.error("ins and resets", shapes, expected)
+      raise validate.error("ins and resets", shapes, expected)
     if ins.shape[-1] != self.config.d_model:
       dtype = self.config.dtype
       ins = dense.Dense(self.config.d_model, dtype=dtype, name="encoder")(ins)

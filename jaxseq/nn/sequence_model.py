@@ -11,10 +11,9 @@ from flax import traverse_util
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
 from jaxseq import mixers
 from jaxseq import recurrence
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.mixers.keys_and_values import thin_keys
 from jaxseq.nn import dense
 from jaxseq.nn import layer
@@ -23,6 +22,7 @@ from jaxseq.nn import mixer
 from jaxseq.nn import recurrent
 from jaxseq.nn import stack
 from jaxseq.nn import zamba_block
+from jaxseq.types import PyTree
 
 # The variable collection of tuned initial states, by their paths; see
 # `adapt.initial_states`.
@@ -255,7 +255,7 @@ def _options(config: stack.StackConfig, options: Any) -> list[_Options]:
   if not isinstance(options, tuple):
     options = (options,) * count
   if len(options) != count:
-    raise _validate.error(
+    raise validate.error(
       "options",
       options,
       f"a dict, or a tuple of {count}, one for each of the mixers in turn",
@@ -275,12 +275,12 @@ def _replaced(states, tuned, front):
       return fresh
     if jnp.shape(value) != fresh.shape[front:]:
       got, expected = f"shape {jnp.shape(value)}", f"{fresh.shape[front:]}"
-      raise _validate.error(f"{TUNED}[{path!r}]", got, expected)
+      raise validate.error(f"{TUNED}[{path!r}]", got, expected)
     return jnp.broadcast_to(jnp.asarray(value, fresh.dtype), fresh.shape)
 
   states = jax.tree_util.tree_map_with_path(leaf, states)
   for path in values:
-    raise _validate.error(TUNED, path, "paths of the network's states")
+    raise validate.error(TUNED, path, "paths of the network's states")
   return states
 
 
@@ -293,7 +293,7 @@ def _begun(fresh, states, reset, step):
   if not step:
     got, expected = f"shape {jnp.shape(reset)}", "None with tuned states: a row"
     expected += " begins with them, and holds one sequence; or steps"
-    raise _validate.error("reset", got, expected)
+    raise validate.error("reset", got, expected)
 
   def leaf(fresh, state):
     flags = reset.reshape(*reset.shape, *[1] * (fresh.ndim - reset.ndim))
@@ -308,4 +308,4 @@ def _check_states(states, initial_state):
   states = jax.tree.map(thin_keys.plain, states, is_leaf=thin_keys.is_state)
   want, have = jax.tree.structure(expected), jax.tree.structure(states)
   if want != have:
-    raise _validate.error("states", have, f"{want}, as from initial_state")
+    raise validate.error("states", have, f"{want}, as from initial_state")

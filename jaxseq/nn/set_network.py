@@ -15,7 +15,7 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.mixers.gated import lstm
 from jaxseq.nn import dense
 from jaxseq.nn import mixer
@@ -45,8 +45,8 @@ class SetConfig:
   beams: int = 1
 
   def __post_init__(self):
-    _validate.at_least(self, d_model=1, features=1, steps=0)
-    _validate.at_least(self, glimpses=0, beams=1)
+    validate.at_least(self, d_model=1, features=1, steps=0)
+    validate.at_least(self, glimpses=0, beams=1)
 
 
 class Processed(NamedTuple):
@@ -168,7 +168,7 @@ class SetAttention(linen.Module):
     """
     if self.d_model % self.heads:
       expected = f"a divisor of d_model, {self.d_model}"
-      raise _validate.error("heads", self.heads, expected)
+      raise validate.error("heads", self.heads, expected)
 
     def heads(name, inputs):
       out = dense.Dense(self.d_model, name=name)(inputs)
@@ -182,7 +182,7 @@ class SetAttention(linen.Module):
     if mask.shape != y.shape[:-1] or mask.dtype != bool:
       expected = f"{y.shape[:-1]} bool, as masks.inside(n, lengths) makes it"
       got = f"shape {mask.shape} {mask.dtype}"
-      raise _validate.error("mask", got, expected)
+      raise validate.error("mask", got, expected)
     weights = _weights(scores, mask[..., None, None, :])
     read = jnp.einsum("...hqk,...khd->...qhd", weights, v)
     read = read.reshape(*read.shape[:-2], self.d_model)

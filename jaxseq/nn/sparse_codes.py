@@ -23,8 +23,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
 from jaxseq import recurrence
+from jaxseq import validate
 
 Array = jax.Array
 
@@ -55,10 +55,10 @@ class Config:
   shift: float = -13.0
 
   def __post_init__(self):
-    _validate.fields(self, positive=("width", "modules", "units"))
+    validate.fields(self, positive=("width", "modules", "units"))
     for name in ("amplitude", "power", "slope"):
-      _validate.above_zero(name, getattr(self, name))
-    _validate.number("shift", self.shift)
+      validate.above_zero(name, getattr(self, name))
+    validate.number("shift", self.shift)
 
 
 class Stored(NamedTuple):
@@ -92,7 +92,7 @@ def overlaps(memory: Array, x: Array) -> Array:
   Raises:
     ValueError: if the width does not fit.
   """
-  _validate.shape("x", x, ("*batch", memory.shape[-1]))
+  validate.shape("x", x, ("*batch", memory.shape[-1]))
   x = jnp.asarray(x)
   x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
   size = jnp.sum(x, axis=-1)[..., None, None]
@@ -165,8 +165,8 @@ def store(
     ValueError: if a shape does not fit.
   """
   sizes = config.modules, config.units, config.width
-  batch = _validate.shape("memory", memory, ("*batch", *sizes))[:-3]
-  shape = _validate.shape("items", items, (*batch, "time", config.width))
+  batch = validate.shape("memory", memory, ("*batch", *sizes))[:-3]
+  shape = validate.shape("items", items, (*batch, "time", config.width))
   draws = jax.random.uniform(key, (*shape[:-1], config.modules))
   stored, memory = recurrence.fold(
     lambda memory, one: store_one(config, memory, *one),

@@ -10,8 +10,8 @@ from typing import Self
 
 import jax
 
-from jaxseq import _validate
 from jaxseq import mixers
+from jaxseq import validate
 from jaxseq.nn import _options
 from jaxseq.nn import layer_config
 from jaxseq.nn import zamba_block
@@ -97,23 +97,23 @@ class StackConfig(LayerConfig):
     self._set(hybrid=_options.mixers("hybrid", self.hybrid))
     self._set(layers=_options.layers(self.layers))
     self._set(shared_block=_options.pairs("shared_block", self.shared_block))
-    _validate.integer("num_layers", self.num_layers, 0)
+    validate.integer("num_layers", self.num_layers, 0)
     if 0 < self.num_layers <= len(self.hybrid):
       names = ", ".join(name for name, _ in self._in_turn)
       expected = (
         f"at least {len(self._in_turn)}, a layer for each of {names}, or 0"
       )
-      raise _validate.error("num_layers", self.num_layers, expected)
+      raise validate.error("num_layers", self.num_layers, expected)
     if self.layers and self.num_layers != len(self.layers):
       expected = f"{len(self.layers)}, as many as there are layers"
-      raise _validate.error("num_layers", self.num_layers, expected)
+      raise validate.error("num_layers", self.num_layers, expected)
     if self.final_norm and self.norm == "none":
-      raise _validate.error("final_norm", True, "False where norm is 'none'")
+      raise validate.error("final_norm", True, "False where norm is 'none'")
     if self.shared_block and (self.scan_layers or self.bidirectional):
       expected = "() with scan_layers or bidirectional"
-      raise _validate.error("shared_block", dict(self.shared_block), expected)
+      raise validate.error("shared_block", dict(self.shared_block), expected)
     if self.layers and self.hybrid:
-      raise _validate.error("hybrid", self.hybrid, "() beside layers")
+      raise validate.error("hybrid", self.hybrid, "() beside layers")
     if self.scan_layers:
       self._check_scan()
     _ = self._configs(self.hybrid), self.shared_blocks, self.every_layer
@@ -148,7 +148,7 @@ class StackConfig(LayerConfig):
         if getattr(each, name) != first[name]:
           where = f"layers[{index}].{name}"
           expected = f"{first[name]!r}, as of the first"
-          raise _validate.error(where, getattr(each, name), expected)
+          raise validate.error(where, getattr(each, name), expected)
       entries.append({name: getattr(each, name) for name in _OWN})
     number = {"layers": tuple(entries), "num_layers": len(layers)}
     return cls(**{**first, **number, **fields})
@@ -238,7 +238,7 @@ class StackConfig(LayerConfig):
       return LayerConfig(**fields)
     try:
       for name, _ in self.layers[index]:
-        _validate.choice("field", name, _OWN)
+        validate.choice("field", name, _OWN)
       return LayerConfig(**fields)
     except ValueError as error:
       raise ValueError(f"layers[{index}]: {error}") from error
@@ -303,23 +303,23 @@ class StackConfig(LayerConfig):
     """Rejects one scanned layer if layers differ or share values."""
     if self.hybrid:
       expected = f"False for {len(self._in_turn)} mixers in turn"
-      raise _validate.error("scan_layers", True, expected)
+      raise validate.error("scan_layers", True, expected)
     if self.layers:
-      raise _validate.error("scan_layers", True, "False for layers that differ")
+      raise validate.error("scan_layers", True, "False for layers that differ")
     for name in (self.mixer, *(name for name, _ in self.parallel)):
       module = mixers.get(name)
       if hasattr(module, "apply_shared") or hasattr(module, "init_layers"):
         expected = f"False for {self.mixer}, whose layers share values"
-        raise _validate.error("scan_layers", True, expected)
+        raise validate.error("scan_layers", True, expected)
 
   def _check_schemes(self):
     """Checks that the mixers have the scheme of splitting time."""
     schemes = [mixers.traits(name).schemes for name in self.mixer_names]
     if self.time_scheme and not any(schemes):
-      raise _validate.error(
+      raise validate.error(
         "time_scheme",
         self.time_scheme,
         "'', for these mixers split time in one way only",
       )
     for names in filter(None, schemes):
-      _validate.choice("time_scheme", self.time_scheme, ("", *names))
+      validate.choice("time_scheme", self.time_scheme, ("", *names))

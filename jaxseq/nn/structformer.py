@@ -22,7 +22,7 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.nn import convolutions
 from jaxseq.nn import dense
 from jaxseq.nn import masks
@@ -70,17 +70,17 @@ class Config:
   learn_parser: bool = True
 
   def __post_init__(self):
-    _validate.literals(self)
-    _validate.at_least(self, d_model=1, num_layers=1, heads=1)
-    _validate.at_least(self, parser_layers=0, parser_width=1, positions=0)
-    _validate.number("dropout", self.dropout, 0, 1)
+    validate.literals(self)
+    validate.at_least(self, d_model=1, num_layers=1, heads=1)
+    validate.at_least(self, parser_layers=0, parser_width=1, positions=0)
+    validate.number("dropout", self.dropout, 0, 1)
     if self.d_model % self.heads:
       expected = f"a divisor of d_model {self.d_model}"
-      raise _validate.error("heads", self.heads, expected)
+      raise validate.error("heads", self.heads, expected)
     if not self.relations:
-      raise _validate.error("relations", self.relations, "one or more")
+      raise validate.error("relations", self.relations, "one or more")
     for name in self.relations:
-      _validate.choice("relations", name, typing.get_args(Relation))
+      validate.choice("relations", name, typing.get_args(Relation))
 
 
 class Parse(NamedTuple):
@@ -323,7 +323,7 @@ class StructFormer(linen.Module):
     if config.positions:
       if time > config.positions:
         expected = f"at most {config.positions}, the learned positions"
-        raise _validate.error("tokens", f"{time} in a row", expected)
+        raise validate.error("tokens", f"{time} in a row", expected)
       sizes = (config.positions, config.d_model)
       table = self.param("positions", lambda *a: small(*a) - 0.1, sizes)
       x = x + table[:time]

@@ -27,11 +27,11 @@ import jax.numpy as jnp
 
 from jaxseq import _serialization
 from jaxseq import recurrence
-from jaxseq._types import PyTree
 from jaxseq.mixers import contract
 from jaxseq.mixers import head_parts
 from jaxseq.mixers import positions
 from jaxseq.mixers.keys_and_values import _heads
+from jaxseq.types import PyTree
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.planner import costs
 from jaxseq.planner import schedule
 from jaxseq.planner import workload
@@ -26,7 +26,7 @@ def static(
   problem = workload.make_workload(
     lengths, num_devices, cost_model, memory_per_device
   )
-  _validate.choice("degree", degree, problem.degrees.tolist())
+  validate.choice("degree", degree, problem.degrees.tolist())
   rows = schedule.best_fit(problem.lengths, problem.capacity * degree)
   times = [cost_model.time(problem.lengths[row], degree) for row in rows]
   order = np.argsort(-np.array(times), kind="stable").tolist()

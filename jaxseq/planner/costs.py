@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 
 KINDS = ("attention", "recurrent")
 
@@ -63,14 +63,14 @@ class CostModel:
   chunks: tuple[int, ...] = ()
 
   def __post_init__(self):
-    _validate.choice("kind", self.kind, KINDS)
-    _validate.fields(self, above_zero=("token_seconds", "bytes_per_token"))
+    validate.choice("kind", self.kind, KINDS)
+    validate.fields(self, above_zero=("token_seconds", "bytes_per_token"))
     if self.kind == "recurrent" and self.square_seconds:
       expected = "0 for recurrent mixers"
-      raise _validate.error("square_seconds", self.square_seconds, expected)
+      raise validate.error("square_seconds", self.square_seconds, expected)
     if not self.bandwidths or not all(v > 0 for v in self.bandwidths):
       expected = "positive numbers, at least one"
-      raise _validate.error("bandwidths", self.bandwidths, expected)
+      raise validate.error("bandwidths", self.bandwidths, expected)
 
   def bandwidth(self, degree: int) -> float:
     """Returns bytes per second inside a group of `degree` devices."""

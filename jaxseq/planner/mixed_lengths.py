@@ -27,10 +27,10 @@ from jax.extend import core
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.planner import rows
 from jaxseq.training.devices import device_mesh
+from jaxseq.types import PyTree
 
 _Spec = jax.sharding.PartitionSpec
 
@@ -51,7 +51,7 @@ def make_mesh(
   """
   devices = jax.devices() if devices is None else devices
   if degree < 1 or len(devices) % degree:
-    raise _validate.error(
+    raise validate.error(
       "degree", degree, f"a divisor of the number of devices, {len(devices)}"
     )
   return jax.sharding.Mesh(

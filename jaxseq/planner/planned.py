@@ -19,11 +19,11 @@ import jax
 import numpy as np
 import optax
 
-from jaxseq._types import PyTree
 from jaxseq.planner import mixed_lengths
 from jaxseq.planner import rows
 from jaxseq.training import optimizers
 from jaxseq.training.devices import device_mesh
+from jaxseq.types import PyTree
 
 # Of chunk sizes, and of the degrees 1, 2, 4, ...
 MAX_LEVELS = 8

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 import operator
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.planner import costs
 from jaxseq.planner import lpt
 from jaxseq.planner import milp
@@ -47,12 +47,12 @@ def plan(
     ValueError: if an argument is out of range, or if a document fits nowhere;
       the message names its index.
   """
-  _validate.choice("method", method, METHODS)
+  validate.choice("method", method, METHODS)
   if method == "stream" and cost_model.kind != "recurrent":
     expected = (
       "'recurrent' with method 'stream': attention pays for every token"
     )
-    raise _validate.error("cost_model.kind", cost_model.kind, expected)
+    raise validate.error("cost_model.kind", cost_model.kind, expected)
   problem = workload.make_workload(
     lengths, num_devices, cost_model, memory_per_device
   )
@@ -100,7 +100,7 @@ def _homogeneous(
   if problem.lengths[0] > problem.capacity * degree:
     name, got = f"lengths[{problem.order[0]}]", int(problem.lengths[0])
     most = f"at most {degree} * {problem.capacity} tokens"
-    raise _validate.error(name, got, f"{most}, the memory of a group")
+    raise validate.error(name, got, f"{most}, the memory of a group")
   shares = problem.shares[:, degree.bit_length() - 1].tolist()
   members, _ = schedule.spread(shares, [0.0] * (problem.num_devices // degree))
   placements = [

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.planner import schedule
 
 
@@ -123,14 +123,14 @@ def lay_out(
   planned = sorted(i for row in assignment.rows for i in row.doc_ids)
   if planned != list(range(len(documents))):
     expected = f"the {len(planned)} of the plan"
-    raise _validate.error("documents", len(documents), expected)
+    raise validate.error("documents", len(documents), expected)
   for row in assignment.rows:
     _check_places(row, documents)
   chunks, rows = sorted(chunks), assignment.rows
   needed = [-(-_tokens(row, documents) // row.degree) for row in rows]
   if max(needed) > chunks[-1]:
     expected = f"{max(needed)} tokens per device"
-    raise _validate.error("chunks", tuple(chunks), expected)
+    raise validate.error("chunks", tuple(chunks), expected)
   sizes = [chunks[bisect.bisect_left(chunks, tokens)] for tokens in needed]
   num_devices = len(assignment.loads)
   keys, waves, active = [], [], []
@@ -163,7 +163,7 @@ def _check_places(row, documents):
     if end != start:
       got = f"shape {documents[index].shape}"
       expected = f"({len(documents[index]) + start - end},), as in the plan"
-      raise _validate.error(f"documents[{index}]", got, expected)
+      raise validate.error(f"documents[{index}]", got, expected)
 
 
 def _tokens(row, documents):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.planner import workload
 
 
@@ -116,7 +116,7 @@ def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     length = int(lengths[index])
     if length > capacity:
       expected = f"at most {capacity}, the length of a row"
-      raise _validate.error(f"lengths[{index}]", length, expected)
+      raise validate.error(f"lengths[{index}]", length, expected)
     place = bisect.bisect_left(free, (length, -1))
     if place == len(free):
       left, row = capacity, len(rows)

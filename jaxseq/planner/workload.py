@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.planner import costs
 
 
@@ -53,22 +53,22 @@ def make_workload(
   lengths = np.asarray(lengths)
   if lengths.ndim != 1 or not len(lengths):
     got = f"shape {lengths.shape}"
-    raise _validate.error("lengths", got, "(documents,), at least one")
+    raise validate.error("lengths", got, "(documents,), at least one")
   if not np.issubdtype(lengths.dtype, np.integer):
-    raise _validate.error("lengths", f"dtype {lengths.dtype}", "integers")
+    raise validate.error("lengths", f"dtype {lengths.dtype}", "integers")
   lengths = lengths.astype(np.int64)
   if lengths.min() < 1:
     place = int(lengths.argmin())
     got = int(lengths[place])
-    raise _validate.error(f"lengths[{place}]", got, "at least 1")
+    raise validate.error(f"lengths[{place}]", got, "at least 1")
   if num_devices < 1 or num_devices & (num_devices - 1):
-    raise _validate.error("num_devices", num_devices, "a power of two")
+    raise validate.error("num_devices", num_devices, "a power of two")
   capacity = _tokens_per_device(cost_model, memory_per_device)
   if lengths.max() > capacity * num_devices:
     place = int(lengths.argmax())
     most = f"at most {num_devices} * {capacity} tokens"
     expected = f"{most}, the memory of all devices"
-    raise _validate.error(f"lengths[{place}]", int(lengths[place]), expected)
+    raise validate.error(f"lengths[{place}]", int(lengths[place]), expected)
   order = np.argsort(-lengths, kind="stable")
   lengths = lengths[order]
   degrees = 2 ** np.arange(num_devices.bit_length(), dtype=np.int64)
@@ -96,14 +96,14 @@ def _tokens_per_device(
   """Returns how many tokens' activations fit beside the fixed bytes."""
   if not math.isfinite(memory_per_device):
     expected = "a finite number of bytes"
-    raise _validate.error("memory_per_device", memory_per_device, expected)
+    raise validate.error("memory_per_device", memory_per_device, expected)
   free = memory_per_device - cost_model.fixed_bytes
   # The small number is for a memory computed as a whole number of tokens.
   capacity = int(free / cost_model.bytes_per_token * (1 + 1e-12))
   if free <= 0 or capacity < 1:
     room = f"room for a token of {cost_model.bytes_per_token:.6g} bytes"
     expected = f"{room} beside {cost_model.fixed_bytes:.6g} fixed bytes"
-    raise _validate.error("memory_per_device", memory_per_device, expected)
+    raise validate.error("memory_per_device", memory_per_device, expected)
   return capacity
 
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from jaxseq import _json
 from jaxseq import _limits
-from jaxseq import _validate
 from jaxseq import data
 from jaxseq import nn
+from jaxseq import validate
 from jaxseq.adapt import initial_states
 from jaxseq.adapt import lora
 from jaxseq.adapt import peft_file
@@ -80,12 +80,12 @@ class Config(base.DataComparison):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.fields(self, positive=("length", "valid_tokens"))
+    validate.fields(self, positive=("length", "valid_tokens"))
     if self.base and self.network:
       expected = "none with a base, whose network it is"
-      raise _validate.error("network", dict(self.network), expected)
+      raise validate.error("network", dict(self.network), expected)
     if self.mesh != device_mesh.MeshConfig():
-      raise _validate.error("mesh", self.mesh, "none: devices take seeds each")
+      raise validate.error("mesh", self.mesh, "none: devices take seeds each")
 
   @property
   def loading(self) -> serve.Loading:
@@ -122,7 +122,7 @@ def open_source(config: Config) -> Source:
     path = pathlib.Path(config.base)
     if not path.exists():
       expected = "a file or directory that is there: that of a model or an arm"
-      raise _validate.error("config.base", config.base, expected)
+      raise validate.error("config.base", config.base, expected)
     try:
       served = serve.load(path, config.loading)
     except ValueError as error:
@@ -140,14 +140,14 @@ def open_source(config: Config) -> Source:
     adapted, pretrained, tokenizer = _random(config), False, None
   if len(adapted.variables) > 1:
     got = ", ".join(adapted.variables)
-    raise _validate.error("base: variables", got, "params alone")
+    raise validate.error("base: variables", got, "params alone")
   splits = config.load(**_tokenizer(config, pretrained, tokenizer))
   _check_tokens(splits, tokenizer, adapted.network.vocab_size)
   corpus = None
   if splits.train.extras.answers is None:
     corpus = language.from_splits(splits)
     if not isinstance(corpus.train, language.Text):
-      raise _validate.error("data", config.data, "a text in memory, or chats")
+      raise validate.error("data", config.data, "a text in memory, or chats")
   pairs = config.data in ("preferences", "sum_preferences")
   adapted = adapted._replace(digest=initial_states.digest(adapted.variables))
   return Source(splits, adapted, pretrained, corpus, pairs)
@@ -157,7 +157,7 @@ def _random(config):
   """A network without training, of bytes."""
   if not config.network:
     expected = "a model to adapt, as runs/notes/mamba, or a network for trials"
-    raise _validate.error("base", "none", expected)
+    raise validate.error("base", "none", expected)
   fields = configuration.from_config_dict(
     nn.NetworkConfig, config.network, name="config.network"
   )
@@ -203,11 +203,11 @@ def _check_tokens(splits, tokenizer, vocab_size):
   ):
     got = "bytes" if content is None else "those of another tokenizer"
     expected = "bytes" if tokenizer is None else "the base's own tokenizer"
-    raise _validate.error("the data: tokens", got, expected)
+    raise validate.error("the data: tokens", got, expected)
   count = splits.info.vocab_size
   if count is None or count > vocab_size:
     expected = f"at most {vocab_size} tokens, as the base has"
-    raise _validate.error("the data", count, expected)
+    raise validate.error("the data", count, expected)
 
 
 def _fit(arm, source, config):
@@ -217,7 +217,7 @@ def _fit(arm, source, config):
       "a method that leaves the weights as they are, with quantize=True: pass "
       'method="lora", or quantize=False'
     )
-    raise _validate.error("arms: method", arm.method, expected)
+    raise validate.error("arms: method", arm.method, expected)
   arm = adaptation.fit(arm, source.adapted)
   default = adaptation.MethodConfig().adapters.targets
   if not (source.pretrained and "lora" in arm.method):
@@ -289,7 +289,7 @@ def _more(config, arm, source):
     lost = [row.path for row in table.rows if not row.names]
     if source.pretrained and lost:
       expected = "targets that are matrices of the model's files"
-      raise _validate.error("adapters: targets", lost[0], expected)
+      raise validate.error("adapters: targets", lost[0], expected)
   return Measures(config, arm, source, table)
 
 

@@ -7,9 +7,8 @@ from typing import Any
 
 from jaxseq import _json
 from jaxseq import _limits
-from jaxseq import _validate
 from jaxseq import nn
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.adapt import initial_states
 from jaxseq.adapt import peft_file
 from jaxseq.adapt import tuning
@@ -17,6 +16,7 @@ from jaxseq.interop import huggingface
 from jaxseq.tasks import adaptation
 from jaxseq.training import errors
 from jaxseq.training import files
+from jaxseq.types import PyTree
 
 # Of the run: which network is adapted.
 FILE = "base.json"
@@ -45,9 +45,9 @@ def begin(
   place = directory / FILE
   if place.is_file():
     stored = _json.loads(_limits.read_bytes(place, _limits.JSON))
-    _validate.instance(str(place), stored, dict, "an object")
+    validate.instance(str(place), stored, dict, "an object")
     digest = stored.get("sha256")
-    _validate.instance(f"{place}: sha256", digest, str, "a digest")
+    validate.instance(f"{place}: sha256", digest, str, "a digest")
     if digest != adapted.digest:
       raise errors.UserError(
         f"{str(place)!r} says that this run adapts a network with the digest "

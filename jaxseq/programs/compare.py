@@ -3,8 +3,8 @@
 import dataclasses
 from typing import Literal
 
-from jaxseq import _validate
 from jaxseq import data
+from jaxseq import validate
 from jaxseq.data import tokens
 from jaxseq.tasks import base
 from jaxseq.tasks import budget
@@ -31,7 +31,7 @@ class Config(base.TaskComparison):
   def __post_init__(self):
     super().__post_init__()
     if self.budget is not None:
-      _validate.positive("budget", self.budget)
+      validate.positive("budget", self.budget)
 
 
 def _of_data(config):
@@ -50,7 +50,7 @@ def _of_tokens(config):
   options = tokens.make_config(config.task, **config.task_options)
   if options.num_classes is None:
     expected = "a task on tokens, not signals"
-    raise _validate.error("task", config.task, expected)
+    raise validate.error("task", config.task, expected)
   line = dataclasses.replace(
     synthetic.TASK,
     problem=lambda arm, source, config: synthetic.Problem(arm, *source),

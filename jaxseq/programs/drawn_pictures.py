@@ -17,8 +17,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import generation
+from jaxseq import validate
 from jaxseq.generation import picture_drawing as drawing
 from jaxseq.models import model_file
 from jaxseq.tasks import picture_codes
@@ -58,7 +58,7 @@ class Config(picture_codes.Config):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.fields(self, positive=("samples",))
+    validate.fields(self, positive=("samples",))
     self.sampling_options()
 
   def sampling_options(self) -> generation.Sampling:

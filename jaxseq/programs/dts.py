@@ -5,8 +5,8 @@ import dataclasses
 from typing import Any
 from typing import Literal
 
-from jaxseq import _validate
 from jaxseq import data
+from jaxseq import validate
 from jaxseq.dts import code_report
 from jaxseq.dts import code_task
 from jaxseq.dts import downstream
@@ -70,10 +70,10 @@ class Config(supervised_arms.Supervised):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.fields(self, positive=("labeled",), not_negative=("trees",))
+    validate.fields(self, positive=("labeled",), not_negative=("trees",))
     if self.metric == "test_accuracy" and self.adaptation is None:
       expected = "another one: it needs adaptation"
-      raise _validate.error("metric", self.metric, expected)
+      raise validate.error("metric", self.metric, expected)
 
 
 def arm_configs(config: Config) -> dict[str, problem.ArmConfig]:

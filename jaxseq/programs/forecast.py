@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.tasks import base
 from jaxseq.tasks import forecast_figures
 from jaxseq.tasks import forecast_season
@@ -36,18 +36,18 @@ class Config(forecasting.Options, base.DataComparison):
     super().__post_init__()
     for name in ("input_length", "period"):
       if getattr(self, name) is not None:
-        _validate.positive(name, getattr(self, name))
-    _validate.integer("shown", self.shown, 1, forecast_figures.MOST)
+        validate.positive(name, getattr(self, name))
+    validate.integer("shown", self.shown, 1, forecast_figures.MOST)
     if not self.horizons or min(self.horizons) < 1:
-      raise _validate.error(
+      raise validate.error(
         "horizons", self.horizons, "at least one number, all of them 1 or more"
       )
     if len(set(self.horizons)) < len(self.horizons):
-      raise _validate.error("horizons", self.horizons, "no repetition")
+      raise validate.error("horizons", self.horizons, "no repetition")
     for name in ("input_length", "horizon"):
       if name in self.data_options:
         got, expected = self.data_options[name], "none: the config has its own"
-        raise _validate.error(f"data_options.{name}", got, expected)
+        raise validate.error(f"data_options.{name}", got, expected)
 
 
 TASK = forecasting.TASK

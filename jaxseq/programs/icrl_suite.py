@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.rl import rl_arms
 from jaxseq.rl import rl_report
 from jaxseq.training import configuration
@@ -44,15 +44,15 @@ class Config(rl_arms.Config):
   def __post_init__(self):
     super().__post_init__()
     if not self.environments:
-      raise _validate.error("environments", {}, "at least one environment")
+      raise validate.error("environments", {}, "at least one environment")
     for name in self.environments:
       low, high = self.bounds.get(name, (0.0, 1.0))
       if not low < high:
-        raise _validate.error(
+        raise validate.error(
           f"bounds.{name}", (low, high), "a lower and a higher return"
         )
     for name in self.films:
-      _validate.choice("films", name, self.arms)
+      validate.choice("films", name, self.arms)
 
 
 def on(config: Config, name: str) -> rl_arms.Config:

@@ -8,8 +8,8 @@ from typing import Any
 
 import jax
 
-from jaxseq import _validate
 from jaxseq import generation
+from jaxseq import validate
 from jaxseq.models import token_model
 from jaxseq.programs import text_flags
 from jaxseq.tasks import base
@@ -52,7 +52,7 @@ class Config(base.DataComparison):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.fields(self, positive=("length", "valid_tokens", "test_streams"))
+    validate.fields(self, positive=("length", "valid_tokens", "test_streams"))
     self.dynamic_evaluation()
 
   def dynamic_evaluation(self) -> dynamic_evaluation.Config:
@@ -71,7 +71,7 @@ def _more(config, arm, corpus):
   if config.dynamic:
     if isinstance(corpus.train, token_rows.Documents):
       expected = "none, as its statistics are those of a text in memory"
-      raise _validate.error("dynamic", dict(config.dynamic), expected)
+      raise validate.error("dynamic", dict(config.dynamic), expected)
     dynamic_evaluation.check(
       config.dynamic_evaluation(),
       arm.network,
@@ -141,7 +141,7 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
   flags = text_flags.values()
   vocab_size = next(iter(work.arms.values())).problem.network.vocab_size
   if flags["top_k"] is not None:
-    _validate.integer("top_k", flags["top_k"], 1, vocab_size)
+    validate.integer("top_k", flags["top_k"], 1, vocab_size)
   sampling = generation.Sampling(
     **{name: flags[name] for name in ("temperature", "top_k", "top_p")}
   )

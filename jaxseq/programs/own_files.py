@@ -9,8 +9,8 @@ with `--tiny` it is `classify.table.tiny`, which learns nothing.
 import importlib
 from typing import Any
 
-from jaxseq import _validate
 from jaxseq import mixers
+from jaxseq import validate
 from jaxseq.programs import own_data
 from jaxseq.tasks import base
 from jaxseq.tasks import lines
@@ -60,7 +60,7 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
   """Returns the config of TASK.DATA: two small networks, or one for texts."""
   if variant.endswith(_TINY):
     return _tiny(get_config(variant.removesuffix(_TINY)))
-  _validate.choice("variant", variant, VARIANTS)
+  validate.choice("variant", variant, VARIANTS)
   task, _, data = variant.partition(".")
   fields: dict[str, Any] = {}
   # What is not set here follows from the size of the data.

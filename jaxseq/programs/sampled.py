@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import nn
-from jaxseq._types import PyTree
 from jaxseq.data import tokens
 from jaxseq.data.tokens import byte_programs
 from jaxseq.data.tokens import program_codes
@@ -26,6 +25,7 @@ from jaxseq.tasks import synthetic
 from jaxseq.training import per_seed
 from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import work as works
+from jaxseq.types import PyTree
 
 Config = synthetic.Config
 TASK = synthetic.TASK

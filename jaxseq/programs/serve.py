@@ -12,10 +12,10 @@ from typing import NamedTuple
 from absl import flags
 from absl import logging
 
-from jaxseq import _validate
 from jaxseq import adapt
 from jaxseq import generation
 from jaxseq import models
+from jaxseq import validate
 from jaxseq.adapt import initial_states
 from jaxseq.data import chats
 from jaxseq.data import packages
@@ -78,10 +78,10 @@ class Loading:
   predictors: str | None = None
 
   def __post_init__(self):
-    _validate.literals(self)
+    validate.literals(self)
     for name in ("stream_to", "predictors"):
       if getattr(self, name) is not None and self.memory is None:
-        raise _validate.error(name, getattr(self, name), "None without memory")
+        raise validate.error(name, getattr(self, name), "None without memory")
 
 
 def load(path: pathlib.Path, loading: Loading = Loading()) -> Served:
@@ -127,7 +127,7 @@ def of_model(
     return _pretrained(path, loading)
   if model.kind != "language":
     expected = "a model of language, or of recommendation"
-    raise _validate.error("--checkpoint", model.kind, expected)
+    raise validate.error("--checkpoint", model.kind, expected)
   codec = token_model.codec(model.preparation)
   if codec.tokenizer is None:
     _check_bytes(model.network.vocab_size)
@@ -135,7 +135,7 @@ def of_model(
     value = getattr(loading, name)
     if value != getattr(Loading(), name):
       expected = "no such option with a model that was trained here"
-      raise _validate.error(name, value, expected)
+      raise validate.error(name, value, expected)
   variables = model.variables
   if loading.quantize:
     variables = adapt.quantized.quantize(model.network, variables)
@@ -165,7 +165,7 @@ def _file(path):
     if not arms:
       listed = f"one with {models.model_file.NAME}, as a run leaves it when it "
       listed += "ends, or config.json"
-    raise _validate.error("--checkpoint", str(path), listed)
+    raise validate.error("--checkpoint", str(path), listed)
   return file
 
 
@@ -211,7 +211,7 @@ def _pretrained(path, loading):
 def _check_bytes(vocab_size):
   """Refuses a vocabulary without a tokenizer that is none of bytes."""
   if vocab_size != 256:
-    raise _validate.error(
+    raise validate.error(
       "--checkpoint",
       f"{vocab_size} tokens without a tokenizer",
       "a tokenizer, or 256 tokens: bytes",
@@ -239,7 +239,7 @@ def make_patterns(
   states = min(16_384, memory // each)
   if states < 64:
     least = 64 * each
-    raise _validate.error(
+    raise validate.error(
       "--pattern_bytes", memory, f"0, or at least {least} for this vocabulary"
     )
   tokens = None
@@ -306,7 +306,7 @@ def make_adapters(
     name, _, directory = entry.partition("=")
     if not (name and directory) or name in adapters:
       expected = "NAME=DIRECTORY, each name once"
-      raise _validate.error("--adapter", entry, expected)
+      raise validate.error("--adapter", entry, expected)
     adapters[name] = adapt.peft_file.read(directory, model)
   return adapters
 
@@ -370,7 +370,7 @@ def _check_flags(kind, names):
   for name in names:
     if flags.FLAGS[name].present:
       expected = f"none with a model of {kind}"
-      raise _validate.error(f"--{name}", flags.FLAGS[name].value, expected)
+      raise validate.error(f"--{name}", flags.FLAGS[name].value, expected)
 
 
 def main(argv: Sequence[str] = ()) -> None:
@@ -380,7 +380,7 @@ def main(argv: Sequence[str] = ()) -> None:
     for module in ("starlette", "uvicorn"):
       packages.imported(module, server.EXTRA, server.WHY)
     if flags.FLAGS.checkpoint is None:
-      raise _validate.error(
+      raise validate.error(
         "--checkpoint", None, "a trained model, or a directory of one"
       )
     compile_cache.enable()

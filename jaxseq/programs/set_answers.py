@@ -15,8 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.data import geometry
 from jaxseq.generation import pointing
 from jaxseq.models import pointed_sets
@@ -30,6 +29,7 @@ from jaxseq.training import tables
 from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import work as works
 from jaxseq.training.devices import processes
+from jaxseq.types import PyTree
 
 # Sets of the tests by size come from seeds that no other draw has.
 _TEST_SEED = 0x5E75
@@ -83,7 +83,7 @@ def make_network(
   if arm.reads == "sets":
     if tour and not arm.no_repeat:
       expected = "True for tours of a network for sets"
-      raise _validate.error("no_repeat", arm.no_repeat, expected)
+      raise validate.error("no_repeat", arm.no_repeat, expected)
     config = set_network.SetConfig(stack.d_model, steps=arm.steps, **common)
     return set_network.SetNetwork(config)
   config = pointer.PointerConfig(stack, stack, tour=tour, **common)
@@ -250,7 +250,7 @@ class Config(base.TaskComparison):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.fields(self, positive=("train_sets", "test_sets"))
+    validate.fields(self, positive=("train_sets", "test_sets"))
     geometry.draw(self.task, 1, **self.task_options)
 
   def sets(self, count: int, seed: int, **options: int) -> geometry.Sets:

@@ -6,9 +6,9 @@ from flax import struct
 import jax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
 from jaxseq.rl import wrappers
 from jaxseq.rl.envs import spaces
+from jaxseq.types import PyTree
 
 
 @struct.dataclass

@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq._types import PyTree
 from jaxseq.interop import step_program
 from jaxseq.nn import distributions
 from jaxseq.rl import q_networks
 from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
 from jaxseq.rl.envs import spaces
+from jaxseq.types import PyTree
 
 
 def step_of(

@@ -20,8 +20,8 @@ from jax.extend import core
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq._types import PyTree
 from jaxseq.training.devices import device_mesh
+from jaxseq.types import PyTree
 
 Step = Callable[[PyTree, PyTree, Any], tuple[PyTree, PyTree]]
 

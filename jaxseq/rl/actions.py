@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.nn import distributions
 from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import spaces
@@ -58,7 +58,7 @@ def spec_of(space: spaces.Space) -> Spec:
       return Spec("factored", space.sizes)
     case spaces.Box():
       return Spec("gaussian", tuple(space.shape))
-  raise _validate.error("action space", space, "Discrete, MultiDiscrete or Box")
+  raise validate.error("action space", space, "Discrete, MultiDiscrete or Box")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +93,7 @@ def bounded_spec_of(space: spaces.Space) -> Spec:
     if np.isfinite(bounds).all():
       low, high = (tuple(x.ravel().tolist()) for x in bounds)
       return Bounded(spec.kind, spec.sizes, low, high)
-  raise _validate.error(
+  raise validate.error(
     "action space", space, "Discrete, or a Box with finite bounds"
   )
 

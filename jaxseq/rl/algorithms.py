@@ -8,8 +8,8 @@ from typing import Protocol
 import jax
 
 from jaxseq import _registry
-from jaxseq._types import PyTree
 from jaxseq.rl import rollout
+from jaxseq.types import PyTree
 
 REGISTRY = _registry.Registry(
   "algorithm",

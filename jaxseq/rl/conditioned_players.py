@@ -16,8 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _codec
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.interop import described_file
 from jaxseq.rl import algorithms
 from jaxseq.rl import evaluate
@@ -28,6 +27,7 @@ from jaxseq.rl.agents import ppo
 from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import spaces
 from jaxseq.tasks import decision
+from jaxseq.types import PyTree
 
 _SCALES = "scales"
 
@@ -62,7 +62,7 @@ def actions_of(player: rollout.Player) -> decision.Actions:
     case spaces.Discrete():
       seen = player.env.observation_space(player.env_params)
       if action_masks.is_masked(seen):
-        raise _validate.error("env_id", seen, "observations without a mask")
+        raise validate.error("env_id", seen, "observations without a mask")
       return decision.Actions("discrete", space.n)
     case spaces.Box() if len(space.shape) == 1 and spaces.is_bounded(space):
       low, high = (
@@ -71,7 +71,7 @@ def actions_of(player: rollout.Player) -> decision.Actions:
       )
       return decision.Actions("continuous", len(low), low, high)
   expected = "Discrete, or a Box of finite bounds and one axis"
-  raise _validate.error("action space", space, expected)
+  raise validate.error("action space", space, expected)
 
 
 def play(player: Player, key: jax.Array, targets: jax.Array) -> jax.Array:
@@ -206,7 +206,7 @@ def load(path: str | os.PathLike) -> Player:
 def _decode(contents):
   """Decodes the player of a file."""
   described, variables = contents.described, contents.tree
-  conditions = _validate.instance(
+  conditions = validate.instance(
     "conditioned", described["conditioned"], bool, "True or False"
   )
   model = described_file.make_network(

@@ -16,7 +16,7 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.rl import layers
 
 Array = jax.Array
@@ -61,25 +61,25 @@ class Config:
   dtype: str | None = None
 
   def __post_init__(self):
-    _validate.literals(self)
+    validate.literals(self)
     counts = "width", "blocks"
-    _validate.fields(self, positive=counts, not_negative=("epsilon",))
+    validate.fields(self, positive=counts, not_negative=("epsilon",))
     if not 0 <= self.dropout < 1 or (self.kind == "impala" and self.dropout):
       expected = "0 with kind 'impala'" if self.kind == "impala" else "[0, 1)"
-      raise _validate.error("dropout", self.dropout, expected)
+      raise validate.error("dropout", self.dropout, expected)
     axes = 1 if self.kind == "mlp" else 3
     if len(self.image_shape) != axes:
       expected = f"{axes} axes for kind {self.kind!r}"
-      raise _validate.error("image_shape", self.image_shape, expected)
+      raise validate.error("image_shape", self.image_shape, expected)
     if not self.channels:
-      raise _validate.error("channels", self.channels, "one or more")
+      raise validate.error("channels", self.channels, "one or more")
     lists = self.channels, self.kernels, self.strides
     if self.kind == "conv" and len(set(map(len, lists))) > 1:
       names = "channels, kernels and strides"
-      raise _validate.error(names, lists, "as many of each")
+      raise validate.error(names, lists, "as many of each")
     if min(latent_shape(self)) < 1:
       expected = f"room for kernels {self.kernels} with strides {self.strides}"
-      raise _validate.error("image_shape", self.image_shape, expected)
+      raise validate.error("image_shape", self.image_shape, expected)
 
 
 def suited(image_shape: tuple[int, ...]) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def apply(
   axes = len(config.image_shape)
   if image.shape[-axes:] != tuple(config.image_shape):
     expected = f"(*batch, *{tuple(config.image_shape)})"
-    raise _validate.error("image", f"shape {image.shape}", expected)
+    raise validate.error("image", f"shape {image.shape}", expected)
   dtype = jax.tree.leaves(params)[0].dtype
   x = image.astype(dtype)
   if image.dtype == jnp.uint8:

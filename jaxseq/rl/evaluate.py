@@ -9,14 +9,14 @@ from flax import errors
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl import algorithms
 from jaxseq.rl import mixtures
 from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
 from jaxseq.rl.envs import teams
 from jaxseq.training.devices import device_mesh
+from jaxseq.types import PyTree
 
 Array = jax.Array
 
@@ -155,7 +155,7 @@ def evaluate(
     lacks = str(error).partition(". (http")[0]
     expected = f"those of the network, such as runner.variables: {lacks}"
     got = sorted(dict(variables))
-    raise _validate.error("variables", got, expected) from error
+    raise validate.error("variables", got, expected) from error
   result = {
     "episode_return": end.episode_return,
     "episode_length": end.episode_length,

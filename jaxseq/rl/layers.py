@@ -10,7 +10,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.nn import convolutions
 
 Array = jax.Array
@@ -34,7 +34,7 @@ def init(key: Array, shape: tuple[int, ...], initializer: Initializer) -> Layer:
   Raises:
     ValueError: if there is no such initializer.
   """
-  _validate.choice("initializer", initializer, typing.get_args(Initializer))
+  validate.choice("initializer", initializer, typing.get_args(Initializer))
   taps = math.prod(shape[:-2])
   fan_in, fan_out = taps * shape[-2], taps * shape[-1]
   key_w, key_b = jax.random.split(key)

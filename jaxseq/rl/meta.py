@@ -15,14 +15,14 @@ from flax import struct
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl import wrappers
 from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
-from jaxseq.training import _batching
+from jaxseq.training import batching
+from jaxseq.types import PyTree
 
 
 @struct.dataclass
@@ -108,9 +108,9 @@ class Trials(wrappers.Wrapper):
   shows_history: ClassVar[bool] = True
 
   def __post_init__(self):
-    _validate.literals(self)
-    _validate.fields(self, positive=("num_trials",), optional=("trial_steps",))
-    _validate.number("reward_scale", self.reward_scale)
+    validate.literals(self)
+    validate.fields(self, positive=("num_trials",), optional=("trial_steps",))
+    validate.number("reward_scale", self.reward_scale)
 
   @property
   def num_steps(self) -> int:
@@ -166,7 +166,7 @@ class Trials(wrappers.Wrapper):
     done = terminated | truncated
     after = final, going
     shown, state = jax.lax.cond(
-      _batching.any_of_batch(done),
+      batching.any_of_batch(done),
       lambda: wrappers.select(done, self._reset(key_reset, params), after),
       lambda: after,
     )

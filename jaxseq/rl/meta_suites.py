@@ -15,7 +15,7 @@ import dataclasses
 from typing import Any
 from typing import NamedTuple
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.rl import envs
 from jaxseq.rl import meta
 from jaxseq.rl import mixtures
@@ -194,9 +194,9 @@ def projected_control(
     ValueError: if tasks are missing or unknown, or a number is below 1.
   """
   if not tasks:
-    raise _validate.error("tasks", tasks, "one or more")
+    raise validate.error("tasks", tasks, "one or more")
   for task in tasks:
-    _validate.choice("tasks", task, _TASKS)
+    validate.choice("tasks", task, _TASKS)
   blocks = []
   for task in map(_TASKS.get, tasks):
     env = wrappers.Physics(envs.make(task.env_id)[0], task.physics)

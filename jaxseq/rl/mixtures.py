@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
+from jaxseq.types import PyTree
 
 
 @struct.dataclass
@@ -55,11 +55,11 @@ class Mixture(base.Jitted):
 
   def __post_init__(self):
     if not self.envs:
-      raise _validate.error("envs", self.envs, "1 or more environments")
+      raise validate.error("envs", self.envs, "1 or more environments")
     for name in ("observation_space", "action_space"):
       listed = [getattr(env, name)(env.default_params) for env in self.envs]
       if len({spaces.signature(space) for space in listed}) > 1:
-        raise _validate.error(f"{name} of envs", listed, "one for all")
+        raise validate.error(f"{name} of envs", listed, "one for all")
 
   @property
   def default_params(self) -> Params:
@@ -118,7 +118,7 @@ class Mixture(base.Jitted):
     if num_envs < 1 or num_envs % count:
       why = "each environment of the mixture has a block of one size"
       expected = f"a multiple of {count}: {why}"
-      raise _validate.error("num_envs", num_envs, expected)
+      raise validate.error("num_envs", num_envs, expected)
     return np.repeat(np.arange(count), num_envs // count)
 
   def _reset(self, keys, params):

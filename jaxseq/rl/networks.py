@@ -17,13 +17,13 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxseq import _validate
 from jaxseq import nn
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl import actions
 from jaxseq.rl import encoders
 from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import teams
+from jaxseq.types import PyTree
 
 Array = jax.Array
 # The part of the network that the critic does not share, see `ActorCritic`.
@@ -113,10 +113,10 @@ class Config:
   def __post_init__(self):
     for name in ("encoder_widths", "head_widths"):
       for width in getattr(self, name):
-        _validate.positive(name, width)
+        validate.positive(name, width)
     if self.encoder is not None and self.encoder.dropout:
       expected = "0: it has none in these agents, the stack may have some"
-      raise _validate.error("encoder.dropout", self.encoder.dropout, expected)
+      raise validate.error("encoder.dropout", self.encoder.dropout, expected)
     self.stack.refuse(
       batch_norm="its statistics would tie environments to each other",
       bidirectional="acting sees no future",

@@ -14,14 +14,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl import actions
 from jaxseq.rl import networks
 from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import spaces
 from jaxseq.rl.envs import teams
 from jaxseq.training import optimizers
+from jaxseq.types import PyTree
 
 Array = jax.Array
 
@@ -128,7 +128,7 @@ class Normalized:
     statistics = variables.pop(COLLECTION, self.statistics)
     if statistics is None:
       why = f"{COLLECTION!r} among them, to normalize observations by"
-      raise _validate.error("variables", sorted(variables), why)
+      raise validate.error("variables", sorted(variables), why)
     observation, mask = action_masks.split(observation)
     numbers = teams.vector(observation)
     # An agent that acts alone has no state of the game after its own numbers.
@@ -166,7 +166,7 @@ def normalized(network: Any, env: Any, env_params: PyTree) -> Normalized:
     num_state = spaces.flat_size(state)
   if isinstance(space, spaces.Dict):
     expected = "False: images are scaled by 255"
-    raise _validate.error("normalize_observation", True, expected)
+    raise validate.error("normalize_observation", True, expected)
   is_number = spaces.is_number(env.shown_space(env_params)).tolist()
   size = spaces.flat_size(space)
   history = (False,) * (size - len(is_number))

@@ -23,8 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _codec
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.interop import described_file
 from jaxseq.interop import step_program
 from jaxseq.rl import _policy_steps
@@ -36,6 +35,7 @@ from jaxseq.rl.envs import _described_spaces
 from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import registry
 from jaxseq.rl.envs import spaces
+from jaxseq.types import PyTree
 
 _SPACES = ("observation", "action", "shown")
 
@@ -113,7 +113,7 @@ class Trained:
         allows no action, or the memory is not a `Memory`.
     """
     expected = "what initial_memory() or the last call of act returned"
-    _validate.instance("memory", memory, Memory, expected)
+    validate.instance("memory", memory, Memory, expected)
     space = self.observation_space
     observation = _described_spaces.element("observation", space, observation)
     if not isinstance(memory.first, jax.core.Tracer):
@@ -257,7 +257,7 @@ def export_step(
     ModuleNotFoundError: if the extra "export" or "onnx" is not installed.
   """
   expected = "a policy, which policies.load(path) returns"
-  _validate.instance("policy", policy, Trained, expected)
+  validate.instance("policy", policy, Trained, expected)
   seen = _seen(policy.config) if policy.seen is None else policy.seen
   about = {"kind": "policy", "spaces": _codec.encode(dict(seen), "spaces")}
   step = _policy_steps.step_of(
@@ -297,7 +297,7 @@ def _decode(contents):
   """Decodes the policy of a file."""
   described, variables = contents.described, contents.tree
   name = described["algorithm"]
-  _validate.choice("algorithm", name, algorithms.names())
+  validate.choice("algorithm", name, algorithms.names())
   config = described["config"]
   if isinstance(config, dict):
     described_file.check_sizes(config.get("network"), contents.tensors)
@@ -318,10 +318,10 @@ def _decode(contents):
 
 def _decode_spaces(described):
   """Decodes the environment options of a file."""
-  _validate.instance("spaces", described, dict, "an object")
+  validate.instance("spaces", described, dict, "an object")
   needed = "observation", "action", "frame_stack"
   described_file.check_names(described, needed, ("shown",))
-  _validate.integer("spaces: frame_stack", described["frame_stack"], 1, 1024)
+  validate.integer("spaces: frame_stack", described["frame_stack"], 1, 1024)
   seen = _described_spaces.frozen(_codec.decode(list(described.values())))
   seen = dict(zip(described, seen))
   for name in _SPACES:

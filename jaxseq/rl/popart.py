@@ -17,10 +17,10 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
 from jaxseq.rl import networks
 from jaxseq.rl import normalization
 from jaxseq.training import optimizers
+from jaxseq.types import PyTree
 
 Array = jax.Array
 T = TypeVar("T")

@@ -8,11 +8,11 @@ from flax import struct
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl import wrappers
 from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import spaces
+from jaxseq.types import PyTree
 
 
 @struct.dataclass
@@ -63,8 +63,8 @@ class Projected(wrappers.Wrapper):
   action_size: int | None = None
 
   def __post_init__(self):
-    _validate.literals(self)
-    _validate.fields(
+    validate.literals(self)
+    validate.fields(
       self, positive=("observation_size",), optional=("action_size",)
     )
     if self.action_size is None:
@@ -75,7 +75,7 @@ class Projected(wrappers.Wrapper):
       expected = (
         f"None: {received} are neither Discrete nor a Box with finite bounds"
       )
-      raise _validate.error("action_size", self.action_size, expected)
+      raise validate.error("action_size", self.action_size, expected)
 
   def _reset(self, key, params):
     """Draws the maps and starts an episode."""

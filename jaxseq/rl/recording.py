@@ -16,8 +16,7 @@ import numpy as np
 
 from jaxseq import _json
 from jaxseq import _limits
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.data import trajectories
 from jaxseq.nn import masks
 from jaxseq.rl import evaluate
@@ -30,6 +29,7 @@ from jaxseq.training import files
 from jaxseq.training import finite
 from jaxseq.training import progress
 from jaxseq.training.devices import processes
+from jaxseq.types import PyTree
 
 Trajectories = trajectories.Trajectories
 LEVELS = ("random", "medium", "expert")
@@ -83,7 +83,7 @@ def train_levels(
   """
   if not 1 <= checkpoints <= config.num_updates:
     expected = f"1 to {config.num_updates}, the number of updates"
-    raise _validate.error("checkpoints", checkpoints, expected)
+    raise validate.error("checkpoints", checkpoints, expected)
   key_init, key_play = jax.random.split(key)
 
   def look(runner):
@@ -139,7 +139,7 @@ def record(
   dones = played.terminated | played.truncated
   if not dones.any(axis=0).all():
     expected = f"one whose episodes end within {limit} steps"
-    raise _validate.error("env_id", config.env_id, expected)
+    raise validate.error("env_id", config.env_id, expected)
   actions = played.action
   space = spaces.convert(player.env.action_space(player.env_params))
   if isinstance(space, spaces.Box):

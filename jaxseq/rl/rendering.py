@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxseq._types import PyTree
 from jaxseq.rl import _transcript
 from jaxseq.rl import algorithms
 from jaxseq.rl import evaluate
@@ -18,6 +17,7 @@ from jaxseq.rl import wrappers
 from jaxseq.rl.drawings import _scenes
 from jaxseq.rl.envs import spaces
 from jaxseq.training import figures
+from jaxseq.types import PyTree
 
 _COLORS = 64  # colors of a frame; few colors keep files small
 # In seconds: of a whole animation, of one frame, and of the last one.

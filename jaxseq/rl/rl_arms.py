@@ -11,8 +11,7 @@ from typing import Literal
 
 import jax
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl import algorithms
 from jaxseq.rl import evaluate
 from jaxseq.rl import health
@@ -24,6 +23,7 @@ from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import curves
 from jaxseq.training.comparison import seed_program
 from jaxseq.training.comparison import supervised_arms
+from jaxseq.types import PyTree
 
 # The field of a state that has an axis of environments.
 _ENVIRONMENTS = "world"
@@ -59,10 +59,10 @@ class Config(arms.Arms):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.fields(self, positive=("evaluation_episodes",))
-    _validate.choice("algorithm", self.algorithm, algorithms.names())
+    validate.fields(self, positive=("evaluation_episodes",))
+    validate.choice("algorithm", self.algorithm, algorithms.names())
     if self.mesh.time > 1 or self.mesh.split_data:
-      raise _validate.error(
+      raise validate.error(
         "mesh",
         self.mesh,
         "time=1 and split_data=0: devices share environments (data) and "

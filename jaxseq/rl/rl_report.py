@@ -8,7 +8,6 @@ from absl import logging
 import jax
 import numpy as np
 
-from jaxseq._types import PyTree
 from jaxseq.rl import _transcript
 from jaxseq.rl import evaluate
 from jaxseq.rl import rendering
@@ -18,6 +17,7 @@ from jaxseq.training import tables
 from jaxseq.training.comparison import arms
 from jaxseq.training.devices import placement
 from jaxseq.training.devices import processes
+from jaxseq.types import PyTree
 
 _EPISODE_ROWS = 64  # steps shown of an episode, at most
 

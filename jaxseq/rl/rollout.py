@@ -9,8 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl import _steps
 from jaxseq.rl import envs
 from jaxseq.rl import mixtures
@@ -20,7 +19,8 @@ from jaxseq.rl.envs import _described_spaces
 from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import registry
 from jaxseq.rl.envs import teams
-from jaxseq.training import _batching
+from jaxseq.training import batching
+from jaxseq.types import PyTree
 
 Array = jax.Array
 
@@ -145,7 +145,7 @@ def _environment(
       show = _show_agents(env_id, as_images, agents)
     elif agents == "central" and not env_id.startswith(registry.OUTSIDE):
       expected = f"'separate': {env_id} is played by one agent"
-      raise _validate.error("critic", agents, expected)
+      raise validate.error("critic", agents, expected)
     env = mixtures.wrap(
       env, lambda e: wrappers.EpisodeStatistics(show(e, previous_action))
     )
@@ -156,10 +156,10 @@ def _show_agents(env_id, as_images, agents):
   """Returns the wrapper that flattens a game's observations."""
   if agents == "refused":
     expected = "an environment of one player: PPO and PQN play several agents"
-    raise _validate.error("env_id", env_id, expected)
+    raise validate.error("env_id", env_id, expected)
   if as_images:
     expected = f"None: the agents of {env_id} are shown vectors"
-    raise _validate.error("network.encoder", "one of images", expected)
+    raise validate.error("network.encoder", "one of images", expected)
   return functools.partial(
     wrappers.AgentHistory, shows_state=agents == "central"
   )
@@ -189,7 +189,7 @@ def _check(env_id, env, env_params):
     for index, member in enumerate(members):
       if hasattr(member[0], "num_agents"):
         expected = "environments of one player in a mixture"
-        raise _validate.error(f"{env_id}[{index}]", "several agents", expected)
+        raise validate.error(f"{env_id}[{index}]", "several agents", expected)
       _check(f"{env_id}[{index}]", *member)
     return
   if hasattr(env, "num_agents"):
@@ -206,7 +206,7 @@ def _made(env_id, options, params):
   env, env_params = envs.make(env_id, **dict(options))
   names = [field.name for field in dataclasses.fields(env_params)]
   for name, _ in params:
-    _validate.choice("env_params", name, names)
+    validate.choice("env_params", name, names)
   env_params = dataclasses.replace(env_params, **dict(params))
   if hasattr(env, "check_params"):
     env.check_params(env_params)
@@ -385,7 +385,7 @@ def _with_final_values(player, variables, taken, observation, memory):
 
   # Costs a step of the network only if an episode is truncated.
   value = jax.lax.cond(
-    _batching.any_of_batch(cut), compute, lambda: jnp.zeros_like(taken.value)
+    batching.any_of_batch(cut), compute, lambda: jnp.zeros_like(taken.value)
   )
   return taken._replace(final_value=jnp.where(cut, value, 0))
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.spr import augmentation
 from jaxseq.spr import q_heads
 
@@ -65,7 +65,7 @@ def check(batch, *, steps, rows, ahead, observation_shape):
   for name, shape in shapes.items():
     came = jnp.shape(getattr(batch, name))
     if came != shape:
-      raise _validate.error(f"batch.{name}", f"shape {came}", f"shape {shape}")
+      raise validate.error(f"batch.{name}", f"shape {came}", f"shape {shape}")
 
 
 def augment(config, images, draws):

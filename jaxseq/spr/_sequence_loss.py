@@ -17,7 +17,7 @@ Learning", ICLR 2019 (R2D2), and Schwarzer et al., arXiv:2007.05929 (SPR).
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.rl import encoders
 from jaxseq.rl.losses import priorities
 from jaxseq.rl.replay import sequences
@@ -44,7 +44,7 @@ def make(config, state, batch, draws):
   """Returns the loss of sequences as a function of the online parameters."""
   sequence, ahead = config.sequence, config.ahead
   steps, least = batch.reset.shape[-1], sequence.span + max(ahead, 1)
-  _validate.integer("steps of batch.reset", steps, least)
+  validate.integer("steps of batch.reset", steps, least)
   _inputs.check(
     batch,
     steps=steps,

@@ -24,8 +24,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl import wrappers
 from jaxseq.rl.losses import exploration
 from jaxseq.rl.replay import frames
@@ -35,6 +34,7 @@ from jaxseq.spr import learner
 from jaxseq.spr import resets
 from jaxseq.spr import update
 from jaxseq.spr import variants
+from jaxseq.types import PyTree
 
 Array = jax.Array
 
@@ -65,8 +65,8 @@ class Config:
   clip_rewards: bool = True
 
   def __post_init__(self):
-    _validate.fields(self, positive=("num_steps", "batch_size"))
-    _validate.fields(
+    validate.fields(self, positive=("num_steps", "batch_size"))
+    validate.fields(
       self.variant,
       positive=("updates_per_step",),
       not_negative=("epsilon_decay",),
@@ -75,13 +75,13 @@ class Config:
     image_shape = self.variant.update.networks.encoder.image_shape
     if image_shape != replay.observation_shape:
       what = f"{replay.observation_shape}, the shape of {self.stack} frames"
-      raise _validate.error("encoder.image_shape", image_shape, what)
+      raise validate.error("encoder.image_shape", image_shape, what)
     if least < replay.least:
       what = f"at least {replay.least} for a sequence to be drawn"
-      raise _validate.error("min_replay", least, what)
+      raise validate.error("min_replay", least, what)
     if replay.capacity < least:
       what = f"at least min_replay = {least}"
-      raise _validate.error("capacity", replay.capacity, what)
+      raise validate.error("capacity", replay.capacity, what)
 
   @property
   def replay(self) -> frames.Config:

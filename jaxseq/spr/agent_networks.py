@@ -20,14 +20,14 @@ import math
 
 import jax
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl import encoders
 from jaxseq.rl import layers
 from jaxseq.spr import conv_transition
 from jaxseq.spr import mixer_transition
 from jaxseq.spr import q_heads
 from jaxseq.spr import stacks
+from jaxseq.types import PyTree
 
 Array = jax.Array
 Params = dict[str, dict]
@@ -56,7 +56,7 @@ class Config:
     size = math.prod(shape)
     if self.head.features != size:
       what = f"{size}, the elements of the encoder's latent {shape}"
-      raise _validate.error("head.features", self.head.features, what)
+      raise validate.error("head.features", self.head.features, what)
     expected = {"num_actions": self.head.num_actions}
     if isinstance(model, mixer_transition.Config):
       expected["latent_shape"] = shape
@@ -65,7 +65,7 @@ class Config:
     for name, value in expected.items():
       if model is not None and getattr(model, name) != value:
         what = f"{value}, as in the encoder and head"
-        raise _validate.error(f"transition.{name}", getattr(model, name), what)
+        raise validate.error(f"transition.{name}", getattr(model, name), what)
 
   @property
   def drops(self) -> bool:

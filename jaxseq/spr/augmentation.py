@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 
 Array = jax.Array
 
@@ -33,7 +33,7 @@ class Config:
   exclusive: bool = False
 
   def __post_init__(self):
-    _validate.fields(self, positive=("pad",), not_negative=("intensity",))
+    validate.fields(self, positive=("pad",), not_negative=("intensity",))
 
 
 class Draws(NamedTuple):
@@ -72,7 +72,7 @@ def apply(config: Config, image: Array, draws: Draws) -> Array:
   """
   batch = image.shape[:-3]
   if draws.row.shape != batch:
-    raise _validate.error(
+    raise validate.error(
       "draws", f"shape {draws.row.shape}", f"{batch}, the batch shape of image"
     )
   x = shift(config, image, draws.row, draws.column)

@@ -15,7 +15,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.rl import layers
 
 Array = jax.Array
@@ -55,14 +55,14 @@ class Config:
   dtype: str | None = None
 
   def __post_init__(self):
-    _validate.fields(
+    validate.fields(
       self,
       positive=("num_actions", "channels"),
       optional=("hidden",),
       above_zero=("norm_epsilon",),
       not_negative=("epsilon",),
     )
-    _validate.literals(self)
+    validate.literals(self)
 
   @property
   def width(self) -> int:
@@ -104,7 +104,7 @@ def step(config: Config, params: Params, latent: Array, action: Array) -> Array:
   """
   shape = latent.shape
   if len(shape) != 4 or shape[-1] != config.channels:
-    raise _validate.error(
+    raise validate.error(
       "latent",
       f"shape {shape}",
       f"shape (batch, height, width, channels = {config.channels})",
@@ -166,7 +166,7 @@ def apply(
 def check_actions(action: Array, latent: Array) -> None:
   """Raises a ValueError unless all latents have as many actions, 1 or more."""
   if action.ndim != 2 or len(action) != len(latent) or not action.size:
-    raise _validate.error(
+    raise validate.error(
       "action",
       f"shape {action.shape}",
       f"shape ({len(latent)}, steps), one for each latent, with steps >= 1",

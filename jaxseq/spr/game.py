@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl import envs
 from jaxseq.rl import mixtures
 from jaxseq.rl import wrappers
@@ -22,6 +21,7 @@ from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
 from jaxseq.rl.replay import frame_rows
+from jaxseq.types import PyTree
 
 Array = jax.Array
 
@@ -117,12 +117,12 @@ def make(env_id: str, options: Mapping[str, Any] | None = None) -> Game:
   single = not isinstance(env, mixtures.Mixture)
   if not (single and isinstance(actions, spaces.Discrete)):
     what = "a single environment with Discrete actions"
-    raise _validate.error("env_id", env_id, what)
+    raise validate.error("env_id", env_id, what)
   seen = env.observation_space(env_params)
   action_masks.check(seen, actions)
   if action_masks.is_masked(seen):
     what = "an environment without masks of actions"
-    raise _validate.error("env_id", env_id, what)
+    raise validate.error("env_id", env_id, what)
   if not spaces.is_image(seen):
     env = wrappers.flat(env)
   return Game(env_id, env, env_params, getattr(env, "frame_stack", 1))

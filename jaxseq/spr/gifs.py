@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.rl.drawings import paint
 from jaxseq.training import figures
 
@@ -34,7 +34,7 @@ def images(frames: np.ndarray) -> np.ndarray:
   """
   channels = frames.shape[-1]
   if channels > len(_COLORS):
-    raise _validate.error(
+    raise validate.error(
       "frames", f"shape {frames.shape}", f"at most {len(_COLORS)} channels"
     )
   if channels == 1:

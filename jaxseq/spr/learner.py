@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.rl import wrappers
 from jaxseq.rl.replay import frame_sequences
 from jaxseq.spr import _inputs
@@ -88,12 +88,12 @@ class Config:
   sequence: frame_sequences.Config = frame_sequences.Config()
 
   def __post_init__(self):
-    _validate.fields(self, positive=("num_predictions", "target_period"))
-    _validate.literals(self)
+    validate.fields(self, positive=("num_predictions", "target_period"))
+    validate.literals(self)
     for name in ("momentum_tau", "target_tau"):
       value = getattr(self, name)
       if not 0 < value <= 1:
-        raise _validate.error(name, value, "a number above 0 and up to 1")
+        raise validate.error(name, value, "a number above 0 and up to 1")
 
   @property
   def predicts(self) -> bool:

@@ -18,11 +18,11 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl import layers
 from jaxseq.spr import conv_transition
 from jaxseq.spr import stacks
+from jaxseq.types import PyTree
 
 Array = jax.Array
 Params = dict[str, dict]
@@ -52,7 +52,7 @@ class Config(stacks.Config):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.fields(self, positive=("num_actions",), not_negative=("epsilon",))
+    validate.fields(self, positive=("num_actions",), not_negative=("epsilon",))
 
 
 def init(key: Array, config: Config) -> Params:
@@ -82,7 +82,7 @@ def step(
     ValueError: if the latents have another shape.
   """
   if latent.ndim != 4 or latent.shape[1:] != tuple(config.latent_shape):
-    raise _validate.error(
+    raise validate.error(
       "latent",
       f"shape {latent.shape}",
       f"shape (batch, *{tuple(config.latent_shape)})",

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxseq import _validate
+from jaxseq import validate
 
 Array = jax.Array
 Params = dict[str, dict]
@@ -45,13 +45,13 @@ class Config:
   max_grad_norm: float | None = 10.0
 
   def __post_init__(self):
-    _validate.fields(
+    validate.fields(
       self,
       above_zero=("learning_rate", "epsilon"),
       not_negative=("weight_decay",),
     )
     if self.max_grad_norm is not None:
-      _validate.above_zero("max_grad_norm", self.max_grad_norm)
+      validate.above_zero("max_grad_norm", self.max_grad_norm)
 
 
 def make(config: Config) -> optax.GradientTransformation:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.rl import layers
 from jaxseq.rl.losses import td
 
@@ -66,12 +66,12 @@ class Config:
   initializer: layers.Initializer = "pytorch"
 
   def __post_init__(self):
-    _validate.fields(self, positive=("num_actions", "features", "hidden"))
-    _validate.literals(self)
+    validate.fields(self, positive=("num_actions", "features", "hidden"))
+    validate.literals(self)
     if self.atoms is not None:
-      _validate.integer("atoms", self.atoms, 2)
+      validate.integer("atoms", self.atoms, 2)
     if not self.v_min < self.v_max:
-      raise _validate.error(
+      raise validate.error(
         "v_min", self.v_min, f"a number below v_max = {self.v_max}"
       )
 
@@ -185,7 +185,7 @@ def apply(
       that is not noisy.
   """
   if noise is not None and not config.noisy:
-    raise _validate.error("noise", "noise", "None: the head is not noisy")
+    raise validate.error("noise", "noise", "None: the head is not noisy")
   x = scale_gradient(_flatten(config, latent), config.gradient_scale)
   noise = noise or {}
 
@@ -244,7 +244,7 @@ def _flatten(config, latent):
   """Joins height, width and channels of latents."""
   x = latent.reshape(*latent.shape[:-3], -1)
   if latent.ndim < 3 or x.shape[-1] != config.features:
-    raise _validate.error(
+    raise validate.error(
       "latent",
       f"shape {latent.shape}",
       "shape (*batch, height, width, channels) with"

@@ -12,7 +12,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.spr import agent_networks
 from jaxseq.spr import learner
 from jaxseq.spr import q_heads
@@ -41,7 +41,7 @@ class Config:
   perturb: float = 0.5
 
   def __post_init__(self):
-    _validate.positive("every", self.every)
+    validate.positive("every", self.every)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,11 +63,11 @@ class Annealing:
   last_gamma: float = 0.997
 
   def __post_init__(self):
-    _validate.fields(self, positive=("updates", "first_steps", "last_steps"))
+    validate.fields(self, positive=("updates", "first_steps", "last_steps"))
     for name in ("first_gamma", "last_gamma"):
       value = getattr(self, name)
       if not 0 < value < 1:
-        raise _validate.error(name, value, "a number between 0 and 1")
+        raise validate.error(name, value, "a number between 0 and 1")
 
 
 def is_due(config: Config, step: int) -> bool:

@@ -16,8 +16,8 @@ import dataclasses
 import typing
 from typing import Any
 
-from jaxseq import _validate
 from jaxseq import mixers
+from jaxseq import validate
 from jaxseq.rl import encoders
 from jaxseq.spr import agent
 from jaxseq.spr import game as games
@@ -109,7 +109,7 @@ def agent_config(settings: Settings, game: games.Game) -> agent.Config:
     )
     if not getattr(game.env, "keep_memory", True):
       what = "True: a memory here lasts for an episode, and so for all trials"
-      raise _validate.error("env_options.keep_memory", False, what)
+      raise validate.error("env_options.keep_memory", False, what)
   changes = {
     "networks": dataclasses.replace(
       networks,
@@ -121,7 +121,7 @@ def agent_config(settings: Settings, game: games.Game) -> agent.Config:
   }
   if not game.is_image:
     if settings.learning.get("augmentation") is not None:
-      raise _validate.error(
+      raise validate.error(
         "learning.augmentation",
         settings.learning["augmentation"],
         f"None: the observations of {game.name} are no images",
@@ -164,7 +164,7 @@ def _has_stack(fields: Mapping[str, Any], name: str) -> bool:
   """Returns whether there is a stack of layers, whose mixer must be named."""
   stack = fields.get("stack", {})
   if stack and "mixer" not in stack:
-    raise _validate.error(
+    raise validate.error(
       f"{name}.stack",
       dict(stack),
       f"a mixer: 'none' or one of {', '.join(mixers.names())}",

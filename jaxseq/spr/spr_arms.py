@@ -10,8 +10,7 @@ from typing import ClassVar
 import jax
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.spr import agent as spr_agent
 from jaxseq.spr import full_games
 from jaxseq.spr import game as games
@@ -24,6 +23,7 @@ from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import curves
 from jaxseq.training.comparison import seed_program
 from jaxseq.training.comparison import supervised_arms
+from jaxseq.types import PyTree
 
 GIF = "game.gif"
 
@@ -48,11 +48,11 @@ class Config(arms.Arms):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.fields(
+    validate.fields(
       self, positive=("evaluation_games",), not_negative=("gif_frames",)
     )
     if not self.mesh.trivial:
-      raise _validate.error("mesh", self.mesh, "none: devices take seeds each")
+      raise validate.error("mesh", self.mesh, "none: devices take seeds each")
 
 
 class Program(seed_program.SeedProgram):

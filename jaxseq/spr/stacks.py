@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxseq import _validate
 from jaxseq import nn
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl import layers
+from jaxseq.types import PyTree
 
 Array = jax.Array
 Params = dict[str, dict]
@@ -38,7 +38,7 @@ class Config:
   initializer: layers.Initializer = "pytorch"
 
   def __post_init__(self):
-    _validate.literals(self)
+    validate.literals(self)
     self.stack.refuse(
       batch_norm="its statistics would tie sequences to each other"
     )

@@ -20,9 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxseq import _validate
 from jaxseq import nn
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.adapt import lora
 from jaxseq.adapt import tuning
 from jaxseq.tasks import base
@@ -32,6 +31,7 @@ from jaxseq.tasks import preference
 from jaxseq.training import optimizers
 from jaxseq.training import recipes
 from jaxseq.training import supervised
+from jaxseq.types import PyTree
 
 Arm = TypeVar("Arm", bound="MethodConfig")
 
@@ -111,7 +111,7 @@ def fit(arm: Arm, adapted: Base) -> Arm:
   network = adapted.network.config
   if arm.network not in (nn.NetworkConfig(), network):
     expected = "none in an arm: all adapt the same"
-    raise _validate.error("arms: network", arm.network.stack.mixer, expected)
+    raise validate.error("arms: network", arm.network.stack.mixer, expected)
   return dataclasses.replace(arm, network=network)
 
 
@@ -207,7 +207,7 @@ class TextProblem(Adapted, language.Problem):
   ):
     if arm.method in TUNED and not fresh:
       expected = "True, as sequences begin with what is tuned"
-      raise _validate.error("fresh", fresh, expected)
+      raise validate.error("fresh", fresh, expected)
     self.fresh = fresh
     if fresh:
       options["jump_every"] = 1

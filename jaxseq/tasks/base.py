@@ -13,9 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxseq import _validate
 from jaxseq import nn
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data import registry
 from jaxseq.tasks.losses import cross_entropy as cross_entropy
@@ -25,6 +24,7 @@ from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.devices import device_mesh
+from jaxseq.types import PyTree
 
 # Seed of the keys of evaluations, which no run uses.
 _EVALUATION = 0xE7A1
@@ -45,8 +45,8 @@ class ArmConfig:
   batch_size: int = 32
 
   def __post_init__(self):
-    _validate.literals(self)
-    _validate.integer("batch_size", self.batch_size, 1)
+    validate.literals(self)
+    validate.integer("batch_size", self.batch_size, 1)
 
   @property
   def ssm_parameters(self) -> tuple[str, ...]:
@@ -125,7 +125,7 @@ def make_optimizer(
   """
   recipe = arm.optimizer
   if recipe.schedule != "constant" and num_updates <= recipe.warmup_steps:
-    raise _validate.error(
+    raise validate.error(
       "num_updates",
       num_updates,
       f"more than optimizer.warmup_steps, which is {recipe.warmup_steps} "
@@ -237,7 +237,7 @@ class ArrayProblem(Scored):
     has_valid = data.get("valid") is not None
     self.part: arms.Part = "validation" if has_valid else "test"
     if arm.batch_size > size:
-      raise _validate.error(
+      raise validate.error(
         "batch_size",
         arm.batch_size,
         f"at most {size}, the number of training examples; set "
@@ -330,7 +330,7 @@ def check_pooling(network: nn.NetworkConfig, pools: bool, reason: str) -> None:
   """
   if (network.pooling != "none") != pools:
     expected = "'mean' or 'last'" if pools else "'none'"
-    raise _validate.error(
+    raise validate.error(
       "network.pooling", network.pooling, f"{expected}, as {reason}"
     )
 

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import nn
-from jaxseq._types import PyTree
+from jaxseq import validate
+from jaxseq.types import PyTree
 
 
 def count_parameters(
@@ -78,7 +78,7 @@ def fit_width(
 
   smallest = at(1)[1]
   if smallest > 2 * budget:
-    raise _validate.error(
+    raise validate.error(
       "budget",
       budget,
       f"at least {smallest // 2} for mixer {config.stack.mixer!r}, whose "

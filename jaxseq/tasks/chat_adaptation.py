@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq._types import PyTree
 from jaxseq.data import chats
 from jaxseq.tasks import adaptation
 from jaxseq.tasks import base
@@ -23,6 +22,7 @@ from jaxseq.tasks import instruction
 from jaxseq.tasks import losses
 from jaxseq.tasks import preference
 from jaxseq.training import supervised
+from jaxseq.types import PyTree
 
 
 class Rows(NamedTuple):

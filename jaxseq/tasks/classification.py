@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
 from jaxseq import nn
+from jaxseq import validate
 from jaxseq.tasks import base
 from jaxseq.tasks import confusion
 from jaxseq.tasks import outputs
@@ -162,7 +162,7 @@ def _check_pairs(splits, paired):
     if not paired:
       continue
     if second.shape != part.inputs.shape:
-      raise _validate.error(
+      raise validate.error(
         f"{name}: extras.second",
         f"shape {second.shape}",
         f"that of the inputs, {part.inputs.shape}",

@@ -18,8 +18,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
+from jaxseq import validate
 
 # Levels of the intervals in a model's file, in per cent.
 LEVELS = (80, 95)
@@ -93,15 +93,15 @@ def half_width(errors: np.ndarray, level: float) -> np.ndarray:
   Raises:
     ValueError: the errors are too few for the level, or it is a fraction.
   """
-  _validate.number("level", level, 0, 100)
+  validate.number("level", level, 0, 100)
   if 0 < level < 1:
     expected = "per cent, from 1 on: 90 for nine of ten"
-    raise _validate.error("level", level, expected)
+    raise validate.error("level", level, expected)
   known = _known(errors)
   count = int(np.max(known))
   if not 1 <= rank(count, level) <= count:
     most = 100 * count / (count + 1)
-    raise _validate.error(
+    raise validate.error(
       "level",
       level,
       f"1 to {most:.4g}, the most that {count} windows tell",

@@ -18,9 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import nn
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.data import trajectories
 from jaxseq.nn import dense
 from jaxseq.tasks import base
@@ -28,6 +27,7 @@ from jaxseq.tasks import task
 from jaxseq.training import configuration
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
+from jaxseq.types import PyTree
 
 Array = jax.Array
 
@@ -53,7 +53,7 @@ class ArmConfig(Options, base.ArmConfig):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.fraction("top_share", self.top_share)
+    validate.fraction("top_share", self.top_share)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,13 +82,13 @@ class Config(Options, base.Comparison):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.fields(
+    validate.fields(
       self,
       positive=("checkpoints", "episodes", "context", "evaluation_episodes"),
     )
     names = {f"{target:g}" for target in self.targets}
     if not names or len(names) < len(self.targets):
-      raise _validate.error(
+      raise validate.error(
         "targets", self.targets, "at least one return, each of them once"
       )
 
@@ -361,7 +361,7 @@ class Problem:
     got = recorded.actions.shape
     if got[1:] != (() if kind == "discrete" else (size,)):
       expected = f"{kind}, with size {size}"
-      raise _validate.error("recorded: the actions", f"shape {got}", expected)
+      raise validate.error("recorded: the actions", f"shape {got}", expected)
     learnt = recorded
     if arm.top_share < 1:
       learnt = trajectories.best(recorded, arm.top_share)

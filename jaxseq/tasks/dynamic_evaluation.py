@@ -19,8 +19,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq import _validate
 from jaxseq import nn
+from jaxseq import validate
 from jaxseq.tasks import base
 from jaxseq.tasks import language
 
@@ -44,7 +44,7 @@ class Config:
   pieces: int = 200
 
   def __post_init__(self):
-    _validate.fields(
+    validate.fields(
       self,
       positive=("length", "pieces"),
       above_zero=("epsilon",),
@@ -71,7 +71,7 @@ def check(
     batch_norm="dynamic evaluation cannot let its statistics follow the text",
   )
   if train.tokens.shape[1] < config.length:
-    raise _validate.error(
+    raise validate.error(
       "dynamic.length",
       config.length,
       f"at most {train.tokens.shape[1]}, the tokens of a stream of the "

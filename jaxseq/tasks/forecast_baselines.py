@@ -8,7 +8,7 @@ from typing import Literal
 from absl import logging
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.tasks.forecast_spans import Spans
 
 _SMOOTHING = "exponential smoothing"
@@ -66,7 +66,7 @@ def baselines(
     ValueError: if the input does not hold a period.
   """
   length, horizon = series.input_length, series.horizon
-  _validate.integer("period", period, 1, length)
+  validate.integer("period", period, 1, length)
   span, channels = series.with_flags(part), series.train.shape[1]
   if span is None:
     return {}

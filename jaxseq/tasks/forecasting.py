@@ -16,8 +16,8 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import nn
+from jaxseq import validate
 from jaxseq.tasks import base
 from jaxseq.tasks import conformal
 from jaxseq.tasks import forecast_baselines
@@ -85,13 +85,13 @@ class ArmConfig(Options, base.ArmConfig):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.integer("series_width", self.series_width, 1)
+    validate.integer("series_width", self.series_width, 1)
     if self.valid_windows is not None:
-      _validate.integer("valid_windows", self.valid_windows, 1)
-    _validate.number("quantile", self.quantile)
+      validate.integer("valid_windows", self.valid_windows, 1)
+    validate.number("quantile", self.quantile)
     if not 0 < self.quantile < 1:
       expected = "a number above 0 and below 1"
-      raise _validate.error("quantile", self.quantile, expected)
+      raise validate.error("quantile", self.quantile, expected)
 
   @property
   def forecast_quantile(self) -> float | None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import chats
 from jaxseq.planner import rows
 from jaxseq.planner import schedule
@@ -65,15 +65,15 @@ def pack(
   Raises:
     ValueError: if there are no chats, or one is too long.
   """
-  _validate.integer("length", length, 2)
-  _validate.choice("average", average, ("token", "example"))
+  validate.integer("length", length, 2)
+  validate.choice("average", average, ("token", "example"))
   if not examples:
-    raise _validate.error("examples", 0, "at least one chat")
+    raise validate.error("examples", 0, "at least one chat")
   lengths = [len(example.tokens) for example in examples]
   longer = sum(size > length for size in lengths)
   if longer and not cut:
     expected = f"at most {length}, the length of a row, or cut=True"
-    raise _validate.error("examples", f"{max(lengths)} tokens", expected)
+    raise validate.error("examples", f"{max(lengths)} tokens", expected)
   documents = [example.tokens[:length] for example in examples]
   lengths = [len(tokens) for tokens in documents]
   groups = [[i] for i in range(len(documents))]

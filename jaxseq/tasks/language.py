@@ -16,9 +16,9 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
 from jaxseq import nn
+from jaxseq import validate
 from jaxseq.data import text_tokens
 from jaxseq.nn import masks
 from jaxseq.tasks import base
@@ -80,7 +80,7 @@ def from_splits(splits: data.Splits) -> Corpus:
     tokens = dataset.targets
     if tokens.ndim != 2 or len(tokens) != 1:
       shape = f"shape {tokens.shape}"
-      raise _validate.error("the data", shape, "one text, (1, n) tokens")
+      raise validate.error("the data", shape, "one text, (1, n) tokens")
     if dataset.extras.document_offsets is not None:
       offsets = dataset.extras.document_offsets[0]
       return token_rows.Documents(tokens[0], offsets)
@@ -118,7 +118,7 @@ def streams(text: Text, count: int) -> Text:
   each = len(text.tokens) // count
   if each < 1:
     expected = f"at most {len(text.tokens)}, the number of tokens"
-    raise _validate.error("count", count, expected)
+    raise validate.error("count", count, expected)
   return Text(*(x[: count * each].reshape(count, each) for x in text))
 
 
@@ -154,7 +154,7 @@ class Problem:
     self.start = start
     self.part: arms.Part = "validation"
     if jump_every is not None:
-      _validate.positive("jump_every", jump_every)
+      validate.positive("jump_every", jump_every)
     base.check_pooling(arm.network, False, "every token is predicted")
     count = arm.batch_size
     pieces = len(corpus.train.tokens) // (count * length)

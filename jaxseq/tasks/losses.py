@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxseq import _validate
+from jaxseq import validate
 
 
 def cross_entropy(
@@ -161,7 +161,7 @@ def gbce(
   Raises:
     ValueError: if t is out of range.
   """
-  _validate.number("t", t, 0, 1)
+  validate.number("t", t, 0, 1)
   count = negative.shape[-1]
   beta = 1 - t * (1 - count / (items - 1))
   wrong = jax.nn.log_sigmoid(-negative).sum(axis=-1)

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
+from jaxseq import validate
 from jaxseq.nn import heads
 from jaxseq.nn import masks
 from jaxseq.nn import structformer
@@ -75,16 +75,16 @@ class ArmConfig(Options, base.ArmConfig):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.number("share", self.share, 0, 1)
-    _validate.at_least(self, positions=0, parser=0, parser_heads=1)
-    _validate.at_least(self, pair_width=1, pair_channels=1, pair_blocks=0)
-    _validate.above_zero("pair_gamma", self.pair_gamma)
+    validate.number("share", self.share, 0, 1)
+    validate.at_least(self, positions=0, parser=0, parser_heads=1)
+    validate.at_least(self, pair_width=1, pair_channels=1, pair_blocks=0)
+    validate.above_zero("pair_gamma", self.pair_gamma)
     if self.parser and self.token_dropout:
-      raise _validate.error("token_dropout", True, "False with a parser")
+      raise validate.error("token_dropout", True, "False with a parser")
     width = self.network.stack.d_model
     if self.parser and width % self.parser_heads:
       expected = f"a divisor of d_model {width}"
-      raise _validate.error("parser_heads", self.parser_heads, expected)
+      raise validate.error("parser_heads", self.parser_heads, expected)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,7 @@ def names_of(info: data.Info) -> tuple[str, ...]:
   names = info.tokens or ()
   if MASK not in names:
     got = f"{len(names)} names of tokens"
-    raise _validate.error("the data", got, f"sequences with a token {MASK!r}")
+    raise validate.error("the data", got, f"sequences with a token {MASK!r}")
   return names
 
 
@@ -119,7 +119,7 @@ def make_network(arm: ArmConfig, splits: data.Splits) -> MaskedNetwork:
   time = max(part.inputs.shape[1] for part in splits[:3] if part is not None)
   if 0 < arm.positions < time:
     expected = f"0, or at least {time}, the tokens of the longest sequence"
-    raise _validate.error("positions", arm.positions, expected)
+    raise validate.error("positions", arm.positions, expected)
   return MaskedNetwork(
     arm.network,
     len(names),
@@ -167,7 +167,7 @@ def begun(
 
   if shapes(encoder) != shapes(variables):
     got = f"the variables of another network in {where!r}"
-    raise _validate.error("encoder", got, "those of the arm's network")
+    raise validate.error("encoder", got, "those of the arm's network")
   return jax.tree.map(jnp.asarray, encoder)
 
 
@@ -201,7 +201,7 @@ class Problem(base.ArrayProblem):
     letters = masked_network.letters_of(names, splits.train.inputs)
     if len(letters) < 2:
       expected = "two letters or more"
-      raise _validate.error("the data", f"{len(letters)} letters", expected)
+      raise validate.error("the data", f"{len(letters)} letters", expected)
     self._letters = tuple(letters.tolist())
     self._special = tuple(map(masked_network.is_special, names))
     self._encoder = encoder

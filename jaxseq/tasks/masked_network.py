@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import nn
+from jaxseq import validate
 from jaxseq.mixers.keys_and_values import attention
 from jaxseq.nn import dense
 from jaxseq.nn import layer
@@ -87,7 +87,7 @@ class MaskedNetwork(linen.Module):
     if self.positions:
       if time > self.positions:
         expected = f"at most {self.positions}, the learned positions"
-        raise _validate.error("tokens", f"{time} in a row", expected)
+        raise validate.error("tokens", f"{time} in a row", expected)
       table = self.param("positions", init, (self.positions, stack.d_model))
       x = x + table[:time].astype(x.dtype)
     x = x.astype(dtype)
@@ -120,7 +120,7 @@ class MaskedNetwork(linen.Module):
     """The network with a parser."""
     if self.parser is None:
       expected = "a structformer.Config, which alone finds trees"
-      raise _validate.error("parser", None, expected)
+      raise validate.error("parser", None, expected)
     return structformer.StructFormer(self.parser, self.vocab_size, name=name)
 
 
@@ -145,13 +145,13 @@ def attention_maps(
     ValueError: if there are other layers, or a parser.
   """
   if network.parser is not None:
-    raise _validate.error("parser", network.parser, "None, and attention")
+    raise validate.error("parser", network.parser, "None, and attention")
   stack = network.config.stack
   for each in stack.every_layer:
     one = each.mixer_config
     attends = isinstance(one, attention.Config) and one.bidirectional
     if each.bidirectional or not attends:
-      raise _validate.error("mixer", each.mixer, "bidirectional attention")
+      raise validate.error("mixer", each.mixer, "bidirectional attention")
   network, variables = _layer_by_layer(network, variables)
   maps = []
 
@@ -199,7 +199,7 @@ def check_both_sides(stack: nn.StackConfig) -> None:
       if name in fields:
         name = f"bidirectional, or mixer_options.{name}"
       got = f"False in layer {index} of {each.mixer}"
-      raise _validate.error(f"network.stack.{name}", got, "True")
+      raise validate.error(f"network.stack.{name}", got, "True")
 
 
 def letters_of(names: tuple[str, ...], tokens: np.ndarray) -> np.ndarray:

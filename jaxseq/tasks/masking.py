@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 
 
 class Masked(NamedTuple):
@@ -60,10 +60,10 @@ def mask(
   Raises:
     ValueError: if a share is out of range or a shape does not fit.
   """
-  _validate.number("share", share, 0, 1)
-  _validate.number("hidden", hidden, 0, 1)
-  _validate.number("random", random, 0, 1 - hidden)
-  _validate.shape("allowed", allowed, jnp.shape(tokens))
+  validate.number("share", share, 0, 1)
+  validate.number("hidden", hidden, 0, 1)
+  validate.number("random", random, 0, 1 - hidden)
+  validate.shape("allowed", allowed, jnp.shape(tokens))
   choice, way, draw = jax.random.split(key, 3)
   scored = jax.random.bernoulli(choice, share, tokens.shape) & allowed
   u = jax.random.uniform(way, tokens.shape)

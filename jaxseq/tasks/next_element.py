@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
 from jaxseq import nn
+from jaxseq import validate
 from jaxseq.data.sources import logs
 from jaxseq.tasks import base
 from jaxseq.tasks import outputs
@@ -53,7 +53,7 @@ class Problem(base.ArrayProblem):
     inputs, targets, lengths, _ = splits.train
     if inputs.ndim != 2 or targets.shape != inputs.shape or lengths is None:
       got = f"inputs {inputs.shape} and targets {targets.shape}"
-      raise _validate.error("the data", got, "traces with lengths, (n, time)")
+      raise validate.error("the data", got, "traces with lengths, (n, time)")
     classes = splits.info.vocab_size - 1
     network = nn.SequenceNetwork(arm.network, classes, classes)
     super().__init__(arm, network, base.parts(splits), len(inputs))

@@ -15,7 +15,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import rna
 
 # As in CONTRAfold, and near the best on validation sequences, see
@@ -40,12 +40,12 @@ def decode(
   Raises:
     ValueError: if a shape does not fit, or gamma is not above 0.
   """
-  *batch, time, _ = _validate.shape(
+  *batch, time, _ = validate.shape(
     "probabilities", probabilities, ("*batch", "time", "time")
   )
-  _validate.shape("inside", inside, (*batch, time))
+  validate.shape("inside", inside, (*batch, time))
   if not isinstance(gamma, jax.core.Tracer):
-    _validate.above_zero("gamma", gamma)
+    validate.above_zero("gamma", gamma)
   flat = probabilities.reshape(-1, time, time), inside.reshape(-1, time)
   found = jax.vmap(_decode, in_axes=(0, 0, None))(*flat, gamma)
   return found.reshape(*batch, time)

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxseq import _validate
 from jaxseq import data
 from jaxseq import nn
+from jaxseq import validate
 from jaxseq.data import rna
 from jaxseq.nn import masks
 from jaxseq.tasks import base
@@ -94,7 +94,7 @@ class Problem(base.ArrayProblem):
     train = splits.train
     if train.extras.partners is None or train.lengths is None:
       expected = "sequences with lengths and partners"
-      raise _validate.error("the data", "sequences without pairs", expected)
+      raise validate.error("the data", "sequences without pairs", expected)
     super().__init__(arm, network, base.parts(splits), len(train.inputs))
     self._encoder = encoder
 

@@ -13,8 +13,8 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
+from jaxseq import validate
 from jaxseq.nn import picture_codec
 from jaxseq.nn import quantizer
 from jaxseq.tasks import base
@@ -65,8 +65,8 @@ class ArmConfig(Options, base.ArmConfig):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.at_least(self, levels=2, context=0, restart_after=0)
-    _validate.number("drop_class", self.drop_class, 0, 1)
+    validate.at_least(self, levels=2, context=0, restart_after=0)
+    validate.number("drop_class", self.drop_class, 0, 1)
 
   @property
   def ssm_parameters(self) -> tuple[str, ...]:
@@ -98,7 +98,7 @@ def check(splits: data.Splits) -> tuple[int, int]:
     low, high = pictures.min(), pictures.max()
     got = f"inputs {pictures.shape} from {low:.3g} to {high:.3g}"
     expected = "gray pictures (n, height, width) in 0 .. 1, the order 'row'"
-    raise _validate.error("the data", got, expected)
+    raise validate.error("the data", got, expected)
   return pictures.shape[1:]
 
 
@@ -120,7 +120,7 @@ class Problem(base.ArrayProblem):
     if check(splits) != (size, size):
       got = f"{size}, patch times the last of the sizes"
       expected = f"the size of the pictures, {check(splits)}"
-      raise _validate.error("codec", got, expected)
+      raise validate.error("codec", got, expected)
     pictures = {name: part.inputs for name, part in base.parts(splits).items()}
     network = picture_codec.PictureCodec(arm.codec)
     super().__init__(arm, network, pictures, len(splits.train.inputs))

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
+from jaxseq import validate
 from jaxseq.nn import picture_codec
 from jaxseq.nn import picture_network
 from jaxseq.tasks import base
@@ -86,7 +86,7 @@ class Problem(base.ArrayProblem):
     classes = splits.info.num_classes
     if arm.by_class and classes is None:
       expected = "False, as the data have no classes"
-      raise _validate.error("by_class", True, expected)
+      raise validate.error("by_class", True, expected)
     network = picture_network.PictureNetwork(
       arm.network,
       tuple(picture_codes.check(splits)),

@@ -21,7 +21,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 
 Kind = Literal[
   "sigmoid",
@@ -70,12 +70,12 @@ class Config:
   sft: float = 1.0
 
   def __post_init__(self):
-    _validate.literals(self)
+    validate.literals(self)
     not_negative = "smoothing", "gamma", "sft"
-    _validate.fields(self, above_zero=("beta",), not_negative=not_negative)
+    validate.fields(self, above_zero=("beta",), not_negative=not_negative)
     if self.smoothing >= 0.5:
       expected = "less than 0.5, with which pairs say nothing"
-      raise _validate.error("smoothing", self.smoothing, expected)
+      raise validate.error("smoothing", self.smoothing, expected)
 
   @property
   def has_reference(self) -> bool:
@@ -110,12 +110,12 @@ def loss(
     d > 0, and `margin`, the mean of beta d; for "simpo" and "orpo" d is divided
     by the numbers of tokens.
   """
-  (rows,) = _validate.shape("log_probs", log_probs, ("rows",))
-  _validate.shape("ref_log_probs", ref_log_probs, (rows,))
-  _validate.shape("counts", counts, (rows,))
+  (rows,) = validate.shape("log_probs", log_probs, ("rows",))
+  validate.shape("ref_log_probs", ref_log_probs, (rows,))
+  validate.shape("counts", counts, (rows,))
   if rows % 2:
     expected = "an even number of rows, the preferred answers first"
-    raise _validate.error("log_probs", f"shape {log_probs.shape}", expected)
+    raise validate.error("log_probs", f"shape {log_probs.shape}", expected)
 
   def ahead(x):
     return x[: rows // 2] - x[rows // 2 :]

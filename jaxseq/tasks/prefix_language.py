@@ -20,7 +20,7 @@ weight is 0.25. The authors' code adds the two means; this module also does.
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.tasks import base
 
 
@@ -46,7 +46,7 @@ def hide(
   Raises:
     ValueError: if the share is out of range.
   """
-  _validate.number("share", share, 0, 1)
+  validate.number("share", share, 0, 1)
   hidden = jax.random.bernoulli(key, share, tokens.shape)
   hidden &= _of_prefix(tokens.shape[-1], prefix)
   return jnp.where(hidden, mask_token, tokens), hidden
@@ -79,11 +79,11 @@ def prefix_loss(
   Raises:
     ValueError: if the shapes do not fit each other.
   """
-  *batch, time, _ = _validate.shape(
+  *batch, time, _ = validate.shape(
     "logits", logits, ("*batch", "time", "vocab")
   )
-  _validate.shape("tokens", tokens, (*batch, time + 1))
-  _validate.shape("hidden", hidden, (*batch, time))
+  validate.shape("tokens", tokens, (*batch, time + 1))
+  validate.shape("hidden", hidden, (*batch, time))
   behind = jnp.broadcast_to(~_of_prefix(time, prefix), hidden.shape)
   if mask is not None:
     hidden, behind = hidden & mask, behind & mask

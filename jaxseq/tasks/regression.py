@@ -16,11 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
 from jaxseq import mixers
 from jaxseq import nn
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.nn import convolutions
 from jaxseq.nn import dense
 from jaxseq.nn import heads
@@ -30,6 +29,7 @@ from jaxseq.tasks import outputs
 from jaxseq.tasks import sizes
 from jaxseq.tasks import summary_baselines
 from jaxseq.tasks import task
+from jaxseq.types import PyTree
 
 # Lower bound of the variance, as in the paper's code.
 FLOOR = 1e-6
@@ -58,7 +58,7 @@ class ArmConfig(Options, base.ArmConfig):
   def __post_init__(self):
     super().__post_init__()
     if self.image_size < 0 or self.image_size % 8:
-      raise _validate.error(
+      raise validate.error(
         "image_size", self.image_size, "a multiple of 8, or 0"
       )
     if self.gaps == "scale":
@@ -76,7 +76,7 @@ def _check_step_sizes(layer):
       f"'append' or 'ignore' for the mixer {layer.mixer!r}, which has no step "
       "sizes to multiply"
     )
-    raise _validate.error("gaps", "scale", expected)
+    raise validate.error("gaps", "scale", expected)
 
 
 class ImageEncoder(linen.Module):

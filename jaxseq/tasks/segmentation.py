@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxseq import _validate
 from jaxseq import data
 from jaxseq import nn
+from jaxseq import validate
 from jaxseq.data.sources import paragraphs
 from jaxseq.nn import dense
 from jaxseq.nn import heads
@@ -136,7 +136,7 @@ class Problem(base.ArrayProblem):
     source = splits.info.preparation
     if not isinstance(source, paragraphs.ParagraphSource):
       expected = "documents of paragraphs"
-      raise _validate.error("the data", splits.info.description, expected)
+      raise validate.error("the data", splits.info.description, expected)
     rate = section_scores.rate_of(splits.train)
     network = SegmentNetwork(arm.network, source.buckets + 1, arm.reads, rate)
     parts = base.parts(splits)

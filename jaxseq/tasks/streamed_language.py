@@ -12,8 +12,8 @@ from typing import Any
 
 import jax
 
-from jaxseq import _validate
 from jaxseq import data
+from jaxseq import validate
 from jaxseq.tasks import base
 from jaxseq.tasks import language
 from jaxseq.tasks import token_rows
@@ -106,7 +106,7 @@ def make(
     return language.TASK.problem(arm, corpus, config)
   if config.jump_every is not None:
     expected = "None, as rows of a token file begin with fresh states"
-    raise _validate.error("jump_every", config.jump_every, expected)
+    raise validate.error("jump_every", config.jump_every, expected)
   return Problem(
     arm,
     corpus,

@@ -18,8 +18,8 @@ all-order Markov model looks for shorter ones only at the beginning of a trace:
 
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
+from jaxseq import validate
 
 # Contexts are 64-bit integers.
 _LARGEST = 2**62
@@ -39,10 +39,10 @@ class Suffixes:
   """
 
   def __init__(self, train: data.ArrayDataset, classes: int, order: int):
-    _validate.integer("order", order, 1)
+    validate.integer("order", order, 1)
     if classes**order > _LARGEST:
       expected = f"so few that {classes} symbols have less than 2^62 contexts"
-      raise _validate.error("order", order, expected)
+      raise validate.error("order", order, expected)
     self.classes, self.order = classes, order
     targets = targets_of(train)
     self._tables = []

@@ -13,8 +13,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
+from jaxseq import validate
 from jaxseq.tasks import base
 from jaxseq.tasks import summary_baselines
 
@@ -33,7 +33,7 @@ def of_classes(splits: data.Splits) -> dict[str, np.ndarray]:
   train = splits.train
   if not summary_baselines.fits(train, 1):
     expected = "False, as the data are not series of numbers, or too wide"
-    raise _validate.error("network.summaries", True, expected)
+    raise validate.error("network.summaries", True, expected)
   fitted = summary_baselines.class_logits(train, splits.info.num_classes)
   return {
     "kernel": np.float32(fitted.weights),

@@ -10,9 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import nn
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data import sources
 from jaxseq.data import tokens
@@ -26,6 +25,7 @@ from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import work as works
 from jaxseq.training.devices import processes
+from jaxseq.types import PyTree
 
 # Test batches come from keys that no run uses: those of runs are split off
 # keys made of seeds, and this one is not.
@@ -49,7 +49,7 @@ class ArmConfig(base.ArmConfig):
     super().__post_init__()
     if self.reads == "prefix" and not any(_prefixed(self)):
       expected = "'once' or 'twice' without the mixer 'jrt'"
-      raise _validate.error("reads", self.reads, expected)
+      raise validate.error("reads", self.reads, expected)
 
 
 class Problem(base.Scored):
@@ -375,8 +375,8 @@ class Config(base.TaskComparison):
     super().__post_init__()
     if self.further_metric:
       columns = ("accuracy", "solved", "test_loss")
-      _validate.choice("further_metric", self.further_metric, columns)
-    _validate.fields(
+      validate.choice("further_metric", self.further_metric, columns)
+    validate.fields(
       self, positive=("test_batches", "further_batch_size", "further_batches")
     )
     for options in ({}, *self.test_options.values()):

@@ -16,7 +16,7 @@ from typing import Literal
 
 import optax
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import summaries
 from jaxseq.tasks import base
 from jaxseq.tasks import outputs as model_outputs
@@ -100,9 +100,9 @@ class Task:
   sized: Callable[[Any], Mapping[str, Any]] = lambda source: {}
 
   def __post_init__(self):
-    _validate.literals(self)
+    validate.literals(self)
     if not self.columns:
-      raise _validate.error("columns", self.columns, "at least one column")
+      raise validate.error("columns", self.columns, "at least one column")
 
   def of(self, source: Any) -> "Task":
     """Returns the task for some data, see `adapt`."""

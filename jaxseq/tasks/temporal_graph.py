@@ -18,9 +18,8 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.tasks import base
 from jaxseq.tasks import outputs as model_outputs
 from jaxseq.tasks import task
@@ -33,6 +32,7 @@ from jaxseq.tasks.node_streams import graph_options
 from jaxseq.tasks.node_streams import node_memory
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
+from jaxseq.types import PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Problem(base.ArrayProblem):
     first = sets["train"]
     if first.inputs.shape[1:] != (2,) or first.extras.times is None:
       got = f"inputs {first.inputs.shape}"
-      raise _validate.error("the data", got, "events (n, 2) with times")
+      raise validate.error("the data", got, "events (n, 2) with times")
     nodes, time, features = graph_options.joined(list(sets.values()))
     candidates = {
       name: np.concatenate([one.inputs[:, 1:], one.targets], axis=1)

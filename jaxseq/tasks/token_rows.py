@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import text_tokens
 from jaxseq.planner import schedule
 from jaxseq.training import shuffle
@@ -88,12 +88,12 @@ class Rows:
   def __init__(
     self, documents: Documents, length: int, vocab_size: int | None = None
   ):
-    _validate.positive("length", length)
+    validate.positive("length", length)
     count = len(documents.offsets) - 1
     total = int(documents.offsets[-1] - documents.offsets[0])
-    _validate.integer("documents", count, 1, 2**31 - 1)
+    validate.integer("documents", count, 1, 2**31 - 1)
     if not total:
-      raise _validate.error("documents", "0 tokens", "at least one")
+      raise validate.error("documents", "0 tokens", "at least one")
     self.documents, self.length = documents, length
     self._count, self._total, self._vocab_size = count, total, vocab_size
 
@@ -136,7 +136,7 @@ class Rows:
     if above is not None and not 0 <= tokens.min() <= tokens.max() < above:
       wrong = int(np.argmax((tokens < 0) | (tokens >= above)))
       expected = f"0 to {above - 1}, as there are {above}"
-      raise _validate.error(
+      raise validate.error(
         f"token {begin + wrong}", int(tokens[wrong]), expected
       )
     return tokens
@@ -167,7 +167,7 @@ class Windows(Rows):
     super().__init__(documents, length, vocab_size)
     if block is None:
       block = self._count if self._count <= _AT_ONCE else _BLOCK
-    self._size = _validate.positive("block", block)
+    self._size = validate.positive("block", block)
     self._blocks = -(-self._count // block)
     self.rows_per_epoch = -(-self._total // length)
     # Consecutive rows are of one epoch and block or of two.

@@ -32,6 +32,7 @@ from jaxseq import _lazy
 if TYPE_CHECKING:
   from jaxseq.training import aggregates as aggregates
   from jaxseq.training import app as app
+  from jaxseq.training import batching as batching
   from jaxseq.training import checkpoint as checkpoint
   from jaxseq.training import comparison as comparison
   from jaxseq.training import compile_cache as compile_cache

@@ -14,9 +14,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxseq._types import PyTree
 from jaxseq.training import _leaves
 from jaxseq.training import errors
+from jaxseq.types import PyTree
 
 
 class ArrayFiles:

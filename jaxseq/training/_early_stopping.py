@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq._types import PyTree
+from jaxseq.types import PyTree
 
 # Evaluations without improvement that are waited for where nobody says so.
 PATIENCE = 5

@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.training.devices import device_mesh
+from jaxseq.types import PyTree
 
 # Names of leaves that older checkpoints lack, which are zeros there: the
 # rests of the times of `tasks.node_streams.node_memory.Memory`.
@@ -75,7 +75,7 @@ def describe(path: str, leaf: Any) -> Leaf:
   if type(leaf) in _PYTHON_TYPES.values():
     return Leaf(path, "python", type(leaf).__name__, (), _encode(leaf))
   if not (hasattr(leaf, "dtype") and hasattr(leaf, "shape")):
-    raise _validate.error(
+    raise validate.error(
       path, leaf, "an array, typed keys, or a Python number or string"
     )
   shape = tuple(leaf.shape)
@@ -86,7 +86,7 @@ def describe(path: str, leaf: Any) -> Leaf:
     return Leaf(path, "key", str(leaf.dtype), shape, impl)
   dtype = np.dtype(leaf.dtype)
   if dtype.hasobject or dtype.names or dtype.kind in "SUMm":
-    raise _validate.error(path, f"dtype {dtype}", "one that can be kept")
+    raise validate.error(path, f"dtype {dtype}", "one that can be kept")
   weak = bool(getattr(leaf, "weak_type", False))
   return Leaf(path, "array", dtype.name, shape, weak)
 

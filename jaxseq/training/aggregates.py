@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 
 Aggregate = Callable[[np.ndarray], np.ndarray]
 
@@ -155,9 +155,9 @@ def performance_profile(scores: np.ndarray, taus: np.ndarray) -> np.ndarray:
 
 def _bootstrap(tables, function, resamples=2000, confidence=0.95, seed=0):
   """Returns the ends of the interval of a function of one or more tables."""
-  _validate.positive("resamples", resamples)
+  validate.positive("resamples", resamples)
   if not 0 < confidence < 1:
-    raise _validate.error("confidence", confidence, "a number between 0 and 1")
+    raise validate.error("confidence", confidence, "a number between 0 and 1")
   rng = np.random.default_rng(seed)
   tasks = tables[0].shape[1]
   values = []
@@ -186,7 +186,7 @@ def _improvement(x, y):
 def _pair(x, y):
   x, y = _table("x", x), _table("y", y)
   if x.shape[1] != y.shape[1]:
-    raise _validate.error(
+    raise validate.error(
       "y", f"shape {y.shape}", f"the tasks of x, {x.shape[1]}"
     )
   return x, y
@@ -195,7 +195,7 @@ def _pair(x, y):
 def _table(name, scores):
   scores = np.asarray(scores, float)
   if scores.ndim != 2 or scores.size == 0:
-    raise _validate.error(name, f"shape {scores.shape}", "(runs, tasks)")
+    raise validate.error(name, f"shape {scores.shape}", "(runs, tasks)")
   if not np.isfinite(scores).all():
     raise ValueError(f"{name}: got NaN or infinity, expected finite numbers.")
   return scores

@@ -27,13 +27,13 @@ import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.training import _array_files
 from jaxseq.training import _leaves
 from jaxseq.training import _lock
 from jaxseq.training import errors
 from jaxseq.training import integrity
+from jaxseq.types import PyTree
 
 _STATE = "state"
 _TEMPORARY = "tmp-"
@@ -75,7 +75,7 @@ class Checkpointer:
     keep: int = 3,
     read_only: bool = False,
   ):
-    _validate.positive("keep", keep)
+    validate.positive("keep", keep)
     self._directory = pathlib.Path(directory).absolute()
     self._keep = keep
     self._read_only = read_only

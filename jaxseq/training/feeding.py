@@ -14,12 +14,12 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxseq._types import PyTree
 from jaxseq.training import errors
 from jaxseq.training import loop
 from jaxseq.training import prefetch
 from jaxseq.training.devices import device_mesh
 from jaxseq.training.devices import placement
+from jaxseq.types import PyTree
 
 Digest = tuple[np.uint32, ...]
 

@@ -9,7 +9,7 @@ from absl import logging
 import numpy as np
 
 from jaxseq import _files
-from jaxseq import _validate
+from jaxseq import validate
 
 # Okabe and Ito's colors, distinct for every kind of color vision; without the
 # yellow, which is faint on white.
@@ -79,7 +79,7 @@ def panels(
     ValueError: there is no title.
   """
   if not titles:
-    raise _validate.error("panels", {}, "at least one panel")
+    raise validate.error("panels", {}, "at least one panel")
   rows = -(-len(titles) // columns)
   width, height = size[0] * columns + margin[0], size[1] * rows + margin[1]
   figure = new(path, width, height)

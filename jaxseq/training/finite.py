@@ -21,9 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq._types import PyTree
 from jaxseq.training import errors
 from jaxseq.training import per_seed
+from jaxseq.types import PyTree
 
 Action = errors.OnNonfinite
 

@@ -24,8 +24,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxseq._types import PyTree
 from jaxseq.training.devices import device_mesh
+from jaxseq.types import PyTree
 
 Vectors = dict[str, jax.Array]
 

@@ -24,7 +24,7 @@ from typing import TypeVar
 from absl import logging
 import jax
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.training import _early_stopping
 from jaxseq.training import _lock
 from jaxseq.training import checkpoint
@@ -114,7 +114,7 @@ def run(
     NotFinite: the guard has found that no run is left.
     Stopped: a signal asked for it.
   """
-  _validate.all_positive(
+  validate.all_positive(
     num_updates=num_updates,
     chunk_size=chunk_size,
     steps_per_update=steps_per_update,

@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
-from jaxseq._types import T
+from jaxseq import validate
 from jaxseq.training import flat_parameters
+from jaxseq.types import PyTree
+from jaxseq.types import T
 
 # Parameters that nothing should pull towards zero: biases and norm scales.
 NO_DECAY = r"(^|/)(b|b_\w+|bias|bias_\w+|\w+_bias|scale)$"
@@ -99,12 +99,12 @@ class Config(AdamW):
   no_decay: str | None = NO_DECAY
 
   def __post_init__(self):
-    _validate.literals(self)
-    _validate.fields(self, not_negative=("warmup_steps",))
+    validate.literals(self)
+    validate.fields(self, not_negative=("warmup_steps",))
     if self.schedule != "constant" and (
       self.total_steps is None or self.total_steps <= self.warmup_steps
     ):
-      raise _validate.error(
+      raise validate.error(
         "total_steps",
         self.total_steps,
         f"more than warmup_steps={self.warmup_steps} for a {self.schedule} "
@@ -113,13 +113,13 @@ class Config(AdamW):
     names = [group.name for group in self.groups]
     taken = {_REST, _REST_NO_DECAY} & set(names)
     if taken or len(set(names)) < len(names):
-      raise _validate.error(
+      raise validate.error(
         "groups",
         names,
         f"names of their own, other than {_REST!r} and {_REST_NO_DECAY!r}",
       )
     for pattern in [group.pattern for group in self.groups] + [self.no_decay]:
-      _validate.expression("pattern", pattern or "")
+      validate.expression("pattern", pattern or "")
 
 
 def leaf_names(*names: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxseq._types import PyTree
+from jaxseq.types import PyTree
 
 
 class PerSeed(list):

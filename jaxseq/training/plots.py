@@ -11,7 +11,7 @@ import warnings
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.training import figures
 from jaxseq.training import progress
 
@@ -195,7 +195,7 @@ def _prepare_all(curves, smooth):
     label: _prepare(label, *curve, smooth) for label, curve in curves.items()
   }
   if not prepared:
-    raise _validate.error("curves", {}, "at least one curve")
+    raise validate.error("curves", {}, "at least one curve")
   return prepared
 
 
@@ -236,7 +236,7 @@ def _prepare(label: str, steps: Any, values: Any, smooth: int) -> _Curve:
   steps = np.asarray(steps, float)
   values = np.atleast_2d(np.asarray(values, float))
   if steps.ndim != 1 or values.ndim != 2 or values.shape[1] != steps.size:
-    raise _validate.error(
+    raise validate.error(
       f"curve {label!r}",
       f"shape {values.shape}",
       f"(seeds, {steps.size}) for steps of shape {steps.shape}",

@@ -15,7 +15,7 @@ import queue
 import threading
 from typing import Any
 
-from jaxseq import _validate
+from jaxseq import validate
 
 
 class Prefetch(Iterator[Any]):
@@ -36,7 +36,7 @@ class Prefetch(Iterator[Any]):
     keys: Iterable[Any],
     size: int = 2,
   ):
-    _validate.positive("size", size)
+    validate.positive("size", size)
     self._ready: queue.SimpleQueue[Any] = queue.SimpleQueue()
     self._free = threading.Semaphore(size)
     self._closed = False

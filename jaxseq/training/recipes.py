@@ -11,7 +11,7 @@ import dataclasses
 from typing import Any
 from typing import Literal
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.training import optimizers
 
 # The names of the parameters that S5's code calls "ssm", by recipe.
@@ -56,7 +56,7 @@ def s5(
   Raises:
     ValueError: there is no such recipe.
   """
-  ssm = _S5_SSM[_validate.choice("recipe", recipe, _S5_SSM)]
+  ssm = _S5_SSM[validate.choice("recipe", recipe, _S5_SSM)]
   if dt_global:
     ssm = tuple(name for name in ssm if name != "log_step")
   groups = [_group("ssm", ssm, ssm_learning_rate, weight_decay=0.0)]

@@ -31,7 +31,7 @@ import numpy as np
 
 from jaxseq import _json
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.training import _event_files
 from jaxseq.training import errors
 from jaxseq.training import files
@@ -271,7 +271,7 @@ def split_updates(
   for path, array in jax.tree_util.tree_leaves_with_path(arrays):
     if not -array.ndim <= axis < array.ndim or array.shape[axis] != count:
       name = jax.tree_util.keystr(path, simple=True, separator="/")
-      raise _validate.error(
+      raise validate.error(
         f"metric {name!r}",
         f"shape {array.shape}",
         f"an axis {axis} that counts {count} updates",

@@ -17,12 +17,12 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.training import flat_parameters
 from jaxseq.training import optimizers
 from jaxseq.training import shuffle
 from jaxseq.training.devices import device_mesh
+from jaxseq.types import PyTree
 
 Metrics = dict[str, jax.Array]
 
@@ -268,7 +268,7 @@ def draw(key: jax.Array, update: jax.Array, size: int, batch: int) -> jax.Array:
   Returns:
     (batch,) int32.
   """
-  _validate.integer("batch", batch, 1, size)
+  validate.integer("batch", batch, 1, size)
   update = jnp.asarray(update).astype(jnp.uint32)
   position = update * jnp.uint32(batch) + jnp.arange(batch, dtype=jnp.uint32)
   epoch, place = position // size, position % size

@@ -10,7 +10,7 @@ from typing import TextIO
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 
 
 def mean_std(values: Any, digits: int = 3) -> str:
@@ -99,9 +99,7 @@ def render(
   cells = [[_text(cell) for cell in row] for row in rows]
   for row in cells:
     if len(row) != len(columns):
-      raise _validate.error(
-        "rows", row, f"{len(columns)} cells, one per column"
-      )
+      raise validate.error("rows", row, f"{len(columns)} cells, one per column")
   right = _numeric(columns, rows)
   widths = [
     max(len(line[i]) for line in [list(columns), *cells])

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
+from configs.continual import digits
 from jaxseq.training import configuration
 from jaxseq.training import errors
 
@@ -380,3 +381,9 @@ if __name__ == "__main__":
   print(json.dumps(configuration.to_json(config)))
   shown = capsys.readouterr().out
   assert shown == '{"_type": "its_program.Config", "a": 1}\n' * 3
+
+
+def test_a_folder_of_experiments_names_its_config():
+  # Runs begun when it was one module continue.
+  config = digits.get_config("tiny")
+  assert configuration.to_json(config)["_type"] == "continual.Config"

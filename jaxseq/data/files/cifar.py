@@ -13,7 +13,7 @@ import pathlib
 import numpy as np
 
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import datasets
 
 CLASSES = tuple(
@@ -37,7 +37,7 @@ def _read(folder, name, gray):
     )
   records = content.reshape(-1, _RECORD)
   if records[:, 0].max() >= len(CLASSES):
-    raise _validate.error(
+    raise validate.error(
       f"{path} is damaged: classes", int(records[:, 0].max()), "0 to 9"
     )
   pixels = records[:, 1:].reshape(-1, 3, _SIZE * _SIZE).swapaxes(1, 2)

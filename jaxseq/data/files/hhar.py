@@ -16,7 +16,7 @@ from typing import Unpack
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data import domains
 from jaxseq.data import recordings
@@ -54,9 +54,9 @@ def _rows(path):
           raise ValueError(f"more than {_DEVICES} devices.")
       times.extend(_columns.numbers([arrival], "Arrival_Time"))
       values.extend(_columns.numbers((x, y, z), "x, y and z"))
-      users.append(USERS.index(_validate.choice("User", user, USERS)))
+      users.append(USERS.index(validate.choice("User", user, USERS)))
       devices.append(names.index(device))
-      labels.append(_LABELS.index(_validate.choice("gt", label, _LABELS)) - 1)
+      labels.append(_LABELS.index(validate.choice("gt", label, _LABELS)) - 1)
   arrays = [np.array(column) for column in (times, users, devices, labels)]
   return np.array(values).reshape(-1, 3), *arrays, names
 
@@ -132,7 +132,7 @@ def load(
     ValueError: if the file is invalid or an option out of range.
     MissingData: if the file is missing.
   """
-  _validate.choice("by", by, ("user", "device"))
+  validate.choice("by", by, ("user", "device"))
   whole, names = read(path, max_gap)
   examples = domains.windows(whole, window, step)
   info = datasets.Info(

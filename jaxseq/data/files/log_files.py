@@ -19,7 +19,7 @@ from absl import logging
 import numpy as np
 
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _row_groups
 from jaxseq.data import _time_stamps
 from jaxseq.data import datasets
@@ -75,7 +75,7 @@ def read(
   content = _limits.read_bytes(place)
   sha256 = hashlib.sha256(content).hexdigest()
   if digest not in (None, sha256):
-    raise _validate.error(f"{place}: digest", sha256, f"{digest!r}")
+    raise validate.error(f"{place}: digest", sha256, f"{digest!r}")
   if place.suffix in _XES:
     names, cases = _read_xes(place, content, columns)
   else:
@@ -151,7 +151,7 @@ def _cases(place, rows, columns):
         f"one column {name!r}, or the name of another one as the option "
         f"{option} (--config.data_options.{option}=NAME)"
       )
-      raise _validate.error(f"{place}: columns", rows.fieldnames, expected)
+      raise validate.error(f"{place}: columns", rows.fieldnames, expected)
   time = columns.get("time", _TIME if names.count(_TIME) == 1 else None)
   wanted = [name for option, name in columns.items() if option != "time"]
   cases: dict[str, list[Event]] = {}
@@ -167,7 +167,7 @@ def _cases(place, rows, columns):
     key, name, *step = (row[column] for column in wanted)
     if not key or not name or not all(step):
       got = {column: row[column] for column in wanted}
-      raise _validate.error(where, got, "values")
+      raise validate.error(where, got, "values")
     at = "" if time is None else row[time]
     event = Event(name, step[0] if step else "", at, rows.line_num)
     cases.setdefault(key, []).append(event)
@@ -243,7 +243,7 @@ class _Log:
     self._event: dict[str, str] = {}
 
   def refuse(self, name, *_):
-    raise _validate.error(f"{self.place}: DOCTYPE", name, "none")
+    raise validate.error(f"{self.place}: DOCTYPE", name, "none")
 
   def start(self, tag, attributes):
     parent = self._open[-1] if self._open else ""
@@ -268,7 +268,7 @@ class _Log:
     event = self._event
     if self._open[-1:] != ["trace"] or "concept:name" not in event:
       expected = "an event with a concept:name, in a trace"
-      raise _validate.error(f"{self.place}: event", event, expected)
+      raise validate.error(f"{self.place}: event", event, expected)
     self.cases[-1].append(
       Event(
         event["concept:name"],

@@ -17,7 +17,7 @@ import zlib
 import numpy as np
 
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data import listops as expressions
 from jaxseq.data import packages
@@ -59,7 +59,7 @@ def _label(text, count):
   except ValueError:
     label = -1
   if label not in range(count):
-    raise _validate.error("the class", text[:20], f"0 to {count - 1}")
+    raise validate.error("the class", text[:20], f"0 to {count - 1}")
   return int(label)
 
 
@@ -67,7 +67,7 @@ def _encode(
   texts: Sequence[str], max_length: int
 ) -> tuple[np.ndarray, np.ndarray]:
   """Converts texts to byte ids."""
-  _validate.integer("max_length", max_length, 1)
+  validate.integer("max_length", max_length, 1)
   rows = [
     np.frombuffer(text.encode()[:max_length], np.uint8) + np.uint8(1)
     for text in texts
@@ -237,7 +237,7 @@ def _samples(root, level):
   for file in files:
     _limits.check_within(file, root)
     if not re.fullmatch("[0-9]{1,9}", file.stem):
-      raise _validate.error(str(file), file.name, "a number and .npy")
+      raise validate.error(str(file), file.name, "a number and .npy")
   files.sort(key=lambda file: int(file.stem))
   if not files:
     raise datasets.MissingData(f"{metadata} has no .npy files: {_ADVICE}.")
@@ -286,7 +286,7 @@ def _read_png(path: str | os.PathLike) -> np.ndarray:
   if mode != "L" or interlaced:
     form = mode + ", interlaced" * interlaced
     expected = "8 bits of gray, mode 'L', not interlaced"
-    raise _validate.error(str(path), form, expected)
+    raise validate.error(str(path), form, expected)
   # Pillow silently fills missing rows with black, so count the bytes. One byte
   # more detects surplus rows.
   expected = pixels.size + len(pixels)
@@ -294,7 +294,7 @@ def _read_png(path: str | os.PathLike) -> np.ndarray:
   size = len(decoder.decompress(compressed, expected + 1))
   if size != expected:
     says = f"{expected} bytes, a filter and the pixels of each row"
-    raise _validate.error(str(path), size, says)
+    raise validate.error(str(path), size, says)
   return pixels
 
 
@@ -338,7 +338,7 @@ def pathfinder(
       or there are fewer than ten images.
     MissingData: if a file is missing.
   """
-  _validate.choice("level", level, LEVELS)
+  validate.choice("level", level, LEVELS)
   paths, labels = _samples(pathlib.Path(path), level)
   count = len(paths)
   if count < 10:
@@ -351,7 +351,7 @@ def pathfinder(
     image = _read_png(file)
     if image.shape != shape:
       expected = f"{shape} pixels like the first image"
-      raise _validate.error(str(file), image.shape, expected)
+      raise validate.error(str(file), image.shape, expected)
     row[:] = image.ravel()
   order = np.random.default_rng(seed).permutation(count)
   inputs = pixels[order]

@@ -17,7 +17,7 @@ from typing import Unpack
 import numpy as np
 
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _row_groups
 from jaxseq.data import datasets
 from jaxseq.data import packages
@@ -115,7 +115,7 @@ def ml_1m(
     user, *rest = line.split("::")
     if len(rest) != 3 or not rest[2].isdecimal():
       expected = "user::film::rating::seconds"
-      raise _validate.error(f"{place}, line {number}", line[:40], expected)
+      raise validate.error(f"{place}, line {number}", line[:40], expected)
     users.append(user)
     items.append(rest[0])
     times.append(float(rest[2]))

@@ -14,7 +14,7 @@ import wave
 import numpy as np
 
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import datasets
 
 RATE = 16000
@@ -91,7 +91,7 @@ def load(
     MissingData: if a file or folder is missing.
   """
   if rate not in (RATE, RATE // 2):
-    raise _validate.error("rate", rate, f"{RATE} or {RATE // 2}")
+    raise validate.error("rate", rate, f"{RATE} or {RATE // 2}")
   folder = pathlib.Path(path)
   if words is None:
     entries = [entry.name for entry in folder.glob("*") if entry.is_dir()]

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data import series_frames
 from jaxseq.data.files import _columns
@@ -137,7 +137,7 @@ def find(path: Path) -> tuple[pathlib.Path, ...]:
   if not isinstance(path, str | os.PathLike):
     matches = [file for one in path for file in find(one)]
     if not matches:
-      raise _validate.error("path", path, "at least one file")
+      raise validate.error("path", path, "at least one file")
     return tuple(matches)
   place = pathlib.Path(path)
   if place.is_dir():

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from absl import logging
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data.files import _columns
 from jaxseq.data.files import _compressed
 
@@ -57,8 +57,8 @@ class Form:
   def __post_init__(self):
     sign = self.delimiter
     if sign is not None and (len(sign) != 1 or sign in '"\r\n'):
-      raise _validate.error("delimiter", sign, "one character, such as ';'")
-    _validate.choice("decimal", self.decimal, (None, ".", ","))
+      raise validate.error("delimiter", sign, "one character, such as ';'")
+    validate.choice("decimal", self.decimal, (None, ".", ","))
     if self.encoding is not None:
       try:
         name = codecs.lookup(self.encoding).name
@@ -66,11 +66,11 @@ class Form:
           raise LookupError(name)
       except (LookupError, ValueError):
         expected = "the name of a character set, such as 'cp1252'"
-        raise _validate.error("encoding", self.encoding, expected) from None
+        raise validate.error("encoding", self.encoding, expected) from None
     date = self.date_format
     if date is not None and not ("%" in date and len(date) < 64):
       expected = "signs of strptime, such as '%d.%m.%Y'"
-      raise _validate.error("date_format", date, expected)
+      raise validate.error("date_format", date, expected)
 
 
 # The form in which all fields are detected.

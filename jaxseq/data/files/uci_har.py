@@ -17,7 +17,7 @@ from typing import Unpack
 import numpy as np
 
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data import domains
 from jaxseq.data.files import _columns
@@ -63,7 +63,7 @@ def _part(folder, part):
     )
   wrong = labels[(labels < 1) | (labels > len(CLASSES))]
   if len(wrong):
-    raise _validate.error(
+    raise validate.error(
       f"{folder / f'y_{part}.txt'}: classes", int(wrong[0]), "1 to 6"
     )
   return np.stack(inputs, axis=-1), labels - 1, subjects

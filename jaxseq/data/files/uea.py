@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data.files import _columns
 
@@ -188,5 +188,5 @@ def class_numbers(
   for label in labels:
     if label.lower() not in numbers:
       listed = ", ".join(classes)
-      raise _validate.error(f"{path}: labels", label, f"among {listed}")
+      raise validate.error(f"{path}: labels", label, f"among {listed}")
   return np.array([numbers[label.lower()] for label in labels], np.int32)

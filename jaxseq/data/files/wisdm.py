@@ -15,7 +15,7 @@ from typing import Unpack
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data import domains
 from jaxseq.data import recordings
@@ -43,8 +43,8 @@ def _records(path):
         left_out += 1
         continue
       user, activity, *numbers = fields
-      label = CLASSES.index(_validate.choice("the activity", activity, CLASSES))
-      number = _validate.integer("the user", int(user), 0, 2**31 - 1)
+      label = CLASSES.index(validate.choice("the activity", activity, CLASSES))
+      number = validate.integer("the user", int(user), 0, 2**31 - 1)
       time, *values = _columns.numbers(numbers)
       if time == 0:
         left_out += 1

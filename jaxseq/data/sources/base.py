@@ -15,7 +15,7 @@ from typing import final
 import numpy as np
 
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _fields
 from jaxseq.data import datasets
 from jaxseq.data.files import text_forms
@@ -68,7 +68,7 @@ class Source:
   reader: str | None = None
 
   def __post_init__(self):
-    _validate.literals(self)
+    validate.literals(self)
     _fields.check(self)
     hints = typing.get_type_hints(type(self), include_extras=True)
     for field in dataclasses.fields(self):
@@ -79,11 +79,11 @@ class Source:
       )
       kinds = (hint, *typing.get_args(hint))
       if value is not None and Count in kinds:
-        _validate.integer(name, value, 1, _limits.COUNT)
+        validate.integer(name, value, 1, _limits.COUNT)
       elif value is not None and Positive in kinds:
-        _validate.above_zero(name, value)
+        validate.above_zero(name, value)
     if self.reader is not None:
-      _validate.choice("reader", self.reader, self.forms)
+      validate.choice("reader", self.reader, self.forms)
 
   def read(self, path: str | os.PathLike | Any) -> Examples:
     """Reads examples from a file of the same form as the training data.

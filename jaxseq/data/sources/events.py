@@ -21,7 +21,7 @@ from typing import Self
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _event_lists
 from jaxseq.data import _event_streams
 from jaxseq.data import _part_splits
@@ -143,17 +143,17 @@ class EventSource(base.TableSource):
     if given.dtype.kind == "U":
       given = _time_stamps.parse(given.tolist(), lambda _: "observed_until")
     if self.unit is not None and _time_stamps.as_array(given).dtype.kind != "M":
-      raise _validate.error("observed_until", until, "a date, as the times are")
+      raise validate.error("observed_until", until, "a date, as the times are")
     ends = self.numbers("observed_until", given)
     if not single and ends.shape != last.shape:
       expected = f"one end, or {len(last)}, one for each sequence"
-      raise _validate.error("observed_until", f"shape {ends.shape}", expected)
+      raise validate.error("observed_until", f"shape {ends.shape}", expected)
     ends = np.broadcast_to(ends, last.shape)
     early = ~(ends >= last)
     if early.any():
       row = int(np.argmax(early))
       expected = f"the last event of sequence {row}, {last[row]:g}, or later"
-      raise _validate.error("observed_until", float(ends[row]), expected)
+      raise validate.error("observed_until", float(ends[row]), expected)
     return ends
 
   def numbers(self, name: str, stamps: Any) -> np.ndarray:
@@ -166,7 +166,7 @@ class EventSource(base.TableSource):
     if array.dtype.kind != "M":
       return array.astype(np.float64)
     if self.start is None or self.unit is None:
-      raise _validate.error(name, "dates", "numbers, as in training")
+      raise validate.error(name, "dates", "numbers, as in training")
     begin = _time_stamps.seconds(np.array(_time_stamps.parse_date(self.start)))
     return (_time_stamps.seconds(array) - begin) / _event_streams.SECONDS[
       self.unit
@@ -174,7 +174,7 @@ class EventSource(base.TableSource):
 
   def _prepare(self, values, lengths, times, targets):
     if targets is not None:
-      raise _validate.error("targets", type(targets).__name__, "None")
+      raise validate.error("targets", type(targets).__name__, "None")
     marks = [
       _raw_arrays.class_numbers(
         row, self.classes, f"marks of sequence {number}"
@@ -184,7 +184,7 @@ class EventSource(base.TableSource):
     if times is None or len(times) != len(marks):
       got = None if times is None else f"{len(times)} arrays"
       expected = f"the times of each of the {len(marks)} sequences"
-      raise _validate.error("times", got, expected)
+      raise validate.error("times", got, expected)
     stamps, gaps = [], []
     for number, row in enumerate(times):
       name = f"times of sequence {number}"
@@ -320,13 +320,13 @@ def load(
   if unit is not None and streams.unit is None:
     where = streams.place(0, time)
     expected = f"None: times are numbers in {where}, and stay as they are"
-    raise _validate.error("unit", unit, expected)
+    raise validate.error("unit", unit, expected)
   horizon = _event_streams.observed(streams, horizon, time)
   source = table_files.describe(path)
   times, marks = streams.times, streams.marks
   numbers, begin, until = np.arange(len(times)), None, None
   if window is not None:
-    _validate.above_zero("window", window)
+    validate.above_zero("window", window)
     times, marks, numbers, begin = _event_streams.windows(
       streams, horizon, window, source
     )
@@ -470,7 +470,7 @@ def _classes(trained, mark):
   sizes = tuple(map(len, words))
   if np.prod(sizes) > _MOST:
     expected = f"columns with at most {_MOST} combinations"
-    raise _validate.error("mark", f"{mark}: {sizes} words", expected)
+    raise validate.error("mark", f"{mark}: {sizes} words", expected)
   joined = map(_event_streams.BETWEEN.join, itertools.product(*words))
   return tuple(joined), sizes
 

@@ -14,7 +14,7 @@ from typing import ClassVar
 from absl import logging
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _raw_arrays
 from jaxseq.data import _time_stamps
 from jaxseq.data import datasets
@@ -118,29 +118,29 @@ class GraphSource(base.TableSource):
 
   def _prepare(self, values, lengths, times, targets):
     if targets is not None:
-      raise _validate.error("targets", type(targets).__name__, "None")
+      raise validate.error("targets", type(targets).__name__, "None")
     rows = _raw_arrays.rows(values, lengths)
     if times is None or len(times) != len(rows):
       got = None if times is None else len(times)
-      raise _validate.error("times", got, f"{len(rows)}, one for each row")
+      raise validate.error("times", got, f"{len(rows)}, one for each row")
     width = 2 + len(self.features or ())
     for number, row in enumerate(rows):
       if len(row) != width:
         expected = f"{width} entries: source, destination and features"
-        raise _validate.error(f"row {number}", f"{len(row)} entries", expected)
+        raise validate.error(f"row {number}", f"{len(row)} entries", expected)
     stamps = _time_stamps.as_array(times)
     falls = stamps[1:] < stamps[:-1]
     if falls.any():
       row = int(np.argmax(falls)) + 1
       expected = f"{stamps[row - 1]} or later: rows are in the order of time"
-      raise _validate.error(f"row {row}: time", str(stamps[row]), expected)
+      raise validate.error(f"row {row}: time", str(stamps[row]), expected)
     features = None
     if self.features:
       try:
         features = np.array([[float(x) for x in row[2:]] for row in rows])
       except (TypeError, ValueError):
         expected = "numbers in every row"
-        raise _validate.error("features", "other entries", expected) from None
+        raise validate.error("features", "other entries", expected) from None
       lacks = ~np.isfinite(features).all(axis=1)
       if lacks.any():
         row = int(np.argmax(lacks))
@@ -149,7 +149,7 @@ class GraphSource(base.TableSource):
     for number, name in enumerate(sources):
       if name is None or name == "":
         expected = "the name of a node"
-        raise _validate.error(f"row {number}: source", name, expected)
+        raise validate.error(f"row {number}: source", name, expected)
     return self._events(
       *(sources, destinations, stamps, features, np.arange(len(rows))),
       lambda row: f"row {row}",
@@ -175,12 +175,12 @@ class GraphSource(base.TableSource):
     if ends.dtype.kind != stamps.dtype.kind:
       kinds = {"M": "dates", "f": "numbers"}
       expected = f"{kinds[ends.dtype.kind]}, as in training"
-      raise _validate.error("times", kinds[stamps.dtype.kind], expected)
+      raise validate.error("times", kinds[stamps.dtype.kind], expected)
     early = stamps < ends[1]
     if early.any():
       row = int(np.argmax(early))
       expected = f"{ends[1]} or later: the training ended there"
-      raise _validate.error(f"{place(row)}: time", str(stamps[row]), expected)
+      raise validate.error(f"{place(row)}: time", str(stamps[row]), expected)
     seconds = _time_stamps.seconds(stamps) - _time_stamps.seconds(ends)[0]
     whole = np.ptp(_time_stamps.seconds(ends))
     if whole and len(stamps) and seconds.min() > _FAR * whole:
@@ -220,9 +220,9 @@ class GraphSource(base.TableSource):
         nodes = np.array(pairs, np.int64).reshape(-1, 2)
       except (TypeError, ValueError):
         expected = "numbers from 1 on, as in training"
-        raise _validate.error("nodes", "names", expected) from None
+        raise validate.error("nodes", "names", expected) from None
       if (nodes < (1, 0)).any():
-        raise _validate.error("nodes", int(nodes.min()), "numbers from 1 on")
+        raise validate.error("nodes", int(nodes.min()), "numbers from 1 on")
       return nodes.astype(np.int32)
     apart = self.destinations or 0
     places = {name: n + 1 for n, name in enumerate(self.nodes[apart:], apart)}

@@ -24,7 +24,7 @@ from absl import logging
 import numpy as np
 
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _part_splits
 from jaxseq.data import _raw_arrays
 from jaxseq.data import _series_targets
@@ -94,11 +94,11 @@ class ImageSource(base.Source):
       array = np.asarray(values)
     except ValueError as error:
       expected = "pictures of one size, as in training"
-      raise _validate.error("images", "several shapes", expected) from error
+      raise validate.error("images", "several shapes", expected) from error
     if array.ndim == 3:
       array = array[..., None]
     expected = ("n", *size, "colors") if size else ("n", "h", "w", "colors")
-    _validate.shape("images", array, expected)
+    validate.shape("images", array, expected)
     if array.dtype == np.uint8:
       array = array.astype(np.float32) / 255
     count, height, _, colors = array.shape
@@ -244,10 +244,10 @@ def _check_size(size, whole="height and width"):
   """Rejects heights and widths of no pixels, or of too many."""
   for name, one in zip(("height", "width"), size):
     if one is not None:
-      _validate.integer(name, one, 1, _limits.PIXELS)
+      validate.integer(name, one, 1, _limits.PIXELS)
   if (size[0] or 1) * (size[1] or 1) > _limits.PIXELS:
     expected = f"at most {_limits.PIXELS} pixels"
-    raise _validate.error(whole, size, expected)
+    raise validate.error(whole, size, expected)
 
 
 def load(
@@ -283,7 +283,7 @@ def load(
     ValueError: naming the invalid file, or the wrong option.
     MissingData: if there is no such folder, or pillow is not installed.
   """
-  _validate.choice("order", order, ("row", "pixel"))
+  validate.choice("order", order, ("row", "pixel"))
   root = pathlib.Path(path)
   divided = all((root / name).is_dir() for name in ("train", "test"))
   places = [root / name for name in _PARTS] if divided else [root]

@@ -18,7 +18,7 @@ from typing import get_args
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _part_splits
 from jaxseq.data import _raw_arrays
 from jaxseq.data import _row_groups
@@ -113,15 +113,15 @@ class InteractionSource(base.TableSource):
 
   def _prepare(self, values, lengths, times, targets):
     if targets is not None:
-      raise _validate.error("targets", type(targets).__name__, "None")
+      raise validate.error("targets", type(targets).__name__, "None")
     rows = [np.asarray(x) for x in _raw_arrays.rows(values, lengths)]
     if (times is None) != (self.gap is None):
       expected = "None" if self.gap is None else "the times of each user"
-      raise _validate.error("times", type(times).__name__, expected)
+      raise validate.error("times", type(times).__name__, expected)
     for number, row in enumerate(rows):
       if row.ndim != 1 or not len(row):
         got, expected = f"shape {row.shape}", "a history of one item or more"
-        raise _validate.error(f"user {number}", got, expected)
+        raise validate.error(f"user {number}", got, expected)
     # All users at once, as there are many item names.
     numbers = _raw_arrays.class_numbers(
       np.concatenate(rows), self.items, "items"
@@ -132,7 +132,7 @@ class InteractionSource(base.TableSource):
     if times is not None:
       gaps, counts = padding.pad_sequences([self.gaps(one) for one in times])
       if not np.array_equal(counts, lengths):
-        raise _validate.error("times", counts, f"as many as items, {lengths}")
+        raise validate.error("times", counts, f"as many as items, {lengths}")
       extras = datasets.Extras(gaps=gaps)
     unknown = np.full_like(inputs, -1)
     return datasets.ArrayDataset(inputs, unknown, lengths, extras)
@@ -143,7 +143,7 @@ class InteractionSource(base.TableSource):
     for row, word in enumerate(words):
       if word not in items:
         place = table.place(row, self.item)
-        raise _validate.error(place, word[:40], "an item of the training file")
+        raise validate.error(place, word[:40], "an item of the training file")
     histories = [[words[row] for row in one] for one in rows]
     times = None if self.gap is None else [stamps[one] for one in rows]
     _time_stamps.tell_unit(_time_stamps.usual_gap(times or ()), self.step)
@@ -255,8 +255,8 @@ def of_rows(
   Raises:
     ValueError: if an option is wrong, or no training data are left.
   """
-  _validate.choice("split", split, get_args(Split))
-  _validate.number("cold", cold, 0, 1)
+  validate.choice("split", split, get_args(Split))
+  validate.number("cold", cold, 0, 1)
   names = _series_targets.in_order(words)
   lines = None if texts is None else tuple(texts.get(x, "") for x in names)
   source = dataclasses.replace(source, items=names, gap=gap, texts=lines)
@@ -310,10 +310,10 @@ def chains(
   Raises:
     ValueError: if an option is out of range.
   """
-  _validate.integer("users", users, 1)
-  _validate.integer("events", events, 3)
-  _validate.integer("items", items, events)
-  _validate.number("follow", follow, 0, 1)
+  validate.integer("users", users, 1)
+  validate.integer("events", events, 3)
+  validate.integer("items", items, events)
+  validate.number("follow", follow, 0, 1)
   rng = np.random.default_rng(seed)
   ring = rng.permutation(items)
   following = np.empty(items, int)
@@ -406,7 +406,7 @@ def make_splits(
     part = examples(histories, parts, number, length, gaps)
     if part is None and name != "valid":
       expected = "some: users with 3 rows or more, or another split"
-      raise _validate.error(f"{where}: {name}", "no next item", expected)
+      raise validate.error(f"{where}: {name}", "no next item", expected)
     sets.append(part)
   count = len(source.items or ())
   info = datasets.Info(
@@ -436,7 +436,7 @@ def examples(
     length: of the chunks.
     gaps: before each user's items.
   """
-  _validate.integer("length", length, 1)
+  validate.integer("length", length, 1)
   # The user, the first element and the one after the last.
   spans = []
   for user, part in enumerate(parts):

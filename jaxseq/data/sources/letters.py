@@ -22,7 +22,7 @@ from absl import logging
 import numpy as np
 
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _part_splits
 from jaxseq.data import _raw_arrays
 from jaxseq.data import _sentence_words
@@ -74,12 +74,12 @@ class LetterSource(base.Source):
     super().__post_init__()
     for name in _SPECIAL:
       if name not in self.tokens:
-        raise _validate.error("tokens", "none of that name", repr(name))
+        raise validate.error("tokens", "none of that name", repr(name))
 
   def _prepare(self, values, lengths, times, targets):
     del times
     if targets is not None:
-      raise _validate.error("targets", type(targets).__name__, "None")
+      raise validate.error("targets", type(targets).__name__, "None")
     values = [values] if isinstance(values, str) else values
     values = _raw_arrays.rows(values, lengths)
     rows = [
@@ -108,11 +108,11 @@ class LetterSource(base.Source):
       ValueError: if the sequence is not a string, or empty.
     """
     if not isinstance(letters, str) or not letters:
-      raise _validate.error(name, repr(letters), "letters")
+      raise validate.error(name, repr(letters), "letters")
     if self.words:
       parts = _sentence_words.split(letters)
       if not parts:
-        raise _validate.error(name, repr(letters), "words")
+        raise validate.error(name, repr(letters), "words")
     else:
       parts = [self._read_as(x) for x in _PART.findall(letters)]
     parts, unknown = ["<cls>", *parts, "<eos>"], self._places["<unk>"]
@@ -209,7 +209,7 @@ def records(
         sequences.append("".join(letters.split()))
         if not sequences[-1]:
           place = f"{name}, record {names[-1]!r}"
-          raise _validate.error(place, "no letter", "one or more")
+          raise validate.error(place, "no letter", "one or more")
     elif lines:
       every = [line.rstrip() for line in content.splitlines()]
       filled = [(i, line) for i, line in enumerate(every, 1) if line]
@@ -219,9 +219,9 @@ def records(
       names.append(name)
       sequences.append(content)
     else:
-      raise _validate.error(name, "no letter", "one or more")
+      raise validate.error(name, "no letter", "one or more")
   if not sequences:
-    raise _validate.error(str(path), "no sequence", "one or more")
+    raise validate.error(str(path), "no sequence", "one or more")
   return names, sequences
 
 
@@ -263,8 +263,8 @@ def load(
       of the letters are not in the alphabet.
     MissingData: if there is no such file.
   """
-  _validate.choice("alphabet", alphabet, ("own", "rna"))
-  _validate.positive("length", length)
+  validate.choice("alphabet", alphabet, ("own", "rna"))
+  validate.positive("length", length)
   _, sequences = records(path, pattern, lines)
   tokens = RNA
   if alphabet == "own":
@@ -274,7 +274,7 @@ def load(
       known = _sentence_words.vocabulary(sequences, words)
     tokens = (*first, *sorted(known), mask)
   elif words is not None:
-    raise _validate.error("words", words, f"None with alphabet {alphabet!r}")
+    raise validate.error("words", words, f"None with alphabet {alphabet!r}")
   source = LetterSource(
     reader="letters",
     tokens=tokens,
@@ -287,7 +287,7 @@ def load(
   if alphabet != "own" and share > _REFUSED:
     expected = f"one that has the letters of {path}, as 'own' does: of these"
     outside = f"{100 * share:.0f} % are others, most often {others}"
-    raise _validate.error("alphabet", alphabet, f"{expected} {outside}")
+    raise validate.error("alphabet", alphabet, f"{expected} {outside}")
   order = np.arange(len(sequences))
   if lines:
     order = np.random.default_rng(seed).permutation(order)

@@ -21,7 +21,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data import padding
 from jaxseq.data.files import log_files
@@ -89,16 +89,16 @@ class LogSource(base.Source):
     """
     if isinstance(case, str) or not len(case):
       got = "no event" if not len(case) else case
-      raise _validate.error(name, got, "one or more")
+      raise validate.error(name, got, "one or more")
     for one in case:
       if one not in self._numbers:
-        _validate.choice(f"{name}: activity", one, self.activities)
+        validate.choice(f"{name}: activity", one, self.activities)
     return np.array([0, *(self._numbers[one] for one in case)], np.int32)
 
   def _prepare(self, values, lengths, times, targets):
     del lengths, times
     if targets is not None:
-      raise _validate.error("targets", type(targets).__name__, "None")
+      raise validate.error("targets", type(targets).__name__, "None")
     return traces([self.encode(x, f"case {n}") for n, x in enumerate(values)])
 
   def _read(self, path: Any) -> base.Examples:
@@ -185,7 +185,7 @@ def loans(*, cases: int = 300, seed: int = 0) -> datasets.Splits:
   Returns:
     The splits, see `make_splits`.
   """
-  _validate.integer("cases", cases, 8)
+  validate.integer("cases", cases, 8)
   rng = np.random.default_rng(seed)
   rows = []
   for _ in range(cases):
@@ -242,7 +242,7 @@ def make_splits(
   if min(held_out, valid, count - held_out - valid) < 1:
     shares = f"{valid_fraction} and {test_fraction}"
     expected = f"shares that leave cases of {count} to each part"
-    raise _validate.error("valid_fraction, test_fraction", shares, expected)
+    raise validate.error("valid_fraction, test_fraction", shares, expected)
   order = np.random.default_rng(seed).permutation(count)
   end = len(names) + 1
   parts = [

@@ -9,7 +9,7 @@ from typing import ClassVar
 from absl import logging
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _raw_arrays
 from jaxseq.data import datasets
 from jaxseq.data import known_columns
@@ -63,11 +63,11 @@ class PanelSource(windows.WindowSource):
       scale.check("feature_deviation", *pair)
     if len(self.feature_mean) != len(self.features):
       expected = f"{len(self.features)} numbers, one for each feature"
-      raise _validate.error("feature_mean", self.feature_mean, expected)
+      raise validate.error("feature_mean", self.feature_mean, expected)
     count = len(self.names) * len(self.channels or ())
     if self.mean is not None and len(self.mean) != count:
       expected = f"{count} numbers, one for each series and channel"
-      raise _validate.error("mean", len(self.mean), expected)
+      raise validate.error("mean", len(self.mean), expected)
 
   def number_of(self, name: str) -> int:
     """Returns the number of a training series, from 1 on; 0 for others."""
@@ -104,13 +104,13 @@ class PanelSource(windows.WindowSource):
   def _prepare(self, values, lengths, times, targets):
     del times
     if targets is not None:
-      raise _validate.error("targets", type(targets).__name__, "None")
+      raise validate.error("targets", type(targets).__name__, "None")
     if series_frames.is_frame(values):
       return self._read(values).dataset
     if self.features:
       expected = "a frame or file, as these columns go along: "
       listed = ", ".join(self.features_along.columns)
-      raise _validate.error("values", type(values).__name__, expected + listed)
+      raise validate.error("values", type(values).__name__, expected + listed)
     names = None
     if isinstance(values, Mapping):
       names, values = list(map(str, values)), list(values.values())
@@ -258,7 +258,7 @@ class PanelSource(windows.WindowSource):
     )
 
   def _ahead(self, member, table, rows):
-    """The features of rows, of which the last may be absent."""
+    """The features of rows; the last rows may be absent."""
     found = self.along(member, table, rows)
     if found is None:
       return None
@@ -292,7 +292,7 @@ class PanelSource(windows.WindowSource):
       dataset: the examples, whose extras.scale has the scales.
     """
     if dataset is None or dataset.extras.scale is None:
-      raise _validate.error("dataset", dataset, "one with extras.scale")
+      raise validate.error("dataset", dataset, "one with extras.scale")
     mean, deviation = np.moveaxis(dataset.extras.scale, 1, 0)
     between = tuple(range(1, values.ndim - 1))
     mean, deviation = (np.expand_dims(x, between) for x in (mean, deviation))

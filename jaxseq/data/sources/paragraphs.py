@@ -18,7 +18,7 @@ import zlib
 import numpy as np
 
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _part_splits
 from jaxseq.data import datasets
 from jaxseq.data import padding
@@ -65,11 +65,11 @@ class ParagraphSource(base.Source):
     if targets is not None:
       if len(targets) != len(marks):
         expected = f"{len(marks)}, one for each document"
-        raise _validate.error("targets: rows", len(targets), expected)
+        raise validate.error("targets: rows", len(targets), expected)
       for number, (row, count) in enumerate(zip(marks, counts)):
         marked = np.asarray(targets[number])
         shape = (int(count),)
-        _validate.shape(f"targets of document {number}", marked, shape)
+        validate.shape(f"targets of document {number}", marked, shape)
         row[:] = 0
         row[:count] = marked
     extras = datasets.Extras(words=words)
@@ -83,10 +83,10 @@ class ParagraphSource(base.Source):
     """
     if isinstance(paragraphs, str) or not len(paragraphs):
       expected = "a sequence of paragraphs"
-      raise _validate.error(name, repr(paragraphs)[:40], expected)
+      raise validate.error(name, repr(paragraphs)[:40], expected)
     numbers = np.zeros((len(paragraphs), self.words), np.int32)
     for row, paragraph in zip(numbers, paragraphs):
-      _validate.instance(f"{name}: paragraph", paragraph, str, "a string")
+      validate.instance(f"{name}: paragraph", paragraph, str, "a string")
       words = _WORD.findall(paragraph.lower())[: self.words]
       row[: len(words)] = [
         1 + zlib.crc32(word.encode()) % self.buckets for word in words
@@ -136,7 +136,7 @@ def read(
     if not sections[-1]:
       sections.pop()
     if not sections:
-      raise _validate.error(name, "no words", "paragraphs")
+      raise validate.error(name, "no words", "paragraphs")
     names.append(name)
     documents.append(sections)
   return names, documents
@@ -147,7 +147,7 @@ def pieces(sections: Sections, longest: int) -> list[Sections]:
 
   A single section that is longer is dropped.
   """
-  _validate.integer("longest", longest, 2)
+  validate.integer("longest", longest, 2)
   runs: list[list[Sequence[str]]] = [[]]
   for section in sections:
     if sum(map(len, runs[-1])) + len(section) > longest:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxseq import _registry
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data.sources import base
 
@@ -39,11 +39,11 @@ def from_json(fields: Mapping[str, Any]) -> base.Source:
   """
   if not isinstance(fields, Mapping):
     expected = "an object of its fields"
-    raise _validate.error("preparation", type(fields).__name__, expected)
+    raise validate.error("preparation", type(fields).__name__, expected)
   fields = dict(fields)
   if "kind" not in fields:
     raise ValueError("preparation: got no kind, expected one.")
-  source = KINDS.get(_validate.choice("kind", fields.pop("kind"), KINDS))
+  source = KINDS.get(validate.choice("kind", fields.pop("kind"), KINDS))
   return source.of_json(_flat(fields))
 
 
@@ -51,7 +51,7 @@ def _flat(fields):
   """Converts fields of old files, in which reader options were separate."""
   options = fields.pop("reader_options", {})
   if not isinstance(options, Mapping):
-    raise _validate.error(
+    raise validate.error(
       "reader_options", type(options).__name__, "an object of options"
     )
   if fields.get("reader") == "table" and "layout" in options:

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxseq import _codec
 from jaxseq import _registry
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _fields
 from jaxseq.data import _raw_arrays
 from jaxseq.data import _series_targets
@@ -180,7 +180,7 @@ class SeriesSource(base.Source):
     if times is None or len(times) != count:
       got = None if times is None else f"{len(times)} arrays"
       expected = f"the times of each of the {count} series"
-      raise _validate.error("times", got, expected)
+      raise validate.error("times", got, expected)
     gaps = np.zeros(part.inputs.shape[:2], np.float32)
     for number, (row, length) in enumerate(zip(gaps, part.lengths)):
       name = f"times of series {number}"
@@ -215,7 +215,7 @@ class SeriesSource(base.Source):
     kinds = "numbers", "dates"
     if self.dates is not None and (stamps.dtype.kind == "M") != self.dates:
       expected = f"{kinds[self.dates]}, as in training"
-      raise _validate.error(name, kinds[not self.dates], expected)
+      raise validate.error(name, kinds[not self.dates], expected)
 
   def _targets(self, targets, lengths, time):
     """Returns classes by name or number, standardized numbers, or unknowns."""
@@ -227,14 +227,14 @@ class SeriesSource(base.Source):
       shape = (count, time, width) if self.stepwise else (count, width)
       return np.full(shape, np.nan, np.float32)
     if not self.stepwise:
-      _validate.shape("targets", targets, (count, width))
+      validate.shape("targets", targets, (count, width))
       return self._standardize_targets(np.asarray(targets, np.float64))
     if len(targets) != count:
       expected = f"one array for each of the {count} series"
-      raise _validate.error("targets", f"{len(targets)} arrays", expected)
+      raise validate.error("targets", f"{len(targets)} arrays", expected)
     rows = [np.asarray(row, np.float64) for row in targets]
     for number, (row, length) in enumerate(zip(rows, lengths)):
-      _validate.shape(f"targets of series {number}", row, (int(length), width))
+      validate.shape(f"targets of series {number}", row, (int(length), width))
     scaled = [self._standardize_targets(row) for row in rows]
     return padding.pad_sequences(scaled, time)[0]
 

@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _raw_arrays
 from jaxseq.data import _tokenizer_bounds
 from jaxseq.data import datasets
@@ -89,7 +89,7 @@ class TextSource(base.Source):
     inside = pathlib.PurePath(self.pattern)
     outside = ".." in self.pattern or "\0" in self.pattern
     if outside or inside.is_absolute() or not inside.parts:
-      raise _validate.error(
+      raise validate.error(
         "pattern", self.pattern, "a pattern inside the folder"
       )
     # Each file is an example.
@@ -192,7 +192,7 @@ def load(
   coder, content = tokenizer_of(tokenizer)
   pieces = list(text_tokens.of_files([file for _, file in files], coder))
   if repeats > 1 and not documents:
-    raise _validate.error("repeats", repeats, "1 without documents")
+    raise validate.error("repeats", repeats, "1 without documents")
   pieces = text_prompts.repeat_documents(pieces, repeats)
   if documents:
     parts = text.split_documents(pieces, valid_fraction, test_fraction, seed)

@@ -13,7 +13,7 @@ from absl import logging
 import numpy as np
 
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import _calendars
 from jaxseq.data import _raw_arrays
 from jaxseq.data import _time_stamps
@@ -100,7 +100,7 @@ class WindowSource(base.TableSource):
   def _prepare(self, values, lengths, times, targets):
     del times
     if targets is not None:
-      raise _validate.error("targets", type(targets).__name__, "None")
+      raise validate.error("targets", type(targets).__name__, "None")
     one = series_frames.is_frame(values) or (
       isinstance(values, np.ndarray)
       and (values.ndim == 2 or values.dtype.names is not None)
@@ -245,7 +245,7 @@ def read(
     ValueError: naming the file, line and column with an invalid value.
     MissingData: if there is no such file.
   """
-  _validate.choice("steps", steps, get_args(Steps))
+  validate.choice("steps", steps, get_args(Steps))
   files = table_files.find(path)
   others = {time, *ignore}
   if not channels:

@@ -13,7 +13,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data.tokens import sampling
 
 
@@ -32,7 +32,7 @@ class Config(sampling.TokenClasses):
   values: int = 10
 
   def __post_init__(self):
-    _validate.at_least(self, pairs=1, keys=1, values=2)
+    validate.at_least(self, pairs=1, keys=1, values=2)
 
   @property
   def time(self) -> int:

@@ -21,7 +21,7 @@ import re
 from typing import Any
 from typing import NamedTuple
 
-from jaxseq import _validate
+from jaxseq import validate
 
 # Kinds of arguments: a number 0 .. 255, one of 1 .. 255, one of 1 .. 256 that
 # ends a range, an earlier line, a predicate, and numbers in brackets.
@@ -165,18 +165,18 @@ def call(function: str, *arguments: Any) -> list[int]:
     ValueError: if there is no such function, an argument is of another kind, or
       the result is too long or has too large numbers.
   """
-  _validate.choice("function", function, FUNCTIONS)
+  validate.choice("function", function, FUNCTIONS)
   kinds, result_of, size = FUNCTIONS[function]
   if len(arguments) != len(kinds):
-    raise _validate.error(function, len(arguments), f"{len(kinds)} arguments")
+    raise validate.error(function, len(arguments), f"{len(kinds)} arguments")
   for kind, value in zip(kinds, arguments):
     _check(function, kind, value)
   if size(*arguments) > MAX_LENGTH:
     expected = f"at most {MAX_LENGTH} numbers"
-    raise _validate.error(function, "a longer list", expected)
+    raise validate.error(function, "a longer list", expected)
   result = result_of(*arguments)
   if any(abs(number) >= MAX_NUMBER for number in result):
-    raise _validate.error(function, max(map(abs, result)), "smaller numbers")
+    raise validate.error(function, max(map(abs, result)), "smaller numbers")
   return result
 
 
@@ -184,17 +184,17 @@ def _check(function, kind, value):
   """Checks an argument of a function."""
   name = f"an argument of {function}"
   if kind == PREDICATE:
-    _validate.choice(name, value, PREDICATES)
+    validate.choice(name, value, PREDICATES)
   elif kind == LIST:
-    _validate.instance(name, value, list, "a list")
+    validate.instance(name, value, list, "a list")
   elif kind == VALUES:
     if not value:
-      raise _validate.error(name, value, "at least one number")
+      raise validate.error(name, value, "at least one number")
     for each in value:
-      _validate.integer(name, each, 0, 255)
+      validate.integer(name, each, 0, 255)
   else:
     low = 0 if kind == VALUE else 1
-    _validate.integer(name, value, low, 256 if kind == STOP else 255)
+    validate.integer(name, value, low, 256 if kind == STOP else 255)
 
 
 def run(program: Program) -> list[int]:
@@ -206,15 +206,15 @@ def run(program: Program) -> list[int]:
   """
   if len(program.lines) > MAX_LINES:
     expected = f"at most {MAX_LINES} lines"
-    raise _validate.error("program", len(program.lines), expected)
+    raise validate.error("program", len(program.lines), expected)
   results: list[list[int]] = []
 
   def line(number):
-    _validate.integer("number of a line", number, 0, len(results) - 1)
+    validate.integer("number of a line", number, 0, len(results) - 1)
     return results[number]
 
   for function, arguments in program.lines:
-    _validate.choice("function", function, FUNCTIONS)
+    validate.choice("function", function, FUNCTIONS)
     kinds = FUNCTIONS[function].arguments
     values = [
       line(value) if kind == LIST else value
@@ -249,30 +249,30 @@ def parse(text: str) -> Program:
     match = _CALL.fullmatch(row)
     if match is None:
       expected = "an assignment, such as sequence_1 = set_list([1, 2])"
-      raise _validate.error(where, row, expected)
+      raise validate.error(where, row, expected)
     name = f"sequence_{len(lines) + 1}"
     if match[1] != name:
-      raise _validate.error(where, match[1], f"an assignment to {name}")
+      raise validate.error(where, match[1], f"an assignment to {name}")
     lines.append(_line(match[2], match[3], len(lines), where))
   number, row = numbered[-1] if numbered else (1, text)
   where = f"program, line {number}"
   match = _OUTPUT.fullmatch(row)
   if match is None:
     expected = "at the end a line output = sequence_N"
-    raise _validate.error(where, row, expected)
+    raise validate.error(where, row, expected)
   return Program(tuple(lines), _place(match[1], len(lines), where))
 
 
 def _line(function, inside, count, where):
   """Parses a call into a line that comes after `count` others."""
-  _validate.choice(where, function, FUNCTIONS)
+  validate.choice(where, function, FUNCTIONS)
   kinds, words = FUNCTIONS[function].arguments, _ARGUMENT.findall(inside)
   if ", ".join(words) != inside:
     expected = "numbers, names and lists of numbers, with ', ' between them"
-    raise _validate.error(where, inside, expected)
+    raise validate.error(where, inside, expected)
   if len(words) != len(kinds):
     expected = f"{len(kinds)} arguments of {function}"
-    raise _validate.error(where, inside, expected)
+    raise validate.error(where, inside, expected)
   arguments = []
   for kind, word in zip(kinds, words):
     if kind == LIST:
@@ -283,12 +283,12 @@ def _line(function, inside, count, where):
       arguments.append(tuple(map(int, _NUMBER.findall(word))))
       if word != str(list(arguments[-1])):
         expected = "a list such as [1, 20], of numbers up to 255"
-        raise _validate.error(where, word, expected)
+        raise validate.error(where, word, expected)
     elif _NUMBER.fullmatch(word):
       arguments.append(int(word))
     else:
       expected = f"a number up to {256 if kind == STOP else 255}"
-      raise _validate.error(where, word, expected)
+      raise validate.error(where, word, expected)
   return Line(function, tuple(arguments))
 
 
@@ -297,7 +297,7 @@ def _place(word, count, where):
   match = _NAME.fullmatch(word)
   if match is None or int(match[1]) > count:
     expected = f"one of the {count} lists that are assigned before"
-    raise _validate.error(where, word, expected)
+    raise validate.error(where, word, expected)
   return int(match[1]) - 1
 
 

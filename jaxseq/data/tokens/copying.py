@@ -14,7 +14,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data.tokens import sampling
 
 
@@ -33,7 +33,7 @@ class Config(sampling.TokenClasses):
   vocab_size: int = 10
 
   def __post_init__(self):
-    _validate.at_least(self, blanks=0, memorise=1, vocab_size=3)
+    validate.at_least(self, blanks=0, memorise=1, vocab_size=3)
 
   @property
   def time(self) -> int:

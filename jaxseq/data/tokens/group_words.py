@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data.tokens import sampling
 
 GROUPS = ("A4xZ5", "A5", "S3", "S5", "Z60")
@@ -87,7 +87,7 @@ def group(name: str) -> Group:
   Raises:
     ValueError: if there is no such group.
   """
-  _validate.choice("group", name, GROUPS)
+  validate.choice("group", name, GROUPS)
   if name == "Z60":
     return _cyclic_group(60)
   if name == "A4xZ5":
@@ -140,7 +140,7 @@ class Config(sampling.TokenClasses, sampling.StringConfig):
 
   def __post_init__(self):
     group(self.group)
-    _validate.choice("alphabet", self.alphabet, ALPHABETS)
+    validate.choice("alphabet", self.alphabet, ALPHABETS)
     super().__post_init__()
 
   @property

@@ -13,7 +13,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data.tokens import sampling
 
 
@@ -30,7 +30,7 @@ class Config(sampling.GivenLength, sampling.TokenClasses):
   vocab_size: int = 16
 
   def __post_init__(self):
-    _validate.at_least(self, vocab_size=3, length=3)
+    validate.at_least(self, vocab_size=3, length=3)
 
 
 def sample(key: jax.Array, config: Config) -> sampling.TokenBatch:

@@ -15,7 +15,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data.tokens import sampling
 
 
@@ -44,13 +44,13 @@ class Config(sampling.GivenLength, sampling.TokenClasses):
     return self.pairs
 
   def __post_init__(self):
-    _validate.at_least(self, pairs=1)
+    validate.at_least(self, pairs=1)
     minima = {"length": 4 * self.pairs, "vocab_size": 2 * self.pairs + 2}
-    _validate.at_least(self, **minima)
+    validate.at_least(self, **minima)
     for name in minima:
       if getattr(self, name) % 2:
-        raise _validate.error(name, getattr(self, name), "even")
-    _validate.above_zero("power", self.power)
+        raise validate.error(name, getattr(self, name), "even")
+    validate.above_zero("power", self.power)
 
 
 def sample(key: jax.Array, config: Config) -> sampling.TokenBatch:

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _limits
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data import text as texts
 from jaxseq.data.tokens import sampling
@@ -76,20 +76,20 @@ class Config:
   scored = 1
 
   def __post_init__(self):
-    _validate.literals(self)
-    _validate.at_least(self, segment=1, vocab_size=3, questions=1)
-    _validate.at_least(self, length=_least(self.segment))
+    validate.literals(self)
+    validate.at_least(self, segment=1, vocab_size=3, questions=1)
+    validate.at_least(self, length=_least(self.segment))
     if self.shortest:
       least = 2 * self.segment
-      _validate.integer("shortest", self.shortest, least, self.length)
+      validate.integer("shortest", self.shortest, least, self.length)
     for name in ("shortest", "distinct"):
       if self.text and getattr(self, name):
-        raise _validate.error(name, getattr(self, name), "none with a text")
+        raise validate.error(name, getattr(self, name), "none with a text")
     if self.distinct and self.length >= self.vocab_size:
       expected = f"less than {self.vocab_size}, the tokens, with distinct"
-      raise _validate.error("length", self.length, expected)
+      raise validate.error("length", self.length, expected)
     if self.bin is not None:
-      _validate.integer("bin", self.bin, 0, 3)
+      validate.integer("bin", self.bin, 0, 3)
 
   @property
   def time(self) -> int:
@@ -223,7 +223,7 @@ def _excerpts(text, vocab_size, length, segment, part):
   begins, starts = excerpt_starts(words[where], length, segment)
   if not len(starts):
     expected = "shorter: no excerpt of the text has a pair in each bin"
-    raise _validate.error("length", length, expected)
+    raise validate.error("length", length, expected)
   return ids[where], begins, starts
 
 

@@ -10,7 +10,7 @@ their count, numbers by 8 bits, counts and lengths by Elias' gamma code.
 from collections.abc import Iterator
 from collections.abc import Sequence
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data.tokens import byte_programs
 
 NAMES = tuple(byte_programs.FUNCTIONS)
@@ -37,7 +37,7 @@ def tokens_of(program: byte_programs.Program) -> list[int]:
   """
   if len(program.lines) > LINES:
     expected = f"at most {LINES} lines"
-    raise _validate.error("program", len(program.lines), expected)
+    raise validate.error("program", len(program.lines), expected)
   tokens = []
   for line in program.lines:
     tokens.append(FUNCTION + NAMES.index(line.function))
@@ -65,7 +65,7 @@ def program_of(tokens: Sequence[int]) -> byte_programs.Program:
     token = next(rest, None)
     if token is None or not low <= token < high:
       expected = f"{low} to {high - 1}, by the grammar of programs"
-      raise _validate.error("token", token, expected)
+      raise validate.error("token", token, expected)
     return token - low
 
   def argument(kind):
@@ -78,14 +78,14 @@ def program_of(tokens: Sequence[int]) -> byte_programs.Program:
     values = [take(0, 256)]
     while (value := next(rest, None)) != LIST_END:
       if value is None or not 0 <= value < 256:
-        raise _validate.error("token", value, "a number or the end of a list")
+        raise validate.error("token", value, "a number or the end of a list")
       values.append(value)
     return tuple(values)
 
   lines: list[byte_programs.Line] = []
   while (head := take(FUNCTION, LIST_END)) != OUTPUT - FUNCTION:
     if head >= len(NAMES):
-      raise _validate.error("token", head + FUNCTION, "a function, or OUTPUT")
+      raise validate.error("token", head + FUNCTION, "a function, or OUTPUT")
     kinds = byte_programs.FUNCTIONS[NAMES[head]].arguments
     lines.append(byte_programs.Line(NAMES[head], tuple(map(argument, kinds))))
   program = byte_programs.Program(tuple(lines), argument(byte_programs.LIST))
@@ -168,7 +168,7 @@ def _read(rest: Iterator[str], count: int) -> int:
   for _ in range(count):
     bit = next(rest, None)
     if bit not in ("0", "1"):
-      raise _validate.error("bits", bit, "0 or 1: the code has no end")
+      raise validate.error("bits", bit, "0 or 1: the code has no end")
     number = 2 * number + int(bit)
   return number
 
@@ -176,7 +176,7 @@ def _read(rest: Iterator[str], count: int) -> int:
 def _read_choice(rest, count):
   """Reads the code of one of `count` indices."""
   if count < 1:
-    raise _validate.error("bits", "a line", "none: there is none before")
+    raise validate.error("bits", "a line", "none: there is none before")
   width = (count - 1).bit_length()
   short = 2**width - count
   number = _read(rest, max(0, width - 1))
@@ -191,5 +191,5 @@ def _read_gamma(rest):
   while not _read(rest, 1):
     zeros += 1
     if zeros > 32:
-      raise _validate.error("bits", "33 zeros", "a number below 2^32")
+      raise validate.error("bits", "33 zeros", "a number below 2^32")
   return (1 << zeros) + _read(rest, zeros)

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data.tokens import byte_programs
 from jaxseq.data.tokens import program_codes
 from jaxseq.data.tokens import sampling
@@ -52,9 +52,9 @@ class Config(sampling.TokenClasses):
   vocab_size = program_codes.VOCAB_SIZE
 
   def __post_init__(self):
-    _validate.literals(self)
-    _validate.integer("bases", self.bases, 1, 5)
-    _validate.at_least(self, max_sequence=5, max_program=8, programs=100)
+    validate.literals(self)
+    validate.integer("bases", self.bases, 1, 5)
+    validate.at_least(self, max_sequence=5, max_program=8, programs=100)
 
   @property
   def time(self) -> int:
@@ -231,7 +231,7 @@ def examples(
   ]
   if not part:
     expected = "longer: no program that was drawn is so short"
-    raise _validate.error("max_program", config.max_program, expected)
+    raise validate.error("max_program", config.max_program, expected)
   return tuple(part)
 
 

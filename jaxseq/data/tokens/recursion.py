@@ -25,7 +25,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data.tokens import sampling
 
 # Tokens of numbers; SEP and END follow.
@@ -61,11 +61,11 @@ class SuccessorConfig(sampling.TokenClasses):
   vocab_size = 6
 
   def __post_init__(self):
-    _validate.literals(self)
-    _validate.at_least(self, min_length=1)
-    _validate.at_least(self, max_length=self.min_length)
+    validate.literals(self)
+    validate.at_least(self, min_length=1)
+    validate.at_least(self, max_length=self.min_length)
     if self.depth is not None:
-      _validate.integer("depth", self.depth, 0, self.max_length - 1)
+      validate.integer("depth", self.depth, 0, self.max_length - 1)
 
   @property
   def max_answer(self) -> int:
@@ -104,12 +104,12 @@ class TraversalConfig(sampling.TokenClasses):
   steps: bool = False
 
   def __post_init__(self):
-    _validate.literals(self)
-    _validate.at_least(self, min_nodes=1, labels=1)
-    _validate.at_least(self, max_nodes=self.min_nodes)
+    validate.literals(self)
+    validate.at_least(self, min_nodes=1, labels=1)
+    validate.at_least(self, max_nodes=self.min_nodes)
     if self.depth is not None:
       least = self.min_nodes.bit_length()
-      _validate.integer("depth", self.depth, least, self.max_nodes)
+      validate.integer("depth", self.depth, least, self.max_nodes)
 
   @property
   def vocab_size(self) -> int:

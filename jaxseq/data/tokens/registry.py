@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from jaxseq import _registry
-from jaxseq import _validate
+from jaxseq import validate
 
 _HERE = "jaxseq.data.tokens"
 TASKS = _registry.Registry(
@@ -54,5 +54,5 @@ def make_config(name: str, **options: Any) -> Any:
   kind = get(name).config
   fields = [field.name for field in dataclasses.fields(kind)]
   for option in options:
-    _validate.choice(f"options of task {name!r}", option, fields)
+    validate.choice(f"options of task {name!r}", option, fields)
   return kind(**options)

@@ -12,7 +12,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data.tokens import sampling
 
 
@@ -60,7 +60,7 @@ class ModularArithmeticConfig(_Config):
     # Even bounds are allowed: the odd numbers between them are used.
     if self.min_length == self.max_length and self.max_length % 2 == 0:
       expected = "one that leaves an odd length"
-      raise _validate.error("min_length", self.min_length, expected)
+      raise validate.error("min_length", self.min_length, expected)
 
 
 def _padded(length, string, classes, config):

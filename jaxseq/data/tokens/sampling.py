@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 
 
 class TokenBatch(NamedTuple):
@@ -79,8 +79,8 @@ class StringConfig:
   smallest: ClassVar[int] = 1
 
   def __post_init__(self):
-    _validate.at_least(self, min_length=self.smallest)
-    _validate.at_least(self, max_length=self.min_length)
+    validate.at_least(self, min_length=self.smallest)
+    validate.at_least(self, max_length=self.min_length)
 
   @property
   def time(self) -> int:

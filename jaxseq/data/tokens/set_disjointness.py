@@ -15,7 +15,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data.tokens import sampling
 
 _MARKERS = 3
@@ -38,8 +38,8 @@ class Config(sampling.TokenClasses):
   vocab_size: int = 2048
 
   def __post_init__(self):
-    _validate.at_least(self, first=1, second=1)
-    _validate.at_least(self, vocab_size=self.first + self.second - 1 + _MARKERS)
+    validate.at_least(self, first=1, second=1)
+    validate.at_least(self, vocab_size=self.first + self.second - 1 + _MARKERS)
 
   @property
   def time(self) -> int:

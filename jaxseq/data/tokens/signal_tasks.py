@@ -10,7 +10,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data.tokens import sampling
 
 
@@ -37,18 +37,18 @@ class DelayConfig(sampling.GivenLength):
   features = 1
 
   def __post_init__(self):
-    _validate.at_least(self, length=2, delay=0)
+    validate.at_least(self, length=2, delay=0)
     if self.delay >= self.length:
       expected = f"less than length = {self.length}"
-      raise _validate.error("delay", self.delay, expected)
-    _validate.fraction("bandwidth", self.bandwidth)
+      raise validate.error("delay", self.delay, expected)
+    validate.fraction("bandwidth", self.bandwidth)
     if int(self.bandwidth * (self.length // 2)) < 1:
       expected = (
         f"at least {2 / self.length}, or length = {self.length} has no "
         "frequency"
       )
-      raise _validate.error("bandwidth", self.bandwidth, expected)
-    _validate.above_zero("rms", self.rms)
+      raise validate.error("bandwidth", self.bandwidth, expected)
+    validate.above_zero("rms", self.rms)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +66,7 @@ class AddingConfig(sampling.GivenLength):
   features = 2
 
   def __post_init__(self):
-    _validate.at_least(self, length=2)
+    validate.at_least(self, length=2)
 
 
 def sample_delay(key: jax.Array, config: DelayConfig) -> sampling.TokenBatch:

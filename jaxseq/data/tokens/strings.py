@@ -15,7 +15,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data.tokens import sampling
 
 
@@ -52,7 +52,7 @@ class SymbolsConfig(_Config):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.at_least(self, symbols=2)
+    validate.at_least(self, symbols=2)
 
   @property
   def vocab_size(self) -> int:
@@ -93,7 +93,7 @@ class MissingDuplicateConfig(SymbolsConfig):
     super().__post_init__()
     if self.min_length == self.max_length and self.max_length % 2:
       expected = "one that leaves an even length"
-      raise _validate.error("max_length", self.max_length, expected)
+      raise validate.error("max_length", self.max_length, expected)
 
   @property
   def vocab_size(self) -> int:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.dts import _arrays
 from jaxseq.dts import _sklearn
 from jaxseq.dts.metrics import _draws
@@ -81,7 +81,7 @@ def score(
 ) -> BetaVae:
   """Returns the score of points (V, D) with the factors (V,) in common."""
   if np.ptp(train_factor) == 0:
-    raise _validate.error("train_factor", train_factor, "at least two factors")
+    raise validate.error("train_factor", train_factor, "at least two factors")
   model = _sklearn.load("linear_model").LogisticRegression()
   model.fit(train, train_factor)
   return BetaVae(

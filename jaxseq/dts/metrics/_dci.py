@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.dts import _arrays
 from jaxseq.dts import _sklearn
 
@@ -107,7 +107,7 @@ def boosting_importance(
   codes, factors, codes_test, factors_test = _arrays.train_and_test(
     codes, factors, codes_test, factors_test
   )
-  _validate.positive("trees", trees)
+  validate.positive("trees", trees)
   classifier = _sklearn.load("ensemble").GradientBoostingClassifier
   # One stream of random numbers for all factors, as the reference has.
   random_state = np.random.RandomState(seed)

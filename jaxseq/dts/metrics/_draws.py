@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 
 # Batches that are made at a time, so that 10,000 of them need little memory.
 _PIECE = 64
@@ -23,9 +23,9 @@ def in_pieces(
   **totals: int,
 ) -> Iterator[Iterator[tuple[np.ndarray, ...]]]:
   """Yields what `draw` makes for each total, some batches at a time."""
-  _validate.positive("batch", batch)
+  validate.positive("batch", batch)
   for name, total in totals.items():
-    _validate.positive(name, total)
+    validate.positive(name, total)
     yield (
       draw(rng, min(_PIECE, total - start), batch)
       for start in range(0, total, _PIECE)

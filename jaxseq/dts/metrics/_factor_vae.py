@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.dts import _arrays
 from jaxseq.dts.metrics import _draws
 
@@ -96,9 +96,9 @@ def factor_vae_from_table(
   """
   codes, factors = _arrays.pair(codes, factors)
   if len(codes) < 2:
-    raise _validate.error("codes", "1 example", "at least 2 examples")
+    raise validate.error("codes", "1 example", "at least 2 examples")
   # A variance is of 2 examples or more.
-  _validate.integer("batch", batch, 2)
+  validate.integer("batch", batch, 2)
   pieces = _draws.in_pieces(
     _draws.Table(codes, factors).held,
     np.random.default_rng(seed),

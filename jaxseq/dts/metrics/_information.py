@@ -7,7 +7,7 @@ All are plug-in estimates from counts, as in google-research/disentanglement_lib
 import numpy as np
 from scipy import special
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.dts import _arrays
 
 
@@ -19,7 +19,7 @@ def discretize(codes: np.ndarray, bins: int = 20) -> np.ndarray:
   A ValueError if codes (n, D) are not finite, or `bins` is below 1.
   """
   codes = _arrays.code_array(codes)
-  _validate.positive("bins", bins)
+  validate.positive("bins", bins)
   out = np.empty(codes.shape, np.int64)
   for d, code in enumerate(codes.T):
     edges = np.histogram_bin_edges(code, bins)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.dts import _arrays
 from jaxseq.dts.metrics import _information
 
@@ -59,7 +59,7 @@ def irs(
       varies.
   """
   codes, factors = _arrays.pair(codes, factors)
-  _validate.fraction("quantile", quantile)
+  validate.fraction("quantile", quantile)
   active = _arrays.varying(codes)
   codes = codes[:, active]
   levels = _information.discretize(factors, bins)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.dts import _arrays
 from jaxseq.dts.metrics import _gap
 
@@ -90,7 +90,7 @@ def _gaussians(mu, logvar, z, least=1):
   z = _arrays.code_array(z, "z")
   if not mu.shape == logvar.shape == z.shape:
     shapes = f"shape {mu.shape}, {logvar.shape} and {z.shape}"
-    raise _validate.error("mu, logvar and z", shapes, "one shape")
+    raise validate.error("mu, logvar and z", shapes, "one shape")
   return mu, logvar, z
 
 

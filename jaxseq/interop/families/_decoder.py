@@ -7,8 +7,8 @@ import dataclasses
 import re
 from typing import Any
 
-from jaxseq import _validate
 from jaxseq import nn
+from jaxseq import validate
 from jaxseq.interop import _entries
 from jaxseq.interop import _placement
 from jaxseq.interop._entries import Entries
@@ -275,12 +275,12 @@ def check_saved(config: nn.NetworkConfig) -> None:
   for part, wanted in ((config, needed), (config.stack, _STACK)):
     for name, value in wanted.items():
       if getattr(part, name) != value:
-        raise _validate.error(
+        raise validate.error(
           name, getattr(part, name), f"{value!r} to be saved in this format"
         )
   if not config.stack.ends_in_norm:
     expected = "True to be saved in this format"
-    raise _validate.error("final_norm", False, expected)
+    raise validate.error("final_norm", False, expected)
 
 
 def read_options(entries: Entries, table: Options) -> dict[str, Any]:

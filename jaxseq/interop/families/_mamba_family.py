@@ -9,7 +9,7 @@ import functools
 import math
 from typing import Any
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.interop import _entries
 from jaxseq.interop import _placement
 from jaxseq.interop._entries import Entries
@@ -157,7 +157,7 @@ def _check_mixer(**pairs):
   for name, (value, needed) in pairs.items():
     if value != needed:
       expected = f"{needed!r} to be saved in this format"
-      raise _validate.error(f"the mixer's {name}", value, expected)
+      raise validate.error(f"the mixer's {name}", value, expected)
 
 
 def _save_mamba(config, vocab_size, norm="none"):

@@ -3,8 +3,8 @@
 from typing import Protocol
 
 from jaxseq import _registry
-from jaxseq import _validate
 from jaxseq import nn
+from jaxseq import validate
 from jaxseq.interop import _entries
 from jaxseq.interop import _tensors
 
@@ -97,5 +97,5 @@ def _check(name, family):
     value = getattr(family, part, None)
     if not (isinstance(value, str) if part.isupper() else callable(value)):
       kind = "a string" if part.isupper() else "a function"
-      raise _validate.error(f"family {name!r}: {part}", value, kind)
+      raise validate.error(f"family {name!r}: {part}", value, kind)
   return family

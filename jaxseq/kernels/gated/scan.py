@@ -13,13 +13,13 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
 from jaxseq.kernels import _calls
 from jaxseq.kernels import _kept_vjp
 from jaxseq.kernels.gated import _gpu_weights
 from jaxseq.recurrence.gated import _gated_chunk
 from jaxseq.recurrence.shared import _resets
 from jaxseq.recurrence.shared import _varying
+from jaxseq.types import PyTree
 
 Arrays = _gated_chunk.Arrays
 

@@ -23,8 +23,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _serialization
-from jaxseq import _validate
 from jaxseq import recurrence
+from jaxseq import validate
 from jaxseq.mixers import contract
 from jaxseq.mixers import positions
 from jaxseq.mixers.averages import _lightnet
@@ -113,7 +113,7 @@ class Config(contract.Options):
       )
     object.__setattr__(self, "grid", tuple(self.grid))
     for size in self.grid:
-      _validate.positive("grid", size)
+      validate.positive("grid", size)
     if (self.positions == "md_tpe") != bool(self.grid):
       expected = "sizes of axes with positions = 'md_tpe', () otherwise"
       raise contract.error("grid", self.grid, expected)

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
-from jaxseq._types import PyTree
 from jaxseq.mixers import contract
 from jaxseq.recurrence.gated import gated
+from jaxseq.types import PyTree
 
 # Declarations that all gated networks share.
 TRAITS = contract.Traits(schemes=gated.SCHEMES)

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
-from jaxseq._types import PyTree
 from jaxseq.mixers import contract
 from jaxseq.mixers import passes
+from jaxseq.types import PyTree
 
 # Declarations that both mixers share.
 TRAITS = contract.Traits(block=contract.TRANSFORMER_BLOCK, traced={"W": (1,)})

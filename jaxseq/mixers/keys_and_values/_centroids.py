@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 
 
 class Averages(NamedTuple):
@@ -52,7 +52,7 @@ def running_means(
   Raises:
     ValueError: if decay is not a number from 0 to 1.
   """
-  _validate.number("decay", decay, 0, 1)
+  validate.number("decay", decay, 0, 1)
   averages = Averages(
     decay * averages.counts + (1 - decay) * counts,
     decay * averages.sums + (1 - decay) * sums,

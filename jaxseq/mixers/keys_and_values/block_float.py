@@ -16,7 +16,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 
 # The lowest exponent, also of zeros, the highest, and that of a block that is
 # not finite.
@@ -40,11 +40,11 @@ class BlockFloat:
   order: Literal["given", "norm"] = "given"
 
   def __post_init__(self):
-    _validate.literals(self)
-    _validate.integer("bits", self.bits, 2)
+    validate.literals(self)
+    validate.integer("bits", self.bits, 2)
     if self.bits > 8:
-      raise _validate.error("bits", self.bits, "an integer from 2 to 8")
-    _validate.integer("block", self.block, 1)
+      raise validate.error("bits", self.bits, "an integer from 2 to 8")
+    validate.integer("block", self.block, 1)
 
 
 def quantize(
@@ -71,7 +71,7 @@ def quantize(
   BlockFloat(bits, block)
   width = x.shape[-1]
   if width % block:
-    raise _validate.error("block", block, f"a divisor of {width} channels")
+    raise validate.error("block", block, f"a divisor of {width} channels")
   x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
   blocks = lax.stop_gradient(x).reshape(*x.shape[:-1], -1, block)
   finite = jnp.all(jnp.isfinite(blocks), axis=-1, keepdims=True)

@@ -27,8 +27,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _serialization
-from jaxseq import _validate
 from jaxseq import recurrence
+from jaxseq import validate
 from jaxseq.mixers import contract
 from jaxseq.mixers import head_parts
 from jaxseq.mixers import passes
@@ -209,7 +209,7 @@ def _check_prefix(prefix, x, axis):
     kind = f"dtype {jnp.result_type(prefix)}"
     raise contract.error("prefix", kind, "integers")
   if jnp.ndim(prefix):
-    _validate.shape("prefix", prefix, x.shape[:-2])
+    validate.shape("prefix", prefix, x.shape[:-2])
   time = x.shape[-2]
   # With time split, a device does not know the length of the sequence.
   if isinstance(prefix, int) and axis is None and not 0 <= prefix <= time:

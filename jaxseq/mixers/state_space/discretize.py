@@ -11,7 +11,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.mixers import contract
 
 # Below this the quotient of ZOH is replaced by its limit; the error of the
@@ -60,7 +60,7 @@ METHODS: dict[str, Callable] = {"zoh": zoh, "bilinear": bilinear}
 
 def get(name: str) -> Callable:
   """Returns the discretization of that name; ValueError lists the names."""
-  return METHODS[_validate.choice("discretization", name, METHODS)]
+  return METHODS[validate.choice("discretization", name, METHODS)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +80,7 @@ class StepSizes(contract.Options):
     super().__post_init__()
     if self.dt_min > self.dt_max:
       expected = f"0 < dt_min <= dt_max = {self.dt_max}"
-      raise _validate.error("dt_min", self.dt_min, expected)
+      raise validate.error("dt_min", self.dt_min, expected)
 
 
 @dataclasses.dataclass(frozen=True)

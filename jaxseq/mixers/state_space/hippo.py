@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 
 
 class DPLR(NamedTuple):
@@ -38,7 +38,7 @@ def legs(N: int) -> tuple[np.ndarray, np.ndarray]:
 
   Returns A (N, N) and B (N,), float64; a ValueError if N is not positive.
   """
-  _validate.positive("N", N)
+  validate.positive("N", N)
   B = np.sqrt(2.0 * np.arange(N) + 1.0)
   A = -np.tril(np.outer(B, B), -1) - np.diag(np.arange(N) + 1.0)
   return A, B
@@ -49,7 +49,7 @@ def legt(N: int) -> tuple[np.ndarray, np.ndarray]:
 
   Returns A (N, N) and B (N,), float64; a ValueError if N is not positive.
   """
-  _validate.positive("N", N)
+  validate.positive("N", N)
   n = np.arange(N)
   root = np.sqrt(2.0 * n + 1.0)
   above = n[:, None] < n
@@ -76,7 +76,7 @@ def fourier(N: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _check_even(N):
   if N < 1 or N % 2:
-    raise _validate.error("N", N, "a positive and even number")
+    raise validate.error("N", N, "a positive and even number")
 
 
 def _low_rank(name, N):
@@ -108,7 +108,7 @@ def half_dplr(name: str, N: int) -> DPLR:
   Raises:
     ValueError: if there is no such matrix, or N is not positive and even.
   """
-  _validate.choice("name", name, HIPPO)
+  validate.choice("name", name, HIPPO)
   _check_even(N)
   A, B = HIPPO[name](N)
   P = _low_rank(name, N)
@@ -148,7 +148,7 @@ def diagonal(name: str, N: int) -> np.ndarray:
   Raises:
     ValueError: if there is no such choice, or N is not positive and even.
   """
-  _validate.choice("name", name, DIAGONAL)
+  validate.choice("name", name, DIAGONAL)
   _check_even(N)
   if name == "legs":
     return half_dplr("legs", N).Lambda
@@ -200,14 +200,14 @@ def block_legs(
       are odd with `conj_sym`.
   """
   if blocks < 1 or size < 1 or size % blocks:
-    raise _validate.error(
+    raise validate.error(
       "size",
       f"size = {size} and blocks = {blocks}",
       "a positive multiple of blocks",
     )
   width = size // blocks
   if conj_sym and width % 2:
-    raise _validate.error(
+    raise validate.error(
       "size",
       f"{size} / {blocks} = {width}",
       "an even size of each block, with conjugate symmetry",

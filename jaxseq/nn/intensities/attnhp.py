@@ -25,8 +25,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import recurrence
+from jaxseq import validate
 from jaxseq.nn import prompt_pool
 from jaxseq.nn.intensities import decays
 
@@ -66,12 +66,12 @@ class Config(decays.Config):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.at_least(self, num_layers=1, heads=1, memory=1)
+    validate.at_least(self, num_layers=1, heads=1, memory=1)
     if self.d_time < 2 or self.d_time % 2:
-      raise _validate.error("d_time", self.d_time, "a positive, even number")
+      raise validate.error("d_time", self.d_time, "a positive, even number")
     if self.prompts:
-      _validate.at_least(self, prompt_length=1)
-      _validate.integer("chosen", self.chosen, 1, self.prompts)
+      validate.at_least(self, prompt_length=1)
+      validate.integer("chosen", self.chosen, 1, self.prompts)
 
 
 class State(NamedTuple):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 
 Array = jax.Array
 Params = dict
@@ -34,8 +34,8 @@ class Config:
   d_model: int = 32
 
   def __post_init__(self):
-    _validate.literals(self)
-    _validate.at_least(self, num_marks=1, d_model=1)
+    validate.literals(self)
+    validate.at_least(self, num_marks=1, d_model=1)
 
 
 class Decay(NamedTuple):

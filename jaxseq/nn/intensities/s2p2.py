@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import recurrence
+from jaxseq import validate
 from jaxseq.mixers.state_space import hippo
 from jaxseq.nn.intensities import decays
 
@@ -56,7 +56,7 @@ class Config(decays.Config):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.at_least(self, num_layers=1, num_states=1)
+    validate.at_least(self, num_layers=1, num_states=1)
 
 
 class State(NamedTuple):
@@ -225,7 +225,7 @@ def bound(
   """
   del state
   if config.norm != "post":
-    raise _validate.error("norm", config.norm, "'post', to have a bound")
+    raise validate.error("norm", config.norm, "'post', to have a bound")
   last = _layers(config, params)[-1]["norm"]
   top = decays.normed_bound(params["read_out"], **last)
   return jnp.broadcast_to(top, elapsed.shape)

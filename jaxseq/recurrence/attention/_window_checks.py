@@ -2,16 +2,16 @@
 
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.shared import _checks
 
 
 def distances(distances, q, window):
   """Checks further queries and the vectors that they meet."""
   if distances is not None:
-    _validate.shape("distances[0]", distances[0], jnp.shape(q))
+    validate.shape("distances[0]", distances[0], jnp.shape(q))
     shape = window + 1, *jnp.shape(q)[-2:]
-    _validate.shape("distances[1]", distances[1], shape)
+    validate.shape("distances[1]", distances[1], shape)
 
 
 def decay(decay, q, window, init):
@@ -19,42 +19,42 @@ def decay(decay, q, window, init):
   has_fades = init is not None and hasattr(init, "fades")
   if decay is None:
     if has_fades:
-      raise _validate.error("decay", None, "decays, as init has fades")
+      raise validate.error("decay", None, "decays, as init has fades")
     return None
   _checks.floating(decay=decay)
-  _validate.shape("decay", decay, jnp.shape(q)[:-1])
+  validate.shape("decay", decay, jnp.shape(q)[:-1])
   if has_fades:
     shape = *jnp.shape(q)[:-3], window, jnp.shape(q)[-2]
-    _validate.shape("init.fades", init.fades, shape)
+    validate.shape("init.fades", init.fades, shape)
   elif init is not None:
     got, expected = type(init).__name__, "a FadingWindowState, with a decay"
-    raise _validate.error("init", got, expected)
+    raise validate.error("init", got, expected)
   decay = jnp.asarray(decay)
   return decay.astype(jnp.promote_types(decay.dtype, jnp.float32))
 
 
 def arguments(q, k, v, window, init, reset, expand, block_size):
   """Checks the arguments; returns batch shape and time."""
-  *batch, time, heads, width = _validate.shape(
+  *batch, time, heads, width = validate.shape(
     "q", q, ("*batch", "time", "heads", "D")
   )
   if expand is None:
-    shape = _validate.shape("k", k, (*batch, time, "groups", width))
+    shape = validate.shape("k", k, (*batch, time, "groups", width))
     _groups("k", shape, heads)
-    _validate.shape("v", v, shape)
+    validate.shape("v", v, shape)
   else:
-    shape = _validate.shape("k", k, (*batch, time, "groups", "width"))
+    shape = validate.shape("k", k, (*batch, time, "groups", "width"))
     if v is not None:
-      raise _validate.error("v", f"shape {jnp.shape(v)}", "None with expand")
-  _validate.positive("window", window)
+      raise validate.error("v", f"shape {jnp.shape(v)}", "None with expand")
+  validate.positive("window", window)
   if block_size is not None:
-    _validate.positive("block_size", block_size)
+    validate.positive("block_size", block_size)
   if init is not None:
     cache = (*batch, window, *shape[-2:])
-    _validate.shape("init.keys", init.keys, cache)
+    validate.shape("init.keys", init.keys, cache)
     if expand is None:
-      _validate.shape("init.values", init.values, cache)
-    _validate.shape("init.length", init.length, tuple(batch))
+      validate.shape("init.values", init.values, cache)
+    validate.shape("init.length", init.length, tuple(batch))
   _checks.reset(reset, (*batch, time))
   return tuple(batch), time
 
@@ -63,12 +63,12 @@ def _groups(name, shape, heads):
   """Checks that keys of that shape are shared evenly by the heads."""
   if heads % shape[-2]:
     expected = f"groups a divisor of {heads}"
-    raise _validate.error(name, f"shape {shape}", expected)
+    raise validate.error(name, f"shape {shape}", expected)
 
 
 def expanded(q, k, v, count):
   """Checks the results of `expand` for `count` keys."""
   *batch, _, heads, width = q.shape
-  shape = _validate.shape("keys", k, (*batch, count, "groups", width))
+  shape = validate.shape("keys", k, (*batch, count, "groups", width))
   _groups("keys", shape, heads)
-  _validate.shape("values", v, (*shape[:-1], "E"))
+  validate.shape("values", v, (*shape[:-1], "E"))

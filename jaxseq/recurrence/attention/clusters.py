@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _serialization
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.attention import window
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _contractions
@@ -298,21 +298,19 @@ def _shaped(state, count, init):
 
 def _check(q, k, v, cluster, init, reset):
   """Checks the arguments; returns batch shape, time and heads."""
-  *batch, time, heads, width = _validate.shape(
+  *batch, time, heads, width = validate.shape(
     "q", q, ("*batch", "time", "heads", "D")
   )
-  _validate.shape("k", k, q.shape)
-  _validate.shape("v", v, q.shape)
-  _validate.shape("cluster", cluster, q.shape[:-1])
-  shape = _validate.shape(
+  validate.shape("k", k, q.shape)
+  validate.shape("v", v, q.shape)
+  validate.shape("cluster", cluster, q.shape[:-1])
+  shape = validate.shape(
     "init.keys", init.keys, (*batch, heads, "clusters", "window", width)
   )
   if shape[-2] < 2:
-    raise _validate.error(
-      "init.keys", f"shape {shape}", "a window of 2 or more"
-    )
-  _validate.shape("init.values", init.values, shape)
-  _validate.shape("init.count", init.count, shape[:-2])
+    raise validate.error("init.keys", f"shape {shape}", "a window of 2 or more")
+  validate.shape("init.values", init.values, shape)
+  validate.shape("init.count", init.count, shape[:-2])
   _checks.floating(q=q)
   _checks.reset(reset, (*batch, time))
   return tuple(batch), time, heads

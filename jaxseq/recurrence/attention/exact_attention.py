@@ -2,7 +2,7 @@
 
 import jax
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.attention import _schemes
 from jaxseq.recurrence.attention._schemes import blocks
 from jaxseq.recurrence.averages import _softmax_state
@@ -71,7 +71,7 @@ def softmax_attention(
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
   """
-  run = _schemes.SCHEMES[_validate.choice("scheme", scheme, SCHEMES)]
+  run = _schemes.SCHEMES[validate.choice("scheme", scheme, SCHEMES)]
   problem = blocks.prepare(q, k, v, axis, causal, reset, init, order)
   if axis is not None:
     return run(problem, axis)

@@ -23,7 +23,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.shared import _varying
 
 
@@ -48,11 +48,11 @@ class Hip:
   representative: Literal["center", "first"] = "center"
 
   def __post_init__(self):
-    _validate.literals(self)
-    _validate.at_least(self, keys=1, block=1, near=0, sinks=0)
+    validate.literals(self)
+    validate.at_least(self, keys=1, block=1, near=0, sinks=0)
     if self.keys % self.block:
       expected = f"a multiple of block = {self.block}"
-      raise _validate.error("keys", self.keys, expected)
+      raise validate.error("keys", self.keys, expected)
 
   @property
   def keep(self) -> int:

@@ -22,7 +22,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq import _serialization
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.attention import _native_sparse_parts as parts
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import chunked
@@ -52,11 +52,11 @@ class NativeSparse:
   capacity: int = 4096
 
   def __post_init__(self):
-    _validate.at_least(self, block_size=1, block_count=3, window=0, capacity=1)
+    validate.at_least(self, block_size=1, block_count=3, window=0, capacity=1)
     size, least = self.block_size, self.window + self.block_size - 1
     if self.capacity % size or self.capacity < least:
       expected = f"a multiple of block_size = {size}, and at least {least}"
-      raise _validate.error("capacity", self.capacity, expected)
+      raise validate.error("capacity", self.capacity, expected)
 
   @property
   def kept(self) -> int:
@@ -209,13 +209,13 @@ def native_sparse_step(
 def _checked(q, k, v, gates, state, time):
   """Leading axes, arrays in at least float32, and the widths d and dv."""
   _checks.floating(q=q, k=k, v=v, gates=gates)
-  *lead, heads, d = _validate.shape("q", q, ("*lead", *time, "heads", "d"))
+  *lead, heads, d = validate.shape("q", q, ("*lead", *time, "heads", "d"))
   groups, dv = v.shape[-2:]
-  _validate.shape("k", k, (*lead, groups, d))
-  _validate.shape("v", v, (*lead, groups, dv))
-  _validate.shape("gates", gates, (*lead, heads, 3))
+  validate.shape("k", k, (*lead, groups, d))
+  validate.shape("v", v, (*lead, groups, dv))
+  validate.shape("gates", gates, (*lead, heads, 3))
   if heads % groups:
-    raise _validate.error("groups", groups, f"a divisor of {heads} heads")
+    raise validate.error("groups", groups, f"a divisor of {heads} heads")
   dtype = jnp.result_type(q, k, v, gates, *(state or ()), jnp.float32)
   arrays = tuple(x.astype(dtype) for x in (q, k, v, gates))
   return tuple(lead), arrays, (d, dv)

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import _serialization
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.delta import _unit_triangular
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import chunked
@@ -93,15 +93,15 @@ def path_scan(
   arrays = (q, k, v, w, beta, decay)
   names = ("q", "k", "v", "w", "beta", "decay")
   _checks.floating(**dict(zip(names, arrays)))
-  *lead, heads, d = _validate.shape("q", q, ("*lead", "heads", "d"))
+  *lead, heads, d = validate.shape("q", q, ("*lead", "heads", "d"))
   groups, dv = v.shape[-2:]
-  _validate.shape("k", k, (*lead, groups, d))
-  _validate.shape("w", w, (*lead, groups, d))
-  _validate.shape("v", v, (*lead, groups, dv))
-  _validate.shape("beta", beta, (*lead, groups))
-  _validate.shape("decay", decay, (*lead, heads))
+  validate.shape("k", k, (*lead, groups, d))
+  validate.shape("w", w, (*lead, groups, d))
+  validate.shape("v", v, (*lead, groups, dv))
+  validate.shape("beta", beta, (*lead, groups))
+  validate.shape("decay", decay, (*lead, heads))
   if heads % groups:
-    raise _validate.error("groups", groups, f"a divisor of {heads} heads")
+    raise validate.error("groups", groups, f"a divisor of {heads} heads")
   _checks.reset(reset, tuple(lead))
   dtype = jnp.result_type(*arrays, *init, jnp.float32)
   x = tuple(x.astype(dtype) for x in arrays)

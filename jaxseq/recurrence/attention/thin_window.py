@@ -15,7 +15,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq import _serialization
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.attention import _attention_parts
 from jaxseq.recurrence.attention.window import WindowState
 
@@ -64,11 +64,11 @@ def important_channels(
   Raises:
     ValueError: if shapes do not fit, or there are fewer channels.
   """
-  *batch, _, groups, width = _validate.shape(
+  *batch, _, groups, width = validate.shape(
     "squares", squares, ("*batch", "queries", "groups", "D")
   )
-  _validate.shape("keys", keys, (*batch, "keys", groups, width))
-  _validate.integer("kept", kept, 1, width)
+  validate.shape("keys", keys, (*batch, "keys", groups, width))
+  validate.integer("kept", kept, 1, width)
   wide = jnp.result_type(squares, keys, jnp.float32)
   squares, keys = squares.astype(wide), keys.astype(wide)
   scores = jnp.sum(squares, axis=-3) * jnp.sum(keys * keys, axis=-3)
@@ -102,8 +102,8 @@ def thin_window(
     ValueError: if shapes or sizes do not fit the above.
   """
   window = jnp.shape(state.keys)[-3]
-  _validate.integer("whole", whole, 1, window - 1)
-  _validate.integer("recent", recent, 0, whole)
+  validate.integer("whole", whole, 1, window - 1)
+  validate.integer("recent", recent, 0, whole)
   index = state.length[..., None] - window + jnp.arange(window)
   held = (index >= 0)[..., None, None]
   keys = (

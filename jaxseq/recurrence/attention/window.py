@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _serialization
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.attention import _fades
 from jaxseq.recurrence.attention import _hip_step
 from jaxseq.recurrence.attention import _window_blocks
@@ -143,7 +143,7 @@ def window_attention(
     NotImplementedError: if the method is a kernel that does not exist for the
       platform or for these arguments, or is not installed.
   """
-  _validate.choice("method", method, METHODS)
+  validate.choice("method", method, METHODS)
   if axis is not None and scheme != "halo":
     if method not in ("auto", "chunked"):
       got = f"scheme {scheme!r}"
@@ -157,11 +157,11 @@ def window_attention(
   decay = _window_checks.decay(decay, q, window, init)
   if search is not None and (distances is not None or decay is not None):
     other = "distances" if decay is None else "a decay"
-    raise _validate.error("search", search, f"None with {other}")
+    raise validate.error("search", search, f"None with {other}")
   extras = expand, distances, search, decay
   plain = all(option is None for option in extras)
   schemes = SCHEMES if plain else SCHEMES[:1]
-  _validate.choice("scheme", scheme, schemes)
+  validate.choice("scheme", scheme, schemes)
   whole = time if axis is None else time * lax.axis_size(axis)
   arguments = q, k, v, window, init, reset, embed, expand, distances, search
   problem = _Problem(*arguments, block_size, method, decay)
@@ -299,7 +299,7 @@ def _by_scheme(problem, axis, scheme):
   time, batch_axes = q.shape[-3], q.ndim - 3
   whole = lax.axis_size(axis) * time
   if whole > window + 1:
-    raise _validate.error(
+    raise validate.error(
       "window",
       window,
       f"at least {whole - 1} for scheme {scheme!r}, which covers the whole "

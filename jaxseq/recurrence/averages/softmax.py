@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.averages import _averages_sharded
 from jaxseq.recurrence.averages import _softmax_linear
 from jaxseq.recurrence.averages import _softmax_state
@@ -63,10 +63,10 @@ def softmax_scan(
   """
   scores, values = _checked(scores, values, init, mask, 1)
   _checks.reset(reset, scores.shape)
-  _validate.choice("method", method, linear.KERNEL_METHODS)
+  validate.choice("method", method, linear.KERNEL_METHODS)
   init = None if init is None else _one_channel(init)
   if chunk_size is not None:
-    _validate.positive("chunk_size", chunk_size)
+    validate.positive("chunk_size", chunk_size)
   run = functools.partial(_run, chunk_size=chunk_size, method=method)
   elements = _elements(scores, values)
   if axis is None:
@@ -183,8 +183,8 @@ def _checked(scores, values, state, mask, time_axes):
   """Scores and values as arrays, without the masked elements."""
   scores, values = jnp.asarray(scores), jnp.asarray(values)
   time = ("time",) if time_axes else ()
-  shape = _validate.shape("scores", scores, ("*batch", *time))
-  _validate.shape("values", values, (*shape, "dv"))
+  shape = validate.shape("scores", scores, ("*batch", *time))
+  validate.shape("values", values, (*shape, "dv"))
   _checks.floating(scores=scores, values=values)
   _checks.flags("mask", mask, shape)
   batch = scores.shape[: scores.ndim - time_axes]

@@ -6,7 +6,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.averages import _averages_sharded
 from jaxseq.recurrence.averages import _softmax_chunk
 from jaxseq.recurrence.averages import _softmax_linear
@@ -93,9 +93,9 @@ def softmax_outer_scan(
   n = inputs.logits.shape[-1]
   _checks.reset(reset, batch + (time,))
   _check_sink(sink)
-  _validate.choice("method", method, METHODS)
+  validate.choice("method", method, METHODS)
   if chunk_size is not None:
-    chunk_size = min(_validate.positive("chunk_size", chunk_size), time)
+    chunk_size = min(validate.positive("chunk_size", chunk_size), time)
   if init is None:
     init = softmax_outer_initial(batch, dk, dv, dtype, sink=sink)
     init = _softmax_state.in_own_channels(init, n)
@@ -230,10 +230,10 @@ def softmax_decay(
       run, logits, m, u, reset=reset, sink=sink, axis=axis
     )
   logits = jnp.asarray(logits)
-  *batch, _, n = _validate.shape("logits", logits, ("*batch", "time", "n"))
+  *batch, _, n = validate.shape("logits", logits, ("*batch", "time", "n"))
   batch = tuple(batch)
   for name, x in (("m", m), ("u", u)):
-    _validate.shape(name, x, batch + (n,))
+    validate.shape(name, x, batch + (n,))
   _checks.reset(reset, logits.shape[:-1])
   _check_sink(sink)
   dtype = jnp.result_type(logits, m, u, jnp.float32)
@@ -284,13 +284,13 @@ def softmax_outer_initial(
 def _check(q, logits, k, v, state, time_axes):
   """Checks the arguments; returns arrays, batch shape and accumulator dtype."""
   time = ("time",) if time_axes else ()
-  shape = _validate.shape("q", q, ("*batch", *time, "dk"))
-  *lead, n = _validate.shape("logits", logits, (*shape[:-1], "n"))
+  shape = validate.shape("q", q, ("*batch", *time, "dk"))
+  *lead, n = validate.shape("logits", logits, (*shape[:-1], "n"))
   if n < 1 or shape[-1] % n:
     expected = f"{(*lead, 'n')}, n a divisor of {shape[-1]}"
-    raise _validate.error("logits", f"shape {jnp.shape(logits)}", expected)
+    raise validate.error("logits", f"shape {jnp.shape(logits)}", expected)
   _checks.shape("k", k, shape)
-  _validate.shape("v", v, (*shape[:-1], "dv"))
+  validate.shape("v", v, (*shape[:-1], "dv"))
   _checks.floating(q=q, logits=logits, k=k, v=v)
   batch = shape[: -1 - time_axes]
   dk, dv = shape[-1], jnp.shape(v)[-1]
@@ -306,7 +306,7 @@ def check_state(state, shapes) -> None:
     return
   got = [jnp.shape(x) for x in state]
   if got != list(shapes):
-    raise _validate.error(
+    raise validate.error(
       "state", got, f"(m, u, w) of shapes {', '.join(map(str, shapes))}"
     )
 
@@ -315,4 +315,4 @@ def _check_sink(sink):
   if sink is not None and not (
     isinstance(sink, (int, float)) and math.isfinite(sink)
   ):
-    raise _validate.error("sink", sink, "a finite number or None")
+    raise validate.error("sink", sink, "a finite number or None")

@@ -17,7 +17,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.averages import _averages_sharded
 from jaxseq.recurrence.averages import _softmax_linear
 from jaxseq.recurrence.averages import _softmax_state
@@ -74,9 +74,9 @@ def wkv_scan(
   k, v, decay, bonus = map(jnp.asarray, (k, v, decay, bonus))
   shape = _check(k, v, decay, bonus, init, 1)
   _checks.reset(reset, shape[:-1])
-  _validate.choice("method", method, linear.KERNEL_METHODS)
+  validate.choice("method", method, linear.KERNEL_METHODS)
   if chunk_size is not None:
-    _validate.positive("chunk_size", chunk_size)
+    validate.positive("chunk_size", chunk_size)
   run = functools.partial(_run, chunk_size=chunk_size, method=method)
   if axis is None:
     return run(k, v, decay, bonus, init, reset=reset)
@@ -264,10 +264,10 @@ def _maxima_in_a_tree(k, decay, m, reset):
 def _check(k, v, decay, bonus, state, time_axes):
   """Checks shapes and dtypes; returns the shape of k."""
   time = ("time",) if time_axes else ()
-  shape = tuple(_validate.shape("k", k, ("*batch", *time, "n")))
-  _validate.shape("v", v, shape)
+  shape = tuple(validate.shape("k", k, ("*batch", *time, "n")))
+  validate.shape("v", v, shape)
   for name, x in (("decay", decay), ("bonus", bonus)):
-    _validate.shape(name, x, shape[-1:])
+    validate.shape(name, x, shape[-1:])
   _checks.floating(k=k, v=v, decay=decay, bonus=bonus)
   row_shape = (*shape[: -1 - time_axes], shape[-1])
   softmax_outer.check_state(state, (row_shape, row_shape, (*row_shape, 1)))

@@ -11,7 +11,7 @@ Mamba (arXiv:2312.00752) and Mamba-2 (arXiv:2405.21060).
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _halo
 from jaxseq.recurrence.shared import _prefix
@@ -52,7 +52,7 @@ def causal_conv(
     ValueError: if shapes or dtypes do not fit the above.
   """
   x = jnp.asarray(x)
-  _validate.shape("x", x, ("*batch", "time", "channels"))
+  validate.shape("x", x, ("*batch", "time", "channels"))
   dtype = _check(x, weight, bias, window, x.shape[:-2])
   _checks.reset(reset, x.shape[:-1])
   width = weight.shape[0]
@@ -173,7 +173,7 @@ def causal_conv_step(
     ValueError: if shapes or dtypes do not fit the above.
   """
   x = jnp.asarray(x)
-  _validate.shape("x", x, ("*batch", "channels"))
+  validate.shape("x", x, ("*batch", "channels"))
   dtype = _check(x, weight, bias, window, x.shape[:-1])
   _checks.reset(reset, x.shape[:-1])
   window = window.astype(dtype)
@@ -190,9 +190,9 @@ def _check(x, weight, bias, window, batch):
   """Checks shapes; returns the dtype to compute in."""
   channels = x.shape[-1]
   _checks.floating(x=x)
-  width, _ = _validate.shape("weight", weight, ("width", channels))
+  width, _ = validate.shape("weight", weight, ("width", channels))
   _checks.shape("bias", bias, (channels,))
-  _validate.shape("window", window, (*batch, width - 1, channels))
+  validate.shape("window", window, (*batch, width - 1, channels))
   return jnp.result_type(x.dtype, window, jnp.float32)
 
 

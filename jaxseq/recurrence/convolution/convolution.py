@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _contractions
 
@@ -29,8 +29,8 @@ def fft_convolution(
   Raises:
     ValueError: if shapes do not fit.
   """
-  *_, time, H = _validate.shape("u", u, ("*batch", "time", "H"))
-  _validate.shape("kernel", kernel, (H, time))
+  *_, time, H = validate.shape("u", u, ("*batch", "time", "H"))
+  validate.shape("kernel", kernel, (H, time))
   _checks.shape("backward", backward, (H, time))
   dtype = jnp.result_type(u, kernel, jnp.float32)
   # Padded to the whole product, so that nothing wraps around, and to a power of

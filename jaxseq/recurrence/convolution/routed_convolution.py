@@ -15,7 +15,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _recent
 from jaxseq.recurrence.shared import _resets
@@ -56,7 +56,7 @@ def routed_conv(
     ValueError: if shapes or dtypes do not fit the above.
   """
   x = jnp.asarray(x)
-  _validate.shape("x", x, ("*batch", "time", "channels"))
+  validate.shape("x", x, ("*batch", "time", "channels"))
   dtype = _check(x, weight, window, routed, reset)
   x, weight, window = (y.astype(dtype) for y in (x, weight, window))
 
@@ -96,7 +96,7 @@ def routed_conv_step(
     ValueError: if shapes or dtypes do not fit the above.
   """
   x = jnp.asarray(x)
-  _validate.shape("x", x, ("*batch", "channels"))
+  validate.shape("x", x, ("*batch", "channels"))
   dtype = _check(x, weight, window, routed, reset, step=True)
   x, weight, window = (y.astype(dtype) for y in (x, weight, window))
   if reset is not None:
@@ -111,8 +111,8 @@ def _check(x, weight, window, routed, reset, step=False):
   lead = x.shape[:-1]
   batch = lead if step else lead[:-1]
   _checks.floating(x=x)
-  width, _ = _validate.shape("weight", weight, ("width", x.shape[-1]))
-  _validate.shape("window", window, (*batch, width - 1, x.shape[-1]))
+  width, _ = validate.shape("weight", weight, ("width", x.shape[-1]))
+  validate.shape("window", window, (*batch, width - 1, x.shape[-1]))
   for name, flags in (("routed", routed), ("reset", reset)):
     _checks.flags(name, flags, lead)
   return jnp.result_type(x.dtype, window, jnp.float32)

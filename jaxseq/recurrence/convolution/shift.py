@@ -8,7 +8,7 @@ mixes an element and the one before it channel by channel before its projections
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _halo
 from jaxseq.recurrence.shared import _prefix
@@ -42,7 +42,7 @@ def token_shift(
     ValueError: if shapes or dtypes do not fit the above.
   """
   x = jnp.asarray(x)
-  _validate.shape("x", x, ("*batch", "time", "features"))
+  validate.shape("x", x, ("*batch", "time", "features"))
   dtype = _check(x, last, x.shape[:-2])
   _checks.reset(reset, x.shape[:-1])
   entering = last.astype(x.dtype)[..., None, :]
@@ -74,7 +74,7 @@ def token_shift_step(
     ValueError: if shapes or dtypes do not fit the above.
   """
   x = jnp.asarray(x)
-  _validate.shape("x", x, ("*batch", "features"))
+  validate.shape("x", x, ("*batch", "features"))
   dtype = _check(x, last, x.shape[:-1])
   _checks.reset(reset, x.shape[:-1])
   before = last.astype(x.dtype)
@@ -86,5 +86,5 @@ def token_shift_step(
 def _check(x, last, batch):
   """Checks shapes and dtypes; returns the dtype of the last element."""
   _checks.floating(x=x, last=last)
-  _validate.shape("last", last, (*batch, x.shape[-1]))
+  validate.shape("last", last, (*batch, x.shape[-1]))
   return jnp.result_type(x, last, jnp.float32)

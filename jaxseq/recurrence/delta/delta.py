@@ -21,7 +21,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.delta import _delta_chunk
 from jaxseq.recurrence.delta import _delta_forms
 from jaxseq.recurrence.platform import choice
@@ -121,7 +121,7 @@ def delta_scan_heads(
     ValueError: if shapes, dtypes or options do not fit the above.
     NotImplementedError: as in `delta_scan`.
   """
-  *batch, time, heads, _ = _validate.shape(
+  *batch, time, heads, _ = validate.shape(
     "v", v, ("*batch", "time", "heads", "dv")
   )
   _checks.reset(reset, (*batch, time))
@@ -249,9 +249,9 @@ def _scan(x, init, reset, *, chunk_size, method, axis=None, wide=False):
   out = dtype if wide else narrow
   *batch, time = lead
   _checks.reset(reset, lead)
-  _validate.choice("method", method, METHODS)
+  validate.choice("method", method, METHODS)
   if chunk_size is not None:
-    chunk_size = min(_validate.positive("chunk_size", chunk_size), time)
+    chunk_size = min(validate.positive("chunk_size", chunk_size), time)
   rows, dk, dv = math.prod(batch), jnp.shape(x.k)[-1], jnp.shape(x.v)[-1]
   x = jax.tree.map(lambda leaf: jnp.reshape(leaf, (rows, time, -1)), x)
   if init is None:
@@ -340,15 +340,15 @@ def _check(x, name, state, axes):
   """Checks all shapes and dtypes."""
   arrays = {field: y for field, y in x._asdict().items() if y is not None}
   _checks.floating(**arrays, **{name: state})
-  *lead, dv = _validate.shape("v", x.v, axes)
+  *lead, dv = validate.shape("v", x.v, axes)
   lead = tuple(lead)
-  shape = _validate.shape("k", x.k, (*lead, "dk"))
+  shape = validate.shape("k", x.k, (*lead, "dk"))
   for field in arrays:
     if field not in ("k", "v", "decay"):
-      _validate.shape(field, arrays[field], shape)
+      validate.shape(field, arrays[field], shape)
   options = shape, (*lead, 1)
   if x.decay is not None and jnp.shape(x.decay) not in options:
-    raise _validate.error(
+    raise validate.error(
       "decay", f"shape {jnp.shape(x.decay)}", f"{shape} or {options[1]}"
     )
   batch = lead[:-1] if "time" in axes else lead

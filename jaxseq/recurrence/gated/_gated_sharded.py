@@ -6,12 +6,12 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.recurrence.shared import _collectives
 from jaxseq.recurrence.shared import _contractions
 from jaxseq.recurrence.shared import _prefix
 from jaxseq.recurrence.shared import _resets
+from jaxseq.types import PyTree
 
 SCHEMES = ("auto", "batch", "heads", "relay")
 
@@ -35,14 +35,14 @@ def scan(
 
 def choose(scheme: str, devices: int, batch: int, heads: int) -> str:
   """Returns the scheme for "auto", or the given one if it fits the sizes."""
-  _validate.choice("scheme", scheme, SCHEMES)
+  validate.choice("scheme", scheme, SCHEMES)
   sizes = {"batch": batch, "heads": heads}
   if scheme == "auto":
     fits = (name for name, size in sizes.items() if size % devices == 0)
     return next(fits, "relay")
   if scheme in sizes and sizes[scheme] % devices:
     what = {"batch": "rows of the batch", "heads": "heads"}[scheme]
-    raise _validate.error(
+    raise validate.error(
       f"number of {what}",
       sizes[scheme],
       f"a multiple of the {devices} devices for scheme {scheme!r}",

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.gated import _gated_chunk
 from jaxseq.recurrence.gated import _gated_products
 from jaxseq.recurrence.gated import _gated_sharded
@@ -68,7 +68,7 @@ def _check(params: GatedParams, state: Arrays, x: jax.Array, reset):
   """Raises ValueError unless the shapes fit together."""
   shape = jnp.shape(params.kernel)
   if len(shape) != 4 or shape[1] != shape[3]:
-    raise _validate.error(
+    raise validate.error(
       "params.kernel", f"shape {shape}", "(heads, features, gates, features)"
     )
   heads, features, gates, _ = shape
@@ -77,16 +77,16 @@ def _check(params: GatedParams, state: Arrays, x: jax.Array, reset):
     input_gates = x.shape[-1] // width
     if x.shape[-1] != input_gates * width:
       expected = f"a multiple of {width} features without params.input_kernel"
-      raise _validate.error("x", f"shape {x.shape}", expected)
+      raise validate.error("x", f"shape {x.shape}", expected)
   else:
     expected = x.shape[-1], "input gates", width
-    _, input_gates, _ = _validate.shape(
+    _, input_gates, _ = validate.shape(
       "params.input_kernel", params.input_kernel, expected
     )
-  _validate.shape("params.input_bias", params.input_bias, (input_gates, width))
+  validate.shape("params.input_bias", params.input_bias, (input_gates, width))
   _checks.shape("params.bias", params.bias, (gates, width))
   for leaf in state:
-    _validate.shape("state", leaf, (heads, x.shape[-2], features))
+    validate.shape("state", leaf, (heads, x.shape[-2], features))
   _checks.reset(reset, x.shape[:-1])
 
 
@@ -130,7 +130,7 @@ def gated_step(
     ValueError: if shapes do not fit together.
   """
   _checks.floating(x=x)
-  _validate.shape("x", x, ("batch", "inputs"))
+  validate.shape("x", x, ("batch", "inputs"))
   _check(params, state, x, reset)
   wide, operands, _ = _dtypes(params, state, x)
   state = tuple(leaf.astype(wide) for leaf in state)
@@ -200,12 +200,12 @@ def gated_scan(
   2412.07752.
   """
   _checks.floating(x=x)
-  _validate.shape("x", x, ("time", "batch", "inputs"))
+  validate.shape("x", x, ("time", "batch", "inputs"))
   _check(params, state, x, reset)
   wide, operands, hidden = _dtypes(params, state, x)
   state = tuple(leaf.astype(wide) for leaf in state)
 
-  _validate.choice("method", method, METHODS)
+  validate.choice("method", method, METHODS)
 
   def loop(*arguments, method, chunk_size):
     kernel, scan = None, _gated_chunk.scan
@@ -220,7 +220,7 @@ def gated_scan(
     time, (heads, rows, features) = x.shape[0], state[0].shape
     size = chunk_size
     if size is not None:
-      size = min(_validate.positive("chunk_size", size), time)
+      size = min(validate.positive("chunk_size", size), time)
     return choice.by_platform(
       "gated",
       hidden if wide == jnp.float32 else wide,

@@ -6,7 +6,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.linear import _linear_methods
 from jaxseq.recurrence.linear import _linear_sharded
 from jaxseq.recurrence.platform import choice
@@ -71,7 +71,7 @@ def linear_scan(
     dtype = accumulator_dtype(a, b, init)
     return _linear_sharded.linear_scan(run, a, b, init, dtype=dtype, **where)
   a, b = jnp.asarray(a), jnp.asarray(b)
-  *batch, time, n = _validate.shape("b", b, ("*batch", "time", "n"))
+  *batch, time, n = validate.shape("b", b, ("*batch", "time", "n"))
   batch = tuple(batch)
   _check_broadcast("a", a.shape, b.shape)
   dtype = accumulator_dtype(a, b, init)
@@ -79,7 +79,7 @@ def linear_scan(
   if init is None:
     init = jnp.zeros_like(b, dtype, shape=batch + (n,))
   _checks.reset(reset, batch + (time,))
-  _validate.choice("method", method, KERNEL_METHODS)
+  validate.choice("method", method, KERNEL_METHODS)
 
   # One batch axis inside. Axes of `a` that only broadcast stay of size 1, so
   # that a time-invariant decay is neither repeated nor differentiated per step.
@@ -137,9 +137,9 @@ def linear_step(
     ValueError: if shapes or dtypes do not fit the above.
   """
   a, b = jnp.asarray(a), jnp.asarray(b)
-  _validate.shape("b", b, ("*batch", "n"))
+  validate.shape("b", b, ("*batch", "n"))
   _check_broadcast("a", a.shape, b.shape)
-  _validate.shape("state", state, b.shape)
+  validate.shape("state", state, b.shape)
   _checks.reset(reset, b.shape[:-1])
   dtype = accumulator_dtype(a, b, state)
   a, state = a.astype(dtype), jnp.asarray(state, dtype)
@@ -156,12 +156,12 @@ def _check_broadcast(name, shape, target):
     fits = False
   if not fits:
     expected = f"one that broadcasts to that of b, {tuple(target)}"
-    raise _validate.error(name, f"shape {shape}", expected)
+    raise validate.error(name, f"shape {shape}", expected)
 
 
 def accumulator_dtype(*arrays: jax.Array | None) -> jnp.dtype:
   """The dtype to compute in; ValueError unless real or complex."""
   dtype = jnp.result_type(*(x for x in arrays if x is not None), jnp.float32)
   if not jnp.issubdtype(dtype, jnp.inexact):
-    raise _validate.error("a and b", f"dtype {dtype}", "real or complex")
+    raise validate.error("a and b", f"dtype {dtype}", "real or complex")
   return dtype

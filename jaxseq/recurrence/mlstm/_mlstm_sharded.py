@@ -7,12 +7,12 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
 from jaxseq.recurrence.mlstm import _mlstm_chunk
 from jaxseq.recurrence.shared import _contractions
 from jaxseq.recurrence.shared import _prefix
 from jaxseq.recurrence.shared import _resets
 from jaxseq.recurrence.shared import _summaries
+from jaxseq.types import PyTree
 
 
 def mlstm_scan_heads(

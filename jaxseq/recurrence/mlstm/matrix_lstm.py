@@ -16,7 +16,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.mlstm import _mlstm_chunk
 from jaxseq.recurrence.mlstm import _mlstm_sharded
 from jaxseq.recurrence.platform import choice
@@ -149,10 +149,10 @@ def mlstm_scan_heads(
   *batch, time, heads = lead
   _check_state("init", init, (*batch, heads), x)
   _checks.reset(reset, (*batch, time))
-  _validate.choice("method", method, METHODS)
-  _validate.number("eps", eps, 0)
+  validate.choice("method", method, METHODS)
+  validate.number("eps", eps, 0)
   if chunk_size is not None:
-    chunk_size = min(_validate.positive("chunk_size", chunk_size), time)
+    chunk_size = min(validate.positive("chunk_size", chunk_size), time)
   if axis is not None:
     run = functools.partial(
       mlstm_scan_heads, eps=eps, chunk_size=chunk_size, method=method
@@ -225,7 +225,7 @@ def mlstm_step(
   lead = _check(x, ("*batch",))
   _check_state("state", state, lead, x)
   _checks.reset(reset, lead)
-  _validate.number("eps", eps, 0)
+  validate.number("eps", eps, 0)
   dtype = _state_dtype(x, state)
   x, state = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (x, state))
   packed = _mlstm_chunk.pack(MLSTMState(*state))
@@ -315,11 +315,11 @@ def _by_kernel(eps, x, state, reset):
 def _check(x, axes):
   """Checks the elements; returns the axes before features."""
   _checks.floating(**dict(zip(_NAMES, x)))
-  lead = _validate.shape("v", x.v, (*axes, "dv"))[:-1]
-  shape = _validate.shape("k", x.k, (*lead, "dk"))
-  _validate.shape("q", x.q, shape)
+  lead = validate.shape("v", x.v, (*axes, "dv"))[:-1]
+  shape = validate.shape("k", x.k, (*lead, "dk"))
+  validate.shape("q", x.q, shape)
   for name, gate in zip(_NAMES[3:], x[3:]):
-    _validate.shape(name, gate, lead)
+    validate.shape(name, gate, lead)
   return lead
 
 
@@ -332,7 +332,7 @@ def _check_state(name, state, batch, x):
   got = [jnp.shape(leaf) for leaf in jax.tree.leaves(state)]
   if got != shapes:
     expected = f"(C, n, m) of shapes {', '.join(map(str, shapes))}"
-    raise _validate.error(name, got, expected)
+    raise validate.error(name, got, expected)
   _checks.floating(**{f"{name}.{leaf}": y for leaf, y in zip("Cnm", state)})
 
 

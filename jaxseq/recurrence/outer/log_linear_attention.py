@@ -20,7 +20,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from jaxseq import _serialization
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _prefix
 from jaxseq.recurrence.shared import chunked
@@ -165,13 +165,13 @@ def log_linear_step(
 def _check(q, k, v, decay, scales, *, time):
   """Checks arrays; returns the batch shape and the number of levels."""
   _checks.floating(q=q, k=k, v=v, decay=decay, scales=scales)
-  lead = _validate.shape("q", q, ("*lead", "dk"))[:-1]
-  _validate.shape("k", k, (*lead, q.shape[-1]))
-  _validate.shape("v", v, (*lead, "dv"))
-  _validate.shape("decay", decay, (*lead, 1))
-  levels = _validate.shape("scales", scales, (*lead, "levels"))[-1]
+  lead = validate.shape("q", q, ("*lead", "dk"))[:-1]
+  validate.shape("k", k, (*lead, q.shape[-1]))
+  validate.shape("v", v, (*lead, "dv"))
+  validate.shape("decay", decay, (*lead, 1))
+  levels = validate.shape("scales", scales, (*lead, "levels"))[-1]
   if not 2 <= levels <= LARGEST:
-    raise _validate.error("levels of scales", levels, f"2 to {LARGEST}")
+    raise validate.error("levels of scales", levels, f"2 to {LARGEST}")
   return tuple(lead[:-1] if time else lead), levels
 
 

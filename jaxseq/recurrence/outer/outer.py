@@ -17,7 +17,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.linear import linear
 from jaxseq.recurrence.outer import _outer_chunk
 from jaxseq.recurrence.outer import _outer_forms
@@ -79,7 +79,7 @@ def outer_scan(
       these sizes and dtypes.
   """
   _checks.floating(q=q, k=k, v=v)
-  lead = _validate.shape("v", v, ("*batch", "time", "dv"))[:-1]
+  lead = validate.shape("v", v, ("*batch", "time", "dv"))[:-1]
   _check_keys(lead, lead, q, k, decay)
   batch = lead[:-1]
   state_shape = (*batch, jnp.shape(k)[-1], jnp.shape(v)[-1])
@@ -154,19 +154,19 @@ def _scan_heads(
 ):
   """Runs on one device; `wide` outputs have the dtype of the state."""
   _checks.floating(q=q, k=k, v=v)
-  lead = _validate.shape("v", v, ("*batch", "time", "heads", "dv"))[:-1]
+  lead = validate.shape("v", v, ("*batch", "time", "heads", "dv"))[:-1]
   *batch, time, heads = lead
   groups = jnp.shape(q)[-2] if jnp.ndim(q) == len(lead) + 1 else heads
   if groups < 1 or heads % groups:
     expected = f"as many heads as a multiple of the groups of q, {jnp.shape(q)}"
-    raise _validate.error("v", f"shape {jnp.shape(v)}", expected)
+    raise validate.error("v", f"shape {jnp.shape(v)}", expected)
   _check_keys((*batch, time, groups), lead, q, k, decay)
   dk, dv = jnp.shape(k)[-1], jnp.shape(v)[-1]
   _check_state("init", init, (*batch, heads, dk, dv))
   _checks.reset(reset, (*batch, time))
-  _validate.choice("method", method, linear.KERNEL_METHODS)
+  validate.choice("method", method, linear.KERNEL_METHODS)
   if chunk_size is not None:
-    chunk_size = min(_validate.positive("chunk_size", chunk_size), time)
+    chunk_size = min(validate.positive("chunk_size", chunk_size), time)
   out = jnp.result_type(q, k, v)
   dtype = _accumulator_dtype(q, k, v, decay, init)
   rows = math.prod(batch)
@@ -245,7 +245,7 @@ def outer_step(
     ValueError: if shapes or dtypes do not fit the above.
   """
   _checks.floating(q=q, k=k, v=v)
-  batch = _validate.shape("v", v, ("*batch", "dv"))[:-1]
+  batch = validate.shape("v", v, ("*batch", "dv"))[:-1]
   _check_keys(batch, batch, q, k, decay)
   _check_state("state", state, (*batch, jnp.shape(k)[-1], jnp.shape(v)[-1]))
   _checks.reset(reset, batch)
@@ -258,14 +258,14 @@ def outer_step(
 
 def _check_keys(lead, decay_lead, q, k, decay):
   """Checks q, k and decay against the axes before their features."""
-  shape = _validate.shape("k", k, (*lead, "dk"))
-  _validate.shape("q", q, shape)
+  shape = validate.shape("k", k, (*lead, "dk"))
+  validate.shape("q", q, shape)
   if decay is None:
     return
   _checks.floating(decay=decay)
   options = (*decay_lead, shape[-1]), (*decay_lead, 1)
   if jnp.shape(decay) not in options:
-    raise _validate.error(
+    raise validate.error(
       "decay", f"shape {jnp.shape(decay)}", f"{options[0]} or {options[1]}"
     )
 

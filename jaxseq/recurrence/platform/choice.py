@@ -15,10 +15,10 @@ from typing import Any
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
 from jaxseq.recurrence.platform import contexts
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.platform import table
+from jaxseq.types import PyTree
 
 Options = dict[str, Any]
 

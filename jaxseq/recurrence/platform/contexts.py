@@ -7,7 +7,7 @@ outside of such a context is traced again inside.
 import jax
 
 from jaxseq import _machine
-from jaxseq import _validate
+from jaxseq import validate
 
 _interpreted = jax.make_user_context(None)
 _mode = jax.make_user_context("auto")
@@ -32,7 +32,7 @@ def interpret(chip: str = "tpu"):
     chip: the chip whose kernels are interpreted, "tpu" or "gpu" (from jax
       0.11).
   """
-  return _interpreted(_validate.choice("chip", chip, ("tpu", "gpu")))
+  return _interpreted(validate.choice("chip", chip, ("tpu", "gpu")))
 
 
 def interpreted() -> str | None:
@@ -61,7 +61,7 @@ def use(mode: str):
   Raises:
     ValueError: if it is not one of these.
   """
-  return _mode(_validate.choice("mode", mode, MODES))
+  return _mode(validate.choice("mode", mode, MODES))
 
 
 def off():
@@ -109,7 +109,7 @@ def exchanging(exchange: str):
   Raises:
     ValueError: if it is not one of these.
   """
-  return _exchange(_validate.choice("exchange", exchange, EXCHANGES))
+  return _exchange(validate.choice("exchange", exchange, EXCHANGES))
 
 
 def exchange() -> str:

@@ -9,7 +9,7 @@ import importlib
 import importlib.util
 from typing import Any
 
-from jaxseq import _validate
+from jaxseq import validate
 
 CHIPS = ("tpu", "gpu")
 
@@ -53,11 +53,11 @@ def register(operation: str, chip: str, path: str) -> None:
   Raises:
     ValueError: if a value is not one of these.
   """
-  _validate.choice("operation", operation, tuple(KERNELS))
-  _validate.choice("chip", chip, CHIPS)
+  validate.choice("operation", operation, tuple(KERNELS))
+  validate.choice("chip", chip, CHIPS)
   module, _, function = path.partition(":")
   if not module or not function:
-    raise _validate.error("path", path, "'package.module:function'")
+    raise validate.error("path", path, "'package.module:function'")
   KERNELS[operation][chip] = path
 
 

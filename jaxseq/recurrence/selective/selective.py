@@ -19,7 +19,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.platform import choice
 from jaxseq.recurrence.platform import contexts
 from jaxseq.recurrence.platform import registry
@@ -83,7 +83,7 @@ def selective_scan(
     NotImplementedError: if the method is "pallas", and there is no kernel for
       the platform, or for these A, B, C and dtypes.
   """
-  _validate.choice("method", method, METHODS)
+  validate.choice("method", method, METHODS)
   if axis is not None:
     run = functools.partial(
       selective_scan, chunk_size=chunk_size, method=method
@@ -93,9 +93,9 @@ def selective_scan(
       run, x, delta, A, B, C, init, D=D, **where
     )
   x, delta, A, B, C = map(jnp.asarray, (x, delta, A, B, C))
-  *batch, time, d = _validate.shape("x", x, ("*batch", "time", "d"))
+  *batch, time, d = validate.shape("x", x, ("*batch", "time", "d"))
   if chunk_size is not None:
-    chunk_size = min(_validate.positive("chunk_size", chunk_size), time)
+    chunk_size = min(validate.positive("chunk_size", chunk_size), time)
   arrays, batch_size = (x, delta, A, B, C, init, D, reset), math.prod(batch)
   layout = _layout(*arrays, batch=tuple(batch), time=(time,))
   missing = _missing_kernel(layout, x, delta)
@@ -157,7 +157,7 @@ def selective_step(
     ValueError: if shapes or dtypes do not fit the above.
   """
   x, delta, A, B, C = map(jnp.asarray, (x, delta, A, B, C))
-  batch = _validate.shape("x", x, ("*batch", "d"))[:-1]
+  batch = validate.shape("x", x, ("*batch", "d"))[:-1]
   arrays = (x, delta, A, B, C, state, D, reset)
   layout = _layout(*arrays, batch=batch, time=())
   return _by_group(_selective_chunk.step, layout, *arrays)
@@ -214,7 +214,7 @@ def _layout(x, delta, A, B, C, init, D, reset, *, batch, time):
   if not set(groups) <= {0, 1, max(1, *groups)}:
     expected = "equally many groups, or one of them a single one"
     got = f"{groups[0]} and {groups[1]}"
-    raise _validate.error("B and C", got, expected)
+    raise validate.error("B and C", got, expected)
   arrays = (A, B, C) + (() if init is None else (init,))
   real = jnp.result_type(*map(jnp.real, arrays), x, delta, jnp.float32)
   return _Layout(batch, time, n, *groups, real, jnp.result_type(real, *arrays))
@@ -273,8 +273,8 @@ def _check(x, delta, A, D, init, reset, batch, time):
   """Checks all arguments except B and C."""
   d = x.shape[-1]
   _checks.floating(x=x, delta=delta)
-  _validate.shape("delta", delta, x.shape)
-  _validate.shape("A", A, (d, "n"))
+  validate.shape("delta", delta, x.shape)
+  validate.shape("A", A, (d, "n"))
   _checks.shape("D", D, (d,))
   _checks.shape("init" if time else "state", init, (*batch, *A.shape))
   _checks.reset(reset, (*batch, *time))
@@ -292,4 +292,4 @@ def _num_groups(name, shape, lead, d, n):
     return g
   grouped = f"{(*lead, 'g', n)} with g a divisor of d = {d}"
   expected = f"{(*lead, n)}, {grouped}, or {constant}"
-  raise _validate.error(name, f"shape {shape}", expected)
+  raise validate.error(name, f"shape {shape}", expected)

@@ -7,7 +7,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
+from jaxseq.types import PyTree
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))

@@ -4,7 +4,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
+from jaxseq.types import PyTree
 
 
 def shift(x: jax.Array, axis: str, hops: int = 1) -> jax.Array:

@@ -13,9 +13,9 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
 from jaxseq.recurrence.shared import _contractions
 from jaxseq.recurrence.shared import _varying
+from jaxseq.types import PyTree
 
 # Function of flags and of the result parts that have undefined cotangents,
 # which returns the argument parts that depend on them.

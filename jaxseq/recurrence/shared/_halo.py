@@ -4,7 +4,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.shared import _checks
 
 
@@ -16,8 +16,8 @@ def previous(
   # one for each device to the left that elements come from; they do not wait
   # for each other. For a chunk (*batch, time, features), oldest first; `init`
   # are the elements before the whole sequence, zeros (False) if None.
-  _validate.shape("x", x, ("*batch", "time", "features"))
-  _validate.integer("count", count, 0)
+  validate.shape("x", x, ("*batch", "time", "features"))
+  validate.integer("count", count, 0)
   shape = (*x.shape[:-2], count, x.shape[-1])
   _checks.shape("init", init, shape)
   time, devices = x.shape[-2], lax.axis_size(axis)

@@ -13,8 +13,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
 from jaxseq.recurrence.platform import contexts
+from jaxseq.types import PyTree
 
 # Maps the summaries of two neighboring ranges of time, and the number of chunks
 # in the right one, to the summary of both.

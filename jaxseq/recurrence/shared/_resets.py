@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
+from jaxseq.types import PyTree
 
 
 def forget(reset: jax.Array, state: jax.Array) -> jax.Array:

@@ -12,10 +12,10 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
 from jaxseq.recurrence.shared import _contractions
 from jaxseq.recurrence.shared import _prefix
 from jaxseq.recurrence.shared import _resets
+from jaxseq.types import PyTree
 
 
 class Decayed(NamedTuple):

@@ -5,7 +5,7 @@ import functools
 import jax
 from jax import lax
 
-from jaxseq._types import PyTree
+from jaxseq.types import PyTree
 
 
 def vary_as(like: jax.Array, x: jax.Array) -> jax.Array:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _contractions
 from jaxseq.recurrence.shared import _prefix
@@ -63,7 +63,7 @@ def split_affine(
     ValueError: if shapes or dtypes do not fit the above.
   """
   _checks.floating(values=values, init=init)
-  lead = _validate.shape("values", values, ("*batch", "time", "columns"))[:-1]
+  lead = validate.shape("values", values, ("*batch", "time", "columns"))[:-1]
   columns = values.shape[-1]
   _checks.shape("init", init, (*lead[:-1], rows, columns))
   _checks.reset(reset, lead)

@@ -8,14 +8,14 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.recurrence.platform import contexts
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _chunks
 from jaxseq.recurrence.shared import _cotangents
 from jaxseq.recurrence.shared import _resets
 from jaxseq.recurrence.shared import _varying
+from jaxseq.types import PyTree
 
 Chunk = Callable[..., tuple[PyTree, PyTree]]
 
@@ -64,7 +64,7 @@ def chunked(
   """
   leaves, states = jax.tree.leaves(x), jax.tree.leaves(init)
   if not leaves:
-    raise _validate.error("x", x, "at least one array")
+    raise validate.error("x", x, "at least one array")
   if reset is not None:
     lead = jnp.shape(reset)
   else:
@@ -80,9 +80,9 @@ def chunked(
           expected += (
             f", as reset {tuple(lead)} has every batch axis, heads too"
           )
-        raise _validate.error(name, f"shape {jnp.shape(leaf)}", expected)
+        raise validate.error(name, f"shape {jnp.shape(leaf)}", expected)
   _checks.reset(reset, tuple(lead))
-  size = min(_validate.positive("size", size), time)
+  size = min(validate.positive("size", size), time)
   rows = math.prod(batch)
 
   def flat(leaf):

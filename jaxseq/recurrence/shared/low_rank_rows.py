@@ -6,7 +6,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.shared import _contractions
 from jaxseq.recurrence.shared import low_rank
 from jaxseq.recurrence.shared import weights
@@ -90,7 +90,7 @@ class LowRankRows(weights.Weight):
     """Returns a stack of weights for the elements (count, n) of all rows."""
     if self.rows is None or count % self.rows.shape[-1]:
       got = None if self.rows is None else self.rows.shape[-1]
-      raise _validate.error(self.path, f"{got} rows", f"a divisor of {count}")
+      raise validate.error(self.path, f"{got} rows", f"a divisor of {count}")
     self._check_plain()
     rows = jnp.asarray(self.rows, jnp.int32)
     rows = jnp.repeat(rows, count // rows.shape[-1], axis=-1)
@@ -124,7 +124,7 @@ class LowRankRows(weights.Weight):
     if self.rows is None or x.ndim < least or len(x) != len(self.rows):
       count = None if self.rows is None else len(self.rows)
       expected = f"{what} with {count} rows"
-      raise _validate.error(self.path, f"shape {x.shape}", expected)
+      raise validate.error(self.path, f"shape {x.shape}", expected)
     # Mixers that cast all parameters to one dtype cast these, too.
     return jnp.asarray(self.rows, jnp.int32)
 

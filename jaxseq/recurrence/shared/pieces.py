@@ -7,8 +7,8 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
 from jaxseq.recurrence.shared import _chunks
+from jaxseq.types import PyTree
 
 
 def in_pieces(

@@ -6,34 +6,34 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _resets
+from jaxseq.types import PyTree
 
 
 def _check_fold(init: PyTree, xs: PyTree, reset: jax.Array | None):
   """Checks the shapes of `fold`'s arguments; returns the batch shape."""
   leaves = jax.tree.leaves(xs)
   if not leaves:
-    raise _validate.error("xs", xs, "at least one array")
+    raise validate.error("xs", xs, "at least one array")
   for leaf in leaves:
     if jnp.ndim(leaf) < 2:
-      raise _validate.error(
+      raise validate.error(
         "xs", f"shape {jnp.shape(leaf)}", "arrays (*batch, time, features)"
       )
   leading = {jnp.shape(leaf)[:-1] for leaf in leaves}
   if len(leading) > 1:
-    raise _validate.error(
+    raise validate.error(
       "xs", sorted(leading), "arrays that share one (*batch, time)"
     )
   *batch, time = leading.pop()
   batch = tuple(batch)
   if time == 0:
-    raise _validate.error("xs", "0 time steps", "at least one")
+    raise validate.error("xs", "0 time steps", "at least one")
   for leaf in jax.tree.leaves(init):
     if jnp.shape(leaf)[: len(batch)] != batch:
-      raise _validate.error(
+      raise validate.error(
         "init", f"shape {jnp.shape(leaf)}", f"the batch shape of xs, {batch}"
       )
   _checks.reset(reset, batch + (time,))

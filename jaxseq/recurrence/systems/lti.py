@@ -15,7 +15,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.linear import linear
 from jaxseq.recurrence.platform import choice
 from jaxseq.recurrence.platform import registry
@@ -80,9 +80,9 @@ def lti_scan(
     )
   u = jnp.asarray(u)
   batch, time, rows = _check(Lambda_bar, B_bar, C, D, u, init, reset)
-  _validate.choice("method", method, linear.KERNEL_METHODS)
+  validate.choice("method", method, linear.KERNEL_METHODS)
   if chunk_size is not None:
-    chunk_size = min(_validate.positive("chunk_size", chunk_size), time)
+    chunk_size = min(validate.positive("chunk_size", chunk_size), time)
   arrays = (Lambda_bar, B_bar, C) + (() if init is None else (init,))
   is_complex = any(jnp.iscomplexobj(x) for x in arrays)
   real = jnp.result_type(*(jnp.real(x) for x in arrays), u, jnp.float32)
@@ -130,13 +130,13 @@ def lti_scan(
 
 def _check(Lambda_bar, B_bar, C, D, u, init, reset):
   """Checks shapes and dtypes; returns batch shape, time and batch size."""
-  (P,) = _validate.shape("Lambda_bar", Lambda_bar, ("P",))
-  H = _validate.shape("u", u, ("*batch", "time", "H"))[-1]
+  (P,) = validate.shape("Lambda_bar", Lambda_bar, ("P",))
+  H = validate.shape("u", u, ("*batch", "time", "H"))[-1]
   _checks.floating(u=u)
-  _validate.shape("B_bar", B_bar, (P, H))
-  M, _ = _validate.shape("C", C, ("M", P))
+  validate.shape("B_bar", B_bar, (P, H))
+  M, _ = validate.shape("C", C, ("M", P))
   if D is not None and not jnp.shape(D) == (M,) == (H,):
-    raise _validate.error(
+    raise validate.error(
       "D", f"shape {jnp.shape(D)} with M = {M} and H = {H}", "(M,) with M == H"
     )
   batch, time = u.shape[:-2], u.shape[-2]

@@ -25,7 +25,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.convolution import convolution
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _chunks
@@ -123,7 +123,7 @@ def siso_kernel(
     ValueError: if shapes or the length do not fit the above.
   """
   _check_system(A, B, C)
-  _validate.positive("length", length)
+  validate.positive("length", length)
   A, B, C, _ = _siso_systems.real_form(A, B, C)
   inner = 1 << (length.bit_length() // 2)
   outer = -(-length // inner)
@@ -137,33 +137,33 @@ def siso_kernel(
 
 
 def _check_system(A, B, C):
-  shape = _validate.shape("B", B, ("H", "N"))
-  _validate.shape("C", C, shape)
+  shape = validate.shape("B", B, ("H", "N"))
+  validate.shape("C", C, shape)
   if jnp.shape(A) not in (shape, shape + shape[1:]):
-    raise _validate.error(
+    raise validate.error(
       "A", f"shape {jnp.shape(A)}", f"{shape} or {shape + shape[1:]}"
     )
   if jnp.ndim(A) == 3 and any(jnp.iscomplexobj(x) for x in (A, B, C)):
-    raise _validate.error("A, B and C", "complex", "real if A has matrices")
+    raise validate.error("A, B and C", "complex", "real if A has matrices")
 
 
 def _check(A, B, C, u, init, reset, chunk_size):
   """Checks shapes and dtypes; returns batch shape and time."""
   _check_system(A, B, C)
   H, N = jnp.shape(B)
-  *batch, time, _ = _validate.shape("u", u, ("*batch", "time", H))
+  *batch, time, _ = validate.shape("u", u, ("*batch", "time", H))
   batch = tuple(batch)
   _checks.floating(u=u)
   _checks.shape("init", init, batch + (H, N))
   if init is not None and jnp.ndim(A) == 3 and jnp.iscomplexobj(init):
-    raise _validate.error("init", "complex", "real if A has matrices")
+    raise validate.error("init", "complex", "real if A has matrices")
   _checks.reset(reset, batch + (time,))
   if chunk_size is not None and not (
     isinstance(chunk_size, int)
     and chunk_size > 0
     and chunk_size.bit_count() == 1
   ):
-    raise _validate.error("chunk_size", chunk_size, "a power of two or None")
+    raise validate.error("chunk_size", chunk_size, "a power of two or None")
   return batch, time
 
 

@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
+from jaxseq.types import PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,11 +44,11 @@ class Tree:
   def __post_init__(self):
     parents = tuple(int(parent) for parent in self.parents)
     if not parents:
-      raise _validate.error("parents", parents, "those of at least one node")
+      raise validate.error("parents", parents, "those of at least one node")
     for node, parent in enumerate(parents):
       if not -1 <= parent < node:
         expected = f"a number from -1 to {node - 1} for node {node}"
-        raise _validate.error("parents", parent, expected)
+        raise validate.error("parents", parent, expected)
     ranks = tuple(int(rank) for rank in self.ranks)
     if not ranks:
       ranks = tuple(
@@ -58,7 +58,7 @@ class Tree:
     signs = [rank < 0 for rank in ranks]
     if signs != [parent < 0 for parent in parents]:
       expected = "a number for each node, -1 where parents has -1"
-      raise _validate.error("ranks", ranks, expected)
+      raise validate.error("ranks", ranks, expected)
     object.__setattr__(self, "parents", parents)
     object.__setattr__(self, "ranks", ranks)
 
@@ -141,7 +141,7 @@ def from_ranks(ranks: Iterable[Sequence[int]]) -> Tree:
     path = tuple(int(rank) for rank in row if rank >= 0)
     if path in number or path[:-1] not in number:
       expected = "paths, each once and behind that of its parent"
-      raise _validate.error("ranks", path, expected)
+      raise validate.error("ranks", path, expected)
     number[path] = len(parents)
     parents.append(number[path[:-1]])
     leaf_nodes.append(path[-1])
@@ -150,7 +150,7 @@ def from_ranks(ranks: Iterable[Sequence[int]]) -> Tree:
 
 def chain(size: int) -> Tree:
   """Returns a tree without branches."""
-  _validate.positive("size", size)
+  validate.positive("size", size)
   return Tree(tuple(range(-1, size - 1)))
 
 
@@ -288,4 +288,4 @@ def _check_nodes(xs, tree, axis):
   for leaf in jax.tree.leaves(xs):
     if jnp.ndim(leaf) <= axis or leaf.shape[axis] != tree.size:
       expected = f"{tree.size} nodes along axis {axis}"
-      raise _validate.error("xs", f"shape {jnp.shape(leaf)}", expected)
+      raise validate.error("xs", f"shape {jnp.shape(leaf)}", expected)

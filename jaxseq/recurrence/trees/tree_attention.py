@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.attention import _attention_parts
 from jaxseq.recurrence.attention.window import WindowState
 from jaxseq.recurrence.shared import _checks
@@ -44,14 +44,14 @@ def tree_window_attention(
     ValueError: if shapes or dtypes do not fit the above.
   """
   _checks.floating(q=q, k=k, v=v)
-  *batch, _, heads, width = _validate.shape(
+  *batch, _, heads, width = validate.shape(
     "q", q, ("*batch", tree.size, "heads", "D")
   )
-  *_, groups, _ = _validate.shape("k", k, (*batch, tree.size, "groups", width))
-  _validate.shape("v", v, jnp.shape(k))
-  _validate.shape("init.keys", init.keys, (*batch, window, groups, width))
+  *_, groups, _ = validate.shape("k", k, (*batch, tree.size, "groups", width))
+  validate.shape("v", v, jnp.shape(k))
+  validate.shape("init.keys", init.keys, (*batch, window, groups, width))
   if heads % groups:
-    raise _validate.error("k", f"{groups} groups", f"a divisor of {heads}")
+    raise validate.error("k", f"{groups} groups", f"a divisor of {heads}")
   depths, cache = tree.depths, np.arange(window)
   keys = init.keys.astype(k.dtype)
   if embed is not None:

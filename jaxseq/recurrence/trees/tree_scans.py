@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.linear import linear
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.trees.tree import Tree
@@ -35,7 +35,7 @@ def tree_linear_scan(
     ValueError: if shapes or dtypes do not fit the above.
   """
   a, b = jnp.asarray(a), jnp.asarray(b)
-  _validate.shape("b", b, ("*batch", tree.size, "n"))
+  validate.shape("b", b, ("*batch", tree.size, "n"))
   dtype = linear.accumulator_dtype(a, b, init)
   state = (*b.shape[:-2], b.shape[-1])
   _checks.shape("init", init, state)
@@ -83,9 +83,9 @@ def tree_outer_scan(
     ValueError: if shapes or dtypes do not fit the above.
   """
   _checks.floating(q=q, k=k, v=v)
-  *batch, _, dv = _validate.shape("v", v, ("*batch", tree.size, "dv"))
-  *_, dk = _validate.shape("k", k, (*batch, tree.size, "dk"))
-  _validate.shape("q", q, (*batch, tree.size, dk))
+  *batch, _, dv = validate.shape("v", v, ("*batch", tree.size, "dv"))
+  *_, dk = validate.shape("k", k, (*batch, tree.size, "dk"))
+  validate.shape("q", q, (*batch, tree.size, dk))
   _checks.shape("decay", decay, (*batch, tree.size, 1))
   _checks.shape("init", init, (*batch, dk, dv))
   dtype = _wide(q, k, v, init)
@@ -129,7 +129,7 @@ def tree_delta_scan(
     ValueError: if shapes or dtypes do not fit the above.
   """
   _checks.floating(read=read)
-  _validate.shape("read", read, jnp.shape(k))
+  validate.shape("read", read, jnp.shape(k))
   dtype = _wide(q, k, v, init)
   k, v, read = (x.astype(dtype) for x in (k, v, read))
   above = tree.ancestors & ~np.eye(tree.size, dtype=bool)
@@ -209,10 +209,10 @@ def tree_causal_conv(
     ValueError: if shapes or dtypes do not fit the above.
   """
   _checks.floating(x=x)
-  *batch, _, channels = _validate.shape(
+  *batch, _, channels = validate.shape(
     "x", x, ("*batch", tree.size, "channels")
   )
-  width, _ = _validate.shape("weight", weight, ("width", channels))
+  width, _ = validate.shape("weight", weight, ("width", channels))
   _checks.shape("bias", bias, (channels,))
   _checks.shape("window", window, (*batch, width - 1, channels))
   dtype = _wide(x, window)

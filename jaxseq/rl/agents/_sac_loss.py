@@ -7,12 +7,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
 from jaxseq.nn import distributions
 from jaxseq.rl import soft_networks
 from jaxseq.rl.agents import off_policy
 from jaxseq.rl.losses import soft
 from jaxseq.rl.losses import td
+from jaxseq.types import PyTree
 
 Array = jax.Array
 

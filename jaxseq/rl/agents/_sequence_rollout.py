@@ -11,8 +11,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
 from jaxseq.rl import rollout
+from jaxseq.types import PyTree
 
 Array = jax.Array
 

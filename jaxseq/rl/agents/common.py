@@ -16,8 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl import actions
 from jaxseq.rl import mixtures
 from jaxseq.rl import networks
@@ -28,6 +27,7 @@ from jaxseq.rl import rollout
 from jaxseq.rl import wrappers
 from jaxseq.training import optimizers
 from jaxseq.training import recipes
+from jaxseq.types import PyTree
 
 Array = jax.Array
 C = TypeVar("C", bound="Config")
@@ -109,20 +109,20 @@ class Config:
     for name in ("env_options", "env_params"):
       object.__setattr__(self, name, _pairs(name, getattr(self, name)))
     expected = "a networks.Config, such as networks.Config(nn.StackConfig())"
-    _validate.instance("network", self.network, networks.Config, expected)
+    validate.instance("network", self.network, networks.Config, expected)
     rates = "learning_rate", "ssm_learning_rate_factor"
-    _validate.fields(
+    validate.fields(
       self,
       positive=("num_envs", "total_steps"),
       above_zero=(*rates, "max_grad_norm", "adam_epsilon", "reward_scale"),
       shares=("gamma", "drop_observation"),
     )
-    _validate.literals(self)
+    validate.literals(self)
     factor, stack = self.ssm_learning_rate_factor, self.network.stack
     if factor != 1 and not stack.ssm_parameters:
       lacks = "names no parameters for a group of their own"
       expected = f"1: the mixer {stack.mixer!r} {lacks}"
-      raise _validate.error("ssm_learning_rate_factor", factor, expected)
+      raise validate.error("ssm_learning_rate_factor", factor, expected)
 
   def _check_total_steps(self, length: str, starts: str = "") -> None:
     """Checks that a run learns at least once and has fewer than 2**31 steps."""
@@ -132,7 +132,7 @@ class Config:
     waits = -(-getattr(self, starts) // envs) if starts else 1
     least = envs * steps * waits
     if total >= 2**31:
-      raise _validate.error("total_steps", total, "less than 2**31")
+      raise validate.error("total_steps", total, "less than 2**31")
     if total >= least:
       return
     too = ""
@@ -174,12 +174,12 @@ def _pairs(name: str, value: Any) -> tuple[tuple[str, Any], ...]:
   if not isinstance(pairs, list | tuple) or not all(
     isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs
   ):
-    raise _validate.error(name, value, expected)
+    raise validate.error(name, value, expected)
   pairs = tuple(map(tuple, pairs))
   try:
     hash(pairs)
   except TypeError as error:
-    raise _validate.error(name, value, expected) from error
+    raise validate.error(name, value, expected) from error
   return pairs
 
 
@@ -199,7 +199,7 @@ class Exploration:
 
   def __post_init__(self):
     names = "epsilon_start", "epsilon_end", "exploration_fraction"
-    _validate.fields(self, shares=names)
+    validate.fields(self, shares=names)
 
 
 def exploration(config: Any, num_updates: Array) -> Array:
@@ -271,7 +271,7 @@ def q_network(config: Any, spec: actions.Spec) -> q_networks.QNetwork:
   if spec.kind != "categorical":
     why = f"not {spec.kind} ones: a Q-network has one value for each"
     expected = f"an environment with Discrete actions, {why}"
-    raise _validate.error("env_id", config.env_id, expected)
+    raise validate.error("env_id", config.env_id, expected)
   return q_networks.QNetwork(
     config.network, spec, config.dueling, config.support
   )
@@ -322,11 +322,11 @@ def override(config: C, overrides: Mapping[str, Any] | None) -> C:
     return config
   changed = copy.copy(config)
   for name, value in overrides.items():
-    _validate.choice("overrides", name, config.traced)
+    validate.choice("overrides", name, config.traced)
     value = jnp.asarray(value, jnp.float32)
     if value.shape:
       received = f"an array of shape {value.shape}"
-      raise _validate.error(
+      raise validate.error(
         f"overrides: {name}", received, "a scalar: use jax.vmap"
       )
     object.__setattr__(changed, name, value)

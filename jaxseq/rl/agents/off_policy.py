@@ -19,8 +19,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl import _last_observation
 from jaxseq.rl import mixtures
 from jaxseq.rl import networks
@@ -30,9 +29,10 @@ from jaxseq.rl import wrappers
 from jaxseq.rl.agents import _sequence_rollout
 from jaxseq.rl.agents import common
 from jaxseq.rl.replay import sequences
-from jaxseq.training import _batching
+from jaxseq.training import batching
 from jaxseq.training import flat_parameters
 from jaxseq.training import optimizers
+from jaxseq.types import PyTree
 
 Array = jax.Array
 
@@ -92,7 +92,7 @@ class Config(common.Config):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.fields(
+    validate.fields(
       self,
       positive=(
         "sequence_length",
@@ -105,15 +105,15 @@ class Config(common.Config):
     )
     if self.burn_in and self.sequence_length % self.burn_in:
       expected = f"0 or a divisor of sequence_length = {self.sequence_length}"
-      raise _validate.error("burn_in", self.burn_in, expected)
+      raise validate.error("burn_in", self.burn_in, expected)
     held = self.replay_sequences
     if self.num_envs > held:
       added = f"{self.num_envs}: so many are added at once"
       expected = f"at least num_envs = {added}"
-      raise _validate.error("replay_sequences", held, expected)
+      raise validate.error("replay_sequences", held, expected)
     if self.learning_starts > held:
       expected = f"at most replay_sequences = {held}"
-      raise _validate.error("learning_starts", self.learning_starts, expected)
+      raise validate.error("learning_starts", self.learning_starts, expected)
     self._check_total_steps("sequence_length", "learning_starts")
 
   @property
@@ -305,7 +305,7 @@ def learn_if_ready(
     return learned, replay.priorities, unknown
 
   return jax.lax.cond(
-    _batching.any_of_batch(ready),
+    batching.any_of_batch(ready),
     lambda: wrappers.select(ready, learn(), wait()),
     wait,
   )

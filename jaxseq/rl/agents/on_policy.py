@@ -19,8 +19,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl import normalization
 from jaxseq.rl import popart
 from jaxseq.rl import return_scale
@@ -31,6 +30,7 @@ from jaxseq.rl.losses import policy
 from jaxseq.training import flat_parameters
 from jaxseq.training import optimizers
 from jaxseq.training.devices import device_mesh
+from jaxseq.types import PyTree
 
 Array = jax.Array
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class Config(common.Config):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.fields(
+    validate.fields(
       self,
       positive=("rollout_length", "num_epochs", "num_minibatches"),
       shares=("gae_lambda",),
@@ -81,14 +81,14 @@ class Config(common.Config):
     if self.num_envs % self.num_minibatches:
       whole = f"{self.num_envs}: a minibatch holds whole environments"
       expected = f"a divisor of num_envs = {whole}"
-      raise _validate.error("num_minibatches", self.num_minibatches, expected)
+      raise validate.error("num_minibatches", self.num_minibatches, expected)
     length = self.segment_length
     if length is None and self.truncate_gradient:
       expected = "False without a segment_length"
-      raise _validate.error("truncate_gradient", True, expected)
+      raise validate.error("truncate_gradient", True, expected)
     if length is not None and (length < 1 or self.rollout_length % length):
       expected = f"a divisor of rollout_length = {self.rollout_length}"
-      raise _validate.error("segment_length", length, expected)
+      raise validate.error("segment_length", length, expected)
     self._check_total_steps("rollout_length")
 
   @property
@@ -160,7 +160,7 @@ def check_trials(config: Config, player: rollout.Player) -> rollout.Player:
   have_trials = all(hasattr(env, "num_trials") for env in envs)
   if config.returns_per_trial and not have_trials:
     expected = f"False: the episodes of {config.env_id} have no trials"
-    raise _validate.error("returns_per_trial", True, expected)
+    raise validate.error("returns_per_trial", True, expected)
   return player
 
 

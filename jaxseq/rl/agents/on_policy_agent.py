@@ -18,13 +18,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
 from jaxseq.rl import actions
 from jaxseq.rl import networks
 from jaxseq.rl import q_networks
 from jaxseq.rl import rollout
 from jaxseq.rl.agents import common
 from jaxseq.rl.agents import on_policy
+from jaxseq.types import PyTree
 
 Array = jax.Array
 Update = Callable[..., tuple[on_policy.RunnerState, dict[str, Array]]]

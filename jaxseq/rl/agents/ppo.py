@@ -24,7 +24,7 @@ from typing import Literal
 
 import jax
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.rl import networks
 from jaxseq.rl import popart
 from jaxseq.rl import rollout
@@ -106,7 +106,7 @@ class Config(on_policy.Config):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.fields(
+    validate.fields(
       self,
       above_zero=("clip",),
       not_negative=("value_coef", "entropy_coef"),

@@ -18,8 +18,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl import networks
 from jaxseq.rl import q_networks
 from jaxseq.rl.agents import common
@@ -27,6 +26,7 @@ from jaxseq.rl.agents import on_policy
 from jaxseq.rl.agents import on_policy_agent
 from jaxseq.rl.agents import value_losses
 from jaxseq.rl.losses import td
+from jaxseq.types import PyTree
 
 Array = jax.Array
 RunnerState = on_policy.RunnerState
@@ -83,7 +83,7 @@ class Config(on_policy.Config, common.Exploration, value_losses.Options):
     if self.value_loss == "c51":
       why = "targets of Q(lambda) are numbers and not distributions"
       expected = f"'squared' or 'hl_gauss': {why}"
-      raise _validate.error("value_loss", self.value_loss, expected)
+      raise validate.error("value_loss", self.value_loss, expected)
 
 
 def loss(

@@ -23,8 +23,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl import normalization
 from jaxseq.rl import q_networks
 from jaxseq.rl import return_scale
@@ -35,6 +34,7 @@ from jaxseq.rl.agents import common
 from jaxseq.rl.agents import off_policy
 from jaxseq.rl.agents import value_losses
 from jaxseq.rl.replay import sequences
+from jaxseq.types import PyTree
 
 Array = jax.Array
 
@@ -90,8 +90,8 @@ class Config(off_policy.Config, common.Exploration, value_losses.Options):
     value_losses.Options.__post_init__(self)
     if self.value_loss == "c51" and self.targets == "lambda":
       expected = "'squared' or 'hl_gauss' with targets='lambda'"
-      raise _validate.error("value_loss", self.value_loss, expected)
-    _validate.fields(
+      raise validate.error("value_loss", self.value_loss, expected)
+    validate.fields(
       self,
       positive=("num_steps", "target_period"),
       shares=("q_lambda", "priority_max_share"),

@@ -22,8 +22,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl import actions
 from jaxseq.rl import normalization
 from jaxseq.rl import return_scale
@@ -34,6 +33,7 @@ from jaxseq.rl.agents import _sequence_rollout
 from jaxseq.rl.agents import common
 from jaxseq.rl.agents import off_policy
 from jaxseq.rl.replay import sequences
+from jaxseq.types import PyTree
 
 Array = jax.Array
 
@@ -92,20 +92,20 @@ class Config(off_policy.Config):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.fields(
+    validate.fields(
       self,
       not_negative=("shortcut_width",),
       above_zero=("initial_alpha",),
       shares=("tau", "entropy_share"),
     )
     if self.target_entropy is not None:
-      _validate.number("target_entropy", self.target_entropy)
+      validate.number("target_entropy", self.target_entropy)
     self.network.stack.refuse(
       dropout="actor, critic and target would each be another network"
     )
     if self.start == "episode" and self.burn_in:
       expected = '0 with start="episode": there is nothing to renew'
-      raise _validate.error("burn_in", self.burn_in, expected)
+      raise validate.error("burn_in", self.burn_in, expected)
 
 
 class RunnerState(NamedTuple):
@@ -261,7 +261,7 @@ def _check_length(config, players):
   if config.sequence_length < needed:
     last = " and the last observation of one that is cut off" if cut else ""
     expected = f'at least {needed}: start="episode" takes whole episodes{last}'
-    raise _validate.error("sequence_length", config.sequence_length, expected)
+    raise validate.error("sequence_length", config.sequence_length, expected)
 
 
 def _networks(config, players, statistics):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.rl.losses import histogram
 
 Array = jax.Array
@@ -41,15 +41,15 @@ class Options:
   def __post_init__(self):
     pair = self.value_range
     if not isinstance(pair, list | tuple) or len(pair) != 2:
-      raise _validate.error("value_range", pair, "two numbers: (low, high)")
-    low, high = (_validate.number("value_range", x) for x in pair)
+      raise validate.error("value_range", pair, "two numbers: (low, high)")
+    low, high = (validate.number("value_range", x) for x in pair)
     object.__setattr__(self, "value_range", (low, high))
     if not low < high:
-      raise _validate.error("value_range", (low, high), "low < high")
-    _validate.integer("value_bins", self.value_bins, 2)
+      raise validate.error("value_range", (low, high), "low < high")
+    validate.integer("value_bins", self.value_bins, 2)
     if self.value_symlog and self.value_loss == "squared":
       expected = "False with value_loss='squared', which has no bins"
-      raise _validate.error("value_symlog", True, expected)
+      raise validate.error("value_symlog", True, expected)
 
   @property
   def support(self) -> histogram.Support | None:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.rl import _transcript
 from jaxseq.rl.drawings import paint
 from jaxseq.rl.envs import _decks
@@ -79,7 +79,7 @@ def rows(film, t: int) -> dict[str, Mark]:
     case card_games.HigherLower():
       return {"sees": sees, "does": Mark(("higher", "lower")[done])}
     case _:
-      raise _validate.error("game", game, "one with a timeline")
+      raise validate.error("game", game, "one with a timeline")
   return {"sees": sees, "asked": asked, "does": card(done, types)}
 
 

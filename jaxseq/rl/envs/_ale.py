@@ -6,7 +6,7 @@ import weakref
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.rl.envs import _resizing
 
 # Frames per step, and the height and width of an image.
@@ -198,7 +198,7 @@ class Emulator:
 def emulator(name: str, seed: int = 0) -> Emulator:
   """Returns a game's emulator without sticky actions; all games start alike."""
   ale_py = package()
-  _validate.choice("game", name, names())
+  validate.choice("game", name, names())
   try:
     path = ale_py.roms.get_rom_path(name)
   except OSError as error:

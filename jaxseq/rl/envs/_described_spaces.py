@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
+from jaxseq.types import PyTree
 
 _DTYPES = ("float32", "float64", "int32", "int64", "uint8", "bool")
 # Accepted dtype kinds for choices and bytes, and for all other numbers:
@@ -53,14 +53,14 @@ def read(described: Any, name: str = "space") -> spaces.Space:
   try:
     match described:
       case ["Discrete", int(n)]:
-        return spaces.Discrete(_validate.positive(name, n))
+        return spaces.Discrete(validate.positive(name, n))
       case ["MultiDiscrete", sizes]:
         return spaces.MultiDiscrete(
-          tuple(_validate.positive(name, n) for n in sizes)
+          tuple(validate.positive(name, n) for n in sizes)
         )
       case ["Box", low, high, shape, dtype]:
-        shape = tuple(_validate.integer(name, n, 0, 2**24) for n in shape)
-        dtype = np.dtype(_validate.choice(name, dtype, _DTYPES))
+        shape = tuple(validate.integer(name, n, 0, 2**24) for n in shape)
+        dtype = np.dtype(validate.choice(name, dtype, _DTYPES))
         low, high = (_bounds_of(x, shape, name) for x in (low, high))
         return spaces.Box(low.astype(dtype), high.astype(dtype), shape, dtype)
       case ["Dict", pairs]:
@@ -69,13 +69,13 @@ def read(described: Any, name: str = "space") -> spaces.Space:
         return spaces.Tuple(tuple(read(part, name) for part in elements))
   except (TypeError, OverflowError) as error:
     raise ValueError(f"{name}: {error}") from error
-  raise _validate.error(name, described, "a space")
+  raise validate.error(name, described, "a space")
 
 
 def _bounds_of(bounds, shape, name):
   """Returns an array of bounds, from one number or from all of them."""
   if np.size(bounds) not in (1, math.prod(shape)):
-    raise _validate.error(name, bounds, f"bounds of {shape}")
+    raise validate.error(name, bounds, f"bounds of {shape}")
   return np.broadcast_to(
     np.reshape(bounds, shape if np.size(bounds) > 1 else ()), shape
   )
@@ -95,7 +95,7 @@ def element(name: str, space: spaces.Space, value: PyTree) -> PyTree:
     if not isinstance(value, Mapping) or set(value) != set(space.spaces):
       got = sorted(value) if isinstance(value, Mapping) else _said(value)
       expected = f"a mapping with {sorted(space.spaces)}"
-      raise _validate.error(name, got, expected)
+      raise validate.error(name, got, expected)
   elif isinstance(space, spaces.Tuple) and not isinstance(
     space, spaces.MultiDiscrete
   ):
@@ -103,7 +103,7 @@ def element(name: str, space: spaces.Space, value: PyTree) -> PyTree:
     several = isinstance(value, list | tuple) or getattr(value, "shape", ())
     if not several or len(value) != space.num_spaces:
       expected = f"a tuple of {space.num_spaces}"
-      raise _validate.error(name, _said(value), expected)
+      raise validate.error(name, _said(value), expected)
   else:
     return _leaf(name, space, value)
   return space.of(
@@ -144,7 +144,7 @@ def check(env_id: str, env: protocol.Env, params: PyTree) -> None:
       value = jnp.asarray(value)
       if value.shape or value.dtype.kind not in kinds:
         expected = "a scalar bool" if name in flags else "a scalar"
-        raise _validate.error(f"{name} of {env_id}", _said(value), expected)
+        raise validate.error(f"{name} of {env_id}", _said(value), expected)
 
   jax.eval_shape(play, jax.eval_shape(lambda: jax.random.key(0)))
 
@@ -161,7 +161,7 @@ def _leaf(name, space, value):
   assert isinstance(space, spaces.Discrete | spaces.Box | spaces.MultiDiscrete)
   expected = f"shape {tuple(space.shape)} of {np.dtype(space.dtype)}"
   if isinstance(value, Mapping):
-    raise _validate.error(name, sorted(value), expected)
+    raise validate.error(name, sorted(value), expected)
   leaves = jax.tree.leaves(value)
   traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
   array = jnp.asarray(value) if traced else np.asarray(value)
@@ -171,10 +171,10 @@ def _leaf(name, space, value):
   kinds = _INTEGERS if integers else _NUMBERS
   if array.shape != tuple(space.shape) or array.dtype.kind not in kinds:
     got = _said(array)
-    raise _validate.error(name, got, expected)
+    raise validate.error(name, got, expected)
   if not traced:
     if not np.isfinite(array).all():
-      raise _validate.error(name, array.tolist(), "finite numbers")
+      raise validate.error(name, array.tolist(), "finite numbers")
     if discrete and not bool(space.contains(array)):
-      raise _validate.error(name, array.tolist(), f"an element of {space}")
+      raise validate.error(name, array.tolist(), f"an element of {space}")
   return array.astype(space.dtype)

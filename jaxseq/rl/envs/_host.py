@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq._types import PyTree
+from jaxseq.types import PyTree
 
 
 def call(function: Callable[..., Any], results: PyTree, *arguments: Any) -> Any:

@@ -6,10 +6,10 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import randomness
+from jaxseq.types import PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Noisy(base.Environment):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.number("noise_sigma", self.noise_sigma, 0)
+    validate.number("noise_sigma", self.noise_sigma, 0)
 
   @property
   def reset_words(self) -> int:

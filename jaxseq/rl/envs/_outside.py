@@ -6,10 +6,10 @@ from typing import Any
 from flax import struct
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
 from jaxseq.rl.envs import _described_spaces
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import spaces
+from jaxseq.types import PyTree
 
 
 @struct.dataclass

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 
 _BITS = 11
 
@@ -63,10 +63,10 @@ def _check(image: np.ndarray, shape: tuple[int, int]) -> None:
   """Checks a uint8 image and its new shape."""
   if image.ndim != 2 or image.dtype != np.uint8:
     got = f"dtype {image.dtype} of shape {image.shape}"
-    raise _validate.error("image", got, "uint8 of shape (rows, columns)")
+    raise validate.error("image", got, "uint8 of shape (rows, columns)")
   if min(*image.shape, *shape) < 1:
     expected = f"positive sides, as those of the image: {image.shape}"
-    raise _validate.error("shape", shape, expected)
+    raise validate.error("shape", shape, expected)
 
 
 @functools.lru_cache

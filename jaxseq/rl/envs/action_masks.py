@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl.envs import spaces
+from jaxseq.types import PyTree
 
 OBSERVATION = "observation"
 MASK = "action_mask"
@@ -99,18 +99,18 @@ def check(space: Any, actions: Any) -> None:
     return
   if isinstance(actions, spaces.Box):
     expected = f"choices, as observations have an {MASK!r}"
-    raise _validate.error("action space", actions, expected)
+    raise validate.error("action space", actions, expected)
   if set(space.spaces) == {MASK}:
     expected = f"an observation beside {MASK!r}"
-    raise _validate.error("observation", sorted(space.spaces), expected)
+    raise validate.error("observation", sorted(space.spaces), expected)
   mask, wanted = space.spaces[MASK], (spaces.flat_size(actions),)
   if not _is_of_flags(mask):
     expected = "a Box from 0 to 1, whose 1 or True is an allowed action"
-    raise _validate.error(MASK, mask, expected)
+    raise validate.error(MASK, mask, expected)
   size = tuple(mask.shape)
   if size != wanted:
     expected = f"{wanted}, one for each option of {actions}"
-    raise _validate.error(MASK, f"shape {size}", expected)
+    raise validate.error(MASK, f"shape {size}", expected)
 
 
 def _check_parts(space, actions, path):

@@ -27,12 +27,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl.envs import _ale
 from jaxseq.rl.envs import _host
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import spaces
+from jaxseq.types import PyTree
 
 _PLAYERS = {"ale": _ale.Player, "released": _ale.Released}
 
@@ -71,8 +71,8 @@ class Atari(base.Environment):
   frame_stack: int = 4
 
   def __post_init__(self):
-    _validate.literals(self)
-    _validate.positive("frame_stack", self.frame_stack)
+    validate.literals(self)
+    validate.positive("frame_stack", self.frame_stack)
     self._host  # noqa: B018, refuses a game that nobody can play
 
   @property

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import randomness
 from jaxseq.rl.envs import spaces
+from jaxseq.types import PyTree
 
 
 @struct.dataclass
@@ -51,7 +51,7 @@ class MultiarmedBandit(base.Environment):
   step_words: ClassVar[int] = 1
 
   def __post_init__(self):
-    _validate.fields(self, positive=("num_arms", "max_steps"))
+    validate.fields(self, positive=("num_arms", "max_steps"))
 
   @property
   def reset_words(self) -> int:

@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
+from jaxseq.types import PyTree
 
 
 @struct.dataclass
@@ -242,7 +242,7 @@ class Environment(Jitted):
     dtype = jnp.result_type(terminated)
     if dtype != np.dtype(bool):
       name = f"is_terminated of {self.name}"
-      raise _validate.error(name, f"dtype {dtype}", "bool")
+      raise validate.error(name, f"dtype {dtype}", "bool")
     truncated = self.is_truncated(stepped, params)
     done = terminated | truncated
     with self._needs("reset_words"):
@@ -275,7 +275,7 @@ class Environment(Jitted):
       if getattr(self, name) or "size 0" not in str(error):
         raise
       expected = "the number of random words that are read"
-      text = f"{_validate.error(f'{name} of {self.name}', 0, expected)}"
+      text = f"{validate.error(f'{name} of {self.name}', 0, expected)}"
       raise ValueError(f"{text} Set {name} = 1, or more ({error}).") from error
 
   @property
@@ -287,7 +287,7 @@ class Environment(Jitted):
     """
     space = self.action_space()
     if not isinstance(space, spaces.Discrete):
-      raise _validate.error(
+      raise validate.error(
         f"num_actions of {self.name}", space, "a Discrete action space"
       )
     return space.n
@@ -299,7 +299,7 @@ class Environment(Jitted):
       return spaces.check("action", space, action)
     if jnp.shape(action)[:1] != (count,):
       expected = f"an action of each of {count} agents"
-      raise _validate.error("action", f"shape {jnp.shape(action)}", expected)
+      raise validate.error("action", f"shape {jnp.shape(action)}", expected)
     return spaces.check("action of an agent", space, action[0])
 
   def _advance(self, words, state, action, params):

@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl.envs import _bitboard
 from jaxseq.rl.envs import _preparation
 from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import randomness
 from jaxseq.rl.envs import spaces
+from jaxseq.types import PyTree
 
 # On smaller boards the first three ships can block the last one.
 _MIN_BOARD_SIZE = 6
@@ -86,7 +86,7 @@ class Battleship(base.Environment):
 
   def __post_init__(self):
     size, largest = self.board_size, _bitboard.MAX_WIDTH
-    _validate.integer("board_size", size, _MIN_BOARD_SIZE, largest)
+    validate.integer("board_size", size, _MIN_BOARD_SIZE, largest)
 
   @property
   def num_ship_cells(self) -> int:

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq._types import PyTree
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import spaces
+from jaxseq.types import PyTree
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,10 +8,10 @@ from flax import struct
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl.envs import _decks
 from jaxseq.rl.envs import base
+from jaxseq.types import PyTree
 
 
 @struct.dataclass
@@ -46,7 +46,7 @@ class CardGame(base.Environment):
   reset_words: ClassVar[int] = 1
 
   def __post_init__(self):
-    _validate.integer("num_decks", self.num_decks, 1, _decks.MAX_DECKS)
+    validate.integer("num_decks", self.num_decks, 1, _decks.MAX_DECKS)
 
   @property
   def num_cards(self) -> int:

@@ -10,11 +10,11 @@ from flax import struct
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl.envs import _decks
 from jaxseq.rl.envs import card_game
 from jaxseq.rl.envs import spaces
+from jaxseq.types import PyTree
 
 
 def _paid(right: jax.Array, count: int) -> jax.Array:
@@ -98,7 +98,7 @@ class RepeatPrevious(card_game.CardGame):
   def __post_init__(self):
     super().__post_init__()
     # At most the number of cards less one.
-    _validate.integer("k", self.k, 1, self.num_cards - 1)
+    validate.integer("k", self.k, 1, self.num_cards - 1)
 
   def begin(self, deck: _decks.Deck, card: jax.Array) -> RepeatPreviousState:
     """Shows the first card; see the base class."""
@@ -265,7 +265,7 @@ class CountRecall(card_game.CardGame):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.choice("card_types", self.card_types, _COUNTED)
+    validate.choice("card_types", self.card_types, _COUNTED)
 
   @property
   def max_count(self) -> int:
@@ -311,5 +311,5 @@ class CountRecall(card_game.CardGame):
       one = super()._full_deck()
       return jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), one)
     # The values and the queries, in dealing order.
-    _validate.shape("order", order, (2, self.num_cards))
+    validate.shape("order", order, (2, self.num_cards))
     return jax.vmap(super()._full_deck)(jnp.asarray(order))

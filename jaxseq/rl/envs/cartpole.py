@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl.envs import _noisy
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import randomness
 from jaxseq.rl.envs import spaces
+from jaxseq.types import PyTree
 
 # The constants of gymnasium's CartPole.
 _GRAVITY = 9.8
@@ -74,11 +74,11 @@ class PositionOnlyCartPole(base.Environment):
   reset_words = 4
 
   def __post_init__(self):
-    _validate.positive("max_steps", self.max_steps)
+    validate.positive("max_steps", self.max_steps)
     if not 0 <= self.max_start < _MAX_ANGLE:
       fallen = f"{_MAX_ANGLE:.3f}, the angle at which a pole has fallen"
       expected = f"0 or more and less than {fallen}"
-      raise _validate.error("max_start", self.max_start, expected)
+      raise validate.error("max_start", self.max_start, expected)
 
   def start(self, words: jax.Array, params: PyTree) -> EnvState:
     """Starts near the middle, nearly upright and nearly at rest."""

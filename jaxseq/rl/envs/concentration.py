@@ -6,13 +6,13 @@ from flax import struct
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl.envs import _decks
 from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import card_game
 from jaxseq.rl.envs import spaces
+from jaxseq.types import PyTree
 
 # By suits, a single deck would have an odd number of each.
 _CARD_TYPES = (_decks.COLORS, _decks.RANKS)
@@ -70,7 +70,7 @@ class Concentration(card_game.CardGame):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.choice("card_types", self.card_types, _CARD_TYPES)
+    validate.choice("card_types", self.card_types, _CARD_TYPES)
 
   @property
   def num_steps(self) -> int:

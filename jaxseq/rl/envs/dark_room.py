@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import randomness
 from jaxseq.rl.envs import spaces
+from jaxseq.types import PyTree
 
 # Two columns: right, left, up, down, stay.
 MOVES = np.array([(1, 0), (-1, 0), (0, 1), (0, -1), (0, 0)], np.int32)
@@ -90,9 +90,9 @@ class DarkRoom(base.Environment):
   reset_words: ClassVar[int] = 1
 
   def __post_init__(self):
-    _validate.literals(self)
-    _validate.fields(self, positive=("max_steps",))
-    _validate.integer("size", self.size, 2, 255)
+    validate.literals(self)
+    validate.fields(self, positive=("max_steps",))
+    validate.integer("size", self.size, 2, 255)
 
   @property
   def first_cell(self) -> tuple[int, int]:

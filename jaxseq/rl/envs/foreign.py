@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import spaces
-from jaxseq.training import _batching
+from jaxseq.training import batching
+from jaxseq.types import PyTree
 
 # Above any number of keys that a key is split into.
 _OF_STEPS = 2**32 - 1
@@ -97,7 +97,7 @@ class Foreign(base.Environment):
     truncated = self.is_truncated(played[1], params)
     done = terminated | truncated
     after = jax.lax.cond(
-      _batching.any_of_batch(done),
+      batching.any_of_batch(done),
       lambda: base.select(done, [*self._reset(key, params)], played),
       lambda: played,
     )
@@ -204,7 +204,7 @@ def convert(space: Any) -> spaces.Space:
       at 0.
   """
   if np.any(getattr(space, "start", 0)):
-    raise _validate.error("space", space, "choices that begin with 0")
+    raise validate.error("space", space, "choices that begin with 0")
   match type(space).__name__:
     case "Discrete":
       return spaces.Discrete(int(space.n))
@@ -233,7 +233,7 @@ def convert(space: Any) -> spaces.Space:
     case "Dict":
       return spaces.Dict({k: convert(x) for k, x in space.spaces.items()})
   expected = "Discrete, MultiDiscrete, MultiBinary, Box, Tuple or Dict"
-  raise _validate.error("space", space, expected)
+  raise validate.error("space", space, expected)
 
 
 def choices(sizes: np.ndarray) -> spaces.MultiDiscrete:

@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl.envs import _bitboard
 from jaxseq.rl.envs import _mazes
 from jaxseq.rl.envs import _preparation
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import randomness
 from jaxseq.rl.envs import spaces
+from jaxseq.types import PyTree
 
 # Values of a cell. A fifth value, hidden, is in the space but never observed.
 FREE, WALL, START, GOAL = range(4)
@@ -110,8 +110,8 @@ class Labyrinth(base.Environment):
   reset_words: ClassVar[int] = _preparation.SEED_WORDS + 3
 
   def __post_init__(self):
-    _validate.integer("size", self.size, _MIN_ROOMS, _mazes.MAX_ROOMS)
-    _validate.integer("episode_length", self.episode_length, 2)
+    validate.integer("size", self.size, _MIN_ROOMS, _mazes.MAX_ROOMS)
+    validate.integer("episode_length", self.episode_length, 2)
 
   @property
   def step_words(self) -> int:

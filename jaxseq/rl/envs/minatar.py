@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import spaces
+from jaxseq.types import PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class MinAtar(base.Environment):
   frame_stack: ClassVar[int] = 1
 
   def __post_init__(self):
-    _validate.literals(self)
+    validate.literals(self)
 
   @property
   def default_params(self) -> PyTree:

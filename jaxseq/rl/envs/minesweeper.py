@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl.envs import _bitboard
 from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import randomness
 from jaxseq.rl.envs import spaces
+from jaxseq.types import PyTree
 
 # The largest count: nine mines fill the cell and the cells around it.
 _MAX_COUNT = 9
@@ -70,10 +70,10 @@ class MineSweeper(base.Environment):
 
   def __post_init__(self):
     for name in ("height", "width"):
-      _validate.integer(name, getattr(self, name), 1, _bitboard.MAX_WIDTH)
+      validate.integer(name, getattr(self, name), 1, _bitboard.MAX_WIDTH)
     # Three cells have to be clear.
     most = self.height * self.width - 3
-    _validate.integer("num_mines", self.num_mines, 1, most)
+    validate.integer("num_mines", self.num_mines, 1, most)
 
   @property
   def reset_words(self) -> int:

@@ -7,12 +7,12 @@ from flax import struct
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl.envs import _noisy
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import randomness
 from jaxseq.rl.envs import spaces
+from jaxseq.types import PyTree
 
 # The constants of gymnasium's Pendulum.
 _GRAVITY = 10.0
@@ -70,7 +70,7 @@ class PositionOnlyPendulum(base.Environment):
   reset_words = 2
 
   def __post_init__(self):
-    _validate.positive("max_steps", self.max_steps)
+    validate.positive("max_steps", self.max_steps)
 
   def start(self, words: jax.Array, params: PyTree) -> EnvState:
     """Starts at any angle and at up to 1 radian per second."""

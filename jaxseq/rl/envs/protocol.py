@@ -4,8 +4,8 @@ from typing import Protocol
 
 import jax
 
-from jaxseq._types import PyTree
 from jaxseq.rl.envs import spaces
+from jaxseq.types import PyTree
 
 # Observation, state, reward, terminated, truncated and info; see `Env.step`.
 Step = tuple[PyTree, PyTree, jax.Array, jax.Array, jax.Array, dict[str, PyTree]]

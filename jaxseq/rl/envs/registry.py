@@ -9,11 +9,11 @@ from typing import Any
 import jax
 
 from jaxseq import _registry
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl.envs import _decks
 from jaxseq.rl.envs import for_gymnax
 from jaxseq.rl.envs import protocol
+from jaxseq.types import PyTree
 
 _DIFFICULTIES = ("Easy", "Medium", "Hard")
 
@@ -262,7 +262,7 @@ def make(env_id: str = "", /, **options: Any) -> tuple[protocol.Env, PyTree]:
     elif slash:
       if library not in LIBRARIES:
         listed = [name for name in LIBRARIES if name not in _NO_LIBRARIES]
-        _validate.choice("env_id: library", library, listed)
+        validate.choice("env_id: library", library, listed)
       env = LIBRARIES[library](name, **options)
     else:
       return _make_of_gymnax(env_id, options)

@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
+from jaxseq.types import PyTree
 
 
 class Space:
@@ -214,7 +214,7 @@ def convert(space: Any) -> Space:
     case gymnax_spaces.Dict():
       return Dict({n: convert(part) for n, part in space.spaces.items()})
   expected = "Discrete, MultiDiscrete, Box, Tuple or Dict"
-  raise _validate.error("space", space, expected)
+  raise validate.error("space", space, expected)
 
 
 def unbounded(like: jax.ShapeDtypeStruct) -> Box:

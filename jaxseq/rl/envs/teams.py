@@ -25,8 +25,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
 from jaxseq.rl.envs import protocol
+from jaxseq.types import PyTree
 
 
 class Observation(NamedTuple):

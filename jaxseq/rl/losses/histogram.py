@@ -22,7 +22,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 
 Array = jax.Array
 
@@ -47,12 +47,12 @@ class Support:
   symlog: bool = False
 
   def __post_init__(self):
-    _validate.integer("bins", self.bins, 2)
-    _validate.above_zero("sigma", self.sigma)
-    _validate.number("low", self.low)
-    _validate.number("high", self.high)
+    validate.integer("bins", self.bins, 2)
+    validate.above_zero("sigma", self.sigma)
+    validate.number("low", self.low)
+    validate.number("high", self.high)
     if not self.low < self.high:
-      raise _validate.error("low", self.low, f"less than high = {self.high}")
+      raise validate.error("low", self.low, f"less than high = {self.high}")
 
   @property
   def width(self) -> float:

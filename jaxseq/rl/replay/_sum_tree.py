@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 
 Array = jax.Array
 
@@ -47,7 +47,7 @@ def init(value: Array) -> Priorities:
   """Builds priorities from values (slots,) floating, finite and at least 0."""
   value = jnp.asarray(value)
   if value.ndim != 1 or not value.size or value.dtype.kind != "f":
-    raise _validate.error(
+    raise validate.error(
       "value",
       f"shape {value.shape} of {value.dtype}",
       "a floating vector that is not empty",

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import jax
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
+from jaxseq.types import PyTree
 
 Array = jax.Array
 
@@ -38,8 +38,8 @@ class Config:
   priority_max_share: float = 0.9
 
   def __post_init__(self):
-    _validate.at_least(self, length=1, burn_in=0)
-    _validate.fields(self, shares=("priority_max_share",))
+    validate.at_least(self, length=1, burn_in=0)
+    validate.fields(self, shares=("priority_max_share",))
 
   @property
   def span(self) -> int:

@@ -31,13 +31,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl.losses import priorities
 from jaxseq.rl.losses import td
 from jaxseq.rl.replay import _sum_tree
 from jaxseq.rl.replay import frame_rows
 from jaxseq.rl.replay import frame_sequences
+from jaxseq.types import PyTree
 
 Array = jax.Array
 Batch = frame_sequences.Batch
@@ -77,17 +77,15 @@ class Config:
   sequence: frame_sequences.Config | None = None
 
   def __post_init__(self):
-    _validate.at_least(
-      self, capacity=1, stack=1, max_steps=1, num_predictions=0
-    )
-    _validate.literals(self)
+    validate.at_least(self, capacity=1, stack=1, max_steps=1, num_predictions=0)
+    validate.literals(self)
     what = ""
     if self.capacity < self.least:
       what = f"at least {self.least} for such stacks, predictions and returns"
     elif self.capacity % self.every:
       what = f"a multiple of {self.every}, the steps between sequences"
     if what:
-      raise _validate.error("capacity", self.capacity, what)
+      raise validate.error("capacity", self.capacity, what)
 
   @property
   def every(self) -> int:
@@ -197,7 +195,7 @@ def add(
   frame = jnp.asarray(frame)
   shape, dtype = config.frame_shape, config.frame_dtype
   if (frame.shape, frame.dtype) != (shape, dtype):
-    raise _validate.error(
+    raise validate.error(
       "frame",
       f"dtype {frame.dtype} and shape {frame.shape}",
       f"{dtype} of shape {shape}",
@@ -361,7 +359,7 @@ def following(
   """
   longest, ahead = config.max_steps, config.num_predictions
   if isinstance(num_steps, int):
-    _validate.integer("num_steps", num_steps, 1, longest)
+    validate.integer("num_steps", num_steps, 1, longest)
   k = jnp.arange(ahead + 1 + longest, dtype=jnp.int32)
   place = (slot[:, None] + k[:-1]) % config.capacity
   action, reward, done = (

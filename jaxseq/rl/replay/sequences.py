@@ -13,7 +13,7 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.rl.losses import priorities as weights
 from jaxseq.rl.replay import _sum_tree
 
@@ -48,7 +48,7 @@ def init(item: Item, capacity: int) -> Replay[Item]:
   Raises:
     ValueError: if the capacity is below 1.
   """
-  _validate.positive("capacity", capacity)
+  validate.positive("capacity", capacity)
   return Replay(
     items=jax.tree.map(
       lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), item
@@ -69,7 +69,7 @@ def add(replay: Replay[Item], items: Item) -> Replay[Item]:
   capacity, number = (
     len(jax.tree.leaves(tree)[0]) for tree in (replay.items, items)
   )
-  _validate.integer("number of items", number, high=capacity)
+  validate.integer("number of items", number, high=capacity)
   places = (replay.count + jnp.arange(number)) % capacity
   highest = jnp.where(replay.count > 0, replay.priorities.rows.max(), 1.0)
   return Replay(

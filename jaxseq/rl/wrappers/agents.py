@@ -7,11 +7,11 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
 from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import spaces
 from jaxseq.rl.envs import teams
 from jaxseq.rl.wrappers import history
+from jaxseq.types import PyTree
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,10 +3,10 @@
 import dataclasses
 from typing import Any
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import protocol
+from jaxseq.types import PyTree
 
 select = base.select
 
@@ -62,7 +62,7 @@ class Physics(Wrapper):
   def __post_init__(self):
     names = [f.name for f in dataclasses.fields(self.env.default_params)]
     for name, _ in self.values:
-      _validate.choice("values", name, names)
+      validate.choice("values", name, names)
 
   @property
   def default_params(self) -> PyTree:

@@ -4,7 +4,7 @@ import dataclasses
 
 from jax.experimental import checkify
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.rl.envs import action_masks
 from jaxseq.rl.wrappers import base
 
@@ -27,7 +27,7 @@ class CheckedMasks(base.Wrapper):
   def __post_init__(self):
     space = self.env.observation_space(self.env.default_params)
     if not action_masks.is_masked(space):
-      raise _validate.error("env", space, "observations with a mask of actions")
+      raise validate.error("env", space, "observations with a mask of actions")
 
   def _reset(self, key, params):
     observation, state = self.env.reset(key, params)

@@ -9,12 +9,12 @@ from flax import struct
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
 from jaxseq.rl.wrappers import base
+from jaxseq.types import PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ class FlattenHistory(base.Wrapper):
   mask_in_observation: bool = False
 
   def __post_init__(self):
-    _validate.literals(self)
+    validate.literals(self)
 
   def _reset(self, key, params):
     observation, state = self.env.reset(key, params)
@@ -145,7 +145,7 @@ class ImageHistory(FlattenHistory):
   def __post_init__(self):
     super().__post_init__()
     if self.mask_in_observation:
-      raise _validate.error("mask_in_observation", True, "False with images")
+      raise validate.error("mask_in_observation", True, "False with images")
 
   def observation_space(self, params: PyTree = None) -> spaces.Dict:
     """The space of the image and of the history vector."""
@@ -188,7 +188,7 @@ class FrameStack(base.Wrapper):
   num_frames: int = 4
 
   def __post_init__(self):
-    _validate.positive("num_frames", self.num_frames)
+    validate.positive("num_frames", self.num_frames)
 
   def _reset(self, key, params):
     frame, env_state = self.env.reset(key, params)
@@ -252,7 +252,7 @@ def images(env: protocol.Env, previous_action: str = "zeros") -> protocol.Env:
   space = action_masks.shown(env.observation_space(env.default_params))
   if not spaces.is_image(space):
     expected = f"None: the observations are no images of bytes, but {space}"
-    raise _validate.error("network.encoder", "one of images", expected)
+    raise validate.error("network.encoder", "one of images", expected)
   num_frames = getattr(env, "frame_stack", 1)
   if num_frames > 1:
     env = FrameStack(env, num_frames)

@@ -6,8 +6,8 @@ from flax import struct
 import jax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
 from jaxseq.rl.wrappers import base
+from jaxseq.types import PyTree
 
 
 @struct.dataclass

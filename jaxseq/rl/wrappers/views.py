@@ -15,13 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import spaces
 from jaxseq.rl.envs import teams
 from jaxseq.rl.wrappers import base
 from jaxseq.rl.wrappers import history
+from jaxseq.types import PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,12 +92,12 @@ class Shown(View):
   def __post_init__(self):
     space = self._inner_space()
     if not isinstance(space, spaces.Box) or len(space.shape) != 1:
-      raise _validate.error("env", space, "observations that are vectors")
+      raise validate.error("env", space, "observations that are vectors")
     size = space.shape[0]
     if not self.indices or not all(0 <= i < size for i in self.indices):
       expected = f"one or more from 0 to {size - 1}"
-      raise _validate.error("indices", self.indices, expected)
-    _validate.number("noise_sigma", self.noise_sigma, 0)
+      raise validate.error("indices", self.indices, expected)
+    validate.number("noise_sigma", self.noise_sigma, 0)
 
   def _shown_space(self, space):
     return spaces.Box(-math.inf, math.inf, (len(self.indices),))
@@ -125,8 +125,8 @@ class Noise(View):
     space = self._inner_space()
     numbers = isinstance(space, spaces.Box) and np.dtype(space.dtype).kind
     if numbers != "f":
-      raise _validate.error("env", space, "observations that are numbers")
-    _validate.number("sigma", self.sigma, 0)
+      raise validate.error("env", space, "observations that are numbers")
+    validate.number("sigma", self.sigma, 0)
 
   def _shown_space(self, space):
     return spaces.Box(-math.inf, math.inf, tuple(space.shape))
@@ -152,7 +152,7 @@ class Flicker(View):
   probability: float = 0.5
 
   def __post_init__(self):
-    _validate.fields(self, shares=("probability",))
+    validate.fields(self, shares=("probability",))
 
   def _shown_space(self, space):
     return hideable(space)
@@ -222,7 +222,7 @@ class Delay(base.Wrapper):
   steps: int = 1
 
   def __post_init__(self):
-    _validate.positive("steps", self.steps)
+    validate.positive("steps", self.steps)
 
   def _reset(self, key, params):
     observation, env_state = self.env.reset(key, params)

@@ -8,8 +8,8 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
 from jaxseq import nn
+from jaxseq import validate
 from jaxseq.nn import masks
 from jaxseq.tasks.items import item_texts
 
@@ -286,7 +286,7 @@ class ItemNetwork(linen.Module):
     if self.gaps:
       if gaps is None:
         expected = "those of the items, as in training"
-        raise _validate.error("gaps", None, expected)
+        raise validate.error("gaps", None, expected)
       options["options"] = {"gaps": gaps}
     if self.text_mixer is not None:
       vectors = self.vectors()

@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.nn import dense
 from jaxseq.nn import masks
 from jaxseq.tasks import losses
@@ -71,15 +71,15 @@ class Options:
   epsilon: float = 1e-5
 
   def __post_init__(self):
-    _validate.at_least(
+    validate.at_least(
       self, words=4, d_model=1, num_layers=0, heads=1, hidden=1, window=2
     )
-    _validate.at_least(self, length=2, items=1, attribute=1)
-    _validate.fields(self, above_zero=("temperature", "epsilon"))
+    validate.at_least(self, length=2, items=1, attribute=1)
+    validate.fields(self, above_zero=("temperature", "epsilon"))
     for name, number in (("d_model", self.heads), ("window", 2)):
       if getattr(self, name) % number:
         expected = f"a multiple of {number}"
-        raise _validate.error(name, getattr(self, name), expected)
+        raise validate.error(name, getattr(self, name), expected)
 
 
 class Sentences(NamedTuple):

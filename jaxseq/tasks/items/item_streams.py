@@ -24,7 +24,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.tasks.items import item_network
 
 # Maximum number of scores, and of elements of histories, at once.
@@ -53,16 +53,16 @@ class Users:
     forget: Callable[[Hashable], Any] | None = None,
   ):
     if most is not None:
-      _validate.positive("most", most)
+      validate.positive("most", most)
     if network.masked:
       expected = "False: a network that sees both sides keeps no states"
-      raise _validate.error("masked", True, expected)
+      raise validate.error("masked", True, expected)
     if network.rebuilds:
       expected = "False: what is rebuilt is a whole history"
-      raise _validate.error("rebuilds", True, expected)
+      raise validate.error("rebuilds", True, expected)
     if network.config.stack.scan_layers:
       expected = "False: every layer has its own states of the users"
-      raise _validate.error("scan_layers", True, expected)
+      raise validate.error("scan_layers", True, expected)
     network, variables = network.freeze(variables)
     self.network, self.variables = network, jax.device_put(variables)
     self._most, self._forget = most, forget
@@ -104,9 +104,9 @@ class Users:
     """
     for user, count in collections.Counter(users).items():
       if user in self or count > 1:
-        raise _validate.error("users", user, "new ones, each once")
+        raise validate.error("users", user, "new ones, each once")
     if self._most is not None and len(users) > self._most:
-      raise _validate.error("users", len(users), f"at most {self._most}")
+      raise validate.error("users", len(users), f"at most {self._most}")
     arrays = self.network, self.variables, histories, gaps
     for some, features, states in _read_all(*arrays):
       rows = np.array([self._row(users[n]) for n in some])
@@ -125,9 +125,9 @@ class Users:
       item: from 1 on.
       gap: time before the item, if the network reads gaps.
     """
-    _validate.integer("item", item, 1, self.network.num_items)
+    validate.integer("item", item, 1, self.network.num_items)
     if self.network.gaps and gap is None:
-      raise _validate.error("gap", None, "that of the item, as in training")
+      raise validate.error("gap", None, "that of the item, as in training")
     row = self._row(user)
     self._seen[row].add(item)
     whole = len(self._newest[row]) == self.network.length
@@ -165,7 +165,7 @@ class Users:
     """
     for user in users:
       if user not in self:
-        raise _validate.error("users", user, "one that has taken something")
+        raise validate.error("users", user, "one that has taken something")
     rows = np.array([self._row(user) for user in users], int)
     self._refresh(rows)
     taken = [() if repeats else self._seen[row] for row in rows]
@@ -276,7 +276,7 @@ def best(
     allowed: see `Users.recommend`.
   """
   count = network.num_items
-  k = min(_validate.integer("k", k, 1), count)
+  k = min(validate.integer("k", k, 1), count)
   free = np.full(count, allowed is None)
   if allowed is not None:
     free[np.array(allowed, int)] = True

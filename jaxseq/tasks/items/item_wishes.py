@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
+from jaxseq import validate
 from jaxseq.tasks.items import item_metrics
 from jaxseq.tasks.items import item_texts
 
@@ -51,7 +51,7 @@ def members(
   words = [set(text.get(key, "").split()) for text in attributes]
   every = sorted(set().union(*words))
   if not every:
-    raise _validate.error("wish", key, "an attribute with words")
+    raise validate.error("wish", key, "an attribute with words")
   return {word: np.array([word in some for some in words]) for word in every}
 
 
@@ -106,7 +106,7 @@ def asked(
   common = [word for word, x in has.items() if x.sum() >= item_metrics.TOP]
   if not common:
     got, expected = "none that is common", f"a word of {item_metrics.TOP} items"
-    raise _validate.error("wish", got, expected)
+    raise validate.error("wish", got, expected)
   names = [common[n % len(common)] for n in range(users)]
   words = np.stack([tokens(f"wants {name}") for name in names])
   return words, np.stack([has[name] for name in names])

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 
 
 class Ranks(NamedTuple):
@@ -78,7 +78,7 @@ def hit_rate(place: Ranks, k: int) -> jax.Array:
   Raises:
     ValueError: if k is below 1.
   """
-  _validate.integer("k", k, 1)
+  validate.integer("k", k, 1)
   return jnp.clip((k - place.higher) / (place.equal + 1), 0, 1)
 
 
@@ -106,7 +106,7 @@ def ndcg(place: Ranks, k: int) -> jax.Array:
   Raises:
     ValueError: if k is below 1.
   """
-  _validate.integer("k", k, 1)
+  validate.integer("k", k, 1)
   discounts = 1 / jnp.log2(2 + jnp.arange(k, dtype=place.higher.dtype))
   sums = jnp.concatenate([jnp.zeros(1, discounts.dtype), discounts.cumsum()])
 
@@ -140,7 +140,7 @@ def sampled(
     count: number of sampled candidates, uniform without replacement; all
       allowed ones if they are fewer.
   """
-  _validate.integer("count", count, 1, scores.shape[-1])
+  validate.integer("count", count, 1, scores.shape[-1])
   warnings.warn(
     f"ranks among {count} sampled candidates are no ranks among all: the "
     "metrics are several times as high, and may order methods otherwise "

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
+from jaxseq import validate
 from jaxseq.data import _time_stamps
 from jaxseq.tasks import outputs
 from jaxseq.tasks.items import item_metrics
@@ -117,7 +117,7 @@ class Stream:
       last = self._last.get(user, stamp)
       if last.dtype != stamp.dtype or last[0] > stamp[0]:
         expected = f"a time from {last[0]} on, that of the user's last event"
-        raise _validate.error(prepared.time, row[prepared.time], expected)
+        raise validate.error(prepared.time, row[prepared.time], expected)
       both = np.concatenate([last, stamp])
       self._last[user], gap = stamp, float(prepared.gaps(both)[1])
     elif row.get(prepared.time):
@@ -150,7 +150,7 @@ class Stream:
         "one that has sent an event to this server, not too long ago: histories"
         " start empty, also of users of the training"
       )
-      raise _validate.error("user", user, expected)
+      raise validate.error("user", user, expected)
     repeats = self._repeats if repeats is None else repeats
     (best,), (scores,) = self._users.recommend([user], k, repeats, allowed)
     shown = np.isfinite(scores)
@@ -173,7 +173,7 @@ class Stream:
     """The number of an item, from 0 on."""
     if name not in self._number:
       expected = "an item of the training"
-      raise _validate.error("item", str(name)[:40], expected)
+      raise validate.error("item", str(name)[:40], expected)
     return self._number[name]
 
 

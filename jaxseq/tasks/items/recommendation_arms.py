@@ -7,9 +7,9 @@ from typing import Literal
 import jax
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
 from jaxseq import mixers
+from jaxseq import validate
 from jaxseq.tasks import base
 from jaxseq.tasks import masked_network
 from jaxseq.tasks.items import item_sentences
@@ -88,8 +88,8 @@ class ArmConfig(Options, base.ArmConfig):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.at_least(self, negatives=1, levels=1, codes=2)
-    _validate.fields(self, shares=("calibration", "share"))
+    validate.at_least(self, negatives=1, levels=1, codes=2)
+    validate.fields(self, shares=("calibration", "share"))
     if self.loss == "masked":
       masked_network.check_both_sides(self.network.stack)
     elif self.loss != "autoencode":
@@ -100,21 +100,21 @@ class ArmConfig(Options, base.ArmConfig):
       self.gaps or self.items != "ids"
     ):
       expected = "another one with gaps, or items by their text"
-      raise _validate.error("loss", self.loss, expected)
+      raise validate.error("loss", self.loss, expected)
     mixers.get(self.text_mixer)
     for share in self.stages:
-      _validate.number("stages", share, 0)
+      validate.number("stages", share, 0)
     if not self.stages[1]:
-      raise _validate.error("stages", self.stages, "a share of the second one")
+      raise validate.error("stages", self.stages, "a share of the second one")
     if self.temperature is not None:
-      _validate.above_zero("temperature", self.temperature)
+      validate.above_zero("temperature", self.temperature)
     name = self.network.stack.mixer
     if (
       self.gaps
       and "gaps" not in inspect.signature(mixers.get(name).apply).parameters
     ):
       expected = f"False for the mixer {name!r}, which has no step sizes"
-      raise _validate.error("gaps", True, expected)
+      raise validate.error("gaps", True, expected)
 
 
 def make_network(arm: ArmConfig, splits: data.Splits) -> Network:
@@ -128,16 +128,16 @@ def make_network(arm: ArmConfig, splits: data.Splits) -> Network:
   if inputs.ndim != 2 or targets.shape != inputs.shape or lengths is None:
     expected = "histories of items with lengths, (n, time), and next items"
     got = f"inputs {inputs.shape} and targets {targets.shape}"
-    raise _validate.error("the data", got, expected)
+    raise validate.error("the data", got, expected)
   if arm.gaps and splits.train.extras.gaps is None:
-    raise _validate.error("gaps", True, "False, or data with the option gap")
+    raise validate.error("gaps", True, "False, or data with the option gap")
   if arm.items != "ids" and not _texts(splits):
     expected = "'ids', or data with an option of texts"
-    raise _validate.error("items", arm.items, expected)
+    raise validate.error("items", arm.items, expected)
   keys = getattr(splits.info.preparation, "keys", None) or ()
   if arm.wish is not None and (arm.items != "semantic" or arm.wish not in keys):
     expected = f"None, or with items='semantic' one of {', '.join(keys)}"
-    raise _validate.error("wish", arm.wish, expected)
+    raise validate.error("wish", arm.wish, expected)
   sizes = splits.info.vocab_size - 1, inputs.shape[1]
   if arm.items == "semantic":
     _check_plain(arm, arm.temperature is None)
@@ -155,7 +155,7 @@ def make_network(arm: ArmConfig, splits: data.Splits) -> Network:
     if stack.mixer != "attention" or stack.dropout:
       got = f"mixer {stack.mixer!r}, dropout {stack.dropout}"
       expected = "attention without dropout for items by sentences"
-      raise _validate.error("network.stack", got, expected)
+      raise validate.error("network.stack", got, expected)
     options = dataclasses.replace(
       arm.sentences,
       items=min(arm.sentences.items, inputs.shape[1]),
@@ -180,7 +180,7 @@ def _check_plain(arm, fits):
   """Rejects options that only items with "ids" or "text" have."""
   if arm.loss != "full" or arm.gaps or not fits:
     expected = "'ids' or 'text' with a loss over a sample, gaps or cosines"
-    raise _validate.error("items", arm.items, expected)
+    raise validate.error("items", arm.items, expected)
 
 
 def item_variables(
@@ -214,7 +214,7 @@ def item_variables(
   ids = semantic_ids.identifiers(fitted.codes)
   if ids.max() >= arm.codes:
     expected = f"more than {ids.max()}, the number of items that are alike"
-    raise _validate.error("codes", arm.codes, expected)
+    raise validate.error("codes", arm.codes, expected)
   none = np.zeros_like(ids[:1])
   tokens = semantic_ids.tokens_of(ids, arm.codes)
   variables = {"ids": np.concatenate([none, tokens])}

@@ -25,7 +25,7 @@ import optax
 from scipy import sparse
 from scipy.sparse import linalg
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.nn import quantizer as quantizers
 from jaxseq.tasks.items import item_texts
 
@@ -153,7 +153,7 @@ def fit(
     learning_rate: learning rate of AdamW.
     **options: fields of `Quantizer` except `inputs`.
   """
-  _validate.integer("updates", updates, 1)
+  validate.integer("updates", updates, 1)
   x = jnp.asarray(vectors, jnp.float32)
   quantizer = Quantizer(x.shape[1], **options)
   keys = jax.random.split(key, 3)

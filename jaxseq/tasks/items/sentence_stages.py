@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
+from jaxseq import validate
 from jaxseq.tasks import base
 from jaxseq.tasks.items import item_sentences
 from jaxseq.tasks.items import sentence_network
@@ -106,7 +106,7 @@ def ends(config: supervised_arms.Supervised, shares: Sequence[float]) -> tuple:
   lengths = np.diff(places, prepend=0)
   if np.any((lengths < every) & (np.asarray(shares) > 0)):
     expected = f"an evaluation, {every} updates, or more in each stage"
-    raise _validate.error("num_updates", config.num_updates, expected)
+    raise validate.error("num_updates", config.num_updates, expected)
   return tuple(places.tolist())
 
 

@@ -19,12 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import data
-from jaxseq._types import PyTree
 from jaxseq.tasks import outputs
 from jaxseq.tasks.node_streams import graph_neighbors
 from jaxseq.tasks.node_streams import graph_network
 from jaxseq.tasks.node_streams import graph_options
 from jaxseq.tasks.node_streams import node_memory
+from jaxseq.types import PyTree
 
 TOP = 10
 # Entries of a model's variables that do not belong to the network.

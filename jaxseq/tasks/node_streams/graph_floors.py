@@ -13,8 +13,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
+from jaxseq import validate
 from jaxseq.tasks.items import item_floors
 from jaxseq.tasks.items import ranking
 from jaxseq.tasks.node_streams import graph_options
@@ -131,7 +131,7 @@ def pop_track(events: Stream, decay: float = 0.9) -> np.ndarray:
     events: the events.
     decay: factor of each batch.
   """
-  _validate.number("decay", decay, 0, 1)
+  validate.number("decay", decay, 0, 1)
   size = max(events.candidates.max(), events.destination.max()) + 1
   score, seen = np.zeros(size), 0
   scores = np.empty(events.candidates.shape)

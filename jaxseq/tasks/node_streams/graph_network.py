@@ -17,8 +17,8 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
 from jaxseq import nn
+from jaxseq import validate
 from jaxseq.nn import dense
 from jaxseq.nn import masks
 from jaxseq.tasks.node_streams import graph_neighbors
@@ -103,7 +103,7 @@ class GraphNetwork(linen.Module):
       if self._read == "sum":
         self.neighbor, self.joined = dense.Dense(d), dense.Dense(d)
       else:
-        _validate.integer("heads", options.heads, 1, width)
+        validate.integer("heads", options.heads, 1, width)
         inside = options.heads * (width // options.heads)
         self.query, self.key, self.value = (
           dense.Dense(inside) for _ in range(3)
@@ -181,7 +181,7 @@ class GraphNetwork(linen.Module):
     if scored and options.target == "states":
       if candidates is None and not options.timeless:
         expected = "given, as embeddings differ from event to event"
-        raise _validate.error("candidates", None, expected)
+        raise validate.error("candidates", None, expected)
       every = jnp.arange(self.first, self.last + 1)
       others = every if candidates is None else candidates.ravel()
     nodes = jnp.concatenate([both, others])

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
+from jaxseq import validate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,14 +64,14 @@ class Options:
   released: bool = False
 
   def __post_init__(self):
-    _validate.literals(self)
+    validate.literals(self)
     counts = ("time_width", "neighbors", "heads")
-    _validate.fields(self, positive=counts, not_negative=("coherence",))
+    validate.fields(self, positive=counts, not_negative=("coherence",))
     if self.gamma is not None:
-      _validate.number("gamma", self.gamma, 0, 1)
+      validate.number("gamma", self.gamma, 0, 1)
     if self.message == "vectors" and self.aggregate == "mean":
       expected = "'last' where messages are 'vectors'"
-      raise _validate.error("aggregate", "mean", expected)
+      raise validate.error("aggregate", "mean", expected)
     simple = self.message == self.target == "vectors" and not self.reads_graph
     if self.run == "exact" and (not simple or self.pres):
       expected = (
@@ -79,7 +79,7 @@ class Options:
         "'identity' or 'time' and pres is False: what else a node sees depends "
         "on the states of others in the batch"
       )
-      raise _validate.error("run", "exact", expected)
+      raise validate.error("run", "exact", expected)
 
   @property
   def reads_graph(self) -> bool:

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
 from jaxseq.nn import masks
+from jaxseq.types import PyTree
 
 
 class Rates(NamedTuple):

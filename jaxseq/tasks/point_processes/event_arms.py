@@ -4,8 +4,8 @@ import dataclasses
 from typing import Any
 from typing import Literal
 
-from jaxseq import _validate
 from jaxseq import nn
+from jaxseq import validate
 from jaxseq.nn import intensities
 from jaxseq.nn.intensities import decays
 from jaxseq.tasks import base
@@ -62,18 +62,18 @@ class ArmConfig(Options, base.ArmConfig):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.at_least(self, components=1, mark_width=1, time_frequencies=0)
-    _validate.at_least(self, points=1, nodes=1)
+    validate.at_least(self, components=1, mark_width=1, time_frequencies=0)
+    validate.at_least(self, points=1, nodes=1)
     options = tuple(sorted(dict(self.head_options).items()))
     object.__setattr__(self, "head_options", options)
     if self.from_shares and self.head != "density":
       expected = f"False with head {self.head!r}: 'density' alone begins so"
-      raise _validate.error("from_shares", True, expected)
+      raise validate.error("from_shares", True, expected)
     if self.head in MODELS:
       self.model(1)
     elif options:
       expected = f"none, as the head is none of {', '.join(MODELS)}"
-      raise _validate.error("head_options", self.head_options, expected)
+      raise validate.error("head_options", self.head_options, expected)
     else:
       self.network.stack.refuse(
         "network.stack", bidirectional="the next event is what is predicted"
@@ -96,5 +96,5 @@ class ArmConfig(Options, base.ArmConfig):
     if "num_layers" in names:
       fields["num_layers"] = stack.num_layers
     for name, _ in self.head_options:
-      _validate.choice("head_options", name, sorted(names - set(fields)))
+      validate.choice("head_options", name, sorted(names - set(fields)))
     return module, module.Config(**fields, **dict(self.head_options))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import linalg
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import point_processes
 from jaxseq.nn import masks
 from jaxseq.tasks.point_processes import event_metrics
@@ -142,7 +142,7 @@ def expected_counts(
   for edge, counts in zip(edges, until):
     if not np.isfinite(counts).all():
       expected = "an earlier one: up to it the counts are above 1e308"
-      raise _validate.error("edges", edge, expected)
+      raise validate.error("edges", edge, expected)
   return np.diff(np.stack(until, 1), axis=1, prepend=0.0)
 
 

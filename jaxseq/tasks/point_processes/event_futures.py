@@ -16,12 +16,12 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq._types import PyTree
 from jaxseq.nn import masks
 from jaxseq.tasks.point_processes import event_metrics
 from jaxseq.tasks.point_processes import event_network
 from jaxseq.tasks.point_processes import event_rates
 from jaxseq.tasks.point_processes import event_sequences
+from jaxseq.types import PyTree
 
 Array = jax.Array
 

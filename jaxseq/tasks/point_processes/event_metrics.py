@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import optimize
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.data import point_processes
 
 # The score of marks other than a prediction's, and the least of its own.
@@ -87,7 +87,7 @@ def places(
   events: point_processes.Events, ahead: int = 32, step: int = 4
 ) -> Places:
   """Returns every `step`-th event of each sequence with `ahead` after it."""
-  _validate.all_positive(ahead=ahead, step=step)
+  validate.all_positive(ahead=ahead, step=step)
   chosen = [np.arange(step, length - ahead, step) for length in events.lengths]
   row = np.repeat(np.arange(len(chosen)), list(map(len, chosen)))
   event = np.concatenate(chosen)
@@ -182,7 +182,7 @@ def t_map(
     horizon: time after `start` from which on events do not count.
     deltas: thresholds, each above 0, to average over.
   """
-  _validate.above_zero("horizon", horizon)
+  validate.above_zero("horizon", horizon)
   until = start[:, None] + horizon
   wanted = targets.inside & (targets.times < until)
   said = predicted.inside & (predicted.times < until)
@@ -190,7 +190,7 @@ def t_map(
   totals = np.bincount(targets.marks[wanted], minlength=num_marks)
   precision = np.zeros((len(deltas), num_marks))
   for number, delta in enumerate(deltas):
-    _validate.above_zero("deltas", delta)
+    validate.above_zero("deltas", delta)
     near = np.abs(predicted.times[:, :, None] - targets.times[:, None]) <= delta
     near &= said[:, :, None] & wanted[:, None]
     for mark in np.flatnonzero(totals):

@@ -14,14 +14,14 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
-from jaxseq import _validate
 from jaxseq import nn
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.nn.intensities import decays
 from jaxseq.tasks.point_processes import event_arms
 from jaxseq.tasks.point_processes import event_rates
 from jaxseq.tasks.point_processes import event_sequences
 from jaxseq.tasks.point_processes import gap_mixture
+from jaxseq.types import PyTree
 
 Array = jax.Array
 
@@ -252,7 +252,7 @@ class EventNetwork(linen.Module):
       expected = (
         f"one of 'intensity', {', '.join(map(repr, event_arms.MODELS))}"
       )
-      raise _validate.error("head", config.head, expected)
+      raise validate.error("head", config.head, expected)
     return top / self._unit
 
   def begin(self, batch_shape: tuple[int, ...] = ()) -> Memory:

@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
 from jaxseq import nn
+from jaxseq import validate
 from jaxseq.tasks import base
 from jaxseq.tasks.point_processes import event_arms
 from jaxseq.tasks.point_processes import event_likelihood
@@ -92,14 +92,14 @@ class Problem(base.ArrayProblem):
   def __init__(
     self, arm: event_arms.ArmConfig, splits: data.Splits, count: int
   ):
-    _validate.integer("count", count, 1)
+    validate.integer("count", count, 1)
     if arm.head != "density":
-      raise _validate.error("head", arm.head, "'density'")
+      raise validate.error("head", arm.head, "'density'")
     base.check_pooling(arm.network, False, "every event is predicted")
     parts = event_sequences.parts(splits)
     for name, part in parts.items():
       most = int(np.max(part.lengths))
-      _validate.integer(f"count, of the part {name!r}", count, 1, most)
+      validate.integer(f"count, of the part {name!r}", count, 1, most)
     network = NextEvents(arm, event_sequences.statistics(splits), count)
     super().__init__(arm, network, parts, len(parts["train"].gaps))
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
+from jaxseq import validate
 from jaxseq.nn import masks
 
 Array = jax.Array
@@ -88,10 +88,10 @@ def sequences(part: data.ArrayDataset) -> Sequences:
   extras = part.extras
   if part.inputs.shape[2:] != (1,):
     expected = "the gaps of event sequences, (n, events, 1)"
-    raise _validate.error("inputs", f"shape {part.inputs.shape}", expected)
+    raise validate.error("inputs", f"shape {part.inputs.shape}", expected)
   if extras.times is None:
     expected = "when each event happens, (n, events)"
-    raise _validate.error("extras.times", None, expected)
+    raise validate.error("extras.times", None, expected)
   lengths = part.lengths
   if lengths is None:
     lengths = np.full(len(part.inputs), part.inputs.shape[1], np.int32)
@@ -127,7 +127,7 @@ def statistics(splits: data.Splits) -> Statistics:
   train = sequences(splits.train)
   if splits.info.horizon is None:
     expected = "until when sequences were observed"
-    raise _validate.error("info.horizon", None, expected)
+    raise validate.error("info.horizon", None, expected)
   inside = masks.inside(train.gaps.shape[1], train.lengths)
   gaps = np.asarray(train.gaps, np.float64)[inside]
   logs = np.log(gaps[gaps > 0])

@@ -19,8 +19,8 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
 from jaxseq import data
+from jaxseq import validate
 from jaxseq.nn import masks
 from jaxseq.tasks import base
 from jaxseq.tasks import events
@@ -142,7 +142,7 @@ class Problem(base.ArrayProblem):
     streams: dict[str, Any] = join(splits)
     rows = streams["train"].rows
     total = rows.gaps.shape[1] - 1
-    count, self.length = arm.batch_size, _validate.positive("length", length)
+    count, self.length = arm.batch_size, validate.positive("length", length)
     self.pieces = total // (count * length)
     if self.pieces < 1:
       raise ValueError(

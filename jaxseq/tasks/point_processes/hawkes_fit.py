@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import optimize
 
-from jaxseq import _validate
 from jaxseq import recurrence
+from jaxseq import validate
 from jaxseq.data import point_processes
 
 Array = jax.Array
@@ -186,7 +186,7 @@ def fit(
     observed=np.float64(packed.observed / unit),
   )
   if b is not None:
-    starts = (_validate.above_zero("b", b) * unit,)
+    starts = (validate.above_zero("b", b) * unit,)
   with jax.enable_x64(True):
     ends = [_maximum(scaled, counts, start, b is not None) for start in starts]
     vector, value = min(ends, key=lambda end: end[1])

@@ -19,8 +19,7 @@ from typing import TypeVar
 
 import jax
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.training import _early_stopping
 from jaxseq.training import configuration
 from jaxseq.training import finite
@@ -28,6 +27,7 @@ from jaxseq.training import run_directory
 from jaxseq.training import scalars
 from jaxseq.training.devices import device_mesh
 from jaxseq.training.devices import placement
+from jaxseq.types import PyTree
 
 EMPTY, Fields = configuration.EMPTY, configuration.Fields
 options = configuration.options
@@ -81,18 +81,18 @@ class Arms:
     for name, value in vars(self).items():
       object.__setattr__(self, name, configuration.freeze(value))
     if not self.arms:
-      raise _validate.error("arms", {}, "at least one arm")
+      raise validate.error("arms", {}, "at least one arm")
     for name, fields in self.arms.items():
       if not re.fullmatch(r"\w[\w.-]*", name):
-        raise _validate.error(
+        raise validate.error(
           "arms", name, "names that can be those of directories"
         )
       if not isinstance(fields, Mapping):
         expected = "a mapping of the fields in which it differs"
-        raise _validate.error(f"arms.{name}", fields, expected)
-    _validate.literals(self)
-    _validate.integer("seed", self.seed, 0, 2**31 - 1)
-    _validate.fields(
+        raise validate.error(f"arms.{name}", fields, expected)
+    validate.literals(self)
+    validate.integer("seed", self.seed, 0, 2**31 - 1)
+    validate.fields(
       self,
       positive=(
         "num_seeds",
@@ -127,9 +127,9 @@ def named_function(field: str, path: str) -> Callable[..., Any]:
     function = pkgutil.resolve_name(path)
   except (ImportError, AttributeError, ValueError) as error:
     expected = f'"package.module:name" of a function ({error})'
-    raise _validate.error(field, path, expected) from error
+    raise validate.error(field, path, expected) from error
   if not callable(function):
-    raise _validate.error(field, path, "the name of a function")
+    raise validate.error(field, path, "the name of a function")
   return function
 
 
@@ -248,7 +248,7 @@ def chosen(
       wrong.
   """
   for name in names:
-    _validate.choice("--arms", name, tuple(config.arms))
+    validate.choice("--arms", name, tuple(config.arms))
   left = {k: x for k, x in config.arms.items() if not names or k in names}
   return dataclasses.replace(
     config,

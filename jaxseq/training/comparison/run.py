@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 
-from jaxseq._types import PyTree
 from jaxseq.training import checkpoint
 from jaxseq.training import errors
 from jaxseq.training import finite
@@ -25,6 +24,7 @@ from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import curves
 from jaxseq.training.comparison import stacked
 from jaxseq.training.devices import processes
+from jaxseq.types import PyTree
 
 Results = dict[str, dict[str, Any]]
 # Called with the name of an arm, its step, the state of its seeds and what it

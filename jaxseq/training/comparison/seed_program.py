@@ -8,12 +8,12 @@ from typing import Any
 
 import jax
 
-from jaxseq._types import PyTree
 from jaxseq.training import _early_stopping
 from jaxseq.training import finite
 from jaxseq.training import scalars
 from jaxseq.training.comparison import arms
 from jaxseq.training.devices import placement
+from jaxseq.types import PyTree
 
 
 class SeedProgram:

@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq._types import PyTree
 from jaxseq.training import checkpoint
 from jaxseq.training import run_directory
 from jaxseq.training import scalars
+from jaxseq.types import PyTree
 
 
 def groups(config: Any, made: Mapping[str, Any]) -> list[list[str]]:

@@ -15,8 +15,7 @@ import jax
 import numpy as np
 import optax
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.training import _early_stopping
 from jaxseq.training import feeding
 from jaxseq.training import per_seed
@@ -26,6 +25,7 @@ from jaxseq.training.comparison import curves
 from jaxseq.training.comparison import seed_program
 from jaxseq.training.comparison import stacked
 from jaxseq.training.devices import placement
+from jaxseq.types import PyTree
 
 # The field of a state that has an axis of examples.
 _EXAMPLES = "carry"
@@ -52,9 +52,9 @@ class Supervised(arms.Arms):
 
   def __post_init__(self):
     super().__post_init__()
-    _validate.fields(self, positive=("num_updates", "chunks_per_evaluation"))
+    validate.fields(self, positive=("num_updates", "chunks_per_evaluation"))
     if self.early_stopping is not None:
-      _validate.integer("early_stopping", self.early_stopping, 0)
+      validate.integer("early_stopping", self.early_stopping, 0)
 
 
 def _train(arm, skip_nonfinite, state, data, *rest):
@@ -267,7 +267,7 @@ class Arm:
     if patience == 0 or (wrong and patience is None):
       return None
     if wrong:
-      raise _validate.error("early_stopping", patience, f"0, as {wrong}")
+      raise validate.error("early_stopping", patience, f"0, as {wrong}")
     return _early_stopping.Rule(
       self.metric,
       self.better == "higher",

@@ -8,9 +8,9 @@ from typing import Any
 
 import jax
 
-from jaxseq._types import PyTree
 from jaxseq.training.comparison import arms as arms_
 from jaxseq.training.comparison import run
+from jaxseq.types import PyTree
 
 
 def seed_of(variables: PyTree, seed: int) -> PyTree:

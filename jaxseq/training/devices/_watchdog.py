@@ -13,7 +13,7 @@ import time
 
 import jax
 
-from jaxseq import _validate
+from jaxseq import validate
 
 EXIT_CODE = 70
 
@@ -27,7 +27,7 @@ class Watchdog:
   """
 
   def __init__(self, patience: float):
-    self._patience = _validate.number("patience", patience, 0)
+    self._patience = validate.number("patience", patience, 0)
     self._last = time.monotonic()
     self._doing = "starting"
     self._closed = threading.Event()

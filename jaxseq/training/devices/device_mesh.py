@@ -20,10 +20,10 @@ import jax
 import numpy as np
 
 from jaxseq import _machine
-from jaxseq import _validate
-from jaxseq._types import PyTree
-from jaxseq._types import T
+from jaxseq import validate
 from jaxseq.training import errors
+from jaxseq.types import PyTree
+from jaxseq.types import T
 
 DATA = "data"
 PARAMETERS = "parameters"
@@ -56,7 +56,7 @@ class MeshConfig:
 
   def __post_init__(self):
     for name, least in (("data", 0), ("parameters", 1), ("time", 1)):
-      _validate.integer(f"mesh.{name}", getattr(self, name), least)
+      validate.integer(f"mesh.{name}", getattr(self, name), least)
 
   @property
   def trivial(self) -> bool:

@@ -9,10 +9,10 @@ from typing import Any
 
 import jax
 
-from jaxseq._types import PyTree
-from jaxseq._types import T
 from jaxseq.training.devices import device_mesh
 from jaxseq.training.devices import seeds
+from jaxseq.types import PyTree
+from jaxseq.types import T
 
 
 def compiled(

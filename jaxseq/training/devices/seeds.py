@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxseq._types import T
+from jaxseq.types import T
 
 
 def split_cpu() -> None:

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.continual import floors as continual_floors
-from experiments.continual import methods as continual_methods
+from experiments.continual import floors
+from experiments.continual import methods
 from experiments.continual import rounds
 from experiments.continual import task_learner
 from experiments.continual import task_streams
@@ -42,10 +42,10 @@ def _stream(tasks=2, classes=4, each=40):
 
 def _learner(method, **fields):
   arm = dataclasses.replace(ARM, method=method, **fields)
-  return continual_methods.METHODS[method](arm, _stream(), 200)
+  return methods.METHODS[method](arm, _stream(), 200)
 
 
-@pytest.mark.parametrize("method", continual_methods.METHODS)
+@pytest.mark.parametrize("method", methods.METHODS)
 def test_bytes_are_those_of_all_arrays(method):
   learner = _learner(method)
   shapes = jax.eval_shape(
@@ -88,7 +88,7 @@ def _run(learner):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", continual_methods.METHODS)
+@pytest.mark.parametrize("method", methods.METHODS)
 def test_methods_learn_and_remember(method):
   learner = _learner(method)
   variables = _run(learner)
@@ -128,7 +128,7 @@ def test_information_is_that_of_all_classes_of_a_task(order):
     arm = dataclasses.replace(
       ARM, method="ewc", fisher=count, information="empirical"
     )
-    learner = continual_methods.EWC(arm, stream, 200)
+    learner = methods.EWC(arm, stream, 200)
     key = jax.random.key(0)
     ended = learner.end(learner.init(key), learner.data, key)
     return ended["statistics"]["information"]["head"]["bias"][:2]
@@ -167,7 +167,7 @@ def test_tasks_have_their_classes():
 
 
 def test_levels_without_training():
-  found = continual_floors.levels(_stream(), 300)
+  found = floors.levels(_stream(), 300)
   assert found["class means of inputs"]["accuracy"] == 1
   assert found["class means of inputs"]["bytes"] == 4 * 3 * 4
   assert found["nearest exemplar"]["accuracy"] == 1
@@ -204,7 +204,7 @@ def test_series_are_read_as_far_as_they_go():
   arm = dataclasses.replace(
     ARM, method="finetune", network=network, batch_size=2, budget=9000
   )
-  learner = continual_methods.METHODS["finetune"](arm, stream, 4)
+  learner = methods.METHODS["finetune"](arm, stream, 4)
   variables = jax.jit(learner.init)(jax.random.key(0))
   inputs = stream.train.inputs
   # Stored as 256 levels, elements that are not there are still none.
@@ -219,13 +219,13 @@ def test_series_are_read_as_far_as_they_go():
     read(variables, inputs), read(variables, changed)
   )
   with pytest.raises(ValueError, match="pooling: got 'none', expected 'mean'"):
-    continual_methods.METHODS["finetune"](
+    methods.METHODS["finetune"](
       dataclasses.replace(ARM, batch_size=2), stream, 4
     )
 
 
 def test_a_batch_of_more_than_a_task_has_is_refused_before_training():
-  for method in continual_methods.METHODS:
+  for method in methods.METHODS:
     with pytest.raises(ValueError, match="batch_size: got 81, .* at most 80, "):
       _learner(method, batch_size=81)
   # 16 new ones beside 64 that others draw from what they keep.

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.training import checkpoint
 from jaxseq.training import configuration
 from jaxseq.training import errors
@@ -28,7 +28,7 @@ class Arm:
   inner: tuple[tuple[str, int], ...] = ()
 
   def __post_init__(self):
-    _validate.above_zero("rate", self.rate)
+    validate.above_zero("rate", self.rate)
 
 
 def _config(**options):

@@ -6,7 +6,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.attention._schemes import blocks
 from jaxseq.recurrence.averages import _softmax_state
 
@@ -16,7 +16,7 @@ def ulysses(problem: blocks.Problem, axis: str) -> jax.Array:
   mask, devices = problem.mask, problem.mask.layout.devices
   heads, groups = problem.q.shape[-3], problem.k.shape[-3]
   if heads % devices:
-    raise _validate.error(
+    raise validate.error(
       "q",
       f"shape {problem.q.shape}",
       f"a number of heads that is a multiple of the {devices} devices on axis "

@@ -8,7 +8,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.recurrence.attention._schemes import layout as layouts
 from jaxseq.recurrence.averages import _softmax_state
 from jaxseq.recurrence.platform import contexts
@@ -303,13 +303,13 @@ def _segments(reset, axis, layout):
 
 
 def _check(q, k, v, reset, init):
-  *batch, heads, time, width = _validate.shape(
+  *batch, heads, time, width = validate.shape(
     "q", q, ("*batch", "heads", "time", "d")
   )
-  shape = _validate.shape("k", k, (*batch, "groups", time, width))
+  shape = validate.shape("k", k, (*batch, "groups", time, width))
   if heads % shape[-3]:
-    raise _validate.error("k", f"shape {shape}", f"groups a divisor of {heads}")
-  _validate.shape("v", v, (*shape[:-1], "e"))
+    raise validate.error("k", f"shape {shape}", f"groups a divisor of {heads}")
+  validate.shape("v", v, (*shape[:-1], "e"))
   _checks.floating(q=q, k=k, v=v)
   _checks.reset(reset, (*batch, time))
   if init is not None:
@@ -317,4 +317,4 @@ def _check(q, k, v, reset, init):
     want = (rows, rows, (*rows, v.shape[-1]))
     have = tuple(jnp.shape(leaf) for leaf in init)
     if have != want:
-      raise _validate.error("init", have, f"m, u and w of shapes {want}")
+      raise validate.error("init", have, f"m, u and w of shapes {want}")

@@ -11,7 +11,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 
 ORDERS = ("contiguous", "zigzag")
 
@@ -64,9 +64,9 @@ class Layout(NamedTuple):
 
 def make(order: str, axis: str | None, time: int) -> Layout:
   """Layout of sequences of `time` a device, split over an axis or on one."""
-  _validate.choice("order", order, ORDERS)
+  validate.choice("order", order, ORDERS)
   if order == "zigzag" and time % 2:
-    raise _validate.error(
+    raise validate.error(
       "time", time, "an even number on each device for order 'zigzag'"
     )
   return Layout(order, 1 if axis is None else lax.axis_size(axis), time)
@@ -108,7 +108,7 @@ def zigzag_order(time: int, devices: int) -> np.ndarray:
     ValueError: unless 2 * devices divides time.
   """
   if devices < 1 or time % (2 * devices):
-    raise _validate.error(
+    raise validate.error(
       "time", time, f"a multiple of twice the number of devices, {devices}"
     )
   chunks = np.arange(time).reshape(2 * devices, -1)

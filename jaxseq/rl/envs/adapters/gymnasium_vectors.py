@@ -22,12 +22,12 @@ from jax.experimental import io_callback
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
-from jaxseq._types import PyTree
+from jaxseq import validate
 from jaxseq.rl.envs import base
 from jaxseq.rl.envs import foreign
 from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import spaces
+from jaxseq.types import PyTree
 
 # Limit on open vectors; the least recently used one is closed.
 _MOST = 16
@@ -87,7 +87,7 @@ class Vector(base.Jitted):
     if limit != self.time_limit:
       option = "max_episode_steps among env_options sets another one"
       expected = f"{self.time_limit}, which Gymnasium keeps: {option}"
-      raise _validate.error("env_params: max_steps_in_episode", limit, expected)
+      raise validate.error("env_params: max_steps_in_episode", limit, expected)
 
   @property
   def name(self) -> str:

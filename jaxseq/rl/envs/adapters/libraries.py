@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _validate
+from jaxseq import validate
 from jaxseq.rl.envs import foreign
 from jaxseq.rl.envs import registry
 from jaxseq.rl.envs import spaces
@@ -44,7 +44,7 @@ def of_mujoco(task: Any, episode_length: int = 1000) -> foreign.Foreign:
   Raises:
     ValueError: the length is below 1, or observations are not vectors.
   """
-  _validate.positive("episode_length", episode_length)
+  validate.positive("episode_length", episode_length)
   size = task.observation_size
   if not isinstance(size, int):
     raise ValueError(f"task: got observations {size}, expected one vector.")
@@ -94,7 +94,7 @@ def playground(task: str, episode_length: int | None = None) -> foreign.Foreign:
     ValueError: the task is unknown or the length below 1.
     ModuleNotFoundError: the package `playground` is not installed.
   """
-  _validate.choice("task", task, registry.PLAYGROUND)
+  validate.choice("task", task, registry.PLAYGROUND)
   library = foreign.needs("Playground", "mujoco_playground")
   # A task must hold concrete arrays, also if a traced program creates it.
   with jax.ensure_compile_time_eval():
@@ -124,7 +124,7 @@ def brax(
     ModuleNotFoundError: the package is not installed.
   """
   envs = foreign.needs("Brax", "brax.envs")
-  _validate.choice("env_id", name, sorted(envs._envs))
+  validate.choice("env_id", name, sorted(envs._envs))
   return of_mujoco(envs.get_environment(name, **options), episode_length)
 
 
@@ -180,7 +180,7 @@ def popgym_arcade(name: str, **options: Any) -> foreign.Foreign:
     "popgym_arcade.registration",
     "--no-deps popgym-arcade dm_pix",
   )
-  _validate.choice("env_id", name, tuple(library.REGISTERED_ENVIRONMENTS))
+  validate.choice("env_id", name, tuple(library.REGISTERED_ENVIRONMENTS))
   with jax.ensure_compile_time_eval():
     game, params = library.make(name, **options)
   # Its name in gymnax 1.0.
@@ -222,7 +222,7 @@ def navix(
     ModuleNotFoundError: the package is not installed.
   """
   library = foreign.needs("Navix", "navix")
-  _validate.choice("env_id", name, tuple(sorted(library.registry())))
+  validate.choice("env_id", name, tuple(sorted(library.registry())))
   if observation is not None:
     options["observation_fn"] = getattr(library.observations, observation)
   with jax.ensure_compile_time_eval():
@@ -324,12 +324,12 @@ def jaxmarl(
       have different spaces.
     ModuleNotFoundError: the package is not installed.
   """
-  _validate.choice("players", players, ("one", "team"))
+  validate.choice("players", players, ("one", "team"))
   library = foreign.needs("JaxMARL", "jaxmarl")
   if isinstance(options.get("scenario"), str):
     smax = foreign.needs("JaxMARL", "jaxmarl.environments.smax.smax_env")
     known = smax.MAP_NAME_TO_SCENARIO
-    _validate.choice("scenario", options["scenario"], tuple(known))
+    validate.choice("scenario", options["scenario"], tuple(known))
     options["scenario"] = known[options["scenario"]]
   with jax.ensure_compile_time_eval():
     team = library.make(name, **options)
@@ -337,12 +337,12 @@ def jaxmarl(
   names = tuple(team.agents)
   if players == "team":
     if agent is not None:
-      raise _validate.error("agent", agent, "None: all agents of a team play")
+      raise validate.error("agent", agent, "None: all agents of a team play")
     return jaxmarl_teams.of_team(team, limit, team_reward)
   if team_reward:
-    raise _validate.error("team_reward", True, "False without players='team'")
+    raise validate.error("team_reward", True, "False without players='team'")
   if agent is not None:
-    _validate.choice("agent", agent, names)
+    validate.choice("agent", agent, names)
   played = names if agent is None else (agent,)
   seen = {n: foreign.convert(team.observation_space(n)) for n in played}
   decided = [foreign.convert(team.action_space(n)) for n in played]
@@ -353,7 +353,7 @@ def jaxmarl(
     acted = spaces.MultiDiscrete([part.n for part in decided])
   else:
     expected = "the name of one: actions are no choices"
-    raise _validate.error("agent", None, expected)
+    raise validate.error("agent", None, expected)
 
   def view(observations):
     shown = {
