@@ -118,7 +118,8 @@ def _hawkes(train, tested, horizon, share):
       *(_MOST_MARKS, _MOST),
     )
     return {}
-  fitted = hawkes_fit.fit(_packed(train, horizon), marks).parameters
+  packed = _packed(train, horizon)
+  fitted = hawkes_fit.fit(packed, marks, errors=False).parameters
   packed = _packed(tested, horizon)
   with jax.enable_x64(True):
     nats = float(hawkes_fit.log_likelihood(fitted, packed))

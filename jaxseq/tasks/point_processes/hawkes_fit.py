@@ -67,8 +67,8 @@ class Fit(NamedTuple):
 
   Attributes:
     parameters: arrays of float64.
-    errors: their standard errors by the Hessian; NaN for fixed parameters, and
-      for those that are 0, at the bound.
+    errors: their standard errors by the Hessian; NaN for fixed parameters, for
+      those that are 0, at the bound, and if they were not computed.
     log_likelihood: of all sequences, in nats.
     spectral_radius: that of a; below 1 the expected total number of events that
       an event causes is finite.
@@ -161,6 +161,8 @@ def fit(
   num_marks: int,
   b: float | None = None,
   starts: Sequence[float] = _STARTS,
+  *,
+  errors: bool = True,
 ) -> Fit:
   """Fits a process by maximum likelihood, in float64.
 
@@ -170,6 +172,7 @@ def fit(
     b: rate of decay; it is fitted, from several initial values, if None.
     starts: initial values of b, in units of the mean event rate; the best
       result is returned.
+    errors: whether to compute standard errors; they are NaN otherwise.
 
   Raises:
     ValueError: if a mark has no event.
@@ -190,12 +193,14 @@ def fit(
   with jax.enable_x64(True):
     ends = [_maximum(scaled, counts, start, b is not None) for start in starts]
     vector, value = min(ends, key=lambda end: end[1])
-    errors = _errors(vector, scaled, num_marks, b is not None)
+    spread = np.full(len(vector), np.nan)
+    if errors:
+      spread = _errors(vector, scaled, num_marks, b is not None)
   parameters = _rescaled(_unflatten(vector, num_marks), unit)
   radius = float(np.abs(np.linalg.eigvals(parameters.a)).max())
   value = -value - int(_scored(packed).sum()) * np.log(unit)
   return Fit(
-    parameters, _rescaled(_unflatten(errors, num_marks), unit), value, radius
+    parameters, _rescaled(_unflatten(spread, num_marks), unit), value, radius
   )
 
 
@@ -235,6 +240,7 @@ def _objective(vector, packed, size):
 
 
 _value_and_slope = jax.jit(jax.value_and_grad(_objective), static_argnums=2)
+_hessian = jax.jit(jax.jacrev(jax.grad(_objective)), static_argnums=2)
 
 
 def _maximum(packed, counts, start, fixed):
@@ -262,8 +268,7 @@ def _maximum(packed, counts, start, fixed):
 
 def _errors(vector, packed, size, fixed):
   """Standard errors of a vector, NaN at bounds."""
-  hessian = jax.jit(jax.jacrev(jax.grad(_objective)), static_argnums=2)
-  hessian = np.asarray(hessian(vector, packed, size))
+  hessian = np.asarray(_hessian(vector, packed, size))
   free = vector > np.where(np.arange(len(vector)) < size, 2 * _LEAST, 0)
   free[-1] = not fixed
   errors = np.full(len(vector), np.nan)

@@ -68,8 +68,6 @@ class SeedProgram:
 
     @functools.cache
     def chunk(count: int):
-      _, where = self._placements()
-
       def run(*arguments):
         state, metrics = train(*arguments, count)
         if config.on_nonfinite != "ignore":
@@ -81,12 +79,12 @@ class SeedProgram:
         copies=copies,
         shared=len(data),
         donate_argnums=0,
-        out_shardings=(where, placement.everywhere(config.mesh)),
+        out_shardings=(self._where(), placement.everywhere(config.mesh)),
       )
 
     @functools.cache
     def first():
-      _, where = self._placements()
+      where = self._where()
       options: dict[str, Any] = {"out_shardings": where}
       if where is None and jax.default_backend() == "cpu":
         # It runs once: optimizing it costs more than it gives.
@@ -136,7 +134,7 @@ class SeedProgram:
 
   def template(self) -> PyTree:
     """Returns the shapes of all seeds' states, placed as they are trained."""
-    shapes, where = self._placements()
+    shapes, where = self._shapes, self._where()
     if where is None:
       return shapes
     return jax.tree.map(
@@ -185,9 +183,16 @@ class SeedProgram:
   def _flags(self, state):
     return finite.flags(self.trained(state))
 
-  def _placements(self):
+  @functools.cached_property
+  def _shapes(self):
+    """The shapes of all seeds' states."""
     shared = self._given[: self._start_data]
     axes = (0, *(None for _ in shared))
-    shapes = jax.eval_shape(jax.vmap(self._init, axes), self._keys, *shared)
-    where = placement.state_placements(self.config.mesh, shapes, self._examples)
-    return shapes, where
+    return jax.eval_shape(jax.vmap(self._init, axes), self._keys, *shared)
+
+  def _where(self):
+    """Where the states lie; None without a mesh, and then nothing is traced."""
+    mesh = self.config.mesh
+    if placement.everywhere(mesh) is None:
+      return None
+    return placement.state_placements(mesh, self._shapes, self._examples)
