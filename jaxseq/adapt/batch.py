@@ -1,4 +1,4 @@
-"""Several adapters in one batch: each row uses one of them, or none.
+"""Several adapters in one batch: each row uses at most one of them.
 
     attached = batch.attach(variables, [french, german])
     # Rows without an adapter, with the second, and with the first.

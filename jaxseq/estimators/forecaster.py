@@ -80,7 +80,7 @@ class Forecaster(updating.Updated, base.SizedEstimator):
     model_: a `models.Model`.
     history_: lists by name: "update", metrics of training, and with early
       stopping "valid_mse" and "valid_mae", of standardized values.
-    n_updates_: number of updates of the returned variables.
+    n_updates_: number of updates at which the variables were found.
     input_length_: time steps that a forecast reads.
     series_: names of the series of a panel.
   """
@@ -233,7 +233,7 @@ class Forecaster(updating.Updated, base.SizedEstimator):
     return float(1 - wrong / total if total else wrong == 0)
 
   def _restored(self, values, part):
-    """Returns forecasts in the units of the series, without a lone series' axis."""
+    """Returns forecasts in the series' units; a lone series has no axis."""
     values = self.model_.preparation.restore(values, part)
     values = values if self.series is not None else values[0]
     return values[..., 0] if self._flat else values

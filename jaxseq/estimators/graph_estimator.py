@@ -46,7 +46,7 @@ class TemporalGraph(base.SequenceEstimator):
     model_: a `models.Model`, with the memory after all events.
     history_: lists by name: "update", metrics of training, and with early
       stopping "valid_mrr".
-    n_updates_: number of updates of the returned variables.
+    n_updates_: number of updates at which the variables were found.
   """
 
   _task = temporal_graph.TASK

@@ -41,7 +41,7 @@ class NextActivity(base.SizedEstimator):
     model_: a `models.Model`.
     history_: lists by name: "update", metrics of training, and with early
       stopping "valid_brier".
-    n_updates_: number of updates of the returned variables.
+    n_updates_: number of updates at which the variables were found.
   """
 
   _task = next_element.TASK

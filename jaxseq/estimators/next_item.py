@@ -59,7 +59,7 @@ class NextItem(updating.Updated):
     model_: a `models.Model`, which reads the newest `length` items.
     history_: lists by name: "update", metrics of training, and with early
       stopping "valid_ndcg_10", of the last item of each user.
-    n_updates_: number of updates of the returned variables.
+    n_updates_: number of updates at which the variables were found.
   """
 
   _task = recommendation.TASK
@@ -324,7 +324,7 @@ class NextItem(updating.Updated):
     return models.Predictions(columns, {"item": items, "score": scores})
 
   def _numbers(self, rows, last=None):
-    """Returns histories (n_i,) of items from 1 on, and the gaps before items."""
+    """Returns histories (n_i,) of items from 1 on, and the items' gaps."""
     histories = [np.array(row + 1, np.int32) for row in rows.values]
     if rows.times is None or self.gap is None:
       return histories, None

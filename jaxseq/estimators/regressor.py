@@ -53,7 +53,7 @@ class SequenceRegressor(
     model_: a `models.Model`.
     history_: lists by name: "update", metrics of training, and with early
       stopping "valid_mse" and "valid_loss", of standardized targets.
-    n_updates_: number of updates of the returned variables.
+    n_updates_: number of updates at which the variables were found.
     n_features_in_: number of channels; for a table of one channel, of time
       steps.
   """

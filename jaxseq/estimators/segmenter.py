@@ -39,7 +39,7 @@ class Segmenter(base.SequenceEstimator):
     model_: a `models.Model`.
     history_: lists by name: "update", metrics of training, and with early
       stopping "valid_pk".
-    n_updates_: number of updates of the returned variables.
+    n_updates_: number of updates at which the variables were found.
   """
 
   _task = segmentation.TASK

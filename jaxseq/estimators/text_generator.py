@@ -48,7 +48,7 @@ class TextGenerator(base.SequenceEstimator):
     model_: a `models.Model`.
     history_: lists by name: "update", metrics of training, and with early
       stopping "bits_per_token".
-    n_updates_: number of updates of the returned variables.
+    n_updates_: number of updates at which the variables were found.
   """
 
   _task = dataclasses.replace(
