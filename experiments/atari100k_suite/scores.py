@@ -29,7 +29,7 @@ from jaxseq.training import tables
 
 TABLE = "suite.txt"
 AGAINST = ("DER", "DrQ", "SPR", "BBF RR8")
-# The aggregates, as `aggregates.AGGREGATES` names them, to their headings.
+# Headings of the aggregates, by their names in `aggregates.AGGREGATES`.
 TITLES = {k: k.replace("_", " ") for k in aggregates.AGGREGATES} | {
   "iqm": "IQM"
 }
