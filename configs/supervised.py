@@ -34,7 +34,7 @@ def tiny_text(config: Config, *names: str, **fields: object) -> Config:
 
 
 def tiny(config: Config, *names: str, **fields: object) -> Config:
-  """Shrinks a config to seconds: it learns nothing.
+  """Shrinks a config to a test run of seconds.
 
   Args:
     config: what is shrunk.

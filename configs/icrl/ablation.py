@@ -9,8 +9,8 @@ observation of an episode holds the last action of the episode before and no
 first-step flag: the flag is raised once, at the start of the training. That is
 how an agent sees things whose observations are completed outside an environment
 that resets itself, as in the published code of arXiv:2303.03982.
-`RepeatFirstEasy,tiny` learns nothing, and shows whether everything works, in a
-minute or two of compilation at first.
+`RepeatFirstEasy,tiny` only checks that everything works, in a minute or two of
+compilation at first.
 """
 
 import dataclasses

@@ -11,8 +11,8 @@ size: nothing is promised.
 
     --config=configs/icrl/images.py:Breakout-MinAtar,tiny
 
-is the same with small networks and a few updates: it learns nothing, and shows
-whether everything works, in a minute or two of compilation at first.
+is the same with small networks and a few updates: it only checks that
+everything works, in a minute or two of compilation at first.
 """
 
 import dataclasses

@@ -17,8 +17,8 @@ is RepeatPreviousHard: three decks, and a queue of 64.
 has ten more memories beside these two, each two layers of width 64 and smaller
 networks around them, in fewer steps of RepeatPreviousMedium; `:labyrinth` plays
 LabyrinthExploreEasy with them, where every cell of a maze that is seen three by
-three cells at a time is to be visited. `:tiny` learns nothing, and shows
-whether everything works, in a minute or two of compilation at first.
+three cells at a time is to be visited. `:tiny` only checks that everything
+works, in a minute or two of compilation at first.
 """
 
 from configs import variants

@@ -8,8 +8,7 @@ what it sees itself; the critic of `ippo` sees no more than that, and the critic
 of `mappo` sees what all agents see. Returns are means over the agents, of
 episodes of 25 steps. `:small` has half a million steps instead of four, and
 `:smax` is the battle of three marines against three of SMAX, with masks of
-actions and agents that may die. `:tiny` learns nothing, and shows whether
-everything works.
+actions and agents that may die. `:tiny` only checks that everything works.
 """
 
 from configs import variants

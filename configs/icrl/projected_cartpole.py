@@ -34,8 +34,8 @@ or the next one begins.
 
 has the 16 trials of 200 steps of arXiv:2303.03982, without noise and nearly
 upright at first, and its network; it is meant for a GPU, and has not been run
-to its end by us. `:tiny` learns nothing, and shows whether everything
-works, in a minute or two of compilation at first.
+to its end by us. `:tiny` only checks that everything works, in a minute or two
+of compilation at first.
 """
 
 import dataclasses

@@ -11,8 +11,8 @@ leave chance behind. Takes a minute or two on two cores.
 
     --config=configs/icrl/quickstart.py:tiny
 
-is the same with small networks and a few updates: it learns nothing, and shows
-whether everything works, in a minute or two of compilation at first.
+is the same with small networks and a few updates: it only checks that
+everything works, in a minute or two of compilation at first.
 
     --config=configs/icrl/quickstart.py:hybrid
 
@@ -58,7 +58,7 @@ def arms(widths: object = None, **stacks: object) -> dict[str, dict]:
 
 
 def small(config: rl_arms.Config, **agent: object) -> rl_arms.Config:
-  """Shrinks a comparison to seconds: it learns nothing."""
+  """Shrinks a comparison to a test run of seconds."""
   return configuration.updated(
     config,
     updates_per_chunk=2,

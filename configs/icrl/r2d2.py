@@ -10,9 +10,9 @@ cores.
 
     --config=configs/icrl/r2d2.py:tiny
 
-is the same with small networks and a few updates: it learns nothing, and shows
-whether everything works, in a minute or two of compilation at first. `:hybrid`
-and `:hybrid_tiny` have the quickstart's layers of S5 and of attention in turn.
+is the same with small networks and a few updates: it only checks that
+everything works, in a minute or two of compilation at first. `:hybrid` and
+`:hybrid_tiny` have the quickstart's layers of S5 and of attention in turn.
 """
 
 import dataclasses

@@ -15,7 +15,7 @@ shows its velocities alone, from which positions have to be summed up. The
 bodies are hopper, walker2d, halfcheetah and ant; any other argument is the id
 of an environment, with the settings of the cart-pole. Bodies are meant for a
 GPU; docs/brax_control.md tells how to begin. With `,tiny` behind the argument
-it learns nothing, and shows in a minute whether everything works.
+it only checks in a minute that everything works.
 """
 
 from configs import blocks

@@ -8,8 +8,8 @@ the same network but for its heads. PPO has the settings of the quickstart; PQN
 and R2D2, which take the best action when they are measured, those of
 `configs/icrl/r2d2.py` as far as both know them. Equal seconds are those in
 which the fastest of the three has made all its steps. 17 CPU minutes;
-docs/results has what came out. `:tiny` learns nothing, and shows in a minute
-whether everything works.
+docs/results has what came out. `:tiny` only checks in a minute that everything
+works.
 """
 
 from configs import variants

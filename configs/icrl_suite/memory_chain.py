@@ -13,8 +13,8 @@ minutes on two cores.
     --config=configs/icrl_suite/memory_chain.py:sweep
 
 has all the lengths of their experiment "memory_len"; `:between` has 50 and 70
-steps for the LSTM alone, which remembers 30 and not 100. `:tiny` learns
-nothing, and shows in a minute whether everything works.
+steps for the LSTM alone, which remembers 30 and not 100. `:tiny` only checks in
+a minute that everything works.
 """
 
 from configs import variants

@@ -12,8 +12,8 @@ when it is stopped.
 
     --config=configs/icrl_suite/popgym.py:gtrxl
 
-has a gated Transformer-XL alone, and `:tiny` learns nothing, and shows
-whether everything works, in a few minutes of compilation at first.
+has a gated Transformer-XL alone, and `:tiny` only checks that everything works,
+in a few minutes of compilation at first.
 """
 
 from configs import blocks

@@ -8,7 +8,7 @@ best. At play the 200 pulls are the network's own, in 20 trials of 10; Thompson
 sampling from the prior of the payouts, UCB1 and uniform pulls stand beside it.
 Expected of 0.67 at most in pulls 1 to 10, 41 to 50 and 191 to 200, in 2 CPU
 minutes: 0.19, 0.52 and 0.56; of Thompson sampling 0.17, 0.55 and 0.63. `:tiny`
-learns nothing, and shows in seconds whether everything works.
+only checks in seconds that everything works.
 """
 
 from configs import supervised

@@ -10,11 +10,11 @@ quickly, not where it ends.
 
     --config=configs/language_model/mixers.py:state
 
-has layers of width 64 whose options give every mixer a carried state of about
-2 kB for each sequence, whatever parameters that takes: attention gets a window
-of 16 bytes. The text is that of Debian's package bible-kjv (`apt-get install
-bible-kjv`). Each takes some half an hour of one core. `:tiny`, a GRU, learns
-nothing, and shows within a minute whether the program works.
+has layers of width 64 whose options give every mixer a carried state of about 2
+kB for each sequence, whatever parameters that takes: attention gets a window of
+16 bytes. The text is that of Debian's package bible-kjv (`apt-get install
+bible-kjv`). Each takes some half an hour of one core. `:tiny`, a GRU, only
+checks within a minute whether the program works.
 """
 
 from configs import blocks

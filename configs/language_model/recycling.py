@@ -12,7 +12,7 @@ it is the source of Python's standard library, which is always there. Each takes
 some five minutes of one core. With `:wide` the Bible is read by layers of width
 512, in which the weights are what a pass costs (a quarter of an hour). Those of
 `benchmarks.joint_engine`, on the source of the library, are `:engine`. `:tiny`
-learns nothing, and shows in seconds whether everything works.
+only checks in seconds that everything works.
 """
 
 from configs import blocks

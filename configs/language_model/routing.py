@@ -8,8 +8,7 @@ Two layers of width 64 read pieces of 512 bytes. Attention to all; attention to
 these, and half the last 32 of one of 6 clusters. The text is that of Debian's
 package bible-kjv (`apt-get install bible-kjv`). Ten minutes of one core; with
 `--config.num_updates=300` it is who learns quickly that is compared. `:tiny`, a
-routing network alone, learns nothing, and shows within a minute whether the
-program works.
+routing network alone, only checks within a minute whether the program works.
 """
 
 from configs import blocks

@@ -13,8 +13,7 @@ or the tokens of a tokenizers file (`pip install 'jaxseq[tokenizers]'`):
     --config.data_options.documents --config.data_options.tokenizer=t.json
 
 The only arm is `mamba`, which is what `--arms` and `--arm` can name. `:tiny`
-learns nothing, and shows in seconds whether the text can be used; its only arm
-is `gru`.
+only checks in seconds whether the text can be used; its only arm is `gru`.
 """
 
 from configs import supervised

@@ -14,8 +14,8 @@ in a random order, a new one in each epoch, or with
 whole documents, as many as fit into a row. Each begins with fresh states. All
 seeds read the same rows. A run that is stopped goes on with the same ones, on
 any number of processes, and with no other file. The only arm is `mamba`;
-`:tiny` learns nothing, and shows in seconds whether the file can be used; its
-only arm is `gru`.
+`:tiny` only checks in seconds whether the file can be used; its only arm is
+`gru`.
 """
 
 from configs import supervised

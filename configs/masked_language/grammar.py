@@ -19,8 +19,8 @@ Variants: `words`, for sentences of your own, a line each:
       --config=configs/masked_language/grammar.py:words \
       --config.data_options.path=sentences.txt
 
-`--mode=predict` writes the trees of others; `tiny`, which learns nothing, and
-shows in seconds whether everything works.
+`--mode=predict` writes the trees of others; `tiny`, which only checks in
+seconds that everything works.
 """
 
 import dataclasses

@@ -20,8 +20,8 @@ Variants: `even`, without hairpins, where nothing is to be learnt; `pairs`, the
 pairs of the hairpins, with and without what was learnt before; `folded`, those
 of sequences without hairpins, by ViennaRNA (`pip install 'jaxseq[rna]'`);
 `fasta`, for a file of your own; `rnafm`, the network of RNA-FM (arXiv:
-2204.00300), for an accelerator; `tiny`, which learns nothing, and shows in
-seconds whether everything works.
+2204.00300), for an accelerator; `tiny`, which only checks in seconds that
+everything works.
 """
 
 import dataclasses

@@ -6,8 +6,8 @@ r"""A masked language model of your own text, letter by letter.
 
 Every line is a sequence (`--config.data_options.lines=False` takes a file as a
 whole, cut into pieces of `data_options.length` letters); a file that begins
-with ">" is read as FASTA. Variants: `tiny`, which reads a file of
-Python's, learns nothing, and shows in seconds whether everything works.
+with ">" is read as FASTA. Variants: `tiny`, which reads a file of Python's,
+only checks in seconds that everything works.
 """
 
 import json

@@ -9,7 +9,7 @@ Receipt and BPI'12 are. A third of the cases is for testing, and a fifth of the
 others for validation. `:bpi12` has the options of BPI'12, whose symbols are
 activities with their transitions
 (`--config.data_options.path=bpic2012.xes.gz`); `:tiny` reads a log that is
-made, learns nothing, and shows in seconds whether the program works.
+made, only checks in seconds whether the program works.
 """
 
 from configs import blocks

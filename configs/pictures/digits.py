@@ -13,8 +13,8 @@ writes what these have left in runs/digit_codes, code by code and scale by scale
 (elsewhere: `--config.arms.scales.tokenizer=DIR/scales/model.safetensors`);
 `whole_scales` writes the scales by attention, place by place and as VAR, whose
 places see all of their scale (with `--config.tokenizer=PATH` of such a model);
-`tiny` and `tiny_codes` learn nothing, and show in seconds whether everything
-works. The tables are in docs/results/structure.md.
+`tiny` and `tiny_codes` only check in seconds that everything works. The tables
+are in docs/results/structure.md.
 """
 
 from configs import blocks

@@ -8,8 +8,7 @@ scored as a whole, by the area that it encloses, and on sets of 12 points, more
 than any that were learned from, which a softmax over fixed classes could not
 even read. `:tour` has the shortest tours through 5 cities, each visited once,
 decoded greedily and with four beams; the tables have their lengths, alone and
-by those of the shortest.
-`:tiny` learns nothing, and shows in seconds whether everything works.
+by those of the shortest. `:tiny` only checks in seconds that everything works.
 """
 
 from configs import supervised

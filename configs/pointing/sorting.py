@@ -8,8 +8,8 @@ networks that do not see the order they come in (arXiv:1511.06391). Steps of
 processing help, and a glimpse before each choice does. In the arms that end in
 "_alone" the glimpse takes the place of the query, and half of the seeds stay
 where the smallest number is written again. Nothing forbids a repeat, for then
-pointing at the smallest that is left is all there is to learn. `:tiny` learns
-nothing, and shows in seconds whether everything works.
+pointing at the smallest that is left is all there is to learn. `:tiny` only
+checks in seconds that everything works.
 """
 
 from configs import supervised

@@ -66,7 +66,7 @@ def on_atari(agent: str, game: str) -> spr_arms.Config:
 
 
 def tiny(config: spr_arms.Config, **changes: object) -> spr_arms.Config:
-  """Shrinks the benchmark to seconds: it learns nothing."""
+  """Shrinks the benchmark to a test run of seconds."""
   return configuration.updated(
     config,
     updates_per_chunk=10,

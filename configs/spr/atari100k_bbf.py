@@ -10,9 +10,9 @@ every 5,000 steps, after as many updates as before:
     --config.settings.agent.updates_per_step=8
     --config.settings.agent.resets.every=5000
 
-The package ale-py has to be installed (`pip install 'jaxseq[atari]'`). A
-seed needs a GPU and hours; `--config.num_seeds=5` trains five together.
-`:tiny` learns nothing, and shows in seconds whether everything works.
+The package ale-py has to be installed (`pip install 'jaxseq[atari]'`). A seed
+needs a GPU and hours; `--config.num_seeds=5` trains five together. `:tiny` only
+checks in seconds that everything works.
 """
 
 from configs.spr import _shared

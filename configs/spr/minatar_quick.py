@@ -12,8 +12,8 @@ predictions follow slowly, as in the paper.
 
     --config=configs/spr/minatar_quick.py:tiny
 
-is the same with small networks and a few steps: it learns nothing, and shows
-in seconds whether everything works.
+is the same with small networks and a few steps: it only checks in seconds that
+everything works.
 """
 
 from configs import variants

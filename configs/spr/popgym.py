@@ -11,8 +11,8 @@ predict. The settings were chosen for their size: nothing is promised.
 
     --config=configs/spr/popgym.py:RepeatPreviousEasy,tiny
 
-is one arm with small networks and a few steps: it learns nothing, and shows in
-seconds whether everything works. Options of the game go between commas, too:
+is one arm with small networks and a few steps: it only checks in seconds that
+everything works. Options of the game go between commas, too:
 `:RepeatPreviousEasy,k=2`.
 """
 

@@ -36,7 +36,7 @@ def tiny(
   longer: dict[str, object],
   **changes: object,
 ) -> synthetic.Config:
-  """Shrinks a config to seconds: it learns nothing.
+  """Shrinks a config to a test run of seconds.
 
   Args:
     config: what is shrunk.

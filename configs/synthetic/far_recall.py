@@ -5,8 +5,8 @@ r"""Associative recall further back than a window, by attention and by clusters.
 
 The task of `mqar.py` with 64 tokens: 8 pairs come in sequences of 64. Attention
 to all; attention to 16 elements, the present one counted; and routing, half of
-whose heads see these, and half the last 16 of one of 4 clusters. `:tiny` learns
-nothing, and shows in seconds whether everything works.
+whose heads see these, and half the last 16 of one of 4 clusters. `:tiny` only
+checks in seconds that everything works.
 """
 
 from configs import blocks

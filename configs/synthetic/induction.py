@@ -14,8 +14,8 @@ with `--mesh=data=2`. Without `:mamba` attention and S5 are trained as well.
 
 has the batches of 8, the constant learning rate of 1e-3 and the 204,800 updates
 of the paper, which reports Mamba as perfect at every length, where attention
-with rotary positions falls to 0.31 at 1,024. `:tiny` learns nothing, and shows
-in seconds whether everything works.
+with rotary positions falls to 0.31 at 1,024. `:tiny` only checks in seconds
+that everything works.
 """
 
 import dataclasses

@@ -14,8 +14,8 @@ have no convolution: an element's transition is its own.
     --config=configs/synthetic/matrix_states.py:A5
 
 has the words in A_5, permutations of five elements, which are also the
-rotations of an icosahedron, products of two reflections each. `:tiny` learns
-nothing, and shows in seconds whether everything works.
+rotations of an icosahedron, products of two reflections each. `:tiny` only
+checks in seconds that everything works.
 """
 
 from configs import blocks

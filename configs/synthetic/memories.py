@@ -7,8 +7,8 @@ The task of `mqar.py:mixers`, 8 pairs in sequences of 32 but of 64 tokens alone,
 for memories with keys of width 4: four of them, of which an element comes to
 two, and a shared one (arXiv:2502.13685). Beside it the same recurrence with one
 memory: as large as one of the five, or with as large a state as all of them and
-their convolutions, by wider keys or by wider values. `:tiny` learns nothing,
-and shows in seconds whether everything works.
+their convolutions, by wider keys or by wider values. `:tiny` only checks in
+seconds that everything works.
 """
 
 from configs import blocks

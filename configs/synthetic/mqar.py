@@ -19,8 +19,8 @@ all mixers of the package, with one head each, meet 128 tokens and 8 pairs in
 sequences of 32, in batches of 32 at a larger learning rate: few updates tell
 those that can from those that cannot. `:vocabulary` is the same for some of
 them with the paper's 8,192 tokens, whose embeddings are also what the read-out
-compares with, and eight times the updates; half an hour of one core. `:tiny`,
-a GRU, learns nothing, and shows within a minute whether the program works.
+compares with, and eight times the updates; half an hour of one core. `:tiny`, a
+GRU, only checks within a minute whether the program works.
 """
 
 import dataclasses

@@ -13,11 +13,11 @@ the 1500 of an arm take one to three minutes of a core. With
     --config=configs/synthetic/order_recall.py:sort
 
 excerpts have 64 tokens of 63 kinds and segments have 4, as in SORT (arXiv:
-2410.08133); with `:kjv` excerpts are of 250 words of the King James Bible,
-and begin with sentences as segments of 20 do; tests are on its last tenth.
-Neither has been measured yet. `:mixers` has all mixers of the package in 500
-updates of 128 of the short excerpts, an hour of one core. `:tiny` learns
-nothing, and shows in seconds whether everything works.
+2410.08133); with `:kjv` excerpts are of 250 words of the King James Bible, and
+begin with sentences as segments of 20 do; tests are on its last tenth. Neither
+has been measured yet. `:mixers` has all mixers of the package in 500 updates of
+128 of the short excerpts, an hour of one core. `:tiny` only checks in seconds
+that everything works.
 """
 
 from configs import blocks

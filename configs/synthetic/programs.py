@@ -11,8 +11,8 @@ the programs that were drawn. Both arms take seven minutes of a core.
 
     --config=configs/synthetic/programs.py:full
 
-has up to five sequences with updates, as the paper. `:tiny` learns nothing, and
-shows in seconds whether everything works.
+has up to five sequences with updates, as the paper. `:tiny` only checks in
+seconds that everything works.
 """
 
 from configs import blocks

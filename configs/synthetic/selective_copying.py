@@ -11,8 +11,8 @@ dynamics do not depend on its inputs cannot tell tokens from blanks; in
     --config=configs/synthetic/selective_copying.py:mixers
 
 all mixers of the package give back four tokens of 28 blanks, in 800 updates at
-a larger learning rate; half an hour of one core. `:tiny` learns nothing, and
-shows in seconds whether everything works.
+a larger learning rate; half an hour of one core. `:tiny` only checks in seconds
+that everything works.
 """
 
 from configs import blocks

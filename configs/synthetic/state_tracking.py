@@ -13,8 +13,8 @@ an LSTM needs many more updates.
 
 takes another group: S3 (solvable, 6 elements), Z60 (commutative), A4xZ5 or S5.
 `:mixers` has all mixers of the package, in 800 updates on S3 at a larger
-learning rate, half an hour of one core. `:tiny` learns nothing, and shows in
-seconds whether everything works.
+learning rate, half an hour of one core. `:tiny` only checks in seconds that
+everything works.
 """
 
 from configs import blocks

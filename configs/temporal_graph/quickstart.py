@@ -11,7 +11,7 @@ users who have taken nothing yet.
 Variants: `drifting`, users that move around a ring of items at a speed of their
 own, with and without PRES; `table`, for events of your own with the columns
 source, destination and time (`--config.data_options.path=events.csv`); `tiny`,
-which learns nothing, and shows in seconds whether everything works.
+which only checks in seconds that everything works.
 """
 
 import dataclasses

@@ -35,8 +35,8 @@ class Encoder(
 
   Args:
     model: path of the model file, as saved by `experiments.masked_language`.
-    of:"sequences" for one embedding per sequence, the mean over its letters and
-      both end tokens, or "letters" for one per letter.
+    of: "sequences" for one embedding per sequence, the mean over its letters
+      and both end tokens, or "letters" for one per letter.
 
   Attributes:
     model_: a `models.Model`.
