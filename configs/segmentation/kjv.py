@@ -4,9 +4,9 @@ r"""Segmentation of the King James Bible into chapters.
       --config=configs/segmentation/kjv.py
 
 Documents are successive chapters of a book, with at most 96 verses, without
-numbers. A GRU reads the verses in one pass, forwards or from both ends; the
-others see two neighboring verses alone, and have been trained on such
-neighbors, or on any two verses of a document, half of them of one chapter
+numbers. A GRU reads the verses in one pass, forwards or in both directions; the
+other arms read only two neighboring verses, and are trained on such neighbors,
+or on any two verses of a document, half of them of one chapter
 (arXiv:2012.03619). In 1,000 updates P_k is 0.38 in one pass and 0.37 by
 neighbors, which make few cuts (three seeds); random cuts have 0.47 and no cuts
 0.37: the task is hard to learn from 252 documents. The text is read from

@@ -4,8 +4,8 @@ r"""BBF, "Bigger, Better, Faster", on a game of Atari-100k.
       --workdir=runs/bbf_pong
 
 The agent of arXiv:2305.19452 with 2 updates a step, as in its published
-settings. The paper's main results are those of 8 updates, and then resets come
-every 5,000 steps, after as many updates as before:
+settings. The paper's main results are those of 8 updates, with resets every
+5,000 steps, after the same number of updates:
 
     --config.settings.agent.updates_per_step=8
     --config.settings.agent.resets.every=5000
