@@ -3,7 +3,7 @@ r"""Structural recursion: the successor of a binary number, by recursion depth.
     python -m experiments.synthetic --config=configs/synthetic/recursion.py \
       --workdir=runs/recursion
 
-Numbers of 2 to 12 constructors. In uniform samples a depth of d has a share of
+Numbers of 2 to 12 constructors. In natural samples a depth of d has a share of
 2^-d: the exact match of attention is near 1 at small depths and near 0 at rare
 ones (arXiv:2401.12947); with
 

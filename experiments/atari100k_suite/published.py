@@ -24,7 +24,7 @@ class Aggregates(NamedTuple):
     mean: over games of the mean over runs.
     median: over games of the mean over runs.
     iqm: interquartile mean of all runs on all games, not of mean scores.
-    optimality_gap: of all runs on all games, not of mean scores.
+    optimality_gap: optimality gap of all runs on all games, not of mean scores.
     runs: smallest number of runs per game; None if not known.
     source: source of the numbers.
   """

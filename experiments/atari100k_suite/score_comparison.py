@@ -43,7 +43,7 @@ def improvements(
   Args:
     agents: by name, the scores of the runs by game: the same games for all
       agents, equally many runs of each.
-    **options: of `aggregates.improvement`, such as `resamples`.
+    **options: options of `aggregates.improvement`, such as `resamples`.
 
   Returns:
     By agent and by other agent, `aggregates.improvement` of their runs.
@@ -81,7 +81,7 @@ def write(
   Args:
     directory: output directory; created if it does not exist.
     agents: see `improvements`; two or more.
-    **options: of `aggregates.improvement`, such as `resamples`.
+    **options: options of `aggregates.improvement`, such as `resamples`.
 
   Returns:
     The table, the probabilities and the name of the picture.

@@ -183,7 +183,7 @@ def balanced(
     classes: number of classes; all targets are below it.
   """
   size = len(memory.targets)
-  # At most as many classes as places can have one each.
+  # At most `size` classes can have a place each.
   every = min(size, jnp.iinfo(memory.targets.dtype).max + 1)
   old = jax.nn.one_hot(memory.targets, every, dtype=jnp.int32)
   old = jnp.where(memory.filled[:, None], old, 0)

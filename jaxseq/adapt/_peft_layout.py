@@ -17,8 +17,8 @@ class Layout:
   """Adapters as stored in a file.
 
   Attributes:
-    tensors: by their names in the file.
-    ranks: by the names of modules.
+    tensors: arrays by their names in the file.
+    ranks: adapter ranks by module name.
     parameters: names of parameters that are adapted without their modules.
     parameters_rank: their common rank; 0 without such parameters.
     dora: whether there are magnitudes.
@@ -140,7 +140,7 @@ class Copies:
   """Copies of whole modules as stored in a file.
 
   Attributes:
-    tensors: by their names in the file.
+    tensors: arrays by their names in the file.
     modules: names of the modules.
   """
 

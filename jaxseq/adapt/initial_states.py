@@ -293,7 +293,7 @@ class File(NamedTuple):
   """Tuned states read from a file.
 
   Attributes:
-    states: by paths.
+    states: states by path.
     base: SHA-256 of the parameters they were tuned for.
   """
 

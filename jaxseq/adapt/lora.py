@@ -333,7 +333,7 @@ def attach(
   """Replaces adapted weights by `recurrence.LowRank`.
 
   Args:
-    variables: of a network.
+    variables: variables of a network.
     adapters: factors by weight path.
     dropout: dropout rate of A's inputs, in training.
     key: random key of the dropout.
@@ -371,8 +371,8 @@ def merge(
   """Returns variables with the adapters added to the weights, in their dtypes.
 
   Args:
-    variables: of a network.
-    adapters: by paths of weights.
+    variables: variables of a network.
+    adapters: factors by weight path.
 
   Raises:
     ValueError: if there is no such weight, or its shape differs.

@@ -157,7 +157,8 @@ def read_with_copies(
   """Reads adapters and fully trained parameters.
 
   Args:
-    directory: of the adapter; arguments and errors are those of `read`.
+    directory: directory of the adapter; arguments and errors are those of
+      `read`.
     model: the model's directory, or its own file.
     context: see `huggingface.load`.
 

@@ -72,7 +72,7 @@ def weights(
   Traces the network once, over two elements, and computes nothing.
 
   Args:
-    network: of tokens or features.
+    network: a network of tokens or features.
     variables: its variables, or their shapes and dtypes.
     experts: whether to include experts' weights; their replacements need
       `Weight.pick` and `Weight.array`.

@@ -271,7 +271,7 @@ def quantize(
   experts only with `Config.experts`.
 
   Args:
-    network: of tokens or features.
+    network: a network of tokens or features.
     variables: its variables.
     config: options, or None for the defaults.
 

@@ -36,7 +36,7 @@ class Method:
     """Returns variables for training; by default those of `served`.
 
     Args:
-      variables: of the network, which are frozen.
+      variables: variables of the network, which are frozen.
       params: the trainable variables.
       key: random key of an update, such as for dropout.
     """
@@ -67,7 +67,7 @@ class Lora(Method):
   """Trains low-rank adapters, see `adapt.lora`.
 
   Attributes:
-    network: to adapt.
+    network: the network to adapt.
     config: adapter options.
     names: other names of weights, see `lora.match`.
     dropout: dropout rate of the adapters' inputs in training; the frozen
@@ -91,7 +91,7 @@ class Lora(Method):
   def training(
     self, variables: Variables, params: PyTree, key: jax.Array
   ) -> dict[str, PyTree]:
-    """Returns the variables with adapters beside the weights."""
+    """Returns the variables with adapters attached to the weights."""
     frozen: Any = jax.tree.map(jax.lax.stop_gradient, variables)
     return lora.attach(frozen, params, dropout=self.dropout, key=key)
 
@@ -105,7 +105,7 @@ class States(Method):
   """Trains initial states, see `initial_states`.
 
   Attributes:
-    network: to adapt.
+    network: the network to adapt.
     which: regular expression of states, see `initial_states.parameters`.
     alpha: factor of the trained states.
   """

@@ -67,8 +67,8 @@ class Forecaster(updating.Updated, base.SizedEstimator):
       held back to calibrate intervals by its errors. Without it the errors of
       the validation part are used, if there is one; they are slightly too
       small, because early stopping used the same part.
-    time: of a panel, or with columns known ahead: column, or level of the
-      index, of dates or numbers; rows are in order if None.
+    time: for a panel, or with columns known ahead: column, or index level, of
+      dates or numbers; rows are in order if None.
     series: column that names the series of a row.
     known: columns that are known ahead, such as a price; several with commas
       between them, or a list.
@@ -120,7 +120,7 @@ class Forecaster(updating.Updated, base.SizedEstimator):
         its end for their calibration.
 
     Raises:
-      ValueError: naming what is not as expected.
+      ValueError: naming the invalid input.
     """
     return self._fit(y)
 
@@ -138,7 +138,7 @@ class Forecaster(updating.Updated, base.SizedEstimator):
         within it, so it may start with the end of the previous chunk again.
 
     Raises:
-      ValueError: naming what is not as expected.
+      ValueError: naming the invalid input.
     """
     if panel_rows.columns(self) is not None:
       expected = "none in partial_fit: one series alone. Use fit"
@@ -158,7 +158,7 @@ class Forecaster(updating.Updated, base.SizedEstimator):
       with a leading axis of series, in the order of their first rows.
 
     Raises:
-      ValueError: naming what is not as expected.
+      ValueError: naming the invalid input.
     """
     part = self._examples(y).dataset
     return self._restored(self.model_.outputs(part)["forecast"], part)
@@ -181,8 +181,8 @@ class Forecaster(updating.Updated, base.SizedEstimator):
       of the series; for a panel with a leading axis of series.
 
     Raises:
-      ValueError: naming what is not as expected; also if no part of the series
-        was held back, or one too short for the level.
+      ValueError: naming the invalid input; also if no part of the series was
+        held back, or one too short for the level.
     """
     _scikit_learn.validation.check_is_fitted(self, "model_")
     if self._errors is None:

@@ -68,7 +68,7 @@ class TemporalGraph(base.SequenceEstimator):
       y: not used.
 
     Raises:
-      ValueError: naming what is not as expected.
+      ValueError: naming the invalid input.
     """
     del y
     return self._fit(X)
@@ -84,7 +84,7 @@ class TemporalGraph(base.SequenceEstimator):
         time if None.
 
     Raises:
-      ValueError: naming what is not as expected.
+      ValueError: naming the invalid input.
     """
     examples = self._examples(nodes, times)
     best = self.model_.predict(examples).arrays["destination"][:, 0]

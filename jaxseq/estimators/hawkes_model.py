@@ -41,8 +41,8 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
     b_: decay rate.
     standard_errors_: a `hawkes_fit.Parameters` of standard errors, by the
       Hessian; NaN if a parameter was fixed or is 0.
-    spectral_radius_: of a_; events die out if it is below 1.
-    log_likelihood_: of the training events, in nats.
+    spectral_radius_: spectral radius of a_; events die out if it is below 1.
+    log_likelihood_: log likelihood of the training events, in nats.
   """
 
   b: float | None = None
@@ -66,7 +66,7 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
         `EventModel.fit`.
 
     Raises:
-      ValueError: naming what is not as expected.
+      ValueError: naming the invalid input.
     """
     stamps, kinds, words = event_estimator.read(times, marks, self.start)
     self.classes_ = event_estimator.classes_of(kinds)
@@ -134,8 +134,8 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
         begins there.
 
     Returns:
-      (sequences, intervals, marks) float64, by the closed form, which holds
-      for any spectral radius.
+      (sequences, intervals, marks) float64, by the closed form, valid for any
+      spectral radius.
 
     Raises:
       ValueError: if edges do not increase, or a sequence has no event.

@@ -34,7 +34,7 @@ def columns(
     owner: name of the estimator, for messages.
 
   Raises:
-    ValueError: naming what is not as expected.
+    ValueError: naming the invalid input.
   """
   X = series_frames.of_pandas(X)
   if series_frames.is_frame(X):

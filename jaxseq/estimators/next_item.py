@@ -83,7 +83,7 @@ class NextItem(updating.Updated):
       y: not used.
 
     Raises:
-      ValueError: naming what is not as expected.
+      ValueError: naming the invalid input.
     """
     del y
     self._fit(X)
@@ -108,8 +108,8 @@ class NextItem(updating.Updated):
       y: not used.
 
     Raises:
-      ValueError: naming what is not as expected, such as an item that was not
-        in the training; the estimator is unchanged then.
+      ValueError: naming the invalid input, such as an item that was not in the
+        training; the estimator is unchanged then.
     """
     del y
     first = not hasattr(self, "model_")

@@ -42,7 +42,7 @@ def read(
     reset: whether the series are for training.
 
   Raises:
-    ValueError: naming what is not as expected.
+    ValueError: naming the invalid input.
   """
   if y is None and not reset:
     if isinstance(forecaster._end, str):
@@ -76,7 +76,7 @@ def windows(prepared: Any, y: Any) -> data.ArrayDataset:
     y: the frame.
 
   Raises:
-    ValueError: naming what is not as expected.
+    ValueError: naming the invalid input.
   """
   calendar = prepared.calendar or "steps"
   panel = panels.read(_frame(y), prepared.columns, prepared.dates, calendar)

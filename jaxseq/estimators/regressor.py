@@ -77,7 +77,7 @@ class SequenceRegressor(
         carried, and gradients stop at the border. Needs `stepwise`.
 
     Raises:
-      ValueError: naming what is not as expected.
+      ValueError: naming the invalid input.
     """
     if carry and not self.stepwise:
       raise validate.error("carry", True, "False without stepwise")
@@ -139,7 +139,7 @@ class SequenceRegressor(
       The values of `predict` of the whole streams, for these chunks.
 
     Raises:
-      ValueError: naming what is not as expected.
+      ValueError: naming the invalid input.
     """
     _scikit_learn.validation.check_is_fitted(self, "model_")
     if not self.stepwise:

@@ -16,7 +16,7 @@ Series = series_frames.FrameSeries
 def read(estimator: Any, X: Any, *, reset: bool) -> Series:
   """Checks series of any form and returns them as (time_i, channels) arrays.
 
-  A table (n, time), which may be a frame of numbers, holds series of one
+  A table (n, time), which may be a frame of numbers, contains series of one
   channel and one length; scikit-learn checks it, and the length of later ones.
 
   Args:
@@ -26,7 +26,7 @@ def read(estimator: Any, X: Any, *, reset: bool) -> Series:
     reset: whether these are the training series.
 
   Raises:
-    ValueError: naming what is not as expected.
+    ValueError: naming the invalid input.
   """
   finite = True if estimator.missing == "refuse" else "allow-nan"
   if _is_table(X):
@@ -105,7 +105,7 @@ def read_one(
     known: channel names of the training series, or None.
 
   Raises:
-    ValueError: naming what is not as expected.
+    ValueError: naming the invalid input.
   """
   _time_index.refuse_several(name, y)
   check_columns(name, y)

@@ -47,7 +47,7 @@ class Model:
   Attributes:
     kind: one of `models.kinds.names()`, such as "classification".
     network: a Flax module.
-    variables: of the network, as NumPy arrays.
+    variables: variables of the network, as NumPy arrays.
     preparation: preparation of raw data, as in training.
     signature: dtype and axes of each array that the network takes: "batch" and
       "time" may have any size.

@@ -87,7 +87,7 @@ def answers(
 
   Args:
     network: a pointer or set network.
-    variables: of the network.
+    variables: variables of the network.
     points: (n, points, features).
     lengths: (n,) numbers of points.
     beams: number of beams; 1 is greedy.

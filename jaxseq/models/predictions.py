@@ -27,7 +27,7 @@ class Predictions(Mapping[str, np.ndarray]):
     predictions.write("out.csv")
 
   Attributes:
-    columns: by name, (rows,) numbers, names or times.
+    columns: columns by name, (rows,) numbers, names or times.
     arrays: the network's outputs by name, (examples, ...).
   """
 

@@ -58,7 +58,7 @@ class Pretrained:
 
   Attributes:
     network: a token network.
-    variables: of the network.
+    variables: variables of the network.
     codec: text codec; None if there is no tokenizer and tokens are not bytes.
     stop_tokens: tokens that end a text, from the model's files.
     positions: number of tokens that full attention sees; None for no limit.
