@@ -6,9 +6,10 @@ r"""Classification of event streams by process, two processes at a time.
 Six Hawkes processes, which differ only in the excitation between kinds of
 events; a GRU reads gaps and kinds. After the last task replay and ProtoCL have
 an accuracy of 0.73 among all six, joint training 0.85 and fine-tuning 0.32, the
-nearest exemplar, without training, 0.24 (docs/results/continual.md). `:tables`
-reads your own tables, one class each (`--config.data_options.paths='("a.csv",
-"b.csv")'`). `:tiny` only checks that everything works.
+nearest exemplar, without training, 0.24 (docs/results/continual.md).
+`:tables` reads your own tables, one class each
+(`--config.data_options.paths='("a.csv", "b.csv")'`). `:tiny` only checks that
+everything works.
 """
 
 import dataclasses

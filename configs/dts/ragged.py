@@ -6,8 +6,8 @@ r"""Codes of series of different lengths.
 Nine speakers say two Japanese vowels: 12 coefficients at 7 to 29 time steps,
 padded at their end. The encoder is bidirectional, the padding is masked, and
 the decoder is autoregressive. "class linear" is the accuracy of a linear probe
-of the speaker from the code. The series are a file of the package aeon (`pip
-install --no-deps aeon`).
+of the speaker from the code. The series are a file of the package aeon
+(`pip install --no-deps aeon`).
 
     --config=configs/dts/ragged.py:pickup_gesture    ten gestures, 29 to 361
                                                      times of one channel

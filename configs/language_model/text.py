@@ -7,8 +7,8 @@ r"""Next-byte prediction on your own text, or on a folder of texts.
 All files of a folder are read, or those of a pattern; in their order the last
 10 % of the text are for validation and testing. With `documents` whole files
 are assigned to the parts, and the network's state is reset in each. Bytes are
-modeled, or the tokens of a tokenizers file (`pip install
-'jaxseq[tokenizers]'`):
+modeled, or the tokens of a tokenizers file
+(`pip install 'jaxseq[tokenizers]'`):
 
     --config.data_options.path=notes --config.data_options.pattern="**/*.md" \
     --config.data_options.documents --config.data_options.tokenizer=t.json
