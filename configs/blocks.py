@@ -12,7 +12,7 @@ def arm(mixer: str, **options: object) -> dict[str, dict]:
 
   Args:
     mixer: name of the mixer.
-    **options: of the stack, which go before those of the block.
+    **options: stack options, which override those of the block.
   """
   return bare(mixer, **{**mixers.traits(mixer).block, **options})[mixer]
 
@@ -23,14 +23,14 @@ def arms(*names: str) -> dict[str, dict]:
 
 
 def bare(*names: str, **options: object) -> dict[str, dict]:
-  """Returns one arm for each mixer, with these options of its stack."""
+  """Returns one arm for each mixer, with stack options."""
   return {
     name: {"network": {"stack": {"mixer": name, **options}}} for name in names
   }
 
 
 def hybrid(d_model: int, window: int) -> dict[str, object]:
-  """Returns S5 and attention in turn, with feed-forward halves, in bfloat16."""
+  """Returns alternating S5 and attention, with feed-forwards, in bfloat16."""
   return {
     "mixer": "s5",
     "mixer_options": {"ssm_size": d_model, "blocks": 1},
@@ -45,7 +45,7 @@ def hybrid(d_model: int, window: int) -> dict[str, object]:
 
 
 def gtrxl(d_model: int, window: int, **fields: object) -> dict[str, object]:
-  """Returns the layers of `nn.StackConfig.gtrxl`, two unless told otherwise."""
+  """Returns the layers of `nn.StackConfig.gtrxl`, two by default."""
   options = {"heads": 4, "window": window, "positions": "relative"}
   sizes = {"d_model": d_model, "num_layers": 2}
   return {**stack.GTRXL, "mixer_options": options, **sizes, **fields}

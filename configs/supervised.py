@@ -1,4 +1,4 @@
-"""What the configs of supervised experiments say alike."""
+"""Shared parts of the configs of supervised experiments."""
 
 import json
 import pathlib
@@ -16,7 +16,7 @@ def adamw(
   weight_decay: float | None = None,
   warmup_steps: int | None = None,
 ) -> dict[str, float]:
-  """Returns the fields of an optimizer, but for those that are None."""
+  """Returns the fields of an optimizer that are not None."""
   fields = {
     "learning_rate": learning_rate,
     "weight_decay": weight_decay,
@@ -26,7 +26,7 @@ def adamw(
 
 
 def tiny_text(config: Config, *names: str, **fields: object) -> Config:
-  """Shrinks a config of language models, as `tiny` on a package of Python's."""
+  """Shrinks a language model config like `tiny`, on a package of Python's."""
   root = str(pathlib.Path(json.__file__).parent)
   texts = {"data": "python_source", "data_options": {"root": root}}
   small = {"length": 16, "valid_tokens": 256}
@@ -34,12 +34,12 @@ def tiny_text(config: Config, *names: str, **fields: object) -> Config:
 
 
 def tiny(config: Config, *names: str, **fields: object) -> Config:
-  """Shrinks a config to seconds: it learns nothing.
+  """Shrinks a config to a test run of seconds.
 
   Args:
-    config: what is shrunk.
-    *names: mixers of the arms; a GRU if there is none.
-    **fields: of the config, which are changed as well.
+    config: the config to shrink.
+    *names: mixers of the arms; by default a GRU.
+    **fields: other fields of the config to change.
   """
   small = configuration.updated(
     config,

@@ -19,7 +19,7 @@ class Variants(Generic[T]):
     """Returns the config of a variant.
 
     Raises:
-      ValueError: there is no such variant.
+      ValueError: if there is no such variant.
     """
     name = self.names[0] if variant is None else variant
     return self._configs[validate.choice("variant", name, self.names)]

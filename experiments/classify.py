@@ -6,14 +6,14 @@ r"""Classification of sequences, with any mixer.
     python -m experiments.classify --workdir=DIR --mode=predict \
       --arm=NAME --data=new.csv --output=predictions.csv
 
-The first command trains every arm of the config (one mixer each), all seeds of
-an arm as one program, and resumes where an earlier run stopped. It ends with a
-table, `DIR/learning_curve.png`, `DIR/results.json` and the trained model of
-each arm, `DIR/ARM/model.safetensors`. The second command evaluates the newest
-checkpoints, the third predicts the classes of a file. Data with numbers at
-every element in place of classes, such as the pendulum's, make it a regression.
-Where an example is two sequences, as in the Long Range Arena's Retrieval, they
-are encoded by the same network, and its read-out compares them.
+The first command trains every arm of the config (one mixer each), with all
+seeds of an arm as one program, and resumes where an earlier run stopped. It
+ends with a table, `DIR/learning_curve.png`, `DIR/results.json` and the trained
+model of each arm, `DIR/ARM/model.safetensors`. The second command evaluates the
+newest checkpoints, the third predicts the classes of a file. For data with
+numbers instead of classes, such as the pendulum's, it is a regression. If an
+example is two sequences, as in the Long Range Arena's Retrieval, the same
+network encodes both, and its read-out compares them.
 """
 
 from jaxseq.programs import command

@@ -5,13 +5,13 @@ r"""Offline reinforcement learning from recorded episodes, with any mixer.
     python -m experiments.decision --config=... --workdir=DIR --mode=evaluate
 
 The first command trains PPO and records episodes at three levels of skill
-(`DIR/recorded.npz`); then it trains every arm of the config on them, a Decision
-Transformer around one mixer each, all seeds of an arm as one program. It
+(`DIR/recorded.npz`); then it trains every arm of the config on them, each a
+Decision Transformer with one mixer, with all seeds of an arm as one program. It
 resumes where an earlier run stopped, and ends with a table,
-`DIR/learning_curve.png`, `DIR/returns.png` (the return achieved over the return
-asked for), `DIR/results.json` and the trained networks,
-`DIR/ARM/player.safetensors`, which `jaxseq.rl.conditioned_players` loads and
-plays. The second command plays the newest checkpoints.
+`DIR/learning_curve.png`, `DIR/returns.png` (achieved over requested returns),
+`DIR/results.json` and the trained networks, `DIR/ARM/player.safetensors`, which
+`jaxseq.rl.conditioned_players` loads and plays. The second command plays the
+newest checkpoints.
 """
 
 from jaxseq.programs import command

@@ -5,13 +5,13 @@ r"""Prediction of events in continuous time, with any mixer.
     python -m experiments.events --workdir=DIR --mode=predict \
       --arm=NAME --data=new.csv --output=predictions.csv
 
-The first command trains every arm of the config (one mixer each), all seeds of
-an arm as one program, and resumes where an earlier run stopped. It ends with a
-table, `DIR/learning_curve.png`, `DIR/results.json` and the trained model of
-each arm, `DIR/ARM/model.safetensors`. The second command evaluates the newest
-checkpoints, the third predicts the next events of a file. Where the sequences
-were simulated, the likelihood of the process that made them is the line to
-reach: no model can do better on average.
+The first command trains every arm of the config (one mixer each), with all
+seeds of an arm as one program, and resumes where an earlier run stopped. It
+ends with a table, `DIR/learning_curve.png`, `DIR/results.json` and the trained
+model of each arm, `DIR/ARM/model.safetensors`. The second command evaluates the
+newest checkpoints, the third predicts the next events of a file. If the
+sequences were simulated, the likelihood of the true process is the upper bound:
+no model can do better on average.
 """
 
 from jaxseq.programs import command

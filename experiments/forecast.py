@@ -7,13 +7,13 @@ r"""Long-horizon forecasting of a multivariate series, with any mixer.
       --arm=NAME-HORIZON --data=new.csv --output=predictions.csv
 
 The first command trains every arm of the config (one mixer each) for every
-horizon, all seeds as one program, and resumes where an earlier run stopped. It
-ends with a table that also holds two forecasts without any training, and with
-`DIR/learning_curve.png` (the longest horizon), `DIR/horizons.png`,
+horizon, with all seeds as one program, and resumes where an earlier run
+stopped. It ends with a table that also includes two forecasts without training,
+and with `DIR/learning_curve.png` (the longest horizon), `DIR/horizons.png`,
 `DIR/forecasts.png`, `DIR/results.json` and the trained models,
 `DIR/ARM-HORIZON/model.safetensors`. The second command evaluates the newest
-checkpoints, the third forecasts what follows the series of a file. Errors are
-those of the standardized series over all windows of its test span.
+checkpoints, the third forecasts the values after the series of a file. Errors
+are those of the standardized series over all windows of its test span.
 """
 
 from jaxseq.programs import command

@@ -1,4 +1,4 @@
-r"""Masked language models with any mixer, and what stands on them.
+r"""Masked language models with any mixer, and tasks on top of them.
 
     python -m experiments.masked_language --workdir=DIR \
       --config=configs/masked_language/text.py
@@ -8,12 +8,12 @@ r"""Masked language models with any mixer, and what stands on them.
       --config=configs/masked_language/rna.py:pairs \
       --config.arms.pretrained.encoder=DIR/NAME/model.safetensors
 
-The first command trains every arm of the config (one network that sees both
-sides each), all seeds of an arm as one program, and resumes where an earlier
-run stopped. It ends with a table, `DIR/learning_curve.png`, `DIR/results.json`
-and the trained model of each arm, `DIR/ARM/model.safetensors`. The second fills
-in what is <mask> in a file; of sequences without any it writes embeddings. The
-third resumes from such a model to the pairs of a structure.
+The first command trains every arm of the config (one bidirectional network
+each), with all seeds of an arm as one program, and resumes where an earlier run
+stopped. It ends with a table, `DIR/learning_curve.png`, `DIR/results.json` and
+the trained model of each arm, `DIR/ARM/model.safetensors`. The second command
+fills in <mask> in a file; for sequences without it, it writes embeddings. The
+third trains a model of a structure's pairs from such a model.
 """
 
 from jaxseq.programs import command

@@ -1,12 +1,12 @@
-r"""Answers that are places of the inputs: hulls, tours, sorting.
+r"""Answers that are positions of the inputs: hulls, tours, sorting.
 
     python -m experiments.pointing --config=configs/pointing/hull.py \
       --workdir=DIR
     python -m experiments.pointing --config=... --workdir=DIR --mode=evaluate
 
-Pointer networks and networks for sets learn the exact answers of
-`jaxseq.data.geometry`. The run ends with a table of the sets whose answer is
-right as a whole, a second one by their size, `DIR/learning_curve.png` and
+Pointer networks and set networks are trained on the exact answers of
+`jaxseq.data.geometry`. The run ends with a table of the share of completely
+solved sets, a second one by set size, `DIR/learning_curve.png` and
 `DIR/results.json`.
 """
 

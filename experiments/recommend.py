@@ -6,11 +6,11 @@ r"""Recommendation of the next item, with any mixer.
     python -m experiments.recommend --workdir=DIR --mode=predict \
       --arm=NAME --data=new.csv --output=predictions.csv
 
-The first command trains every arm of the config (one mixer each), all seeds of
-an arm as one program, and resumes where an earlier run stopped. It ends with a
-table, `DIR/learning_curve.png`, `DIR/results.json` and the trained model of
-each arm, `DIR/ARM/model.safetensors`. The second command evaluates the newest
-checkpoints, the third recommends ten items to each user of a file.
+The first command trains every arm of the config (one mixer each), with all
+seeds of an arm as one program, and resumes where an earlier run stopped. It
+ends with a table, `DIR/learning_curve.png`, `DIR/results.json` and the trained
+model of each arm, `DIR/ARM/model.safetensors`. The second command evaluates the
+newest checkpoints, the third recommends ten items to each user of a file.
 """
 
 from jaxseq.programs import command

@@ -1,4 +1,4 @@
-r"""Segmentation of documents: at which paragraphs sections begin.
+r"""Segmentation of documents into sections of paragraphs.
 
     python -m experiments.segmentation --workdir=DIR \
       --config=configs/segmentation/kjv.py
@@ -8,11 +8,11 @@ r"""Segmentation of documents: at which paragraphs sections begin.
       --arm=NAME --data=new.txt --output=sections.csv
 
 The first command trains every arm of the config, which reads a document in one
-pass or pairs of its paragraphs, and resumes where an earlier run stopped. It
-ends with a table of P_k, beside cuts that need no training,
+pass or as pairs of its paragraphs, and resumes where an earlier run stopped. It
+ends with a table of P_k, including baselines without training,
 `DIR/learning_curve.png`, `DIR/results.json` and the trained model of each arm,
-`DIR/ARM/model.safetensors`. The third writes the section of each paragraph, one
-a line, of a file.
+`DIR/ARM/model.safetensors`. The third command writes the section of each
+paragraph of a file, one per line.
 """
 
 from jaxseq.programs import command

@@ -8,7 +8,7 @@ The first command trains every arm of the config (one agent each), and resumes
 where an earlier run stopped. It ends with whole games of every policy, a table,
 `DIR/learning_curve.png` and `DIR/results.json`; each arm has `metrics.jsonl`,
 `checkpoints/` and `game.gif`, a game of its first seed, in `DIR/ARM`. The
-second command restores the trained policies and plays such games again.
+second command restores the trained policies and plays new games.
 """
 
 from jaxseq.programs import command

@@ -1,4 +1,4 @@
-r"""Tasks sampled without end, which show the limits of mixers.
+r"""Synthetic tasks with unlimited samples, which show the limits of mixers.
 
     python -m experiments.synthetic \
       --config=configs/synthetic/selective_copying.py --workdir=DIR
@@ -7,14 +7,13 @@ r"""Tasks sampled without end, which show the limits of mixers.
 Copying, induction heads, associative recall, formal languages, words in a
 group: `jaxseq.data.tokens.TASKS` lists the tasks. Every arm of the config (one
 mixer each, which reads a sequence once, twice or as a prefix) is trained with
-all its seeds as one program, and goes on where an earlier run stopped. The run
-ends with a table, which also tells the size of a sequence's state,
+all its seeds as one program, and resumes where an earlier run stopped. The run
+ends with a table, which includes the size of a sequence's state,
 `DIR/learning_curve.png` and `DIR/results.json`; with `test_options` in the
 config, also with the accuracies under other options, such as longer sequences
-than those of the training.
-Of tasks on tokens the trained models are `DIR/ARM/model.safetensors`; of those
-on signals, and of arms that do not read once, the networks
-`DIR/ARM/network.safetensors`.
+than in training. For tasks on tokens the trained models are
+`DIR/ARM/model.safetensors`; for tasks on signals, and for arms that do not read
+once, the networks are `DIR/ARM/network.safetensors`.
 """
 
 from jaxseq.programs import command

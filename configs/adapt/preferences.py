@@ -1,26 +1,25 @@
-r"""Sums of two digits, answered in numbers or words: words are preferred.
+r"""Sums of two digits, answered in digits or words: words are preferred.
 
     python -m experiments.adapt --workdir=runs/answers \
       --config=configs/adapt/preferences.py:answers
     python -m experiments.adapt --workdir=runs/preferred \
       --config=configs/adapt/preferences.py --config.base=runs/answers/full
 
-The first command teaches a network, from nothing, to answer "3+4=" by "7" or
-"seven", whichever; the second that "seven" is better (DPO), by adapters or by
-all weights. Its "margin" is how far the log-probability of preferred answers
-has risen above that of the others, times beta.
+The first command trains a network from scratch to answer "3+4=" by "7" or
+"seven"; the second trains it to prefer "seven" (DPO), by adapters or by all
+weights. Its "margin" is the increase of the log-probability of preferred
+answers over that of the others, times beta.
 
-Expected after the first: a loss of 0.21 nats and 0.87 of the bytes of answers
-right in training, 1.80 and 0.65 of prompts that were held out, as sums are
-learned by heart. After the second, on held-out pairs: a loss of 0.49 and a
-margin of 0.49 with adapters, 0.64 and 0.12 with all weights, from 0.69 and 0.
-Some 100 updates of the first take a second of a CPU, and some 50 of the second,
-three seeds at a time; compiling takes longer.
+Expected after the first: a loss of 0.21 nats and an accuracy of 0.87 of answer
+bytes in training, 1.80 and 0.65 on held-out prompts, as sums are memorized.
+After the second, on held-out pairs: a loss of 0.49 and a margin of 0.49 with
+adapters, 0.64 and 0.12 with all weights, from 0.69 and 0. About 100 updates of
+the first take a CPU second, and about 50 of the second, with three seeds at a
+time; compilation takes longer.
 
-Variants: `answers`, the first command; `pairs`, for pairs of your own
+Variants: `answers`, the first command; `pairs`, for your own pairs
 (`--config.data_options.path=pairs.jsonl`, `--config.base=DIR`), `chats` for
-chats; `tiny`, which learns nothing and shows in seconds whether everything
-works.
+chats; `tiny`, which only checks in seconds that everything works.
 """
 
 from configs import supervised

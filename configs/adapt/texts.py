@@ -1,24 +1,24 @@
-r"""A network of one text, adapted to another: all weights, or adapters.
+r"""A network of one text, adapted to another by all weights or adapters.
 
     python -m experiments.language_model --workdir=runs/python \
       --config=configs/language_model/kjv.py:hybrid
     python -m experiments.adapt --workdir=runs/adapted \
       --config=configs/adapt/texts.py --config.base=runs/python/hybrid
 
-The base has read Python's standard library; it reads the King James Bible
-(Debian's package bible-kjv) now. The arms train all weights, adapters of all
-products in its layers, or adapters of its attention alone, which is every
+The base was trained on Python's standard library; it is adapted to the King
+James Bible (Debian's package bible-kjv). The arms train all weights, adapters
+of all products in its layers, or only adapters of its attention, which is every
 second layer. All take the same updates; the learning rate of adapters is ten
-times that of weights. Expected, of a base of two layers of width 64 and after
-200 updates of 8 x 128 bytes of Genesis (docs/results/adapting.md): 2.69 bits
-per byte of the test text with all weights, 2.72 with adapters of all products
-and 3.27 with those of attention alone; 3.99 before.
+times that of weights. Expected for a base of two layers of width 64 after 200
+updates of 8 x 128 bytes of Genesis (docs/results/adapting.md): 2.69 bits per
+byte of the test text with all weights, 2.72 with adapters of all products and
+3.27 with those of attention alone; 3.99 before.
 
-Variants: `states`, where each piece is a text of its own, and the states that
-these begin with are tuned, too, alone and beside adapters; `text`, for a text
-of your own (`--config.data_options.path=notes.txt` and `--config.base=DIR`,
-which may be a directory of a pretrained model), and `text_states`; `tiny`,
-which learns nothing and shows in seconds whether everything works.
+Variants: `states`, where each chunk is a separate text, and initial states are
+tuned, too, alone and with adapters; `text`, for your own text
+(`--config.data_options.path=notes.txt` and `--config.base=DIR`, which may be a
+directory of a pretrained model), and `text_states`; `tiny`, which only checks
+in seconds that everything works.
 """
 
 from configs import supervised
@@ -63,7 +63,7 @@ STATES = configuration.updated(
     },
   },
 )
-# What the base is in trials: none was trained.
+# The untrained base of test runs.
 UNTRAINED = {
   "stack": {
     "mixer": "mamba2",

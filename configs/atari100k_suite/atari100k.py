@@ -3,15 +3,15 @@ r"""Atari-100k: one agent on all 26 games, five seeds of each.
     python -m experiments.atari100k_suite \
       --config=configs/atari100k_suite/atari100k.py --workdir=runs/atari100k
 
-SPR with augmentation as in its paper: 100,000 steps of each game, two updates
-a step, and 100 whole games of every policy at the end. `:AGENT` chooses another
-agent of `jaxseq.spr.variants`, such as `:der` or `:bbf`. Needs the package
-ale-py, and is made for a GPU: one game takes many hours on a few CPU cores.
+SPR with augmentation as in its paper: 100,000 steps of each game, two updates a
+step, and 100 whole games of every policy at the end. `:AGENT` chooses another
+agent of `jaxseq.spr.variants`, such as `:der` or `:bbf`. It needs the package
+ale-py and a GPU: one game takes many hours on a few CPU cores.
 
     --config=configs/atari100k_suite/atari100k.py:tiny
 
-is one game with small networks and a few steps: it learns nothing, and shows
-whether everything works.
+is one game with small networks and a few steps: it only checks that everything
+works.
 """
 
 from configs import variants
@@ -26,7 +26,7 @@ def _suite(agent: str) -> atari100k_suite.Config:
   """Returns the suite of an agent."""
   game = _shared.on_atari(agent, published.GAMES[0])
   suite = atari100k_suite.Config(**vars(game))
-  # References are those of one game.
+  # The references belong to one game.
   return configuration.updated(
     suite, num_seeds=5, tensorboard=False, references={}
   )

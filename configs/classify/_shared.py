@@ -1,4 +1,4 @@
-"""What the configs of classification share."""
+"""Shared parts of the classification configs."""
 
 from configs import blocks
 from configs import supervised
@@ -11,7 +11,7 @@ def base(data: str, **changes: object) -> classify.Config:
 
   Args:
     data: name of the data set.
-    **changes: fields that are other ones.
+    **changes: fields with other values.
   """
   s5 = blocks.bare("s5", mixer_options={"ssm_size": 64})
   config = classify.Config(
@@ -28,7 +28,7 @@ def base(data: str, **changes: object) -> classify.Config:
 
 
 def own(data: str, **options: object) -> classify.Config:
-  """Returns the classification of one's own data, by options of a loader."""
+  """Returns the classification of the user's data, by loader options."""
   return base(
     data,
     data_options=options,

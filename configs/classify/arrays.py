@@ -1,13 +1,13 @@
-r"""Series of your own in an .npz archive, or in .ts files of sktime and aeon.
+r"""Your own series in an .npz archive, or in .ts files of sktime and aeon.
 
     python -m experiments.classify --config=configs/classify/arrays.py \
       --workdir=runs/walks --config.data_options.path=walks.npz
 
-The archive holds X (n, time, channels), y (n,) and perhaps lengths (n,), or
-these with _train and _test behind their names (docs/own_data.md).
+The archive contains X (n, time, channels), y (n,) and perhaps lengths (n,), or
+these names with the suffixes _train and _test (docs/own_data.md).
 
-Variants: `ts`, a .ts file; `tiny` and `ts_tiny`, which learn nothing, and show
-in seconds whether the file can be used.
+Variants: `ts`, a .ts file; `tiny` and `ts_tiny`, which only check in seconds
+whether the file can be used.
 """
 
 from configs import supervised

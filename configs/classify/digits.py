@@ -3,15 +3,15 @@ r"""Handwritten digits of 8 by 8 pixels, read pixel by pixel.
     python -m experiments.classify --config=configs/classify/digits.py \
       --workdir=runs/digits
 
-1,797 images that scikit-learn contains, sequences of 64. A linear model on the
-whole image gets 0.972.
+1,797 images that scikit-learn contains, sequences of 64. A linear model of the
+whole image reaches 0.972.
 
     --config=configs/classify/digits.py:positions
 
 compares the positions of LightNet, which reads the picture in one scan: MD-TPE
 along rows and columns, TPE and LRPE along the 64 pixels, and none. The arm
 md_tpe_lrpe has MD-TPE in its first layer and LRPE in the second. Narrower
-feed-forwards make up for the parameters of the sums.
+feed-forwards compensate for the parameters of the sums.
 
     --config=configs/classify/digits.py:tiny
 
@@ -50,7 +50,7 @@ get_config = variants.Variants(
   full=FULL,
   positions=configuration.updated(
     FULL,
-    # Rows of exact zeros stay zeros behind norms without biases.
+    # Rows of exact zeros would stay zeros after norms without biases.
     data_options={"normalize": True},
     num_updates=600,
     num_seeds=3,

@@ -9,8 +9,8 @@ are sequences of 28 elements;
 
     --config=configs/classify/fashion.py:pixel
 
-has sequences of 784, and is meant for a GPU. `:tiny` learns nothing, and shows
-in seconds whether everything works.
+has sequences of 784, and is meant for a GPU. `:tiny` only checks in seconds
+that everything works.
 """
 
 from configs import supervised

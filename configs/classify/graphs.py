@@ -4,22 +4,20 @@ r"""Graphs as sequences of their nodes, in three orders.
       --workdir=runs/graphs --config.data_options.order=tree
 
 Is a graph connected? Graphs come in pairs with the same degrees, of which one
-is two halves, so that any rule about degrees is right half the time. Nodes come
-by their random numbers (`node`, the default), as a walk through a hierarchy of
-clusters meets them (`tree`), or each behind the clusters that it is in
-(`paths`; arXiv:2411.15671). Attention from both sides, a GRU, and two layers of
-a GRU below one of attention are compared. In `tree_bias` attention knows
-how far nodes lie apart in the hierarchy: that joins what is connected, and so
-gives the answer.
+consists of two halves, so that any rule about degrees is right half the time.
+Nodes are ordered by their random numbers (`node`, the default), by a walk
+through a hierarchy of clusters (`tree`), or each after the clusters that
+contain it (`paths`; arXiv:2411.15671). Bidirectional attention, a GRU, and two
+GRU layers below one of attention are compared. In `tree_bias` attention reads
+the distances of nodes in the hierarchy: it joins connected nodes, and so
+reveals the answer.
 
-Of the graphs that are asked for at the end attention, the GRU and both have
-right 0.87, 0.89 and 0.89 in the order `tree`, 0.58, 0.48 and 0.49 in `node`,
-and all in `paths` (three seeds).
+Test accuracies of attention, the GRU and the hybrid are 0.87, 0.89 and 0.89 in
+the order `tree`, 0.58, 0.48 and 0.49 in `node`, and 1 in `paths` (three seeds).
 
-Variants: `colors`, how many nodes have one of four colors, which a GRU counts
-and attention without positions does not; `distance`, how far two marked nodes
-lie apart; `tiny`, which learns nothing, and shows in seconds whether everything
-works.
+Variants: `colors`, the number of nodes with one of four colors, which a GRU
+counts and attention without positions does not; `distance`, the distance of two
+marked nodes; `tiny`, which only checks in seconds that everything works.
 """
 
 from configs import blocks

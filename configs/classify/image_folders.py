@@ -1,15 +1,15 @@
-r"""Pictures of your own, a folder for each class: which class?
+r"""Classification of your own pictures, a folder for each class.
 
     python -m experiments.classify --config=configs/classify/image_folders.py \
       --workdir=runs/leaves --config.data_options.path=leaves \
       --config.data_options.height=32 --config.data_options.width=32
 
-A picture is read row by row. Folders "train" and "test" may hold those of the
-classes; otherwise 20 % of each class are for testing and 10 % for validation.
+A picture is read row by row. Folders "train" and "test" may contain the class
+folders; otherwise 20 % of each class are for testing and 10 % for validation.
 Height and width may be left out if all pictures have one size.
 
-`:pixels` reads pixel by pixel; `:tiny` learns nothing, and shows in seconds
-whether the pictures can be used.
+`:pixels` reads pixel by pixel; `:tiny` only checks in seconds whether the
+pictures can be used.
 """
 
 from configs import supervised

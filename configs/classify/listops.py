@@ -4,9 +4,9 @@ r"""ListOps: the value of nested lists of digits under MIN, MAX, MED and SM.
       --workdir=runs/listops
 
 Short expressions of 51 to 199 tokens, generated and kept in the data folder.
-Some values are commoner than others: the floor is the share of the commonest,
-about 0.2. The Long Range Arena's own size is in `lra.py`. `:tiny` learns
-nothing, and shows in seconds whether everything works.
+Some values are more common than others: the baseline is the share of the most
+common, about 0.2. The Long Range Arena's own size is in `lra.py`. `:tiny` only
+checks in seconds that everything works.
 """
 
 from configs import supervised

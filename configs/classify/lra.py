@@ -14,9 +14,8 @@ CIFAR-10 in its binary version.
 Networks and optimizers are those of arXiv:2208.04933 and its code, and their
 test accuracies are the dashed line, from 0.6215 (ListOps) to 0.9858 (Path-X).
 In Retrieval, one network encodes both papers, and a hidden layer reads their
-means a and b over time as [a, b, a - b, a * b].
-These are hours to days on a large GPU; none has been run to its end by us, so
-no result is given.
+means a and b over time as [a, b, a - b, a * b]. A run takes hours to days on a
+large GPU; we have not run any to its end, so no result is given.
 """
 
 import dataclasses
@@ -26,8 +25,8 @@ from configs import variants
 from configs.classify import _shared
 from jaxseq.programs import classify
 
-# Layers, width, states, blocks; options of mixer, network and optimizer; batch,
-# epochs and training examples.
+# Layers, width, states, blocks; mixer, network and optimizer options; batch
+# size, epochs and number of training examples.
 _TASKS = {
   "listops": {
     "reference": 0.6215,

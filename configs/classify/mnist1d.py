@@ -1,4 +1,4 @@
-r"""MNIST-1D: ten shapes, shifted and disturbed, 40 points each.
+r"""MNIST-1D: ten shapes, shifted and distorted, 40 points each.
 
     python -m experiments.classify --config=configs/classify/mnist1d.py \
       --workdir=runs/mnist1d
@@ -9,7 +9,7 @@ The data are generated (arXiv:2011.14439). Its authors report 0.91 for a GRU,
     --config=configs/classify/mnist1d.py:shuffled
 
 applies one fixed permutation to the points: the same authors report 0.57 and
-0.56. `:tiny` learns nothing, and shows in seconds whether everything works.
+0.56. `:tiny` only checks in seconds that everything works.
 """
 
 from configs import supervised

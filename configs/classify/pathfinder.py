@@ -3,11 +3,10 @@ r"""Pathfinder: are two discs on the same dashed path? Images as sequences.
     python -m experiments.classify --config=configs/classify/pathfinder.py \
       --workdir=runs/pathfinder
 
-Images of 32 by 32 pixels, sequences of 1,024, generated and kept in the data
-folder; 16,000 to train on, a tenth of the Long Range Arena's, whose own size is
-in `lra.py`. Chance is 0.5, and few networks leave it before many epochs. Meant
-for a GPU. `:tiny` learns nothing, and shows in seconds whether everything
-works.
+Images of 32 by 32 pixels, sequences of 1,024, generated and cached in the data
+folder; 16,000 for training, a tenth of the Long Range Arena's, whose full size
+is in `lra.py`. Chance is 0.5, and most networks need many epochs to exceed it.
+Meant for a GPU. `:tiny` only checks in seconds that everything works.
 """
 
 from configs import supervised

@@ -3,17 +3,17 @@ r"""Pendulum: the angle from noisy images at irregular times, a regression.
     python -m experiments.classify --config=configs/classify/pendulum.py \
       --workdir=runs/pendulum
 
-Half of the 100 frames of a swinging pendulum are seen, under noise; sine and
-cosine of the angle are to be told at each of them. Network and optimizer are
-those of S5 (arXiv:2208.04933, section 6.3), 15,820 parameters and 100 epochs;
-it is published with a mean squared error of 3.4e-3 at the best validation
-error, over 20 seeds. Here the last update counts. The two other arms show what
-the time between frames is worth: as a feature more, or not at all.
+Half of the 100 frames of a swinging pendulum are seen, with noise; targets are
+sine and cosine of the angle at each of them. Network and optimizer are those of
+S5 (arXiv:2208.04933, section 6.3), 15,820 parameters and 100 epochs; the
+published mean squared error is 3.4e-3 at the best validation error, over 20
+seeds. Here the last update counts. The two other arms read the time between
+frames as an additional feature, or not at all.
 
     --config=configs/classify/pendulum.py:short
 
-has 10 epochs of the first arm. `:tiny` learns nothing, and shows in seconds
-whether everything works.
+has 10 epochs of the first arm. `:tiny` only checks in seconds that everything
+works.
 """
 
 import dataclasses

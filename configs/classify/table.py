@@ -1,20 +1,20 @@
-r"""Series of your own in a CSV or Parquet table: which class, or what numbers?
+r"""Classification or regression of your own series in a CSV or Parquet table.
 
     python -m experiments.classify --config=configs/classify/table.py \
       --workdir=runs/walks --config.data_options.path=walks.csv
 
-The table has a row for each element in time: the column `id` says of which
-series, `label` of which class the series is, and all other columns are
-channels. Other names, a column of time stamps, the columns to use, and the
-division for training and testing are further options (docs/own_data.md):
+The table has a row for each time step: the column `id` names its series,
+`label` the class of the series, and all other columns are channels. Other
+names, a column of time stamps, the columns to use, and the split for training
+and testing are further options (docs/own_data.md):
 
     --config.data_options.id=walk --config.data_options.label=activity \
     --config.data_options.time=seconds --config.data_options.group=person
 
 Variants, as in `--config=configs/classify/table.py:wide`: `wide`, a row for
 each series; `steps`, numbers to predict at every element, in the column that
-`label` names; `tiny` and `wide_tiny`, which learn nothing, and show in seconds
-whether the table can be used.
+`label` names; `tiny` and `wide_tiny`, which only check in seconds whether the
+table can be used.
 """
 
 from configs import supervised

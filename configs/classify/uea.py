@@ -5,16 +5,16 @@ r"""A problem of the UEA archive of multivariate time series.
       --config.data_options.train_path=/data/Heartbeat_TRAIN.ts \
       --config.data_options.test_path=/data/Heartbeat_TEST.ts
 
-The files are not part of this project (timeseriesclassification.com). Aaren
-against the Transformer it replaces, in the setting of arXiv:2405.13956. The
-argument is the name of a problem that comes with the package aeon, which needs
-no files:
+The files are not part of this project (timeseriesclassification.com). Compares
+Aaren with the Transformer it replaces, in the setting of arXiv:2405.13956. The
+argument is the name of a problem included in the package aeon, which needs no
+files:
 
     --config=configs/classify/uea.py:japanese_vowels
 
 also basic_motions, italy_power_demand, gunpoint, osuleaf and others that
-`jaxseq.data.names()` lists. `:tiny` learns nothing of the files, and shows in
-seconds whether they can be read.
+`jaxseq.data.names()` lists. `:tiny` only checks in seconds whether the files
+can be read.
 """
 
 from configs import blocks
@@ -30,7 +30,7 @@ FILES = {
 
 def get_config(variant: str = "uea") -> classify.Config:
   data = "uea" if variant == "tiny" else variant
-  # Which sets there are, `jaxseq.data` says.
+  # `jaxseq.data` checks the name.
   config = _shared.base(
     data,
     data_options=FILES if data == "uea" else {},

@@ -1,4 +1,4 @@
-"""What the comparisons of all mixers share."""
+"""Shared parts of the comparisons of all mixers."""
 
 from configs import blocks
 from configs import supervised
@@ -9,11 +9,11 @@ from jaxseq.training import configuration
 
 
 def of(task: str, **changes: object) -> compare.Config:
-  """Returns the comparison of all mixers on a set of `jaxseq.data`.
+  """Returns the comparison of all mixers on a data set of `jaxseq.data`.
 
   Args:
-    task: name of the set.
-    **changes: fields that are other ones.
+    task: name of the data set.
+    **changes: fields with other values.
   """
   config = compare.Config(
     kind="classify",
@@ -33,7 +33,7 @@ def of(task: str, **changes: object) -> compare.Config:
 def with_tiny(
   config: compare.Config, **options: object
 ) -> variants.Variants[compare.Config]:
-  """Returns a comparison and one of seconds, by options of the set."""
+  """Returns a comparison and its test run, with options of the data set."""
   return variants.Variants(
     full=config,
     tiny=supervised.tiny(

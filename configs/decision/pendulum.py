@@ -1,11 +1,11 @@
-r"""Pendulum-v1 from recorded episodes: numbers as actions.
+r"""Pendulum-v1 from recorded episodes: continuous actions.
 
     python -m experiments.decision --config=configs/decision/pendulum.py \
       --workdir=runs/decision_pendulum
 
-As `cartpole.py`, with one torque for an action. Episodes have 200 steps; a
-return is at most 0, and about -1,200 for a player that does not know what it is
-doing. `:tiny` learns nothing, and shows in seconds whether everything works.
+Like `cartpole.py`, with a torque as action. Episodes have 200 steps; a return
+is at most 0, and about -1,200 for an untrained player. `:tiny` only checks in
+seconds that everything works.
 """
 
 from configs import variants

@@ -3,14 +3,14 @@ r"""The files of Python's standard library, byte by byte, of all lengths.
     python -m experiments.documents --workdir=runs/files \
       --config=configs/documents/python.py
 
-A file is a document; longer ones are cut after 4095 bytes. It takes about seven
-minutes of a CPU core and ends near 3.6 bits per byte: enough to see that it
-trains. The devices are those that there are: `JAX_NUM_CPU_DEVICES=8` makes
-eight of a CPU, for the same losses.
+A file is a document; longer ones are divided after 4095 bytes. It takes about
+seven minutes of a CPU core and ends near 3.6 bits per byte: enough to see that
+it trains. It uses all devices: `JAX_NUM_CPU_DEVICES=8` simulates eight on a
+CPU, for the same losses.
 
     --config=configs/documents/python.py:bible
 
-takes the chapters of the King James Bible (Debian's package bible-kjv), and
+reads the chapters of the King James Bible (Debian's package bible-kjv), and
 `:tiny` shows in seconds whether everything works.
 """
 
@@ -24,7 +24,7 @@ from experiments.documents import document_plans
 from experiments.documents import documents
 from jaxseq.training import configuration
 
-# Times in those of a token on one device: a row costs as much as 100 tokens,
+# Times relative to a token on one device: a row costs as much as 100 tokens,
 # and the exchange of a state as much as 20 for each further device.
 COSTS = {"row_overhead": 100.0, "state_bytes": 10.0, "bandwidths": (1.0,)}
 STACK = {

@@ -1,16 +1,16 @@
-"""What the configs of disentangled time series share."""
+"""Shared parts of the configs of disentangled time series."""
 
 from jaxseq.programs import dts as program
 from jaxseq.training import configuration
 
 
 def of(method: str, **options: object) -> dict[str, dict]:
-  """Returns an arm of a method, with these options of its objective."""
+  """Returns an arm of a method, with options of its objective."""
   return {"objective": {"method": method, **options}}
 
 
 def dts(beta: float, alpha: float, **options: object) -> dict[str, dict]:
-  """Returns an arm of DTS; its dimension-wise KL weighs 1, as in a VAE."""
+  """Returns an arm of DTS; its dimension-wise KL has weight 1, as in a VAE."""
   return of("dts", **{"beta": beta, "alpha": alpha, "w_dw": 1.0, **options})
 
 
@@ -34,7 +34,7 @@ ARMS = {
   "dts_light": of("dts", beta=1.0, alpha=0.5),
   "dts_4": of("dts", beta=4.0, alpha=3.5),
   "dts_10": of("dts", beta=10.0, alpha=9.5),
-  # The prior's shape of each coordinate costs no more than in a VAE.
+  # The dimension-wise KL has the same weight as in a VAE.
   "dts_10_dw": dts(10.0, 9.5),
 }
 
@@ -57,7 +57,7 @@ def mixer(name: str, num_layers: int = 1) -> dict[str, object]:
 
 
 def autoregressive(layers: int) -> dict[str, object]:
-  """Returns a decoder of convolutions that sees the past."""
+  """Returns an autoregressive decoder of convolutions."""
   widths = {"widths": (32,) * layers, "skip_z": True}
   return {"form": "ar", "kind": "conv", **widths}
 
@@ -65,12 +65,12 @@ def autoregressive(layers: int) -> dict[str, object]:
 def base(data: str, **changes: object) -> program.Config:
   """Returns a comparison on series with known factors.
 
-  Convolutions encode, and dense layers decode all times at once: nothing
-  collapses, and what is compared is which coordinate means what.
+  Convolutions encode, and dense layers decode all time steps at once: no code
+  collapses, and the meanings of the coordinates are compared.
 
   Args:
     data: name of the data set.
-    **changes: fields that are other ones.
+    **changes: fields with other values.
   """
   config = program.Config(
     data=data,
@@ -91,7 +91,7 @@ def base(data: str, **changes: object) -> program.Config:
 
 
 def tiny(config: program.Config, **changes: object) -> program.Config:
-  """Shrinks a comparison to seconds: it learns nothing."""
+  """Shrinks a comparison to a test run of seconds."""
   small = configuration.updated(
     config,
     num_seeds=1,

@@ -1,13 +1,13 @@
-r"""Whole series in two segments: what is done, and who does it.
+r"""Codes of series in two segments: the activity, and the subject.
 
     python -m experiments.dts --config=configs/dts/activities.py \
       --workdir=runs/dts_activities
 
 Synthetic motion in three channels, 128 times at 50 Hz: six activities of two
-subjects, who differ in tempo, strength and in how they wear the sensor. Those
-of the first have labels, those of the second none until they are scored.
-`ARM/swap.png` shows what each window becomes with the second segment of
-another. "source" and "target" are accuracies on the two subjects.
+subjects, who differ in tempo, strength and sensor orientation. Windows of the
+first have labels in training, those of the second only for scoring.
+`ARM/swap.png` shows each window decoded with the second segment of another.
+"source" and "target" are accuracies on the two subjects.
 
     --config=configs/dts/activities.py:own      each subject scaled by itself
     --config=configs/dts/activities.py:watch    exercises from a smartwatch,
@@ -15,7 +15,7 @@ another. "source" and "target" are accuracies on the two subjects.
                                                 (`pip install --no-deps
                                                 seglearn`)
 
-`:tiny` learns nothing, and shows in seconds whether everything works.
+`:tiny` only checks in seconds that everything works.
 """
 
 import dataclasses

@@ -1,17 +1,17 @@
-r"""KL vanishing: which methods keep a code beside an autoregressive decoder.
+r"""KL vanishing: which methods keep a code with an autoregressive decoder.
 
     python -m experiments.dts --config=configs/dts/collapse.py \
       --workdir=runs/dts_collapse
 
 Noisy seasonal series, which a decoder that sees the past models well without a
-code. What tells whether a code is used is "gap": by how many nats a window
-becomes less likely with the code of another. "mi" and "active" alone do not:
-a code may hold what the decoder never reads.
+code. The metric of a used code is "gap", the loss of log-likelihood in nats if
+a window gets the code of another. "mi" and "active" alone are not enough: a
+code may contain information that the decoder never reads.
 
     --config=configs/dts/collapse.py:lstm    another decoder: lstm, gru, s5 or
                                              mamba instead of convolutions
 
-`:tiny` learns nothing, and shows in seconds whether everything works.
+`:tiny` only checks in seconds that everything works.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ _STACKS = {
     "residual": True,
   },
 }
-# The same warm-up for all at this beta: three quarters of the training.
+# The same warm-up for all at this beta: three quarters of training.
 _SLOW = {"beta": 4.0, "anneal": "monotonic", "anneal_ratio": 0.75}
 
 

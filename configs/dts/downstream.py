@@ -1,19 +1,19 @@
-r"""What codes are good for: classes, forecasts, anomalies.
+r"""Downstream tasks of codes: classes, forecasts, anomalies.
 
     python -m experiments.dts --config=configs/dts/downstream.py --workdir=DIR
 
-Noisy seasonal series, and a decoder that sees the past and can do without a
-code, so that methods differ in what their codes hold. Probes with 1000 labels
-read the six factors (8 levels each, chance is 0.125); the second half of a
-window is forecast from the code of the first. In training the encoder sees the
-first half alone of every second window.
+Noisy seasonal series, and an autoregressive decoder that does not need a code,
+so that methods differ in the information in their codes. Probes with 1000
+labels predict the six factors (8 levels each, chance is 0.125); the second half
+of a window is forecast from the code of the first. In training the encoder
+reads only the first half of every second window.
 
     --config=configs/dts/downstream.py:ecg     forecasts, and anomalies in a
                                                synthetic ECG (a file of aeon:
                                                `pip install --no-deps aeon`)
     --config=configs/dts/downstream.py:mitdb   the same in a real one (sktime)
 
-`:tiny` learns nothing, and shows in seconds whether everything works.
+`:tiny` only checks in seconds that everything works.
 """
 
 import dataclasses

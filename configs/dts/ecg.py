@@ -10,7 +10,7 @@ intervals as factors.
     --config=configs/dts/ecg.py:beyond       DTS with a higher beta, a warm-up
                                              and segments, beside beta-TCVAE
 
-`:tiny` learns nothing, and shows in seconds whether everything works.
+`:tiny` only checks in seconds that everything works.
 """
 
 from configs import variants
@@ -30,8 +30,8 @@ BEYOND = {
   "beta_tcvae_20": _shared.of("beta_tcvae", beta=20.0),
   "dts_20_dw": _shared.dts(20.0, 19.5),
   "dts_10_warm_dw": _shared.dts(10.0, 9.5, anneal="monotonic"),
-  # Two levels: dependence between pairs of coordinates costs more than that
-  # within a pair.
+  # Two levels: dependence between pairs of coordinates costs more than
+  # dependence within a pair.
   "dts_6_pairs_20_dw": {
     "model": {"segments": (2,) * 5},
     **_shared.dts(6.0, 5.5, w_gtc=20.0),

@@ -3,8 +3,8 @@ r"""Methods on seasonal series, in minutes.
     python -m experiments.dts --config=configs/dts/quick.py --workdir=runs/dts
 
 Series of 64 made from six known factors: amplitude, frequency, phase, slope,
-offset and second harmonic. `:tiny` learns nothing, and shows in seconds whether
-everything works.
+offset and second harmonic. `:tiny` only checks in seconds that everything
+works.
 """
 
 from configs import variants

@@ -3,16 +3,16 @@ r"""Codes of series of different lengths.
     PYTHONPATH=DIR_OF_AEON python -m experiments.dts \
       --config=configs/dts/ragged.py --workdir=runs/dts_ragged
 
-Nine speakers say two Japanese vowels: 12 coefficients at 7 to 29 times, padded
-at their end. The encoder reads them in both directions, what is padded counts
-nowhere, and the decoder sees the past. "class linear" is how often a probe of
-the code tells the speaker. The series are a file of the package aeon
+Nine speakers say two Japanese vowels: 12 coefficients at 7 to 29 time steps,
+padded at their end. The encoder is bidirectional, the padding is masked, and
+the decoder is autoregressive. "class linear" is the accuracy of a linear probe
+of the speaker from the code. The series are a file of the package aeon
 (`pip install --no-deps aeon`).
 
     --config=configs/dts/ragged.py:pickup_gesture    ten gestures, 29 to 361
                                                      times of one channel
 
-`:tiny` learns nothing, and shows in seconds whether everything works.
+`:tiny` only checks in seconds that everything works.
 """
 
 import dataclasses

@@ -12,7 +12,7 @@ Each method is an arm; three seeds. Then DCI, half a minute for each model:
                                                 warm-up, segments and mixers as
                                                 encoders, beside beta-TCVAE
 
-`:tiny` learns nothing, and shows in seconds whether everything works.
+`:tiny` only checks in seconds that everything works.
 """
 
 from configs import variants
@@ -21,7 +21,7 @@ from jaxseq.training import configuration
 
 
 def _read_by(mixer: str) -> dict[str, dict]:
-  """Returns an encoder of one layer that reads in both directions."""
+  """Returns a bidirectional encoder of one layer."""
   encoder = {"kind": "mixer", "stack": _shared.mixer(mixer)}
   return {"model": {"encoder": encoder}}
 
@@ -36,8 +36,8 @@ BEYOND = {
   "dts_10_warm_dw": _shared.dts(10.0, 9.5, anneal="monotonic"),
   "dts_10_10_dw": _shared.dts(10.0, 10.0),
   "dts_10_dw_3": _shared.dts(10.0, 9.5, w_dw=3.0),
-  # Two levels: dependence between pairs of coordinates costs more than that
-  # within a pair.
+  # Two levels: dependence between pairs of coordinates costs more than
+  # dependence within a pair.
   "dts_6_pairs_20_dw": {
     "model": {"segments": (2,) * 5},
     **_shared.dts(6.0, 5.5, w_gtc=20.0),

@@ -1,20 +1,19 @@
-r"""Codes of series of your own in a CSV or Parquet table.
+r"""Codes of your own series in a CSV or Parquet table.
 
     python -m experiments.dts --config=configs/dts/table.py \
       --workdir=runs/codes --config.data_options.path=walks.csv
 
-The table has a row for each element in time, whose column `id` says of which
-series; all other columns are channels. The series may be of different lengths.
-With
+The table has a row for each time step, with the series in column `id`; all
+other columns are channels. The series may be of different lengths. With
 
     --config.data_options.label=label --config.downstream="('classify',)"
 
-"class linear" is how often a probe of the code tells the class. Names of
-columns and the division for training and testing are further options
+"class linear" is the accuracy of a linear probe of the class from the code.
+Column names and the split for training and testing are further options
 (docs/own_data.md).
 
-Variants: `wide`, a row for each series; `tiny` and `wide_tiny`, which learn
-nothing, and show in seconds whether the table can be used.
+Variants: `wide`, a row for each series; `tiny` and `wide_tiny`, which only
+check in seconds whether the table can be used.
 """
 
 import dataclasses

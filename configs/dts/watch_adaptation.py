@@ -1,14 +1,14 @@
-r"""From one arm to the other: exercises told from a smartwatch.
+r"""Domain adaptation from one arm to the other: exercises from a smartwatch.
 
     python -m experiments.dts --config=configs/dts/watch_adaptation.py \
       --workdir=runs/dts_watch
 
-Windows are described by 12 statistics for each of 6 channels. Those of the left
-arm have labels, those of the right arm have none until they are scored. The
+Windows are described by 12 statistics for each of 6 channels. Windows of the
+left arm have labels in training, those of the right arm only for scoring. The
 code has a segment for the exercise and another for the arm. "source" is the
-accuracy on held-out windows of the left arm, "target" that on the right. Labels
-of the target choose nothing: the last update counts. The recordings are a file
-of the package seglearn (`pip install --no-deps seglearn`).
+accuracy on held-out windows of the left arm, "target" that on the right. Target
+labels are not used for selection: the last update counts. The recordings are a
+file of the package seglearn (`pip install --no-deps seglearn`).
 
     --config=configs/dts/watch_adaptation.py:reverse    from right to left
     --config=configs/dts/watch_adaptation.py:heads      the four classifiers
@@ -22,7 +22,7 @@ of the package seglearn (`pip install --no-deps seglearn`).
 
 and all of these together, in this order: `:own_heads_reverse`, `:own_1_to_2`.
 
-`:tiny` learns nothing, and shows in seconds whether everything works.
+`:tiny` only checks in seconds that everything works.
 """
 
 import dataclasses
@@ -59,7 +59,7 @@ def _config(scaling: str, arms: str, direction: str) -> program.Config:
       "scaling": scaling or "source",
       "features": "statistics",
     },
-    # Two subjects have a quarter of the windows.
+    # A pair of subjects has a quarter of the windows.
     num_updates=1500 if by == "side" else 600,
     updates_per_chunk=100,
     batch_size=256,
@@ -72,7 +72,7 @@ def _config(scaling: str, arms: str, direction: str) -> program.Config:
     },
     adaptation={"class_size": 12, "domain_size": 4},
     objective={"method": "dts", "beta": 1.0, "alpha": 0.5},
-    # Of 0.001, 0.01, 0.1 and 1 the greatest that costs less than 0.01 of
+    # The largest of 0.001, 0.01, 0.1 and 1 that costs less than 0.01 of
     # accuracy on held-out windows of the source (`:weights`).
     elbo_weight=0.1,
     metric="test_accuracy",

@@ -1,23 +1,23 @@
-r"""A Hawkes process with three marks, whose likelihood is known.
+r"""A Hawkes process with three marks and a known likelihood.
 
     python -m experiments.events --config=configs/events/hawkes.py \
       --workdir=runs/hawkes
 
-2,000 training sequences of about 45 events. The process itself is the line to
-reach: a good model comes closer than 0.05 nats per event.
+2,000 training sequences of about 45 events. The likelihood of the process is
+the bound: a good model comes closer than 0.05 nats per event.
 
     --config=configs/events/hawkes.py:tiny
 
-learns nothing, and shows in seconds whether everything works.
+only checks in seconds that everything works.
 
     --config=configs/events/hawkes.py:intensities
 
-predicts intensities instead of the density of the next gap: of mixers, and of
-models of their own. Their integrals are by random points in training, and by
-200 nodes in evaluations, beside which the table has what 20 points say.
+predicts intensities instead of the density of the next gap, by mixers and by
+specialized models. Their integrals use random points in training, and 200 nodes
+in evaluations; the table also has the result of 20 points.
 
-The files `poisson.py`, `renewal.py` and `self_correcting.py` have the same for
-other processes, with one mark each.
+The files `poisson.py`, `renewal.py` and `self_correcting.py` compare the same
+for other processes, with one mark each.
 """
 
 from configs import blocks
@@ -35,7 +35,7 @@ HAWKES = events.Config(
   optimizer=supervised.adamw(3e-3, 0.01, warmup_steps=50),
   arms=blocks.bare("aaren", "attention", **TRANSFORMER) | blocks.bare("gru"),
 )
-# Intensities of any mixer, and models that take the place of one.
+# Intensities by any mixer, and by models that replace a mixer.
 INTENSITIES = configuration.updated(
   HAWKES,
   num_updates=800,

@@ -3,9 +3,9 @@ r"""A renewal process: gaps of a gamma distribution with shape 3.
     python -m experiments.events --config=configs/events/renewal.py \
       --workdir=runs/renewal
 
-The past tells nothing beyond the time of the last event. As in `hawkes.py`, the
-process itself is the line to reach. `:tiny` learns nothing, and shows in
-seconds whether everything works.
+The next event depends only on the time of the last event. As in `hawkes.py`,
+the likelihood of the process is the bound. `:tiny` only checks in seconds that
+everything works.
 """
 
 from configs.events import hawkes

@@ -1,19 +1,19 @@
-r"""Events of your own in a CSV or Parquet table: when is the next, and which?
+r"""Prediction of your own events in a CSV or Parquet table: time and mark.
 
     python -m experiments.events --config=configs/events/table.py \
       --workdir=runs/shop --config.data_options.path=shop.csv
 
-A row is an event: the column `time` is its date or number, `stream` names what
-it belongs to, such as a customer, and `mark` is its kind. Other names, when the
-observation begins and ends, events at the same time, and windows of a single
-long stream are further options (docs/own_data.md):
+A row is an event: the column `time` is its date or number, `stream` names its
+stream, such as a customer, and `mark` is its kind. Other names, the start and
+end of the observation, events at the same time, and windows of a single long
+stream are further options (docs/own_data.md):
 
     --config.data_options.stream=user --config.data_options.unit=day \
     --config.data_options.window=7 --config.data_options.ties=spread
 
 Variants: `one_stream`, without the column `stream`; `lists`, for the files of
-EasyTPP and HoTPP, which have a row for each sequence; `tiny`, which learns
-nothing, and shows in seconds whether the table can be used.
+EasyTPP and HoTPP, which have a row for each sequence; `tiny`, which only checks
+in seconds whether the table can be used.
 """
 
 from configs import supervised

@@ -5,14 +5,14 @@ r"""The long-horizon benchmark: ETTh1 or another table of the same form.
       --config.data_options.path=/data/ETTh1.csv
 
 The csv file is not part of this project (zhouhaoyi/ETDataset on GitHub). ETT
-files are split in months, others by shares of 70, 10 and 20 %, as in the
-Time-Series-Library. Aaren against the Transformer it replaces, in the setting
-of arXiv:2405.13956: input length 96, four horizons, normalized input. It has
-not been run to its end by us, so no result is given.
+files are split by months, others by shares of 70, 10 and 20 %, as in the
+Time-Series-Library. Compares Aaren with the Transformer it replaces, in the
+setting of arXiv:2405.13956: input length 96, four horizons, normalized input.
+We have not run it to its end, so no result is given.
 
     --config=configs/forecast/ett.py:tiny
 
-learns nothing, and shows in seconds whether the file can be used.
+only checks in seconds whether the file can be used.
 """
 
 from configs import blocks

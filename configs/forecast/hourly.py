@@ -3,15 +3,15 @@ r"""Two years of hourly weather and traffic: 4 channels, 17,520 hours.
     python -m experiments.forecast --config=configs/forecast/hourly.py \
       --workdir=runs/forecast_hourly
 
-The series is inside the package autots (`pip install autots`). Training lasts
-as long at each of the four horizons of the long-horizon benchmark.
+The series is included in the package autots (`pip install autots`). Each of the
+four horizons of the long-horizon benchmark has the same number of updates.
 
     --config=configs/forecast/hourly.py:seasonal
 
-forecasts a made series with daily and weekly seasons, at one horizon, and needs
-no package: the weekly season lies beyond the input, and noise keeps the mean
-squared error above 0.05. `:tiny` learns nothing of the same series, and shows
-in seconds whether everything works.
+forecasts a synthetic series with daily and weekly seasons, at one horizon, and
+needs no package: the weekly season is longer than the input, and noise keeps
+the mean squared error above 0.05. `:tiny` only checks in seconds on a short one
+that everything works.
 """
 
 from configs import blocks

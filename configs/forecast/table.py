@@ -1,21 +1,21 @@
-r"""A long series of your own in a CSV or Parquet table: what comes next?
+r"""Forecasts of your own long series in a CSV or Parquet table.
 
     python -m experiments.forecast --config=configs/forecast/table.py \
       --workdir=runs/load --config.data_options.path=load.csv \
       --config.data_options.time=date
 
-A row is a time, `time` the column of its date or number (leave it out if there
-is none), and all other columns are channels. The first 70 % are for training,
-10 % for validation and the last 20 % for testing; other shares, times at which
-the parts begin, and what becomes of missing values and rows are further options
-(docs/own_data.md). 24 times are forecast, as differences to the value a season
-before. The season follows from the steps of the rows, and four of them are
-read; both can be given:
+A row is a time step, `time` the column of its date or number (leave it out if
+there is no such column), and all other columns are channels. The first 70 % are
+for training, 10 % for validation and the last 20 % for testing; other shares,
+start times of the parts, and the handling of missing values and rows are
+further options (docs/own_data.md). 24 time steps are forecast, as differences
+to the value one season earlier. The season follows from the steps of the rows,
+and the input is four seasons; both can be set:
 
     --config.input_length=96 --config.horizons="(24, 48)" --config.period=7
 
-`--config=configs/forecast/table.py:tiny` learns nothing, and shows in seconds
-whether the table can be used.
+`--config=configs/forecast/table.py:tiny` only checks in seconds whether the
+table can be used.
 """
 
 from configs import supervised

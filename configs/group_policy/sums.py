@@ -1,20 +1,20 @@
-r"""Sums of two digits, learnt from answers that a program checks.
+r"""Sums of two digits, learned from answers that a program checks.
 
     python -m experiments.group_policy --workdir=runs/sums \
       --config=configs/group_policy/sums.py
 
-A network that has seen right answers for a few updates gets some prompts right.
-From then on it learns from its own answers alone. The arm `shuffled` gets the
-rewards of other answers, which teach nothing. `:tiny` learns nothing, and shows
-in seconds whether everything works.
+After a few updates on right answers a network solves some prompts. From then on
+it is trained only on its own answers. The arm `shuffled` gets the rewards of
+other answers, which carry no information. `:tiny` only checks in seconds that
+everything works.
 
     python -m experiments.group_policy --workdir=runs/further \
       --config=configs/group_policy/sums.py:adapters \
       --config.base=runs/sums/mamba2/network.safetensors
 
-resumes from a network of such a run, and trains adapters beside its weights
-(docs/adapting.md), which stay as they are; or all of them, for comparison. Each
-answer is learned from twice (`rollout_updates`), by clipped ratios.
+resumes from a network of such a run, and trains adapters of its frozen weights
+(docs/adapting.md); or all weights, for comparison. Each answer is used in two
+updates (`rollout_updates`), with clipped ratios.
 """
 
 import dataclasses

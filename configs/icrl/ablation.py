@@ -1,16 +1,15 @@
-r"""What S5 needs to learn a memory task: one choice changed in each arm.
+r"""An ablation of S5 on a memory task: one choice changed in each arm.
 
     python -m experiments.icrl --workdir=DIR \
       --config=configs/icrl/ablation.py:RepeatFirstEasy
 
 The arm "s5" is that of the quickstart; the argument is a game of POPGym, or
 another environment without trials. In the arm "stale_flags" the first
-observation of an episode holds the last action of the episode before and no
-first-step flag: the flag is raised once, at the start of the training. That is
-how an agent sees things whose observations are completed outside an environment
-that resets itself, as in the published code of arXiv:2303.03982.
-`RepeatFirstEasy,tiny` learns nothing, and shows whether everything works, in a
-minute or two of compilation at first.
+observation of an episode contains the last action of the previous episode and
+no first-step flag: the flag is set once, at the start of training. This happens
+if the history is added outside of an environment that resets itself, as in the
+published code of arXiv:2303.03982. `RepeatFirstEasy,tiny` only checks that
+everything works, in a minute or two of compilation at first.
 """
 
 import dataclasses
@@ -31,9 +30,9 @@ from jaxseq.training import configuration
 
 @dataclasses.dataclass(frozen=True)
 class StaleHistory(wrappers.FlattenHistory):
-  """Observations whose last parts do not notice that an episode is over."""
+  """Observations whose history parts ignore the end of an episode."""
 
-  # Policies are not shown the previous action and a flag a second time.
+  # Policies do not add the previous action and a flag again.
   shows_history: ClassVar[bool] = True
 
   @functools.partial(jax.jit, static_argnames=("self",))
@@ -49,7 +48,7 @@ class StaleHistory(wrappers.FlattenHistory):
 
 
 def _stale(env_id: str) -> str:
-  """Makes an environment with stale flags known, and returns its id."""
+  """Registers an environment with stale flags, and returns its id."""
   name = f"{env_id}-stale"
   envs.register(name, lambda: StaleHistory(envs.make(env_id)[0]))
   return name
@@ -72,7 +71,7 @@ def get_config(argument: str = "RepeatFirstEasy") -> rl_arms.Config:
     "clip_eigs": changed(mixer_options={"clip_eigs": True}),
   }
   if variant == "tiny":
-    # An arm takes as long to compile as any other.
+    # Every arm takes equally long to compile.
     arms = {name: arms[name] for name in ("s5", "stale_flags")}
   return configuration.updated(
     config,

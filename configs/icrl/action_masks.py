@@ -1,14 +1,13 @@
-r"""Battleship with and without a mask of the cells that were shot at.
+r"""Battleship with and without a mask of the cells already shot at.
 
     python -m experiments.icrl --config=configs/icrl/action_masks.py \
       --workdir=DIR
 
-A shot at an old cell is wasted. The arm `masked` cannot fire one, as the mask
-says which cells are new; `free` has the same choice among all cells, without
-the mask. The mask is no part of what the network sees. Whoever shoots at new
-cells at random gets 0.08 on average, at any cells -0.45. `:tiny` learns
-nothing, and shows whether everything works, in a minute or two of compilation
-at first.
+A shot at an old cell is wasted. The arm `masked` cannot do this, because the
+mask allows only new cells; `free` chooses among all cells, without the mask.
+The mask is not an input of the network. Random shots at new cells get 0.08 on
+average, at any cells -0.45. `:tiny` only checks that everything works, in a
+minute or two of compilation at first.
 """
 
 from configs import variants

@@ -1,38 +1,38 @@
-r"""Recurrent SAC where velocities are hidden, with and without a memory.
+r"""Recurrent SAC with hidden velocities, with and without a memory.
 
     python -m experiments.icrl --config=configs/icrl/continuous_control.py \
       --workdir=runs/continuous_control
 
-A pendulum is to be swung up by a torque, and shows where it is but not how fast
-it swings (PositionOnlyPendulumEasy of POPGym; a return of 1 would be a pendulum
-that stands still from the first step on). The arms are one agent with S5, with
-a GRU, with GTrXL, and without memory; "shown" is that with the GRU where the
-velocity is shown, too. Of three seeds the means are 0.90 with the GRU, as with
-the velocity shown and with GTrXL, 0.76 with S5, of which one seed is slower,
-and 0.21 without memory. Of two seeds side by side a step takes a third of a
-millisecond of one core, and an arm compiles for most of a minute.
+A pendulum is swung up by a torque, and shows its position but not its velocity
+(PositionOnlyPendulumEasy of POPGym; a return of 1 would be a pendulum that
+stands still from the first step on). The arms are one agent with S5, with a
+GRU, with GTrXL, and without memory; "shown" is the GRU if the velocity is
+shown, too. The means of three seeds are 0.90 with the GRU, with the shown
+velocity and with GTrXL, 0.76 with S5, one seed of which is slower, and 0.21
+without memory. A step of two seeds takes a third of a millisecond of one core,
+and an arm compiles for most of a minute.
 
     --config=configs/icrl/continuous_control.py:ppo
 
-is PPO with the same memories, and 409,600 steps in place of 64,000: 0.55 with
-the GRU, and 0.87 where the velocity is shown;
+is PPO with the same memories, and 409,600 steps instead of 64,000: 0.55 with
+the GRU, and 0.87 with the shown velocity;
 
     --config=configs/icrl/continuous_control.py:cartpole
 
-is SAC on PositionOnlyCartPoleEasy, where the action is one choice;
+is SAC on PositionOnlyCartPoleEasy, with discrete actions;
 
     --config=configs/icrl/continuous_control.py:inverted_double_pendulum
 
 is SAC on two poles, one on the other, on a cart of Brax (`pip install
-'.[brax]'`), and `:inverted_pendulum` has one pole; both show positions alone,
-or velocities, too, in the arm "shown". Episodes have 200 steps and pay 1 at
-most. `_ppo` behind either name is PPO, 1.5 minutes of a core an arm, of which
-half is compilation. On one pole SAC comes to 1.00 in evaluation with the GRU
-and 0.40 without memory, and PPO, whose agent without memory holds the pole
-where no action is drawn, to 0.93 in training with S5 and 0.73; on two poles PPO
-has 0.51 with the GRU and 0.45 without memory, and SAC does not learn them in
-its 40,000 steps. And `:tiny` learns nothing, and shows in a minute whether
-everything works.
+'.[brax]'`), and `:inverted_pendulum` has one pole; both show only positions,
+and in the arm "shown" also velocities. Episodes have 200 steps and pay 1 at
+most. The suffix `_ppo` of either name is PPO, 1.5 minutes of a core per arm,
+half of it compilation. On one pole SAC reaches 1.00 in evaluation with the GRU
+and 0.40 without memory, and PPO, whose agent without memory holds the pole if
+actions are not sampled, 0.93 in training with S5 and 0.73 without memory; on
+two poles PPO has 0.51 with the GRU and 0.45 without memory, and SAC does not
+learn them in its 40,000 steps. `:tiny` only checks in a minute that everything
+works.
 """
 
 import dataclasses
@@ -56,7 +56,7 @@ from jaxseq.training import configuration
 
 @dataclasses.dataclass(frozen=True)
 class Pendulum(pendulum.PositionOnlyPendulum):
-  """The pendulum with its velocity in sight."""
+  """The pendulum with visible velocity."""
 
   observations = spaces.Box(-math.inf, math.inf, (3,))
 
@@ -68,7 +68,7 @@ class Pendulum(pendulum.PositionOnlyPendulum):
 
 @dataclasses.dataclass(frozen=True)
 class CartPole(cartpole.PositionOnlyCartPole):
-  """The cart-pole with its velocities in sight."""
+  """The cart-pole with visible velocities."""
 
   observations = spaces.Box(-math.inf, math.inf, (4,))
 
@@ -80,10 +80,10 @@ class CartPole(cartpole.PositionOnlyCartPole):
 
 @dataclasses.dataclass(frozen=True)
 class Paid(wrappers.Shown):
-  """Shows some of the numbers, and pays a share of the rewards.
+  """Shows some of the numbers, and scales the rewards.
 
-  Attributes, beside those of `wrappers.Shown`:
-    share: multiplies rewards.
+  Attributes, in addition to those of `wrappers.Shown`:
+    share: factor of the rewards.
   """
 
   share: float = 1.0
@@ -93,8 +93,8 @@ class Paid(wrappers.Shown):
     return shown, state, self.share * reward, *rest
 
 
-# Of Brax's pendulums: what a step pays at most, and numbers of positions, which
-# come first, and of velocities.
+# Brax's pendulums: the largest reward of a step, and the numbers of positions,
+# which come first, and velocities.
 BRAX = {
   "inverted_pendulum": (1, 2, 2),
   "inverted_double_pendulum": (10, 5, 3),
@@ -103,7 +103,7 @@ LIMIT = 200
 
 
 def _brax(body: str, shown: str) -> Paid:
-  """Returns a pendulum of Brax that shows its positions alone, or all."""
+  """Returns a pendulum of Brax that shows its positions, or all numbers."""
   pays, positions, velocities = BRAX[body]
   # The simulation by springs is two to three times as fast as the default.
   env, _ = envs.make(f"brax/{body}", backend="spring", episode_length=LIMIT)
@@ -130,7 +130,7 @@ WIDTHS = {"encoder_widths": (64,), "head_widths": (64, 64)}
 
 
 def arms(shown: str) -> dict[str, dict]:
-  """Returns the arms, of which one plays the environment of that id."""
+  """Returns the arms; the arm "shown" plays the environment of that id."""
   none = {**GRU, "num_layers": 0}
   all_arms = quickstart.arms(
     WIDTHS, gru=GRU, none=none, shown=GRU, s5=S5, gtrxl=GTRXL

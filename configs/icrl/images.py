@@ -2,17 +2,17 @@ r"""R2D2 and PPO on images of MinAtar and Atari, by a convolutional encoder.
 
     python -m experiments.icrl --config=configs/icrl/images.py --workdir=DIR
 
-Breakout in the version of MinAtar, 10x10 pixels, with the one convolution of
-its paper before an LSTM. `:ENV_ID` chooses another game, "Asterix-MinAtar" or,
-with the package ale-py (`pip install 'jaxseq[atari]'`), "Pong-Atari", where
-four frames of 84x84 are seen at once by the three convolutions of DQN, and a
-lost life ends no episode. These need a GPU. The settings were chosen for their
-size: nothing is promised.
+MinAtar's Breakout, 10x10 pixels, with the single convolution of its paper
+before an LSTM. `:ENV_ID` chooses another game, "Asterix-MinAtar" or, with the
+package ale-py (`pip install 'jaxseq[atari]'`), "Pong-Atari", with four stacked
+frames of 84x84, the three convolutions of DQN, and episodes that do not end
+with a lost life. These need a GPU. The settings were chosen for their size,
+without measured results.
 
     --config=configs/icrl/images.py:Breakout-MinAtar,tiny
 
-is the same with small networks and a few updates: it learns nothing, and shows
-whether everything works, in a minute or two of compilation at first.
+is the same with small networks and a few updates: it only checks that
+everything works, in a minute or two of compilation at first.
 """
 
 import dataclasses

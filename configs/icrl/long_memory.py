@@ -1,12 +1,12 @@
-r"""S5 against a GRU where 32 cards have to be held in memory, or 64.
+r"""S5 against a GRU on a task that needs a memory of 32 cards, or 64.
 
     python -m experiments.icrl --workdir=runs/long_memory \
       --config=configs/icrl/long_memory.py
 
-RepeatPreviousMedium deals two decks one by one; at every step the agent is to
-name the suit of the card 31 before the one on show. Every card is new, so that
-the memory has to be a queue of 32. Chance is -0.5, a perfect player gets 1.
-Some 17 minutes on two cores.
+RepeatPreviousMedium deals two decks one by one; at every step the agent names
+the suit of the card 31 before the one on show. Every card is new, so the memory
+has to be a queue of 32. Chance is -0.5, a perfect player gets 1. It takes about
+17 minutes on two cores.
 
     --config=configs/icrl/long_memory.py:Hard
 
@@ -14,11 +14,11 @@ is RepeatPreviousHard: three decks, and a queue of 64.
 
     --config=configs/icrl/long_memory.py:mixers
 
-has ten more memories beside these two, each two layers of width 64 and smaller
-networks around them, in fewer steps of RepeatPreviousMedium; `:labyrinth` plays
-LabyrinthExploreEasy with them, where every cell of a maze that is seen three by
-three cells at a time is to be visited. `:tiny` learns nothing, and shows
-whether everything works, in a minute or two of compilation at first.
+has ten more memories, each two layers of width 64 with smaller networks around
+them, in fewer steps of RepeatPreviousMedium; `:labyrinth` plays
+LabyrinthExploreEasy with them: the agent sees three by three cells of a maze
+and has to visit every cell. `:tiny` only checks that everything works, in a
+minute or two of compilation at first.
 """
 
 from configs import variants
@@ -43,14 +43,14 @@ _MEMORIES = {
 _WIDE = {"encoder_widths": (64,), "head_widths": (64,)}
 MEDIUM = configuration.updated(
   quickstart.FULL,
-  num_seeds=4,  # As many on each of two cores.
+  num_seeds=4,  # Two seeds on each of two cores.
   agent={"env_id": "RepeatPreviousMedium", "total_steps": 3_000_000},
   arms=quickstart.arms(
     s5={**quickstart.S5, "mixer_options": {"ssm_size": 128, "blocks": 1}},
     gru={**quickstart.GRU, "d_model": 128},
   ),
 )
-# One arm for each memory, alike but for that.
+# One arm for each memory, with otherwise equal options.
 MIXERS = configuration.updated(
   MEDIUM,
   num_seeds=1,

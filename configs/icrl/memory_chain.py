@@ -1,11 +1,11 @@
-r"""How long a bit is remembered: bsuite's memory chain (Osband et al., 2019).
+r"""Remembering a bit: bsuite's memory chain (Osband et al., 2019).
 
     python -m experiments.icrl --config=configs/icrl/memory_chain.py:20 \
       --workdir=DIR
 
-The first observation shows a bit, and the last action, after as many steps as
-the config's argument says, is to name it. The return is 1 or -1: 0 is chance.
-What was reached, and in what time, is in docs/results/in_context_rl.md.
+The first observation shows a bit, and the last action has to name it, after the
+number of steps in the config's argument. The return is 1 or -1: 0 is chance.
+Results and times are in docs/results/in_context_rl.md.
 """
 
 from configs.icrl import quickstart

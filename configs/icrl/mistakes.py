@@ -5,13 +5,13 @@ r"""Four mistakes of recurrent agents, each with and without it.
 
 NAME is
 
-    time_limit   a cut by the time limit is learned from as an end
-    burn_in      replayed sequences start from the stored state as it is
-    old_views    late observations of one episode are seen in the next
-    tiny         a minute, of old_views: it learns nothing
+    time_limit   truncation by the time limit is treated as termination
+    burn_in      replayed sequences start from the stored state without burn-in
+    old_views    delayed observations of one episode are seen in the next
+    tiny         a test run of old_views, in a minute
 
 The wrong flag of an episode's first step, the fourth, is the arm "stale_flags"
-of configs/icrl/ablation.py. docs/rl_mistakes.md tells of them all.
+of configs/icrl/ablation.py. docs/rl_mistakes.md describes all of them.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from jaxseq.training import configuration
 
 @dataclasses.dataclass(frozen=True)
 class Leaking(wrappers.Delay):
-  """Late observations that are not dropped where an episode ends."""
+  """Delayed observations that are not dropped when an episode ends."""
 
   def _step(self, key, state, action, params):
     observation, env_state, *rest, info = self.env.step(
@@ -51,7 +51,7 @@ _GRU = quickstart.arms(gru=quickstart.GRU)["gru"]
 def _of(
   config: rl_arms.Config, arms: dict[str, dict[str, Any]], **agent: Any
 ) -> rl_arms.Config:
-  """Returns a comparison of these changes to the GRU's arm."""
+  """Returns a comparison of changes to the GRU's arm."""
   arms = {name: {**_GRU, **change} for name, change in arms.items()}
   return configuration.updated(config, references={}, agent=agent, arms=arms)
 

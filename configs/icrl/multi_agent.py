@@ -4,12 +4,11 @@ r"""IPPO and MAPPO: three agents that share a network cover three landmarks.
       --workdir=runs/multi_agent
 
 MPE_simple_spread_v3 of JaxMARL (`pip install '.[jaxmarl]'`). Each agent acts on
-what it sees itself; the critic of `ippo` sees no more than that, and the critic
-of `mappo` sees what all agents see. Returns are means over the agents, of
+its own observations; the critic of `ippo` sees only these, and the critic of
+`mappo` the observations of all agents. Returns are means over the agents, for
 episodes of 25 steps. `:small` has half a million steps instead of four, and
-`:smax` is the battle of three marines against three of SMAX, with masks of
-actions and agents that may die. `:tiny` learns nothing, and shows whether
-everything works.
+`:smax` is SMAX's battle of three marines against three, with action masks and
+agents that may die. `:tiny` only checks that everything works.
 """
 
 from configs import variants

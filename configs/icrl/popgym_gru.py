@@ -1,10 +1,10 @@
-r"""The GRU of the paper's comparison, on any POPGym game we have.
+r"""The GRU of the paper's comparison, on any available POPGym game.
 
     python -m experiments.icrl \
       --config=configs/icrl/popgym_gru.py:RepeatPreviousHard --workdir=DIR
 
-As `popgym_s5.py` with one GRU of width 256 for memory: same steps, rollouts and
-epochs. It has not been run to its end by us, so no result is given.
+Like `popgym_s5.py` with one GRU of width 256 as memory: same steps, rollouts
+and epochs. We have not run it to its end, so no result is given.
 """
 
 from configs.icrl import popgym_s5

@@ -1,13 +1,13 @@
-r"""S5 at the size and budget of the paper, on any POPGym game we have.
+r"""S5 at the size and budget of the paper, on any available POPGym game.
 
     python -m experiments.icrl \
       --config=configs/icrl/popgym_s5.py:RepeatPreviousHard --workdir=DIR
 
-The hyper-parameters are those of the code of Lu et al., "Structured State
-Space Models for In-Context Reinforcement Learning", arXiv:2303.03982: four
-layers of width 256 and 15 million environment steps; an end by time limit
-counts as an end. It is meant for a GPU: on one CPU core a run would take more
-than a day. It has not been run to its end by us, so no result is given.
+The hyper-parameters are those of the code of Lu et al., "Structured State Space
+Models for In-Context Reinforcement Learning", arXiv:2303.03982: four layers of
+width 256 and 15 million environment steps; truncation by the time limit counts
+as termination. It is meant for a GPU: on one CPU core a run would take more
+than a day. We have not run it to its end, so no result is given.
 """
 
 from jaxseq.rl import rl_arms

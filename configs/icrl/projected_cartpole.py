@@ -3,39 +3,40 @@ r"""Learning within an episode: cart-poles seen through a random matrix.
     python -m experiments.icrl --config=configs/icrl/projected_cartpole.py \
       --workdir=runs/projected_cartpole
 
-An episode is 16 trials of at most 25 steps at one cart-pole, whose position
-and angle are shown through a random matrix that is new in each episode: what a
-number means has to be found out. A trial is worth at most 1; `trials.png` shows
-the return of each trial in episodes with new matrices. The arm "forgets" is the
-same network with a fresh memory in every trial, "none" has no memory at all.
+An episode is 16 trials of at most 25 steps at one cart-pole, whose position and
+angle are shown through a random matrix that is new in each episode: the agent
+has to infer the meaning of the numbers. The return of a trial is at most 1;
+`trials.png` shows the return of each trial in episodes with new matrices. The
+arm "forgets" is the same network with a fresh memory in every trial, "none" has
+no memory.
 
 All trials of an episode start from the same state, in which the pole may lean
-by up to 11 of the 12 degrees at which it has fallen, and position and angle are
-seen with a little noise (5 mm, 0.3 degrees). So the first steps of a trial
-decide it, and tell little: what was seen in the trials before is worth
-remembering. Some 20 minutes on two cores.
+by up to 11 degrees (a trial ends at 12), and position and angle have a little
+noise (5 mm, 0.3 degrees). So the first steps of a trial decide it but reveal
+little: a memory of earlier trials helps. It takes about 20 minutes on two
+cores.
 
     --config=configs/icrl/projected_cartpole.py:long
 
-has trials of 100 steps and four times the noise: a matrix is found out within
-the trial, and a fresh memory does as well.
+has trials of 100 steps and four times the noise: the matrix can be inferred
+within a trial, and a fresh memory does as well.
 
     --config=configs/icrl/projected_cartpole.py:s5
 
 has two layers of S5 as memory instead of a GRU.
 
-Two settings make learning quick. Numbers are shown in standard deviations, for
-what tells how a pole moves, the difference of two observations, is tiny. And
-returns end with their trial: a step is paid the same in all trials, so that
-with a discount of 0.99 it hardly matters to an agent whether this trial goes on
-or the next one begins.
+Two settings speed up learning. Observations are divided by their standard
+deviations, because the difference of two observations, which reveals the
+velocity, is tiny. And returns end with their trial: all trials pay the same for
+a step, so that with a discount of 0.99 it would hardly matter to an agent
+whether the trial continues or the next one begins.
 
     --config=configs/icrl/projected_cartpole.py:paper
 
 has the 16 trials of 200 steps of arXiv:2303.03982, without noise and nearly
-upright at first, and its network; it is meant for a GPU, and has not been run
-to its end by us. `:tiny` learns nothing, and shows whether everything
-works, in a minute or two of compilation at first.
+upright at first, and its network; it is meant for a GPU, and we have not run it
+to its end. `:tiny` only checks that everything works, in a minute or two of
+compilation at first.
 """
 
 import dataclasses
@@ -82,7 +83,7 @@ SMALL_GRU = network({**quickstart.GRU, "d_model": 8}, 8)
 def arms(
   network: dict[str, dict], options: dict[str, object]
 ) -> dict[str, dict]:
-  """Returns arms that keep their memory, that forget, and that have none."""
+  """Returns arms with a kept memory, a reset memory, and without memory."""
   kept = tuple(options.items())
   stack = network["stack"]
   return {
@@ -131,7 +132,7 @@ TINY = configuration.updated(
     "total_steps": 4 * 128,
     "num_epochs": 1,
   },
-  # An arm takes as long to compile as any other.
+  # Every arm takes equally long to compile.
   arms={name: TINY_ARMS[name] for name in ("gru", "none")},
 )
 get_config = variants.Variants(

@@ -1,4 +1,4 @@
-r"""Learning within an episode across tasks, and on some never trained on.
+r"""Learning within an episode across tasks, including unseen ones.
 
     python -m experiments.icrl --config=configs/icrl/projected_control.py \
       --workdir=runs/projected_control
@@ -6,23 +6,23 @@ r"""Learning within an episode across tasks, and on some never trained on.
 An episode is eight trials of at most 25 steps at one of four cart-poles, which
 differ in the length of the pole, the gravity and the motor. Position and angle
 are shown as 12 numbers, through a random matrix that is new in each episode.
-The policies are evaluated on each cart-pole alone, and on two that they have
-never seen: one whose numbers lie between those of the others, and one whose lie
-beyond them. The arm "forgets" is the same network with a fresh memory in every
-trial, "none" has no memory at all. A trial is worth at most 1. As in
+The policies are evaluated on each cart-pole separately, and on two unseen ones:
+one with parameters between those of the others, and one with parameters beyond
+them. The arm "forgets" is the same network with a fresh memory in every trial,
+"none" has no memory. The return of a trial is at most 1. As in
 `projected_cartpole`, all trials of an episode start from the same state, and
 returns end with their trial. Half an hour on one core.
 
     --config=configs/icrl/projected_control.py:bodies
 
-has four trials of 200 steps at bodies of four kinds, seen and acted on through
-random matrices, and Reacher-misc, which is never trained on. Nothing was
-learned there in a million steps.
+has four trials of 200 steps at bodies of four kinds, observed and controlled
+through random matrices, and Reacher-misc, which is not trained on. A million
+steps were not enough to learn them.
 
     --config=configs/icrl/projected_control.py:tiny
 
-learns nothing, on two of the tasks, and shows in two or three minutes, most of
-them spent compiling, whether everything works.
+only checks on two of the tasks that everything works, in two or three minutes,
+mostly of compilation.
 """
 
 from configs import variants
@@ -46,7 +46,7 @@ AGENT = {"env_id": "ProjectedControl"}
 
 
 def _on(tasks: tuple[str, ...]) -> dict[str, dict]:
-  """Returns the evaluations on tasks, one by one."""
+  """Returns separate evaluations on each task."""
   return {task: {"tasks": (task,)} for task in tasks}
 
 
@@ -77,7 +77,7 @@ get_config = variants.Variants(
     projected_cartpole.TINY,
     agent=AGENT,
     evaluations=_on(meta_suites.HELD_OUT_CART_POLES[:1]),
-    # An arm takes as long to compile as any other.
+    # Every arm takes equally long to compile.
     arms={"gru": SMALL_ARMS["gru"]},
   ),
 )

@@ -3,21 +3,21 @@ r"""S5 against a GRU on a memory task, in minutes on two CPU cores.
     python -m experiments.icrl --config=configs/icrl/quickstart.py \
       --workdir=runs/quickstart
 
-RepeatPreviousEasy deals a deck of cards one by one; at every step the agent is
-to name the suit of the card three before the one on show. Without memory the
-mean return is -0.5, a perfect player gets 1. Expected over the last updates of
-the training, and in evaluation: 0.97 or more for every seed; S5 is the first to
-leave chance behind. Takes a minute or two on two cores.
+RepeatPreviousEasy deals a deck of cards one by one; at every step the agent
+names the suit of the card three before the one on show. Without memory the mean
+return is -0.5, a perfect player gets 1. Expected over the last updates of the
+training, and in evaluation: 0.97 or more for every seed; S5 exceeds chance
+first. It takes a minute or two on two cores.
 
     --config=configs/icrl/quickstart.py:tiny
 
-is the same with small networks and a few updates: it learns nothing, and shows
-whether everything works, in a minute or two of compilation at first.
+is the same with small networks and a few updates: it only checks that
+everything works, in a minute or two of compilation at first.
 
     --config=configs/icrl/quickstart.py:hybrid
 
-has layers of S5 and of attention in turn, with feed-forward halves, in
-bfloat16; `:hybrid_tiny` is that with a few updates.
+alternates layers of S5 and attention, with feed-forward halves, in bfloat16;
+`:hybrid_tiny` is the same with a few updates.
 """
 
 from configs import blocks
@@ -50,7 +50,7 @@ SMALL = {
 
 
 def arms(widths: object = None, **stacks: object) -> dict[str, dict]:
-  """Returns arms with these stacks and networks around them of these widths."""
+  """Returns arms with these stacks and network widths."""
   return {
     name: {"network": {"stack": stack, **(widths or WIDTHS)}}
     for name, stack in stacks.items()
@@ -58,7 +58,7 @@ def arms(widths: object = None, **stacks: object) -> dict[str, dict]:
 
 
 def small(config: rl_arms.Config, **agent: object) -> rl_arms.Config:
-  """Shrinks a comparison to seconds: it learns nothing."""
+  """Shrinks a comparison to a test run of seconds."""
   return configuration.updated(
     config,
     updates_per_chunk=2,

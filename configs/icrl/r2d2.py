@@ -3,16 +3,16 @@ r"""Recurrent Q-learning (R2D2) with two kinds of memory, on two CPU cores.
     python -m experiments.icrl --config=configs/icrl/r2d2.py --workdir=DIR
 
 The task is the quickstart's, RepeatPreviousEasy: without memory the mean return
-is -0.5, a perfect player gets 1. In training one step in fifty is random at the
-end, which costs about 0.03; evaluations take the best action. Expected there
-after 307,200 steps: 0.98 or more for every seed. Takes a few minutes on two
-cores.
+is -0.5, a perfect player gets 1. At the end of training one step in fifty is
+random, which costs about 0.03; evaluations take the best action. Expected in
+evaluation after 307,200 steps: 0.98 or more for every seed. It takes a few
+minutes on two cores.
 
     --config=configs/icrl/r2d2.py:tiny
 
-is the same with small networks and a few updates: it learns nothing, and shows
-whether everything works, in a minute or two of compilation at first. `:hybrid`
-and `:hybrid_tiny` have the quickstart's layers of S5 and of attention in turn.
+is the same with small networks and a few updates: it only checks that
+everything works, in a minute or two of compilation at first. `:hybrid` and
+`:hybrid_tiny` have the quickstart's alternating layers of S5 and attention.
 """
 
 import dataclasses
@@ -47,7 +47,7 @@ AGENT = {
 
 
 def _learned_by_it(config: rl_arms.Config) -> rl_arms.Config:
-  """Returns a comparison of the quickstart with this algorithm."""
+  """Returns a quickstart comparison with this algorithm."""
   return dataclasses.replace(
     config,
     algorithm="r2d2",

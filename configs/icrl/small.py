@@ -4,12 +4,12 @@ r"""The quickstart's comparison on any environment, by its id.
       --config=configs/icrl/small.py:PositionOnlyCartPoleEasy --workdir=DIR
 
 The ids are those of `jaxseq.rl.envs.names()` and of gymnax. The settings were
-chosen on RepeatPreviousEasy; nothing is promised for other environments. Where
+chosen on RepeatPreviousEasy, and may not suit other environments. If
 observations are numbers of very different sizes,
 
     --config.agent.normalize_observation=True
 
-shows them to the network less their running mean, in standard deviations.
+standardizes them by their running mean and deviation.
 """
 
 from configs.icrl import quickstart

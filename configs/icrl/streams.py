@@ -1,15 +1,15 @@
-r"""A memory that reaches further back than a rollout: with RTRL and without.
+r"""A memory beyond the length of a rollout, with and without RTRL.
 
     python -m experiments.icrl --config=configs/icrl/streams.py --workdir=DIR
 
 RepeatPreviousEasy asks for the suit of the card three before the one on show,
-in rollouts of two steps: no gradient reaches from the answer to the card. The
-LRU forgets most of a card within two steps at first. `truncated` has to make do
-with what is left of it in a random recurrence; the states of `rtrl` carry their
-derivatives from rollout to rollout, and with them the recurrence is told to
-keep what pays; `whole` is `truncated` in rollouts of 32 steps, as many in all
-and in an update. Without memory the mean return is -0.5, a perfect player gets
-1. `:tiny` learns nothing, and shows in a minute whether everything works.
+in rollouts of two steps: no gradient flows from the answer to the card. At
+first the LRU forgets most of a card within two steps. `truncated` has only the
+rest of it in a random recurrence; the states of `rtrl` carry their derivatives
+from rollout to rollout, which train the recurrence to remember; `whole` is
+`truncated` in rollouts of 32 steps, with equally many steps in all and per
+update. Without memory the mean return is -0.5, a perfect player gets 1. `:tiny`
+only checks in a minute that everything works.
 """
 
 from configs import variants

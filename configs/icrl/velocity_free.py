@@ -1,21 +1,21 @@
-r"""Control without velocities: five kinds of memory where one is needed.
+r"""Control without velocities, which needs memory: five kinds of it.
 
     python -m experiments.icrl --config=configs/icrl/velocity_free.py \
       --workdir=runs/velocity_free
 
-The cart-pole of POPGym that shows where things are and not how fast they move.
-An agent without memory (`none`) cannot tell; one that sees the last four
-observations (`frames`) is the honest baseline, since a difference of two
-positions is a velocity; `gru`, `s5` and `gtrxl` remember as much as they like.
+The cart-pole of POPGym that shows positions but not velocities. An agent
+without memory (`none`) cannot know them; one that sees the last four
+observations (`frames`) is the fair baseline, since a difference of two
+positions is a velocity; `gru`, `s5` and `gtrxl` have longer memories.
 
     --config=configs/icrl/velocity_free.py:hopper-P
 
-is a body of Brax (`pip install '.[brax]'`) that shows its positions alone; "-V"
-shows its velocities alone, from which positions have to be summed up. The
-bodies are hopper, walker2d, halfcheetah and ant; any other argument is the id
-of an environment, with the settings of the cart-pole. Bodies are meant for a
-GPU; docs/brax_control.md tells how to begin. With `,tiny` behind the argument
-it learns nothing, and shows in a minute whether everything works.
+is a body of Brax (`pip install '.[brax]'`) that shows only its positions; "-V"
+shows only its velocities, which have to be summed to positions. The bodies are
+hopper, walker2d, halfcheetah and ant; any other argument is the id of an
+environment, with the settings of the cart-pole. Bodies are meant for a GPU;
+docs/brax_control.md is an introduction. With `,tiny` after the argument it only
+checks in a minute that everything works.
 """
 
 from configs import blocks
@@ -25,9 +25,9 @@ from jaxseq.rl import rl_arms
 from jaxseq.rl import wrappers
 from jaxseq.training import configuration
 
-# Numbers of positions and of velocities, in this order, that Brax 0.14 shows of
-# a body: joints and the torso without its place in the world, which no reward
-# depends on.
+# Numbers of positions and of velocities, in this order, in Brax 0.14's
+# observations of a body: joints and the torso, without its position in the
+# world, which no reward depends on.
 BODIES = {
   "hopper": (5, 6),
   "walker2d": (8, 9),
@@ -66,7 +66,7 @@ _BRAX = {
 
 
 def indices(body: str, shown: str) -> tuple[int, ...]:
-  """Returns the numbers of a body's observation that are shown.
+  """Returns the indices of the shown numbers of a body's observation.
 
   Args:
     body: one of `BODIES`.
@@ -80,7 +80,7 @@ def indices(body: str, shown: str) -> tuple[int, ...]:
 
 
 def _register(name: str) -> None:
-  """Makes a body of Brax that shows a part known, as "hopper-P"."""
+  """Registers a body of Brax that shows a part, such as "hopper-P"."""
   body, shown = name.rsplit("-", 1)
 
   def make() -> wrappers.Shown:

@@ -5,11 +5,10 @@ r"""PPO, PQN and R2D2 with one GRU on four games, at equal steps and seconds.
 
 The easy level of each game, three seeds, 204,800 environment steps each, and
 the same network but for its heads. PPO has the settings of the quickstart; PQN
-and R2D2, which take the best action when they are measured, those of
-`configs/icrl/r2d2.py` as far as both know them. Equal seconds are those in
-which the fastest of the three has made all its steps. 17 CPU minutes;
-docs/results has what came out. `:tiny` learns nothing, and shows in a minute
-whether everything works.
+and R2D2, which take the best action in evaluation, share those of
+`configs/icrl/r2d2.py` if both have them. Equal seconds are the time in which
+the fastest of the three makes all its steps. It takes 17 CPU minutes; results
+are in docs/results. `:tiny` only checks in a minute that everything works.
 """
 
 from configs import variants
@@ -26,14 +25,14 @@ GAMES = (
   "MultiarmedBanditEasy",
 )
 _NETWORK = quickstart.arms(gru=quickstart.GRU)["gru"]
-# What all three share is in `agent`, the rest in each arm.
+# Shared fields are in `agent`, the others in each arm.
 SHARED = ("normalize_observation", "num_envs", "learning_rate_schedule")
 _Q = ("adam_epsilon", "max_grad_norm", "gamma", "epsilon_end")
 _Q += ("exploration_fraction",)
 
 
 def _rest(agent: dict, *names: str) -> dict:
-  """Returns fields of an agent: these, or all that are not shared."""
+  """Returns the named fields of an agent, by default the unshared ones."""
   left_out = (*SHARED, "env_id", "total_steps")
   names = names or [name for name in agent if name not in left_out]
   return {name: agent[name] for name in names}

@@ -3,18 +3,18 @@ r"""How long S5, an LSTM and attention remember a bit: bsuite's memory chain.
     python -m experiments.icrl_suite --workdir=runs/memory_chain \
       --config=configs/icrl_suite/memory_chain.py
 
-The first observation shows a bit, and the last action, so many steps later, is
-to name it: the return is 1 or -1. Each length is played for 10,000 episodes.
-Osband et al., "Behaviour Suite for Reinforcement Learning", arXiv:1908.03568,
-call a length solved if the regret over all of them, relative to that of chance,
-is below 0.75: if the mean return over the whole training is above 0.25. Twenty
-minutes on two cores.
+The first observation shows a bit, and the last action has to name it: the
+return is 1 or -1. Each length is played for 10,000 episodes. Osband et al.,
+"Behaviour Suite for Reinforcement Learning", arXiv:1908.03568, call a length
+solved if the regret over all episodes, relative to chance, is below 0.75: if
+the mean return over the whole training is above 0.25. It takes twenty minutes
+on two cores.
 
     --config=configs/icrl_suite/memory_chain.py:sweep
 
 has all the lengths of their experiment "memory_len"; `:between` has 50 and 70
-steps for the LSTM alone, which remembers 30 and not 100. `:tiny` learns
-nothing, and shows in a minute whether everything works.
+steps for only the LSTM, which remembers 30 but not 100. `:tiny` only checks in
+a minute that everything works.
 """
 
 from configs import variants
@@ -34,7 +34,7 @@ LSTM = {"lstm": ARMS["lstm"]}
 
 
 def _suite(*lengths: int, tiny: bool = False) -> icrl_suite.Config:
-  """Returns the suite of these lengths; a small one of an LSTM alone."""
+  """Returns the suite of these lengths."""
   comparison = quickstart.TINY if tiny else quickstart.FULL
   environments = {}
   for length in lengths:
@@ -48,7 +48,7 @@ def _suite(*lengths: int, tiny: bool = False) -> icrl_suite.Config:
   return icrl_suite.Config(
     **vars(comparison)
     | {
-      "num_seeds": 1 if tiny else 4,  # As many on each of two cores.
+      "num_seeds": 1 if tiny else 4,  # Two seeds on each of two cores.
       "references": {},
       "tensorboard": False,
       "arms": ARMS,

@@ -3,17 +3,17 @@ r"""Eight kinds of memory on six games of POPGym, at equal budgets.
     python -m experiments.icrl_suite --config=configs/icrl_suite/popgym.py \
       --workdir=runs/icrl_suite
 
-The easy level of each game, four seeds, 409,600 environment steps each, and
-the settings of the quickstart throughout. In the aggregates a random player
-counts as 0 and the reference player of each game as 1: one with a perfect
-memory, and Thompson sampling for the bandit. Two hours on two cores beside
-other runs; docs/results has what came out. The runs that are over are kept
-when it is stopped.
+The easy level of each game, four seeds, 409,600 environment steps each, and the
+settings of the quickstart throughout. In the aggregates a random player counts
+as 0 and the reference player of each game as 1: a player with perfect memory,
+and Thompson sampling for the bandit. It takes two hours on two cores beside
+other runs; results are in docs/results. Finished runs are not repeated after an
+interruption.
 
     --config=configs/icrl_suite/popgym.py:gtrxl
 
-has a gated Transformer-XL alone, and `:tiny` learns nothing, and shows
-whether everything works, in a few minutes of compilation at first.
+has only a gated Transformer-XL, and `:tiny` only checks that everything works,
+in a few minutes of compilation at first.
 """
 
 from configs import blocks
@@ -69,7 +69,7 @@ get_config = variants.Variants(
     quickstart.FULL,
     ARMS,
     *BOUNDS,
-    num_seeds=4,  # As many on each of two cores.
+    num_seeds=4,  # Two seeds on each of two cores.
     films=("s5",),
   ),
   gtrxl=_suite(quickstart.FULL, GTRXL, *BOUNDS, num_seeds=4),

@@ -1,14 +1,14 @@
-r"""Bandits of five arms: decisions pretrained on the best arm.
+r"""Bandits of five arms: decision pretraining on the best arm.
 
     python -m experiments.in_context --config=configs/in_context/bandit.py \
       --workdir=runs/bandit
 
-A context is 200 pulls of arms drawn uniformly, and the label the arm that pays
-best. At play the 200 pulls are the network's own, in 20 trials of 10; Thompson
-sampling from the prior of the payouts, UCB1 and uniform pulls stand beside it.
-Expected of 0.67 at most in pulls 1 to 10, 41 to 50 and 191 to 200, in 2 CPU
-minutes: 0.19, 0.52 and 0.56; of Thompson sampling 0.17, 0.55 and 0.63. `:tiny`
-learns nothing, and shows in seconds whether everything works.
+A context is 200 pulls of uniformly sampled arms, and the label is the arm with
+the best payout. In evaluation the 200 pulls are the network's own, in 20 trials
+of 10; baselines are Thompson sampling from the prior of the payouts, UCB1 and
+uniform pulls. Expected returns in pulls 1 to 10, 41 to 50 and 191 to 200, of at
+most 0.67, in 2 CPU minutes: 0.19, 0.52 and 0.56; of Thompson sampling 0.17,
+0.55 and 0.63. `:tiny` only checks in seconds that everything works.
 """
 
 from configs import supervised

@@ -1,31 +1,29 @@
-r"""A dark room: learning histories, distilled, and decisions, pretrained.
+r"""A dark room: distillation of learning histories, and decision pretraining.
 
     python -m experiments.in_context --workdir=runs/dark_room \
       --config=configs/in_context/dark_room.py:small
 
-Tables of Q-learning, each on one goal, are recorded from their first episode to
-their last, and every so many-th of these is kept. The arm "gru" sees them in
-their order and predicts each action, "shuffled" in any order: the control.
-"pretrained" learns from labels of an expert instead. All play trials at goals
+Tabular Q-learning, each on one goal, is recorded from the first episode to the
+last, keeping every n-th episode. The arm "gru" reads the episodes in order and
+predicts each action; the control "shuffled" reads them in random order.
+"pretrained" is trained on an expert's labels instead. All play trials at goals
 that were in no history.
 
 The room has 9 x 9 cells and 20 steps; 30 of 150 episodes are kept, in which
-random actions give way to what is learned. `:slow` has 7 x 7 cells, 12 steps
-and 30 of 120 episodes for the first two arms, in 6 CPU minutes. In `:small`,
-with 5 x 5 cells, 8 steps and 15 of 45 episodes, and in `:corner`, with 10 x 10
-cells, 100 steps and 20 of 100 episodes, the learner tries out what it does not
-know and is good soon. `:tiny` learns nothing, and shows in seconds whether
-everything works.
+random actions give way to learned ones. `:slow` has 7 x 7 cells, 12 steps and
+30 of 120 episodes for the first two arms, in 6 CPU minutes. In `:small`, with 5
+x 5 cells, 8 steps and 15 of 45 episodes, and in `:corner`, with 10 x 10 cells,
+100 steps and 20 of 100 episodes, the learner explores by optimism and is soon
+good. `:tiny` only checks in seconds that everything works.
 
-Expected of `:small`, of at most 6.6 at the goals held out, in trials 1, 5, 15:
+Expected for `:small`, of at most 6.6 at the held-out goals, in trials 1, 5, 15:
 0.38, 1.09 and 2.56 (gru), 0.41, 1.55 and 2.23 (shuffled), 0.70, 2.70 and 2.39
 (pretrained), in 2 CPU minutes. It does not show algorithm distillation: the
-control "shuffled" is level with "gru", or better. `:slow` shows it: of at most
-9.2, in trials 1, 10, 20 and 30 of three seeds, 0.26, 0.90, 3.06 and 4.53 (gru),
-0.71, 1.93, 1.91 and 2.17 (shuffled).
-In `:corner` the pretrained network stays at what random actions get (1.5, 1.4
-and 0.8 in trials 1, 5 and 20; 0.6 at random); the other arms and the room of
-9 x 9 cells have not been run to their end.
+control "shuffled" equals "gru", or is better. `:slow` shows it: of at most 9.2,
+in trials 1, 10, 20 and 30, for three seeds, 0.26, 0.90, 3.06 and 4.53 (gru),
+0.71, 1.93, 1.91 and 2.17 (shuffled). In `:corner` the pretrained network stays
+near random actions (1.5, 1.4 and 0.8 in trials 1, 5 and 20; 0.6 at random); the
+other arms and the room of 9 x 9 cells have not been run to their end.
 """
 
 from configs import supervised
@@ -65,10 +63,10 @@ _ROOM = context_arms.Config(
     "pretrained": PRETRAINED,
   },
 )
-# A learner whose mean over a history is far from its end: random actions give
-# way to what was learned over half of its episodes. From how much it explores
-# in its context an ordered network can tell what comes next, and one that has
-# seen shuffled episodes cannot.
+# A slow learner, whose mean over a history is far from its end: random actions
+# give way to learned ones over half of its episodes. The amount of exploration
+# in the context predicts later actions if episodes are in order, but not if
+# they are shuffled.
 SLOWLY = {
   "learner": {
     "histories": 1024,

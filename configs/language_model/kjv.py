@@ -4,23 +4,22 @@ r"""The King James Bible, byte by byte.
       --config=configs/language_model/kjv.py
 
 The text is that of Debian's package bible-kjv (`apt-get install bible-kjv`).
-The last 5 % are the test text, which is scored with the network as trained, and
-while it learns from what it has scored. To compare with, in bits per byte: 2.27
-for an interpolated n-gram of five bytes before; bzip2 needs 1.70 on the whole
-text, 1.79 on the test text after the rest (`benchmarks.text_references`).
-`--mesh=data=2` uses both cores of a small machine.
+The last 5 % are the test text, which is scored with the trained network, and
+with dynamic evaluation. References, in bits per byte: 2.27 for an interpolated
+n-gram with five bytes of context; bzip2 needs 1.70 on the whole text, 1.79 on
+the test text after the rest (`benchmarks.text_references`). `--mesh=data=2`
+uses both cores of a small machine.
 
     --config=configs/language_model/kjv.py:stdlib
 
-models the source of Python's standard library, which is always there; `:small`
-trains a GRU on the Bible in some minutes of one core, to search with, and
-`:attention` two layers of attention to the last 512 bytes, whose keys are to be
-thinned (`benchmarks.thin_keys`); `:hybrid`
-trains Mamba-2 and attention in turn on Python's source, as a network to adapt
-(configs/adapt/texts.py); with
-`:precision` small networks learn a part of it in float32 and in bfloat16
-(minutes; docs/precision.md), and with `:tiny` nothing is learnt, and in seconds
-it shows whether everything works.
+models the source of Python's standard library, which is always available;
+`:small` trains a GRU on the Bible in a few minutes of one core, for
+hyperparameter searches, and `:attention` two layers of attention to the last
+512 bytes, for `benchmarks.thin_keys`; `:hybrid` trains alternating Mamba-2 and
+attention layers on Python's source, as a network to adapt
+(configs/adapt/texts.py); `:precision` trains small networks on a part of it in
+float32 and in bfloat16 (minutes; docs/precision.md), and `:tiny` only checks in
+seconds that everything works.
 """
 
 import email

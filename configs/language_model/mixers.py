@@ -1,20 +1,20 @@
-r"""All mixers on the King James Bible, byte by byte, equally large.
+r"""All mixers on the King James Bible, byte by byte, at equal sizes.
 
     python -m experiments.language_model --workdir=runs/mixers \
       --config=configs/language_model/mixers.py
 
-Two layers in the block of each mixer's paper, as wide as gives some 150,000
-parameters; all read the same pieces of the text in the same order. The updates
-are few, 0.3 MB of the text for each seed: what is compared is who learns
-quickly, not where it ends.
+Two layers in the block of each mixer's paper, with widths for about 150,000
+parameters; all read the same chunks of the text in the same order. The updates
+are few, 0.3 MB of the text for each seed: this compares the speed of learning,
+not final losses.
 
     --config=configs/language_model/mixers.py:state
 
-has layers of width 64 whose options give every mixer a carried state of about
-2 kB for each sequence, whatever parameters that takes: attention gets a window
+has layers of width 64 with options for a recurrent state of about 2 kB per
+sequence for every mixer, with any number of parameters: attention gets a window
 of 16 bytes. The text is that of Debian's package bible-kjv (`apt-get install
-bible-kjv`). Each takes some half an hour of one core. `:tiny`, a GRU, learns
-nothing, and shows within a minute whether the program works.
+bible-kjv`). Each takes about half an hour of one core. `:tiny`, a GRU, only
+checks within a minute whether the program works.
 """
 
 from configs import blocks
@@ -23,7 +23,7 @@ from configs import variants
 from jaxseq.programs import language_model
 from jaxseq.training import configuration
 
-# Widths that come closest to 150,000 parameters.
+# Widths with the closest number of parameters to 150,000.
 _WIDTHS = {
   "aaren": 72,
   "attention": 72,
@@ -72,7 +72,7 @@ _WIDTHS = {
   "slstm": 80,
   "ttt": 64,
 }
-# Options that the defaults, made for large layers, do not suit.
+# Options of mixers whose defaults suit only large layers.
 _OPTIONS = {
   "attention": {"window": 256},
   "based": {"heads": 4},
@@ -152,14 +152,14 @@ _STATES = {
   "slstm": {"d_hidden": 64},
   "ttt": {"heads": 2, "d_head": 8, "d_conv": 1},
 }
-# What is not 64 wide then.
+# Widths other than 64 for these options.
 _OTHER_WIDTHS = {"aaren": 128, "mamba3": 48, "rwkv6": 40, "rwkv7": 40}
 
 
 def _arms(
   widths: dict[str, int], options: dict[str, dict[str, int]]
 ) -> dict[str, dict]:
-  """Returns an arm for each mixer, 64 wide unless it has a width."""
+  """Returns an arm for each mixer, of width 64 if not given."""
   return {
     name: blocks.arm(
       name, d_model=widths.get(name, 64), mixer_options=options.get(name, {})

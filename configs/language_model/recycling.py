@@ -1,4 +1,4 @@
-r"""Small models of bytes, whose texts `benchmarks.recycling` generates.
+r"""Small models of bytes, for the texts of `benchmarks.recycling`.
 
     python -m experiments.language_model --workdir=runs/recycling/kjv \
       --config=configs/language_model/recycling.py
@@ -8,11 +8,11 @@ text is that of Debian's package bible-kjv (`apt-get install bible-kjv`); with
 
     --config=configs/language_model/recycling.py:stdlib
 
-it is the source of Python's standard library, which is always there. Each takes
-some five minutes of one core. With `:wide` the Bible is read by layers of width
-512, in which the weights are what a pass costs (a quarter of an hour). Those of
-`benchmarks.joint_engine`, on the source of the library, are `:engine`. `:tiny`
-learns nothing, and shows in seconds whether everything works.
+it is the source of Python's standard library, which is always available. Each
+takes about five minutes of one core. `:wide` trains layers of width 512 on the
+Bible, whose passes are dominated by the weights (a quarter of an hour).
+`:engine` are the models of `benchmarks.joint_engine`, on the source of the
+library. `:tiny` only checks in seconds that everything works.
 """
 
 from configs import blocks
@@ -24,14 +24,14 @@ from jaxseq.training import configuration
 _MIXERS = ("attention", "gated_deltanet", "gru", "mamba2", "s5")
 _WIDTHS = {"attention": 72, "gated_deltanet": 64}
 _OPTIONS = {"attention": {"window": 256}}
-# Of narrow layers.
+# Options of narrow layers.
 _SMALL = {"mamba2": {"d_state": 16, "headdim": 16}}
 
 
 def _arms(
   width: int | None, options: dict[str, dict[str, int]]
 ) -> dict[str, dict]:
-  """Returns an arm for each mixer, of some width or of its own."""
+  """Returns an arm for each mixer, of the given width or its own."""
   return {
     name: blocks.arm(
       name,
@@ -56,7 +56,7 @@ _ENGINE = {
     ("rwkv7", {"head_size": 16}),
   )
 }
-# Half of its layers are attention.
+# Half of the layers are attention.
 _ENGINE["hybrid"] = blocks.arm("gated_deltanet", d_model=64, hybrid=_OPTIONS)
 get_config = variants.Variants(
   kjv=KJV,

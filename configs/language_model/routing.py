@@ -1,14 +1,14 @@
-r"""The King James Bible by attention to all, to what is near, and by routing.
+r"""The King James Bible by full attention, local attention and routing.
 
     python -m experiments.language_model --workdir=runs/routing \
       --config=configs/language_model/routing.py
 
-Two layers of width 64 read pieces of 512 bytes. Attention to all; attention to
-32 elements, the present one counted; and routing, half of whose heads see
-these, and half the last 32 of one of 6 clusters. The text is that of Debian's
-package bible-kjv (`apt-get install bible-kjv`). Ten minutes of one core; with
-`--config.num_updates=300` it is who learns quickly that is compared. `:tiny`, a
-routing network alone, learns nothing, and shows within a minute whether the
+Two layers of width 64 read chunks of 512 bytes. The arms are full attention;
+attention to 32 elements, including the current one; and routing, in which half
+of the heads see these, and half the last 32 of one of 6 clusters. The text is
+that of Debian's package bible-kjv (`apt-get install bible-kjv`). It takes ten
+minutes of one core; `--config.num_updates=300` compares the speed of learning.
+`:tiny`, a routing network alone, only checks within a minute whether the
 program works.
 """
 

@@ -1,20 +1,20 @@
-r"""A text of your own, or a folder of texts: which byte is next?
+r"""Next-byte prediction on your own text, or on a folder of texts.
 
     python -m experiments.language_model --workdir=runs/notes \
       --config=configs/language_model/text.py \
       --config.data_options.path=notes.txt
 
-Of a folder all files are read, or those of a pattern; in their order the last
-10 % of the text are for validation and testing. With `documents` each file is
-divided whole, and the network's state begins anew in each. Bytes are modeled,
-or the tokens of a tokenizers file (`pip install 'jaxseq[tokenizers]'`):
+All files of a folder are read, or those of a pattern; in their order the last
+10 % of the text are for validation and testing. With `documents` whole files
+are assigned to the parts, and the network's state is reset in each. Bytes are
+modeled, or the tokens of a tokenizers file
+(`pip install 'jaxseq[tokenizers]'`):
 
     --config.data_options.path=notes --config.data_options.pattern="**/*.md" \
     --config.data_options.documents --config.data_options.tokenizer=t.json
 
-The only arm is `mamba`, which is what `--arms` and `--arm` can name. `:tiny`
-learns nothing, and shows in seconds whether the text can be used; its only arm
-is `gru`.
+The only arm is `mamba`, the name for `--arms` and `--arm`. `:tiny` only checks
+in seconds whether the text can be used; its only arm is `gru`.
 """
 
 from configs import supervised

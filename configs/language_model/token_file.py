@@ -1,4 +1,4 @@
-r"""Tokens on the disk, as Megatron writes them: a file larger than any memory.
+r"""Tokens on disk in Megatron's format, for files larger than memory.
 
     jaxseq tokenize --data=texts.jsonl --tokenizer=t.json --output=corpus.bin
     python -m experiments.language_model --workdir=runs/corpus \
@@ -7,15 +7,14 @@ r"""Tokens on the disk, as Megatron writes them: a file larger than any memory.
       --config.data_options.tokenizer=t.json
 
 An update reads `batch_size` rows of `length` tokens: windows over all documents
-in a random order, a new one in each epoch, or with
+in a random order, which changes in each epoch, or with
 
     --config.data_options.documents
 
 whole documents, as many as fit into a row. Each begins with fresh states. All
-seeds read the same rows. A run that is stopped goes on with the same ones, on
-any number of processes, and with no other file. The only arm is `mamba`;
-`:tiny` learns nothing, and shows in seconds whether the file can be used; its
-only arm is `gru`.
+seeds read the same rows. A resumed run continues with the same rows, on any
+number of processes, and rejects another file. The only arm is `mamba`; `:tiny`
+only checks in seconds whether the file can be used; its only arm is `gru`.
 """
 
 from configs import supervised

@@ -1,26 +1,25 @@
-r"""Trees of a grammar, which a masked language model finds by itself.
+r"""Unsupervised trees of a grammar by a masked language model.
 
     python -m experiments.masked_language --workdir=runs/grammar \
       --config=configs/masked_language/grammar.py
 
-Sentences of 6 to 20 words, of which 30 % are hidden. Three networks:
-StructFormer (arXiv:2012.00857), whose parser is trained by the hidden words
-alone; the same with a parser that stays random; and attention of the same size.
-The table has the F1 of constituents (UF1), as they are and with boundaries that
-are moved by a word, and the share of right heads (UAS), beside trees that know
-nothing. After 1,500 updates the parser that is trained
-helps much (2.35 nats of a hidden word, and 3.18 with the random one), by trees
-that are not the grammar's: `DIR/ARM/trees.png` has those of four test
-sentences, beside the true ones.
+Sentences of 6 to 20 words, of which 30 % are masked. Three networks:
+StructFormer (arXiv:2012.00857), whose parser is trained only by the masked
+words; the same with a frozen random parser; and attention of the same size. The
+table has the F1 of constituents (UF1), exact and with boundaries moved by a
+word, and the share of right heads (UAS), with uninformed trees as baselines.
+After 1,500 updates the trained parser helps much (2.35 nats per masked word,
+and 3.18 with the random one), by trees that differ from the grammar's:
+`DIR/ARM/trees.png` shows those of four test sentences, beside the true ones.
 
-Variants: `words`, for sentences of your own, a line each:
+Variants: `words`, for your own sentences, one per line:
 
     python -m experiments.masked_language --workdir=runs/sentences \
       --config=configs/masked_language/grammar.py:words \
       --config.data_options.path=sentences.txt
 
-`--mode=predict` writes the trees of others; `tiny`, which learns nothing, and
-shows in seconds whether everything works.
+`--mode=predict` writes the trees of other sentences; `tiny`, which only checks
+in seconds that everything works.
 """
 
 import dataclasses

@@ -1,27 +1,26 @@
-r"""RNA: hidden bases and structures, on sequences that are made.
+r"""RNA: masked bases and structures, on synthetic sequences.
 
     python -m experiments.masked_language --workdir=runs/rna \
       --config=configs/masked_language/rna.py
     python -m experiments.masked_language --workdir=runs/pairs \
       --config=configs/masked_language/rna.py:pairs
 
-The second command begins with what the first has left (another place is
+The second command starts from the model of the first (another path is
 `--config.arms.pretrained.encoder=DIR/attention/model.safetensors`).
 
-60,000 sequences of 30 letters with one planted hairpin each, at any place; a
-letter that nothing tells costs ln 4 = 1.386, which `even` stays at (1.387).
-Letters of hairpins come to 1.00 by their partners after the 6,000 updates (five
-minutes of a core), and all letters to 1.23: nothing is to be seen for the first
-500 updates, and most is learnt between 1,500 and 4,500. The head of pairs has
-an F1 of .95 from random variables and of .92 from these, Nussinov's algorithm
-.60; see docs/results/masked_language.md.
+60,000 sequences of 30 letters with one planted hairpin each, at any position;
+an unpredictable letter costs ln 4 = 1.386, where `even` stays (1.387). Letters
+of hairpins reach 1.00 by their partners after the 6,000 updates (five minutes
+of a core), and all letters 1.23: the loss is flat for the first 500 updates,
+and falls most between 1,500 and 4,500. The pair head has an F1 of .95 from
+random variables and of .92 from pretrained ones, Nussinov's algorithm .60; see
+docs/results/masked_language.md.
 
-Variants: `even`, without hairpins, where nothing is to be learnt; `pairs`, the
-pairs of the hairpins, with and without what was learnt before; `folded`, those
-of sequences without hairpins, by ViennaRNA (`pip install 'jaxseq[rna]'`);
-`fasta`, for a file of your own; `rnafm`, the network of RNA-FM (arXiv:
-2204.00300), for an accelerator; `tiny`, which learns nothing, and shows in
-seconds whether everything works.
+Variants: `even`, without hairpins, so that there is nothing to learn; `pairs`,
+the pairs of the hairpins, with and without pretraining; `folded`, the pairs of
+sequences without hairpins, by ViennaRNA (`pip install 'jaxseq[rna]'`); `fasta`,
+for your own file; `rnafm`, the network of RNA-FM (arXiv:2204.00300), for an
+accelerator; `tiny`, which only checks in seconds that everything works.
 """
 
 import dataclasses
@@ -34,9 +33,9 @@ from jaxseq.tasks import masked_language
 from jaxseq.training import configuration
 
 _BOTH = {"bidirectional": True}
-# The partner of a base is at no distance that is known, but is where those of
-# its neighbors are: convolutions tell every base its neighbors, and attention
-# without positions compares these.
+# The distance of a base's partner is unknown, but it is next to the partners of
+# the base's neighbors: convolutions give every base its neighbors, and
+# attention without positions compares these.
 _ATTENTION = {
   "network": {
     "stack": {
@@ -95,7 +94,7 @@ PAIRS = dataclasses.replace(
     },
   },
 )
-# The sizes of the paper; its head of structures reads 32 blocks.
+# The sizes of the paper; its structure head has 32 blocks.
 RNAFM = {
   **_BOTH,
   "heads": 20,

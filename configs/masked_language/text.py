@@ -1,13 +1,13 @@
-r"""A masked language model of your own text, letter by letter.
+r"""A masked language model of your own text, by letters.
 
     python -m experiments.masked_language --workdir=runs/notes \
       --config=configs/masked_language/text.py \
       --config.data_options.path=notes.txt
 
-Every line is a sequence (`--config.data_options.lines=False` takes a file as a
-whole, cut into pieces of `data_options.length` letters); a file that begins
-with ">" is read as FASTA. Variants: `tiny`, which reads a file of
-Python's, learns nothing, and shows in seconds whether everything works.
+Every line is a sequence (`--config.data_options.lines=False` reads a file as a
+whole, divided into chunks of `data_options.length` letters); a file that begins
+with ">" is read as FASTA. Variants: `tiny`, which reads a file of Python's,
+only checks in seconds that everything works.
 """
 
 import json

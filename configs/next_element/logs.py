@@ -1,15 +1,15 @@
-r"""What is done next in a case? Event logs, beside models that count.
+r"""Next activities in event logs, compared with counting baselines.
 
     python -m experiments.next_element --workdir=runs/receipt \
       --config=configs/next_element/logs.py \
       --config.data_options.path=receipt.csv
 
-A log is a CSV or XES file; `jaxseq.data.sources.logs` says where those of
-Receipt and BPI'12 are. A third of the cases is for testing, and a fifth of the
-others for validation. `:bpi12` has the options of BPI'12, whose symbols are
+A log is a CSV or XES file; `jaxseq.data.sources.logs` names the sources of
+Receipt and BPI'12. A third of the cases is for testing, and a fifth of the
+others for validation. `:bpi12` has the options of BPI'12, in which symbols are
 activities with their transitions
-(`--config.data_options.path=bpic2012.xes.gz`); `:tiny` reads a log that is
-made, learns nothing, and shows in seconds whether the program works.
+(`--config.data_options.path=bpic2012.xes.gz`); `:tiny` only checks in seconds
+on a synthetic log that the program works.
 """
 
 from configs import blocks

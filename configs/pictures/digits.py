@@ -3,18 +3,18 @@ r"""Digits of 8 x 8 pixels with 17 levels: pixel by pixel, or by codes.
     python -m experiments.pictures --config=configs/pictures/digits.py \
       --workdir=runs/digits
 
-A dimension is the level of one pixel, of 64 in a picture. Counting at each
-place beside the left and the upper neighbor gives 2.19 bits a dimension; S5
-comes to 1.89 in 400 updates.
+A dimension is the level of one of the 64 pixels. Counting by position, left and
+upper neighbor gives 2.19 bits per dimension; S5 reaches 1.89 in 400 updates.
 
-Variants: `codes` trains codecs of 4 x 4 places, of one scale and of four with
-the same number of codes, to a squared error of 0.0068 and 0.0065; `written`
-writes what these have left in runs/digit_codes, code by code and scale by scale
-(elsewhere: `--config.arms.scales.tokenizer=DIR/scales/model.safetensors`);
-`whole_scales` writes the scales by attention, place by place and as VAR, whose
-places see all of their scale (with `--config.tokenizer=PATH` of such a model);
-`tiny` and `tiny_codes` learn nothing, and show in seconds whether everything
-works. The tables are in docs/results/structure.md.
+Variants: `codes` trains codecs of 4 x 4 positions, with one scale and with four
+and the same number of codes, to a squared error of 0.0068 and 0.0065; `written`
+models the codes of the codecs in runs/digit_codes, code by code and scale by
+scale (another path:
+`--config.arms.scales.tokenizer=DIR/scales/model.safetensors`); `whole_scales`
+models the scales by attention, position by position and as VAR, whose positions
+see their whole scale (with `--config.tokenizer=PATH` of such a model); `tiny`
+and `tiny_codes` only check in seconds that everything works. The tables are in
+docs/results/structure.md.
 """
 
 from configs import blocks
@@ -64,7 +64,7 @@ CODES = configuration.updated(
 def written(
   config: drawn_pictures.Config, folder: str
 ) -> drawn_pictures.Config:
-  """Returns a config of what writes the codes of a run, by S5."""
+  """Returns a config of models of a run's codes, by S5."""
   return configuration.updated(
     config,
     context=2,

@@ -3,16 +3,16 @@ r"""5,000 pictures of MNIST: black and white pixels, codes, scales.
     python -m experiments.pictures --config=configs/pictures/mnist.py \
       --workdir=runs/mnist
 
-A picture has 784 pixels of two levels, white from a half on; 4,000 pictures are
-learned from and 1,000 are tested, 80 % and 20 % of each class. Counting at each
-place beside the left and the upper neighbor gives 108.2 nats a picture, and S5
-comes to 71.4 in 400 updates, a minute of a processor.
+A picture has 784 pixels of two levels, with a threshold of one half; 4,000
+pictures are for training and 1,000 for testing, 80 % and 20 % of each class.
+Counting by position, left and upper neighbor gives 108.2 nats per picture, and
+S5 reaches 71.4 in 400 updates, one CPU minute.
 
-Variants: `codes` trains codecs of 7 x 7 places, of one scale and of five with
-the same number of codes; `written` writes what these have left in
-runs/mnist_codes, code by code, and scale by scale for a class (other places are
+Variants: `codes` trains codecs of 7 x 7 positions, with one scale and with five
+and the same number of codes; `written` models the codes of the codecs in
+runs/mnist_codes, code by code, and scale by scale for a class (another path:
 `--config.arms.scales.tokenizer=DIR/scales/model.safetensors`); neither has been
-measured yet.
+evaluated yet.
 """
 
 from configs import blocks

@@ -3,13 +3,12 @@ r"""Convex hulls by a pointer network: the corners of sets of points, in order.
     python -m experiments.pointing --config=configs/pointing/hull.py \
       --workdir=runs/hull
 
-Sets of 5 to 8 points, an LSTM of 96 (arXiv:1506.03134). What is written is
-scored as a whole, by the area that it encloses, and on sets of 12 points, more
-than any that were learned from, which a softmax over fixed classes could not
-even read. `:tour` has the shortest tours through 5 cities, each visited once,
-decoded greedily and with four beams; the tables have their lengths, alone and
-by those of the shortest.
-`:tiny` learns nothing, and shows in seconds whether everything works.
+Sets of 5 to 8 points, an LSTM of 96 (arXiv:1506.03134). The answers are scored
+as a whole, by the enclosed area, and on sets of 12 points, more than in
+training, which a softmax over fixed classes could not represent. `:tour` has
+the shortest tours through 5 cities, each visited once, decoded greedily and
+with four beams; the tables have their lengths, and the ratios to the shortest.
+`:tiny` only checks in seconds that everything works.
 """
 
 from configs import supervised

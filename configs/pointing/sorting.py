@@ -1,15 +1,15 @@
-r"""Sorting numbers that come as a set: read, process, write.
+r"""Sorting numbers of a set: read, process, write.
 
     python -m experiments.pointing --config=configs/pointing/sorting.py \
       --workdir=runs/sorting
 
-Ten uniform numbers, whose places are to be written in ascending order by
-networks that do not see the order they come in (arXiv:1511.06391). Steps of
-processing help, and a glimpse before each choice does. In the arms that end in
-"_alone" the glimpse takes the place of the query, and half of the seeds stay
-where the smallest number is written again. Nothing forbids a repeat, for then
-pointing at the smallest that is left is all there is to learn. `:tiny` learns
-nothing, and shows in seconds whether everything works.
+Networks that ignore the input order point at ten uniform numbers in ascending
+order (arXiv:1511.06391). Processing steps help, and so does a glimpse before
+each choice. In the arms that end in "_alone" the glimpse replaces the query,
+and half of the seeds do not learn to avoid repeating the smallest number.
+Repeats are allowed, because otherwise the network would only have to point at
+the smallest remaining number. `:tiny` only checks in seconds that everything
+works.
 """
 
 from configs import supervised

@@ -1,4 +1,4 @@
-r"""MovieLens-100k: which film does a user rate next?
+r"""MovieLens-100k: prediction of the next film that a user rates.
 
     pip install --no-deps recbole==1.2.1
     python -m experiments.recommend --config=configs/recommend/ml100k.py \
@@ -6,19 +6,19 @@ r"""MovieLens-100k: which film does a user rate next?
 
 100,000 ratings of 943 users, of 1,682 films; the last of each user is for
 testing, the one before for validation; all films that a user has not rated are
-ranked. Half of the ratings have the time of the one before: they stay in the
-order of the file. EASE with recency, which needs no training, has HR@10 .182
-and NDCG@10 .097.
+ranked. Half of the ratings have the time of the previous one: they stay in the
+order of the file. EASE with recency, a baseline without gradient training, has
+HR@10 .182 and NDCG@10 .097.
 
-Variants: `gaps`, of S5 with and without the gaps of time; `losses`, of what
-training looks at; `bert4rec`, asked for hidden films from both sides; `text`,
-films by their words beside films by vectors of their own, with a tenth of the
-films in no training history; `recformer`, histories as sentences of films'
-words, in Recformer's stages, with films left out likewise; `semantic`, films by
-the codes of their words; `wishes`, the same with lists that are to be of one
-genre; `autoencode`, histories of ten told from one vector of them; `ml1m`, for
-the files of MovieLens-1M (`--config.data_options.path=ml-1m`), where others
-reach an HR@10 of .30 with attention and the full cross-entropy.
+Variants: `gaps`, S5 with and without time gaps; `losses`, training losses;
+`bert4rec`, masked films with both sides as context; `text`, films by their
+words compared with films by learned vectors, with a tenth of the films in no
+training history; `recformer`, histories as sentences of films' words, in
+Recformer's stages, with the same films left out; `semantic`, films by the codes
+of their words; `wishes`, the same with lists of a requested genre;
+`autoencode`, histories of ten reconstructed from one vector; `ml1m`, for the
+files of MovieLens-1M (`--config.data_options.path=ml-1m`), on which others
+report an HR@10 of .30 with attention and the full cross-entropy.
 """
 
 import dataclasses
@@ -34,9 +34,9 @@ SASREC = blocks.bare(
   num_layers=2,
   mixer_options={"heads": 2},
 )["attention"]
-# Items are read by sqrt(d) times the vectors that score them.
+# Items are embedded as sqrt(d) times the vectors that score them.
 SASREC["network"]["embedding_scale"] = 48**0.5
-# It sees both sides of items that are hidden.
+# It reads both sides of masked items.
 BERT4REC = {
   **blocks.bare(
     "attention",
@@ -47,7 +47,7 @@ BERT4REC = {
   "loss": "masked",
 }
 BERT4REC["network"]["embedding_scale"] = 48**0.5
-# 60 times all pieces of 50 films; the best of 20 evaluations is kept.
+# 60 epochs of all chunks of 50 films; the best of 20 evaluations is kept.
 FULL = recommendation.Config(
   data="ml_100k",
   num_seeds=5,
@@ -72,7 +72,7 @@ FULL = recommendation.Config(
 
 
 def _other(arms, **fields):
-  """The comparison with other arms alone, and other fields."""
+  """Returns the comparison with other arms and fields."""
   return dataclasses.replace(FULL, arms=arms, **fields)
 
 

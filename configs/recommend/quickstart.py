@@ -1,18 +1,17 @@
-r"""Items of which each has one that mostly follows it: which one is next?
+r"""Prediction of the next item, where each item has a most likely successor.
 
     python -m experiments.recommend --config=configs/recommend/quickstart.py \
       --workdir=runs/recommend
 
-1,000 users take 20 of 100 items each. HR@10 of the most popular items is .27;
-a network that knows which item follows can come above .8.
+1,000 users take 20 of 100 items each. HR@10 of the most popular items is .27; a
+network that knows the successors can reach more than .8.
 
-Variants: `table`, for a table of your own with the columns user, item and time
-(`--config.data_options.path=ratings.csv`); `wishes`, of items that have one of
-four kinds, with lists that are to be of one of them; `autoencode`, of what a
-network learns that tells ten items from one vector of them; `tiny`,
-`tiny_sentences` (items by sentences of their words, in stages) and
-`tiny_wishes`, which learn nothing, and show in seconds, the last two in a
-minute, whether everything works.
+Variants: `table`, for your own table with the columns user, item and time
+(`--config.data_options.path=ratings.csv`); `wishes`, items of four kinds, with
+lists of a requested kind; `autoencode`, reconstruction of ten items from one
+vector; `tiny`, `tiny_sentences` (items by sentences of their words, in stages)
+and `tiny_wishes`, which only check in seconds, the last two in a minute, that
+everything works.
 """
 
 from configs import blocks

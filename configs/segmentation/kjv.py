@@ -1,18 +1,17 @@
-r"""Chapters of the King James Bible: at which verses do they begin?
+r"""Segmentation of the King James Bible into chapters.
 
     python -m experiments.segmentation --workdir=runs/chapters \
       --config=configs/segmentation/kjv.py
 
-Documents are some chapters of a book, one after the other, of 96 verses at
-most, whose numbers are gone. A GRU reads the verses in one pass, forwards or
-from both ends; the others see two neighboring verses alone, and have been
-trained on such neighbors, or on any two verses of a document, half of them of
-one chapter (arXiv:2012.03619). In 1,000 updates P_k is 0.38 in one pass and
-0.37 by neighbors, which make few cuts (three seeds), where random cuts have
-0.47 and no cuts 0.37: that is hard to learn from 252 documents. The program
-`bible`, of Debian's bible-kjv, or `--config.data_options.path`, has the text.
-`:tiny` learns nothing, on a package of Python's, and shows in seconds whether
-everything works.
+Documents are successive chapters of a book, with at most 96 verses, without
+numbers. A GRU reads the verses in one pass, forwards or in both directions; the
+other arms read only two neighboring verses, and are trained on such neighbors,
+or on any two verses of a document, half of them of one chapter
+(arXiv:2012.03619). In 1,000 updates P_k is 0.38 in one pass and 0.37 by
+neighbors, which make few cuts (three seeds); random cuts have 0.47 and no cuts
+0.37: the task is hard to learn from 252 documents. The text is read from
+Debian's program `bible` (bible-kjv), or from `--config.data_options.path`.
+`:tiny` only checks in seconds on a package of Python's that everything works.
 """
 
 import json

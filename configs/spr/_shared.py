@@ -1,4 +1,4 @@
-"""What the configs of SPR share."""
+"""Shared parts of the SPR configs."""
 
 from configs import variants
 from experiments.atari100k_suite import published
@@ -17,7 +17,7 @@ PLAIN = {
 def atari100k(agent: str) -> variants.Variants:
   """Returns the benchmark: 100,000 steps, 100 games at the end, one seed.
 
-  Its variants are the games, the first of which is pong, and "tiny".
+  Its variants are the games, with pong first, and "tiny".
 
   Args:
     agent: one of `jaxseq.spr.variants`.
@@ -33,7 +33,7 @@ def on_atari(agent: str, game: str) -> spr_arms.Config:
   options = ("updates_per_step", "min_replay", "num_steps", "gamma")
   return spr_arms.Config(
     num_seeds=1,
-    # A checkpoint holds the replay, 0.7 GB for each seed.
+    # A checkpoint contains the replay, 0.7 GB for each seed.
     chunks_per_checkpoint=40,
     keep_checkpoints=1,
     references={
@@ -46,7 +46,7 @@ def on_atari(agent: str, game: str) -> spr_arms.Config:
       "variant": agent,
       "num_steps": 100_000,
       "batch_size": 32,
-      # What else can be changed on the command line; None is as published.
+      # Other fields for the command line; None keeps the published value.
       "self_prediction": True,
       "encoder": {"channels": None},
       "head": {"hidden": None},
@@ -66,7 +66,7 @@ def on_atari(agent: str, game: str) -> spr_arms.Config:
 
 
 def tiny(config: spr_arms.Config, **changes: object) -> spr_arms.Config:
-  """Shrinks the benchmark to seconds: it learns nothing."""
+  """Shrinks the benchmark to a test run of seconds."""
   return configuration.updated(
     config,
     updates_per_chunk=10,

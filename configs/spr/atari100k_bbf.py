@@ -4,15 +4,15 @@ r"""BBF, "Bigger, Better, Faster", on a game of Atari-100k.
       --workdir=runs/bbf_pong
 
 The agent of arXiv:2305.19452 with 2 updates a step, as in its published
-settings. The paper's main results are those of 8 updates, and then resets come
-every 5,000 steps, after as many updates as before:
+settings. The paper's main results are those of 8 updates, with resets every
+5,000 steps, after the same number of updates:
 
     --config.settings.agent.updates_per_step=8
     --config.settings.agent.resets.every=5000
 
-The package ale-py has to be installed (`pip install 'jaxseq[atari]'`). A
-seed needs a GPU and hours; `--config.num_seeds=5` trains five together.
-`:tiny` learns nothing, and shows in seconds whether everything works.
+The package ale-py has to be installed (`pip install 'jaxseq[atari]'`). A seed
+needs a GPU and hours; `--config.num_seeds=5` trains five together. `:tiny` only
+checks in seconds that everything works.
 """
 
 from configs.spr import _shared

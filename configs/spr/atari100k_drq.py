@@ -4,10 +4,10 @@ r"""DrQ(eps) on a game of Atari-100k.
       --workdir=runs/drq_pong
 
 The agent of arXiv:2004.13649 with the exploration of arXiv:2108.13264 and the
-settings of Dopamine: augmented images, and neither noise nor distributions.
-The package ale-py has to be installed (`pip install 'jaxseq[atari]'`). A
-seed needs a GPU and hours; `--config.num_seeds=5` trains five together.
-`:tiny` learns nothing, and shows in seconds whether everything works.
+settings of Dopamine: augmented images, without noisy layers or distributional
+values. The package ale-py has to be installed (`pip install 'jaxseq[atari]'`).
+A seed needs a GPU and hours; `--config.num_seeds=5` trains five together.
+`:tiny` only checks in seconds that everything works.
 """
 
 from configs.spr import _shared

@@ -1,19 +1,19 @@
-r"""SPR with mixers: as a memory, as the model of latents, and without.
+r"""SPR with mixers as memory, as model of latents, and without mixers.
 
     python -m experiments.spr --config=configs/spr/minatar_memory.py \
       --workdir=runs/spr_memory
 
 The game and the agent of `minatar_quick` (`:GAME` and `:tiny` as there, the
-latter without the first of these), three times: as it is; with an LSTM between
-encoder and head, which learns from replayed sequences; and with an LSTM in
-place of the convolutions that predict latents. In the arms any mixer may stand
-for it. MinAtar's frames show all that matters in most games, so that a memory
-has little to gain here.
+latter without the first arm), in three arms: unchanged; with an LSTM between
+encoder and head, trained on replayed sequences; and with an LSTM instead of the
+convolutions that predict latents. Any mixer can replace the LSTM. MinAtar's
+frames show the whole state in most games, so that a memory has little to gain
+here.
 
     --config=configs/spr/minatar_memory.py:hybrid
 
-has layers of S5 and of attention in turn, with feed-forward halves, in
-bfloat16, in place of the LSTMs; `:hybrid_tiny` is that with a few steps.
+has alternating layers of S5 and attention, with feed-forward halves, in
+bfloat16, instead of the LSTMs; `:hybrid_tiny` is the same with a few steps.
 """
 
 from configs import blocks
@@ -29,9 +29,9 @@ HYBRID = blocks.hybrid(64, window=16)
 def _of(
   config: spr_arms.Config, stack: dict[str, object], tiny: bool = False
 ) -> spr_arms.Config:
-  """Returns the arms with a stack as memory and as model of latents."""
+  """Returns arms with a stack as memory and as model of latents."""
   singles = {"batch_size": 4 if tiny else 32}
-  # Sequences of 8 in place of single steps: fewer of them make a batch.
+  # Batches have fewer sequences of 8 than single steps.
   length, burn_in = (2, 3) if tiny else (8, 8)
   sequence = {"length": length, "burn_in": burn_in}
   arms = {
@@ -40,7 +40,7 @@ def _of(
     "mixer_transition": {**singles, "transition": {"stack": stack}},
   }
   if tiny:
-    # The agent of `minatar_quick`, which takes as long to compile as any other.
+    # The agent of `minatar_quick`, left out to save compilation.
     del arms["spr"]
   return configuration.updated(
     config,

@@ -3,17 +3,17 @@ r"""SPR against the same agent without self-prediction, on a MinAtar game.
     python -m experiments.spr --config=configs/spr/minatar_quick.py \
       --workdir=runs/spr
 
-Breakout on 10x10 images: expect returns of 6 to 9 after some minutes on two
+Breakout on 10x10 images: expect returns of 6 to 9 after a few minutes on two
 cores; random play gets 0.4. `:GAME` chooses another game: asterix, freeway,
-seaquest or space_invaders. The agents are those of the paper but for their
-size, a larger learning rate, and images that are not augmented: a shift by 4 of
-10 pixels would change what they mean. Without augmentation the targets of the
-predictions follow slowly, as in the paper.
+seaquest or space_invaders. The agents are those of the paper except for their
+size, a larger learning rate, and no image augmentation: a shift by 4 of 10
+pixels would change the meaning. Without augmentation the prediction targets are
+updated slowly, as in the paper.
 
     --config=configs/spr/minatar_quick.py:tiny
 
-is the same with small networks and a few steps: it learns nothing, and shows
-in seconds whether everything works.
+is the same with small networks and a few steps: it only checks in seconds that
+everything works.
 """
 
 from configs import variants
@@ -44,7 +44,7 @@ BREAKOUT = spr_arms.Config(
       "optimizer": {"learning_rate": 5e-4},
     },
     "agent": {"min_replay": 1000, "updates_per_step": 1},
-    # What else can be changed on the command line.
+    # Other fields for the command line.
     **_shared.PLAIN,
   },
   arms={"spr": {}, "rainbow": {"self_prediction": False}},

@@ -1,18 +1,18 @@
-r"""SPR on a game of POPGym: vectors in place of images, and a memory.
+r"""SPR on a game of POPGym: vectors instead of images, and a memory.
 
     python -m experiments.spr --config=configs/spr/popgym.py \
       --workdir=runs/spr_popgym
 
-RepeatPreviousEasy, where the card of four steps ago is to be named: without
-memory the mean return is -0.5, a perfect player gets 1. `:ENV_ID` chooses
-another game whose actions are one choice. Observations go through a dense
-layer, S5 remembers, and an LSTM predicts the latents; the other arm does not
-predict. The settings were chosen for their size: nothing is promised.
+RepeatPreviousEasy asks for the card of four steps ago: without memory the mean
+return is -0.5, a perfect player gets 1. `:ENV_ID` chooses another game with
+discrete actions. The encoder is a dense layer, the memory S5, and an LSTM
+predicts the latents; the other arm has no predictions. The settings were chosen
+for their size, without measured results.
 
     --config=configs/spr/popgym.py:RepeatPreviousEasy,tiny
 
-is one arm with small networks and a few steps: it learns nothing, and shows in
-seconds whether everything works. Options of the game go between commas, too:
+is one arm with small networks and a few steps: it only checks in seconds that
+everything works. Options of the game follow after commas, too:
 `:RepeatPreviousEasy,k=2`.
 """
 
@@ -47,13 +47,13 @@ def get_config(variant: str = "RepeatPreviousEasy") -> spr_arms.Config:
       "clip_rewards": False,
       "learning": {"sequence": {"length": length, "burn_in": length}},
     },
-    # Each arm is compiled.
+    # Each arm takes time to compile.
     arms={"spr": {}} if tiny else config.arms,
   )
 
 
 def _value(word):
-  """A number, True, False, or the word itself."""
+  """Parses a number, True or False; returns other words unchanged."""
   try:
     return ast.literal_eval(word)
   except (SyntaxError, ValueError):

@@ -1,4 +1,4 @@
-"""What the configs of the synthetic tasks share."""
+"""Shared parts of the configs of synthetic tasks."""
 
 from configs import supervised
 from jaxseq.tasks import synthetic
@@ -15,10 +15,10 @@ def base(
 
   Args:
     task: name of the task.
-    options: of the task.
-    norm: of the networks.
-    optimizer: fields that are other ones.
-    **fields: of the config.
+    options: options of the task.
+    norm: norm of the networks.
+    optimizer: optimizer fields with other values.
+    **fields: other fields of the config.
   """
   adamw = supervised.adamw(2e-3, warmup_steps=100)
   return synthetic.Config(
@@ -36,13 +36,13 @@ def tiny(
   longer: dict[str, object],
   **changes: object,
 ) -> synthetic.Config:
-  """Shrinks a config to seconds: it learns nothing.
+  """Shrinks a config to a test run of seconds.
 
   Args:
-    config: what is shrunk.
-    options: of the task.
-    longer: those that differ in the test that follows.
-    **changes: fields that are other ones as well.
+    config: the config to shrink.
+    options: options of the task.
+    longer: options that differ in the additional test.
+    **changes: other fields to change.
   """
   return supervised.tiny(
     config,

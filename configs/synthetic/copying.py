@@ -3,11 +3,10 @@ r"""Plain copying: ten tokens, a hundred blanks, and the ten tokens again.
     python -m experiments.synthetic --config=configs/synthetic/copying.py \
       --workdir=runs/copying
 
-The tokens always stand at the same places, so that a mixer whose dynamics do
+The tokens are always at the same positions, so that a mixer whose dynamics do
 not depend on its inputs can learn it (arXiv:2111.00396); after the training,
-the table shows what becomes of longer gaps. `selective_copying.py` has them at
-random places. `:tiny` learns nothing, and shows in seconds whether everything
-works.
+the table shows accuracies for longer gaps. `selective_copying.py` has them at
+random positions. `:tiny` only checks in seconds that everything works.
 """
 
 from configs import blocks

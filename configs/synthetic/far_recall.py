@@ -1,12 +1,12 @@
-r"""Associative recall further back than a window, by attention and by clusters.
+r"""Associative recall beyond a window, by attention and by routing.
 
     python -m experiments.synthetic --config=configs/synthetic/far_recall.py \
       --workdir=runs/far_recall
 
-The task of `mqar.py` with 64 tokens: 8 pairs come in sequences of 64. Attention
-to all; attention to 16 elements, the present one counted; and routing, half of
-whose heads see these, and half the last 16 of one of 4 clusters. `:tiny` learns
-nothing, and shows in seconds whether everything works.
+The task of `mqar.py` with 64 tokens: 8 pairs in sequences of 64. The arms are
+full attention; attention to 16 elements, including the current one; and
+routing, in which half of the heads see these, and half the last 16 of one of 4
+clusters. `:tiny` only checks in seconds that everything works.
 """
 
 from configs import blocks

@@ -3,19 +3,20 @@ r"""Induction heads: trained at length 256, tested at 64 to 32,768.
     python -m experiments.synthetic \
       --config=configs/synthetic/induction.py:mamba --workdir=runs/induction
 
-One special token stands somewhere among random ones, and at the very end; what
-followed it is to be given. The setting of arXiv:2312.00752, section 4.1.2:
-vocabulary 16, two layers of width 64; but fewer and larger updates. The
-accuracy is that of the last element alone; chance is 1 of 15, where Mamba stays
-for some 4,000 updates. A thousand take it about three minutes on two cores,
-with `--mesh=data=2`. Without `:mamba` attention and S5 are trained as well.
+One special token is at a random position among random tokens, and again at the
+end; the target is the token that followed it. The setting of arXiv:2312.00752,
+section 4.1.2: vocabulary 16, two layers of width 64; but fewer and larger
+updates. The accuracy is that of the last element; chance is 1 of 15, where
+Mamba stays for about 4,000 updates. A thousand of them take about three minutes
+on two cores, with `--mesh=data=2`. Without `:mamba` attention and S5 are
+trained, too.
 
     --config=configs/synthetic/induction.py:paper
 
 has the batches of 8, the constant learning rate of 1e-3 and the 204,800 updates
-of the paper, which reports Mamba as perfect at every length, where attention
-with rotary positions falls to 0.31 at 1,024. `:tiny` learns nothing, and shows
-in seconds whether everything works.
+of the paper, which reports Mamba as perfect at every length, while attention
+with rotary positions falls to 0.31 at 1,024. `:tiny` only checks in seconds
+that everything works.
 """
 
 import dataclasses

@@ -1,21 +1,21 @@
-r"""State tracking by recurrences with matrix states, and who extrapolates.
+r"""State tracking by recurrences with matrix states, and its extrapolation.
 
     python -m experiments.synthetic --workdir=runs/matrix_states \
       --config=configs/synthetic/matrix_states.py
 
 The words of `state_tracking.py` in S_3, for one layer of DeltaNet with
 transitions of eigenvalues in (0, 1) and in (-1, 1), with two to four such
-writes to an element (DeltaProduct), Gated DeltaNet, RWKV-7, mLSTM and Mamba-3,
-beside an LSTM. A reflection, which a permutation of two elements is, has the
-eigenvalue -1 (arXiv:2411.12537), and n writes make a product of n of them
+writes per element (DeltaProduct), Gated DeltaNet, RWKV-7, mLSTM and Mamba-3,
+and for an LSTM. A reflection, such as a permutation of two elements, has the
+eigenvalue -1 (arXiv:2411.12537), and n writes are a product of n of them
 (arXiv:2502.10297): permutations of three elements need two. The delta rules
-have no convolution: an element's transition is its own.
+have no convolution, so each transition depends on one element.
 
     --config=configs/synthetic/matrix_states.py:A5
 
 has the words in A_5, permutations of five elements, which are also the
-rotations of an icosahedron, products of two reflections each. `:tiny` learns
-nothing, and shows in seconds whether everything works.
+rotations of an icosahedron, each a product of two reflections. `:tiny` only
+checks in seconds that everything works.
 """
 
 from configs import blocks

@@ -1,14 +1,14 @@
-r"""Mixture-of-Memories beside one memory: recall where capacity matters.
+r"""Mixture-of-Memories against one memory: recall limited by capacity.
 
     python -m experiments.synthetic --config=configs/synthetic/memories.py \
       --workdir=runs/memories
 
-The task of `mqar.py:mixers`, 8 pairs in sequences of 32 but of 64 tokens alone,
-for memories with keys of width 4: four of them, of which an element comes to
-two, and a shared one (arXiv:2502.13685). Beside it the same recurrence with one
-memory: as large as one of the five, or with as large a state as all of them and
-their convolutions, by wider keys or by wider values. `:tiny` learns nothing,
-and shows in seconds whether everything works.
+The task of `mqar.py:mixers`, 8 pairs in sequences of 32 but with only 64
+tokens, for memories with keys of width 4: four of them, two of which each
+element updates, and a shared one (arXiv:2502.13685). It is compared with the
+same recurrence with one memory: as large as one of the five, or with as large a
+state as all of them and their convolutions, by wider keys or by wider values.
+`:tiny` only checks in seconds that everything works.
 """
 
 from configs import blocks

@@ -1,13 +1,13 @@
-r"""Multi-query associative recall: which value came with each key?
+r"""Multi-query associative recall: the value of each key.
 
     python -m experiments.synthetic --config=configs/synthetic/mqar.py \
       --workdir=runs/mqar
 
 The task of arXiv:2312.04927 with a smaller vocabulary, 256 of 8,192 tokens: 8
 pairs in sequences of 64. Attention and Mamba-2 solve it within these updates;
-Aaren can not, and Mamba, with 16 states for each channel, has not. How large a
-state of fixed size must be grows with the number of pairs. After the training,
-the table shows more pairs and longer sequences.
+Aaren cannot, and Mamba, with 16 states per channel, does not. The required size
+of a fixed state grows with the number of pairs. After the training, the table
+shows accuracies for more pairs and longer sequences.
 
     --config=configs/synthetic/mqar.py:paper
 
@@ -15,12 +15,12 @@ has the paper's vocabulary, and sequences of 256 with 16 pairs; with
 
     --config=configs/synthetic/mqar.py:mixers
 
-all mixers of the package, with one head each, meet 128 tokens and 8 pairs in
-sequences of 32, in batches of 32 at a larger learning rate: few updates tell
-those that can from those that cannot. `:vocabulary` is the same for some of
-them with the paper's 8,192 tokens, whose embeddings are also what the read-out
-compares with, and eight times the updates; half an hour of one core. `:tiny`,
-a GRU, learns nothing, and shows within a minute whether the program works.
+all mixers of the package, with one head each, are trained on 128 tokens and 8
+pairs in sequences of 32, in batches of 32 at a larger learning rate: a few
+updates separate mixers that can solve it from those that cannot. `:vocabulary`
+is the same for some of them with the paper's 8,192 tokens, tied embeddings, and
+eight times the updates; half an hour of one core. `:tiny`, a GRU, only checks
+within a minute whether the program works.
 """
 
 import dataclasses
@@ -31,12 +31,12 @@ from configs.synthetic import _shared
 from jaxseq import mixers as registry
 from jaxseq.training import configuration
 
-# Of each kind of memory one or two.
+# One or two mixers for each kind of memory.
 _SOME = ("attention", "mamba2", "mlstm", "gated_deltanet", "mamba", "s5", "gru")
 
 
 def _one_head(name: str) -> dict[str, dict]:
-  """Returns an arm of a mixer, with one head where it has heads."""
+  """Returns an arm of a mixer, with one head if it has heads."""
   config = registry.make_config(name, d_model=64)
   names = [field.name for field in dataclasses.fields(config)]
   heads = {"mixer_options": {"heads": 1}} if "heads" in names else {}

@@ -1,23 +1,23 @@
-r"""Order recall: which of two segments came first in what was read before?
+r"""Order recall: which of two segments came first in an excerpt.
 
     python -m experiments.synthetic --workdir=runs/order_recall \
       --config=configs/synthetic/order_recall.py
 
-Excerpts of 2 to 16 random tokens, none of which comes twice, and segments of
-one; sixteen questions are asked from copies of one state. A guess is right half
-of the time, and each accuracy of the last table stands beside the interval of
-so many questions. Tests have excerpts of other lengths, and pairs by the bin of
-their distance. Attention and a GRU leave the loss of a guess after 250 updates;
-the 1500 of an arm take one to three minutes of a core. With
+Excerpts of 2 to 16 distinct random tokens, and segments of one; sixteen
+questions start from copies of one state. Chance is one half, and the last table
+has each accuracy with the interval for its number of questions. Tests have
+excerpts of other lengths, and pairs by the bin of their distance. Attention and
+a GRU improve on chance after 250 updates; the 1500 of an arm take one to three
+minutes of a core. With
 
     --config=configs/synthetic/order_recall.py:sort
 
 excerpts have 64 tokens of 63 kinds and segments have 4, as in SORT (arXiv:
-2410.08133); with `:kjv` excerpts are of 250 words of the King James Bible,
-and begin with sentences as segments of 20 do; tests are on its last tenth.
-Neither has been measured yet. `:mixers` has all mixers of the package in 500
-updates of 128 of the short excerpts, an hour of one core. `:tiny` learns
-nothing, and shows in seconds whether everything works.
+2410.08133); with `:kjv` excerpts have 250 words of the King James Bible, and
+begin with sentences like the segments of 20; tests are on its last tenth.
+Neither has been evaluated yet. `:mixers` has all mixers of the package in 500
+updates of 128 of the short excerpts, an hour of one core. `:tiny` only checks
+in seconds that everything works.
 """
 
 from configs import blocks
@@ -28,8 +28,8 @@ from jaxseq.training import configuration
 
 
 def _arms(window: int) -> dict[str, dict]:
-  """Returns the arms; attention keeps so many keys of each excerpt."""
-  # The half of a head that no position turns finds the same token anywhere.
+  """Returns the arms; attention keeps `window` keys of each excerpt."""
+  # The half of a head without rotation finds the same token at any position.
   options = {"rotary_fraction": 0.5, "window": window}
   return {
     **blocks.bare("attention", **blocks.TRANSFORMER, mixer_options=options),
@@ -40,7 +40,7 @@ def _arms(window: int) -> dict[str, dict]:
 def _random(
   lengths: tuple[int, ...], options: dict[str, object], **fields: object
 ):
-  """Returns a comparison on random tokens, tested by lengths and by bins."""
+  """Returns a comparison on random tokens, tested by length and by bin."""
   return _shared.base(
     "order_recall",
     {**options, "questions": 16, "begins": True},
@@ -92,7 +92,7 @@ KJV = configuration.updated(
     **{f"test bin {b}": {"bin": b, "part": "test"} for b in range(4)},
   },
 )
-# Options of arms whose names are those of mixers without them.
+# Attention with the options above, under its mixer's name.
 _HERE = {"attention": _arms(160)["attention"]}
 MIXERS = configuration.updated(
   RANDOM,

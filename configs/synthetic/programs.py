@@ -3,16 +3,16 @@ r"""Programs for sequences of bytes: the language of the KoLMogorov Test.
     python -m experiments.synthetic --config=configs/synthetic/programs.py \
       --workdir=runs/programs
 
-A network reads a sequence, and writes a program whose output it is
-(arXiv:2503.13992). Programs have one or two sequences to begin with and no
-updates; written under the grammar, they count if they are right when they are
-run. Beside the size of sequences by these programs stands that by gzip, and by
-the programs that were drawn. Both arms take seven minutes of a core.
+A network reads a sequence, and writes a program that outputs it
+(arXiv:2503.13992). Programs have one or two initial sequences and no updates;
+they are decoded under the grammar, and right if their output is the sequence.
+The compression by these programs is compared with that by gzip, and by the
+sampled programs. Both arms take seven minutes of a core.
 
     --config=configs/synthetic/programs.py:full
 
-has up to five sequences with updates, as the paper. `:tiny` learns nothing, and
-shows in seconds whether everything works.
+has up to five sequences with updates, as in the paper. `:tiny` only checks in
+seconds that everything works.
 """
 
 from configs import blocks

@@ -3,16 +3,16 @@ r"""Structural recursion: the successor of a binary number, by recursion depth.
     python -m experiments.synthetic --config=configs/synthetic/recursion.py \
       --workdir=runs/recursion
 
-Numbers of 2 to 12 constructors. Drawn as they come, a depth of d has a share of
-2^-d: exact match of attention is near 1 at small depths and near 0 at those
-that it has hardly seen (arXiv:2401.12947); with
+Numbers of 2 to 12 constructors. In natural samples a depth of d has a share of
+2^-d: the exact match of attention is near 1 at small depths and near 0 at rare
+ones (arXiv:2401.12947); with
 
     --config=configs/synthetic/recursion.py:balanced
 
-half of the numbers have a uniform depth, which repairs that within the trained
+half of the numbers have a uniform depth, which fixes this within the trained
 lengths. Both take four minutes of a core. `:traversal` and
-`:balanced_traversal` have trees of up to 8 nodes, and the labels in order.
-`:tiny` learns nothing, and shows in seconds whether everything works.
+`:balanced_traversal` have trees of up to 8 nodes, with their labels in order as
+targets. `:tiny` only checks in seconds that everything works.
 """
 
 from configs import blocks
@@ -22,7 +22,7 @@ from jaxseq.training import configuration
 
 
 def of_depths(task: str, depths: tuple[int, ...], **options: object):
-  """Returns a comparison on one of the tasks, tested by depth."""
+  """Returns a comparison on a task, tested by depth."""
   return _shared.base(
     task,
     options,

@@ -1,18 +1,18 @@
-r"""Selective copying: which tokens to keep depends on the tokens.
+r"""Selective copying: the tokens to keep depend on the inputs.
 
     python -m experiments.synthetic --workdir=runs/selective_copying \
       --config=configs/synthetic/selective_copying.py
 
-Eight tokens stand at random places among 112 blanks, and are to be given back
-in order (arXiv:2312.00752, section 4.1.1, in a small size). A mixer whose
-dynamics do not depend on its inputs cannot tell tokens from blanks; in
-`copying.py` the tokens have fixed places, and there it can. With
+Eight tokens are at random positions among 112 blanks, and have to be copied in
+order (arXiv:2312.00752, section 4.1.1, in a small size). A mixer whose dynamics
+do not depend on its inputs cannot separate tokens from blanks; in `copying.py`
+the tokens have fixed positions, and it can. With
 
     --config=configs/synthetic/selective_copying.py:mixers
 
-all mixers of the package give back four tokens of 28 blanks, in 800 updates at
-a larger learning rate; half an hour of one core. `:tiny` learns nothing, and
-shows in seconds whether everything works.
+all mixers of the package copy four tokens among 28 blanks, in 800 updates at a
+larger learning rate; half an hour of one core. `:tiny` only checks in seconds
+that everything works.
 """
 
 from configs import blocks

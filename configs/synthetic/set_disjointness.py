@@ -1,16 +1,16 @@
-r"""Set disjointness: does a mixer have to hold the first set, or the smaller?
+r"""Set disjointness: must a state store the first set, or the smaller one?
 
     python -m experiments.synthetic --workdir=runs/set_disjointness \
       --config=configs/synthetic/set_disjointness.py
 
-The task of arXiv:2407.05483, section 3, in a small size: sets of 4 and of 16
-of 61 tokens, either of them first. Layers of short convolutions and of
-attention by a state take turns, as in the paper: linear attention with the
-features of Based, whose state grows with `d_feature`, that reads from left to
-right ("causal"), reads twice ("twice": the paper's prompts) or sees the whole
-sequence at once ("prefix": the paper's JRT-RNN); beside softmax attention.
-After the training, the table has either order of the sets by itself. `:tiny`
-learns nothing, and shows in seconds whether everything works.
+The task of arXiv:2407.05483, section 3, in a small size: sets of 4 and of 16 of
+61 tokens, in both orders. Layers of short convolutions and of linear attention
+alternate, as in the paper: linear attention with the features of Based, whose
+state grows with `d_feature`, reads from left to right ("causal"), reads twice
+("twice": the paper's prompts) or sees the whole sequence at once ("prefix": the
+paper's JRT-RNN); the baseline is softmax attention. After the training, the
+table shows each order of the sets separately. `:tiny` only checks in seconds
+that everything works.
 """
 
 from configs import blocks
@@ -20,7 +20,7 @@ from jaxseq.training import configuration
 
 
 def _arm(mixer: str, reads: str = "once", **options: int) -> dict[str, object]:
-  """Returns an arm whose every second layer has this mixer."""
+  """Returns an arm with this mixer in every second layer."""
   stack = {"mixer": "short_conv", "hybrid": {mixer: options}}
   return {"reads": reads, "network": {"stack": {**stack, **blocks.TRANSFORMER}}}
 

@@ -5,16 +5,16 @@ r"""State tracking: the product of a word in a group, at every element.
 
 Words of up to 32 elements over two generators of A_5, the smallest group that
 is not solvable; tests have words of up to 128. A diagonal linear recurrence of
-fixed depth can not follow A_5 as words grow (arXiv:2404.08819), an LSTM can.
-With --config.task_options.alphabet=all the words are over all 60 elements, and
-an LSTM needs many more updates.
+fixed depth cannot track A_5 as words grow (arXiv:2404.08819), an LSTM can. With
+--config.task_options.alphabet=all the words are over all 60 elements, and an
+LSTM needs many more updates.
 
     --config=configs/synthetic/state_tracking.py:S3
 
-takes another group: S3 (solvable, 6 elements), Z60 (commutative), A4xZ5 or S5.
+has another group: S3 (solvable, 6 elements), Z60 (commutative), A4xZ5 or S5.
 `:mixers` has all mixers of the package, in 800 updates on S3 at a larger
-learning rate, half an hour of one core. `:tiny` learns nothing, and shows in
-seconds whether everything works.
+learning rate, half an hour of one core. `:tiny` only checks in seconds that
+everything works.
 """
 
 from configs import blocks

@@ -1,18 +1,17 @@
-r"""MovieLens-100k as a graph: which film does a user rate next?
+r"""MovieLens-100k as a graph: prediction of the next film that a user rates.
 
     pip install --no-deps recbole==1.2.1
     python -m experiments.temporal_graph --workdir=runs/ml100k_graph \
       --config=configs/temporal_graph/ml100k.py
 
-100,000 ratings in the order of time: 70 % to learn from, 15 % for validation
-and 15 % for testing, where the film is ranked among 100 others. Nine in ten
-test events are of users who were never seen in training: it is the memory that
-knows them. Without training, popularity has an MRR of .167, and co-occurrence
-.304, .217, .183 and .171 where it knows all events before batches of 1, 50, 200
-and 800.
+100,000 ratings in order of time: 70 % for training, 15 % for validation and 15
+% for testing, in which the film is ranked among 100 others. Nine in ten test
+events are of users not seen in training: only the memory represents them. As
+baselines, popularity has an MRR of .167, and co-occurrence .304, .217, .183 and
+.171 with all events before batches of 1, 50, 200 and 800.
 
-Variants: `batch50`, `batch800`, of other batches, with as many updates for an
-epoch; `released`, with the settings of TGN, JODIE and DyRep.
+Variants: `batch50`, `batch800`, with other batch sizes, and the same number of
+epochs; `released`, with the settings of TGN, JODIE and DyRep.
 """
 
 import dataclasses

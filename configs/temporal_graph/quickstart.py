@@ -1,17 +1,17 @@
-r"""Users who follow items in turn: who is who shows in no neighbor's number.
+r"""Pairs of users who follow different items: identities matter, not degrees.
 
     python -m experiments.temporal_graph --workdir=runs/followers \
       --config=configs/temporal_graph/quickstart.py
 
-One of each pair of users takes five items in turn, the other five others at the
-same times; of the two that may come next one is right. Popularity has an MRR of
-.75, which is chance; co-occurrence with a user's last items comes to 1, but for
-users who have taken nothing yet.
+One of each pair of users takes five items in turn, the other one five others at
+the same times; one of two possible next items is right. Popularity has an MRR
+of .75, which is chance; co-occurrence with a user's last items reaches 1,
+except for users without items.
 
-Variants: `drifting`, users that move around a ring of items at a speed of their
-own, with and without PRES; `table`, for events of your own with the columns
+Variants: `drifting`, users that move around a ring of items at individual
+speeds, with and without PRES; `table`, for your own events with the columns
 source, destination and time (`--config.data_options.path=events.csv`); `tiny`,
-which learns nothing, and shows in seconds whether everything works.
+which only checks in seconds that everything works.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from jaxseq.programs import own_data
 from jaxseq.tasks import temporal_graph
 from jaxseq.training import configuration
 
-# The cell alone, as in TGN and JODIE.
+# Only the cell, as in TGN and JODIE.
 BARE = {"norm": "none", "activation": "none", "residual": False}
 BY_VECTORS = {"message": "vectors", "target": "vectors", "score": "dot"}
 TGN = {"embedding": "attention"}
@@ -35,7 +35,7 @@ def vectors(mixer: str, **options: object) -> dict[str, object]:
   """Returns an arm whose events are read and scored by learned vectors."""
   arm = blocks.arm(mixer)
   return {
-    # As large as the encoding of times beside them.
+    # As large as the concatenated time encoding.
     "network": {**arm["network"], "embedding_scale": 50.0},
     "graph": {**BY_VECTORS, **options},
     "loss": "full",

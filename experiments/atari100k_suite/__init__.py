@@ -7,12 +7,11 @@ r"""Atari-100k: all agents of a config on many games, and published agents.
 
 Each game is a run of `experiments.spr` in the sub-directory of its name;
 finished runs are not repeated, and games may be added later. The suite ends
-with a table of scores for every agent, one of human-normalized aggregates with
-bootstrap intervals, and the plots of `experiments.atari100k_suite.scores` in
-`DIR/summary/AGENT`; for several agents, with the probability that each beats
-each other one, in `DIR/summary`; and with `DIR/results.json`. The second
-command plays new games with the newest checkpoints, and writes to
-`DIR/evaluation`.
+with tables of scores and of human-normalized aggregates with bootstrap
+intervals for every agent, and the plots of `experiments.atari100k_suite.scores`
+in `DIR/summary/AGENT`; for several agents, with the pairwise probabilities of
+improvement in `DIR/summary`; and with `DIR/results.json`. The second command
+plays new games with the newest checkpoints, and writes to `DIR/evaluation`.
 """
 
 from jaxseq.programs import command

@@ -27,9 +27,8 @@ class Config(spr_arms.Config):
   """A comparison of agents on several games of Atari.
 
   Attributes:
-    games: names of games; all of Atari-100k unless set.
-    against: published agents whose scores are shown as well, names in
-      `published.SCORES`.
+    games: names of games; by default all of Atari-100k.
+    against: published agents to compare with, names in `published.SCORES`.
   """
 
   _: dataclasses.KW_ONLY
@@ -129,7 +128,7 @@ def _curves(config, directory, name):
 
 
 def work(config: Config, program: experiment.Experiment) -> suite.Suite:
-  """Returns the runs, one of each game."""
+  """Returns the runs, one for each game."""
 
   def show(game, results):
     for name, result in results.items():

@@ -23,9 +23,9 @@ class Aggregates(NamedTuple):
   Attributes:
     mean: over games of the mean over runs.
     median: over games of the mean over runs.
-    iqm: interquartile mean of all runs on all games; never that of mean scores.
-    optimality_gap: of all runs on all games; never that of mean scores.
-    runs: on each game, at least; None if not known.
+    iqm: interquartile mean of all runs on all games, not of mean scores.
+    optimality_gap: optimality gap of all runs on all games, not of mean scores.
+    runs: smallest number of runs per game; None if not known.
     source: source of the numbers.
   """
 

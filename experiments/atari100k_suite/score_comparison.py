@@ -1,8 +1,8 @@
 """Probability that one agent beats another on Atari-100k.
 
 The probability of improvement of Agarwal et al., arXiv:2108.13264, section 4.3,
-for agents with scores of single runs, which are those of one suite. For most
-published agents only one mean score per game is known, see `scores`.
+for agents with scores of single runs, which are the agents of one suite. For
+most published agents only one mean score per game is known, see `scores`.
 """
 
 from collections.abc import Mapping
@@ -41,9 +41,9 @@ def improvements(
   """Returns the probability that a run of each agent beats one of another.
 
   Args:
-    agents: by name, games to the scores of their runs: the same games for all
+    agents: by name, the scores of the runs by game: the same games for all
       agents, equally many runs of each.
-    **options: of `aggregates.improvement`, such as `resamples`.
+    **options: options of `aggregates.improvement`, such as `resamples`.
 
   Returns:
     By agent and by other agent, `aggregates.improvement` of their runs.
@@ -81,7 +81,7 @@ def write(
   Args:
     directory: output directory; created if it does not exist.
     agents: see `improvements`; two or more.
-    **options: of `aggregates.improvement`, such as `resamples`.
+    **options: options of `aggregates.improvement`, such as `resamples`.
 
   Returns:
     The table, the probabilities and the name of the picture.

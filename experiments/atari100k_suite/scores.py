@@ -29,7 +29,7 @@ from jaxseq.training import tables
 
 TABLE = "suite.txt"
 AGAINST = ("DER", "DrQ", "SPR", "BBF RR8")
-# The aggregates, as `aggregates.AGGREGATES` names them, to their headings.
+# Headings of the aggregates, by their names in `aggregates.AGGREGATES`.
 TITLES = {k: k.replace("_", " ") for k in aggregates.AGGREGATES} | {
   "iqm": "IQM"
 }
@@ -143,7 +143,8 @@ def sample_efficiency(
   Args:
     curves: games to (steps (n,), ascending, and scores (runs, n)); n may
       differ between games.
-    **options: of `aggregates.bootstrap` at each step, of 500 resamples.
+    **options: options of `aggregates.bootstrap` at each step; 500 resamples by
+      default.
 
   Returns:
     Steps (m,), all steps of the curves from the first one on at which every run
@@ -193,7 +194,7 @@ def write(
       same name.
     against: names in `published.SCORES` to show scores and profiles of.
     curves: see `sample_efficiency`; None for no curves.
-    **options: of `aggregates.bootstrap` for the aggregates, such as
+    **options: options of `aggregates.bootstrap` for the aggregates, such as
       `resamples`.
 
   Returns:

@@ -1,14 +1,14 @@
-r"""Classes that come a few at a time: methods against forgetting, compared.
+r"""Continual learning of classes: a comparison of methods against forgetting.
 
     python -m experiments.continual --config=configs/continual/digits.py \
       --workdir=DIR
     python -m experiments.continual --config=... --workdir=DIR \
       --mode=evaluate
 
-Every arm of the config is a method with its network, which learns one task
-after the other, all seeds as one program, within the same bytes of parameters,
-statistics and exemplars. The run ends with a table of the methods and of
-baselines without training, with `DIR/learning_curve.png`,
+Every arm of the config is a method with its network, trained on one task after
+the other, with all seeds as one program, and within the same budget of bytes
+for parameters, statistics and exemplars. The run ends with a table of the
+methods and of baselines without training, with `DIR/learning_curve.png`,
 `DIR/results.json`, and the accuracies on each task after each,
 `DIR/accuracies_class.png` (among all classes seen) and
 `DIR/accuracies_task.png` (among those of the task). It resumes where an earlier

@@ -1,4 +1,4 @@
-"""Exact Bayesian posteriors of a stream: of class means, and of a regression.
+"""Exact Bayesian posteriors of a stream: class means, and regression weights.
 
     posterior = class_posteriors.prior(num_classes=10, width=64)
     posterior = class_posteriors.updated(posterior, features, labels, 0.05)
@@ -60,7 +60,7 @@ def updated(
     posterior: the posterior before.
     features: (n, width).
     labels: (n,) integers.
-    variance: of the features of a class.
+    variance: variance of the features of a class.
     weight: (n,) weights of examples, such as 0 for padding; all 1 if None.
   """
   count, width = validate.shape("features", features, ("n", "width"))
@@ -121,10 +121,10 @@ def regression(
   weights: it learns their mean, and tasks are forgotten all the same.
 
   Args:
-    inputs: of each task, (n, width).
-    targets: of each task, (n,).
+    inputs: inputs (n, width) of each task.
+    targets: targets (n,) of each task.
     noise: variance of the targets.
-    prior_precision: of the weights, whose mean is 0.
+    prior_precision: prior precision of the weights, whose mean is 0.
   """
   width = inputs[0].shape[1]
   precision = prior_precision * jnp.eye(width)

@@ -5,9 +5,9 @@
     old = exemplars.recall(memory, key, 32)
 
 A memory has a fixed number of places, and an array for each field. Its cost is
-the bytes of its arrays, like that of everything a learner keeps, see
-`num_bytes`. The reservoir is that of github.com/aimagelab/mammoth; herding is
-that of iCaRL (arXiv:1611.07725) as in MEMO's code.
+the bytes of its arrays, see `num_bytes`. The reservoir is that of
+github.com/aimagelab/mammoth; herding is that of iCaRL (arXiv:1611.07725) as in
+MEMO's code.
 """
 
 import math
@@ -24,7 +24,7 @@ class Memory(NamedTuple):
   """Stored examples.
 
   Attributes:
-    inputs: (size, ...) as they are stored, see `encode`.
+    inputs: (size, ...) in the storage format, see `encode`.
     targets: (size,) integers.
     seen: () int32, number of examples offered; places are filled from the first
       on.
@@ -47,7 +47,7 @@ class Recalled(NamedTuple):
   """Examples drawn from a memory.
 
   Attributes:
-    inputs: (n, ...) as they are stored.
+    inputs: (n, ...) in the storage format.
     targets: (n,) int32.
     weight: (n,) float32, 0 if the memory was empty, else 1.
     logits: (n, classes), or None.
@@ -66,9 +66,9 @@ def empty(
 
   Args:
     size: places, at least 1.
-    example: (1, ...) inputs as they are stored.
-    num_classes: targets are below it.
-    logits: whether outputs are stored, too.
+    example: (1, ...) inputs in the storage format.
+    num_classes: number of classes; targets are below it.
+    logits: whether to store outputs, too.
   """
   validate.positive("size", size)
   narrow = jnp.uint8 if num_classes <= 256 else jnp.int32
@@ -95,9 +95,9 @@ def offer(
 
   Args:
     memory: the memory.
-    inputs: (n, ...) as they are stored.
+    inputs: (n, ...) in the storage format.
     targets: (n,) integers.
-    key: of the draws.
+    key: random key of the draws.
     logits: (n, classes), if the memory stores them.
   """
   size, count = len(memory.targets), len(targets)
@@ -119,7 +119,7 @@ def offer(
 
 
 def recall(memory: Memory, key: jax.Array, count: int) -> Recalled:
-  """Draws examples at random, each draw independent of the others."""
+  """Draws examples at random, independently and with replacement."""
   size = len(memory.targets)
   filled = jnp.clip(memory.seen, 1, size)
   index = jax.random.randint(key, (count,), 0, filled)
@@ -177,13 +177,13 @@ def balanced(
 
   Args:
     memory: the memory, without logits.
-    inputs: (n, ...) new examples as they are stored.
+    inputs: (n, ...) new examples in the storage format.
     targets: (n,) their classes, which are not in the memory yet.
     ranks: (n,) integers, the rank of each within its class.
     classes: number of classes; all targets are below it.
   """
   size = len(memory.targets)
-  # At most as many classes as places can have one each.
+  # At most `size` classes can have a place each.
   every = min(size, jnp.iinfo(memory.targets.dtype).max + 1)
   old = jax.nn.one_hot(memory.targets, every, dtype=jnp.int32)
   old = jnp.where(memory.filled[:, None], old, 0)

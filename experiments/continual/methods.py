@@ -38,7 +38,7 @@ class Joint(task_learner.Learner):
 
 
 class Replay(task_learner.Learner):
-  """Exemplars of a reservoir beside each batch."""
+  """Replay of reservoir exemplars together with each batch."""
 
   remembers = True
 
@@ -88,7 +88,7 @@ class DERpp(Replay):
 
 
 class ERACE(Replay):
-  """Replay in which new classes do not push old ones away."""
+  """Replay with asymmetric losses, so that new classes do not displace old."""
 
   def _statistics(self, params):
     """Returns the classes of earlier batches."""
@@ -116,7 +116,7 @@ class ERACE(Replay):
 
 
 class EWC(task_learner.Learner):
-  """A penalty on moving parameters that are important to earlier tasks."""
+  """A penalty on changes of parameters that are important to earlier tasks."""
 
   def _statistics(self, params):
     """Returns the anchors and the information of parameters, as zeros."""
@@ -132,7 +132,7 @@ class EWC(task_learner.Learner):
   def _finish(self, variables, examples, inside, key):
     """Returns the statistics with the information of a task."""
     params = variables["params"]
-    # Examples may be sorted: draws at random, the task's examples first.
+    # Examples may be sorted: draw them at random, the task's examples first.
     level = jax.random.uniform(key, inside.shape)
     rows = jnp.argsort(jnp.where(inside, level, 2))[: self.arm.fisher]
 

@@ -1,4 +1,4 @@
-"""Classes that come a few at a time: methods against forgetting, compared."""
+"""Continual learning of classes: a comparison of methods against forgetting."""
 
 import dataclasses
 import functools
@@ -27,7 +27,7 @@ class Config(base.DataComparison):
 
   Attributes:
     tasks: number of tasks, which share `num_updates` equally.
-    budget: see `task_learner.ArmConfig`, like the following ones.
+    budget: see `task_learner.ArmConfig`, also for the following ones.
     stored: storage format of exemplars.
     replay: number of exemplars drawn in an update.
     widths: widths of the dense blocks.
@@ -42,15 +42,15 @@ class Config(base.DataComparison):
 
 
 def _problem(arm, stream, config):
-  """The learner of an arm."""
+  """Returns the learner of an arm."""
   return methods.METHODS[arm.method](arm, stream, rounds.updates(config))
 
 
 def _figures(tallies):
-  """Results of all seeds from their tables of accuracies."""
+  """Returns results by seed from the tables of accuracies."""
   tables = [np.asarray(tallies[name]) for name in ("class", "task")]
   rows = [transfer.results(*pair) for pair in zip(*tables)]
-  # These are measured by the evaluation itself.
+  # The evaluation itself measures the accuracies.
   names = [name for name in rows[0] if name.removeprefix("task_") != "accuracy"]
   out = {name: per_seed.PerSeed(row[name] for row in rows) for name in names}
   return out | {"tables": per_seed.of(dict(zip(("class", "task"), tables)))}
@@ -102,7 +102,7 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
   line = dataclasses.replace(
     TASK,
     source=functools.partial(task_streams.make, tasks=config.tasks),
-    # A schedule is that of a task.
+    # Each task has its own learning rate schedule.
     optimizer=lambda arm, updates: base.make_optimizer(arm, every),
   )
   made = line.work(config)

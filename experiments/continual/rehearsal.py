@@ -74,7 +74,7 @@ def fisher(
 
   Args:
     log_probs: (params, inputs of one example) -> (classes,).
-    params: of the network.
+    params: parameters of the network.
     inputs: (n, ...).
     weight: (n,) weights of examples.
     labels: (n,) integers.

@@ -68,7 +68,7 @@ def updates(config: Any) -> int:
   """Returns the updates of each task.
 
   Raises:
-    ValueError: updates cannot be divided equally, or tasks do not end with a
+    ValueError: if updates cannot be divided equally, or tasks do not end with a
       chunk.
   """
   every, rest = divmod(config.num_updates, config.tasks)
@@ -86,12 +86,12 @@ def kept(
 
   Args:
     problem: the learner.
-    variables: of all seeds.
+    variables: variables of all seeds.
 
   Returns:
     "bytes" of parameters, statistics and exemplars; "exemplars", their number.
-    Optimizer states, which are fresh in each task, and the record of accuracies
-    do not count.
+    Excludes optimizer states, which are fresh in each task, and the record of
+    accuracies.
   """
   held = {
     name: variables[name] for name in task_learner.KEPT if name in variables

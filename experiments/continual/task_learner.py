@@ -51,12 +51,12 @@ class ArmConfig(base.ArmConfig):
       pooling "none" there is no stack, and inputs are one vector. It has no
       dropout and no batch norm.
     method: the method against forgetting.
-    widths: of the dense blocks, with a ReLU after each; in MEMO each task has
-      its own last block, and shares the others.
+    widths: widths of the dense blocks, with a ReLU after each; in MEMO each
+      task has its own last block, and shares the others.
     budget: total bytes to keep: parameters, statistics and, with the remaining
       bytes, exemplars.
-    stored: how exemplars are stored, as 256 levels or as they are.
-    replay: exemplars of each draw in an update.
+    stored: storage format of exemplars, 256 levels or float32.
+    replay: number of exemplars of each draw in an update.
     alpha: weight of stored logits (DER++).
     beta: weight of replayed labels (DER++).
     strength: weight of the penalty (EWC).
@@ -64,13 +64,13 @@ class ArmConfig(base.ArmConfig):
     fisher: largest number of random examples of a task over which its
       information is averaged (EWC).
     information: "true" or "empirical", see `rehearsal.fisher` (EWC).
-    variance: of the features of a class (ProtoCL).
+    variance: variance of the features of a class (ProtoCL).
     auxiliary: weight of the loss that separates new classes from old ones
       (MEMO).
     train_shared: whether the shared blocks are trained after the first task
       (MEMO).
     align: whether to scale the weights of new classes to the norm of old ones
-      (MEMO). It corrects for few exemplars beside many new examples.
+      (MEMO). It corrects for the few exemplars among many new examples.
   """
 
   _: dataclasses.KW_ONLY
@@ -123,9 +123,10 @@ class Network(linen.Module):
 
   Attributes:
     config: the stack and its pooling; without pooling there is no stack.
-    widths: of the dense blocks, the special one last.
-    outputs: classes; 0 for the features of the special block, without a ReLU.
-    middle: of the stream, see `task_streams.Stream`.
+    widths: widths of the dense blocks, the special one last.
+    outputs: number of classes; 0 for the features of the special block, without
+      a ReLU.
+    middle: threshold of the stream, see `task_streams.Stream`.
   """
 
   config: nn.NetworkConfig
@@ -134,7 +135,7 @@ class Network(linen.Module):
   middle: float | None = None
 
   def setup(self):
-    """Makes the blocks."""
+    """Builds the blocks."""
     *shared, special = self.widths
     self.sequence = nn.SequenceNetwork(self.config, 1)
     self.base = heads.MLP(tuple(shared), "relu", activate_last=True)
@@ -150,7 +151,7 @@ class Network(linen.Module):
       lengths = None
       if self.middle is not None:
         inputs, there = inputs[..., :-1], inputs[..., -1] > self.middle
-        # An empty place of the memory has no elements.
+        # Empty places of the memory have no elements.
         lengths = jnp.maximum(there.sum(axis=1), 1)
       x, _ = self.sequence(inputs, lengths=lengths, features=True)
       x = heads.pool(self.config.pooling, x, lengths)
@@ -168,13 +169,13 @@ class Learner:
   Methods override: `_objective`, the loss of a batch and its logits;
   `_offered`, collections that a batch changes; `_parameters` and `_statistics`,
   the initial ones; `_finish` and `_start`, collections that change at the end
-  of a task and the beginning of the next; and `_scores`, whose highest is
-  predicted.
+  of a task and the beginning of the next; and `_scores`, the highest of which
+  is predicted.
 
   Args:
     arm: the configuration.
     stream: the tasks.
-    updates: of each task.
+    updates: number of updates per task.
 
   Attributes:
     size: number of places of the memory; 0 without a memory.
@@ -341,7 +342,7 @@ class Learner:
       supervised.TALLIES: tables,
     }
 
-  # There is no validation part: a stream is seen once.
+  # There is no validation part: a stream is read once.
   validate = evaluate
 
   def end(

@@ -1,6 +1,6 @@
-"""A data set as a sequence of tasks, each with some of its classes.
+"""Data sets as sequences of tasks, each with some of the classes.
 
-If series differ in length, one more channel marks the elements that exist, so
+If series differ in length, an additional channel marks the elements inside, so
 that stored series keep their lengths.
 """
 
@@ -27,8 +27,8 @@ class Stream:
     classes: number of classes of all tasks.
     offsets: (tasks + 1,) first training examples of the tasks, and the end of
       the last.
-    middle: threshold of the last channel, which is above it at elements that
-      exist; None if all do.
+    middle: threshold of the last channel, which is above it inside of the
+      series; None if there is no padding.
   """
 
   train: data.ArrayDataset
@@ -40,12 +40,12 @@ class Stream:
 
   @property
   def per_task(self) -> int:
-    """Classes of a task."""
+    """Returns the number of classes of a task."""
     return self.classes // self.tasks
 
   @property
   def sizes(self) -> tuple[int, ...]:
-    """Training examples of each task."""
+    """Returns the number of training examples of each task."""
     return tuple(np.diff(self.offsets).tolist())
 
   def draw(
@@ -61,11 +61,11 @@ class Stream:
     Examples come in epochs, see `supervised.draw`.
 
     Args:
-      key: of the run.
+      key: random key of the run.
       update: number of updates made.
       per_task: updates of each task.
-      batch: size of a batch.
-      so_far: whether to draw from all tasks up to that one.
+      batch: batch size.
+      so_far: whether to draw from all tasks up to the current one.
 
     Returns:
       (batch,) int32.
@@ -98,11 +98,11 @@ def make(splits: data.Splits, tasks: int) -> Stream:
 
   Args:
     splits: train and test examples with one class each.
-    tasks: how many.
+    tasks: number of tasks.
 
   Raises:
-    ValueError: the data are of another kind, or their classes cannot be dealt
-      out evenly.
+    ValueError: if the data are of another kind, or their classes cannot be
+      divided evenly.
   """
   classes, train = splits.info.num_classes, splits.train
   floats = np.issubdtype(train.inputs.dtype, np.floating)
@@ -114,7 +114,8 @@ def make(splits: data.Splits, tasks: int) -> Stream:
     raise validate.error("tasks", tasks, expected)
   middle, both = None, (train, splits.test)
   if any(part.lengths is not None for part in both):
-    # Within the stored range, so that other channels keep their precision.
+    # Marks are within the stored range, so that other channels keep their
+    # precision.
     low, high = float(train.inputs.min()), float(train.inputs.max())
     middle, both = (low + high) / 2, [_marked(part, low, high) for part in both]
   parts, per_task = [], classes // tasks
@@ -128,7 +129,7 @@ def make(splits: data.Splits, tasks: int) -> Stream:
 
 
 def _marked(part, low, high):
-  """Adds a channel that is high at elements that exist."""
+  """Adds a channel that is high inside of the series and low in the padding."""
   there = np.where(datasets.inside(part), high, low)
   both = [part.inputs, there[..., None].astype(part.inputs.dtype)]
   return part._replace(inputs=np.concatenate(both, axis=-1))

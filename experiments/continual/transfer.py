@@ -1,4 +1,4 @@
-"""Metrics of continual learning, and their picture.
+"""Metrics of continual learning, and their plot.
 
 `R[i, j]` is the accuracy on task j after learning task i. There are two such
 tables: in "class" predictions are among all classes seen, in "task" among the
@@ -32,10 +32,10 @@ def summary(
   Returns:
     `last`: mean of the last row. `incremental`: mean over rows of the means of
     the tasks seen. `learning`: mean of the diagonal. `backward_transfer`: mean
-    over all tasks but the last of R at the end less R when it was learned.
-    `forgetting`: mean over these of the best R of a task before the last row,
-    less the last; it may be negative. With a baseline `forward_transfer`: mean
-    of R just before a task is learned, less the baseline.
+    over all tasks but the last of R at the end minus R after learning the task.
+    `forgetting`: mean over the same tasks of a task's best R before the last
+    row, minus the last; it may be negative. With a baseline `forward_transfer`:
+    mean of R just before a task is learned, minus the baseline.
   """
   table = np.asarray(accuracies, float)
   count, _ = validate.shape("accuracies", table, ("tasks", len(table)))
@@ -80,11 +80,11 @@ def draw(
   """Draws tables of accuracies by name, a panel each, as a PNG.
 
   Args:
-    path: of the file.
-    tables: (tasks, tasks) in percent or shares, of tasks up to the diagonal.
+    path: path of the file.
+    tables: (tasks, tasks) accuracies, drawn up to the diagonal.
 
   Returns:
-    The path; None, with a warning, without matplotlib.
+    The path; None, with a warning, if matplotlib is not installed.
   """
   axes = figures.panels(path, list(tables), 4, (2.4, 2.5))
   if axes is None:

@@ -4,10 +4,10 @@ r"""Next-byte prediction on documents of very different lengths, with plans.
       --config=configs/documents/python.py
 
 Every update reads several whole documents. The planner (`jaxseq.planner`)
-assigns them to groups of devices; the loss and its gradient are the same as for
-one document after the other, on any number of devices, a power of two, of one
-process or several. Runs may be continued on other devices or with another
-planning method.
+assigns them to groups of devices; the loss and its gradient equal those of
+reading the documents one by one, on any power of two of devices, of one process
+or several. Runs may be continued on other devices or with another planning
+method.
 
 It ends with the bits per byte over all test documents, each read from a fresh
 state, a table, `DIR/learning_curve.png` and `DIR/results.json`. The rows of

@@ -73,10 +73,10 @@ class Program:
     return state, metrics
 
   def close(self) -> None:
-    """Does nothing: batches are planned in the thread that asks for them."""
+    """Does nothing: batches are planned in the calling thread."""
 
   def trained(self, state: planned.State) -> PyTree:
-    """Returns the variables in a state."""
+    """Returns the variables of a state."""
     return state.variables
 
   def broken(self, state: planned.State) -> jax.Array:
@@ -103,7 +103,7 @@ class Arm:
   Attributes:
     problem: the problem.
     optimizer: its optimizer.
-    examples: documents of an update.
+    examples: number of documents of an update.
   """
 
   problem: planned.Problem
@@ -154,7 +154,7 @@ def make_arms(config: Config, corpus: language.Corpus) -> dict[str, Arm]:
   """Builds every arm.
 
   Raises:
-    ValueError: an option is wrong.
+    ValueError: if an option is wrong.
   """
   arms_by_name = {}
   for name in config.arms:
@@ -174,7 +174,7 @@ def make_arms(config: Config, corpus: language.Corpus) -> dict[str, Arm]:
 
 
 def work(config: Config, program: experiment.Experiment) -> works.Work:
-  """Returns the arms; there is one seed, without an axis."""
+  """Returns the arms; they have one seed, without an axis of seeds."""
   del program
   splits = config.load()
   options = {
@@ -200,7 +200,7 @@ def choose_devices(count: int) -> list[jax.Device]:
       power of two of one process.
 
   Raises:
-    UserError: (a ValueError) there are not enough, or they leave a process out,
+    UserError: (a ValueError) if there are not enough, they leave out a process,
       or their number is not a power of two.
   """
   devices = jax.devices()

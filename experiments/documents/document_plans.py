@@ -32,10 +32,12 @@ class PlanConfig:
     method: "lpt" and "stream": see `planner.plan`; as baselines "packing",
       `baselines.by_tokens`, and "static", the same degree for all documents,
       the smallest that holds the longest one.
-    tokens_per_device: elements that a device has memory for; 0: those of the
-      longest document divided by four devices, or by all if there are fewer.
-    levels: chunk sizes, each half of the one above, that rows are padded to.
-    uniform: whether a wave holds groups of one size only, see `planner.rows`.
+    tokens_per_device: number of elements that fit in a device's memory; 0 for
+      the longest document divided by four devices, or by all if there are
+      fewer.
+    levels: number of chunk sizes to pad rows to, each half of the previous one.
+    uniform: whether all groups of a wave have the same size, see
+      `planner.rows`.
     costs: fields of `planner.CostModel`, except those that follow from the
       network and the fields above. `square_seconds` and `exchange_bytes` are
       only for arms with attention; by default the first is computed from the
@@ -58,12 +60,12 @@ class PlanConfig:
 
 
 class Planner(NamedTuple):
-  """Plans an update: documents to arrays.
+  """Plans an update and builds its arrays.
 
   Attributes:
     config: options.
     cost_model: seconds, in any unit.
-    chunks: possible elements of arrays per device, in rising order.
+    chunks: possible array sizes per device, in ascending order.
     num_devices: number of devices of all processes.
     local: numbers of the devices of this process, in their order.
   """
@@ -97,7 +99,7 @@ class Planner(NamedTuple):
 
     Args:
       documents: all documents.
-      chosen: numbers of those of this update.
+      chosen: indices of the documents of this update.
 
     Returns:
       The arrays, the programs that read them, and the gap of the plan.
@@ -141,7 +143,7 @@ def make_planner(
     config: options.
     network: the network; its mixers determine the exchange.
     max_length: elements of the longest document.
-    devices: those that share the work.
+    devices: the devices that share the work.
 
   Raises:
     ValueError: if the number of devices is not a power of two, or too small for
@@ -177,7 +179,7 @@ def make_planner(
   chunks = rows.chunk_sizes(capacity, config.levels)
   costs = {"token_seconds": 1.0, **config.costs}
   if recurrent:
-    # Arms share the costs; these are attention's.
+    # Arms share the costs; recurrent ones ignore attention's.
     costs = {k: v for k, v in costs.items() if k not in _OF_ATTENTION}
   elif "square_seconds" not in costs:
     # Scores and averages cost 2 d operations per visible pair of elements, the

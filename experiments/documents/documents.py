@@ -31,10 +31,10 @@ class Config(base.DataComparison):
     max_length: largest number of elements of a document, including the start
       token; longer ones are divided.
     valid_tokens: bytes of the validation documents that an evaluation reads.
-    plan: how updates are planned.
+    plan: options of the plans.
     devices: number of devices; 0 for all, in one process the largest power of
       two.
-    num_seeds: 1, as a run takes all devices.
+    num_seeds: 1, because a run uses all devices.
   """
 
   _: dataclasses.KW_ONLY
@@ -95,7 +95,7 @@ def from_text(
 def first(
   documents: document_plans.Documents, tokens: int
 ) -> document_plans.Documents:
-  """Returns the first documents with at most so many tokens; at least one.
+  """Returns the first documents, with at most `tokens` tokens; at least one.
 
   Args:
     documents: the documents.
@@ -106,13 +106,13 @@ def first(
 
 
 def draw(seed: int, update: int, count: int, size: int) -> np.ndarray:
-  """Returns the documents of an update: epochs in random order, one by one.
+  """Returns the documents of an update, from epochs in random order.
 
   Args:
-    seed: of the run.
+    seed: seed of the run.
     update: number of updates made.
     count: number of documents.
-    size: documents of an update.
+    size: number of documents of an update.
 
   Returns:
     (size,) int64. No document is repeated before all others were read.
@@ -126,14 +126,15 @@ def draw(seed: int, update: int, count: int, size: int) -> np.ndarray:
 
 
 class Problem:
-  """Predicting each token of a document.
+  """Prediction of each token of a document.
 
   Args:
     arm: network, optimizer, and documents per update.
     corpus: the text.
     plan: options of the plan.
-    max_length: elements of a document; longer ones are divided.
-    seed: of the order of the documents.
+    max_length: largest number of elements of a document; longer ones are
+      divided.
+    seed: seed of the order of the documents.
     valid_tokens: number of tokens of the validation part that an evaluation
       reads.
     devices: devices of all processes.

@@ -5,7 +5,7 @@ r"""Group-based policy gradients (GRPO) on answers that a program checks.
     python -m experiments.group_policy --config=... --workdir=DIR \
       --mode=evaluate
 
-Every arm of the config first learns from correct answers, and then from its own
+Every arm of the config is first trained on correct answers, and then on its own
 sampled ones; all its seeds are one program, which resumes where an earlier run
 stopped. The run ends with a table of the shares of correct answers,
 `DIR/learning_curve.png`, `DIR/results.json` and the networks

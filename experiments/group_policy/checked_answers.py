@@ -1,9 +1,9 @@
-"""Learning from answers that a program checks, by group-based policy gradients.
+"""Training on answers that a program checks, by group-based policy gradients.
 
-A network first learns from correct answers for some updates, and then from its
-own: each prompt gets a group of sampled answers, correct ones are rewarded, and
-`tasks.group_policy` compares each with the others of its group. The network may
-be pretrained, and then adapters alone may be trained.
+A network is first trained on correct answers for some updates, and then on its
+own: it samples a group of answers for each prompt, correct ones are rewarded,
+and `group_policy` compares each with the others of its group. If the network is
+pretrained, training can be limited to adapters.
 """
 
 from collections.abc import Mapping
@@ -50,13 +50,13 @@ class ArmConfig(adaptation.MethodConfig):
     batch_size: prompts of an update.
     method: the trained variables; all but "full" need a base.
     group: number of answers per prompt.
-    rollout_updates: updates that learn from the same answers. From the second
-      one on the ratios of `policy` differ from 1, and are clipped.
+    rollout_updates: number of updates on the same answers. From the second one
+      on the ratios of `policy` differ from 1, and are clipped.
     policy: the loss of answers.
     scale: see `group_policy.advantages`.
-    rewards: "checked", or "shuffled": those of other answers, which carry no
-      information, as a control.
-    warm_updates: number of first updates, which learn from correct answers.
+    rewards: "checked", or as a control "shuffled": rewards of other answers,
+      which carry no information.
+    warm_updates: number of initial updates on correct answers.
   """
 
   _: dataclasses.KW_ONLY
@@ -82,7 +82,7 @@ class ArmConfig(adaptation.MethodConfig):
 
 
 class Batch(NamedTuple):
-  """Prompts of an update.
+  """The prompts of an update.
 
   Attributes:
     prompts: (batch, time) int32.
@@ -97,7 +97,7 @@ class Batch(NamedTuple):
 
 
 class Answered(NamedTuple):
-  """Answers to learn from; rows are prompts times answers per prompt.
+  """Answers to train on; rows are prompts times answers per prompt.
 
   Attributes:
     prompts: (rows, time) int32.
@@ -132,7 +132,7 @@ class Problem:
   """
 
   data: PyTree = None
-  # Answers, if several updates learn from them.
+  # Answers, if several updates use them.
   carry: Answered | None = None
   part: arms.Part = "test"
 
@@ -241,7 +241,7 @@ class Problem:
     )
 
   def _log_probs(self, variables, prompts, tokens, mask):
-    """Log-probabilities of answers' tokens, 0 in the padding."""
+    """Returns log-probabilities of answers' tokens, 0 in the padding."""
     whole = jnp.concatenate([prompts, tokens], axis=1)
     logits, _ = self.network.apply(variables, whole[:, :-1])
     logits = logits[:, prompts.shape[1] - 1 :]
@@ -251,8 +251,8 @@ class Problem:
     """Answers all prompts.
 
     Returns:
-      "success", the share of correct answers among sampled ones, "greedy",
-      among greedily decoded ones, and "test_reward", the mean `reward` of
+      "success", the share of correct answers among sampled ones, "greedy", the
+      share among greedily decoded ones, and "test_reward", the mean `reward` of
       sampled ones, if there is a reward.
     """
     prompts = self.sums.every()
@@ -322,7 +322,7 @@ class AdaptedProblem(adaptation.Adapted, Problem):
 
 @dataclasses.dataclass(frozen=True)
 class Config(base.Comparison):
-  """A comparison of networks that learn to add numbers.
+  """A comparison of networks that are trained to add numbers.
 
   Attributes:
     base: a `network.safetensors` of an earlier run of this program, which all
@@ -331,7 +331,7 @@ class Config(base.Comparison):
     draws: answers per prompt in evaluations.
     reward: "package.module:name" of a function that rewards answers instead of
       the check of sums, see `tasks.named_rewards`.
-    group: see `ArmConfig`, for all arms, like the following ones.
+    group: see `ArmConfig`, for all arms, also for the following ones.
     rollout_updates: see `ArmConfig`.
     policy: fields of `group_policy.Config`.
     warm_updates: see `ArmConfig`.
@@ -358,7 +358,7 @@ class Config(base.Comparison):
 
   @property
   def subject(self) -> str:
-    """The skill, for titles."""
+    """Returns the task's name, for titles."""
     return f"sums of two numbers below {10**self.digits}"
 
 

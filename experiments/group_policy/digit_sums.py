@@ -1,4 +1,4 @@
-"""Sums of two numbers as texts, whose answers a program can check.
+"""Sums of two numbers as texts, with answers that a program can check.
 
 A prompt is "3+8=", its answer "11" and a line break: bytes, with a vocabulary
 of 256.
@@ -32,7 +32,7 @@ class Sums:
 
   @property
   def answer_length(self) -> int:
-    """The maximum number of tokens of an answer, including the line break."""
+    """Returns the maximum number of answer tokens, including the line break."""
     return self.digits + 2
 
   def sample(self, key: jax.Array, count: int) -> jax.Array:
@@ -81,7 +81,7 @@ class Sums:
     return jnp.all(same, axis=1).astype(jnp.float32)
 
   def _prompts(self, numbers):
-    """Texts of pairs of numbers (rows, 2)."""
+    """Returns the prompts of pairs of numbers (rows, 2)."""
     tens = 10 ** np.arange(self.digits)[::-1]
     digits = ord("0") + numbers[..., None] // tens % 10
     sign, equal = (jnp.full((len(numbers), 1), ord(x)) for x in "+=")

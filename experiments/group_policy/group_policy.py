@@ -34,7 +34,7 @@ class Config:
       times `max_length`; "dapo" over the tokens of the global batch. "cispo":
       as "dapo", of log-probabilities weighted by the ratio, which is at most
       `clip_high` and has no gradient.
-    level: whether a ratio is that of a token, or the geometric mean over an
+    level: ratios of single tokens ("token"), or geometric means over an
       answer's tokens ("sequence").
     beta: weight of the divergence from the reference.
     clip_low: largest deviation of a ratio below 1.
@@ -63,8 +63,9 @@ def advantages(
 ) -> jax.Array:
   """Returns the advantage of each answer within its group.
 
-  It is the reward less the mean of the group, divided by the deviation (with n
-  - 1) and 1e-4. A group with equal rewards has advantages 0 and no gradient.
+  It is the reward minus the mean of the group, divided by the sum of the
+  deviation (with n - 1) and 1e-4. A group with equal rewards has advantages 0
+  and no gradient.
 
   Args:
     rewards: (groups * group,), those of a group side by side.
@@ -119,8 +120,8 @@ def loss(
     config: the loss.
     ref_log_probs: (rows, time), by the network before training; needed if
       `beta` is not 0.
-    num_tokens: of the answers of the global batch, if these rows are a part of
-      it; for "dapo" and "cispo".
+    num_tokens: number of answer tokens of the global batch, if these rows are a
+      part of it; for "dapo" and "cispo".
 
   Returns:
     The loss, and a dict of scalars, which are means over tokens: `approx_kl`

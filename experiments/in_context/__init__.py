@@ -1,19 +1,19 @@
-r"""Networks that learn in context, from data: distilled or pretrained.
+r"""In-context learning from data: distilled or decision-pretrained networks.
 
     python -m experiments.in_context --config=configs/in_context/dark_room.py \
       --workdir=DIR
     python -m experiments.in_context --config=... --workdir=DIR --mode=evaluate
 
-The first command records learning histories of tabular Q-learning on many
-tasks (`DIR/recorded.npz`) if an arm is to be distilled from them, and trains
-every arm of the config: algorithm distillation predicts the actions of the
-histories, decision pretraining those of an expert. It resumes where an earlier
-run stopped, and ends with a table of the returns of trials at tasks that are
-held out, beside what needs no learning, `DIR/trials.png`,
-`DIR/learning_curve.png`, `DIR/results.json` and the trained networks:
-`DIR/ARM/policy.safetensors` of a distilled one, which `jaxseq.rl.policies`
-loads, and `DIR/ARM/network.safetensors` of a pretrained one. The second command
-plays the newest checkpoints.
+The first command records learning histories of tabular Q-learning on many tasks
+(`DIR/recorded.npz`) if an arm is distilled from them, and trains every arm of
+the config: algorithm distillation predicts the actions of the histories,
+decision pretraining those of an expert. It resumes where an earlier run
+stopped, and ends with a table of trial returns on held-out tasks and of
+baselines without learning, `DIR/trials.png`, `DIR/learning_curve.png`,
+`DIR/results.json` and the trained networks: `DIR/ARM/policy.safetensors` for a
+distilled one, which `jaxseq.rl.policies` loads, and
+`DIR/ARM/network.safetensors` for a pretrained one. The second command plays the
+newest checkpoints.
 """
 
 from jaxseq.programs import command

@@ -1,9 +1,9 @@
-"""Comparison arms that learn in-context learning from data.
+"""Arms that are trained on data to learn in context.
 
 Two ways to train one network on tasks of one kind, so that it improves from
-trial to trial at an unseen task without a change of weights: `distillation` of
-learning histories, and `decision_pretraining` on an expert's labels. Both are
-evaluated by trials at held-out tasks.
+trial to trial at an unseen task without updates of its weights: `distillation`
+of learning histories, and `decision_pretraining` on an expert's labels. Both
+are evaluated by trials at held-out tasks.
 """
 
 import dataclasses
@@ -32,9 +32,9 @@ Array = jax.Array
 class ArmConfig(base.ArmConfig):
   """The network and the training of one arm.
 
-  Attributes, beside those of `base.ArmConfig`:
-    method: "distillation" learns from histories, "pretraining" from labels.
-    shuffled: whether the episodes of each history are in random order: the
+  Attributes, in addition to those of `base.ArmConfig`:
+    method: "distillation" trains on histories, "pretraining" on labels.
+    shuffled: whether to shuffle the episodes of each history, as a
       control of distillation.
     keep_memory: whether distillation keeps its memory between episodes.
   """
@@ -56,14 +56,14 @@ class ArmConfig(base.ArmConfig):
 
 @dataclasses.dataclass(frozen=True)
 class Config(base.Comparison):
-  """A comparison of networks that learn in-context learning from data.
+  """A comparison of networks that are trained on data to learn in context.
 
   Attributes:
     env_id: the environment, which draws its task in `reset`.
     env_options: its options in training.
-    held_out: options that differ in evaluation: those of tasks that are not
-      trained on.
-    learner: fields of `learning_histories.Learner`, which is distilled.
+    held_out: options that differ in evaluation, for tasks that are not trained
+      on.
+    learner: fields of the distilled `learning_histories.Learner`.
     window: successive episodes of a history that a network sees at once; whole
       histories if 0.
     context: transitions of a task for each label of pretraining.
@@ -95,14 +95,14 @@ class Config(base.Comparison):
 
   @property
   def subject(self) -> str:
-    """The environment's name, for titles."""
+    """Returns the environment's name, for titles."""
     return self.env_id
 
   def make_learner(self) -> learning_histories.Learner:
     """Returns the learner that is distilled.
 
     Raises:
-      UserError: (a ValueError) a field is unknown or has a wrong value.
+      UserError: (a ValueError) if a field is unknown or has a wrong value.
     """
     return configuration.from_config_dict(
       learning_histories.Learner, self.learner, name="config.learner"
@@ -112,7 +112,7 @@ class Config(base.Comparison):
     """Returns the training environment, or that of held-out tasks.
 
     Raises:
-      ValueError: the environment or an option is unknown.
+      ValueError: if the environment or an option is unknown.
     """
     return envs.make(self.env_id, **dict(self._options(held_out)))[0]
 
@@ -135,14 +135,14 @@ class Config(base.Comparison):
 def measures(config: Config, trials: Array | np.ndarray) -> PyTree:
   """Returns metrics from the mean returns (num_trials,) of the trials.
 
-  They are "return", of the last trial, and "return_N" of the shown trials.
+  They are "return" of the last trial, and "return_N" of the shown trials.
   """
   metrics = {"return": trials[config.num_trials - 1]}
   return metrics | {f"return_{n}": trials[n - 1] for n in config.shown}
 
 
 class Problem:
-  """Base of both problems: a subclass has `network`, `play` and the rest.
+  """Base of both problems: subclasses define `network`, `play` and the rest.
 
   Args:
     config: the comparison.
@@ -172,5 +172,5 @@ class Problem:
 
 
 def make_trials(config: Config, arm: ArmConfig) -> meta_suites.meta.Trials:
-  """Returns the `Trials` environment that an arm is trained for."""
+  """Returns the `Trials` environment for which an arm is trained."""
   return meta_suites.trials(**config.trials(arm.keep_memory))

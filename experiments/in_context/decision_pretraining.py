@@ -1,15 +1,15 @@
 """Decision-pretrained networks: predicting an expert's action in context.
 
-A network reads a state of a task, the query, and then transitions of the task,
-whose states and actions are sampled uniformly. After each of them it predicts
-the expert's action in the query. At a new task its context is its own steps: it
-samples actions from its predictions, which is close to posterior sampling over
+A network reads a state of a task, the query, and then transitions of the task
+with uniformly sampled states and actions. After each transition it predicts the
+expert's action in the query. At a new task its context is its own steps: it
+samples actions from its predictions, which approximates posterior sampling over
 tasks. Lee et al., "Supervised Pretraining Can Learn In-Context Reinforcement
 Learning", arXiv:2306.14892.
 
 Each query needs its own memory, since it comes first: in play every state of a
-small environment has one, and all of them see every step. Here a step joins the
-context at once; in the paper's code, when its episode ends.
+small environment has a memory, and each memory reads every step. Here a step
+joins the context at once; in the paper's code, when its episode ends.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ Array = jax.Array
 
 
 class Family(NamedTuple):
-  """Tasks with few states, and an expert at them.
+  """A family of tasks with few states, and their expert.
 
   Attributes:
     env: the environment; its state holds the task.
@@ -56,7 +56,7 @@ def family(env: protocol.Env) -> Family:
   """Returns the tasks of a dark room, or of a bandit, which has one state.
 
   Raises:
-    ValueError: the environment is neither.
+    ValueError: if the environment is neither.
   """
   match env:
     case dark_room.DarkRoom():
@@ -102,7 +102,7 @@ def transition(
 ) -> Array:
   """Returns the token (d,) of a step: observations, action and reward.
 
-  A bandit pays a share of the episode's reward per step: it is scaled back.
+  A bandit pays a share of the episode's reward per step, which is scaled back.
   """
   env = tasks.env
   space = env.observation_space(env.default_params)
@@ -165,7 +165,7 @@ def draw(tasks: Family, key: Array, context: int) -> Batch:
 
 
 class Problem(context_arms.Problem):
-  """Predicting an expert's actions from transitions of its task.
+  """Prediction of an expert's actions from transitions of its task.
 
   Args:
     config: the comparison.
@@ -228,8 +228,8 @@ def play(
   """Plays several trials at each of some tasks.
 
   Args:
-    network: from tokens to logits of actions.
-    variables: of the network.
+    network: maps tokens to logits of actions.
+    variables: variables of the network.
     tasks: the family that tasks are drawn from.
     key: random key.
     num_tasks: number of tasks.

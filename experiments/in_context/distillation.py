@@ -1,4 +1,4 @@
-"""Algorithm distillation: predicting the actions of agents that learn.
+"""Algorithm distillation: prediction of the actions of agents during training.
 
 A network reads a learning history, or successive episodes of one, and predicts
 each action from the current observation and all earlier steps. To do so it has
@@ -42,15 +42,15 @@ def agent(
 
 
 class Problem(context_arms.Problem):
-  """Predicting the actions of learning histories.
+  """Prediction of the actions of learning histories.
 
-  The data are `learning_histories.Histories`, one row per task: no window holds
-  steps of two tasks, and each starts with a fresh memory.
+  The data are `learning_histories.Histories`, one row per task: windows do not
+  mix tasks, and each starts with a fresh memory.
 
   Args:
     config: the comparison.
     arm: one of its arms.
-    recorded: histories with as many episodes as the config's learner has.
+    recorded: histories with as many episodes as the config's learner.
   """
 
   def __init__(

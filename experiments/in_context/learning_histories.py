@@ -7,7 +7,7 @@ episodes is recorded, in training order:
 
 All histories follow each other in one `data.trajectories`, each with the same
 number of episodes. A model that predicts the actions of whole histories learns
-to learn, see `rl.distillation`.
+in context, see `distillation`.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ class Learner:
   Attributes:
     histories: number of agents, each on a task that it draws.
     episodes: number of recorded episodes per agent.
-    every: one in `every` episodes is recorded, the first.
+    every: the first of each `every` episodes is recorded.
     rate: step size.
     gamma: discount.
     optimism: initial values of the table.
@@ -87,11 +87,11 @@ def record(
     key: random key.
 
   Returns:
-    `learner.episodes` episodes of each of `learner.histories`, one history
-    after the other, as host arrays.
+    `learner.episodes` episodes for each of `learner.histories` agents, one
+    history after the other, as host arrays.
 
   Raises:
-    ValueError: observations or actions are not discrete, or an episode ends
+    ValueError: if observations or actions are not discrete, or an episode ends
       before the time limit.
   """
   params = env.default_params
@@ -178,7 +178,7 @@ def shuffled(
 ) -> trajectories.Trajectories:
   """Returns histories of `episodes` episodes each, in random episode order.
 
-  They contain what was learned, but not the course of the learning.
+  They contain the same episodes, but not the course of the learning.
   """
   count = int(np.sum(recorded.dones))
   rng = np.random.default_rng(seed)
@@ -210,9 +210,9 @@ def inputs(trials: meta.Trials, histories: Histories) -> Array:
       episode. Can be traced.
 
   Returns:
-    (batch, steps, d) float32: the observation, the action and the reward of the
-    step before, whether a trial has just ended, and whether this is the start.
-    In trials whose memory is not kept each episode has its own start.
+    (batch, steps, d) float32: the observation, the previous step's action and
+    reward, whether a trial has just ended, and whether this is the start. If
+    trials do not keep the memory, each episode has its own start.
   """
   params = trials.default_params
   space, actions = trials.shown_space(params), trials.action_space(params)

@@ -1,4 +1,4 @@
-"""Learning to learn from data: distilled algorithms, pretrained decisions."""
+"""In-context learning from data: distilled or decision-pretrained networks."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -50,9 +50,9 @@ TASK = task.Task(
 
 
 def floors(config: Config) -> dict[str, np.ndarray]:
-  """Returns the returns (num_trials,) that need no learning, by name.
+  """Returns baseline returns (num_trials,) without learning, by name.
 
-  There are none but of dark rooms and bandits.
+  Only dark rooms and bandits have baselines.
   """
   env, count = config.make_env(held_out=True), config.num_trials
   if isinstance(env, dark_room.DarkRoom):
@@ -65,11 +65,11 @@ def floors(config: Config) -> dict[str, np.ndarray]:
 
 
 def work(config: Config, program: experiment.Experiment) -> works.Work:
-  """Returns the arms, which learn from histories that are made if need be."""
+  """Returns the arms, trained on histories, which are recorded if absent."""
   learner, env = config.make_learner(), config.make_env()
   methods = {TASK.arm_config(config, name).method for name in config.arms}
   if "pretraining" in methods:
-    # Wrong environments are named before there is a directory.
+    # Raises errors before the directory is created.
     decision_pretraining.family(env)
   recorded = None
   if "distillation" in methods:
@@ -134,13 +134,13 @@ def draw_trials(
   results: Mapping[str, Any],
   floors: Mapping[str, np.ndarray],
 ) -> None:
-  """Draws the returns of all arms over the trials, and what needs no learning.
+  """Draws the returns of all arms over the trials, and the baselines.
 
   Args:
     config: the comparison.
     directory: directory of the run, for trials.png.
     results: results of the arms.
-    floors: (num_trials,) by name.
+    floors: baseline returns (num_trials,) by name.
   """
   trials = 1 + np.arange(config.num_trials)
   curves = {

@@ -1,4 +1,4 @@
-"""Baseline returns of trials, of policies that need no learning.
+"""Baseline returns of trials, by policies without learning.
 
 Those of DarkRoom are exact, by dynamic programming; those of bandits come from
 simulated strategies.
@@ -21,20 +21,20 @@ def dark_room_returns(room: dark_room.DarkRoom) -> dict[str, float]:
   """Returns expected returns of an episode, means over the room's goals.
 
   Args:
-    room: the room; its time limit is that of the episode.
+    room: the room, with the episode's time limit.
 
   Returns:
     "optimal", if the goal is known; "sweep", if the room is searched cell by
-    cell, from a corner row by row and from the middle in a spiral, until the
-    goal is found, a goal in the first cell being recognized at once; and
-    "random", with actions drawn uniformly.
+    cell until the goal is found, from a corner row by row and from the middle
+    in a spiral; a goal in the first cell is recognized immediately; and
+    "random", with uniformly sampled actions.
   """
   size, steps = room.size, room.max_steps
   every = dark_room.cells(size, "all")
   goals = dark_room.cells(size, room.goals) @ (1, size)
   moved = np.clip(every[:, None] + dark_room.MOVES, 0, size - 1) @ (1, size)
   first = int(np.array(room.first_cell) @ (1, size))
-  # (cells, goals): the value with a given number of steps left.
+  # (cells, goals) values with a given number of steps left.
   paid = (moved[..., None] == goals).astype(float)
   best = uniform = np.zeros((len(every), len(goals)))
   for _ in range(steps):
@@ -59,7 +59,7 @@ def _path(room: dark_room.DarkRoom) -> list[int]:
     return rows.ravel().tolist()
   cell, path = np.array(room.first_cell), []
   turns = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)])
-  if size % 2 == 0:  # It has one row and column more before its middle.
+  if size % 2 == 0:  # One more row and column before the middle.
     turns = -turns
   for turn in range(2 * size + 1):
     for _ in range(turn // 2 + 1):
@@ -75,7 +75,7 @@ def bandit_returns(
   """Returns the mean returns (num_trials,) of strategies on one bandit.
 
   Args:
-    env: the bandit; a trial has its time limit as number of pulls, and all
+    env: the bandit; its time limit is the number of pulls of a trial, and all
       trials have the same payouts.
     num_trials: trials of a task.
     key: random key.

@@ -7,11 +7,9 @@ print(adapt.lora.match(network, variables, config))
 adapters = adapt.lora.init(key, network, variables, config)
 logits, _ = network.apply(adapt.lora.attach(variables, adapters), tokens)
 
-lora            adapters of low rank
-peft_file       adapters in the files of the PEFT library
-batch           several adapters in one batch
-initial_states  tuned initial states of sequences
-quantized       weights in 8 bits
+lora low-rank adapters peft_file adapters in the files of the PEFT library batch
+several adapters in one batch initial_states tuned initial states of sequences
+quantized weights in 8 bits
 """
 
 from typing import TYPE_CHECKING

@@ -1,8 +1,8 @@
 """Files of models trained here, opened like transformers models.
 
 A weight (*axes, n, m) is one module, named by its dotted path, with a torch
-matrix (m, n). Leading axes, as of scanned layers, give one module per index,
-with the index appended to the name.
+matrix (m, n). Leading axes, such as those of scanned layers, become one module
+per index, with the index appended to the name.
 """
 
 import os
@@ -32,7 +32,7 @@ class Opened(NamedTuple):
 def open_any(
   model: str | os.PathLike, context: int | None
 ) -> Opened | huggingface.OpenedModel:
-  """Opens a directory of the transformers library, or a model's own file."""
+  """Opens a directory of the transformers library, or a model file."""
   path = pathlib.Path(model)
   if path.is_dir() and not (path / "config.json").is_file():
     path /= _NAME
@@ -50,7 +50,7 @@ def open_any(
 
 
 def _place(name, shape):
-  """Returns the matrices of a weight, one over the other along its axes."""
+  """Returns the matrices of a weight, stacked along its axes."""
   if len(shape) == 2:
     return _placement.linear(f"{name}.weight")
   return _placement.stacked(

@@ -17,10 +17,10 @@ class Layout:
   """Adapters as stored in a file.
 
   Attributes:
-    tensors: by their names in the file.
-    ranks: by the names of modules.
+    tensors: arrays by their names in the file.
+    ranks: adapter ranks by module name.
     parameters: names of parameters that are adapted without their modules.
-    parameters_rank: their common rank; 0 if there are none.
+    parameters_rank: their common rank; 0 without such parameters.
     dora: whether there are magnitudes.
   """
 
@@ -88,7 +88,7 @@ def of_modules(
 
 
 def _parameters(rest, opened):
-  """Takes out adapters of parameters; returns A and B by their names."""
+  """Pops adapters of parameters; returns their A and B by name."""
   pairs = {}
   stacks = peft_modules.stacks(opened.tensors, opened.modules)
   for name, stack in stacks.items():
@@ -127,7 +127,7 @@ def _named(name, a, b):
 
 
 def _wrapped(name, pairs):
-  """Returns the name of the module that PEFT puts around a parameter."""
+  """Returns the name of the module that PEFT wraps around a parameter."""
   container, _, own = name.rpartition(".")
   if own == "weight":
     return container
@@ -140,7 +140,7 @@ class Copies:
   """Copies of whole modules as stored in a file.
 
   Attributes:
-    tensors: by their names in the file.
+    tensors: arrays by their names in the file.
     modules: names of the modules.
   """
 

@@ -1,4 +1,4 @@
-"""Several adapters in one batch: each row uses one of them, or none.
+"""Several adapters in one batch: each row uses at most one of them.
 
     attached = batch.attach(variables, [french, german])
     # Rows without an adapter, with the second, and with the first.
@@ -32,7 +32,7 @@ def attach(
   """Replaces adapted weights by `recurrence.LowRankRows`.
 
   Args:
-    variables: of a network.
+    variables: variables of a network.
     adapters: factors by weight path. The first adapter has number 1; 0 means no
       adapter.
 
@@ -84,7 +84,7 @@ def at_rows(variables: PyTree, rows: jax.Array | Sequence[int]) -> PyTree:
   """Selects the adapter of each row of a batch.
 
   Args:
-    variables: from `attach`, or any pytree that holds such weights.
+    variables: from `attach`, or any pytree that contains such weights.
     rows: (rows,) integers, adapter numbers, 0 for no adapter.
 
   Returns:

@@ -45,7 +45,7 @@ from jaxseq.interop import safetensors_file
 from jaxseq.nn import sequence_model
 from jaxseq.types import PyTree
 
-# Trainable states by the paths of their leaves, such as "0/ssm".
+# Trainable states by leaf path, such as "0/ssm".
 States = dict[str, jax.Array]
 
 # Logarithms of scales below this mean an empty state.
@@ -230,7 +230,7 @@ def loss(
   """Returns the mean over rows of the mean cross entropy of scored tokens.
 
   Args:
-    network: of tokens.
+    network: a token network.
     variables: its variables.
     states: initial states.
     tokens: (rows, time) integers, one document per row, padded at the end.
@@ -256,7 +256,7 @@ def tune(
   """Tunes states on a few dozen examples; each update reads all of them.
 
   Args:
-    network: of tokens.
+    network: a token network.
     variables: its variables, which are frozen.
     states: initial states, from `parameters`.
     tokens: (rows, time) integers.
@@ -293,7 +293,7 @@ class File(NamedTuple):
   """Tuned states read from a file.
 
   Attributes:
-    states: by paths.
+    states: states by path.
     base: SHA-256 of the parameters they were tuned for.
   """
 
@@ -379,7 +379,7 @@ def read_s0(
   Args:
     directory: contains states.safetensors, one matrix per recurrent layer,
       named by the layer's number among all layers or among the recurrent ones.
-    network: of the same model.
+    network: a network of the same model.
     variables: its variables.
 
   Returns:
@@ -409,7 +409,7 @@ def read_rwkv(
   Args:
     path: a safetensors file; RWKV's `.pth` files can execute Python code:
       convert only files that you trust.
-    network: of the same model.
+    network: a network of the same model.
     variables: its variables.
 
   Returns:

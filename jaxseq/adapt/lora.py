@@ -1,4 +1,4 @@
-"""Adapters of low rank: LoRA, with the scale of rslora, and DoRA.
+"""Low-rank adapters: LoRA, with the scale of rslora, and DoRA.
 
 A weight W (n, m) becomes W + s A B with A (n, r), B (r, m) and s = alpha / r,
 or alpha / sqrt(r) (arXiv:2106.09685, arXiv:2312.03732); with DoRA its column j
@@ -109,10 +109,10 @@ class Row(NamedTuple):
   """One adapted weight.
 
   Attributes:
-    path: of the parameter, as "stack/layers_0/mixer/in_proj".
+    path: path of the parameter, such as "stack/layers_0/mixer/in_proj".
     names: its other names.
-    shape: of the weight.
-    rank: of its adapter.
+    shape: shape of the weight.
+    rank: rank of its adapter.
     scale: s above.
     parameters: number of parameters in A and B.
     layer: "0" and so on; "" outside of the layers or if they are scanned.
@@ -134,7 +134,7 @@ class Table:
   """The adapted weights; `str` returns a table.
 
   Attributes:
-    rows: one for each weight.
+    rows: one row for each weight.
     layers: by mixer or feed-forward, the number of layers in which it is
       adapted, and the number of layers that have it.
   """
@@ -333,7 +333,7 @@ def attach(
   """Replaces adapted weights by `recurrence.LowRank`.
 
   Args:
-    variables: of a network.
+    variables: variables of a network.
     adapters: factors by weight path.
     dropout: dropout rate of A's inputs, in training.
     key: random key of the dropout.
@@ -368,14 +368,14 @@ def attach(
 def merge(
   variables: Mapping[str, PyTree], adapters: Mapping[str, Factors]
 ) -> dict[str, PyTree]:
-  """Returns variables with the adapters in their weights, of the same dtypes.
+  """Returns variables with the adapters added to the weights, in their dtypes.
 
   Args:
-    variables: of a network.
-    adapters: by paths of weights.
+    variables: variables of a network.
+    adapters: factors by weight path.
 
   Raises:
-    ValueError: if there is no such weight, or one of another shape.
+    ValueError: if there is no such weight, or its shape differs.
   """
   attached = attach(variables, adapters)
 

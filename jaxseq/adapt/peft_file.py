@@ -1,10 +1,10 @@
-"""Adapters in the files of the PEFT library.
+"""Adapter files of the PEFT library.
 
     config, variables = huggingface.load(model)
     adapters = peft_file.read(adapter, model)
     variables = lora.attach(variables, adapters)
 
-A parameter here may consist of several tensors in the file, or of a part of
+A parameter here may consist of several tensors of the file, or of a part of
 one. Reading is exact, and equal to the adapters that `huggingface.load(model,
 adapter=...)` merges. For a model trained here, a file of `jaxseq.models` or its
 directory, modules are named by the parameters' dotted paths, and only `read`
@@ -71,7 +71,7 @@ def _parameters(opened):
 
 
 def _is_of_matrices(opened, place):
-  """True if all tensors of a parameter may be weights of modules."""
+  """Returns whether all tensors of a parameter may be weights of modules."""
   tensors = list(map(opened.tensors.get, place.names))
   if any(each is None for each in tensors):
     return False
@@ -157,7 +157,8 @@ def read_with_copies(
   """Reads adapters and fully trained parameters.
 
   Args:
-    directory: of the adapter; arguments and errors are those of `read`.
+    directory: directory of the adapter; arguments and errors are those of
+      `read`.
     model: the model's directory, or its own file.
     context: see `huggingface.load`.
 
@@ -291,7 +292,7 @@ def _stacked_factors(opened, place, modules, scale):
 
 
 def _magnitude(opened, place, modules):
-  """Returns DoRA's column magnitudes; norms if a module has none."""
+  """Returns DoRA's column magnitudes; norms for modules without magnitudes."""
   vectors = []
   for name, module in zip(place.names, modules):
     if module is None or module.magnitude is None:
@@ -358,7 +359,7 @@ def write(
   }
   plain = [name for name, each in modules.items() if each.magnitude is None]
   if 0 < len(plain) < len(modules):
-    # The file has one flag for all of them.
+    # The file has one DoRA flag for all modules.
     raise ValueError(
       f"adapters: {plain[0].removesuffix('.weight')} has no magnitudes, "
       "expected them in all, or none."

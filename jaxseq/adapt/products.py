@@ -15,7 +15,7 @@ from jaxseq.types import PyTree
 
 
 class _Record:
-  """Paths of parameters, by how the network uses them."""
+  """Paths of parameters, grouped by their use in the network."""
 
   def __init__(self):
     self.products: set[str] = set()
@@ -67,20 +67,20 @@ def weights(
   *,
   experts: bool = False,
 ) -> dict[str, tuple[int, ...]]:
-  """Returns the weights of `recurrence.dense`, which can be replaced by nodes.
+  """Returns the shapes of the weights of `recurrence.dense`, by path.
 
   Traces the network once, over two elements, and computes nothing.
 
   Args:
-    network: of tokens or features.
+    network: a network of tokens or features.
     variables: its variables, or their shapes and dtypes.
     experts: whether to include experts' weights; their replacements need
       `Weight.pick` and `Weight.array`.
 
   Returns:
-    Shapes (*axes, n, m) by paths, as "stack/layers_0/mixer/in_proj", of the
-    parameters that are used by `recurrence.dense` and nowhere else. The axes
-    are those of scanned layers, of heads and of experts.
+    Shapes (*axes, n, m) by paths, such as "stack/layers_0/mixer/in_proj", of
+    the parameters that only `recurrence.dense` uses; `Weight` nodes can replace
+    them. The axes are those of scanned layers, of heads and of experts.
   """
   flat = traverse_util.flatten_dict(variables["params"], sep="/")
   flat = {

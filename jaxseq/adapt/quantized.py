@@ -42,7 +42,7 @@ from jaxseq.types import PyTree
 
 _MOST = 127
 _EMBEDDING = "embed/embedding"
-# The smallest difference can change the choice of experts.
+# Any rounding error can change the choice of experts.
 _KEPT = r".*/(router|shared_gate)/kernel"
 # Integer products have a multiple of this number of rows.
 _ROWS = 8
@@ -133,7 +133,7 @@ class Int8Rows(Int8):
 
 @jax.custom_vjp
 def _int8_product(x, q, scale):
-  """The product of rounded rows of x (..., n) and q (n, m), times scales."""
+  """Returns rounded rows of x (..., n) times q (n, m), times scales."""
   *lead, n = x.shape
   wide = jnp.promote_types(x.dtype, jnp.float32)
   rows = x.reshape(-1, n).astype(wide)
@@ -175,7 +175,7 @@ def to_int8(
   """Rounds an array to integer multiples of a scale, halves to even.
 
   Args:
-    w: of numbers.
+    w: the array.
     axis: the axis along which numbers share a scale.
 
   Returns:
@@ -224,7 +224,7 @@ class Config:
 
     Args:
       network: the network.
-      variables: of it, or their shapes and dtypes.
+      variables: its variables, or their shapes and dtypes.
     """
     kind = self.activations
     if kind == "auto":
@@ -244,7 +244,7 @@ class Config:
 
 @functools.cache
 def _int8_is_faster():
-  """True on CPUs if an integer product of one row is faster."""
+  """Returns whether an integer product of one row is faster, on CPUs."""
   if jax.default_backend() != "cpu":
     return False
   w = np.random.default_rng(0).standard_normal((_WIDTH, _WIDTH), np.float32)
@@ -271,7 +271,7 @@ def quantize(
   experts only with `Config.experts`.
 
   Args:
-    network: of tokens or features.
+    network: a network of tokens or features.
     variables: its variables.
     config: options, or None for the defaults.
 
@@ -300,7 +300,7 @@ def save(
   `jaxseq.load` read it.
 
   Args:
-    path: the file, which is replaced if it is there.
+    path: the file; an existing file is replaced.
     network: the Linen module.
     variables: from `quantize` or `huggingface.load`.
 

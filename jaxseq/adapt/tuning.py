@@ -24,7 +24,7 @@ Variables = Mapping[str, PyTree]
 
 
 class Method:
-  """A way of adapting a network."""
+  """Base of methods of adapting a network."""
 
   def init(self, key: jax.Array, variables: Variables) -> PyTree:
     """Returns initial trainable variables, which change no output."""
@@ -36,7 +36,7 @@ class Method:
     """Returns variables for training; by default those of `served`.
 
     Args:
-      variables: of the network, which are frozen.
+      variables: variables of the network, which are frozen.
       params: the trainable variables.
       key: random key of an update, such as for dropout.
     """
@@ -50,7 +50,7 @@ class Method:
 
 @dataclasses.dataclass(frozen=True)
 class Full(Method):
-  """All parameters are trained."""
+  """Trains all parameters."""
 
   def init(self, key: jax.Array, variables: Variables) -> PyTree:
     """Returns the network's own parameters."""
@@ -64,10 +64,10 @@ class Full(Method):
 
 @dataclasses.dataclass(frozen=True)
 class Lora(Method):
-  """Adapters of low rank are trained, see `adapt.lora`.
+  """Trains low-rank adapters, see `adapt.lora`.
 
   Attributes:
-    network: to adapt.
+    network: the network to adapt.
     config: adapter options.
     names: other names of weights, see `lora.match`.
     dropout: dropout rate of the adapters' inputs in training; the frozen
@@ -91,21 +91,21 @@ class Lora(Method):
   def training(
     self, variables: Variables, params: PyTree, key: jax.Array
   ) -> dict[str, PyTree]:
-    """Returns the variables with adapters beside the weights."""
+    """Returns the variables with adapters attached to the weights."""
     frozen: Any = jax.tree.map(jax.lax.stop_gradient, variables)
     return lora.attach(frozen, params, dropout=self.dropout, key=key)
 
   def served(self, variables: Variables, params: PyTree) -> dict[str, PyTree]:
-    """Returns the variables with adapters in the weights."""
+    """Returns the variables with adapters merged into the weights."""
     return lora.merge(variables, params)
 
 
 @dataclasses.dataclass(frozen=True)
 class States(Method):
-  """Initial states are trained, see `initial_states`.
+  """Trains initial states, see `initial_states`.
 
   Attributes:
-    network: to adapt.
+    network: the network to adapt.
     which: regular expression of states, see `initial_states.parameters`.
     alpha: factor of the trained states.
   """
@@ -148,7 +148,7 @@ class LoraAndStates(Method):
   states: States
 
   def init(self, key: jax.Array, variables: Variables) -> PyTree:
-    """Returns the initial variables of both."""
+    """Returns the initial adapters and states."""
     return {
       "lora": self.lora.init(key, variables),
       "states": self.states.init(key, variables),
@@ -157,11 +157,11 @@ class LoraAndStates(Method):
   def training(
     self, variables: Variables, params: PyTree, key: jax.Array
   ) -> dict[str, PyTree]:
-    """Returns the variables with both."""
+    """Returns the variables with adapters and states attached."""
     attached = self.lora.training(variables, params["lora"], key)
     return self.states.training(attached, params["states"], key)
 
   def served(self, variables: Variables, params: PyTree) -> dict[str, PyTree]:
-    """Returns the variables with adapters in the weights, and the states."""
+    """Returns the variables with merged adapters and the states."""
     merged = self.lora.served(variables, params["lora"])
     return self.states.served(merged, params["states"])

@@ -33,60 +33,60 @@ class Forecaster(updating.Updated, base.SizedEstimator):
   """The next values of one long series of one or several channels.
 
     forecaster = Forecaster(input_length=48, horizon=24).fit(y)
-    forecaster.predict()          # what follows y
-    forecaster.predict(y_later)   # what follows this
+    forecaster.predict()          # the values after y
+    forecaster.predict(y_later)   # the values after y_later
     forecaster.predict_interval(level=95)  # with early_stopping or intervals
 
-  Rows of a series or frame of pandas are put in the order of its index, if that
-  holds times: dates, periods, texts of dates, or numbers called "time". Its
-  steps have to be equal, or those of a calendar, such as months and working
-  days. `predictions` tells the times of a forecast then.
+  Rows of a pandas series or frame are sorted by its index, if that holds times:
+  dates, periods, texts of dates, or numbers called "time". Its steps must be
+  equal, or those of a calendar, such as months and working days. `predictions`
+  then includes the times of a forecast.
 
   Many series in one frame, a row for each series and time, are a panel: one
-  network learns from all of them, and also forecasts those that it has not
-  seen. Columns known ahead are read and not forecast, also of the rows at the
-  end of a series whose values are empty:
+  network learns from all of them, and also forecasts series that it has not
+  seen. Columns known ahead are inputs and are not forecast; they may continue
+  in rows at the end of a series whose values are empty:
 
     forecaster = Forecaster(time="date", series="shop", known="price")
     forecaster.fit(frame).predictions(later)
 
   Args:
     OPTIONS
-    input_length: times that a forecast is made from; None for four seasons, but
+    input_length: time steps that a forecast reads; None for four seasons, but
       at least the horizon, and less if the series is short, see
       `tasks.forecast_season.input_length`.
-    horizon: times that are forecast.
-    channels: "independent": each channel is a sequence of its own, and all have
+    horizon: time steps to forecast.
+    channels: "independent": each channel is a separate sequence, and all share
       one network; "mixed": they are read together.
     normalize: whether each window is shifted and scaled to mean 0 and standard
-      deviation 1, and its forecast put back.
-    period: steps of a season, to whose last one forecasts are differences, see
-      `tasks.forecast_season`; None for that of the dates or the values, 0 for
-      forecasts of the values themselves.
+      deviation 1, and its forecast transformed back.
+    period: steps of a season; forecasts are differences to the last season, see
+      `tasks.forecast_season`; None to detect it from the dates or the values, 0
+      to forecast the values themselves.
     intervals: whether the end of the series, `validation_fraction` of it, is
-      held back for intervals alone: its errors tell how wide they are. Without
-      it those of the validation part do, if there is one; they are a little
-      small, as they have chosen when training stopped.
-    time: of a panel, or with columns known ahead: column, or level of the
-      index, of dates or numbers; rows are in order if None.
+      held back to calibrate intervals by its errors. Without it the errors of
+      the validation part are used, if there is one; they are slightly too
+      small, because early stopping used the same part.
+    time: for a panel, or with columns known ahead: column, or index level, of
+      dates or numbers; rows are in order if None.
     series: column that names the series of a row.
     known: columns that are known ahead, such as a price; several with commas
       between them, or a list.
     static: columns with one entry for each series.
-    categories: those of both whose numbers are names.
-    steps: of such a frame, see `data.forecast_tables.load`.
+    categories: known and static columns whose numbers are category names.
+    steps: handling of missing time steps, see `data.forecast_tables.load`.
 
   Attributes:
     model_: a `models.Model`.
     history_: lists by name: "update", metrics of training, and with early
       stopping "valid_mse" and "valid_mae", of standardized values.
-    n_updates_: updates after which the variables were found.
-    input_length_: times that a forecast is made from.
+    n_updates_: number of updates at which the variables were found.
+    input_length_: time steps that a forecast reads.
     series_: names of the series of a panel.
   """
 
   _task = forecasting.TASK
-  # Of a series without times, and of estimators in older files.
+  # Defaults for a series without times, and for estimators in older files.
   _ahead: ClassVar[np.ndarray | None] = None
   _length: ClassVar[int | None] = None
 
@@ -106,7 +106,7 @@ class Forecaster(updating.Updated, base.SizedEstimator):
 
   @property
   def input_length_(self) -> int:
-    """Times that a forecast is made from."""
+    """Returns the number of time steps that a forecast reads."""
     return self.input_length or self._length or self.model_.preparation.length
 
   @final
@@ -114,14 +114,13 @@ class Forecaster(updating.Updated, base.SizedEstimator):
     """Trains a network on all windows of a series.
 
     Args:
-      y: (time,) or (time, channels) numbers, an array, a series or a frame,
-        see the class; of a panel a frame. With early stopping
-        `validation_fraction` of it is not trained on, and with intervals as
-        much again at its end: the one tells when to stop, the other how far
-        forecasts are off.
+      y: (time,) or (time, channels) numbers, an array, a series or a frame, see
+        the class; of a panel a frame. With early stopping `validation_fraction`
+        of it is held back for validation, and with intervals as much again at
+        its end for their calibration.
 
     Raises:
-      ValueError: naming what is not as expected.
+      ValueError: naming the invalid input.
     """
     return self._fit(y)
 
@@ -130,16 +129,16 @@ class Forecaster(updating.Updated, base.SizedEstimator):
     """Makes one update with all windows of y, at a constant learning rate.
 
     The first call, or the first after `fit`, begins from a fresh network.
-    Values are standardized by the mean and deviation of all pieces so far; the
-    season is that of the first one. Nothing is held back, so that there are no
+    Values are standardized by the mean and deviation of all chunks so far; the
+    season is detected in the first one. No part is held back, so there are no
     intervals.
 
     Args:
-      y: the next piece of the series, as in `fit`, no panel; windows lie within
-        it, so that the end of the piece before may stand in front again.
+      y: the next chunk of the series, as in `fit`, but not a panel; windows lie
+        within it, so it may start with the end of the previous chunk again.
 
     Raises:
-      ValueError: naming what is not as expected.
+      ValueError: naming the invalid input.
     """
     if panel_rows.columns(self) is not None:
       expected = "none in partial_fit: one series alone. Use fit"
@@ -148,42 +147,42 @@ class Forecaster(updating.Updated, base.SizedEstimator):
 
   @final
   def predict(self, y: Any = None) -> np.ndarray:
-    """Forecasts what follows a series.
+    """Forecasts the values after a series.
 
     Args:
-      y: at least `input_length_` times, as in `fit`; the end of the training's
-        series if None.
+      y: at least `input_length_` time steps, as in `fit`; the end of the
+        training series if None.
 
     Returns:
-      (horizon,) or (horizon, channels), in the units of the series; of a panel
-      with an axis of series in front, in the order of their first rows.
+      (horizon,) or (horizon, channels), in the units of the series; for a panel
+      with a leading axis of series, in the order of their first rows.
 
     Raises:
-      ValueError: naming what is not as expected.
+      ValueError: naming the invalid input.
     """
     part = self._examples(y).dataset
     return self._restored(self.model_.outputs(part)["forecast"], part)
 
   @final
   def predict_interval(self, y: Any = None, level: float = 80) -> np.ndarray:
-    """Forecasts where the values that follow a series will lie.
+    """Forecasts intervals of the values after a series.
 
     The intervals are those of split conformal prediction, see
-    `tasks.conformal`, for each step and channel by itself: of truths
-    like those at the end of the training's series they hold `level` per cent.
+    `tasks.conformal`, separately for each step and channel: they cover `level`
+    percent of values like those at the end of the training series.
 
     Args:
       y: as for `predict`.
-      level: in per cent, such as 90 and not 0.9; the more windows were held
-        back, the closer to 100 it may be.
+      level: coverage in percent, such as 90 and not 0.9; the more windows were
+        held back, the closer to 100 it may be.
 
     Returns:
       (horizon, 2) or (horizon, channels, 2): lower and upper end, in the units
-      of the series; of a panel with an axis of series in front.
+      of the series; for a panel with a leading axis of series.
 
     Raises:
-      ValueError: naming what is not as expected; among it, that no part of the
-        series was held back, or one too short for the level.
+      ValueError: naming the invalid input; also if no part of the series was
+        held back, or one too short for the level.
     """
     _scikit_learn.validation.check_is_fitted(self, "model_")
     if self._errors is None:
@@ -205,9 +204,9 @@ class Forecaster(updating.Updated, base.SizedEstimator):
 
     Returns:
       The coefficient of determination R^2 of the forecasts: 1 is best, and 0 is
-      that of the mean of the values to be forecast. Where these are all alike
-      it is 1 without any error, and else 0, as in scikit-learn. Of a panel all
-      values are on the scale of their series.
+      the score of the mean of the target values. If these are all equal, it is
+      1 without any error and 0 otherwise, as in scikit-learn. For a panel,
+      values are standardized by series.
     """
     _scikit_learn.validation.check_is_fitted(self, "model_")
     prepared = self.model_.preparation
@@ -234,13 +233,13 @@ class Forecaster(updating.Updated, base.SizedEstimator):
     return float(1 - wrong / total if total else wrong == 0)
 
   def _restored(self, values, part):
-    """Forecasts in the units of the series, the first if it is one alone."""
+    """Returns forecasts in the series' units; a lone series has no axis."""
     values = self.model_.preparation.restore(values, part)
     values = values if self.series is not None else values[0]
     return values[..., 0] if self._flat else values
 
   def _prepare(self, prepared: sources.Source, rows: base.Rows) -> Any:
-    # Those of a panel are prepared as they are read.
+    # Panels are prepared when they are read.
     one = rows.values[0]
     if isinstance(one, data.ArrayDataset):
       return one
@@ -286,14 +285,14 @@ class Forecaster(updating.Updated, base.SizedEstimator):
     validate.all_positive(**{k: v for k, v in sizes.items() if v is not None})
 
   def _choose_length(self, values, times, **step):
-    """Chooses the times of an input from those of a series, if none are set."""
+    """Chooses the input length by the length of a series, if it is not set."""
     if self.input_length is not None:
       return
     period = self.period
     if period is not None:
       validate.integer("period", period, 0)
     else:
-      # Missing values are refused later, or filled.
+      # Missing values are rejected later, or filled.
       whole = values[np.isfinite(values).all(axis=1)]
       period = forecast_season.season(types.SimpleNamespace(**step), whole)
     # Two parts of the series may be held back.
@@ -303,20 +302,20 @@ class Forecaster(updating.Updated, base.SizedEstimator):
     )
 
   def _times(self, rows):
-    """The number of times of the series, or of the shortest one."""
+    """Returns the length of the series, or of the shortest one."""
     if panel_rows.columns(self) is None:
       return len(rows.values[0])
     return min(len(member.values) for member in rows.values[0].members)
 
   def _held(self, rows):
-    """The times of the part of validation, and of that of intervals."""
+    """Returns the length of the validation part and of the calibration part."""
     held = round(self._times(rows) * self.validation_fraction)
     return max(held, self.horizon)
 
   def _held_back(self, rows: base.Rows) -> float:
     held = self._held(rows)
     trained = self._times(rows) - held * (1 + bool(self.intervals))
-    # A series is not to lose most of what it can teach.
+    # Most of a series must remain for training.
     return held if trained >= 4 * held + self.input_length_ else 0
 
   def _material(
@@ -333,7 +332,7 @@ class Forecaster(updating.Updated, base.SizedEstimator):
       return material
     values, length = rows.values[0], self.input_length_
     total, held = length + self.horizon, self._held(rows)
-    # An update without a seed holds nothing back.
+    # An update without a seed holds no part back.
     stops = seed is not None and self._patience(rows) != 0
     intervals = seed is not None and bool(self.intervals)
     end = calibrated = len(values) - held * intervals
@@ -369,7 +368,7 @@ class Forecaster(updating.Updated, base.SizedEstimator):
     return material
 
   def _season_of(self, material: base.Material) -> int:
-    """Returns the season of the training; 0 for none."""
+    """Returns the season of the training data; 0 without a season."""
     if self.period is not None:
       validate.integer("period", self.period, 0, self.input_length_)
       return self.period
@@ -416,7 +415,7 @@ class Forecaster(updating.Updated, base.SizedEstimator):
 
 
 def _step(stamps):
-  """Fields of the preparation that say how far rows are from each other."""
+  """Returns the preparation's fields for the time step between rows."""
   gaps = np.diff(_time_stamps.seconds(stamps))
   fields: dict[str, Any] = {"step": _time_stamps.usual_step([gaps])}
   if not _time_stamps.is_regular(stamps):

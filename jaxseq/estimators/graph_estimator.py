@@ -26,27 +26,27 @@ _GRAPH = graph_network.Options(
 @base.documented
 @dataclasses.dataclass(eq=False, repr=False)
 class TemporalGraph(base.SequenceEstimator):
-  """Ranks where the next events of nodes go, such as messages or payments.
+  """Ranks the destinations of nodes' next events, such as messages or payments.
 
     model = TemporalGraph().fit(frame)  # with source, destination and time
     model.predict(["anna", "bert"])
     model.predictions(["anna"])  # the ten best, with their scores
 
-  X is a frame of pandas with a row for each event, or the three columns source,
+  X is a pandas frame with a row for each event, or the three columns source,
   destination and time themselves. Times are numbers or dates. Early stopping
-  looks at the last events. The very last one is read, and not trained on.
+  evaluates the last events. The very last one is read, but not trained on.
 
   Args:
     OPTIONS
     bipartite: whether sources and destinations are nodes of two kinds, so that
-      equal names do not mean one node.
-    columns: names of the columns of a frame.
+      equal names are different nodes.
+    columns: column names of a frame.
 
   Attributes:
     model_: a `models.Model`, with the memory after all events.
     history_: lists by name: "update", metrics of training, and with early
       stopping "valid_mrr".
-    n_updates_: updates after which the variables were found.
+    n_updates_: number of updates at which the variables were found.
   """
 
   _task = temporal_graph.TASK
@@ -68,7 +68,7 @@ class TemporalGraph(base.SequenceEstimator):
       y: not used.
 
     Raises:
-      ValueError: naming what is not as expected.
+      ValueError: naming the invalid input.
     """
     del y
     return self._fit(X)
@@ -79,12 +79,12 @@ class TemporalGraph(base.SequenceEstimator):
 
     Args:
       nodes: names of sources; or later events, see the class, each of which is
-        read behind its answer.
-      times: when each event happens, not before the end of the training; its
-        last time if None.
+        read after its prediction.
+      times: time of each event, not before the end of the training; its last
+        time if None.
 
     Raises:
-      ValueError: naming what is not as expected.
+      ValueError: naming the invalid input.
     """
     examples = self._examples(nodes, times)
     best = self.model_.predict(examples).arrays["destination"][:, 0]
@@ -96,8 +96,8 @@ class TemporalGraph(base.SequenceEstimator):
   def score(self, X: Any, y: Any = None) -> float:
     """Returns the mean reciprocal rank of the destinations of later events.
 
-    All destinations of the training are ranked before an event is read; one to
-    which no event of the training went counts as 0.
+    All destinations of the training are ranked before an event is read; a
+    destination without a training event counts as 0.
 
     Args:
       X: events after the training, see the class.
@@ -179,6 +179,6 @@ class TemporalGraph(base.SequenceEstimator):
 
 
 def _are_events(X):
-  """Returns whether X is a frame, or three columns, and not names of nodes."""
+  """Returns whether X is a frame or three columns, rather than node names."""
   frame = series_frames.is_frame(series_frames.of_pandas(X))
   return frame or (len(X) == 3 and all(np.ndim(x) == 1 for x in X))

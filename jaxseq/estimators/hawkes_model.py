@@ -24,25 +24,25 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
     model = HawkesModel().fit(times, marks)
     model.a_[model.classes_ == "buy"], model.standard_errors_.a
 
-  The intensity of mark k is mu[k] + sum over earlier events (t, j) of
-  a[k, j] b exp(-b (now - t)): a[k, j] is the mean number of events k that an
-  event j causes. There is no network and nothing random; with few events it is
-  what a network has to be compared with.
+  The intensity of mark k is mu[k] + sum over earlier events (t, j) of a[k, j] b
+  exp(-b (now - t)): a[k, j] is the mean number of events k that an event j
+  causes. There is no network and no randomness; with few events it is the
+  baseline that a network has to be compared with.
 
   Args:
-    b: rate of decay; it is fitted if None.
-    observed_until: see `fit`, whose argument goes before it.
+    b: decay rate; fitted if None.
+    observed_until: see `fit`, whose argument overrides it.
     start: when the observation of all sequences begins, see `EventModel`.
 
   Attributes:
-    classes_: marks, in the order of mu_ and a_.
+    classes_: mark names, in the order of mu_ and a_.
     mu_: (marks,) base intensities.
-    a_: (marks, marks).
-    b_: rate of decay.
-    standard_errors_: a `hawkes_fit.Parameters` of them, by the Hessian; NaN
-      where a parameter was fixed or is 0.
-    spectral_radius_: of a_; events die out where it is below 1.
-    log_likelihood_: of the training events, in nats.
+    a_: (marks, marks) mean numbers of caused events.
+    b_: decay rate.
+    standard_errors_: a `hawkes_fit.Parameters` of standard errors, by the
+      Hessian; NaN if a parameter was fixed or is 0.
+    spectral_radius_: spectral radius of a_; events die out if it is below 1.
+    log_likelihood_: log likelihood of the training events, in nats.
   """
 
   b: float | None = None
@@ -61,12 +61,12 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
 
     Args:
       times: for each sequence the times of its events, see `EventModel.fit`.
-      marks: for each sequence the marks of its events; all alike if None.
+      marks: for each sequence the marks of its events; one mark if None.
       observed_until: when the observation of the sequences ends, see
         `EventModel.fit`.
 
     Raises:
-      ValueError: naming what is not as expected.
+      ValueError: naming the invalid input.
     """
     stamps, kinds, words = event_estimator.read(times, marks, self.start)
     self.classes_ = event_estimator.classes_of(kinds)
@@ -84,7 +84,7 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
 
   @property
   def process_(self) -> point_processes.Hawkes:
-    """The process, which simulates where its spectral radius is below 1."""
+    """Returns the process, to simulate if its spectral radius is below 1."""
     _scikit_learn.validation.check_is_fitted(self, "a_")
     if self.spectral_radius_ >= 1:
       raise ValueError(
@@ -104,13 +104,13 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
   ) -> float:
     """Returns the mean log likelihood in nats per event; higher is better.
 
-    It is that of `log_likelihood_`: an event at time 0 begins the observation,
-    and is not scored itself.
+    As in `log_likelihood_`, an event at time 0 begins the observation, and is
+    not scored itself.
 
     Args:
       times: as in `fit`.
       marks: as in `fit`.
-      observed_until: as in `fit`, of these sequences.
+      observed_until: as in `fit`, for these sequences.
     """
     stamps, words = self._checked(times, marks)
     packed = self._packed(stamps, words, self._until(observed_until))
@@ -125,7 +125,7 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
     *,
     edges: Sequence[float],
   ) -> np.ndarray:
-    """Returns how many events are to come after the last of each sequence.
+    """Returns the expected event counts after the last event of each sequence.
 
     Args:
       times: as in `fit`, with an event in each sequence.
@@ -134,8 +134,8 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
         begins there.
 
     Returns:
-      (sequences, intervals, marks) float64, by the closed form, which holds
-      for any spectral radius.
+      (sequences, intervals, marks) float64, by the closed form, valid for any
+      spectral radius.
 
     Raises:
       ValueError: if edges do not increase, or a sequence has no event.
@@ -162,28 +162,28 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
     return hawkes_fit.Parameters(self.mu_, self.a_, self.b_)
 
   def _until(self, observed_until):
-    """The end of observation since the start, or None."""
+    """Returns the observation's end, relative to the start, or None."""
     until = self.observed_until if observed_until is None else observed_until
     return event_estimator.since(until, self.start)
 
   def _checked(self, times, marks):
-    """Times and marks of another set."""
+    """Returns the checked times and marks of other sequences."""
     _scikit_learn.validation.check_is_fitted(self, "a_")
     stamps, _, words = event_estimator.read(times, marks, self.start)
     event_estimator.check_known(words, self.classes_)
     return stamps, words
 
   def _packed(self, stamps, words, until):
-    """Events with the ends of their observation."""
+    """Returns events with the ends of their observation."""
     events = self._events(stamps, words)
     ends = self._source.ends_of(stamps, until)
-    # The sums of gaps are rounded.
+    # Sums of gaps are rounded.
     return hawkes_fit.pack(events, np.maximum(ends, events.times.max(axis=1)))
 
   def _events(self, stamps, words):
-    """Events by the preparation of the training."""
+    """Returns events, encoded by the training's preparation."""
     part = self._source.prepare(words, times=stamps)
-    # Times are the sums of gaps, which are exact to more digits.
+    # Times are sums of gaps, which are more precise.
     times = np.cumsum(part.inputs[..., 0], axis=1, dtype=np.float64)
     horizon = max(self._source.horizon, float(times.max()))
     return point_processes.Events(times, part.targets, part.lengths, horizon)

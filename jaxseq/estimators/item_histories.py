@@ -1,4 +1,4 @@
-"""Items that users have taken so far, and examples of those that come later."""
+"""Item histories of users, and training examples of later items."""
 
 from collections.abc import Hashable
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ from jaxseq.data.sources import interactions
 
 
 class Histories:
-  """All items of users, in their order.
+  """All items of each user, in their order.
 
   Args:
-    gaps: whether the gaps before the items are held, too.
+    gaps: whether to store the gaps before the items, too.
 
   Attributes:
-    items: lists from 1 on, by user.
-    gaps: of each as many; None without.
-    last: the times of the newest items, where they are known.
+    items: lists of item numbers from 1 on, by user.
+    gaps: lists of the gaps before the items, by user; None without gaps.
+    last: times of the newest items, by user, if they are known.
   """
 
   def __init__(self, gaps: bool):
@@ -34,12 +34,12 @@ class Histories:
     gaps: Sequence[float] | None,
     last: Any,
   ) -> None:
-    """Puts further items behind those of a user, who may be new.
+    """Appends items to the history of a user, who may be new.
 
     Args:
-      user: name.
-      items: numbers from 1 on.
-      gaps: before them; None without.
+      user: the user's name.
+      items: item numbers from 1 on.
+      gaps: gaps before the items; None without gaps.
       last: time of the last one; None if it is not known.
     """
     self.items.setdefault(user, []).extend(map(int, items))
@@ -55,18 +55,18 @@ class Histories:
     gaps: Sequence[np.ndarray] | None,
     length: int,
   ) -> data.ArrayDataset | None:
-    """Returns examples whose targets are items that are not in here yet.
+    """Returns examples whose targets are the new items.
 
     Args:
-      users: whose items they are, each once.
-      items: of each the further items (n_i,), from 1 on.
-      gaps: of each those before them; None without.
-      length: of the pieces, and of the arrays.
+      users: the users, each once.
+      items: for each user the new items (n_i,), from 1 on.
+      gaps: for each user the gaps before them; None without gaps.
+      length: length of the chunks and the arrays.
 
     Returns:
-      Pieces of the histories with these items, which begin with up to `length`
-      items from before; their number is filled up to a power of two with
-      examples without a target. None if no item has one before it.
+      Chunks of the extended histories, which begin with up to `length` earlier
+      items; padded to a power of two with examples without a target. None if no
+      item has a predecessor.
     """
     before = [self.items.get(user, [])[-length:] for user in users]
     whole = [np.array([*a, *b], np.int32) for a, b in zip(before, items)]

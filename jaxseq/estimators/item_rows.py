@@ -1,4 +1,4 @@
-"""Rows of users, items and times in memory, checked, for `NextItem`."""
+"""Validation of rows of users, items and times in memory, for `NextItem`."""
 
 from collections.abc import Callable
 from collections.abc import Collection
@@ -16,7 +16,7 @@ from jaxseq import validate
 from jaxseq.data import _time_stamps
 from jaxseq.data import series_frames
 
-# Lines of work of the estimators.
+# Tasks of the estimators.
 _LINES = {"NextItem": "recommend", "TemporalGraph": "temporal_graph"}
 _NUMBER, _DATE = "a number", "a date such as 2024-01-31 23:59"
 
@@ -26,15 +26,15 @@ def columns(
 ) -> list[np.ndarray]:
   """Returns three columns (n,) of rows, such as users, items and times.
 
-  No entry is missing.
+  Entries must not be missing.
 
   Args:
-    X: a frame of pandas, or three sequences of one length.
-    names: of the columns of a frame, and in messages.
-    owner: the estimator, in messages.
+    X: a pandas frame, or three sequences of one length.
+    names: column names of a frame, also used in messages.
+    owner: name of the estimator, for messages.
 
   Raises:
-    ValueError: naming what is not as expected.
+    ValueError: naming the invalid input.
   """
   X = series_frames.of_pandas(X)
   if series_frames.is_frame(X):
@@ -58,7 +58,7 @@ def columns(
 
 
 def _check_form(X, names, owner):
-  """Refuses X that is not three columns."""
+  """Rejects X that is not three columns."""
   three = f"{names[0]}, {names[1]} and {names[2]}"
   form = f"a frame, or the three columns {three}"
   if isinstance(X, str | os.PathLike):
@@ -82,10 +82,10 @@ def _check_form(X, names, owner):
 
 
 def column(values: Any) -> np.ndarray:
-  """Returns values (n,) as an array in which each is what it was."""
+  """Returns values (n,) as an array that keeps the type of each."""
   array = values if isinstance(values, np.ndarray) else list(values)
   if isinstance(array, list):
-    # NumPy would make one type, or one axis more, of several.
+    # NumPy would convert mixed types to one, or add an axis.
     single = len({type(value) for value in array}) == 1
     if single and isinstance(array[0], int | float | str | np.generic):
       return np.asarray(array)
@@ -94,28 +94,28 @@ def column(values: Any) -> np.ndarray:
 
 
 def is_missing(value: Any) -> bool:
-  """Tells of an empty entry: None, "", NaN, NaT or pandas' NA."""
+  """Returns whether an entry is empty: None, "", NaN, NaT or pandas' NA."""
   if value is None or (isinstance(value, str) and not value):
     return True
   try:
-    # NaN and NaT are not themselves, and pandas' NA does not say.
+    # NaN and NaT differ from themselves; pandas' NA raises TypeError.
     return bool(value != value)
   except TypeError:
     return True
   except ValueError:
-    # An array says it of each of its elements.
+    # An array compares element by element.
     return False
 
 
 def user(name: str, value: Any) -> Hashable:
-  """Returns the name of a user as Python has it.
+  """Returns the name of a user as a Python value.
 
   Args:
-    name: what a message calls it.
+    name: its name in messages.
     value: the user.
 
   Raises:
-    ValueError: if it is missing, or no single name.
+    ValueError: if it is missing, or not a single name.
   """
   if isinstance(value, np.generic) and value.dtype.kind in "iufbUS":
     value = value.item()
@@ -126,14 +126,14 @@ def user(name: str, value: Any) -> Hashable:
 
 
 def users(array: np.ndarray, name: str) -> list[Hashable]:
-  """Returns the users of rows, see `user`; `name` is that of the column."""
+  """Returns the users of rows, see `user`; `name` is the column's name."""
   if array.dtype.kind in "iufbUS":
     return array.tolist()
   return [user(place(name, row), value) for row, value in enumerate(array)]
 
 
 def check_one_kind(array: np.ndarray, name: str) -> None:
-  """Refuses a column of items of which some are texts, and others numbers."""
+  """Rejects a column of items that mixes texts and numbers."""
   if array.dtype.kind != "O":
     return
   wanted = _kind(array[0])
@@ -143,7 +143,7 @@ def check_one_kind(array: np.ndarray, name: str) -> None:
 
 
 def _kind(value):
-  """The type of a value in words."""
+  """Returns the type of a value in words."""
   if isinstance(value, str):
     return "a text"
   if isinstance(value, numbers.Number | np.number):
@@ -154,15 +154,15 @@ def _kind(value):
 def stamps(
   values: Any, place: Callable[[int], str], dated: bool | None = None
 ) -> np.ndarray:
-  """Returns times (n,) as float64 or datetime64, which may come as texts.
+  """Converts times (n,), which may be texts, to float64 or datetime64.
 
   Args:
-    values: numbers, dates, or texts of either; all are of one kind.
-    place: what a message calls each, by its number.
-    dated: whether dates are expected, or numbers; either if None.
+    values: numbers, dates, or texts of either; all of one kind.
+    place: returns the name of an entry in messages, by its index.
+    dated: True to expect dates, False for numbers; None for either.
 
   Raises:
-    ValueError: naming the first that is none, or of another kind.
+    ValueError: naming the first entry that is not a time, or of another kind.
   """
   array, expected = column(values), f"{_NUMBER}, or {_DATE}"
   if dated is not None:
@@ -188,12 +188,12 @@ def stamps(
 
 
 def _kind_of_time(value):
-  """The type that a time counts as; None of what is none."""
+  """Returns the type that a time counts as; None if it is not a time."""
   kinds = (str, numbers.Real, datetime.date, np.datetime64)
   kind = next((kind for kind in kinds if isinstance(value, kind)), None)
   return datetime.date if kind is np.datetime64 else kind
 
 
 def place(name: str, row: int) -> str:
-  """Returns the place of an entry, by its column, for messages."""
+  """Returns the column and row of an entry, for messages."""
   return f"X: {name}, row {row}"

@@ -1,4 +1,4 @@
-"""Embeddings of sequences of letters, as a transformer of scikit-learn."""
+"""Embeddings of letter sequences, as a scikit-learn transformer."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -25,18 +25,18 @@ class Encoder(
   _scikit_learn.base.TransformerMixin,
   _scikit_learn.base.BaseEstimator,
 ):
-  """Embeddings of letters by a masked language model that was trained before.
+  """Embeddings of letters by a pretrained masked language model.
 
     encoder = Encoder("runs/rna/attention/model.safetensors")
     pipeline.make_pipeline(encoder, LogisticRegression()).fit(sequences, labels)
 
-  X are strings, in which "<mask>" is one letter. `fit` reads the model and
-  learns nothing; without it the first `transform` reads it.
+  X are strings, in which "<mask>" is one letter. `fit` loads the model and
+  trains nothing; without it the first `transform` loads it.
 
   Args:
-    model: path of the model's file, as `experiments.masked_language` leaves it.
-    of: whether "sequences" have an embedding each, the mean over their letters
-      and both of their ends, or all of their "letters".
+    model: path of the model file, as saved by `experiments.masked_language`.
+    of: "sequences" for one embedding per sequence, the mean over its letters
+      and both end tokens, or "letters" for one per letter.
 
   Attributes:
     model_: a `models.Model`.
@@ -47,15 +47,15 @@ class Encoder(
   of: Literal["sequences", "letters"] = "sequences"
 
   def fit(self, X: Any = None, y: Any = None) -> Self:
-    """Reads the model.
+    """Loads the model.
 
     Args:
       X: not used.
       y: not used.
 
     Raises:
-      ValueError: if it is no model of masked language, or `of` is unknown.
-      FileNotFoundError: if there is no such file.
+      ValueError: if it is not a masked language model, or `of` is unknown.
+      FileNotFoundError: if the file does not exist.
     """
     del X, y
     validate.choice("of", self.of, ("sequences", "letters"))
@@ -63,11 +63,11 @@ class Encoder(
     return self
 
   def __sklearn_is_fitted__(self) -> bool:
-    """True: there is nothing to fit."""
+    """Returns True: there is nothing to fit."""
     return True
 
   def __sklearn_tags__(self) -> Any:
-    """Returns what scikit-learn wants to know: `fit` is not required."""
+    """Returns the scikit-learn tags: `fit` is not required."""
     tags = super().__sklearn_tags__()
     tags.requires_fit = False
     return tags
@@ -76,14 +76,13 @@ class Encoder(
     """Returns embeddings of n sequences, in float32.
 
     Args:
-      X: (n,) strings of any lengths, none of them empty.
+      X: (n,) nonempty strings of any lengths.
 
     Returns:
-      (n, d_model); of letters a list of n arrays (letters, d_model).
+      (n, d_model); for letters a list of n arrays (letters, d_model).
 
     Raises:
-      ValueError: naming a sequence that is no text, or an empty one; or as
-        `fit`.
+      ValueError: naming a sequence that is empty or not a string; or as `fit`.
       FileNotFoundError: as `fit`.
     """
     self._ready()
@@ -97,7 +96,7 @@ class Encoder(
     return [row[1:end] for row, end in zip(features, ends)]
 
   def _features(self, dataset: datasets.ArrayDataset) -> np.ndarray:
-    """Returns what the head reads at every token, (n, time, d_model)."""
+    """Returns the head's inputs at every token, (n, time, d_model)."""
     arguments = outputs.tokens(None, dataset)
     read = functools.partial(
       _read, self.model_.network, jax.device_put(self.model_.variables)
@@ -105,7 +104,7 @@ class Encoder(
     return models.in_batches(read, arguments)["features"]
 
   def _ready(self):
-    """Reads the model, if that has not been done."""
+    """Loads the model, unless it is loaded."""
     if not hasattr(self, "model_"):
       self.fit()
 
@@ -117,6 +116,6 @@ class Encoder(
 
 @functools.partial(jax.jit, static_argnums=0)
 def _read(network, variables, arguments):
-  """The features of a batch, by name."""
+  """Returns the features of a batch, by name."""
   tokens, lengths = arguments["tokens"], arguments["lengths"]
   return {"features": network.apply(variables, tokens, lengths, features=True)}

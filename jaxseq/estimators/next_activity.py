@@ -24,24 +24,24 @@ from jaxseq.tasks import outputs
 @base.documented
 @dataclasses.dataclass(eq=False, repr=False)
 class NextActivity(base.SizedEstimator):
-  """Predicts what is done next in a case, such as a ticket or an order.
+  """Predicts the next activity of a case, such as a ticket or an order.
 
     model = NextActivity().fit([["open", "triage", "close"], ["open", "close"]])
     model.predict([["open"]])
 
-  Cases are sequences of names, in the order of time. Those of `fit` are over:
-  their ends are learnt, too, under the name "(end)".
+  Cases are sequences of activity names, in order of time. Cases of `fit` are
+  complete: their ends are learned, too, as the activity "(end)".
 
   Args:
     OPTIONS
 
   Attributes:
-    classes_: names of the activities and of the end, in the order of their
+    classes_: names of the activities and the end, in the order of the
       probabilities.
     model_: a `models.Model`.
     history_: lists by name: "update", metrics of training, and with early
       stopping "valid_brier".
-    n_updates_: updates after which the variables were found.
+    n_updates_: number of updates at which the variables were found.
   """
 
   _task = next_element.TASK
@@ -53,7 +53,7 @@ class NextActivity(base.SizedEstimator):
     """Trains a network from the beginning.
 
     Args:
-      cases: the activities of each, all of them.
+      cases: all activities of each case.
       y: not used.
 
     Raises:
@@ -67,7 +67,7 @@ class NextActivity(base.SizedEstimator):
     """Returns the likeliest next activity, or "(end)", of each case (n,).
 
     Args:
-      cases: the activities of each so far, one or more.
+      cases: the activities of each case so far, one or more.
 
     Raises:
       ValueError: naming a case without activities, or an unknown activity.
@@ -75,14 +75,14 @@ class NextActivity(base.SizedEstimator):
     return self.classes_[self.predict_proba(cases).argmax(axis=1)]
 
   def predict_proba(self, cases: Sequence[Sequence[Any]]) -> np.ndarray:
-    """Returns the probabilities (n, classes) of what is next, see `predict`."""
+    """Returns the next activity's probabilities (n, classes), see `predict`."""
     return self._outputs(cases)["probability"]
 
   def score(self, cases: Sequence[Sequence[Any]], y: Any = None) -> float:
     """Returns the accuracy over all activities and ends of cases.
 
     Args:
-      cases: the activities of each, all of them.
+      cases: all activities of each case.
       y: not used.
     """
     del y
@@ -103,7 +103,7 @@ class NextActivity(base.SizedEstimator):
     if reset:
       names = sorted({name for case in values for name in case})
       self.classes_ = np.array([*names, logs.END])
-    # Cases to learn from are over, which is their target.
+    # Training cases are complete; their target is the end.
     return base.Rows(
       values,
       targets=logs.END if reset else None,
@@ -126,14 +126,14 @@ class NextActivity(base.SizedEstimator):
 
 
 def _over(prepared, rows):
-  """Cases that are over, with their ends as targets."""
+  """Returns complete cases, with their ends as targets."""
   encoded = [prepared.encode(x, f"case {n}") for n, x in enumerate(rows.values)]
   return logs.traces(encoded, len(prepared.activities) + 1)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _right(network, variables, arguments):
-  """Returns the right predictions of each case, and the number of all."""
+  """Returns the counts of right predictions and of targets of each case."""
   logits, _ = network.apply(variables, arguments["tokens"])
   targets = arguments["targets"]
   right = (logits.argmax(axis=-1) == targets - 1) & (targets > 0)

@@ -30,36 +30,36 @@ from jaxseq.tasks.items import recommendation_arms
 @base.documented
 @dataclasses.dataclass(eq=False, repr=False)
 class NextItem(updating.Updated):
-  """Recommends what users take next, by what they have taken.
+  """Recommends the next items of users, by their item histories.
 
     model = NextItem().fit(frame)  # with the columns user, item and time
     model.recommend(["anna"], k=5)
-    model.recommend_for([["Heat", "Ran"]], k=5)  # of users never seen
+    model.recommend_for([["Heat", "Ran"]], k=5)  # for users never seen
     model.update("anna", "Heat")  # in constant time
     model.partial_fit(later)  # an update of the network, with further rows
 
-  X, wherever it stands, is a frame of pandas with a row for each item that a
-  user has taken, or the three columns user, item and time themselves. Rows of a
-  user at one time stay in their order. A user is called by one text, number or
-  date; times are numbers or dates, which may be texts. Early stopping looks at
-  the last item of each user, whatever `validation_fraction` is.
+  X is always a pandas frame with a row for each item that a user has taken, or
+  the three columns user, item and time themselves. Rows of a user with equal
+  times stay in their order. A user's name is one text, number or date; times
+  are numbers or dates, which may be texts. Early stopping evaluates the last
+  item of each user, whatever `validation_fraction` is.
 
   Args:
     OPTIONS
-    length: items of a history that are read, the newest ones.
+    length: number of newest items of a history that are read.
     loss: "full", "sampled" or "gbce", see
       `tasks.items.recommendation_arms.Options`, as `negatives`.
-    negatives: items of a sample, with another loss than "full".
-    gap: the time, of dates in seconds, that the gaps between items are counted
-      in, for a mixer that reads them; None leaves times out.
-    columns: names of the columns of a frame.
+    negatives: sampled items, for losses other than "full".
+    gap: unit of the gaps between items, for dates in seconds, for a mixer that
+      reads them; None ignores times.
+    columns: column names of a frame.
 
   Attributes:
-    items_: what can be recommended.
+    items_: the items that can be recommended.
     model_: a `models.Model`, which reads the newest `length` items.
     history_: lists by name: "update", metrics of training, and with early
       stopping "valid_ndcg_10", of the last item of each user.
-    n_updates_: updates after which the variables were found.
+    n_updates_: number of updates at which the variables were found.
   """
 
   _task = recommendation.TASK
@@ -76,14 +76,14 @@ class NextItem(updating.Updated):
 
   @final
   def fit(self, X: Any, y: Any = None) -> Self:
-    """Trains a network from the beginning, and reads what users have taken.
+    """Trains a network from the beginning, and stores the users' histories.
 
     Args:
       X: see the class.
       y: not used.
 
     Raises:
-      ValueError: naming what is not as expected.
+      ValueError: naming the invalid input.
     """
     del y
     self._fit(X)
@@ -96,20 +96,20 @@ class NextItem(updating.Updated):
   def partial_fit(self, X: Any, y: Any = None) -> Self:
     """Makes one update with further rows of users, at a constant learning rate.
 
-    A user's rows go on from where what is known of them ends, and what is
-    learnt are the items of X alone. The items that can be recommended stay
-    those of `fit`, or of the first call, which begins from a fresh network
-    where nothing was fitted. If no row has one of its user before it there is
-    nothing to learn, and the rows are read without an update. The next list
-    reads all histories again, by the network as it is then.
+    A user's rows continue the known history, and only the items of X are
+    targets. The items that can be recommended stay those of `fit`, or of the
+    first call, which begins from a fresh network if nothing was fitted. If no
+    row has an earlier one of its user there is nothing to learn, and the rows
+    are stored without an update. The next recommendation reads all histories
+    again with the updated network.
 
     Args:
       X: see the class; no time is before the last one of its user.
       y: not used.
 
     Raises:
-      ValueError: naming what is not as expected, such as an item that was not
-        in the training; nothing has changed then.
+      ValueError: naming the invalid input, such as an item that was not in the
+        training; the estimator is unchanged then.
     """
     del y
     first = not hasattr(self, "model_")
@@ -133,7 +133,7 @@ class NextItem(updating.Updated):
 
   @final
   def predict(self, X: Any) -> models.Predictions:
-    """Recommends ten items to each user of X, by X alone.
+    """Recommends ten items to each user of X, using only X.
 
     Returns:
       Named columns, see docs/predictions.md.
@@ -148,13 +148,13 @@ class NextItem(updating.Updated):
     filter_viewed: bool = True,
     items: Sequence[Any] | None = None,
   ) -> models.Predictions:
-    """Recommends items to users of the training, and of what came later.
+    """Recommends items to users of the training and of later updates.
 
     Args:
-      users: which; all if None.
-      k: items of each; there are fewer where no other is left.
-      filter_viewed: whether what a user has taken is left out.
-      items: those that may be recommended; all if None.
+      users: names of users; all if None.
+      k: items per user; fewer if there are no others left.
+      filter_viewed: whether to leave out items in the user's history.
+      items: items that may be recommended; all if None.
 
     Returns:
       The columns "user", "rank" from 1 on, "item" and "score", the log
@@ -184,16 +184,16 @@ class NextItem(updating.Updated):
     """Recommends items to users who were never seen, or in new sessions.
 
     Args:
-      histories: of each the items so far, at least one, as the network says
-        nothing before it has read an item.
-      k: as of `recommend`.
-      times: of each when the items were taken, as many and in their order, with
-        `gap`; None without.
-      filter_viewed: as of `recommend`, as `items`.
-      items: likewise.
+      histories: for each user the items so far, at least one, because the
+        network predicts nothing before its first item.
+      k: as in `recommend`.
+      times: for each user the times of the items, in their order, with `gap`;
+        None without.
+      filter_viewed: as in `recommend`.
+      items: as in `recommend`.
 
     Returns:
-      Columns as of `recommend`; users are numbers from 0 on.
+      Columns as in `recommend`; users are numbers from 0 on.
 
     Raises:
       ValueError: if an item is not known, a history is empty, or times are not
@@ -221,13 +221,13 @@ class NextItem(updating.Updated):
     """Reads one more item of a user, who may be new, in constant time.
 
     Args:
-      user: name.
+      user: the user's name.
       item: one of `items_`.
-      time: of it, not before the user's last one; needed with `gap`.
+      time: the item's time, not before the user's last one; needed with `gap`.
 
     Raises:
-      ValueError: if the user is no single name, the item is not known, or the
-        time is not as expected; nothing has changed then.
+      ValueError: if the user is not a single name, the item is not known, or
+        the time is not as expected; the estimator is unchanged then.
     """
     stream, gap, stamp = self._users(), None, None
     user = item_rows.user("user", user)
@@ -248,10 +248,10 @@ class NextItem(updating.Updated):
     return self
 
   def score(self, X: Any, y: Any = None) -> float:
-    """Returns NDCG@10 of the last item of each user of X, by those before.
+    """Returns NDCG@10 of the last item of each user of X, given those before.
 
-    Others of those before do not compete. A last item that is one of them does,
-    though `recommend` leaves it out unless `filter_viewed` is False.
+    Earlier items of the user are not ranked, except a last item that is one of
+    them, though `recommend` leaves it out unless `filter_viewed` is False.
     """
     del y
     _scikit_learn.validation.check_is_fitted(self, "model_")
@@ -267,7 +267,7 @@ class NextItem(updating.Updated):
     return float(metrics["ndcg_10"])
 
   def _users(self) -> item_streams.Users:
-    """The states of users, by the network as it is."""
+    """Returns the users' states under the current network."""
     if getattr(self, "_stream", None) is None:
       stream = item_streams.Users(*self._fitted())
       items, gaps = self._histories.items, self._histories.gaps
@@ -277,18 +277,18 @@ class NextItem(updating.Updated):
     return self._stream
 
   def _fitted(self):
-    """The network and its variables."""
+    """Returns the network and its variables."""
     _scikit_learn.validation.check_is_fitted(self, "model_")
     return self.model_.network, self.model_.variables
 
   def _take(self, rows, histories, gaps):
-    """Puts rows behind the histories."""
+    """Appends rows to the histories."""
     for n, user in enumerate(rows.ids):
       between = None if gaps is None else gaps[n]
       self._histories.extend(user, histories[n], between, rows.times[n][-1])
 
   def _place(self, item):
-    """The number of an item, from 0 on, by equality or by its name; or None."""
+    """Returns an item's number from 0 on, by equality or name; or None."""
     try:
       number = self._number.get(item)
     except TypeError:
@@ -296,7 +296,7 @@ class NextItem(updating.Updated):
     return self._number.get(str(item)) if number is None else number
 
   def _places(self, items):
-    """The numbers of items, from 0 on."""
+    """Returns the numbers of items, from 0 on."""
     items = list(items)
     numbers = list(map(self._place, items))
     if None in numbers:
@@ -305,14 +305,14 @@ class NextItem(updating.Updated):
     return np.array(numbers, int)
 
   def _allowed(self, items):
-    """The numbers of those that may be recommended; None if all may."""
+    """Returns the numbers of the items to recommend from; None for all."""
     if items is None:
       return None
     _refuse_text("items", items)
     return self._places(items)
 
   def _listed(self, names, items, scores):
-    """Columns of the best items (n, k) of users."""
+    """Returns columns of the best items (n, k) of users."""
     shown = np.isfinite(scores)
     user, rank = np.nonzero(shown)
     columns = {
@@ -324,19 +324,19 @@ class NextItem(updating.Updated):
     return models.Predictions(columns, {"item": items, "score": scores})
 
   def _numbers(self, rows, last=None):
-    """Histories (n_i,) of rows, from 1 on, and the gaps before the items."""
+    """Returns histories (n_i,) of items from 1 on, and the items' gaps."""
     histories = [np.array(row + 1, np.int32) for row in rows.values]
     if rows.times is None or self.gap is None:
       return histories, None
     source, gaps = interactions.InteractionSource(gap=self.gap), []
     for user, times in zip(rows.ids or range(len(histories)), rows.times):
-      # One that goes on has a gap before the first row, too.
+      # A continued history has a gap before the first row, too.
       begin = [last[user]] if last and user in last else []
       gaps.append(source.gaps(np.array([*begin, *times]))[len(begin) :])
     return histories, gaps
 
   def _stamps(self, times, rows):
-    """The times of histories that are handed over; None without `gap`."""
+    """Returns the checked times of given histories; None without `gap`."""
     if self.gap is None and times is None:
       return None
     if self.gap is None:
@@ -362,7 +362,7 @@ class NextItem(updating.Updated):
     return stamps
 
   def _check_later(self, rows):
-    """Refuses rows before the last one of their user."""
+    """Rejects rows before the last one of their user."""
     name = f"X: {self.columns[2]}"
     for user, times in zip(rows.ids, rows.times):
       if (times.dtype.kind == "M") != self._dated:
@@ -372,7 +372,7 @@ class NextItem(updating.Updated):
       _check_order(name, _plain(times[0]), last, times[0], user)
 
   def _no_pair(self, rows):
-    """The error of rows in which nothing follows anything."""
+    """Returns the error for rows without any pair of consecutive items."""
     count = sum(map(len, rows.values))
     wanted = f"some among the {count} rows, one item after another. Add rows"
     return validate.error("X", "no user with two items", wanted)
@@ -419,7 +419,7 @@ class NextItem(updating.Updated):
     parts = [np.zeros(len(one), int) for one in histories]
     if self._patience(rows) != 0 and seed is not None:
       for part in parts:
-        # One to read and one to predict are left.
+        # One item to read and one to predict remain.
         part[-1:] = len(part) > 2
     train, valid = (
       interactions.examples(histories, parts, number, self.length, gaps)
@@ -430,13 +430,13 @@ class NextItem(updating.Updated):
     return self._material_of(train, valid, prepared or self._source())
 
   def _material_of(self, train, valid, prepared):
-    """The material of examples that are made."""
+    """Returns the material of ready examples."""
     splits = self._splits(train, valid, prepared)
     example = data.take(train, slice(0, 1))
     return base.Material(splits, len(train.inputs), prepared, example)
 
   def _splits(self, train, valid, prepared):
-    """Splits of examples; there is no test set, and none is looked at."""
+    """Returns splits of examples, with a placeholder for the test set."""
     count = len(self.items_)
     info = data.Info(
       "Items handed to an estimator.",
@@ -449,7 +449,7 @@ class NextItem(updating.Updated):
     return data.Splits(train, valid, train if valid is None else valid, info)
 
   def _source(self) -> interactions.InteractionSource:
-    """The preparation, of frames and files with the columns of training."""
+    """Returns the preparation for frames and files, with training's columns."""
     user, item, time = self.columns
     return interactions.InteractionSource(
       items=tuple(map(str, self.items_)),
@@ -463,7 +463,7 @@ class NextItem(updating.Updated):
   def _problem(self, arm: Any, source: Any) -> Any:
     problem = super()._problem(arm, source)
     if hasattr(self, "model_"):
-      # An update resumes from what was fitted.
+      # An update resumes from the fitted variables.
       variables = self.model_.variables
       problem.init = lambda key: variables
     return problem
@@ -481,20 +481,20 @@ class NextItem(updating.Updated):
 
 
 def _refuse_text(name, value):
-  """Refuses a text, or a number, that stands where a list is expected."""
+  """Rejects a text or a number if a list is expected."""
   if isinstance(value, str) or not hasattr(value, "__iter__"):
     raise validate.error(name, value, f"a list, such as [{value!r}]")
 
 
 def _plain(value):
-  """A scalar of NumPy as Python has it, for messages."""
+  """Converts a NumPy scalar to a Python value, for messages."""
   if isinstance(value, np.datetime64):
     return str(value)
   return value.item() if isinstance(value, np.generic) else value
 
 
 def _check_order(name, got, last, stamp, user):
-  """Refuses a time before the last one of its user."""
+  """Rejects a time before the last one of its user."""
   if stamp < last:
     expected = f"a time from {last} on, that of the last item of user {user!r}"
     raise validate.error(name, got, expected)

@@ -15,7 +15,7 @@ from jaxseq.tasks import forecasting
 
 
 def columns(forecaster: Any) -> panels.Columns | None:
-  """Returns the columns that an estimator names; None if it names none."""
+  """Returns the column names of an estimator; None if it has none."""
   several = {
     name: table_layouts.as_names(name, getattr(forecaster, name))
     for name in ("known", "static")
@@ -33,16 +33,16 @@ def columns(forecaster: Any) -> panels.Columns | None:
 def read(
   forecaster: Any, named: panels.Columns, y: Any, *, reset: bool
 ) -> base.Rows:
-  """Returns the series of a frame: to train on, or their ends.
+  """Returns the series of a frame to train on, or their ends to forecast from.
 
   Args:
     forecaster: the estimator.
     named: the columns.
-    y: the frame; the end of the training's if None.
-    reset: whether it is for training.
+    y: the frame; the ends of the training series if None.
+    reset: whether the series are for training.
 
   Raises:
-    ValueError: naming what is not as expected.
+    ValueError: naming the invalid input.
   """
   if y is None and not reset:
     if isinstance(forecaster._end, str):
@@ -76,7 +76,7 @@ def windows(prepared: Any, y: Any) -> data.ArrayDataset:
     y: the frame.
 
   Raises:
-    ValueError: naming what is not as expected.
+    ValueError: naming the invalid input.
   """
   calendar = prepared.calendar or "steps"
   panel = panels.read(_frame(y), prepared.columns, prepared.dates, calendar)
@@ -84,7 +84,7 @@ def windows(prepared: Any, y: Any) -> data.ArrayDataset:
 
 
 def _frame(y):
-  """The frame; refuses all else."""
+  """Returns the frame; rejects other types."""
   if not series_frames.is_frame(y):
     expected = "a frame with the columns of the options"
     raise validate.error("y", type(y).__name__, expected)
@@ -126,9 +126,9 @@ def material(
   try:
     forecaster._end = prepared.ends("y", panel)
   except ValueError as error:
-    # Raised where a forecast of the training's end is asked for.
+    # Raised when a forecast after the training's end is requested.
     forecaster._end = str(error)
   one = data.take(splits.train, slice(0, 1))
-  # There is no test set; what stands for it is never looked at.
+  # There is no test set; its placeholder is never used.
   spans = forecasting.spans(splits._replace(test=one))
   return base.Material(spans, len(splits.train.inputs), prepared, one, windows)

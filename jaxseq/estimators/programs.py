@@ -1,8 +1,8 @@
-"""Programs of training that are kept for other fits of the same form.
+"""A cache of compiled training programs, for fits of the same configuration.
 
-Compiling takes longer than a short training. What a program depends on is the
-problem's configuration and the shapes of its data; seeds, data and the learning
-rate are its arguments. So a search over learning rates, or the folds of a
+Compiling takes longer than a short training. A program depends on the problem's
+configuration and the shapes of its data; seeds, data and the learning rate are
+its arguments. So a search over learning rates, or the folds of a
 cross-validation, compile once.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.devices import placement
 
-# Those that were used last are kept.
+# Number of cached programs; the least recently used are dropped.
 _MOST = 16
 _PROGRAMS: collections.OrderedDict[Hashable, supervised_arms.Program] = (
   collections.OrderedDict()
@@ -29,12 +29,13 @@ _LOCK = threading.Lock()
 def of(
   config: supervised_arms.Supervised, arm: supervised_arms.Arm
 ) -> supervised_arms.Program:
-  """Returns the program of an arm, perhaps one that has been compiled.
+  """Returns the program of an arm, from the cache if it is there.
 
   Args:
-    config: of the training.
-    arm: whose problem says by `program_key` what its programs depend on. Its
-      optimizer is to follow from the problem's configuration and the config.
+    config: training configuration.
+    arm: an arm whose problem returns by `program_key` what its programs depend
+      on. Its optimizer must follow from the problem's configuration and the
+      config.
   """
   key = _key(config, arm)
   if key is None:
@@ -52,7 +53,7 @@ def of(
 
 
 def _key(config, arm):
-  """Returns all that an arm's program depends on; None if it is unknown."""
+  """Returns the cache key of an arm's program; None if it is unknown."""
   problem = arm.problem
   static = getattr(problem, "program_key", lambda: None)()
   if static is None:
@@ -69,7 +70,7 @@ def _key(config, arm):
 
 
 def _hollow(problem):
-  """Returns a problem whose data have shapes, and hold no memory."""
+  """Returns a problem whose data have shapes, but use no memory."""
   other = copy.copy(problem)
   other.data = jax.tree.map(
     lambda x: np.broadcast_to(np.zeros((), x.dtype), np.shape(x)), problem.data

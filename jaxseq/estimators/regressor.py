@@ -1,4 +1,4 @@
-"""Regression of sequences, as an estimator: whole ones, or at every element."""
+"""Regression of whole sequences, or at every element, as an estimator."""
 
 import dataclasses
 import functools
@@ -27,34 +27,35 @@ from jaxseq.training import supervised
 class SequenceRegressor(
   _scikit_learn.base.RegressorMixin, updating.UpdatedEstimator
 ):
-  """Numbers of sequences, by any mixer: mean and standard deviation.
+  """Predicts numbers of sequences, by any mixer: mean and standard deviation.
 
     regressor = SequenceRegressor().fit(X, y)
     mean, deviation = regressor.predict(X_new, return_std=True)
 
   `fit` takes y, (n,) or (n, numbers). With `stepwise` there is a number at
-  every element: (n, time) or (n, time, numbers), of series of one length. Then
-  streams can be followed piece by piece, of any lengths, the states carried
-  from one to the next, in learning (`partial_fit` with carry=True) and in
-  prediction (`predict_stream`).
+  every element: (n, time) or (n, time, numbers), for series of one length. Then
+  streams can be processed chunk by chunk, of any lengths, with the states
+  carried from one to the next, in training (`partial_fit` with carry=True) and
+  in prediction (`predict_stream`).
 
   Args:
     OPTIONS
     stepwise: whether y has numbers at every element.
-    pooling: "mean" over time, or the "last" element; of whole sequences.
-    summaries: whether a linear map of summaries of the series, which begins as
-      0, is added to the network's numbers, without `stepwise`; None where `fit`
-      has 20 series.
-    missing: what becomes of NaN in X: "refuse", "mask", "forward_fill" or
-      "mean", see `data.missing`.
-    channels_first: whether arrays are (n, channels, time), as of aeon.
+    pooling: "mean" over time, or the "last" element; without `stepwise`.
+    summaries: whether to add a linear map of summaries of the series,
+      initialized to 0, to the network's numbers, without `stepwise`; None to
+      add it if `fit` has 20 series.
+    missing: handling of NaN in X: "refuse", "mask", "forward_fill" or "mean",
+      see `data.missing`.
+    channels_first: whether arrays are (n, channels, time), as in aeon.
 
   Attributes:
     model_: a `models.Model`.
     history_: lists by name: "update", metrics of training, and with early
       stopping "valid_mse" and "valid_loss", of standardized targets.
-    n_updates_: updates after which the variables were found.
-    n_features_in_: channels; of a table of one channel, times.
+    n_updates_: number of updates at which the variables were found.
+    n_features_in_: number of channels; for a table of one channel, of time
+      steps.
   """
 
   _task = regression.TASK
@@ -71,12 +72,12 @@ class SequenceRegressor(
 
     Args:
       X: series, see `jaxseq.estimators`.
-      y: as of `fit`.
-      carry: whether series i goes on where series i of the last call ended: the
-        states are carried, and gradients end at the border. With `stepwise`.
+      y: as in `fit`.
+      carry: whether series i continues series i of the last call: its state is
+        carried, and gradients stop at the border. Needs `stepwise`.
 
     Raises:
-      ValueError: naming what is not as expected.
+      ValueError: naming the invalid input.
     """
     if carry and not self.stepwise:
       raise validate.error("carry", True, "False without stepwise")
@@ -88,11 +89,11 @@ class SequenceRegressor(
 
     Args:
       X: series.
-      return_std: whether their standard deviations are returned, too.
+      return_std: whether to return the standard deviations, too.
 
     Returns:
       Numbers of the shape of training's y, or a pair of such arrays; with
-      `stepwise` as long as the longest series, and NaN behind the ends of
+      `stepwise` as long as the longest series, and NaN after the ends of
       shorter ones.
     """
     examples = self._examples(X)
@@ -111,8 +112,8 @@ class SequenceRegressor(
 
     Args:
       X: series.
-      y: as of `fit`; with `stepwise` all elements of all series count together.
-      sample_weight: (n,) of the series; all alike if None.
+      y: as in `fit`; with `stepwise` all elements of all series count together.
+      sample_weight: (n,) weights of the series; equal if None.
     """
     if not self.stepwise:
       return super().score(X, y, sample_weight)
@@ -128,18 +129,17 @@ class SequenceRegressor(
 
   @final
   def predict_stream(self, X: Any, return_std: bool = False) -> Any:
-    """Predicts the next pieces of streams, with the states carried.
+    """Predicts the next chunks of streams, carrying the states.
 
     Args:
-      X: series of one length, whichever; each goes on where that of the last
-        call ended.
+      X: series of one common length; each continues the one of the last call.
       return_std: as in `predict`.
 
     Returns:
-      As `predict` of the whole streams says of these pieces.
+      The values of `predict` of the whole streams, for these chunks.
 
     Raises:
-      ValueError: naming what is not as expected.
+      ValueError: naming the invalid input.
     """
     _scikit_learn.validation.check_is_fitted(self, "model_")
     if not self.stepwise:
@@ -155,7 +155,7 @@ class SequenceRegressor(
     return self._restored(mean, deviation, return_std)
 
   def restart_stream(self) -> None:
-    """Forgets what `predict_stream` has carried."""
+    """Resets the states that `predict_stream` carries."""
     self.__dict__.pop("_stream", None)
 
   def _restored(self, mean, deviation, return_std):
@@ -193,7 +193,7 @@ class SequenceRegressor(
     targets = scale.Scale.of(y[train].reshape(-1, y.shape[-1]))
     standardization = self._standardization(rows, train)
     if self.stepwise:
-      # A piece of a stream is as long as it is: the states end with it.
+      # Chunks of streams are not padded: states must end with them.
       standardization["length"] = None
     return sources.SeriesSource(
       targets=tuple(f"target_{i}" for i in range(y.shape[-1])),
@@ -218,10 +218,10 @@ class SequenceRegressor(
 
 
 class _StreamProblem(regression.Problem):
-  """Numbers at every element of streams, whose states are the carry."""
+  """Regression at every element of streams, whose states are the carry."""
 
   def loss(self, variables, batch, carry, key):
-    """Returns the objective on the next pieces, and the states behind them."""
+    """Returns the objective on the next chunks, and the states after them."""
     (outputs, states), collections, penalty = tasks.in_training(
       self.network,
       variables,
@@ -236,13 +236,13 @@ class _StreamProblem(regression.Problem):
     return value, supervised.Loss({}, collections, states)
 
   def sample(self, key, update, data):
-    """All streams, in their order."""
+    """Returns all streams, in their order."""
     del key, update
     return data["train"]
 
 
 def _of_one_length(part: data.ArrayDataset) -> data.ArrayDataset:
-  """Returns the pieces of streams, which all go on equally far."""
+  """Returns the chunks of streams; rejects chunks of different lengths."""
   if part.lengths is not None:
     ends = sorted({int(x) for x in part.lengths})
     raise validate.error("X: lengths", ends, "one, of all pieces of streams")
@@ -250,7 +250,7 @@ def _of_one_length(part: data.ArrayDataset) -> data.ArrayDataset:
 
 
 def _refuse_gaps(prepared: Any) -> None:
-  """Refuses unequal steps: the one between two pieces is not known."""
+  """Rejects unequal steps: the gap between two chunks is not known."""
   if prepared.gaps:
     expected = "equal ones to follow streams. Resample them, or use fit alone"
     raise validate.error("X: index", "unequal steps", expected)

@@ -1,4 +1,4 @@
-"""Sections of documents, as an estimator."""
+"""Segmentation of documents into sections, as an estimator."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -23,7 +23,7 @@ Documents = Sequence[Sequence[str]]
 @base.documented
 @dataclasses.dataclass(eq=False, repr=False)
 class Segmenter(base.SequenceEstimator):
-  """Divides documents into sections: at which paragraphs do they begin?
+  """Divides documents into sections, by predicting their first paragraphs.
 
     model = Segmenter().fit(documents, starts)
     model.predict([["One paragraph.", "Another one."]])
@@ -32,14 +32,14 @@ class Segmenter(base.SequenceEstimator):
 
   Args:
     OPTIONS
-    words: of a paragraph that are read, the first ones.
-    buckets: numbers that words have, by a checksum of their letters.
+    words: number of first words of a paragraph that are read.
+    buckets: number of word ids, by a checksum of the letters.
 
   Attributes:
     model_: a `models.Model`.
     history_: lists by name: "update", metrics of training, and with early
       stopping "valid_pk".
-    n_updates_: updates after which the variables were found.
+    n_updates_: number of updates at which the variables were found.
   """
 
   _task = segmentation.TASK
@@ -55,8 +55,8 @@ class Segmenter(base.SequenceEstimator):
     """Trains a network from the beginning.
 
     Args:
-      documents: the paragraphs of each.
-      starts: for each document its paragraphs' 1, where a section begins, or 0.
+      documents: the paragraphs of each document.
+      starts: for each document 1 for paragraphs that begin a section, else 0.
 
     Raises:
       ValueError: naming the document that is not as expected.
@@ -68,7 +68,7 @@ class Segmenter(base.SequenceEstimator):
     """Returns the number of each paragraph's section, an array per document.
 
     Args:
-      documents: the paragraphs of each.
+      documents: the paragraphs of each document.
 
     Raises:
       ValueError: naming the document that is not as expected.
@@ -84,10 +84,10 @@ class Segmenter(base.SequenceEstimator):
     return [row[: len(one)] for row, one in zip(found, documents)]
 
   def score(self, documents: Documents, starts: Sequence[Any]) -> float:
-    """Returns 1 less P_k, the mean over documents; 1 is the best.
+    """Returns 1 minus P_k, the mean over documents; 1 is best.
 
     Args:
-      documents: the paragraphs of each.
+      documents: the paragraphs of each document.
       starts: see `fit`.
     """
     _scikit_learn.validation.check_is_fitted(self, "model_")

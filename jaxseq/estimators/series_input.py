@@ -1,4 +1,4 @@
-"""Series as people hand them to an estimator."""
+"""Validation of the series that estimators receive."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,19 +14,19 @@ Series = series_frames.FrameSeries
 
 
 def read(estimator: Any, X: Any, *, reset: bool) -> Series:
-  """Returns series (time_i, channels) of any form, checked.
+  """Checks series of any form and returns them as (time_i, channels) arrays.
 
-  A table (n, time), which may be a frame of numbers, is series of one channel
-  and of one length; scikit-learn checks it, and that later ones are as long.
+  A table (n, time), which may be a frame of numbers, contains series of one
+  channel and one length; scikit-learn checks it, and the length of later ones.
 
   Args:
-    estimator: whose `n_features_in_` is set, or compared with; it has the
+    estimator: its `n_features_in_` is set, or compared with X; it has the
       parameters `missing` and `channels_first`.
     X: see `data.series_frames.series_of`.
-    reset: whether these are the training's series.
+    reset: whether these are the training series.
 
   Raises:
-    ValueError: naming what is not as expected.
+    ValueError: naming the invalid input.
   """
   finite = True if estimator.missing == "refuse" else "allow-nan"
   if _is_table(X):
@@ -63,7 +63,7 @@ def read(estimator: Any, X: Any, *, reset: bool) -> Series:
 
 
 def _in_order(X, channels_first):
-  """Series of any form, by the times of their indices where they have some."""
+  """Returns series of any form, sorted by their index times, if any."""
   X = series_frames.of_pandas(X)
   series = series_frames.series_of(X, channels_first=channels_first)
   if series.times is not None or hasattr(X, "ndim") > hasattr(X, "columns"):
@@ -81,7 +81,7 @@ def _in_order(X, channels_first):
 
 
 def _check_cells(X, items):
-  """Refuses a nested frame whose channels have different times."""
+  """Rejects a nested frame whose channels have different times."""
   for row, first in enumerate(items):
     index = _time_index.index_of(first)
     for column in range(1, X.shape[1]):
@@ -98,14 +98,14 @@ def read_one(
   """Returns one series (time, channels), its channels' names, and its order.
 
   Args:
-    name: of the argument.
+    name: name of the argument.
     y: (time,) or (time, channels) finite numbers, an array or a frame, whose
-      rows are put in the order of its index, if that has times.
-    width: channels of the training's series; None where this is it.
-    known: their names, if they had any.
+      rows are sorted by its index, if that has times.
+    width: channels of the training series; None if this is the training series.
+    known: channel names of the training series, or None.
 
   Raises:
-    ValueError: naming what is not as expected.
+    ValueError: naming the invalid input.
   """
   _time_index.refuse_several(name, y)
   check_columns(name, y)
@@ -135,7 +135,7 @@ def check_channels(
   width: int,
   known: tuple[str, ...] | None,
 ) -> None:
-  """Raises ValueError unless channels are those of training, in their order."""
+  """Raises ValueError unless the channels equal those of training, in order."""
   if got != width:
     raise validate.error(f"{name}: channels", got, f"{width}, as in training")
   if None not in (known, names) and names != known:
@@ -144,7 +144,7 @@ def check_channels(
 
 
 def check_columns(name: str, frame: Any) -> None:
-  """Raises ValueError if a column of a frame holds no numbers."""
+  """Raises ValueError if a column of a frame is not numeric."""
   if not (hasattr(frame, "dtypes") and hasattr(frame, "columns")):
     return
   for column, dtype in zip(frame.columns, frame.dtypes):
@@ -168,7 +168,7 @@ def check_columns(name: str, frame: Any) -> None:
 
 
 def _is_time(name, column, dtype):
-  """The error of a column of times, which belong into the index."""
+  """Returns the error for a column of times, which belong in the index."""
   return ValueError(
     f"{name}: column {column!r}: got {dtype} that are times, expected values. "
     f"Make it the index, by {name}.set_index({column!r})."
@@ -176,7 +176,7 @@ def _is_time(name, column, dtype):
 
 
 def required(estimator: Any, y: Any) -> Any:
-  """Returns y, or raises ValueError in the words of scikit-learn."""
+  """Returns y, or raises scikit-learn's ValueError if it is None."""
   if y is None:
     raise ValueError(
       f"{type(estimator).__name__} requires y to be passed, but the target y "
@@ -194,14 +194,14 @@ def check_count(name: str, values: Any, count: int) -> None:
 
 
 def _is_table(X):
-  """True if X is a table (n, time) of numbers, and not series of their own."""
+  """Returns whether X is a table (n, time) of numbers, not separate series."""
   if isinstance(X, Mapping) or X is None or isinstance(X, str):
     return isinstance(X, str) or X is None
   if hasattr(X, "columns") and hasattr(X, "index"):
     nested = X.shape[0] and X.shape[1] and np.ndim(X.iloc[0, 0]) > 0
     return getattr(X.index, "nlevels", 1) == 1 and not nested
   if hasattr(X, "toarray") or (hasattr(X, "ndim") and X.ndim != 3):
-    # Sparse matrices too, which scikit-learn refuses in its own words.
+    # Includes sparse matrices, which scikit-learn rejects.
     return not _holds_arrays(X)
   if hasattr(X, "ndim") or not hasattr(X, "__len__") or not len(X):
     return not hasattr(X, "ndim")

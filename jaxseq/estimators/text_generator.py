@@ -20,7 +20,7 @@ from jaxseq.models import token_model
 from jaxseq.tasks import base as tasks
 from jaxseq.tasks import language
 
-# Pieces that a stream reads before it goes on at a random place.
+# Chunks that a stream reads before it jumps to a random position.
 _JUMP_EVERY = 8
 
 
@@ -32,23 +32,23 @@ class TextGenerator(base.SequenceEstimator):
     model = TextGenerator().fit(["one document", "another one"])
     model.predict(["It was"])
 
-  Texts are strings, each a document that begins afresh. Early stopping looks at
-  the last `validation_fraction` of the shuffled documents' tokens.
+  Texts are strings, each a separate document. Early stopping evaluates the last
+  `validation_fraction` of the shuffled documents' tokens.
 
   Args:
     OPTIONS
-    length: tokens of a piece, through which gradients flow.
-    tokenizer: path of a tokenizer.json of the package tokenizers; bytes if
+    length: tokens of a chunk, through which gradients flow.
+    tokenizer: path of a tokenizer.json of the tokenizers package; bytes if
       None.
     new_tokens: tokens that `predict` adds to a text.
-    temperature: of their sampling; 0 takes the likeliest token.
-    top_k: number of the likeliest tokens that are sampled from; all if None.
+    temperature: sampling temperature; 0 takes the likeliest token.
+    top_k: number of likeliest tokens to sample from; all if None.
 
   Attributes:
     model_: a `models.Model`.
     history_: lists by name: "update", metrics of training, and with early
       stopping "bits_per_token".
-    n_updates_: updates after which the variables were found.
+    n_updates_: number of updates at which the variables were found.
   """
 
   _task = dataclasses.replace(
@@ -75,7 +75,7 @@ class TextGenerator(base.SequenceEstimator):
 
     Raises:
       ValueError: naming the text that is not as expected.
-      MissingData: if the tokenizer, or its package, is not there.
+      MissingData: if the tokenizer or its package is missing.
     """
     del y
     return self._fit(texts)
@@ -108,7 +108,7 @@ class TextGenerator(base.SequenceEstimator):
     """Returns the probabilities (n, tokens) of the token after each text.
 
     Args:
-      texts: of two tokens or more each.
+      texts: texts of two or more tokens each.
     """
     return self.predictions(texts).arrays["probability"]
 
@@ -116,7 +116,7 @@ class TextGenerator(base.SequenceEstimator):
     """Returns minus the mean bits per token; greater is better.
 
     Args:
-      texts: documents of two tokens or more each.
+      texts: documents of two or more tokens each.
       y: not used.
     """
     del y
@@ -124,7 +124,7 @@ class TextGenerator(base.SequenceEstimator):
     logs = self.model_.predict(examples).arrays["log_probability"]
     lengths = examples.dataset.lengths
     if lengths is not None:
-      # The first token is not one of the targets.
+      # The first token is not a target.
       inside = np.arange(logs.shape[1]) < np.asarray(lengths)[:, None] + 1
       logs = logs[inside]
     return float(np.mean(logs, dtype=np.float64) / np.log(2))
@@ -141,7 +141,7 @@ class TextGenerator(base.SequenceEstimator):
     return base.Rows(values, ids=tuple(map(str, range(len(values)))))
 
   def _held_back(self, rows: base.Rows) -> float:
-    """Returns the number of pieces for validation."""
+    """Returns the number of validation chunks."""
     total = sum(map(len, rows.values))
     return total / self.length * self.validation_fraction
 
@@ -193,7 +193,7 @@ class TextGenerator(base.SequenceEstimator):
 
 
 def _checked(texts):
-  """Returns texts, which are to be several strings."""
+  """Returns texts as a list; rejects anything but several strings."""
   if isinstance(texts, str) or not len(texts):
     expected = "a list of strings, one for each text"
     raise validate.error("texts", texts[:40], expected)

@@ -1,4 +1,4 @@
-"""Updates by further examples: `partial_fit` of estimators."""
+"""Single updates on further examples: `partial_fit` of estimators."""
 
 import dataclasses
 import functools
@@ -27,7 +27,7 @@ class Updated(base.SequenceEstimator):
   """
 
   def _problem(self, arm: Any, source: Any) -> Any:
-    """Returns the problem of an update."""
+    """Returns the training problem of an update."""
     return self._task.problem(arm, source, None)
 
   def _scaled(self, rows: base.Rows) -> dict[str, np.ndarray]:
@@ -48,7 +48,7 @@ class Updated(base.SequenceEstimator):
       prepared = self._training[0]
       before = getattr(self, "_moments", None)
       if before is None:
-        # An older file has the scale alone, which stays.
+        # Older files have only the scale, which stays.
         moments = None
       else:
         moments = {k: before[k].merged(one) for k, one in moments.items()}
@@ -65,7 +65,7 @@ class Updated(base.SequenceEstimator):
     compile_cache.enable()
     if not hasattr(self, "_training"):
       self._measure(material)
-      # One batch of a stream is not to say where a network begins.
+      # One batch of a stream must not determine the initialization.
       self._further = {}
     arm = self._configure(material.count)
     problem = self._problem(arm, material.source)
@@ -93,8 +93,8 @@ class Updated(base.SequenceEstimator):
 
   @final
   def _update(self, arm, problem):
-    """The compiled update with all examples of a problem."""
-    # The configuration has the parameters and the number of examples.
+    """Returns the compiled update on all examples of a problem."""
+    # The configuration determines the parameters and the number of examples.
     config, run = getattr(self, "_program", (None, None))
     rate = self._sized("learning_rate")
     if config != (arm, rate):
@@ -112,10 +112,10 @@ class Updated(base.SequenceEstimator):
 
 @dataclasses.dataclass(eq=False, repr=False)
 class UpdatedEstimator(Updated, base.SizedEstimator, base.SeriesEstimator):
-  """Base of estimators that go on learning from series that come later.
+  """Base of estimators that continue training on later series.
 
-  The mean and the deviation by which values are standardized are those of all
-  series so far, and belong to the model as it then is.
+  Values are standardized by the mean and deviation of all series so far, which
+  are part of the current model.
   """
 
   _: dataclasses.KW_ONLY
@@ -135,7 +135,7 @@ class UpdatedEstimator(Updated, base.SizedEstimator, base.SeriesEstimator):
 
 
 def _rescaled(prepared, moments):
-  """A preparation with the scale of the moments, by the prefix of fields."""
+  """Returns the preparation with the moments' scales, by field prefix."""
   fields = {
     f"{prefix}{name}": value
     for prefix, one in moments.items()
@@ -145,14 +145,14 @@ def _rescaled(prepared, moments):
 
 
 def check_streams(states: Any, count: int) -> None:
-  """Checks that there are as many series as states that they go on from.
+  """Checks that there are as many series as carried states.
 
   Args:
     states: arrays (streams, ...), or None.
-    count: of the series.
+    count: number of series.
 
   Raises:
-    ValueError: if there are not.
+    ValueError: if the numbers differ.
   """
   for leaf in jax.tree.leaves(states)[:1]:
     if len(leaf) != count:
@@ -161,7 +161,7 @@ def check_streams(states: Any, count: int) -> None:
 
 
 def _stored(state):
-  """A state without what cannot be pickled: the words of its key."""
+  """Returns a state that can be pickled: its key becomes plain integers."""
   state = state._replace(key=jax.random.key_data(state.key))
   return jax.device_get(state)
 

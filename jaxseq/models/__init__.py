@@ -4,9 +4,9 @@
     predictions = model.predict("new.csv")
     predictions.write("predictions.csv")
 
-Every supervised experiment and `experiments.dts` leaves such a file of each
-arm. It holds the network, its variables, the preparation of the data, and
-versions; nothing in it is ever executed.
+Every supervised experiment and `experiments.dts` saves such a file for each
+arm. It contains the network, its variables, the data preparation, and versions;
+nothing in it is ever executed.
 """
 
 from typing import TYPE_CHECKING

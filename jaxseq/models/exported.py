@@ -22,8 +22,8 @@ from jaxseq import _serialization
 from jaxseq import validate
 from jaxseq.training import files
 
-# Bounds of the length: a mixer's form may be the same for all lengths, or for
-# those up to one of these.
+# Upper bounds of the length: a mixer's form may depend on the length above one
+# of these.
 _LONGEST = (None, 2**16, 512, 128, 32)
 _REFUSALS = (
   jax.errors.InconclusiveDimensionOperation,
@@ -45,10 +45,11 @@ def make(
   Args:
     model: a `jaxseq.Model`.
     batch: number of examples; any if None.
-    time: elements of the sequences. Any from 2 on if None; if the mixer's form
+    time: length of the sequences. Any from 2 on if None; if the mixer's form
       depends on the length, any up to 65536, 512, 128 or 32, and longer calls
       raise an error.
-    platforms: such as ("cpu", "cuda", "tpu"); that of this process if None.
+    platforms: such as ("cpu", "cuda", "tpu"); the platform of this process if
+      None.
 
   Raises:
     ValueError: if the sequence length is fixed, or must be.
@@ -87,7 +88,7 @@ def make(
 
 
 def _shapes(model, batch, time, longest=None):
-  """Returns shapes of the arguments, symbolic where sizes are None."""
+  """Returns shapes of the arguments, symbolic if sizes are None."""
   used = {a for _, axes in model.signature.values() for a in axes}
   sizes = {"batch": batch, "time": time}
   free = [a for a, size in sizes.items() if a in used and size is None]

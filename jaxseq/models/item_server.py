@@ -12,10 +12,10 @@ r"""An HTTP server that recommends items and records the users' events.
     GET  /health        whether the server runs
     GET  /              these routes
 
-An event changes the state of its user in constant time; lists equal those of
-`predict` on the whole history, up to rounding. States are in memory: send the
-events again after a restart, or for a user whom the server evicted, the least
-recent one beyond its limit.
+An event changes the state of its user in constant time; recommendations equal
+those of `predict` on the whole history, up to rounding. States are in memory:
+send the events again after a restart, or for a user whom the server evicted,
+the least recent one beyond its limit.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ def make_app(
   """Returns the server as an ASGI application, for `server.serve`.
 
   Args:
-    model: of recommendation.
+    model: a recommendation model.
     body_bytes: the largest body of a request.
     users: largest number of users; a new one evicts the least recently active
       user.
@@ -141,7 +141,7 @@ def make_app(
     },
   )
   application.router.redirect_slashes = False
-  # No answer takes longer than a list.
+  # No response takes longer than a recommendation.
   application.state.give_up = lambda: None
   return application
 

@@ -1,8 +1,8 @@
 """Kinds of models: the outputs of the tasks that train them.
 
-A name stands for a task, "package.module:TASK", whose `outputs` is a
-`tasks.outputs.Outputs`, or for such outputs. The kinds of `tasks.lines` are
-built in; others are registered.
+A name refers to a task, "package.module:TASK", whose `outputs` is a
+`tasks.outputs.Outputs`, or directly to such outputs. The kinds of `tasks.lines`
+are built in; others are registered.
 """
 
 from jaxseq import _registry
@@ -24,7 +24,7 @@ def get(kind: str) -> outputs.Outputs:
   """Returns the outputs of models of a kind.
 
   Raises:
-    ValueError: there is no such kind.
+    ValueError: if there is no such kind.
   """
   entry = KINDS.get(kind)
   return getattr(entry, "outputs", entry)

@@ -1,4 +1,4 @@
-"""A trained model: network, variables, preparation of data, and its origin."""
+"""A trained model: network, variables, data preparation, and its origin."""
 
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -47,14 +47,14 @@ class Model:
   Attributes:
     kind: one of `models.kinds.names()`, such as "classification".
     network: a Flax module.
-    variables: of the network, as NumPy arrays.
-    preparation: of raw data, as in training.
+    variables: variables of the network, as NumPy arrays.
+    preparation: preparation of raw data, as in training.
     signature: dtype and axes of each array that the network takes: "batch" and
       "time" may have any size.
-    about: its origin, as far as it is known: "experiment", "data",
-      "arm", "seed", "step", "chosen_by" and the like.
-    versions: of Python and the libraries that it was trained with.
-    digest: SHA-256 of all of it; "" before it is saved.
+    about: its origin, as far as known: "experiment", "data", "arm", "seed",
+      "step", "chosen_by" and the like.
+    versions: versions of Python and the libraries that it was trained with.
+    digest: SHA-256 of the model; "" before it is saved.
   """
 
   kind: str
@@ -79,9 +79,9 @@ class Model:
 
     Args:
       source: the path of a file of the same form as the training data, or a
-        frame of pandas with the columns of a table; raw arrays or frames, see
-        `Source.prepare`; a `data.ArrayDataset` that is prepared already; or
-        examples from here.
+        pandas frame with the columns of a table; raw arrays or frames, see
+        `Source.prepare`; an already prepared `data.ArrayDataset`; or
+        `data.Examples`.
 
     Raises:
       ValueError: if the file or the arrays are not as in training.
@@ -128,11 +128,11 @@ class Model:
     Args:
       path: file to write, if any.
       batch: number of examples; any if None.
-      time: elements of sequences; any if None, as far as the mixers allow.
+      time: length of sequences; any if None, if the mixers allow it.
       platforms: see `exported.make`.
 
     Returns:
-      The program: from the arrays of the signature, by name, to `outputs`.
+      The program, which maps the signature's arrays, by name, to `outputs`.
 
     Raises:
       ValueError: if the sequence length is fixed, or must be.
@@ -156,21 +156,21 @@ class Model:
 
       model.export_step("walks.onnx", "onnx")
 
-    The program reads an element at a time and needs no jaxseq, see
+    The program reads one element at a time and does not need jaxseq, see
     `interop.step_program` and docs/deploying.md. It takes `inputs` (batch,
-    features), prepared as in `examples`, or tokens (batch,) int32, and
-    returns `outputs` (batch, n), such as logits of classes.
+    features), prepared as in `examples`, or tokens (batch,) int32, and returns
+    `outputs` (batch, n), such as logits of classes.
 
     Args:
-      path: of the program; walks.json and perhaps walks.npz are written beside
-        it.
-      format: "jax" for a program of `jax.export`; "onnx" for a graph of ONNX,
-        which is kept only if onnxruntime computes the same results.
+      path: path of the program; walks.json and perhaps walks.npz are written
+        beside it.
+      format: "jax" for a `jax.export` program; "onnx" for an ONNX graph, which
+        is saved only if onnxruntime computes the same results.
       batch: number of examples; any if None.
-      platforms: of a program of JAX; see `exported.make`.
+      platforms: platforms of a JAX program; see `exported.make`.
 
     Returns:
-      The contents of the JSON: names, shapes, dtypes and initial values.
+      The contents of the JSON file: names, shapes, dtypes and initial values.
 
     Raises:
       ValueError: if the network is not a `SequenceNetwork`, averages over time,
@@ -204,7 +204,7 @@ class Model:
 
   @functools.cached_property
   def _compiled(self) -> Callable[[Arrays], Arrays]:
-    """The program of a batch, with the variables on the device."""
+    """Returns the program of a batch, with the variables on the device."""
     return functools.partial(
       _compute,
       self.parts.compute,
@@ -216,7 +216,7 @@ class Model:
     """Returns arguments that fit the signature; raises a ValueError if not."""
     for name, (dtype, axes) in self.signature.items():
       if name not in arguments and name == "lengths":
-        # All have the length of the array.
+        # All sequences have the length of the array.
         inputs = arguments["inputs"].shape
         time = inputs[self.parts.time_axis(self.network) or 1]
         shape = inputs[: len(axes)]
@@ -245,7 +245,7 @@ class Model:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _compute(compute, network, variables, arguments):
-  """One program for all models of equal networks, for any variables."""
+  """Computes outputs; models of equal networks share one compiled program."""
   return compute(network, variables, arguments)
 
 
@@ -280,16 +280,17 @@ def make(
     kind: one of `models.kinds.names()`.
     network: the Flax module.
     variables: its variables, of one seed.
-    splits: the training data. One example and the preparation are used, and for
-      forecasts the validation part, for intervals. Not needed if `preparation`
-      and `examples` are given, as from a custom training loop.
+    splits: the training data. Uses one example, the preparation and, for
+      forecast intervals, the validation part. Not needed if `preparation` and
+      `examples` are given, as from a custom training loop.
     about: see `Model.about`.
-    preparation: of raw data, as in training; that of the splits if None.
+    preparation: preparation of raw data, as in training; by default the
+      splits'.
     examples: one or more of the training examples, raw, as for
-      `preparation.prepare`, or prepared; those of the splits if None.
+      `preparation.prepare`, or prepared; by default the splits'.
 
   Raises:
-    ValueError: there are neither splits nor a preparation and examples.
+    ValueError: if there are neither splits nor a preparation and examples.
   """
   if splits is None and (preparation is None or examples is None):
     raise ValueError(
@@ -321,8 +322,7 @@ def signature_of(arguments: Arrays, time_axis: int | None) -> Signature:
 
   Args:
     arguments: the arrays.
-    time_axis: the axis of variable length, beside the batch; None if there is
-      none.
+    time_axis: the axis of variable length, besides the batch, or None.
   """
   signature = {}
   for name, x in arguments.items():
@@ -338,10 +338,10 @@ def in_batches(
   """Applies a compiled function to examples in batches.
 
   Args:
-    function: from arrays (batch, ...) by name to such arrays.
+    function: maps arrays (batch, ...) by name to such arrays.
     arguments: arrays (n, ...) by name; n is 1 or more.
     size: batch size; the last batch is padded with copies, so that one program
-      computes all.
+      computes all batches.
 
   Returns:
     The arrays (n, ...) by name.

@@ -53,7 +53,7 @@ def arguments(
   """Returns "inputs" (n, time, features) and "lengths" (n,).
 
   Raises:
-    ValueError: a number is not between 0 and 1.
+    ValueError: if a number is not between 0 and 1.
   """
   del network
   return _checked(dataset, range(len(dataset.inputs)))
@@ -70,7 +70,7 @@ def _checked(dataset, ids):
     example, row, _ = np.argwhere(wrong)[0]
     expected = "numbers from 0 to 1, as in training: scale all alike"
     where = f"(it is in row {row + 1} of id {ids[example]!r})"
-    # As text a number is as short as in the file, whatever its precision.
+    # The shortest text of the number, as in the file.
     value = float(str(inputs[wrong][0]))
     raise validate.error("points", value, f"{expected} {where}")
   return outputs.present(inputs=inputs, lengths=lengths)
@@ -86,11 +86,11 @@ def answers(
   """Decodes the answer for each set; tours visit every city once.
 
   Args:
-    network: a network that points.
-    variables: of the network.
+    network: a pointer or set network.
+    variables: variables of the network.
     points: (n, points, features).
     lengths: (n,) numbers of points.
-    beams: of the search; 1 is greedy.
+    beams: number of beams; 1 is greedy.
 
   Returns:
     (n, time) int32, positions from 1 on, padded by 0. `time` allows all corners
@@ -138,7 +138,7 @@ def compute(
 def predict(
   model: Any, examples: data.Examples
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-  """Returns a row for each choice: an element of the set and its coordinates.
+  """Returns a row for each decoding step: the chosen element and coordinates.
 
   Args:
     model: a pointer `models.Model`.

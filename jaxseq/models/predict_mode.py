@@ -3,8 +3,8 @@ r"""The mode "predict" of experiments: predictions of a trained arm for a file.
     python -m experiments.NAME --workdir=DIR --mode=predict \
       --data=new.csv --output=predictions.csv
 
-It reads the model file of the training, and neither the training data nor a
-checkpoint. If a config is given, it must be that of the run.
+It reads the run's model file, but neither the training data nor a checkpoint.
+If a config is given, it must be that of the run.
 """
 
 import functools
@@ -48,16 +48,16 @@ def predicts(program: experiment.Experiment) -> bool:
   """Predicts if the program's mode is "predict".
 
   Args:
-    program: of an experiment with the mode "predict".
+    program: an experiment with the mode "predict".
 
   Returns:
     Whether it predicted.
 
   Raises:
-    UserError: a flag is missing or has no effect in the mode; there is no
+    UserError: if a flag is missing or has no effect in the mode; there is no
       model; the file does not fit it; or the output cannot be written.
   """
-  # Slow to import, and not needed for the flags.
+  # Slow imports that the flags do not need.
   from jaxseq.models import predictions
   from jaxseq.training import compile_cache
 
@@ -91,10 +91,10 @@ def predicts(program: experiment.Experiment) -> bool:
 
 
 def model_of(program: experiment.Experiment, arm: str | None) -> Any:
-  """Returns the model of a run, of its only arm if none is named.
+  """Returns the model of a run's arm, or of its only arm.
 
   Raises:
-    UserError: there is no model, or it is of another experiment.
+    UserError: if there is no model, or it is of another experiment.
   """
   from jaxseq.models import model_file
   from jaxseq.models import run_models

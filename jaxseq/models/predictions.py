@@ -23,12 +23,12 @@ class Predictions(Mapping[str, np.ndarray]):
 
     predictions = model.predict("new.csv")
     predictions["class"]           # (rows,) names
-    predictions.arrays             # the arrays that columns come from
+    predictions.arrays             # the arrays behind the columns
     predictions.write("out.csv")
 
   Attributes:
-    columns: by name, (rows,) numbers, names or times.
-    arrays: the network's outputs by name, with a first axis of examples.
+    columns: columns by name, (rows,) numbers, names or times.
+    arrays: the network's outputs by name, (examples, ...).
   """
 
   def __init__(
@@ -63,16 +63,15 @@ class Predictions(Mapping[str, np.ndarray]):
     return len(next(iter(self.columns.values()), ()))
 
   def write(self, path: str | os.PathLike) -> None:
-    """Writes the table to a file that is not there yet.
+    """Writes the table to a new file.
 
     Args:
       path: a file whose name ends in .csv or .parquet. Numbers in a CSV file
-        have enough digits to read the same number again; unknown values are
-        empty.
+        have enough digits to be read back exactly; unknown values are empty.
 
     Raises:
       ValueError: see `check_output`.
-      OSError: if it cannot be written.
+      OSError: if the file cannot be written.
     """
     path = check_output(path)
     if path.suffix.lower() == ".csv":
@@ -125,7 +124,7 @@ def check_output(path: str | os.PathLike) -> pathlib.Path:
 def _words(column):
   """Formats a column for CSV."""
   if column.dtype.kind == "f":
-    # The shortest text that reads as the same number of this width.
+    # The shortest text that reads back as the same number of this dtype.
     return ["" if x != x else str(x) for x in column]
   if column.dtype.kind == "M":
     whole = column.astype("datetime64[s]")
@@ -138,7 +137,7 @@ def _words(column):
 
 
 def _pyarrow():
-  """Returns the package that writes Parquet."""
+  """Returns the packages pyarrow and pyarrow.parquet."""
   parquet = packages.imported(
     "pyarrow.parquet", "jaxseq[table]", "pyarrow writes Parquet files"
   )

@@ -40,8 +40,9 @@ class Generated(NamedTuple):
       token.
     log_probs: (prompts, length), log probabilities of the tokens; 0 after the
       end.
-    reasons: why each row ended: "stop" or "length".
-    texts: of each row, without the end token; empty if there is no tokenizer.
+    reasons: end reason of each row: "stop" or "length".
+    texts: text of each row, without the end token; empty if there is no
+      tokenizer.
   """
 
   tokens: np.ndarray
@@ -56,9 +57,9 @@ class Pretrained:
   """A language model loaded from its directory.
 
   Attributes:
-    network: of tokens.
-    variables: of the network.
-    codec: of its texts; None if there is no tokenizer and tokens are not bytes.
+    network: a token network.
+    variables: variables of the network.
+    codec: text codec; None if there is no tokenizer and tokens are not bytes.
     stop_tokens: tokens that end a text, from the model's files.
     positions: number of tokens that full attention sees; None for no limit.
     template: chat template; None if the model has none.
@@ -78,7 +79,7 @@ class Pretrained:
 
     Args:
       config: sizes of the engine.
-      **options: of `generation.Engine`.
+      **options: options of `generation.Engine`.
     """
     config = generation.EngineConfig() if config is None else config
     options = {"stop": self.stop_tokens} | options
@@ -134,11 +135,11 @@ class Pretrained:
 
   @functools.cached_property
   def _engine(self):
-    """The engine of `generate`."""
+    """Returns the engine of `generate`."""
     return self.engine()
 
   def _text(self, row, prompt):
-    """The text of a row."""
+    """Returns the text of a row."""
     tokens = row.tokens[: -1 if row.reason == "stop" else None]
     return self.codec.decode(tokens, streaming.encoded(prompt, self.codec))
 
@@ -156,18 +157,18 @@ def load(
 ) -> Pretrained:
   """Loads a model directory, with its tokenizer and template if present.
 
-  Compiled programs are kept on disk for later processes, see
+  Compiled programs are cached on disk for later processes, see
   `training.compile_cache`.
 
   Args:
-    directory: of the model.
+    directory: directory of the model.
     context: longest context; options are those of `huggingface.load`.
     param_dtype: dtype of the parameters.
     adapter: directory of an adapter to merge.
     quantize: options of rounding weights to 8 bits, if any.
     stream_to: a file from which feed-forwards are computed.
-    memory: bytes of the weights in memory, with `stream_to`.
-    predictors: of active neurons, with `stream_to`.
+    memory: bytes of weights in memory, with `stream_to`.
+    predictors: predictors of active neurons, with `stream_to`.
 
   Raises:
     ValueError: as `huggingface.load`, or if the tokenizer cannot be read.

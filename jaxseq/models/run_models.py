@@ -1,4 +1,4 @@
-"""The model files of a run: choosing the seed, and finding the file."""
+"""Model files of a run: choosing the seed, and finding the file."""
 
 from collections.abc import Mapping
 import pathlib
@@ -23,13 +23,13 @@ _CHOOSING = {
 def choose_seed(
   report: Mapping[str, Any], num_seeds: int, arm: Any = None
 ) -> tuple[int, str]:
-  """Returns the seed that is best on validation examples, and the metric.
+  """Returns the best seed by a validation metric, and the metric.
 
   Args:
-    report: of an arm; failed seeds have NaN.
+    report: report of an arm; failed seeds have NaN.
     num_seeds: number of seeds.
-    arm: a `supervised_arms.Arm`, whose own metric is used if it is of
-      validation examples and the report has no shared metric.
+    arm: a `supervised_arms.Arm`, whose own validation metric is used if the
+      report has no shared metric.
 
   Returns:
     The seed and the metric that chose it; without such a metric the first seed
@@ -62,11 +62,11 @@ def find(directory: pathlib.Path, arm: str | None) -> pathlib.Path:
   """Returns the model file of an arm.
 
   Args:
-    directory: of the run.
-    arm: its name; may be None if there is only one.
+    directory: directory of the run.
+    arm: name of the arm; may be None if there is only one.
 
   Raises:
-    UserError: there is no such arm, or its training is not finished.
+    UserError: if there is no such arm, or its training is not finished.
   """
   files = {
     path.parent.name: path

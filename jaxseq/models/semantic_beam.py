@@ -1,10 +1,10 @@
-"""Recommending by beam search over item codes, restricted to real items.
+"""Recommendation by beam search over item codes, restricted to real items.
 
     found = semantic_beam.recommend(model.network, model.variables, items,
                                     lengths, k=10, beams=30)
 
-Beams follow a trie of the items' ids, so every id is an item's, and with as
-many beams as items the list equals that of scoring every item. Free searches
+Beams follow a trie of the items' ids, so every found id is an item. With as
+many beams as items the result equals scoring every item. Unconstrained searches
 that remove invalid ids afterwards may return fewer than k items.
 """
 
@@ -61,14 +61,14 @@ def recommend(
   """Returns the best next items of users, without scoring every item.
 
   Args:
-    network: of the codes.
+    network: the network of the codes.
     variables: its variables.
     items: (n, time) histories, from 1 on, 0 after the end.
     lengths: (n,) lengths of histories.
-    k: items of each user.
-    beams: width of the search; items of the history take up beams, too, unless
-      repeats are allowed.
-    constraint: `trie` of the variables, built if None.
+    k: items per user.
+    beams: beam width; items of the history use beams, too, unless repeats are
+      allowed.
+    constraint: result of `trie`, built if None.
 
   Returns:
     Items (n, k) from 0 on, the best first, and their log probabilities; -inf if

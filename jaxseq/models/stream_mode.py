@@ -4,11 +4,10 @@ r"""The mode "serve_stream" of experiments: answers each event as it arrives.
       --data=events.csv --output=answers.jsonl
 
 The events are the rows of a CSV file in the form of the training data, or of
-the standard input (`--data=-`). An answer is a line of JSON, written at once,
-to the standard output if there is no `--output`. An unreadable event gets an
-"error" with the number of its "row" below the header and its "user", and
-changes no state. Only the state of each user is kept: an event takes constant
-time and memory, however many came before.
+standard input (`--data=-`). An answer is a line of JSON, written immediately,
+to standard output without `--output`. An unreadable event gets an "error" with
+the number of its "row" below the header and its "user", and changes no state.
+Only each user's state is kept, so an event takes constant time and memory.
 """
 
 from collections.abc import Callable
@@ -35,13 +34,14 @@ def serves(program: experiment.Experiment) -> bool:
   """Answers events if the program's mode is "serve_stream".
 
   Args:
-    program: of an experiment with the mode.
+    program: an experiment with the mode.
 
   Returns:
-    Whether it did.
+    Whether it answered events.
 
   Raises:
-    UserError: a flag is missing, there is no model, or a file cannot be opened.
+    UserError: if a flag is missing, there is no model, or a file cannot be
+      opened.
   """
   if program.mode != MODE:
     return False
@@ -76,11 +76,11 @@ def answers(
   lines: Iterable[str],
   user: str = "user",
 ) -> Iterator[dict[str, Any]]:
-  """Yields the answer to each row of a CSV text, as it comes.
+  """Yields the answer to each row of a CSV text, as it arrives.
 
   Args:
-    answer: from the entries of a row, by the names of their columns.
-    lines: of the text; the first one is the header.
+    answer: maps the entries of a row, by column name, to its answer.
+    lines: lines of the text; the first one is the header.
     user: column that names the user of a row, for errors.
   """
   for number, row in enumerate(_rows(csv.DictReader(lines)), 1):
@@ -101,7 +101,7 @@ def _rows(
   reader: csv.DictReader[str],
 ) -> Iterator[dict[str | Any, str | Any] | csv.Error]:
   """Yields rows, and errors for rows that are not CSV."""
-  # Otherwise the line after such a row would become the header.
+  # Without a header the next line would become the header.
   if reader.fieldnames is None:
     return
   while True:
@@ -115,7 +115,7 @@ def _rows(
 
 def _write(answers: Iterator[dict[str, Any]], out: TextIO) -> tuple[int, float]:
   """Writes answers; returns their number and the time without the first."""
-  # The first answer compiles the program of the others.
+  # The first answer includes compilation.
   count, begin = 0, time.perf_counter()
   for count, one in enumerate(answers, 1):
     out.write(json.dumps(one) + "\n")

@@ -1,4 +1,4 @@
-"""Texts of language models: tokenization and continuation."""
+"""Tokenization and continuation of texts with language models."""
 
 from typing import Any
 
@@ -26,15 +26,15 @@ def continue_text(
     prompt: beginning of a document; may be empty.
     length: number of tokens to generate.
     seed: seed of the sampling.
-    **options: of `generation.generate`, such as temperature and top_k.
+    **options: options of `generation.generate`, such as temperature and top_k.
 
   Returns:
-    The prompt and what follows.
+    The prompt and its continuation.
 
   Raises:
     ValueError: if tokens are not bytes and there is no tokenizer, or an option
       is out of range.
-    MissingData: if the package of the tokenizer is not installed.
+    MissingData: if the tokenizer's package is not installed.
   """
   fits, text_codec = model.kind == "language", generation.Codec()
   if fits:
@@ -60,7 +60,7 @@ def codec(prepared: data.Source | None) -> generation.Codec:
   """Returns the codec from texts to tokens, as in training.
 
   Raises:
-    MissingData: if the package of the tokenizer is not installed.
+    MissingData: if the tokenizer's package is not installed.
   """
   if not isinstance(prepared, sources.TextSource) or not prepared.tokenizer:
     return generation.Codec()

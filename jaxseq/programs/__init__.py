@@ -1,7 +1,7 @@
 """Programs for your own data, as `jaxseq train` and as binaries.
 
-`line` is the one program of supervised lines of work; each module beside it
-says what is its own: a configuration, perhaps further columns or pictures.
+`line` is the shared program of all tasks; each of the other modules adds a
+task's configuration, and perhaps further columns or pictures.
 """
 
 from typing import TYPE_CHECKING

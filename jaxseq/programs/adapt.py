@@ -40,29 +40,29 @@ from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.comparison import work as works
 from jaxseq.training.devices import device_mesh
 
-# Tokens that a text is scored in at a time.
+# Tokens of a chunk in which a text is scored.
 _PIECE = 1024
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(base.DataComparison):
-  """A comparison of ways to adapt one network.
+  """A comparison of methods of adapting one network.
 
   Attributes:
-    base: a model's file or its directory, as `experiments.serve` takes them;
-      "" for the network of `network`, with random weights, which is for trials.
+    base: a model file or its directory, as for `experiments.serve`; "" for the
+      network of `network` with random weights, for trials.
     data: a text, or "chats", "preferences" and the like, see `data.chat_sets`.
-    length: tokens of a row of chats, or of a piece of a text.
-    cut: whether chats that are longer than a row lose their ends.
-    fresh: of texts, whether their pieces are texts of their own, see
-      `tasks.adaptation.TextProblem`; they have to be where states are tuned.
-    jump_every: of texts, see `tasks.language`.
-    valid_tokens: of texts, see `tasks.language`.
-    pairs: fields of `tasks.preference.Config`, of all arms.
-    context: see `serve.Loading`, as of the next two.
+    length: tokens of a row of chats, or of a chunk of a text.
+    cut: whether to truncate chats that are longer than a row.
+    fresh: whether chunks of a text are separate texts, see
+      `tasks.adaptation.TextProblem`; required if states are tuned.
+    jump_every: for texts, see `tasks.language`.
+    valid_tokens: for texts, see `tasks.language`.
+    pairs: fields of `tasks.preference.Config`, for all arms.
+    context: see `serve.Loading`, also for the next two.
     param_dtype: dtype of the base's parameters.
-    quantize: whether the base's weights are rounded to 8 bits, which methods
-      beside "full" leave as they are.
+    quantize: whether to round the base's weights to 8 bits, for all methods
+      except "full".
   """
 
   _: dataclasses.KW_ONLY
@@ -89,7 +89,7 @@ class Config(base.DataComparison):
 
   @property
   def loading(self) -> serve.Loading:
-    """Options of loading the base."""
+    """Returns the options of loading the base."""
     return serve.Loading(self.context, self.param_dtype, self.quantize)
 
 
@@ -98,10 +98,10 @@ class Source(NamedTuple):
 
   Attributes:
     splits: the data.
-    adapted: the network.
+    adapted: the network to adapt.
     pretrained: whether the base is a directory of the transformers library.
-    corpus: of a text; None for chats.
-    pairs: whether the chats are pairs.
+    corpus: the text; None for chats.
+    pairs: whether the chats are preference pairs.
   """
 
   splits: data.Splits
@@ -115,7 +115,7 @@ def open_source(config: Config) -> Source:
   """Loads the network and the data.
 
   Raises:
-    ValueError: if there is no such model, or the data are none of its tokens.
+    ValueError: if there is no such model, or the data have other tokens.
     OSError: if a file cannot be read.
   """
   if config.base:
@@ -154,7 +154,7 @@ def open_source(config: Config) -> Source:
 
 
 def _random(config):
-  """A network without training, of bytes."""
+  """Returns an untrained network of bytes."""
   if not config.network:
     expected = "a model to adapt, as runs/notes/mamba, or a network for trials"
     raise validate.error("base", "none", expected)
@@ -168,7 +168,7 @@ def _random(config):
 
 
 def _start(path, served):
-  """The token of a pretrained model that a text begins with."""
+  """Returns a pretrained model's token for the beginning of a text."""
   contents = _json.loads(
     _limits.read_bytes(path / "config.json", _limits.JSON), long=True
   )
@@ -179,7 +179,7 @@ def _start(path, served):
 
 
 def _tokenizer(config, pretrained, tokenizer):
-  """The option of the data that says whose tokens they are, if it is open."""
+  """Returns the data's tokenizer option, if the config does not set it."""
   loader = data.loader(config.data)
   takes = "tokenizer" in inspect.signature(loader).parameters
   if not (pretrained and tokenizer and takes):
@@ -195,7 +195,7 @@ def _tokenizer(config, pretrained, tokenizer):
 
 
 def _check_tokens(splits, tokenizer, vocab_size):
-  """Refuses data of other tokens than the network's."""
+  """Rejects data of other tokens than the network's."""
   content = getattr(splits.info.preparation, "tokenizer", None)
   own = content and text_tokens.read_tokenizer(content)
   if (own and text_tokens.described(own)) != (
@@ -224,7 +224,7 @@ def _fit(arm, source, config):
     return arm
   if arm.adapters.targets != default:
     return arm
-  # The files of adapters hold no weights that are not matrices there.
+  # Adapter files can store only weights that are matrices in the model's files.
   adapted = source.adapted
   paths = products.weights(adapted.network, adapted.variables)
   layers = [path for path in paths if path.startswith("stack/")]
@@ -269,7 +269,7 @@ def _problem(arm, source, config):
 
 
 def _bytes_per_token(splits, tokens):
-  """The mean number of bytes that a token of a text stands for."""
+  """Returns the mean number of bytes per token of a text."""
   content = getattr(splits.info.preparation, "tokenizer", None)
   if content is None:
     return 1.0
@@ -279,7 +279,7 @@ def _bytes_per_token(splits, tokens):
 
 
 def _more(config, arm, source):
-  """Returns what measures an arm."""
+  """Returns the function that measures an arm."""
   table = None
   if "lora" in arm.method:
     adapted = source.adapted
@@ -295,13 +295,13 @@ def _more(config, arm, source):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Measures:
-  """The report of an arm beside its metrics.
+  """Further report entries of an arm, besides its metrics.
 
   Attributes:
     config: the comparison.
     arm: the arm.
-    source: what it adapts, and to what.
-    table: the weights that its adapters hit; None without adapters.
+    source: the network and the data.
+    table: the adapted weights; None without adapters.
   """
 
   config: Config
@@ -316,11 +316,11 @@ class Measures:
     directory: pathlib.Path,
     *unused: Any,
   ) -> dict[str, Any]:
-    """Returns what the training costs, and which weights are adapted.
+    """Returns the cost of the training, and the adapted weights.
 
-    "share" is that of the trained numbers in the network's; of texts there are
-    "test_bits", bits per byte over the whole test text, in one piece or, with
-    `fresh`, in pieces.
+    "share" is the ratio of trained numbers to the network's numbers. For texts,
+    "test_bits" are the bits per byte over the whole test text, as one stream
+    or, with `fresh`, in chunks.
     """
     source, adapted = self.source, self.source.adapted
     trained = supervised_arms.num_parameters(variables["params"])
@@ -353,7 +353,7 @@ class Measures:
 
 
 def _bits(config, source, variables, text):
-  """Bits per byte of the test text."""
+  """Returns the bits per byte of the test text."""
   adapted = source.adapted
   arguments = adapted.network, variables, text
   if config.fresh:
@@ -364,12 +364,12 @@ def _bits(config, source, variables, text):
 
 
 def _test(source):
-  """The test text as one stream."""
+  """Returns the test text as one stream."""
   return language.streams(source.corpus.test, 1)
 
 
 def _of(task, source):
-  """Returns the line of work as it is for texts, chats or pairs."""
+  """Returns the task with the columns for texts, chats or pairs."""
   headings = {"test_loss": "nats a token", "bits_per_byte": "bits a byte"}
   if source.corpus is not None:
     headings = {"test_bits": "bits a byte", "bits_per_byte": "validation"}
@@ -401,7 +401,7 @@ TASK = tasks.Task(
 
 
 def work(config: Config, program: experiment.Experiment) -> works.Work:
-  """Returns the arms, and how their adapters are written."""
+  """Returns the arms, with functions that write their adapters."""
   made = TASK.work(config)
   source = made.splits
   for name, arm in made.arms.items():
@@ -426,7 +426,7 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
 
 
 def _before(config, source, problem):
-  """Options of the report: the network before it is adapted."""
+  """Returns report options with the network's metrics before adaptation."""
   variables = source.adapted.variables
   if source.corpus is not None:
     bits = jax.jit(functools.partial(_bits, config, source))
@@ -438,10 +438,10 @@ def _before(config, source, problem):
 
 
 def _save(config, source, arms, directory, name, variables, about):
-  """Writes what an arm has trained, and the network with it."""
+  """Writes the trained variables of an arm, and the adapted network."""
   arm, adapted, place = arms[name].more.arm, source.adapted, directory / name
   about = {**about, "base": config.base, "base_sha256": adapted.digest}
-  # Adapters of pretrained models are served beside these.
+  # Adapters of pretrained models are served separately from the model.
   apart = source.pretrained and arm.method != "full"
   arguments = config.base, arm, adapted, variables["params"], about
   served = adapted_files.write(place, *arguments, apart=apart)

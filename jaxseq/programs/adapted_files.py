@@ -1,4 +1,4 @@
-"""Files of runs that adapt a network: which it was, and what became of it."""
+"""Files of runs that adapt a network: its digest and the trained adapters."""
 
 from collections.abc import Mapping
 import json
@@ -18,29 +18,29 @@ from jaxseq.training import errors
 from jaxseq.training import files
 from jaxseq.types import PyTree
 
-# Of the run: which network is adapted.
+# File of a run with the digest of the adapted network.
 FILE = "base.json"
-# Of an arm: its adapters, as the PEFT library writes them.
+# Directory of an arm's adapters, in the format of the PEFT library.
 ADAPTER = "adapter"
-# And the states that sequences begin with, see `adapt.initial_states`.
+# File of an arm's tuned initial states, see `adapt.initial_states`.
 STATES = "states.safetensors"
-# And a pretrained model, all of whose weights are trained.
+# Directory of a fully trained pretrained model.
 PRETRAINED = "pretrained"
 
 
 def begin(
   directory: pathlib.Path, mode: str, base: str, adapted: adaptation.Base
 ) -> None:
-  """Notes which network a run adapts, or checks that it is the same.
+  """Records the network that a run adapts, or checks that it is the same.
 
   Args:
-    directory: of the run, which gets `FILE`.
-    mode: of the program.
-    base: where the network is from.
+    directory: directory of the run, in which `FILE` is written.
+    mode: mode of the program.
+    base: path of the network.
     adapted: the network.
 
   Raises:
-    UserError: the run has begun with another network.
+    UserError: if the run began with another network.
   """
   place = directory / FILE
   if place.is_file():
@@ -69,19 +69,19 @@ def write(
   *,
   apart: bool = False,
 ) -> dict[str, PyTree]:
-  """Writes what an arm has trained beside a network: adapters and states.
+  """Writes the trained adapters and initial states of an arm.
 
   Args:
-    place: of the arm.
-    base: where the network is from; "" writes no adapters.
-    arm: with the method.
+    place: directory of the arm.
+    base: path of the network; "" writes no adapters.
+    arm: configuration with the method.
     adapted: the network.
-    params: what was trained.
-    about: goes to the adapters.
-    apart: whether adapters are served beside the network, not in it.
+    params: the trained variables.
+    about: written to the adapters' about.json.
+    apart: whether adapters are served separately instead of merged.
 
   Returns:
-    Variables of the network that are served, without the states.
+    Variables of the network to serve, without the states.
   """
   method: Any = adaptation.make_method(arm, adapted)
   states = None
@@ -109,14 +109,14 @@ def write_pretrained(
   variables: Mapping[str, PyTree],
   context: int | None = None,
 ) -> None:
-  """Writes a pretrained model with other weights, for any reader of the base.
+  """Writes a pretrained model with new weights, in the format of the base.
 
   Args:
-    place: gets the directory `PRETRAINED`, with the base's tokenizer.
+    place: directory in which to write `PRETRAINED`, with the base's tokenizer.
     base: the directory of the model.
-    config: of the network.
-    variables: of the network.
-    context: of the network, see `huggingface.load`.
+    config: configuration of the network.
+    variables: variables of the network.
+    context: context of the network, see `huggingface.load`.
   """
   directory = place / PRETRAINED
   huggingface.save(directory, config, variables, like=base, context=context)

@@ -18,7 +18,7 @@ class Config(regression.Options, base.DataComparison):
 
 
 def choose(splits: Any) -> task.Task:
-  """Returns the line of work: of classes, or of numbers."""
+  """Returns the task: classification, or regression for numbers."""
   numbers = splits.info.num_classes is None
   return regression.TASK if numbers else classification.TASK
 
@@ -29,7 +29,7 @@ TASK = dataclasses.replace(
 
 
 def work(config: Config, program: experiment.Experiment) -> works.Work:
-  """Returns the arms, and tables and pictures of their classes."""
+  """Returns the arms, with tables and pictures of their classes."""
 
   def show(directory, results):
     draws = program.mode == "train"

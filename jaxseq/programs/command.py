@@ -54,12 +54,12 @@ def program(
     main, __getattr__ = command.program("classify")
 
   Args:
-    name: of the task, and of the experiment in its directories.
-    line: how it runs; that of `tasks.lines` if None.
+    name: name of the task, and of the experiment in its directories.
+    line: the program's description; by default that of `tasks.lines`.
 
   Returns:
-    What runs it once flags are parsed, and what takes a name of its body, which
-    is imported for that.
+    The main function, to call with parsed flags, and the `__getattr__` of its
+    body's attributes, which imports the body.
   """
   line = line or lines.LINES[name]
   if "predict" in line.modes:
@@ -73,7 +73,7 @@ def program(
   def main(argv: Sequence[str] = ()) -> None:
     """Runs the experiment that the flags describe."""
     del argv
-    # Slow to import, and not needed for the flags.
+    # A slow import that the flags do not need.
     from jaxseq.programs import line as one_line
 
     one_line.main(flagged)
@@ -82,7 +82,7 @@ def program(
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-  """Runs the command line, `sys.argv` if None, and ends the program."""
+  """Runs the command line, by default `sys.argv`, and exits."""
   arguments = list(sys.argv if argv is None else argv)
   count = next(
     (i for i, x in enumerate(arguments[1:], 1) if x.startswith("-")),
@@ -138,11 +138,11 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def with_config(task: str, arguments: list[str]) -> list[str]:
-  """Returns a command line whose `--data` is an option of a config.
+  """Replaces `--data` in a command line by an option of a config.
 
   Args:
-    task: name of the task, which has a config for files of one's own.
-    arguments: of the program, of which the first stays the first.
+    task: name of a task that has a config for the user's files.
+    arguments: arguments of the program; the first one stays first.
   """
   out, ending, tiny = [], "", ""
   rest = iter(arguments)
@@ -170,14 +170,14 @@ def with_config(task: str, arguments: list[str]) -> list[str]:
 
 
 def _ending(path):
-  """The ending of a file's name, or "/" of a folder."""
+  """Returns a file's suffix, or "/" for a folder."""
   place = pathlib.Path(path)
   return "/" if place.is_dir() else place.suffix
 
 
 def _data_help(task, arguments):
-  """The options of the data that a command line names, else of tables."""
-  # Slow to import, and not needed for anything else.
+  """Returns help on the options of the given data, by default of tables."""
+  # A slow import that only the help needs.
   from jaxseq.programs import own_data
 
   kinds = lines.LINES[task].data
@@ -197,16 +197,16 @@ def _data_help(task, arguments):
 
 
 def _asks_for_help(arguments):
-  """True if flags ask what there is."""
+  """Returns whether the flags ask for help."""
   return bool({"--help", "-h", "-help", "--helpfull"} & set(arguments))
 
 
 def server() -> tuple[Callable[[Sequence[str]], None], Callable]:
-  """Returns the program of the server, as `program` does."""
+  """Returns the program of the server, like `program`."""
   serve_flags.define()
 
   def main(argv: Sequence[str]) -> None:
-    """Serves what the flags describe."""
+    """Serves the model that the flags select."""
     from jaxseq.programs import serve
 
     serve.main(argv)

@@ -35,7 +35,7 @@ class Config(base.TaskComparison):
 
 
 def _of_data(config):
-  """The line of work on a data set, its networks' sizes, and elements."""
+  """Returns the task on a data set, its networks' sizes, and its elements."""
   splits = data.load(config.task, **config.task_options)
   inputs, pairs = splits.train.inputs, classification.is_paired(splits)
   sizes = splits.info.num_classes, splits.info.vocab_size, inputs.shape[-1]
@@ -46,7 +46,7 @@ def _of_data(config):
 
 
 def _of_tokens(config):
-  """The same of a task that is sampled."""
+  """Returns the same as `_of_data` for a sampled task."""
   options = tokens.make_config(config.task, **config.task_options)
   if options.num_classes is None:
     expected = "a task on tokens, not signals"
@@ -73,7 +73,7 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
 
   def more(config, arm, source):
     del config, source
-    # Shown in the table: the arm is as wide as its budget lets it be.
+    # The table shows the width that fits the budget.
     columns = {
       "d_model": arm.network.stack.d_model,
       "state_bytes": budget.state_bytes(arm.network),

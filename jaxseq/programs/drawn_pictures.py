@@ -1,10 +1,10 @@
-"""Pictures: their codes, their likelihoods, and new ones that are drawn.
+"""Picture models: codes, likelihoods and sampling of new pictures.
 
-With the objective "codes" a run trains codecs; `DIR/ARM/scales.png` has test
-pictures as they are, and after each scale. With "pictures" it trains what
-writes pixels, or the codes of such a run's model, beside what counting gives;
-`DIR/ARM/samples.png` has new pictures by the first seed, and `--mode=generate`
-draws others.
+With the objective "codes" a run trains codecs; `DIR/ARM/scales.png` shows test
+pictures and their reconstructions after each scale. With "pictures" it trains
+models of pixels, or of the codes of such a run's model, and compares them with
+counting baselines; `DIR/ARM/samples.png` shows pictures sampled with the first
+seed, and `--mode=generate` samples others.
 """
 
 from collections.abc import Mapping
@@ -32,20 +32,20 @@ from jaxseq.training.comparison import run
 from jaxseq.training.comparison import work as works
 from jaxseq.training.devices import processes
 
-# Test pictures that are shown after each scale.
+# Number of test pictures to show after each scale.
 _SHOWN = 8
-# Of the pixels between pictures, which no gray is; in 0 .. 1.
+# Color of the pixels between pictures, different from all grays; in 0 .. 1.
 _BETWEEN = np.array([0.68, 0.84, 0.95])
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(picture_codes.Config):
-  """A comparison on gray pictures, and how new ones are drawn.
+  """A comparison on gray pictures, with sampling options for new ones.
 
   Attributes:
-    samples: pictures that are drawn in the end; by turns of all classes, with
+    samples: pictures to sample at the end; of all classes in turn, with
       `by_class`.
-    sample_seed: of their draw.
+    sample_seed: seed of the sampling.
     sampling: fields of `generation.Sampling`: temperature, top_k, top_p, min_p.
     guidance: see `generation.picture_drawing.draw`.
   """
@@ -62,20 +62,21 @@ class Config(picture_codes.Config):
     self.sampling_options()
 
   def sampling_options(self) -> generation.Sampling:
-    """Returns how symbols are drawn.
+    """Returns the sampling options of symbols.
 
     Raises:
-      ValueError: an option is unknown or wrong, or says nothing of pictures.
+      ValueError: if an option is unknown or wrong, or does not apply to
+        pictures.
     """
     sampling = generation.token_sampling.from_options(self.sampling)
     return drawing.check_sampling(sampling)
 
 
 def codec_of(path: str) -> pictures.Codec | None:
-  """Returns the codec of a model of codes; None without a path.
+  """Returns the codec of a picture code model; None without a path.
 
   Raises:
-    ValueError: if the file is no such model.
+    ValueError: if the file is not such a model.
     FileNotFoundError: if there is no such file.
   """
   if not path:
@@ -93,11 +94,11 @@ TASK = dataclasses.replace(
 
 
 def floors(arms: Mapping[str, Any], part: str) -> dict[str, dict[str, float]]:
-  """Returns what counting gives of the symbols of all arms, by label.
+  """Returns the counting baselines on the symbols of all arms, by label.
 
   Args:
-    arms: by name; a label tells of which one the symbols are, where there are
-      several kinds.
+    arms: the arms by name; labels include an arm's name if there are several
+      kinds of symbols.
     part: "test" or "valid".
   """
   kinds: dict[Any, tuple[str, pictures.Problem]] = {}
@@ -112,10 +113,10 @@ def floors(arms: Mapping[str, Any], part: str) -> dict[str, dict[str, float]]:
 
 
 def side_by_side(rows: np.ndarray) -> np.ndarray:
-  """Puts gray pictures into one, with a colored pixel around each of them.
+  """Joins gray pictures into one, with a colored pixel around each.
 
   Args:
-    rows: (rows, columns, height, width) in 0 .. 1, of which 1 is black.
+    rows: (rows, columns, height, width) in 0 .. 1, where 1 is black.
 
   Returns:
     (rows (height + 1) + 1, columns (width + 1) + 1, 3) in 0 .. 1.
@@ -139,7 +140,7 @@ def grid(
   Args:
     path: the PNG file to write.
     rows: the pictures.
-    labels: beside each row; none if there are none.
+    labels: one label for each row, or empty.
 
   Returns:
     The path; None, with a warning, if matplotlib is not installed.
@@ -160,7 +161,7 @@ def grid(
 
 
 def samples(config: Config, network: Any, variables: Any) -> drawing.Drawn:
-  """Returns the pictures that a config asks for."""
+  """Samples the pictures that a config specifies."""
   labels = None
   if network.classes:
     labels = np.arange(config.samples) % network.classes
@@ -176,7 +177,7 @@ def samples(config: Config, network: Any, variables: Any) -> drawing.Drawn:
 
 
 def _draw_samples(config, network, variables, place):
-  """Draws new pictures, in rows of at most ten."""
+  """Samples new pictures and draws them in rows of at most ten."""
   drawn = np.asarray(samples(config, network, variables).pictures)
   columns = min(10, len(drawn))
   rows = -(-len(drawn) // columns)
@@ -187,7 +188,7 @@ def _draw_samples(config, network, variables, place):
 
 
 def _draw_scales(problem, network, variables, place):
-  """Draws test pictures, and what is left of them after each scale."""
+  """Draws test pictures and their reconstructions after each scale."""
   shown = np.asarray(problem.data["test"][:_SHOWN])
   drawn = _by_scale(network, variables, shown)
   rows = np.concatenate([shown[None], np.clip(drawn, 0, 1)])
@@ -197,14 +198,14 @@ def _draw_scales(problem, network, variables, place):
 
 
 def _tell(path):
-  """Says where a picture is."""
+  """Prints the path of a picture."""
   if path is not None:
     print(f"Pictures: {path}")
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _by_scale(network, variables, pictures):
-  """The pictures that are left after each scale."""
+  """Returns the reconstructions after each scale."""
   _, scales = network.apply(variables, pictures)
   return network.apply(variables, scales.codes, method="by_scale")
 
@@ -224,12 +225,12 @@ def _scale_table(config, results):
 
 
 def line(config: Config) -> task.Task:
-  """Returns the line of work of a config's objective."""
+  """Returns the task of a config's objective."""
   return picture_codes.TASK if config.objective == "codes" else TASK
 
 
 def work(config: Config, program: experiment.Experiment) -> works.Work:
-  """Returns the arms, and the pictures that are drawn of them."""
+  """Returns the arms, with functions that draw their pictures."""
   codes = config.objective == "codes"
   work = line(config).work(config)
   options = dict(work.options)

@@ -18,7 +18,7 @@ from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.comparison import work as works
 from jaxseq.training.devices import processes
 
-# Results in the table, as far as there are any, to their headings.
+# Table headings by result, for the results that are present.
 COLUMNS = {
   "valid_accuracy": "source",
   "test_accuracy": "target",
@@ -41,14 +41,14 @@ class Config(supervised_arms.Supervised):
     aggressive: see `dts.problem.ArmConfig`.
     elbo_weight: see `dts.problem.ArmConfig`.
     batch_size: windows per update.
-    evaluated: at most so many test windows are evaluated.
-    trees: of DCI's boosting, which takes half a minute for each model; 0 leaves
-      DCI out, and the other metrics that scikit-learn learns.
+    evaluated: largest number of test windows to evaluate.
+    trees: trees of DCI's boosting, which takes half a minute per model; 0
+      leaves out DCI and the other metrics that scikit-learn fits.
     prefix_rate: see `dts.problem.ArmConfig`.
-    downstream: tasks for the codes of trained models, of `downstream.TASKS`.
+    downstream: tasks for the codes of trained models, from `downstream.TASKS`.
     labeled: training windows with labels for the task "classify".
-    metric: what the progress bar and the learning curve show, of validation
-      windows if there are some; it tells when to stop early, too.
+    metric: metric of the progress bar, the learning curve and early stopping,
+      on validation windows if there are some.
   """
 
   _: dataclasses.KW_ONLY
@@ -80,7 +80,7 @@ def arm_configs(config: Config) -> dict[str, problem.ArmConfig]:
   """Returns the whole configuration of every arm.
 
   Raises:
-    UserError: (a ValueError) a field is unknown or has a wrong value.
+    UserError: (a ValueError) if a field is unknown or has a wrong value.
   """
   configs = {
     name: arms.merge(config, name, problem.ArmConfig) for name in config.arms
@@ -97,10 +97,10 @@ def arm_configs(config: Config) -> dict[str, problem.ArmConfig]:
 def make_arms(
   config: Config, splits: data.Splits
 ) -> dict[str, supervised_arms.Arm]:
-  """Builds every arm; those that differ in weights alone share a program.
+  """Builds every arm; arms that differ only in loss weights share a program.
 
   Raises:
-    ValueError: an option is wrong.
+    ValueError: if an option is wrong.
   """
 
   def more(config, arm, source):
@@ -138,10 +138,10 @@ def make_arms(
 
 
 def work(config: Config, program: experiment.Experiment) -> works.Work:
-  """Returns the arms, and the tables and pictures of their codes."""
+  """Returns the arms, with tables and pictures of their codes."""
   arm_configs(config)
   if config.adaptation is not None or config.trees:
-    # Needed after the training: better missed before.
+    # Needed after training: raise an error before it if absent.
     probes.require()
   splits = data.load(config.data, **config.data_options)
   downstream.check(config.downstream, splits)

@@ -17,13 +17,13 @@ class Config(forecasting.Options, base.DataComparison):
   """A comparison of networks on one series, with `forecasting.Options`.
 
   Attributes:
-    input_length: times of an input; None for four seasons, and no less than the
-      longest horizon.
-    horizons: times to forecast; every arm is trained for each of them.
-    period: steps of a season; None for that of the rows: 7 of days, 5 of
-      working days, 24 of hours, 12 of months, 4 of quarters, and else by the
-      values of the training part, see `forecast_season`.
-    shown: series and channels that forecasts.png shows, at most.
+    input_length: time steps of an input; None for four seasons, but at least
+      the longest horizon.
+    horizons: time steps to forecast; every arm is trained for each of them.
+    period: steps of a season; None to detect it from the rows: 7 for days, 5
+      for working days, 24 for hours, 12 for months, 4 for quarters, otherwise
+      from the values of the training part, see `forecast_season`.
+    shown: largest number of series and channels in forecasts.png.
   """
 
   _: dataclasses.KW_ONLY
@@ -54,7 +54,7 @@ TASK = forecasting.TASK
 
 
 def _with_season(config: Config) -> Config:
-  """Returns the config with the season, and the input, that the data have."""
+  """Returns the config with the season and input length of the data."""
   if None not in (config.period, config.input_length):
     return config
   horizon = max(config.horizons)
@@ -70,7 +70,7 @@ def _with_season(config: Config) -> Config:
 
 
 def work(config: Config, program: experiment.Experiment) -> works.Work:
-  """Returns every arm for every horizon, and the pictures of forecasts."""
+  """Returns every arm for every horizon, with pictures of forecasts."""
   config = _with_season(config)
   by_horizon = {}
   for horizon in config.horizons:
@@ -80,7 +80,7 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
     by_horizon[horizon] = dataclasses.replace(TASK, load=load).work(config)
 
   def named(values):
-    """Joins what every horizon has by name, with the horizon in the names."""
+    """Merges the horizons' values by name, with the horizon in the names."""
     return {
       f"{name}-{horizon}": x
       for horizon in config.horizons

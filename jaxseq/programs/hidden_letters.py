@@ -1,8 +1,8 @@
-"""Masked language models, and pairs of letters by their networks.
+"""Masked language models, and pairing of letters by their networks.
 
-Where sentences have trees and a network looks for them, `DIR/ARM/trees.png` has
-those of some test sentences, the true ones beside the ones that were found.
-For pairs `DIR/ARM/structures.png` has decoded structures below the true ones.
+If sentences have trees and a network parses them, `DIR/ARM/trees.png` shows the
+trees of some test sentences, the true ones beside the predicted ones. For pairs
+`DIR/ARM/structures.png` shows decoded structures below the true ones.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from jaxseq.training.comparison import work as works
 from jaxseq.training.devices import processes
 
 Config = masked_language.Config
-# Test sequences whose trees or structures are drawn.
+# Number of test sequences whose trees or structures are drawn.
 _SHOWN = 4
 _PROBLEMS = {
   "masked": (masked_language.TASK, masked_language.Problem),
@@ -35,10 +35,10 @@ _PROBLEMS = {
 
 
 def variables_of(path: str) -> Any:
-  """Returns the variables of a model of masked language; None without a path.
+  """Returns the variables of a masked language model; None without a path.
 
   Raises:
-    ValueError: if the file is no such model.
+    ValueError: if the file is not such a model.
     FileNotFoundError: if there is no such file.
   """
   if not path:
@@ -47,7 +47,7 @@ def variables_of(path: str) -> Any:
 
 
 def choose(objective: str) -> task.Task:
-  """Returns the line of work of an objective."""
+  """Returns the task of an objective."""
   line, kind = _PROBLEMS[objective]
   return dataclasses.replace(
     line,
@@ -61,7 +61,7 @@ TASK = choose("masked")
 
 
 def work(config: Config, program: experiment.Experiment) -> works.Work:
-  """Returns the arms of the config's objective, and pictures of the results."""
+  """Returns the arms of the config's objective, with pictures of results."""
   work = choose(config.objective).work(config)
   if config.objective == "pairs":
     drawn, name, draw = work.arms, "structures.png", _draw_structures
@@ -88,7 +88,7 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
 
 
 def _draw_trees(path: pathlib.Path, problem, variables, names):
-  """Draws the trees of some test sentences, found ones beside true ones."""
+  """Draws the trees of some test sentences, predicted beside true ones."""
   batch = jax.tree.map(lambda x: x[:_SHOWN], problem.data["test"])
   parse = problem.network.apply(
     variables, batch.inputs, batch.lengths, method="parse"
@@ -101,12 +101,12 @@ def _draw_trees(path: pathlib.Path, problem, variables, names):
 
 
 def _draw_structures(path: pathlib.Path, problem, variables, names):
-  """Draws the pairs of some test sequences, found ones below true ones."""
+  """Draws the pairs of some test sequences, predicted below true ones."""
   batch = jax.tree.map(lambda x: x[:_SHOWN], problem.data["test"])
   logits = problem.network.apply(variables, *problem.inputs(batch))
   found = pairs.structures(logits, batch.lengths, problem.network.gamma)
   sequences = ["".join(row) for row in _tokens_of(batch, names)]
-  # From 0 on, behind the token at the beginning.
+  # Positions from 0 on, after the begin token.
   structures = (
     [
       np.asarray(row)[1 : len(letters) + 1] - 1
@@ -119,7 +119,7 @@ def _draw_structures(path: pathlib.Path, problem, variables, names):
 
 
 def _tokens_of(batch, names):
-  """The names of a batch's tokens between the ends, a list for each row."""
+  """Returns the token names of each row, without both end tokens."""
   return [
     [names[token] for token in row[1 : length - 1]]
     for row, length in zip(np.asarray(batch.inputs), np.asarray(batch.lengths))
@@ -127,7 +127,7 @@ def _tokens_of(batch, names):
 
 
 def _word(name):
-  """A word of the grammar with its class; any other as it is."""
+  """Returns a word with its grammar class, if it has one."""
   return (
     f"{grammar.CLASS_OF[name]} {name}" if name in grammar.CLASS_OF else name
   )

@@ -18,7 +18,7 @@ Config = rl_arms.Config
 
 
 def work(config: Config, program: experiment.Experiment) -> works.Work:
-  """Returns the agents, their tables and films."""
+  """Returns the agents, with their tables and films."""
   arms = rl_arms.make_arms(config)
   task = next(iter(arms.values())).agent.env_id
   trains, count = program.mode == "train", config.evaluation_episodes
@@ -54,7 +54,7 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
 
 
 def _tell(directory, arms):
-  """Prints where films are, and what shows more of the policies."""
+  """Prints the paths of films, and the command that shows more episodes."""
   for name in arms:
     if (episode := directory / f"episode_{name}.gif").is_file():
       print(f"An episode of {name}: {episode}")

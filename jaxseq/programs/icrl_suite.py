@@ -29,11 +29,12 @@ class Config(rl_arms.Config):
 
   Attributes:
     environments: by name, the fields of the agents' configurations that differ
-      there. The name is the environment's id unless they hold `env_id`.
+      there. The name is the environment's id unless the fields contain
+      `env_id`.
     bounds: by name, the returns that count as 0 and as 1 in the aggregates,
-      such as those of a random and of a perfect player.
-    films: arms of whose first seed an episode is drawn in each environment,
-      which takes some ten seconds.
+      such as those of a random and a perfect player.
+    films: arms to film: an episode of their first seed is drawn in each
+      environment, which takes about ten seconds.
   """
 
   _: dataclasses.KW_ONLY
@@ -76,15 +77,15 @@ def normalized(config: Config, results: Any, arm: str) -> np.ndarray:
 def at_equal_seconds(
   results: Any, directory: pathlib.Path
 ) -> dict[str, dict[str, per_seed.PerSeed]]:
-  """Returns what arms had reached when the fastest of them was through.
+  """Returns the arms' returns at the time when the fastest of them ended.
 
   Args:
-    results: of the suite, by environment and arm.
-    directory: of its runs.
+    results: results of the suite, by environment and arm.
+    directory: directory of its runs.
 
   Returns:
     By environment and arm, the mean return in training of each seed, see
-    `curves.after`; NaN where too few updates were made to tell a speed.
+    `curves.after`; NaN if there were too few updates to measure a speed.
   """
   reached = {}
   for env_id, of_arms in results.items():
@@ -108,7 +109,7 @@ def finish(
   mode: str,
   failed: finite.Failed = arms.EMPTY,
 ) -> None:
-  """Shows the tables; after a training also draws and writes."""
+  """Shows the tables; after training also writes pictures and the report."""
   shown = {
     "evaluation": "Return of "
     f"{tables.counted(config.evaluation_episodes, 'new episode')}",
@@ -174,7 +175,7 @@ def _speed(config, directory, clock="wall"):
 
 
 def work(config: Config, program: experiment.Experiment) -> suite.Suite:
-  """Returns the runs, one of each environment."""
+  """Returns the runs, one for each environment."""
   runs = {}
   for env_id in config.environments:
     local = on(config, env_id)

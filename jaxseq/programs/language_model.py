@@ -32,14 +32,14 @@ class Config(base.DataComparison):
   """A comparison of networks on one text.
 
   Attributes:
-    length: bytes of a piece, through which gradients flow.
-    jump_every: pieces that a stream of the training reads one after the other
-      before it goes on at a random place; never if None.
+    length: bytes of a chunk, through which gradients flow.
+    jump_every: consecutive chunks that a training stream reads before it jumps
+      to a random position; never if None.
     valid_tokens: bytes of the validation part that an evaluation reads.
-    test_streams: parts that the test text is read in, side by side; each begins
-      with fresh states.
+    test_streams: number of parallel streams of the test text; each begins with
+      fresh states.
     dynamic: fields of `dynamic_evaluation.Config`, to score the test text, as
-      one stream, also while learning from it; empty leaves that out.
+      one stream, also while training on it; empty to skip this.
   """
 
   _: dataclasses.KW_ONLY
@@ -59,7 +59,7 @@ class Config(base.DataComparison):
     """Returns the options of dynamic evaluation.
 
     Raises:
-      ValueError: a field is unknown or wrong.
+      ValueError: if a field is unknown or wrong.
     """
     return configuration.from_config_dict(
       dynamic_evaluation.Config, self.dynamic, name="dynamic"
@@ -67,7 +67,7 @@ class Config(base.DataComparison):
 
 
 def _more(config, arm, corpus):
-  """Returns what measures an arm, and checks what dynamic evaluation needs."""
+  """Returns the function that measures an arm; checks dynamic evaluation."""
   if config.dynamic:
     if isinstance(corpus.train, token_rows.Documents):
       expected = "none, as its statistics are those of a text in memory"
@@ -89,13 +89,13 @@ def measures(
   directory: pathlib.Path,
   *unused: Any,
 ) -> dict[str, Any]:
-  """Returns bits per byte over all of the test text, and what they cost.
+  """Returns bits per byte over the whole test text, and their cost.
 
-  "test_bits" are those of the network as it was trained; "dynamic_bits", if the
-  config asks for them, those while it learns from what it has scored; both one
-  per seed. "state_bytes" is the size of the states that are carried for one
-  stream, and "bytes_per_cpu_second" how much of the text training reads in a
-  second of the processor's time.
+  "test_bits" are those of the trained network; "dynamic_bits", if the config
+  requests them, those of dynamic evaluation, which trains on the scored text;
+  both per seed. "state_bytes" is the size of the carried states of one stream,
+  and "bytes_per_cpu_second" the number of bytes that training reads per CPU
+  second.
   """
   network = language.make_network(arm, corpus)
 
@@ -136,7 +136,7 @@ TASK = dataclasses.replace(
 
 
 def work(config: Config, program: experiment.Experiment) -> works.Work:
-  """Returns the arms, and the texts that they continue in the end."""
+  """Returns the arms, with the texts that they continue at the end."""
   work = TASK.work(config)
   flags = text_flags.values()
   vocab_size = next(iter(work.arms.values())).problem.network.vocab_size

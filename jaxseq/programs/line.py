@@ -1,4 +1,4 @@
-"""The one program of all lines of work: load, train, measure, show, save."""
+"""The shared program of all tasks: load, train, measure, show, save."""
 
 import functools
 
@@ -21,7 +21,7 @@ from jaxseq.training.devices import processes
 
 
 def main(program: experiment.Experiment) -> None:
-  """Does what the flags say: trains, evaluates, predicts or generates."""
+  """Runs the mode of the flags: trains, evaluates, predicts or generates."""
   if stream_mode.MODE in program.modes and stream_mode.serves(program):
     return
   if "predict" in program.modes and predict_mode.predicts(program):
@@ -29,7 +29,7 @@ def main(program: experiment.Experiment) -> None:
   body = program.body
   with program.setup() as config:
     if program.mode == "evaluate":
-      program.open_directory(config)  # There is a run, or no data are read.
+      program.open_directory(config)  # Raises if there is no run.
     if hasattr(body, "work"):
       work = body.work(config, program)
     else:
@@ -56,7 +56,7 @@ def main(program: experiment.Experiment) -> None:
 
 
 def _each(program, config, directory, work, name, step, state, report):
-  """Shows an arm that is measured, and saves its best seed once trained."""
+  """Shows a measured arm, and saves its best seed after training."""
   work.each(directory, name, step, state, report)
   if program.mode != "train" or (work.kind, work.save) == (None, None):
     return
@@ -82,7 +82,7 @@ def _each(program, config, directory, work, name, step, state, report):
 
 
 def _save(work, directory, name, variables, about):
-  """Writes an arm's model, or its network where models cannot read like it."""
+  """Writes an arm's model, or its network if the task has no model kind."""
   problem, place = work.arms[name].problem, directory / name
   kind = getattr(problem, "kind", work.kind)
   if not kind:

@@ -27,7 +27,7 @@ TASK = decision.TASK
 
 
 def work(config: Config, program: experiment.Experiment) -> works.Work:
-  """Returns the arms that learn from a recording, which is made if need be."""
+  """Returns the arms, trained on a recording, which is made if absent."""
   agent = configuration.from_config_dict(
     ppo.Config,
     config.ppo,
@@ -38,7 +38,7 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
   steps = int(player.env_params.max_steps_in_episode)
   actions = conditioned_players.actions_of(player)
   for name in config.arms:
-    # What is wrong is told before there is a directory.
+    # Raises errors before the directory is created.
     decision.make_model(TASK.arm_config(config, name), actions, steps)
   recorded, levels = recording.load_or_make(
     program.open_directory(config),
@@ -103,7 +103,7 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
 def draw_returns(
   config: Config, directory: pathlib.Path, results: Mapping[str, Any]
 ) -> None:
-  """Draws the returns achieved over those that were asked for."""
+  """Draws the achieved returns over the requested returns."""
   targets = sorted(config.targets)
   curves = {
     name: (

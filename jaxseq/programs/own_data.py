@@ -1,6 +1,6 @@
-"""Options of the loaders of your own data, for flags to set.
+"""Loader options for the user's own data, which flags can set.
 
-Each is a field of `config.data_options`; one that is None is not used.
+Each is a field of `config.data_options`; None means not used.
 """
 
 import inspect
@@ -10,7 +10,7 @@ import typing
 
 from jaxseq import data
 
-# Options that loaders share, and the configs have fields of their own for.
+# Shared loader options for which configs have their own fields.
 _OF_CONFIGS = ("seed", "input_length", "horizon")
 # Options that `npz_series.load` and `ts_series.load` share.
 SERIES = {
@@ -22,11 +22,12 @@ SERIES = {
 
 
 def of_loader(name: str, **options: object) -> dict[str, object]:
-  """Returns the options of a set's loader, with their defaults; no seed.
+  """Returns a loader's options with their defaults, without the seed.
 
   Args:
-    name: of the set, such as "table".
-    **options: in place of defaults, and those that several loaders share.
+    name: name of the data set, such as "table".
+    **options: values that replace defaults, and options that several loaders
+      share.
   """
   defaults = {
     key: "data.csv" if option.default is option.empty else option.default
@@ -37,20 +38,20 @@ def of_loader(name: str, **options: object) -> dict[str, object]:
 
 
 def text() -> dict[str, object]:
-  """Returns the options of a text, which is read once."""
+  """Returns the loader options of a text, without `repeats`."""
   options = of_loader("text_files", path="data.txt")
   del options["repeats"]
   return options
 
 
 def described(name: str) -> str:
-  """Returns the options of a set's loader, a paragraph each, for a terminal.
+  """Describes a loader's options, a paragraph each, for a terminal.
 
   Args:
-    name: of the set, such as "graph_table".
+    name: name of the data set, such as "graph_table".
 
   Returns:
-    A line for each option with its default, and what its docstring says.
+    A paragraph for each option with its default and its description.
   """
   function = data.loader(name)
   words, lines = _arguments(function), []
@@ -74,7 +75,7 @@ def described(name: str) -> str:
 
 
 def _arguments(thing):
-  """The sentences of a docstring about arguments or attributes, by name."""
+  """Returns a docstring's descriptions of arguments or attributes, by name."""
   section = re.search(
     r"^(?:Args|Attributes):\n(.*?)(?=^\S|\Z)",
     inspect.getdoc(thing) or "",
@@ -89,7 +90,7 @@ def _arguments(thing):
 
 
 def _paragraph(head, words):
-  """An option and what it is, indented."""
+  """Returns an option and its description, indented."""
   text = f"{head}: {words}" if words else head
   return textwrap.fill(
     text, 79, initial_indent=" " * 4, subsequent_indent=" " * 8

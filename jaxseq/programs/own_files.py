@@ -1,9 +1,9 @@
-"""The configs that `jaxseq train` has for your own files.
+"""Configs of `jaxseq train` for the user's own files.
 
     jaxseq train classify --data=walks.csv --workdir=runs/walks
 
 is `--config=.../own_files.py:classify.table --config.data_options.path=...`;
-with `--tiny` it is `classify.table.tiny`, which learns nothing.
+with `--tiny` it is `classify.table.tiny`, a test run of a few updates.
 """
 
 import importlib
@@ -17,7 +17,7 @@ from jaxseq.tasks import lines
 from jaxseq.tasks import sizes
 from jaxseq.training import configuration
 
-# Options of a kind of data that are not its loader's defaults.
+# Options that differ from the loader's defaults, by kind of data.
 _OPTIONS: dict[str, dict[str, Any]] = {
   "table": {"id": "id", "label": "label"},
   "image_folders": {"path": "data"},
@@ -31,12 +31,12 @@ VARIANTS = tuple(
   for data in line.data.values()
 )
 _TINY = ".tiny"
-# Of networks whose size is that of their task.
+# Learning rate of networks with a fixed size for their task.
 _RATE = {"learning_rate": 2e-3}
 
 
 def _tiny(config):
-  """Shrinks a config to seconds: it shows whether a file can be used."""
+  """Shrinks a config to run in seconds, to test whether a file can be used."""
   fields: dict[str, Any] = {}
   if hasattr(config, "horizons"):
     fields = {"horizons": (4,), "input_length": 24}
@@ -63,7 +63,7 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
   validate.choice("variant", variant, VARIANTS)
   task, _, data = variant.partition(".")
   fields: dict[str, Any] = {}
-  # What is not set here follows from the size of the data.
+  # Fields not set here follow from the size of the data.
   stack: dict[str, Any] = {}
   if data == "text_files":
     options = own_data.text()
@@ -83,7 +83,7 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
     }
     stack = {"norm": "layer"}
   elif task == "language_model":
-    # Its validation part is long.
+    # The validation part is long.
     fields = {"num_seeds": 1, "length": 128, "chunks_per_evaluation": 5}
     if data == "text_files":
       fields["jump_every"] = 8
@@ -94,20 +94,20 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
     fields = {"batch_size": 2}
     stack = {"d_model": 32, "num_layers": 1, "dropout": 0.2}
   elif task == "temporal_graph":
-    # Nodes are read, and ranked, by learned vectors, event by event.
+    # Nodes are encoded and ranked by learned vectors, event by event.
     vectors = {"message": "vectors", "target": "vectors", "score": "dot"}
     graph = {**vectors, "run": "exact"}
     fields = {"batch_size": 200, "graph": graph, "loss": "full"}
     stack = {"d_model": 32, "num_layers": 1, "dropout": 0.0}
   elif task == "masked_language":
-    # Which letters belong together takes two layers to find.
+    # Two layers are needed to find which letters belong together.
     stack = {"d_model": 64, "num_layers": 2, "dropout": 0.0}
   elif task == "pictures":
     fields = {"levels": 16, "context": 2}
   poolings = {"classify": "mean", "forecast": "last"}
   pooling = {"pooling": poolings[task]} if task in poolings else {}
   names = ("mamba",) if task == "language_model" else ("s5", "gru")
-  # Hidden letters are told from both sides.
+  # Masked letters are predicted from both sides.
   both = {"bidirectional": True} if task == "masked_language" else {}
   by_size = "d_model" not in stack
   kind = importlib.import_module(lines.LINES[task].body).Config

@@ -1,9 +1,10 @@
-"""Sampled tasks; programs that a network writes are run, too.
+"""Sampled tasks, including execution of programs that a network writes.
 
-All that `tasks.synthetic` has, and for the task "programs" what becomes of test
-sequences: a program is written for each under the grammar, greedily, and counts
-if its output is the sequence. A sequence with such a program has the size of
-its prefix code, any other one that of its bytes; both have a bit that says so.
+Extends `tasks.synthetic`: for the task "programs" it decodes a program for each
+test sequence, greedily under the grammar; the program is right if its output is
+the sequence. A sequence with a right program has the size of the program's
+prefix code, any other one that of its bytes; one more bit distinguishes the
+two.
 """
 
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ from jaxseq.types import PyTree
 
 Config = synthetic.Config
 TASK = synthetic.TASK
-# Test sequences that programs are written for.
+# Number of test sequences for which programs are decoded.
 _SEQUENCES = 256
 
 
@@ -41,17 +42,17 @@ def write(
   *,
   beams: int = 1,
 ) -> list[byte_programs.Program | None]:
-  """Writes a program for each of some sequences, under the grammar.
+  """Decodes a program for each sequence, under the grammar.
 
   Args:
-    network: of the tokens of `data.tokens.program_codes`.
-    variables: of the network.
-    sequences: of bytes.
-    time: most tokens of a program, its END among them.
-    beams: of the search; the most probable program is taken.
+    network: network of the tokens of `data.tokens.program_codes`.
+    variables: variables of the network.
+    sequences: sequences of bytes.
+    time: largest number of tokens of a program, including END.
+    beams: number of beams; the most probable program is returned.
 
   Returns:
-    The programs; None for one that had no end in time.
+    The programs; None for one without END within `time`.
   """
   lengths = np.array([len(each) + 1 for each in sequences])
   prompts = np.zeros((len(sequences), lengths.max()), np.int32)
@@ -79,16 +80,16 @@ def scores(
   sequences: Sequence[Sequence[int]],
   programs: Sequence[byte_programs.Program | None],
 ) -> dict[str, float]:
-  """Returns how many programs are right, and how short they are.
+  """Returns the share of right programs, and compression rates.
 
   Args:
-    sequences: of bytes.
-    programs: one for each, or None.
+    sequences: sequences of bytes.
+    programs: one for each sequence, or None.
 
   Returns:
-    "executed": the share whose output is the sequence; "rate": bits by the
-    bytes' own, of programs that are right and bytes of the others; "gzip": the
-    same of each sequence by gzip alone.
+    "executed": the share whose output is the sequence; "rate": compressed bits
+    (right programs, and bytes of the other sequences) divided by the bits of
+    the bytes; "gzip": the same rate of gzip for each sequence.
   """
   right, bits = 0, 0
   for sequence, program in zip(sequences, programs):
@@ -107,7 +108,7 @@ def scores(
 
 
 def _output(program):
-  """The output of a program; None if it has none."""
+  """Returns the output of a program; None if it fails."""
   try:
     return byte_programs.run(program)
   except ValueError:
@@ -115,7 +116,7 @@ def _output(program):
 
 
 def work(config: Config, program: experiment.Experiment) -> works.Work:
-  """Returns the arms, and the table of further tests."""
+  """Returns the arms, with the table of further tests."""
   work = synthetic.work(config, program)
   if config.task != "programs":
     return work

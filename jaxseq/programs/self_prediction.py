@@ -10,7 +10,7 @@ Config = spr_arms.Config
 
 
 def work(config: Config, program: experiment.Experiment) -> works.Work:
-  """Returns the agents, their tables and the drawings of their games."""
+  """Returns the agents, with their tables and the drawings of their games."""
   del program
   arms = spr_arms.make_arms(config)
   count = config.evaluation_games

@@ -37,13 +37,13 @@ class Served(NamedTuple):
   """A model to serve.
 
   Attributes:
-    network: of tokens.
-    variables: of the network.
-    codec: of its texts.
+    network: a token network.
+    variables: variables of the network.
+    codec: text codec.
     stop_tokens: tokens that end a text.
     positions: number of tokens that full attention of a pretrained model sees;
-      None if there is no such limit.
-    template: of chats; None if the model has none.
+      None for no limit.
+    template: chat template; None if the model has none.
   """
 
   network: Any
@@ -59,14 +59,14 @@ class Loading:
   """Options of loading a model.
 
   Attributes:
-    context: how many earlier elements full attention looks back at, see
-      `huggingface.load`; of pretrained models alone.
-    param_dtype: dtype of the parameters; of pretrained models alone.
-    quantize: whether weights are rounded to 8 bits, see `adapt.quantized`.
-    memory: bytes of the weights in memory, as "2GB", where feed-forwards are
-      computed from a file, see `interop.streamed`; of pretrained models alone.
-    stream_to: that file; "streamed.safetensors" in the model's directory if
-      None.
+    context: number of earlier elements that full attention sees, see
+      `huggingface.load`; only for pretrained models.
+    param_dtype: dtype of the parameters; only for pretrained models.
+    quantize: whether to round weights to 8 bits, see `adapt.quantized`.
+    memory: bytes of weights in memory, such as "2GB", to compute feed-forwards
+      from a file, see `interop.streamed`; only for pretrained models.
+    stream_to: the file for `memory`; "streamed.safetensors" in the model's
+      directory if None.
     predictors: a file of predictors of active neurons, with `memory`.
   """
 
@@ -88,20 +88,20 @@ def load(path: pathlib.Path, loading: Loading = Loading()) -> Served:
   """Loads a checkpoint of a language model.
 
   Args:
-    path: a file of `jaxseq.models`, a directory that holds it, or one of a
-      pretrained model.
+    path: a file of `jaxseq.models`, a directory that contains it, or a
+      pretrained model's directory.
     loading: options.
 
   Raises:
     ValueError: if there is no model, it is not a language model, or an option
-      is not one of such a model.
+      does not apply to such a model.
     OSError: if a file cannot be read.
   """
   return of_model(path, read(path), loading)
 
 
 def read(path: pathlib.Path) -> models.Model | None:
-  """Returns the model of a checkpoint; None of a pretrained one.
+  """Returns the model of a checkpoint; None for a pretrained model.
 
   Raises:
     ValueError: if there is no model.
@@ -117,7 +117,7 @@ def of_model(
   model: models.Model | None,
   loading: Loading = Loading(),
 ) -> Served:
-  """Returns what `load` does, of a model that has been read.
+  """Returns the served model like `load`, for a loaded model file.
 
   Raises:
     ValueError: as `load`.
@@ -143,7 +143,7 @@ def of_model(
 
 
 def _described(path):
-  """The config.json of a pretrained model; None without one."""
+  """Returns the config.json of a pretrained model, or None."""
   described = path / _model_files.CONFIG
   if described.is_file():
     contents = _model_files.read_json(described)
@@ -153,7 +153,7 @@ def _described(path):
 
 
 def _file(path):
-  """The file of a model, from it or its directory."""
+  """Returns the model file of a path to it or to its directory."""
   if not path.is_dir():
     return path
   file = path / models.model_file.NAME
@@ -170,13 +170,13 @@ def _file(path):
 
 
 def read_pretrained(path: pathlib.Path, loading: Loading) -> tuple[Any, Any]:
-  """Returns the network and variables of a model of transformers."""
+  """Returns the network and variables of a transformers model."""
   model = _read(path, loading)
   return model.network, model.variables
 
 
 def _read(path, loading):
-  """A model of transformers."""
+  """Loads a transformers model."""
   options = {}
   if loading.memory is not None:
     file = loading.stream_to or path / "streamed.safetensors"
@@ -193,7 +193,7 @@ def _read(path, loading):
 
 
 def _pretrained(path, loading):
-  """A model of the transformers library, which has texts."""
+  """Returns a served model of the transformers library, which reads texts."""
   model = _read(path, loading)
   if model.codec is None:
     _check_bytes(model.network.vocab_size)
@@ -209,7 +209,7 @@ def _pretrained(path, loading):
 
 
 def _check_bytes(vocab_size):
-  """Refuses a vocabulary without a tokenizer that is none of bytes."""
+  """Rejects a vocabulary without a tokenizer, unless its tokens are bytes."""
   if vocab_size != 256:
     raise validate.error(
       "--checkpoint",
@@ -221,21 +221,21 @@ def _check_bytes(vocab_size):
 def make_patterns(
   served: Served, memory: int
 ) -> generation.PatternConfig | None:
-  """Returns the room for requests' patterns; None, with a warning, if none is.
+  """Returns the pattern cache's size, or None, with a warning if unsupported.
 
   Args:
     served: the model.
-    memory: bytes; 0 for no room.
+    memory: bytes; 0 for no patterns.
 
   Raises:
-    ValueError: if the memory has room for next to nothing.
+    ValueError: if the memory is too small.
   """
   if not memory:
     return None
   vocab_size = served.network.vocab_size
-  # Half holds what is compiled and waits for its rows.
+  # Half is for compiled patterns that wait for their rows.
   each = 2 * pattern_pool.row_bytes(vocab_size)
-  # More than any pattern that somebody writes by hand.
+  # More than any handwritten pattern needs.
   states = min(16_384, memory // each)
   if states < 64:
     least = 64 * each
@@ -254,7 +254,7 @@ def make_patterns(
 
 
 def make_drafts(drafts: str | None) -> dict[str, Any]:
-  """Returns what `--drafts` says, as options of the engine.
+  """Returns the engine options of `--drafts`.
 
   Raises:
     ValueError: as `load`.
@@ -263,7 +263,7 @@ def make_drafts(drafts: str | None) -> dict[str, Any]:
   if drafts is None:
     return {}
   if drafts == "recycling":
-    # A small tree, which pays where a pass over more tokens costs more.
+    # A small tree is faster if a pass over more tokens costs more.
     draft = generation.recycling.Recycling(generation.recycling.SMALL_TREE)
     return {"drafts": draft}
   small = load(pathlib.Path(drafts))
@@ -274,10 +274,11 @@ def make_drafts(drafts: str | None) -> dict[str, Any]:
 
 
 def with_states(served: Served, path: str | None) -> Served:
-  """Returns the model that begins with the tuned states of a file, if any.
+  """Returns the model with the tuned initial states of a file, if any.
 
   Raises:
-    ValueError: if the file is none of these, or of another model.
+    ValueError: if the file does not contain such states, or is of another
+      model.
     OSError: if it cannot be read.
   """
   if path is None:
@@ -290,15 +291,16 @@ def with_states(served: Served, path: str | None) -> Served:
 def make_adapters(
   entries: Sequence[str], model: pathlib.Path
 ) -> dict[str, dict[str, adapt.lora.Factors]]:
-  """Returns the adapters that `--adapter` names.
+  """Loads the adapters of `--adapter`.
 
   Args:
-    entries: NAME=DIRECTORY each.
-    model: the directory of the pretrained model, or the file of one of
-      `jaxseq.models`, that they are of.
+    entries: strings NAME=DIRECTORY.
+    model: the directory of the adapted pretrained model, or a file of
+      `jaxseq.models`.
 
   Raises:
-    ValueError: if one is of another form or model, or a name comes twice.
+    ValueError: if an entry has another form, an adapter is for another model,
+      or a name is repeated.
     OSError: if a file cannot be read.
   """
   adapters = {}
@@ -312,7 +314,7 @@ def make_adapters(
 
 
 def make_limits(served: Served) -> server.Limits:
-  """Returns the limits of a request: prompts are at most what is seen."""
+  """Returns request limits: prompts are at most as long as the model sees."""
   limits = server.Limits(max_tokens=flags.FLAGS.max_tokens)
   if served.positions is None or flags.FLAGS.long_prompts:
     return limits
@@ -321,7 +323,7 @@ def make_limits(served: Served) -> server.Limits:
 
 
 def make_app(served: Served, name: str) -> Any:
-  """Returns the application that the flags describe."""
+  """Returns the application with the options of the flags."""
   cache = None
   if flags.FLAGS.prefix_bytes:
     cache = generation.PrefixCache(flags.FLAGS.prefix_bytes)
@@ -343,7 +345,7 @@ def make_app(served: Served, name: str) -> Any:
     **make_drafts(flags.FLAGS.drafts),
   )
   if flags.FLAGS.warm:
-    # No client should wait for what is compiled.
+    # No client should wait for compilation.
     start = time.monotonic()
     engine.warm_up()
     seconds = time.monotonic() - start
@@ -366,7 +368,7 @@ def make_app(served: Served, name: str) -> Any:
 
 
 def _check_flags(kind, names):
-  """Refuses flags that say nothing of a model of this kind."""
+  """Rejects flags that do not apply to a model of this kind."""
   for name in names:
     if flags.FLAGS[name].present:
       expected = f"none with a model of {kind}"
@@ -374,7 +376,7 @@ def _check_flags(kind, names):
 
 
 def main(argv: Sequence[str] = ()) -> None:
-  """Serves what the flags describe."""
+  """Serves the model that the flags select."""
   del argv
   with errors.setup():
     for module in ("starlette", "uvicorn"):

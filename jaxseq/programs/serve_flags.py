@@ -6,9 +6,9 @@ from absl import flags
 
 flags.disclaim_key_flags()
 
-# Those that say something of a model of recommendation alone.
+# Flags that only recommendation models use.
 OF_RECOMMENDATION = ("users", "name_length")
-# Those that say something of a language model alone.
+# Flags that only language models use.
 OF_LANGUAGE = (
   *("name", "slots", "steps", "waiting", "timeout", "max_tokens", "drafts"),
   *("prefix_bytes", "pattern_bytes", "initial_states", "adapter"),

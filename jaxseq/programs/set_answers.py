@@ -1,10 +1,10 @@
-"""Pointing at the elements of sets: hulls, tours, triangulations, sorting.
+"""Pointing at elements of sets: hulls, tours, triangulations, sorting.
 
-A pointer network reads a set in some order, a network for sets in none. Both
-write the places of its elements; exact answers are of `data.geometry`, and a
-set is solved if all that is written, greedily, is as it should be. Tours are
-also decoded, greedily and with beams, and their lengths are compared with the
-shortest.
+A pointer network reads a set in some order, a set network ignores the order.
+Both output positions of elements; `data.geometry` computes exact answers, and a
+set is solved if the whole greedy output equals the answer. Tours are also
+decoded, greedily and with beams, and their lengths are compared with the
+shortest tour.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ from jaxseq.training.comparison import work as works
 from jaxseq.training.devices import processes
 from jaxseq.types import PyTree
 
-# Sets of the tests by size come from seeds that no other draw has.
+# Seed of the test sets, different from all other draws.
 _TEST_SEED = 0x5E75
 
 
@@ -40,15 +40,15 @@ class ArmConfig(base.ArmConfig):
   """The network and the training of one arm.
 
   Attributes:
-    network: its stack is the encoder and the decoder of a pointer network, and
-      its width that of a network for sets.
-    reads: "ordered" by a pointer network, "sets" by one for sets.
-    no_repeat: whether an element that was written cannot be written again.
-    glimpses: reads of the elements before one is written.
-    add_glimpses: whether they are added to the query, or take its place.
-    steps: of processing, in a network for sets.
-    beams: of the search by which models decode, beside which lengths of greedy
-      tours are shown; 1 decodes greedily.
+    network: its stack is used for encoder and decoder of a pointer network, and
+      its width for a set network.
+    reads: "ordered" for a pointer network, "sets" for a set network.
+    no_repeat: whether each element can be chosen only once.
+    glimpses: reads of the elements before each choice.
+    add_glimpses: whether to add glimpses to the query instead of replacing it.
+    steps: processing steps of a set network.
+    beams: number of beams with which models decode, reported beside the lengths
+      of greedy tours; 1 decodes greedily.
   """
 
   reads: Literal["ordered", "sets"] = "ordered"
@@ -60,17 +60,17 @@ class ArmConfig(base.ArmConfig):
 
   @property
   def ends(self) -> bool:
-    """True if the network writes an end."""
+    """Returns whether the network outputs an end token."""
     return self.reads == "ordered"
 
 
 def make_network(
   arm: ArmConfig, features: int, tour: bool = False
 ) -> pointer.PointerNetwork | set_network.SetNetwork:
-  """Returns the network of an arm, for elements with so many features.
+  """Returns the network of an arm, for elements with `features` features.
 
   Raises:
-    ValueError: if it is one for sets that may repeat cities of a tour.
+    ValueError: if it is a set network that may repeat cities of a tour.
   """
   stack = arm.network.stack
   common = {
@@ -91,7 +91,7 @@ def make_network(
 
 
 class Problem(base.ArrayProblem):
-  """Writing the places of the elements of sets.
+  """Predicting the positions of elements of sets.
 
   Args:
     arm: the network.
@@ -111,7 +111,7 @@ class Problem(base.ArrayProblem):
 
   @property
   def kind(self) -> str:
-    """The kind of models of it, see `models.kinds`."""
+    """Returns the kind of its models, see `models.kinds`."""
     return "pointing" if self.arm.ends else "set_pointing"
 
   def init(self, key: jax.Array) -> PyTree:
@@ -127,7 +127,7 @@ class Problem(base.ArrayProblem):
   def score(
     self, outputs: jax.Array, batch: geometry.Sets
   ) -> tuple[dict[str, jax.Array], int]:
-    """Returns "test_loss" (nats of a set), "accuracy" and "solved"."""
+    """Returns "test_loss" (nats per set), "accuracy" and "solved"."""
     chosen, mask = written(self.arm, batch)
     logs = jnp.take_along_axis(outputs, chosen[..., None], axis=-1)[..., 0]
     right = jnp.argmax(outputs, axis=-1) == chosen
@@ -148,20 +148,20 @@ class Problem(base.ArrayProblem):
 
 
 def written(arm: ArmConfig, sets: geometry.Sets) -> tuple[jax.Array, jax.Array]:
-  """Returns the choices of a network, and which of them count.
+  """Returns the target choices of a network, and their mask.
 
   Args:
-    arm: of the network; without an end the choices begin at 0.
-    sets: with (batch, time) choices.
+    arm: the network's arm; without an end token the choices begin at 0.
+    sets: sets with (batch, time) choices.
 
   Returns:
-    (batch, time) int32, and as many bools.
+    (batch, time) int32, and a bool mask of the same shape.
   """
   chosen = jnp.asarray(sets.chosen)
   mask = chosen > 0
   if not arm.ends:
     return jnp.maximum(chosen - 1, 0), mask
-  # With the end behind the last.
+  # Includes the end token after the last choice.
   first = jnp.ones_like(mask[..., :1])
   return chosen, jnp.concatenate([first, mask[..., :-1]], axis=-1)
 
@@ -169,16 +169,16 @@ def written(arm: ArmConfig, sets: geometry.Sets) -> tuple[jax.Array, jax.Array]:
 def area_ratio(
   network: Any, variables: PyTree, sets: geometry.Sets
 ) -> tuple[float, float]:
-  """Returns how much of the hulls is enclosed by what is written, greedily.
+  """Returns the areas of greedily decoded hulls relative to the true areas.
 
   Args:
     network: a pointer network.
-    variables: of it.
-    sets: of hulls.
+    variables: its variables.
+    sets: sets with hulls.
 
   Returns:
-    The mean over the sets of area over area; and the share of polygons with
-    three corners or more that do not come twice.
+    The mean area ratio over the sets; and the share of polygons with at least
+    three distinct corners and no repetition.
   """
   chosen, _ = pointing.decode(
     network,
@@ -204,13 +204,13 @@ def tour_lengths(
 
   Args:
     network: a network that points at the cities of tours.
-    variables: of it.
-    sets: of cities.
-    beams: of the search; 1 is greedy.
+    variables: its variables.
+    sets: sets of cities.
+    beams: number of beams; 1 is greedy.
 
   Returns:
     The "length", and the "ratio" to the length of the shortest tour if `sets`
-    have it.
+    include it.
   """
   arrays = jnp.asarray(sets.points), jnp.asarray(sets.lengths)
   chosen = pointed_sets.answers(network, variables, *arrays, beams)
@@ -232,15 +232,15 @@ def tour_lengths(
 
 @dataclasses.dataclass(frozen=True)
 class Config(base.TaskComparison):
-  """A comparison of networks that point: `task` is one of `data.geometry`.
+  """A comparison of pointing networks: `task` is one of `data.geometry`.
 
   Attributes:
     task_options: fields of `geometry.draw`: the sizes `low` and `high`.
-    train_sets: number of sets to learn from.
-    test_sets: number of other ones to test on.
-    test_sizes: sizes of sets that are tested by themselves afterwards, as many
-      of each; also such as were not learned from. Of tours through more than
-      `geometry.LONGEST_TOUR` cities the length alone is measured.
+    train_sets: number of training sets.
+    test_sets: number of test sets.
+    test_sizes: set sizes to test separately after training, with `test_sets`
+      sets each; also sizes without training sets. For tours through more than
+      `geometry.LONGEST_TOUR` cities only the length is measured.
   """
 
   _: dataclasses.KW_ONLY
@@ -254,14 +254,14 @@ class Config(base.TaskComparison):
     geometry.draw(self.task, 1, **self.task_options)
 
   def sets(self, count: int, seed: int, **options: int) -> geometry.Sets:
-    """Draws sets of the task, of other sizes if these are among the options."""
+    """Draws sets of the task; options override sizes."""
     return geometry.draw(
       self.task, count, seed=seed, **{**self.task_options, **options}
     )
 
 
 def _decoded(config, arm, network, variables, sets):
-  """Areas of decoded hulls, or lengths of decoded tours, of each seed."""
+  """Returns areas of decoded hulls, or lengths of decoded tours, by seed."""
   rows = []
   for seed in range(config.num_seeds):
     each = works.seed_of(variables, seed)
@@ -278,7 +278,7 @@ def _decoded(config, arm, network, variables, sets):
 
 
 def _more(config, arm, source):
-  """Returns what scores decoded answers, and sets by their size."""
+  """Returns the function that scores decoded answers, and sets by size."""
   del source
 
   def measure(program, variables, *unused):
@@ -331,7 +331,7 @@ TASK = lines.Task(
 
 
 def work(config: Config, program: experiment.Experiment) -> works.Work:
-  """Returns the arms, and the table of sets by size."""
+  """Returns the arms, with the table of sets by size."""
   del program
   work = TASK.work(config)
 

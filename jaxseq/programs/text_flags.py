@@ -1,4 +1,4 @@
-"""The flags of texts that a language model is to continue."""
+"""Flags for texts that a language model continues."""
 
 import functools
 from typing import Any
@@ -36,5 +36,5 @@ def define() -> dict[str, flags.FlagHolder]:
 
 
 def values() -> dict[str, Any]:
-  """Returns what the flags say, by name; "" and None where that is nothing."""
+  """Returns the values of the flags, by name; "" or None if not set."""
   return {name: holder.value for name, holder in define().items()}

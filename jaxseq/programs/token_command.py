@@ -1,4 +1,4 @@
-r"""The command `jaxseq tokenize`: texts become a token file.
+r"""The command `jaxseq tokenize`: converts texts to a token file.
 
 jaxseq tokenize --data=texts.jsonl --tokenizer=tokenizer.json \
       --output=corpus.bin
@@ -32,14 +32,14 @@ def define() -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-  """Writes the file that the flags describe, and says what is in it.
+  """Writes the token file of the flags, and prints a summary.
 
   Raises:
-    UserError: a flag is missing, or a text is not as expected.
+    UserError: if a flag is missing, or a text is not as expected.
   """
   if argv[1:]:
     raise errors.UserError(f"unexpected argument {argv[1]!r}")
-  # Slow to import, and not needed for the flags.
+  # A slow import that the flags do not need.
   from jaxseq.data import token_text
 
   values = flags.FLAGS
