@@ -113,10 +113,12 @@ def test_experts_and_embeddings_of_rows_are_as_alone(form, monkeypatch):
     "platform_dependent",
     lambda *args, cpu, default: (cpu if form == "blocked" else default)(*args),
   )
-  logits, _ = network.apply(attached, tokens)
+  # Traced here, with the form of this case.
+  apply = jax.jit(lambda *arrays: network.apply(*arrays))
+  logits, _ = apply(attached, tokens)
   for i, row in enumerate(rows):
-    want, _ = network.apply(choices[row], tokens[i : i + 1])
-    plain, _ = network.apply(variables, tokens[i : i + 1])
+    want, _ = apply(choices[row], tokens[i : i + 1])
+    plain, _ = apply(variables, tokens[i : i + 1])
     assert row == 0 or jnp.max(jnp.abs(want - plain)) > 0.1
     np.testing.assert_allclose(logits[i], want[0], **_FLOAT32)
   np.testing.assert_allclose(stepped[0], logits[0, 0], **_FLOAT32)

@@ -253,7 +253,13 @@ def test_streams_of_events_go_on_after_training():
 UPDATED = {"classifier": {"classes": [0, 1]}, "regressor": {}, "stepwise": {}}
 
 
-@pytest.mark.parametrize("name", UPDATED)
+@pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(name, marks=() if name == "regressor" else pytest.mark.slow)
+    for name in UPDATED
+  ],
+)
 def test_updates_standardize_by_all_examples_so_far(name):
   """Also where the first one is constant, and where a value is missing."""
   Z, y = 5.0 + 2.0 * X, np.array(CASES[name][2][1], float)

@@ -177,7 +177,9 @@ def test_times_and_start_are_of_one_kind(kind):
 
 
 @kinds
-@pytest.mark.parametrize("size", [1e-6, 1e12])
+@pytest.mark.parametrize(
+  "size", [1e-6, pytest.param(1e12, marks=pytest.mark.slow)]
+)
 def test_a_unit_of_time_changes_densities_alone(kind, size):
   def score(size):
     model = small(kind)

@@ -178,7 +178,13 @@ def test_prefixes_are_kept_whole_and_gone_on_from():
   generation.Engine(network, variables, other, cache=cache)
 
 
-@pytest.mark.parametrize("scheme", ["nodes", "paths", "levels"])
+@pytest.mark.parametrize(
+  "scheme",
+  [
+    "nodes",
+    *(pytest.param(x, marks=pytest.mark.slow) for x in ("paths", "levels")),
+  ],
+)
 def test_drafts_draw_what_steps_draw(scheme):
   network, variables = problem("attention", "gru")
   tokens = np.stack([prompt(61), prompt(61, 1)])
@@ -203,7 +209,9 @@ def test_drafts_draw_what_steps_draw(scheme):
   np.testing.assert_array_equal(result.tokens, expected)
 
 
-@pytest.mark.parametrize("kind", ["recycling", "model"])
+@pytest.mark.parametrize(
+  "kind", [pytest.param("recycling", marks=pytest.mark.slow), "model"]
+)
 def test_engines_with_drafts(kind):
   network, variables = problem("attention", "gru")
   options = {}

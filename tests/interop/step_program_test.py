@@ -85,6 +85,7 @@ def _weights(kind):
 
 
 @pytest.mark.parametrize("form", ["jax", "onnx"])
+@pytest.mark.slow
 def test_weights_in_8_bits_stay_so_with_experts_and_any_batch(tmp_path, form):
   if form == "onnx":
     pytest.importorskip("onnxruntime")

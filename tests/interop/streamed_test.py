@@ -333,6 +333,7 @@ except MemoryError:
 """
 
 
+@pytest.mark.slow
 def test_memory_is_bounded(tmp_path):
   """Weights of 256 MiB, in an address space with room for less than half."""
   network, variables = _network("gelu")

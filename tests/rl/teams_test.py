@@ -29,7 +29,9 @@ toy.register(
   RecallMixed=lambda: mixtures.Mixture((team_games.Recall(),) * 2),
 )
 
-critics = pytest.mark.parametrize("critic", ["separate", "central"])
+critics = pytest.mark.parametrize(
+  "critic", [pytest.param("separate", marks=pytest.mark.slow), "central"]
+)
 
 
 def small(algorithm=ppo, **options):

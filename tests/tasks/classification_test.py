@@ -188,6 +188,7 @@ def test_attention_takes_the_clusters_of_nodes():
   assert (other["probability"] != rows["probability"]).all()
 
 
+@pytest.mark.slow
 def test_gradients_of_pictures_with_dark_borders():
   """The network of the config learns from exact zeros once they are shifted."""
   config = digits.get_config("positions")

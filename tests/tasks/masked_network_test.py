@@ -214,7 +214,7 @@ def _tiny(**options):
   "options",
   [
     {"norm": "none"},
-    {"prenorm": False},
+    pytest.param({"prenorm": False}, marks=pytest.mark.slow),
     {"scan_layers": True, "remat": True},
     {"parallel": (("attention", {"heads": 2, "bidirectional": True}),)},
   ],

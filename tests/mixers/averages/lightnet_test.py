@@ -326,6 +326,7 @@ def _two_layers(read, params, x):
   return positions.rms_norm(x, jnp.ones(x.shape[-1]), 1e-6).sum()
 
 
+@pytest.mark.slow
 def test_slopes_at_elements_of_zeros_are_those_of_the_equations(x64):
   """They are steep beyond a float32's square, at once and by float64 steps."""
   del x64

@@ -76,7 +76,9 @@ def test_golden_layer(x64, golden, name):
     close(params["b_1"] + last.b[1], data["state/b2"][:, :, 0], FORWARD)
 
 
-@pytest.mark.parametrize("size", [1, 3, 4])
+@pytest.mark.parametrize(
+  "size", [pytest.param(1, marks=pytest.mark.slow), 3, 4]
+)
 def test_resets_beside_the_end_of_a_mini_batch(x64, size):
   """Rows have phases of their own; whole episodes are as if alone."""
   del x64

@@ -57,8 +57,8 @@ def _problem(time, rate, seed=0):
 _CASES = [
   (37, 0.05, (4, 3, 5, 12)),
   (150, 0.02, (4, 5, 7, 40)),
-  (70, 0.0, (4, 3, 7, 12)),
-  (20, 0.1, (4, 9, 0, 8)),
+  pytest.param(70, 0.0, (4, 3, 7, 12), marks=pytest.mark.slow),
+  pytest.param(20, 0.1, (4, 9, 0, 8), marks=pytest.mark.slow),
   (7, 1.0, (3, 3, 1, 3)),
   (1, 0.0, (4, 3, 2, 8)),
 ]

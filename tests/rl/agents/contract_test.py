@@ -41,6 +41,14 @@ every = pytest.mark.parametrize(
     for name in algorithms.names()
   ],
 )
+# Tests that compile updates of their own: one agent stays quick.
+one_quick = pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(name, marks=() if name == "ppo" else pytest.mark.slow)
+    for name in algorithms.names()
+  ],
+)
 
 
 @functools.cache
@@ -85,13 +93,7 @@ def on_the_host(tree):
   )
 
 
-@pytest.mark.parametrize(
-  "name",
-  [
-    pytest.param(name, marks=() if name == "ppo" else pytest.mark.slow)
-    for name in algorithms.names()
-  ],
-)
+@one_quick
 def test_a_run_that_is_resumed_is_the_same_run(name):
   first, whole, _ = trained(name)
   halfway, _ = train(name, first, 2)
@@ -102,7 +104,7 @@ def test_a_run_that_is_resumed_is_the_same_run(name):
   toy.equal(resumed.variables, whole.variables, rtol=1e-4, atol=1e-5)
 
 
-@every
+@one_quick
 def test_ends_of_episodes_are_counted(name):
   _, config = case(name)
   _, runner, metrics = trained(name)
@@ -118,7 +120,7 @@ def test_ends_of_episodes_are_counted(name):
   assert runner.world.reset.shape == (config.num_envs,)
 
 
-@every
+@one_quick
 def test_rewards_of_any_size_are_learned_from_alike(name):
   algorithm, config = case(name)
   first, whole, metrics = trained(name)
@@ -188,7 +190,7 @@ def test_images_and_vectors_are_played(name, env_id):
   chex.assert_trees_all_equal_shapes_and_dtypes(after, runner)
 
 
-@every
+@one_quick
 def test_observations_are_dropped_in_training_alone(name):
   algorithm, config = case(name)
   _, whole, _ = trained(name)

@@ -43,7 +43,13 @@ def test_all_agents_with_the_option_are_tried():
   assert having == {name for name, _ in CASES}
 
 
-@pytest.mark.parametrize(("name", "value_loss"), CASES)
+@pytest.mark.parametrize(
+  ("name", "value_loss"),
+  [
+    pytest.param(*case, marks=pytest.mark.slow if case[0] == "r2d2" else ())
+    for case in CASES
+  ],
+)
 def test_a_policy_of_histograms_is_trained_saved_and_played(
   name, value_loss, tmp_path
 ):
