@@ -165,7 +165,7 @@ def make_planner(
     "network.stack",
     batch_norm="its statistics would depend on the plan",
     dropout="losses must not depend on the plan",
-    bidirectional="the next token is what is predicted",
+    bidirectional="the next token is predicted",
   )
   capacity = config.tokens_per_device or -(-max_length // min(count, 4))
   if capacity * count < max_length:

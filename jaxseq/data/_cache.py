@@ -72,7 +72,7 @@ def arrays(
     write(path, result)
   except OSError as error:
     logging.warning(
-      "%s could not be written (%s): the set is made anew next time",
+      "%s could not be written (%s): the data set is generated again next time",
       path,
       error.strerror,
     )

@@ -175,7 +175,7 @@ class _Machine:
     elif name in ("GLOBAL", "STACK_GLOBAL"):
       words = self._pair() if name == "STACK_GLOBAL" else argument.split(" ")
       if not all(type(word) is str for word in words):
-        raise ValueError("it names what is no string")
+        raise ValueError("it names something that is not a string")
       if tuple(words) not in _NAMES:
         raise ValueError(f"it names {'.'.join(words)[:80]}")
       stack.append(_Name(words))
@@ -191,7 +191,9 @@ class _Machine:
 
   def _top(self, kind):
     if not self.stack or type(self.stack[-1]) is not kind:
-      raise ValueError(f"values are put into what is no {kind.__name__}")
+      raise ValueError(
+        f"it puts values into something that is not a {kind.__name__}"
+      )
     return self.stack[-1]
 
   def _set_items(self, values):
@@ -210,7 +212,7 @@ class _Machine:
   def _reduce(self, named, arguments):
     """Returns the result that a call to NumPy or Python would have."""
     if not isinstance(named, _Name) or type(arguments) is not tuple:
-      raise ValueError("it calls what is no name")
+      raise ValueError("it calls something that is not a name")
     kinds = tuple(map(type, arguments))
     if named == _ENCODE and kinds == (str, str) and arguments[1] == "latin1":
       self._spend(len(arguments[0]))

@@ -214,8 +214,8 @@ def check_classes(
     number = int(np.flatnonzero(found.values == lacking[0])[0])
     raise ValueError(
       f"{whole.place(number, found.names[0])}: got the class "
-      f"{found.classes[lacking[0]]!r}, of which no series is in the training "
-      "part, expected at least one; for numbers to predict the option is "
+      f"{found.classes[lacking[0]]!r}, which no series of the training part "
+      "has, expected at least one; for numbers to predict the option is "
       "target = 'number'."
     )
 

@@ -164,9 +164,7 @@ class Template:
     """Text, characters of answers, and tokens before and through answers."""
     name, messages = chat.name, (*chat.prompt, *chat.completion)
     if self.tokenizer is None:
-      expected = (
-        "a tokenizer with a template, or texts in the place of messages"
-      )
+      expected = "a tokenizer with a template, or texts instead of messages"
       raise validate.error(f"{name}: tokenizer", None, expected)
     text, ranges = self._render(messages, False, name)
     roles = [message["role"] for message in messages]

@@ -203,5 +203,5 @@ def _check_classes(name, parts, info):
     first = labels[0] if len(labels) else None
     raise ValueError(
       f"{name}: targets: got class {first} for every example, expected at "
-      "least two classes to tell apart."
+      "least two classes."
     )

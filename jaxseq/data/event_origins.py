@@ -91,7 +91,7 @@ def load(
   ]
   guesses = [_most_likely(processes, one.test, horizon, length) for one in sets]
   right = np.mean([x == number for number, x in enumerate(guesses)])
-  text = f"Streams of which process? The exact likelihoods tell {right:.3f}."
+  text = f"Streams of which process? The exact likelihoods give {right:.3f}."
   return of_streams(sets, length, text, "simulated by thinning")
 
 

@@ -240,7 +240,7 @@ def token_bytes(tokenizer: Any, vocab_size: int) -> list[bytes]:
   Raises:
     ValueError: if the tokenizer is of another kind.
   """
-  with _one_sentence("tokenizer: the bytes of its tokens cannot be told"):
+  with _one_sentence("tokenizer: the bytes of its tokens are unknown"):
     return _token_bytes(tokenizer, vocab_size)
 
 

@@ -41,7 +41,7 @@ def columns(
     lacking = [name for name in names if name not in X.columns]
     if lacking:
       expected = (
-        f"one {lacking[0]!r} among them; other names are told by "
+        f"one {lacking[0]!r} among them; other names are given by "
         f"{owner}(columns=({', '.join(names).upper()}))"
       )
       raise validate.error("X: columns", list(X.columns), expected)

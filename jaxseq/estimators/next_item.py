@@ -393,7 +393,7 @@ class NextItem(updating.Updated):
     numbers = list(map(self._place, items))
     if None in numbers:
       row = numbers.index(None)
-      expected = "an item of the training. Leave such rows out, or fit anew"
+      expected = "an item of the training. Leave such rows out, or fit again"
       name = item_rows.place(item, row)
       raise validate.error(name, _plain(items[row]), expected)
     ids, rows = _row_groups.group(names, stamps)

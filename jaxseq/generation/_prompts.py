@@ -51,7 +51,10 @@ def make_prompts(
   if lengths is not None:
     _unfit("lengths", "lengths", None, reset)
     if states is not None:
-      expected = "None with prompts of different lengths: each begins anew"
+      expected = (
+        "None with prompts of different lengths: each row starts from the "
+        "fresh state"
+      )
       raise validate.error("states", type(states), expected)
     prompt, reset = _at_ends(prompt, lengths)
   check_tokens(network, prompt)

@@ -43,7 +43,7 @@ class Thinning:
       arguments = network.network, variables[0], first
       return self.observed(*arguments, reset), second
     if not isinstance(network, nn.SequenceNetwork):
-      expected = "1 for what is no SequenceNetwork"
+      expected = "1 for networks other than a SequenceNetwork"
       raise validate.error("key_channels", self.channels, expected)
     if reset is not None and _row_states.are_tuned(variables):
       expected = "1 with tuned states and prompts of different lengths"

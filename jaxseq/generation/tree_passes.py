@@ -60,7 +60,7 @@ def choose_scheme(network: Any, scheme: str) -> str:
   validate.choice("scheme", scheme, SCHEMES)
   ours = isinstance(network, nn.SequenceNetwork)
   if scheme == "nodes" and not ours:
-    expected = "'paths' or 'levels' for what is no SequenceNetwork"
+    expected = "'paths' or 'levels' for networks other than a SequenceNetwork"
     raise validate.error("scheme", scheme, expected)
   if scheme == "auto":
     return "nodes" if ours else "levels"

@@ -262,7 +262,7 @@ class LayerConfig:
         validate.choice(f"option of mixer {self.mixer!r}", option, fields)
       except ValueError as reason:
         # The mixer may have been replaced without its options.
-        hint = "mixer_options={} takes back those of another mixer"
+        hint = "mixer_options={} removes the options of another mixer"
         raise ValueError(f"{str(reason).rstrip('.')}; {hint}.") from None
     for config in (self.mixer_config, *self.parallel_mixers):
       if config.d_model != self.d_model:

@@ -1,4 +1,4 @@
-r"""The command `jaxseq`, which comes with the package.
+r"""The `jaxseq` command: trains, evaluates, predicts and serves.
 
     jaxseq train classify --data=walks.csv --workdir=runs/walks
     jaxseq train classify --data=walks.csv --workdir=runs/try --tiny
@@ -8,15 +8,15 @@ r"""The command `jaxseq`, which comes with the package.
     jaxseq serve --checkpoint=runs/notes/mamba
     jaxseq tokenize --data=texts.jsonl --tokenizer=t.json --output=corpus.bin
 
-With your own files: classify (series, arrays, pictures; numbers, too), events,
-forecast, language_model, masked_language, next_element, pictures, recommend,
-segmentation and temporal_graph. With --tiny nothing is learned, but seconds
-show whether a file can be used. Where the columns have other names, or anything
-else is to be another, `--config.FIELD=VALUE` says so, as
---config.data_options.label=kind, or --config.data_options.time=date of series
-with a column of times; evaluate takes what train took. `--config=FILE.py` is a
-config of your own, which the other tasks need: adapt, compare, decision, dts,
-icrl, icrl_suite, pointing, spr and synthetic.
+Tasks on your own files: classify (series, arrays, pictures; also regression),
+events, forecast, language_model, masked_language, next_element, pictures,
+recommend, segmentation and temporal_graph. --tiny checks in seconds that a file
+can be read and trained on. `--config.FIELD=VALUE` sets any field, such as
+--config.data_options.label=kind for the name of the label column, or
+--config.data_options.time=date for series with a column of times; evaluate
+takes the same flags as train. `--config=FILE.py` reads your own config, which
+the other tasks need: adapt, compare, decision, dts, icrl, icrl_suite, pointing,
+spr and synthetic.
 `jaxseq train TASK --help` lists the flags and the options of its data.
 """
 

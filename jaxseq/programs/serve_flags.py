@@ -48,7 +48,8 @@ def define() -> None:
     "key_channels",
     1.0,
     "share of the channels of attention's keys that stay in memory once a "
-    "prompt is read, those that matter most to its end (ThinK); 1 for all",
+    "prompt is read, those with the largest scores for its last queries "
+    "(ThinK); 1 for all",
     lower_bound=0.0,
     upper_bound=1.0,
   )
@@ -79,7 +80,7 @@ def define() -> None:
   flags.DEFINE_string(
     "initial_states",
     None,
-    "a file of adapt.initial_states: prompts begin with what was tuned",
+    "a file of adapt.initial_states: prompts start from these tuned states",
   )
   flags.DEFINE_multi_string(
     "adapter",
@@ -110,8 +111,8 @@ def define() -> None:
   flags.DEFINE_multi_string(
     "api_key",
     [],
-    "a key of which each request must have one, as Authorization: Bearer KEY; "
-    "several are allowed, and without any nobody is asked",
+    "an API key; with one or more, each request must send one of them as "
+    "Authorization: Bearer KEY",
   )
   flags.DEFINE_enum(
     "param_dtype",

@@ -206,7 +206,7 @@ class TextProblem(Adapted, language.Problem):
     **options: Any,
   ):
     if arm.method in TUNED and not fresh:
-      expected = "True, as sequences begin with what is tuned"
+      expected = "True, as sequences start from the tuned states"
       raise validate.error("fresh", fresh, expected)
     self.fresh = fresh
     if fresh:

@@ -48,7 +48,7 @@ class Problem(base.ArrayProblem):
   def __init__(self, arm: base.ArmConfig, splits: data.Splits):
     base.check_pooling(arm.network, False, "every activity is predicted")
     arm.network.stack.refuse(
-      "network.stack", bidirectional="the next activity is what is predicted"
+      "network.stack", bidirectional="the next activity is predicted"
     )
     inputs, targets, lengths, _ = splits.train
     if inputs.ndim != 2 or targets.shape != inputs.shape or lengths is None:

@@ -81,7 +81,7 @@ class Problem(base.ArrayProblem):
   ):
     base.check_pooling(arm.network, False, "every symbol is predicted")
     arm.network.stack.refuse(
-      "network.stack", bidirectional="the next symbol is what is predicted"
+      "network.stack", bidirectional="the next symbol is predicted"
     )
     classes = splits.info.num_classes
     if arm.by_class and classes is None:

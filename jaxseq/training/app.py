@@ -106,7 +106,7 @@ def define_mode(modes: Sequence[str]) -> flags.FlagHolder:
     "mode",
     modes[0],
     list(modes),
-    "train, or do something with what has been trained in the workdir",
+    "train, or use the trained arms in the workdir",
   )
 
 

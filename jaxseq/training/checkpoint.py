@@ -190,7 +190,7 @@ class Checkpointer:
     reasons = "; ".join(f"step {s}: {why}" for s, why in damaged.items())
     raise CheckpointError(
       f"no checkpoint in {str(self._directory)!r} is whole ({reasons}); remove "
-      "that directory to start anew",
+      "that directory to start again",
       damaged,
     )
 

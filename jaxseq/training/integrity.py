@@ -138,7 +138,7 @@ def check_leaves(record: Record, values: Sequence[Any]) -> None:
   """Raises a DamagedError unless every leaf is as it was in memory."""
   for leaf, digest, value in zip(record.leaves, record.digests, values):
     if digest is not None and leaf_digest(value) != digest:
-      raise DamagedError(f"leaf {leaf.path!r} differs from what was saved")
+      raise DamagedError(f"leaf {leaf.path!r} differs from the saved one")
 
 
 def _encode(record: Record) -> str:

@@ -253,7 +253,7 @@ def _write_versions(file: pathlib.Path) -> None:
       stored = _json.loads(_limits.read_bytes(file, _limits.JSON))
       earlier = [*stored.pop("earlier", []), stored]
     except (OSError, ValueError, AttributeError, TypeError):
-      logging.warning("%s was unreadable and is written anew", file)
+      logging.warning("%s was unreadable and is written again", file)
   if earlier:
     changed = {
       what: [

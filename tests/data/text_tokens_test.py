@@ -213,7 +213,7 @@ def test_patterns_that_repeat_repetitions_are_refused(pattern, repeated):
 
 def test_decoders_of_another_form_get_one_sentence():
   decoder = {"type": "Replace", "pattern": {"Regex": "x"}, "content": " "}
-  with pytest.raises(ValueError, match="bytes of its tokens cannot be told"):
+  with pytest.raises(ValueError, match="bytes of its tokens are unknown"):
     text_tokens.token_bytes(_Tokenizer({}, decoder), 1)
 
 

@@ -263,7 +263,7 @@ def test_what_cannot_be_thin():
   ):
     generation.EngineConfig(key_channels=0.5, whole_keys=8)
   thinning = THIN.thinning
-  with pytest.raises(ValueError, match="expected 1 for what is no SequenceNet"):
+  with pytest.raises(ValueError, match="expected 1 for networks other than"):
     thinning.observed(object(), {}, ())
 
 

@@ -380,7 +380,7 @@ def test_when_all_are_damaged_nothing_is_touched(damaged):
     message = str(caught.value)
     assert "step 10: integrity.json is missing" in message
     assert "step 20: integrity.json is missing" in message
-    assert "remove that directory to start anew" in message
+    assert "remove that directory to start again" in message
   assert sorted(p.name for p in damaged.iterdir()) == before
 
 

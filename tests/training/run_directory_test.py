@@ -88,7 +88,7 @@ def test_unreadable_versions_are_no_obstacle(tmp_path, caplog):
   prepare(tmp_path)
   (tmp_path / "versions.json").write_text("[")
   prepare(tmp_path)
-  assert "written anew" in caplog.text
+  assert "written again" in caplog.text
   assert json.loads((tmp_path / "versions.json").read_text())["jax"]
 
 

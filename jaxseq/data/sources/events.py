@@ -488,6 +488,6 @@ def _check_known(streams, parts, marks, classes, mark):
     )
     place = streams.place(number, mark, words.index(word))
     raise ValueError(
-      f"{place}: got the mark {word!r}, of which no event is in the training "
-      "part, expected at least one."
+      f"{place}: got the mark {word!r}, which no event of the training part "
+      "has, expected at least one."
     )

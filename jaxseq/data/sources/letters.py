@@ -74,7 +74,7 @@ class LetterSource(base.Source):
     super().__post_init__()
     for name in _SPECIAL:
       if name not in self.tokens:
-        raise validate.error("tokens", "none of that name", repr(name))
+        raise validate.error("tokens", "no such name", repr(name))
 
   def _prepare(self, values, lengths, times, targets):
     del times

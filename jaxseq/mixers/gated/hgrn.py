@@ -28,8 +28,8 @@ from jaxseq.mixers import contract
 from jaxseq.mixers import head_parts
 
 TRAITS = contract.Traits(
-  keeps="a vector, of which a forget gate keeps what it does not replace; with "
-  "an option 3 inputs of a convolution",
+  keeps="a vector with a forget gate that keeps the part it does not replace; "
+  "with an option 3 inputs of a convolution",
   block=contract.TRANSFORMER_BLOCK,
   memory=("h",),
   traced={"W_i": (1,), "W_f": (1,), "conv_weight": ()},

@@ -30,7 +30,7 @@ from jaxseq.mixers import head_parts
 from jaxseq.mixers.matrix_states import _outer
 
 TRAITS = contract.Traits(
-  keeps="a matrix per head, of which a forget gate keeps what it does not "
+  keeps="a matrix per head with a forget gate that keeps the part it does not "
   "replace; with an option 3 inputs of a convolution",
   block=contract.TRANSFORMER_BLOCK,
   memory=("S",),

@@ -35,8 +35,8 @@ from jaxseq.mixers.matrix_states import _outer
 from jaxseq.mixers.state_space import discretize
 
 TRAITS = contract.Traits(
-  keeps="a matrix per head for each of 5 memories, of which an element changes "
-  "3; 3 inputs of a convolution for each",
+  keeps="a matrix per head for each of 5 memories, 3 of which an element "
+  "changes; 3 inputs of a convolution for each",
   ssm_parameters=("A_log", "dt_bias"),
   block=contract.TRANSFORMER_BLOCK,
   memory=("S",),

@@ -58,7 +58,7 @@ class Users:
       expected = "False: a network that sees both sides keeps no states"
       raise validate.error("masked", True, expected)
     if network.rebuilds:
-      expected = "False: what is rebuilt is a whole history"
+      expected = "False: a whole history is rebuilt"
       raise validate.error("rebuilds", True, expected)
     if network.config.stack.scan_layers:
       expected = "False: every layer has its own states of the users"

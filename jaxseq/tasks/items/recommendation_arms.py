@@ -94,7 +94,7 @@ class ArmConfig(Options, base.ArmConfig):
       masked_network.check_both_sides(self.network.stack)
     elif self.loss != "autoencode":
       self.network.stack.refuse(
-        "network.stack", bidirectional="the next item is what is predicted"
+        "network.stack", bidirectional="the next item is predicted"
       )
     if self.loss in ("masked", "autoencode") and (
       self.gaps or self.items != "ids"

@@ -76,7 +76,7 @@ class ArmConfig(Options, base.ArmConfig):
       raise validate.error("head_options", self.head_options, expected)
     else:
       self.network.stack.refuse(
-        "network.stack", bidirectional="the next event is what is predicted"
+        "network.stack", bidirectional="the next event is predicted"
       )
 
   @property

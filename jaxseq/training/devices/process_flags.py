@@ -15,8 +15,8 @@ def define() -> tuple[flags.FlagHolder, ...]:
     flags.DEFINE_bool(
       "distributed",
       False,
-      "run as one of several processes that the cluster (TPU VMs, SLURM, "
-      "Open MPI, Kubernetes) tells of each other",
+      "run as one of several processes that find each other through the "
+      "cluster (TPU VMs, SLURM, Open MPI, Kubernetes)",
     ),
     flags.DEFINE_string(
       "coordinator",

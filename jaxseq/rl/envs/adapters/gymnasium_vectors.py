@@ -179,8 +179,8 @@ class _Hosted:
       )
     if ticket not in self._vectors:
       logging.warning(
-        "%s: the environments of this state are no longer there; it goes on "
-        "with fresh ones",
+        "%s: the environments of this state no longer exist; fresh ones "
+        "replace them",
         self._env.env_id,
       )
       self._open(ticket, list(range(count)))

@@ -131,7 +131,7 @@ def test_vectors_that_are_gone_are_made_anew(caplog):
   env._hosted._vectors.clear()
   observation, *_ = env.step(jax.random.key(0), state, jnp.int32(2))
   assert observation["last"][0] == 2
-  assert "no longer there; it goes on with fresh ones" in caplog.text
+  assert "no longer exist; fresh ones replace them" in caplog.text
 
 
 def test_a_last_observation_is_seen_without_a_step_of_the_game():
