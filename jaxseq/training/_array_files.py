@@ -18,13 +18,19 @@ from jaxseq.training import _leaves
 from jaxseq.training import errors
 from jaxseq.types import PyTree
 
+# Seconds for a write by the wall clock, which also counts the time that a
+# laptop sleeps; Orbax's ten minutes would end such a run.
+_TIMEOUT = 7 * 24 * 3600
+
 
 class ArrayFiles:
   """Writes and reads flat lists of described leaves."""
 
   def __init__(self):
     ocp = _orbax()
-    self._orbax = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler())
+    self._orbax = ocp.AsyncCheckpointer(
+      ocp.PyTreeCheckpointHandler(), timeout_secs=_TIMEOUT
+    )
     _hide_noise()
 
   def write(
