@@ -53,6 +53,9 @@ class Config(on_policy.Config):
     clip: range of the probability ratio, and of the value if `clip_value`.
     clip_value: whether the value loss is clipped.
     normalize_advantage: whether advantages are normalized in each minibatch.
+    min_advantage_std: the least standard deviation that advantages are divided
+      by, in units of the values. Without it the noise of a solved task is as
+      large as any advantage, and an update can destroy the policy.
     value_coef: weight of the value loss.
     entropy_coef: weight of the entropy bonus.
     critic: whether the values share the policy's memory, see
@@ -75,6 +78,7 @@ class Config(on_policy.Config):
       "learning_rate": 5e-5,
       "learning_rate_schedule": "constant",
       "adam_epsilon": 1e-5,
+      "min_advantage_std": 0.0,
       "reward_normalization": "none",
       "rollout_length": 1024,
       "num_epochs": 30,
@@ -100,6 +104,7 @@ class Config(on_policy.Config):
   clip: float = 0.2
   clip_value: bool = True
   normalize_advantage: bool = True
+  min_advantage_std: float = 0.0
   value_coef: float = 1.0
   entropy_coef: float = 0.01
   critic: networks.Critic = "separate"
@@ -109,7 +114,7 @@ class Config(on_policy.Config):
     validate.fields(
       self,
       above_zero=("clip",),
-      not_negative=("value_coef", "entropy_coef"),
+      not_negative=("min_advantage_std", "value_coef", "entropy_coef"),
     )
 
   @property
@@ -153,6 +158,7 @@ def loss(
     entropy_coef=config.entropy_coef,
     clip_value=config.clip_value,
     normalize_advantage=config.normalize_advantage,
+    min_advantage_std=config.min_advantage_std,
   )
   return total, metrics | {"loss": total}
 

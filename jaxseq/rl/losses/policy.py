@@ -12,9 +12,17 @@ import jax.numpy as jnp
 Array = jax.Array
 
 
-def normalize(advantages: Array, epsilon: float = 1e-8) -> Array:
-  """Shifts and scales to mean 0 and population standard deviation 1."""
-  return (advantages - advantages.mean()) / (advantages.std() + epsilon)
+def normalize(
+  advantages: Array, epsilon: float = 1e-8, min_std: float = 0.0
+) -> Array:
+  """Shifts to mean 0, and scales to population standard deviation 1.
+
+  A standard deviation below `min_std` counts as that.
+  """
+  std = advantages.std()
+  if min_std:
+    std = jnp.maximum(std, min_std)
+  return (advantages - advantages.mean()) / (std + epsilon)
 
 
 def clipped_surrogate(
@@ -64,6 +72,7 @@ def ppo(
   entropy_coef: float = 0.01,
   clip_value: bool = True,
   normalize_advantage: bool = True,
+  min_advantage_std: float = 0.0,
 ) -> tuple[Array, dict[str, Array]]:
   """Returns the PPO loss of one minibatch.
 
@@ -83,6 +92,8 @@ def ppo(
     entropy_coef: weight of the entropy bonus.
     clip_value: whether the value loss is clipped.
     normalize_advantage: whether advantages are normalized.
+    min_advantage_std: the least number that normalized advantages are divided
+      by.
 
   Returns:
     The loss, and a dict of scalars: `actor_loss`, `value_loss`, `entropy`,
@@ -90,7 +101,7 @@ def ppo(
     `clip_fraction` (share of the ratios outside the range).
   """
   if normalize_advantage:
-    advantages = normalize(advantages)
+    advantages = normalize(advantages, min_std=min_advantage_std)
   actor = clipped_surrogate(log_prob, old_log_prob, advantages, clip)
   critic = value_loss(v, old_v, returns, clip if clip_value else None)
   mean_entropy = entropy.mean()

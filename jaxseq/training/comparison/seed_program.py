@@ -191,7 +191,7 @@ class SeedProgram:
     return jax.eval_shape(jax.vmap(self._init, axes), self._keys, *shared)
 
   def _where(self):
-    """Where the states lie; None without a mesh, and then nothing is traced."""
+    """Returns the placement of the states; None, untraced, without a mesh."""
     mesh = self.config.mesh
     if placement.everywhere(mesh) is None:
       return None
