@@ -20,15 +20,14 @@ other two, over the largest output of "fla"; above `TOLERANCE` nothing is
 compared. "MB" is by how much the first call raises the peak of the process's
 resident memory, compilation included.
 
-PaTH, log-linear attention, MesaNet and NSA have no plain steps in
-`recurrence.reference`; their steps, and FoX's, are those of decoding, which
-hold a window or state of full size. NSA has 16 heads that share keys, fewer of
-which fla rejects, and no window, for which it calls FlashAttention; means of
-blocks are computed here, by torch, in place of its Triton kernel. Comba is
-compared with the form of chunks: the other one, `naive_recurrent_comba`, reads
-after the decay. MesaNet's recurrence is a part of the mixer. TTT is left out:
-here queries and keys are rotated and the query is added to the output, there
-the output before its norm.
+"steps" are those of `recurrence.reference`; for attention, log-linear attention
+and MesaNet those of decoding, with a window or state for the whole sequence.
+NSA has 16 heads that share keys, fewer of which fla rejects, and no window, for
+which fla calls FlashAttention; torch computes the means of blocks in place of
+its Triton kernel. Comba is compared with the form of chunks: the other one,
+`naive_recurrent_comba`, reads after the decay. TTT is left out: here queries
+and keys are rotated and the query is added to the normed output, there the
+output itself.
 """
 
 import argparse
@@ -170,12 +169,13 @@ def compared(mixer, flags, folder: pathlib.Path):
   peers = [i for i, row in enumerate(PEERS) if row[0] == mixer]
   sides = ["ours", "steps", *map(str, peers)]
   processes, root = {}, pathlib.Path(__file__).resolve().parents[1]
+  paths = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
   for side in sides:
     python = flags.peer_python if side.isdigit() else sys.executable
     serving = [f"--serve={side}", f"--mixers={mixer}", f"--folder={folder}"]
     processes[side] = subprocess.Popen(
       [python, __file__, f"--fla={flags.fla}", *serving],
-      env={**os.environ, "PYTHONPATH": _paths(root)},
+      env={**os.environ, "PYTHONPATH": paths, "JAX_PLATFORMS": "cpu"},
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       text=True,
@@ -211,13 +211,11 @@ def compared(mixer, flags, folder: pathlib.Path):
     yield mixer, PEERS[int(i)][2], *ms, ratio, *megabytes, f"{difference:.0e}"
 
 
-def _paths(root):
-  return os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
-
-
 def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--peer_python", help="interpreter that has torch")
+  parser.add_argument(
+    "--peer_python", default=sys.executable, help="interpreter that has torch"
+  )
   parser.add_argument("--fla", required=True, help="folder of the package fla")
   parser.add_argument("--mixers", nargs="+", choices=MIXERS, default=MIXERS)
   parser.add_argument("--time", type=int, default=1024, help="of a sequence")
