@@ -199,7 +199,7 @@ def shapes(
   config = dataclasses.replace(config, stack=stack)
   network = nn.SequenceNetwork(config, vocab_size, vocab_size)
   tokens = jax.ShapeDtypeStruct((1, 1), jnp.int32)
-  params = jax.eval_shape(network.init, jax.random.key(0), tokens)["params"]
+  params = nn.mixer.parameter_shapes(network, tokens)
   if traced_as:
     traced = dict(params["stack"])
     layers = [traced.pop(f"layers_{i}") for i in range(stack.num_layers)]

@@ -17,6 +17,7 @@ from jaxseq.nn import dense
 from jaxseq.nn import experts
 from jaxseq.nn import masks
 from jaxseq.nn import recurrent
+from jaxseq.nn import zamba_block
 from jaxseq.types import PyTree
 
 
@@ -177,6 +178,43 @@ class SequenceMixer(recurrent.Recurrent):
     for name in expected:
       raise errors.ScopeParamNotFoundError(name, self.scope.path_text)
     return {}
+
+
+def parameter_shapes(
+  network: linen.Module, *inputs: jax.ShapeDtypeStruct
+) -> dict[str, PyTree]:
+  """Returns the shapes and dtypes of a network's parameters.
+
+  They are those of `jax.eval_shape(network.init, ...)`, in a fraction of the
+  time: the mixers draw their parameters, but do not run.
+
+  Args:
+    network: module whose outputs do not matter, such as a `SequenceNetwork`.
+    *inputs: shapes and dtypes of its inputs.
+  """
+
+  def make(*inputs):
+    with linen.intercept_methods(_draw_alone):
+      return network.init(jax.random.key(0), *inputs)
+
+  return jax.eval_shape(make, *inputs)["params"]
+
+
+def _draw_alone(method, arguments, options, context):
+  """Replaces a mixer's `__call__` by its inputs, with its parameters drawn."""
+  module = context.module
+  # A shared block's outputs are not as wide as its inputs.
+  if (
+    not isinstance(module, SequenceMixer)
+    or context.method_name != "__call__"
+    or isinstance(module.config, zamba_block.Config)
+  ):
+    return method(*arguments, **options)
+  module._params()
+  x, *rest = arguments
+  names = "state", "reset", "lengths", "shared"
+  shared = (dict(zip(names, rest)) | options).get("shared")
+  return (x, ()) if shared is None else (x, (), shared)
 
 
 def functions_of(config: Any, state: PyTree) -> Any:

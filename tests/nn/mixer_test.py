@@ -68,6 +68,44 @@ def test_step_and_state(config):
   chex.assert_trees_all_close(state, final, rtol=1e-4, atol=1e-5)
 
 
+_BLOCK = {"layers": (1,), "heads": 2, "width": 8}
+_EXPERTS = {"experts": 4, "active": 2, "shared_width": 8}
+
+
+@pytest.mark.parametrize(
+  "stack",
+  [
+    {"mixer": "gru", "bidirectional": True},
+    {"mixer": "rwkv7", "feedforward": "channel_mix"},
+    {"mixer": "gru", "shared_block": _BLOCK},
+    {"mixer": "gru", "scan_layers": True, "parallel": {"mamba2": {}}},
+    {
+      "mixer": "mamba2",
+      "hybrid": {"attention": {"qkv_bias": True}},
+      "feedforward": "experts",
+      "feedforward_options": _EXPERTS,
+    },
+  ],
+  ids=lambda stack: stack["mixer"],
+)
+@pytest.mark.parametrize("tie", [False, True])
+def test_parameter_shapes_are_those_of_init(stack, tie):
+  config = nn.NetworkConfig(nn.StackConfig(d_model=8, **stack), tie=tie)
+  network = nn.SequenceNetwork(config, 5, 5)
+  tokens = jax.ShapeDtypeStruct((2, 3), jnp.int32)
+  variables = jax.eval_shape(network.init, jax.random.key(0), tokens)
+  shapes = mixer.parameter_shapes(network, tokens)
+  chex.assert_trees_all_equal(shapes, variables["params"])
+
+
+def test_parameter_shapes_run_no_mixer(monkeypatch):
+  config = _CONFIGS["gru"]
+  monkeypatch.delattr(mixers.module_of(config), "apply")
+  shapes = mixer.parameter_shapes(nn.SequenceMixer(config), _x(2, 3))
+  own = mixers.module_of(config).init(jax.random.key(0), config)
+  chex.assert_trees_all_equal_shapes_and_dtypes(shapes, own)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_dtype(config, dtype):
   layer = nn.SequenceMixer(config, dtype)
