@@ -38,7 +38,7 @@ def softmax_outer(run, x, init, reset, *, sink=None, **options):
   return _summaries.Part(
     _summary(*wide, reset, sink),
     lambda state: run(x, state, reset),
-    lambda x: _combine,
+    _combine,
     **_beginning(sink),
   )
 
@@ -57,6 +57,7 @@ def wkv(run, x, init, reset, **options):
   return _summaries.Part(
     _wkv_summary(*wide, reset),
     lambda state: run(x, state, reset),
+    combine(x),
     combine,
     **_beginning(None),
   )
@@ -81,9 +82,7 @@ def softmax_decay(
       return (decay, share), _of_zeros(*last)
 
     summary = _summary(logits, None, zeros, reset, sink)
-    return _summaries.Part(
-      summary, of_state, lambda logits: _combine, **_beginning(sink)
-    )
+    return _summaries.Part(summary, of_state, _combine, **_beginning(sink))
 
   init = _of_zeros(m, u)
   y, last = _summaries.split(part, logits, init, reset, axis=axis)

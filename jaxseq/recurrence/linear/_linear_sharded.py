@@ -14,7 +14,7 @@ def part(run, x, init, reset, *, reverse: bool) -> _summaries.Part:
   return _summaries.Part(
     _summary(a, b, reset, reverse=bool(reverse)),
     lambda state: run(x, state, reset),
-    lambda x: _combine,
+    _combine,
   )
 
 

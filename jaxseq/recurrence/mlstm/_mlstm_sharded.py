@@ -20,7 +20,7 @@ def part(run, x, init, reset, **options) -> _summaries.Part:
   return _summaries.Part(
     _summary(k, v, i, f, reset),
     lambda state: run(x, state, reset),
-    lambda x: _combine,
+    _combine,
     neutral=_nothing,
   )
 

@@ -44,7 +44,7 @@ def part(run, x, init, reset, *, inclusive: bool) -> _summaries.Part:
     ).astype(dtype)
     return o + _summaries.entered(before, seen), _advance(summary, state)
 
-  return _summaries.Part(summary, completed, lambda x: _combine)
+  return _summaries.Part(summary, completed, _combine)
 
 
 def _summary(

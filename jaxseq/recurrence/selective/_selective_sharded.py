@@ -19,10 +19,13 @@ def part(run, x, init, reset, *, by_kernel: bool) -> _summaries.Part:
   nothing = jnp.zeros_like(x.C) if by_kernel else nothing
   _, state = run(x._replace(C=nothing, D=None), None, reset)
   steps = x.delta.astype(jnp.finfo(dtype).dtype)
+
+  def combine(x):
+    return functools.partial(_combine, x.A.astype(dtype))
+
+  summary = _summary(state.astype(dtype), steps, reset)
   return _summaries.Part(
-    _summary(state.astype(dtype), steps, reset),
-    lambda state: run(x, state, reset),
-    lambda x: functools.partial(_combine, x.A.astype(dtype)),
+    summary, lambda state: run(x, state, reset), combine(x), combine
   )
 
 

@@ -64,6 +64,6 @@ def split(
     del x, reset
     state, count = last(jnp.zeros_like(window))
     summary = Recent(through, count, state)
-    return _summaries.Part(summary, run, lambda x: combine, begun)
+    return _summaries.Part(summary, run, combine, begun=begun)
 
   return _summaries.split(part, None, window, None, axis=axis)

@@ -96,7 +96,9 @@ class Part(NamedTuple):
   Attributes:
     summary: of the chunk, with a field `state`.
     run: `run(state) -> (y, state)` from the state that enters the chunk.
-    combine: `combine(x)` is the operator of summaries, for the arguments `x`.
+    combine: operator of summaries.
+    given: `given(x)` is that operator, if it depends on arguments; these are
+      then those that are the same on all devices.
     begun: `begun(zeros, init)` is the summary that contains the state before
       the whole sequence.
     neutral: `neutral(zeros)` is one that changes nothing on the left.
@@ -104,7 +106,8 @@ class Part(NamedTuple):
 
   summary: NamedTuple
   run: Callable[[PyTree], tuple[PyTree, PyTree]]
-  combine: Callable[[PyTree], _prefix.Combine]
+  combine: _prefix.Combine
+  given: Callable[[PyTree], _prefix.Combine] | None = None
   begun: Callable[[Any, PyTree], Any] = brought
   neutral: Callable[[Any], Any] = lambda zeros: zeros
 
@@ -126,16 +129,17 @@ def split(
   varied = _prefix.vary(axis, x, init, reset)
   of = part(*varied)
   zeros = jax.tree.map(jnp.zeros_like, of.summary)
-  begin, combine = of.begun(zeros, varied[1]), of.combine(varied[0])
+  begin = of.begun(zeros, varied[1])
   entering, chunks = _prefix.entering(
-    of.summary, begin, of.neutral(zeros), combine, **where
+    of.summary, begin, of.neutral(zeros), of.combine, **where
   )
   y, last = of.run(entering.state)
   begin = nothing = None
   if chunks is not None:
     zeros = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), chunks)
     begin, nothing = of.begun(zeros, init), of.neutral(zeros)
-  return y, _prefix.final(chunks, begin, nothing, of.combine(x), last, **where)
+  combine = of.combine if of.given is None else of.given(x)
+  return y, _prefix.final(chunks, begin, nothing, combine, last, **where)
 
 
 def before_resets(reset):
@@ -175,7 +179,7 @@ def affine(
     seen = entered(before, seen)
     return o[..., :columns] + seen, _advance_affine(summary, state)
 
-  return Part(summary, completed, lambda values: _combine_affine)
+  return Part(summary, completed, _combine_affine)
 
 
 def _combine_affine(left: Decayed, right: Decayed, hops: int) -> Decayed:

@@ -20,7 +20,9 @@ def part(run, x, init, reset, **options) -> _summaries.Part:
     return functools.partial(_combine, lax.integer_pow(x.Lambda_bar, length))
 
   summary = _summaries.Decayed(through, None, state)
-  return _summaries.Part(summary, lambda state: run(x, state, reset), combine)
+  return _summaries.Part(
+    summary, lambda state: run(x, state, reset), combine(x), combine
+  )
 
 
 def _combine(power, left, right, hops):

@@ -8,7 +8,7 @@ from jaxseq.recurrence.shared import _summaries
 from jaxseq.recurrence.systems import _siso_systems
 
 
-def part(run, x, init, reset) -> _summaries.Part:
+def part(run, power, x, init, reset) -> _summaries.Part:
   """A device's part; a summary is a state, and with resets one flag."""
   # The convolutions inside the chunk run beside the exchange; the response to
   # the entering state is added at the end.
@@ -26,10 +26,9 @@ def part(run, x, init, reset) -> _summaries.Part:
     seen = _summaries.entered(_summaries.before_resets(reset), seen)
     return beside + seen, _advance(own_power, summary, state, 1)
 
-  def combine(x):
-    return functools.partial(_combine, _siso_systems.power(x.A, length))
-
-  return _summaries.Part(summary, completed, combine)
+  # `power` is that of the transition that is the same on all devices.
+  own, given = (functools.partial(_combine, p) for p in (own_power, power))
+  return _summaries.Part(summary, completed, own, lambda x: given)
 
 
 def _advance(power, chunk, state, hops):

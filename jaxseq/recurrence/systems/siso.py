@@ -85,7 +85,8 @@ def siso_scan(
   run = functools.partial(_scan, chunk_size)
   if axis is None:
     return run(x, init, reset)
-  part = functools.partial(_siso_sharded.part, run)
+  power = _siso_systems.power(jnp.asarray(A), jnp.shape(u)[-2])
+  part = functools.partial(_siso_sharded.part, run, power)
   y, last = _summaries.split(part, x, init, reset, axis=axis)
   return y.astype(u.dtype), last
 
