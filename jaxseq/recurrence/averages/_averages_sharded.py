@@ -7,12 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq.recurrence.averages import _softmax_state
-from jaxseq.recurrence.shared import _prefix
 from jaxseq.recurrence.shared import _resets
 from jaxseq.recurrence.shared import _summaries
 
 SoftmaxState = _softmax_state.SoftmaxState
-Run = Callable[..., tuple[jax.Array, SoftmaxState]]
 _Decayed = _summaries.Decayed
 
 
@@ -29,65 +27,65 @@ def _combine(left: _Decayed, right: _Decayed, hops: int) -> _Decayed:
   )
 
 
-def softmax_outer_scan(
-  run: Run, q, logits, k, v, init, *, reset, sink, axis: str
-) -> tuple[jax.Array, SoftmaxState]:
-  """`softmax_outer_scan`; a summary is m, u, w, and with resets a flag."""
-  begin = init
-  q, logits, k, v, init, reset = _prefix.vary(
-    axis, q, logits, k, v, init, reset
+def softmax_outer(run, x, init, reset, *, sink=None, **options):
+  """The part of `softmax_outer_scan`; a summary is m, u, w, and a flag."""
+  del options
+  dtype = jnp.result_type(*jax.tree.leaves((x, init)), jnp.float32)
+  keys = x.k
+  if x.k is None and x.logits.shape[-1] < x.q.shape[-1]:
+    keys = jnp.ones_like(x.q)
+  wide = (None if z is None else z.astype(dtype) for z in (x.logits, keys, x.v))
+  return _summaries.Part(
+    _summary(*wide, reset, sink),
+    lambda state: run(x, state, reset),
+    _combine,
+    **_beginning(sink),
   )
-  leaves = jax.tree.leaves((q, logits, k, v, init))
-  dtype = jnp.result_type(*leaves, jnp.float32)
-  keys = k
-  if k is None and logits.shape[-1] < q.shape[-1]:
-    keys = jnp.ones_like(q)
-  wide = (None if x is None else x.astype(dtype) for x in (logits, keys, v))
-  summary = _summary(*wide, reset, sink)
-  run = functools.partial(run, q, logits, k, v, reset=reset)
-  by = _beginning(sink) | {"axis": axis}
-  return _summaries.scan(run, summary, (init, begin), _combine, **by)
 
 
-def wkv_scan(
-  run: Run, k, v, decay, bonus, init, *, reset, axis: str
-) -> tuple[jax.Array, SoftmaxState]:
-  """`wkv_scan`; a summary is m, u, w, and with resets a flag."""
-  begin, length = init, k.shape[-2]
-  dtype = jnp.result_type(*jax.tree.leaves((k, v, decay, init)), jnp.float32)
-  combine = functools.partial(_combine_wkv, length * decay.astype(dtype))
-  k, v, decay, bonus, init, reset = _prefix.vary(
-    axis, k, v, decay, bonus, init, reset
+def wkv(run, x, init, reset, **options):
+  """The part of `wkv_scan`; a summary is m, u, w, and with resets a flag."""
+  del options
+  counted = x._replace(bonus=None), init
+  dtype = jnp.result_type(*jax.tree.leaves(counted), jnp.float32)
+
+  def combine(x):
+    total = x.k.shape[-2] * x.decay.astype(dtype)
+    return functools.partial(_combine_wkv, total)
+
+  wide = (z.astype(dtype) for z in (x.k, x.v, x.decay))
+  return _summaries.Part(
+    _wkv_summary(*wide, reset),
+    lambda state: run(x, state, reset),
+    combine(x),
+    combine,
+    **_beginning(None),
   )
-  wide = (x.astype(dtype) for x in (k, v, decay))
-  summary = _wkv_summary(*wide, reset)
-  operator = functools.partial(_combine_wkv, length * decay.astype(dtype))
-  run = functools.partial(run, k, v, decay, bonus, reset=reset)
-  inits, by = (init, begin), _beginning(None) | {"axis": axis}
-  return _summaries.scan(run, summary, inits, operator, combine, **by)
 
 
 def softmax_decay(
   run: Callable[..., tuple], logits, m, u, *, reset, sink, axis
 ) -> tuple[jax.Array, jax.Array, tuple[jax.Array, jax.Array]]:
   """`softmax_decay`; a summary is m, u, and with resets a flag."""
-  begin = _of_zeros(m, u)
-  logits, m, u, reset = _prefix.vary(axis, logits, m, u, reset)
-  dtype = jnp.result_type(logits, m, u, jnp.float32)
-  logits = logits.astype(dtype)
-  # Averages of zeros, as there are no values: XLA's CPU backend can crash over
-  # empty arrays that the gradient of a `jax.shard_map` keeps. The tree over
-  # time is recomputed instead of kept.
-  zeros, init = jnp.zeros_like(logits[..., :1]), _of_zeros(m, u)
-  summary = _summary(logits, None, zeros, reset, sink)
-  run = jax.checkpoint(functools.partial(run, reset=reset))
 
-  def of_state(state):
-    decay, share, last = run(logits, state.m, state.u)
-    return (decay, share), _of_zeros(*last)
+  def part(logits, init, reset):
+    dtype = jnp.result_type(logits, init.m, init.u, jnp.float32)
+    logits = logits.astype(dtype)
+    # Averages of zeros, as there are no values: XLA's CPU backend can crash
+    # over empty arrays that the gradient of a `jax.shard_map` keeps. The tree
+    # over time is recomputed instead of kept.
+    zeros = jnp.zeros_like(logits[..., :1])
+    again = jax.checkpoint(functools.partial(run, reset=reset))
 
-  inits, by = (init, begin), _beginning(sink) | {"axis": axis}
-  y, last = _summaries.scan(of_state, summary, inits, _combine, **by)
+    def of_state(state):
+      decay, share, last = again(logits, state.m, state.u)
+      return (decay, share), _of_zeros(*last)
+
+    summary = _summary(logits, None, zeros, reset, sink)
+    return _summaries.Part(summary, of_state, _combine, **_beginning(sink))
+
+  init = _of_zeros(m, u)
+  y, last = _summaries.split(part, logits, init, reset, axis=axis)
   return *y, (last.m, last.u)
 
 

@@ -13,6 +13,7 @@ from jaxseq.recurrence.averages import softmax_outer
 from jaxseq.recurrence.linear import linear
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _chunks
+from jaxseq.recurrence.shared import _recurrences
 
 SoftmaxState = _softmax_state.SoftmaxState
 softmax_combine = _softmax_state.softmax_combine
@@ -61,20 +62,13 @@ def softmax_scan(
     ValueError: if shapes, dtypes or options do not fit the above.
     NotImplementedError: if the method is "pallas", and no kernel runs here.
   """
-  scores, values = _checked(scores, values, init, mask, 1)
-  _checks.reset(reset, scores.shape)
-  validate.choice("method", method, linear.KERNEL_METHODS)
+  scores, values = _checked(scores, values, init, mask)
   init = None if init is None else _one_channel(init)
-  if chunk_size is not None:
-    validate.positive("chunk_size", chunk_size)
-  run = functools.partial(_run, chunk_size=chunk_size, method=method)
-  elements = _elements(scores, values)
-  if axis is None:
-    outputs, final = run(*elements, init, reset=reset)
-  else:
-    outputs, final = _averages_sharded.softmax_outer_scan(
-      run, *elements, init, reset=reset, sink=None, axis=axis
-    )
+  validate.choice("method", method, linear.KERNEL_METHODS)
+  # Of the sums; how chunks are cut is chosen in any case.
+  how = {"chunk_size": chunk_size, "named": method}
+  x = _elements(scores, values)
+  outputs, final = _recurrences.scan(_SOFTMAX, x, init, reset, axis=axis, **how)
   return outputs, _no_channel(final)
 
 
@@ -102,7 +96,7 @@ def softmax_step(
   Raises:
     ValueError: if shapes or dtypes do not fit the above.
   """
-  scores, values = _checked(scores, values, state, mask, 0)
+  scores, values = _checked(scores, values, state, mask, time=False)
   outputs, state = softmax_outer.softmax_outer_step(
     *_elements(scores, values), _one_channel(state), reset=reset
   )
@@ -116,37 +110,19 @@ def softmax_initial(
   return _no_channel(softmax_outer.softmax_outer_initial(batch, 1, dv, dtype))
 
 
-def _run(q, logits, k, values, init, *, reset, chunk_size, method):
-  """Runs one channel of `softmax_outer_scan`, without q and k."""
-  del q, k
-  *batch, time, dv = values.shape
-  batch = tuple(batch)
-  inputs = logits, values
-  dtype = jnp.result_type(*inputs, *(init or ()), jnp.float32)
-  if init is None:
-    init = softmax_outer.softmax_outer_initial(batch, 1, dv, dtype)
-  return softmax_outer.over_rows(
-    "softmax",
-    dtype,
-    (*batch, time, 1, dv),
-    functools.partial(_over_time, named=method),
-    *(inputs, init, reset),
-    chunk_size=chunk_size,
-  )
-
-
-def _over_time(inputs, init, reset, *, named, method, chunk_size):
+def _over_time(call, x, init, reset, *, named, method, chunk_size):
   """Runs chunk after chunk; a single chunk is not recomputed."""
+  del call
   steps = (method if named == "auto" else named) == "sequential"
-  chunk = _chunk_function(steps, named)
+  chunk, inputs = _chunk_function(steps, named), (x.logits, x.v)
 
   def fold(state):
-    if inputs[0].shape[1] <= chunk_size:
+    if x.v.shape[1] <= chunk_size:
       return chunk(state, inputs, reset)
     return _chunks.over_chunks(chunk, chunk_size, state, inputs, reset)
 
   final, outputs = _softmax_state.with_constant_shift(
-    fold, inputs[0], init, reset, None
+    fold, x.logits, init, reset, None
   )
   return outputs, final
 
@@ -167,7 +143,8 @@ def _chunk_function(steps, method):
 def _elements(scores, values):
   """Returns queries, logits, keys and values of one channel."""
   logits = scores[..., None]
-  return jnp.ones_like(logits, values.dtype), logits, None, values
+  q = jnp.ones_like(logits, values.dtype)
+  return _softmax_state.Inputs(q, logits, None, values)
 
 
 def _one_channel(state):
@@ -179,18 +156,29 @@ def _no_channel(state):
   return SoftmaxState(state.m[..., 0], state.u[..., 0], state.w[..., 0, :])
 
 
-def _checked(scores, values, state, mask, time_axes):
+def _checked(scores, values, state, mask, *, time=True):
   """Scores and values as arrays, without the masked elements."""
+  line = "scores: *batch time; values: *batch time dv;"
+  line += " init?: any m *batch, u *batch, w *batch dv"
+  arrays = {"scores": scores, "values": values, "init": state}
+  _checks.arguments(line, arrays, time=time)
   scores, values = jnp.asarray(scores), jnp.asarray(values)
-  time = ("time",) if time_axes else ()
-  shape = validate.shape("scores", scores, ("*batch", *time))
-  validate.shape("values", values, (*shape, "dv"))
-  _checks.floating(scores=scores, values=values)
-  _checks.flags("mask", mask, shape)
-  batch = scores.shape[: scores.ndim - time_axes]
-  softmax_outer.check_state(state, (batch, batch, batch + values.shape[-1:]))
+  _checks.flags("mask", mask, scores.shape)
   if mask is None:
     return scores, values
   # Values too, so that their undefined numbers enter no gradient.
   scores = jnp.where(mask, scores, _softmax_state.NEG)
   return scores, jnp.where(mask[..., None], values, 0)
+
+
+_SOFTMAX = _recurrences.Recurrence(
+  arguments="q: any ...; logits: *batch time one; v: *batch time dv;"
+  " init?: any m *batch one, u *batch one, w *batch one dv",
+  outputs="v",
+  run=_over_time,
+  methods=("auto",),
+  chosen=lambda call, x: ("softmax", call.dtype, call.shape("time one dv")),
+  fresh=lambda zeros, **options: _softmax_state.fresh(None, zeros),
+  state=SoftmaxState,
+  part=_averages_sharded.softmax_outer,
+)

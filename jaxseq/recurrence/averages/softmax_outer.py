@@ -12,15 +12,11 @@ from jaxseq.recurrence.averages import _softmax_chunk
 from jaxseq.recurrence.averages import _softmax_linear
 from jaxseq.recurrence.averages import _softmax_state
 from jaxseq.recurrence.linear import linear
-from jaxseq.recurrence.platform import choice
-from jaxseq.recurrence.platform import contexts
 from jaxseq.recurrence.shared import _checks
-from jaxseq.recurrence.shared import _cotangents
+from jaxseq.recurrence.shared import _recurrences
 from jaxseq.recurrence.shared import _resets
-from jaxseq.recurrence.shared import _varying
 
 SoftmaxState = _softmax_state.SoftmaxState
-
 
 METHODS = (*linear.KERNEL_METHODS, "decays")
 
@@ -81,75 +77,10 @@ def softmax_outer_scan(
     ValueError: if shapes, dtypes or options do not fit the above.
     NotImplementedError: as in `outer_scan`.
   """
-  if axis is not None:
-    run = functools.partial(
-      softmax_outer_scan, chunk_size=chunk_size, method=method, sink=sink
-    )
-    return _averages_sharded.softmax_outer_scan(
-      run, q, logits, k, v, init, reset=reset, sink=sink, axis=axis
-    )
-  inputs, batch, dtype = _check(q, logits, k, v, init, 1)
-  time, dk, dv = inputs.v.shape[-2], inputs.q.shape[-1], inputs.v.shape[-1]
-  n = inputs.logits.shape[-1]
-  _checks.reset(reset, batch + (time,))
   _check_sink(sink)
-  validate.choice("method", method, METHODS)
-  if chunk_size is not None:
-    chunk_size = min(validate.positive("chunk_size", chunk_size), time)
-  if init is None:
-    init = softmax_outer_initial(batch, dk, dv, dtype, sink=sink)
-    init = _softmax_state.in_own_channels(init, n)
-    init = jax.tree.map(functools.partial(_varying.vary_as, inputs.v), init)
-  return over_rows(
-    "softmax_outer",
-    dtype,
-    (*batch, time, dk, dv),
-    functools.partial(_over_time, sink=sink),
-    *(inputs, init, reset),
-    method=method,
-    chunk_size=chunk_size,
-  )
-
-
-def over_rows(op, dtype, shape, run, inputs, init, reset, **how):
-  """Runs `choice.by_platform` for a function of arrays with one batch axis.
-
-  `shape` is (*batch, time, dk, dv); the state is brought to `dtype`.
-  """
-  batch = shape[:-3]
-  rows = math.prod(batch)
-
-  def flat(x):
-    return x.reshape((rows,) + x.shape[len(batch) :])
-
-  inputs = jax.tree.map(flat, inputs)
-  init = jax.tree.map(lambda x: flat(jnp.asarray(x, dtype)), init)
-  reset = None if reset is None else flat(reset)
-  shape = (rows, *shape[-3:])
-  arguments = inputs, init, reset
-  results = choice.by_platform(op, dtype, shape, run, *arguments, **how)
-  return jax.tree.map(lambda x: x.reshape(batch + x.shape[1:]), results)
-
-
-def _over_time(inputs, init, reset, *, sink, method, chunk_size=None):
-  """Outputs and the last state, of one batch axis."""
-
-  def run(inputs, init):
-    def fold(state):
-      how = {"sink": sink, "size": chunk_size, "method": method}
-      if method in ("decays", "pallas"):
-        how["method"] = "auto" if method == "decays" else method
-        return _softmax_linear.channels(state, inputs, reset, **how)
-      return _softmax_chunk.run(inputs, state, reset, **how)
-
-    final, o = _softmax_state.with_constant_shift(
-      *(fold, inputs.logits, init, reset, sink), known=method == "pallas"
-    )
-    return o, final
-
-  products = method in ("chunked", "pallas")
-  apart = reset if products and contexts.is_guarded() else None
-  return _cotangents.of_episodes(run, inputs, init, apart)
+  x = _softmax_state.Inputs(q, logits, k, v)
+  how = {"chunk_size": chunk_size, "method": method, "sink": sink}
+  return _recurrences.scan(_SOFTMAX_OUTER, x, init, reset, axis=axis, **how)
 
 
 def softmax_outer_step(
@@ -179,16 +110,9 @@ def softmax_outer_step(
   Raises:
     ValueError: if shapes or dtypes do not fit the above.
   """
-  inputs, batch, dtype = _check(q, logits, k, v, state, 0)
-  out = _softmax_state.output_dtype(inputs)
-  _checks.reset(reset, batch)
   _check_sink(sink)
-  state = jax.tree.map(lambda x: jnp.asarray(x, dtype), state)
-  if reset is not None:
-    state = _resets.select(reset, _softmax_state.fresh(sink, state), state)
-  inputs = jax.tree.map(lambda x: x.astype(dtype), inputs)
-  o, state = _softmax_state.step(inputs, state)
-  return o.astype(out), state
+  x = _softmax_state.Inputs(q, logits, k, v)
+  return _recurrences.step(_SOFTMAX_OUTER, x, state, reset, sink=sink)
 
 
 def softmax_decay(
@@ -229,30 +153,29 @@ def softmax_decay(
     return _averages_sharded.softmax_decay(
       run, logits, m, u, reset=reset, sink=sink, axis=axis
     )
-  logits = jnp.asarray(logits)
-  *batch, _, n = validate.shape("logits", logits, ("*batch", "time", "n"))
-  batch = tuple(batch)
-  for name, x in (("m", m), ("u", u)):
-    validate.shape(name, x, batch + (n,))
-  _checks.reset(reset, logits.shape[:-1])
+  line = "logits: any *batch time n; m: any *batch n; u: any *batch n"
+  sizes = _checks.arguments(line, {"logits": logits, "m": m, "u": u})
+  _checks.reset(reset, jnp.shape(logits)[:-1])
   _check_sink(sink)
   dtype = jnp.result_type(logits, m, u, jnp.float32)
-  rows = math.prod(batch)
-  flat = logits.astype(dtype).reshape((rows,) + logits.shape[-2:])
-  m, u = (jnp.asarray(x, dtype).reshape(rows, n) for x in (m, u))
-  reset = None if reset is None else reset.reshape(rows, -1)
+  logits, m, u = (jnp.asarray(x, dtype) for x in (logits, m, u))
 
-  def fold(state):
-    decay, share, m, u = _softmax_linear.log_decay(
-      flat, state.m, state.u, reset, sink
+  def run(logits, init, reset):
+    def fold(state):
+      decay, share, m, u = _softmax_linear.log_decay(
+        logits, state.m, state.u, reset, sink
+      )
+      return SoftmaxState(m, u, None), (decay, share)
+
+    final, y = _softmax_state.with_constant_shift(
+      fold, logits, SoftmaxState(*init, None), reset, sink
     )
-    return SoftmaxState(m, u, None), (decay, share)
+    return y, final
 
-  (m, u, _), (decay, share) = _softmax_state.with_constant_shift(
-    fold, flat, SoftmaxState(m, u, None), reset, sink
+  (decay, share), final = _recurrences.over_rows(
+    run, sizes["*batch"], logits, (m, u), reset
   )
-  decay, share = (x.reshape(logits.shape) for x in (decay, share))
-  return decay, share, (m.reshape(*batch, n), u.reshape(*batch, n))
+  return decay, share, (final.m, final.u)
 
 
 def softmax_outer_initial(
@@ -281,34 +204,36 @@ def softmax_outer_initial(
   return _softmax_state.fresh(sink, like)
 
 
-def _check(q, logits, k, v, state, time_axes):
-  """Checks the arguments; returns arrays, batch shape and accumulator dtype."""
-  time = ("time",) if time_axes else ()
-  shape = validate.shape("q", q, ("*batch", *time, "dk"))
-  *lead, n = validate.shape("logits", logits, (*shape[:-1], "n"))
-  if n < 1 or shape[-1] % n:
-    expected = f"{(*lead, 'n')}, n a divisor of {shape[-1]}"
-    raise validate.error("logits", f"shape {jnp.shape(logits)}", expected)
-  _checks.shape("k", k, shape)
-  validate.shape("v", v, (*shape[:-1], "dv"))
-  _checks.floating(q=q, logits=logits, k=k, v=v)
-  batch = shape[: -1 - time_axes]
-  dk, dv = shape[-1], jnp.shape(v)[-1]
-  check_state(state, (batch + (n,), batch + (n,), batch + (dk, dv)))
-  inputs = jax.tree.map(jnp.asarray, _softmax_state.Inputs(q, logits, k, v))
-  leaves = jax.tree.leaves((inputs, state))
-  return inputs, batch, jnp.result_type(*leaves, jnp.float32)
+def _over_time(call, x, init, reset, *, sink, method, chunk_size=None):
+  """Outputs and the last state, of one batch axis."""
+
+  def fold(state):
+    how = {"sink": sink, "size": chunk_size, "method": method}
+    if method in ("decays", "pallas"):
+      how["method"] = "auto" if method == "decays" else method
+      return _softmax_linear.channels(state, x, reset, **how)
+    return _softmax_chunk.run(x, state, reset, **how)
+
+  final, o = _softmax_state.with_constant_shift(
+    *(fold, x.logits, init, reset, sink), known=method == "pallas"
+  )
+  return o, final
 
 
-def check_state(state, shapes) -> None:
-  """Raises ValueError unless `state` is None or three arrays of such shapes."""
-  if state is None:
-    return
-  got = [jnp.shape(x) for x in state]
-  if got != list(shapes):
-    raise validate.error(
-      "state", got, f"(m, u, w) of shapes {', '.join(map(str, shapes))}"
-    )
+def _element(x, state, reset, *, sink):
+  """One element, all of it in one dtype."""
+  if reset is not None:
+    state = _resets.select(reset, _softmax_state.fresh(sink, state), state)
+  return _softmax_state.step(x, state)
+
+
+def _check(x, sizes):
+  """Checks that channels share logits."""
+  dk, n = sizes["dk"], sizes["n"]
+  if dk % n:
+    lead = x.q.shape[:-1]
+    expected = f"{(*lead, 'n')}, n a divisor of {dk}"
+    raise validate.error("logits", f"shape {x.logits.shape}", expected)
 
 
 def _check_sink(sink):
@@ -316,3 +241,23 @@ def _check_sink(sink):
     isinstance(sink, (int, float)) and math.isfinite(sink)
   ):
     raise validate.error("sink", sink, "a finite number or None")
+
+
+_SOFTMAX_OUTER = _recurrences.Recurrence(
+  arguments="q: *batch time dk; logits: *batch time n; k?: *batch time dk;"
+  " v: *batch time dv; init?: any m *batch n, u *batch n, w *batch dk dv",
+  outputs="q k v",
+  run=_over_time,
+  methods=METHODS,
+  chosen=lambda call, x: (
+    "softmax_outer",
+    call.dtype,
+    call.shape("time dk dv"),
+  ),
+  element=_element,
+  fresh=lambda zeros, *, sink: _softmax_state.fresh(sink, zeros),
+  state=SoftmaxState,
+  check=_check,
+  part=_averages_sharded.softmax_outer,
+  products=("chunked", "pallas"),
+)

@@ -11,23 +11,20 @@ values, are linear recurrences then.
 """
 
 import functools
-import math
+from typing import NamedTuple
 
 import jax
 from jax import lax
 import jax.numpy as jnp
 
-from jaxseq import validate
 from jaxseq.recurrence.averages import _averages_sharded
 from jaxseq.recurrence.averages import _softmax_linear
 from jaxseq.recurrence.averages import _softmax_state
 from jaxseq.recurrence.averages import softmax_outer
 from jaxseq.recurrence.linear import linear
-from jaxseq.recurrence.platform import choice
-from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _chunks
+from jaxseq.recurrence.shared import _recurrences
 from jaxseq.recurrence.shared import _resets
-from jaxseq.recurrence.shared import _varying
 
 SoftmaxState = _softmax_state.SoftmaxState
 NEG = _softmax_state.NEG
@@ -71,18 +68,9 @@ def wkv_scan(
     ValueError: if shapes, dtypes or options do not fit the above.
     NotImplementedError: if the method is "pallas", and no kernel runs here.
   """
-  k, v, decay, bonus = map(jnp.asarray, (k, v, decay, bonus))
-  shape = _check(k, v, decay, bonus, init, 1)
-  _checks.reset(reset, shape[:-1])
-  validate.choice("method", method, linear.KERNEL_METHODS)
-  if chunk_size is not None:
-    validate.positive("chunk_size", chunk_size)
-  run = functools.partial(_run, chunk_size=chunk_size, method=method)
-  if axis is None:
-    return run(k, v, decay, bonus, init, reset=reset)
-  return _averages_sharded.wkv_scan(
-    run, k, v, decay, bonus, init, reset=reset, axis=axis
-  )
+  x = _Inputs(k, v, decay, bonus)
+  how = {"chunk_size": chunk_size, "method": method, "named": method}
+  return _recurrences.scan(_WKV, x, init, reset, axis=axis, **how)
 
 
 def wkv_step(
@@ -111,21 +99,8 @@ def wkv_step(
   Raises:
     ValueError: if shapes or dtypes do not fit the above.
   """
-  k, v, decay, bonus = map(jnp.asarray, (k, v, decay, bonus))
-  shape = _check(k, v, decay, bonus, state, 0)
-  _checks.reset(reset, shape[:-1])
-  out, dtype = v.dtype, jnp.result_type(k, v, decay, *state, jnp.float32)
-  k, v, decay, bonus = (x.astype(dtype) for x in (k, v, decay, bonus))
-  m, u, w = (jnp.asarray(x, dtype) for x in state)
-  m, w = jnp.maximum(m, NEG), w[..., 0]
-  if reset is not None:
-    fresh = jnp.full_like(m, NEG), jnp.zeros_like(u), jnp.zeros_like(w)
-    m, u, w = _resets.select(reset, fresh, (m, u, w))
-  o = _read(k, v, bonus, m, u, w)
-  top = jnp.maximum(m + decay, k)
-  factor, weight = jnp.exp(m + decay - top), jnp.exp(k - top)
-  u, w = factor * u + weight, factor * w + weight * v
-  return o.astype(out), SoftmaxState(top, u, w[..., None])
+  x = _Inputs(k, v, decay, bonus)
+  return _recurrences.step(_WKV, x, state, reset)
 
 
 def wkv_initial(
@@ -135,50 +110,40 @@ def wkv_initial(
   return softmax_outer.softmax_outer_initial(batch, n, 1, dtype)
 
 
-def _run(k, v, decay, bonus, init, *, reset, chunk_size, method):
-  *batch, time, n = k.shape
-  batch, rows = tuple(batch), math.prod(batch)
-  leaves = jax.tree.leaves((k, v, decay, bonus, init))
-  dtype = jnp.result_type(*leaves, jnp.float32)
-  if init is None:
-    init = wkv_initial(batch, n, dtype)
-    init = jax.tree.map(functools.partial(_varying.vary_as, k), init)
-
-  def flat(x):
-    return x.reshape(rows, *x.shape[len(batch) :])
-
-  arguments = (
-    tuple(map(flat, (k, v))),
-    tuple(x.astype(dtype) for x in (decay, bonus)),
-    jax.tree.map(lambda x: flat(jnp.asarray(x, dtype)), init),
-    None if reset is None else flat(reset),
-  )
-  # Weights, factors and two sums are stored together.
-  o, final = choice.by_platform(
-    "softmax",
-    dtype,
-    (rows, time, 1, 4 * n),
-    functools.partial(_over_time, named=method),
-    *arguments,
-    method=method,
-    chunk_size=None if chunk_size is None else min(chunk_size, time),
-  )
-  final = jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), final)
-  return o.reshape(k.shape), final
+class _Inputs(NamedTuple):
+  k: jax.Array
+  v: jax.Array
+  decay: jax.Array
+  bonus: jax.Array
 
 
-def _over_time(inputs, weights, init, reset, *, named, method, chunk_size):
+def _element(x, state, reset):
+  """One element, all of it in one dtype."""
+  k, v, decay, bonus = x
+  m, u, w = jnp.maximum(state.m, NEG), state.u, state.w[..., 0]
+  if reset is not None:
+    fresh = jnp.full_like(m, NEG), jnp.zeros_like(u), jnp.zeros_like(w)
+    m, u, w = _resets.select(reset, fresh, (m, u, w))
+  o = _read(k, v, bonus, m, u, w)
+  top = jnp.maximum(m + decay, k)
+  factor, weight = jnp.exp(m + decay - top), jnp.exp(k - top)
+  u, w = factor * u + weight, factor * w + weight * v
+  return o, SoftmaxState(top, u, w[..., None])
+
+
+def _over_time(call, x, init, reset, *, named, method, chunk_size):
   """Runs chunk after chunk; a single chunk is not recomputed."""
   steps = (method if named == "auto" else named) == "sequential"
-  chunk = _chunk_function(steps, named)
+  chunk, inputs = _chunk_function(steps, named), (x.k, x.v)
+  weights = tuple(z.astype(call.dtype) for z in (x.decay, x.bonus))
 
   def fold(state):
-    if inputs[0].shape[1] <= chunk_size:
+    if x.k.shape[1] <= chunk_size:
       return chunk(state, inputs, reset, weights)
     return _chunks.over_chunks(chunk, chunk_size, state, inputs, reset, weights)
 
   final, o = _softmax_state.with_constant_shift(
-    fold, inputs[0], init, reset, None, known=True, decay=weights[0]
+    fold, x.k, init, reset, None, known=True, decay=weights[0]
   )
   return o, final
 
@@ -261,14 +226,22 @@ def _maxima_in_a_tree(k, decay, m, reset):
   return jnp.maximum(m + counts * decay, highest)
 
 
-def _check(k, v, decay, bonus, state, time_axes):
-  """Checks shapes and dtypes; returns the shape of k."""
-  time = ("time",) if time_axes else ()
-  shape = tuple(validate.shape("k", k, ("*batch", *time, "n")))
-  validate.shape("v", v, shape)
-  for name, x in (("decay", decay), ("bonus", bonus)):
-    validate.shape(name, x, shape[-1:])
-  _checks.floating(k=k, v=v, decay=decay, bonus=bonus)
-  row_shape = (*shape[: -1 - time_axes], shape[-1])
-  softmax_outer.check_state(state, (row_shape, row_shape, (*row_shape, 1)))
-  return shape
+def _chosen(call, x):
+  """Arguments of `choice.choose`."""
+  # Weights, factors and two sums are stored together.
+  rows, time, n = call.shape("time n")
+  return "softmax", call.dtype, (rows, time, 1, 4 * n)
+
+
+_WKV = _recurrences.Recurrence(
+  arguments="k: *batch time n; v: *batch time n; decay: n; bonus: n;"
+  " init?: any m *batch n, u *batch n, w *batch n 1",
+  outputs="v",
+  run=_over_time,
+  methods=linear.KERNEL_METHODS,
+  chosen=_chosen,
+  element=_element,
+  fresh=lambda zeros, **options: _softmax_state.fresh(None, zeros),
+  state=SoftmaxState,
+  part=_averages_sharded.wkv,
+)

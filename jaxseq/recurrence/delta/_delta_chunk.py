@@ -1,12 +1,10 @@
 """Chunks of the delta rules, arrays [B, C, F], and single elements."""
 
-import functools
-
 import jax
-from jax import lax
 import jax.numpy as jnp
 
 from jaxseq.recurrence.delta import _delta_forms
+from jaxseq.recurrence.shared import _chunks
 from jaxseq.recurrence.shared import _episodes
 from jaxseq.recurrence.shared import _resets
 
@@ -26,7 +24,7 @@ def chunk(
   # Products have the dtype `operands`, outputs the dtype `out`.
   if method == "sequential":
     x = jax.tree.map(lambda leaf: leaf.astype(state.dtype), x)
-    state, o = _sequential(x, state, reset)
+    o, state = _chunks.over_steps(step, x, state, reset)
     return state, o.astype(out)
   decay = x.decay
   if decay is not None and reset is not None:
@@ -54,7 +52,7 @@ def chunk(
 def step(
   x: Inputs, state: jax.Array, reset: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
-  """State after one element, without the time axis, and its output [B, V]."""
+  """Output [B, V] of one element, without the time axis, and the state."""
   decay = x.decay
   if reset is not None:
     state = _resets.select(reset, jnp.zeros_like(state), state)
@@ -67,7 +65,7 @@ def step(
     state = state + _outer(x.k, x.v - _read(x.read, state))
   else:
     state = state + _outer(x.b, _read(x.a, before)) + _outer(x.k, x.v)
-  return state, _read(x.q, state)
+  return _read(x.q, state), state
 
 
 def _read(x, state):
@@ -77,15 +75,3 @@ def _read(x, state):
 
 def _outer(x, y):
   return x[..., None] * y[..., None, :]
-
-
-def _sequential(x, state, reset):
-  """One element at a time."""
-
-  def body(state, element):
-    return step(*element[:1], state, *element[1:])
-
-  first = functools.partial(jnp.moveaxis, source=1, destination=0)
-  flags = None if reset is None else reset.T
-  state, o = lax.scan(body, state, (jax.tree.map(first, x), flags))
-  return state, jnp.moveaxis(o, 0, 1)

@@ -16,7 +16,6 @@ them are stored; the backward pass runs chunk by chunk and recomputes the rest.
 """
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -24,16 +23,13 @@ import jax.numpy as jnp
 from jaxseq import validate
 from jaxseq.recurrence.delta import _delta_chunk
 from jaxseq.recurrence.delta import _delta_forms
-from jaxseq.recurrence.platform import choice
-from jaxseq.recurrence.platform import contexts
 from jaxseq.recurrence.platform import registry
 from jaxseq.recurrence.platform import support
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _chunks
 from jaxseq.recurrence.shared import _contractions
-from jaxseq.recurrence.shared import _cotangents
-from jaxseq.recurrence.shared import _prefix
-from jaxseq.recurrence.shared import affine
+from jaxseq.recurrence.shared import _recurrences
+from jaxseq.recurrence.shared import _summaries
 
 METHODS = ("auto", "sequential", "chunked", "pallas")
 
@@ -83,9 +79,9 @@ def delta_scan(
     NotImplementedError: if there is no kernel for "pallas" here, or none for
       these sizes and dtypes.
   """
+  how = {"chunk_size": chunk_size, "method": method, "axis": axis}
   x = _delta_forms.Tied(q, k, v, read, decay)
-  how = {"chunk_size": chunk_size, "method": method}
-  return _scan(x, init, reset, axis=axis, **how)
+  return _recurrences.scan(_DELTA, x, init, reset, **how)
 
 
 def delta_scan_heads(
@@ -172,9 +168,9 @@ def dplr_scan(
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
   """
+  how = {"chunk_size": chunk_size, "method": method, "axis": axis}
   x = _delta_forms.General(q, k, v, a, b, decay)
-  how = {"chunk_size": chunk_size, "method": method}
-  return _scan(x, init, reset, axis=axis, **how)
+  return _recurrences.scan(_DPLR, x, init, reset, **how)
 
 
 def delta_step(
@@ -205,7 +201,8 @@ def delta_step(
   Raises:
     ValueError: if shapes or dtypes do not fit the above.
   """
-  return _step(_delta_forms.Tied(q, k, v, read, decay), state, reset)
+  x = _delta_forms.Tied(q, k, v, read, decay)
+  return _recurrences.step(_DELTA, x, state, reset)
 
 
 def dplr_step(
@@ -237,125 +234,73 @@ def dplr_step(
   Raises:
     ValueError: if shapes or dtypes do not fit the above.
   """
-  return _step(_delta_forms.General(q, k, v, a, b, decay), state, reset)
+  x = _delta_forms.General(q, k, v, a, b, decay)
+  return _recurrences.step(_DPLR, x, state, reset)
 
 
-def _scan(x, init, reset, *, chunk_size, method, axis=None, wide=False):
-  """Runs the recurrence of `Tied` or `General` inputs."""
-  if axis is not None:
-    how = {"chunk_size": chunk_size, "method": method}
-    return _over_devices(x, init, reset, axis, how)
-  lead, narrow, dtype = _check(x, "init", init, ("*batch", "time", "dv"))
-  out = dtype if wide else narrow
-  *batch, time = lead
-  _checks.reset(reset, lead)
-  validate.choice("method", method, METHODS)
-  if chunk_size is not None:
-    chunk_size = min(validate.positive("chunk_size", chunk_size), time)
-  rows, dk, dv = math.prod(batch), jnp.shape(x.k)[-1], jnp.shape(x.v)[-1]
-  x = jax.tree.map(lambda leaf: jnp.reshape(leaf, (rows, time, -1)), x)
-  if init is None:
-    init = jnp.zeros_like(x.v, dtype, shape=(rows, dk, dv))
-  init = jnp.reshape(init, (rows, dk, dv)).astype(dtype)
-  reset = None if reset is None else jnp.reshape(reset, (rows, time))
-
-  def run(x, init, reset, *, method, chunk_size):
-    guarded = contexts.is_guarded()
-
-    def once(x, init):
-      if method == "pallas":
-        o, final = _by_kernel(x, init, reset, chunk_size)
-        return o.astype(out), final
-      operands = _contractions.operand_dtype(narrow, dtype)
-      how = method, operands, out, guarded
-      chunk = functools.partial(_delta_chunk.chunk, *how)
-      final, o = _chunks.over_chunks(chunk, chunk_size, init, x, reset)
-      return o, final
-
-    apart = reset if guarded and method != "sequential" else None
-    return _cotangents.of_episodes(once, x, init, apart)
-
-  shape = (rows, time, dk, dv)
-  o, final = choice.by_platform(
-    _op(x),
-    dtype,
-    shape,
-    run,
-    x,
-    init,
-    reset,
-    method=method,
-    chunk_size=chunk_size,
-  )
-  return o.reshape(*lead, dv), final.reshape(*batch, dk, dv)
+def _run(call, x, state, reset, *, method, chunk_size):
+  """Runs the recurrence of `Tied` or `General` inputs by a method."""
+  if method == "pallas":
+    o, final = _by_kernel(call, x, state, reset, chunk_size)
+    return o.astype(call.out), final
+  narrow = jnp.result_type(x.q, x.k, x.v)
+  operands = _contractions.operand_dtype(narrow, call.dtype)
+  how = method, operands, call.out, call.guarded
+  chunk = functools.partial(_delta_chunk.chunk, *how)
+  final, o = _chunks.over_chunks(chunk, chunk_size, state, x, reset)
+  return o, final
 
 
-def _over_devices(x, init, reset, axis, how):
-  """Runs the recurrence with time split over devices."""
-  arrays = [leaf for leaf in (*x, init) if leaf is not None]
-  out = jnp.result_type(x.q, x.k, x.v)
-  dtype = jnp.result_type(*arrays, jnp.float32)
-  operands = _contractions.operand_dtype(out, dtype)
-  decay = None if x.decay is None else x.decay.astype(dtype)
-  x = jax.tree.map(lambda leaf: leaf.astype(operands), x)._replace(decay=decay)
-  x = _prefix.vary(axis, x)
-
-  def run(values, state, reset):
-    # Not rounded before the contributions of other devices' states.
-    return _scan(x._replace(v=values), state, reset, wide=True, **how)
-
-  rows = x.k.shape[-1]
-  o, final = affine.split_affine(run, init, x.v, reset, rows=rows, axis=axis)
-  return o.astype(out), final
-
-
-def _by_kernel(x, init, reset, chunk_size):
+def _by_kernel(call, x, state, reset, chunk_size):
   """Outputs and the last state, by a kernel."""
   if not isinstance(x, _delta_forms.Tied):
     message = support.sentence("delta", "dplr_scan", "delta_scan")
     raise NotImplementedError(message)
-  form = support.form(_op(x), jnp.result_type(*x[:4], init))
-  kernel = registry.find(_op(x), form.chip)
+  op, *_ = _chosen(call, x)
+  form = support.form(op, jnp.result_type(*x[:4], state))
+  kernel = registry.find(op, form.chip)
   how = {"chunk_size": chunk_size, "plain": delta_scan}
-  return kernel(form, *x, init, reset, **how)
+  return kernel(form, *x, state, reset, **how)
 
 
-def _op(x):
-  """Returns the name of the recurrence in `choice.choose`."""
-  if isinstance(x, _delta_forms.Tied) and x.decay is not None:
-    if x.decay.shape[-1] > 1:
-      return "delta_per_channel"
-  return "delta"
+def _chosen(call, x):
+  """Arguments of `choice.choose`."""
+  tied = isinstance(x, _delta_forms.Tied) and x.decay is not None
+  per_channel = tied and x.decay.shape[-1] > 1
+  op = "delta_per_channel" if per_channel else "delta"
+  return op, call.dtype, call.shape("time dk dv")
 
 
-def _step(x, state, reset):
-  lead, out, dtype = _check(x, "state", state, ("*batch", "dv"))
-  _checks.reset(reset, lead)
-  x, state = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (x, state))
-  state, o = _delta_chunk.step(x, state, reset)
-  return o.astype(out), state
+def _part(run, x, init, reset):
+  """The part of a device, if time is split over devices."""
+  out = jnp.result_type(x.q, x.k, x.v)
+  dtype = jnp.result_type(*jax.tree.leaves((x, init)), jnp.float32)
+  operands = _contractions.operand_dtype(out, dtype)
+  decay = None if x.decay is None else x.decay.astype(dtype)
+  x = jax.tree.map(lambda leaf: leaf.astype(operands), x)._replace(decay=decay)
+
+  def of_values(values, state, reset):
+    # Not rounded before the contributions of other devices' states.
+    return run(x._replace(v=values), state, reset, wide=True)
+
+  rows = x.k.shape[-1]
+  return _summaries.affine(of_values, x.v, init, reset, rows=rows)
 
 
-def _check(x, name, state, axes):
-  """Checks all shapes and dtypes."""
-  arrays = {field: y for field, y in x._asdict().items() if y is not None}
-  _checks.floating(**arrays, **{name: state})
-  *lead, dv = validate.shape("v", x.v, axes)
-  lead = tuple(lead)
-  shape = validate.shape("k", x.k, (*lead, "dk"))
-  for field in arrays:
-    if field not in ("k", "v", "decay"):
-      validate.shape(field, arrays[field], shape)
-  options = shape, (*lead, 1)
-  if x.decay is not None and jnp.shape(x.decay) not in options:
-    raise validate.error(
-      "decay", f"shape {jnp.shape(x.decay)}", f"{shape} or {options[1]}"
-    )
-  batch = lead[:-1] if "time" in axes else lead
-  _checks.shape(name, state, (*batch, shape[-1], dv))
-  leaves = [y for y in (*arrays.values(), state) if y is not None]
-  return (
-    lead,
-    jnp.result_type(x.q, x.k, x.v),
-    jnp.result_type(*leaves, jnp.float32),
+def _recurrence(*reads):
+  """The recurrence whose further vectors have these names."""
+  like_k = "".join(f" {name}: *batch time dk;" for name in reads)
+  return _recurrences.Recurrence(
+    arguments="v: *batch time dv; k: *batch time dk; q: *batch time dk;"
+    f"{like_k} decay?: *batch time dk|1; init?: *batch dk dv",
+    outputs="q k v",
+    run=_run,
+    methods=METHODS,
+    chosen=_chosen,
+    element=_delta_chunk.step,
+    part=_part,
+    products=("chunked", "pallas"),
   )
+
+
+_DELTA, _DPLR = _recurrence("read"), _recurrence("a", "b")

@@ -1,27 +1,21 @@
 """The linear scan with time split over devices; `shared` has the idea."""
 
-from collections.abc import Callable
-import functools
-
 import jax
 import jax.numpy as jnp
 
 from jaxseq.recurrence.shared import _prefix
 from jaxseq.recurrence.shared import _summaries
 
-Run = Callable[..., tuple[jax.Array, jax.Array]]
 
-
-def linear_scan(
-  run: Run, a, b, init, *, reset, reverse, dtype, axis: str
-) -> tuple[jax.Array, jax.Array]:
-  """`linear_scan`; a summary is the product of decays, and a state."""
-  begin = init
-  a, b, reset, init = _prefix.vary(axis, a, b, reset, init)
-  summary = _summary(a.astype(dtype), b.astype(dtype), reset, reverse=reverse)
-  run = functools.partial(run, a, b, reset=reset)
-  where = {"axis": axis, "reverse": reverse}
-  return _summaries.scan(run, summary, (init, begin), _combine, **where)
+def part(run, x, init, reset, *, reverse: bool) -> _summaries.Part:
+  """A device's part; a summary is the product of decays, and a state."""
+  dtype = jnp.result_type(*jax.tree.leaves((x, init)), jnp.float32)
+  a, b = (leaf.astype(dtype) for leaf in x)
+  return _summaries.Part(
+    _summary(a, b, reset, reverse=bool(reverse)),
+    lambda state: run(x, state, reset),
+    _combine,
+  )
 
 
 def _summary(

@@ -1,7 +1,7 @@
 """Linear recurrences with a diagonal transition: h_t = a_t * h_{t-1} + b_t."""
 
-import functools
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +9,10 @@ import jax.numpy as jnp
 from jaxseq import validate
 from jaxseq.recurrence.linear import _linear_methods
 from jaxseq.recurrence.linear import _linear_sharded
-from jaxseq.recurrence.platform import choice
 from jaxseq.recurrence.platform import registry
 from jaxseq.recurrence.platform import support
-from jaxseq.recurrence.shared import _checks
+from jaxseq.recurrence.shared import _recurrences
 from jaxseq.recurrence.shared import _resets
-from jaxseq.recurrence.shared import _varying
 
 METHODS = ("auto", "sequential", "associative", "chunked")
 # Names of the recurrences that have kernels.
@@ -65,54 +63,8 @@ def linear_scan(
     ValueError: if shapes, dtypes or the method do not fit the above.
     NotImplementedError: if the method is "pallas", and no kernel runs here.
   """
-  if axis is not None:
-    run = functools.partial(linear_scan, reverse=reverse, method=method)
-    where = {"reset": reset, "axis": axis, "reverse": reverse}
-    dtype = accumulator_dtype(a, b, init)
-    return _linear_sharded.linear_scan(run, a, b, init, dtype=dtype, **where)
-  a, b = jnp.asarray(a), jnp.asarray(b)
-  *batch, time, n = validate.shape("b", b, ("*batch", "time", "n"))
-  batch = tuple(batch)
-  _check_broadcast("a", a.shape, b.shape)
-  dtype = accumulator_dtype(a, b, init)
-  _checks.shape("init", init, batch + (n,))
-  if init is None:
-    init = jnp.zeros_like(b, dtype, shape=batch + (n,))
-  _checks.reset(reset, batch + (time,))
-  validate.choice("method", method, KERNEL_METHODS)
-
-  # One batch axis inside. Axes of `a` that only broadcast stay of size 1, so
-  # that a time-invariant decay is neither repeated nor differentiated per step.
-  rows = math.prod(batch)
-  a = jnp.reshape(a, (1,) * (b.ndim - a.ndim) + a.shape)
-  if all(size == 1 for size in a.shape[:-2]):
-    a = a.reshape((1,) + a.shape[-2:])
-  else:
-    a = jnp.broadcast_to(a, batch + a.shape[-2:])
-    a = a.reshape((rows,) + a.shape[-2:])
-  a, flat = a.astype(dtype), b.reshape(rows, time, n).astype(dtype)
-  init = init.reshape(rows, n).astype(dtype)
-  reset = None if reset is None else reset.reshape(rows, time)
-  # Inside `jax.shard_map` the carry of a loop varies over devices as its
-  # addends.
-  init = _varying.vary_as(flat, _varying.vary_as(a, init))
-
-  def run(*arguments, method, **options):
-    if method == "pallas":
-      form = support.form("linear", dtype)
-      kernel = registry.find("linear", form.chip)
-      return kernel(form, *arguments, reverse=bool(reverse), **options)
-    return _linear_methods.scan(*arguments, bool(reverse), method)
-
-  h, final = choice.by_platform(
-    "linear",
-    dtype,
-    (rows, time, n),
-    run,
-    *(a, flat, init, reset),
-    method=method,
-  )
-  return h.reshape(b.shape), final.reshape(batch + (n,))
+  how = {"reverse": reverse, "method": method, "axis": axis}
+  return _recurrences.scan(_LINEAR, _Inputs(a, b), init, reset, **how)
 
 
 def linear_step(
@@ -136,27 +88,8 @@ def linear_step(
   Raises:
     ValueError: if shapes or dtypes do not fit the above.
   """
-  a, b = jnp.asarray(a), jnp.asarray(b)
-  validate.shape("b", b, ("*batch", "n"))
-  _check_broadcast("a", a.shape, b.shape)
-  validate.shape("state", state, b.shape)
-  _checks.reset(reset, b.shape[:-1])
-  dtype = accumulator_dtype(a, b, state)
-  a, state = a.astype(dtype), jnp.asarray(state, dtype)
-  if reset is not None:
-    # The decay too: zero times an undefined one is not zero.
-    a, state = (_resets.forget(reset, x) for x in (a, state))
-  return a * state + b.astype(dtype)
-
-
-def _check_broadcast(name, shape, target):
-  try:
-    fits = jnp.broadcast_shapes(shape, target) == tuple(target)
-  except ValueError:
-    fits = False
-  if not fits:
-    expected = f"one that broadcasts to that of b, {tuple(target)}"
-    raise validate.error(name, f"shape {shape}", expected)
+  x = _Inputs(*map(jnp.asarray, (a, b)))
+  return _recurrences.step(_LINEAR, x, state, reset)[1]
 
 
 def accumulator_dtype(*arrays: jax.Array | None) -> jnp.dtype:
@@ -165,3 +98,58 @@ def accumulator_dtype(*arrays: jax.Array | None) -> jnp.dtype:
   if not jnp.issubdtype(dtype, jnp.inexact):
     raise validate.error("a and b", f"dtype {dtype}", "real or complex")
   return dtype
+
+
+class _Inputs(NamedTuple):
+  a: jax.Array
+  b: jax.Array
+
+
+def _check(x, sizes):
+  """Checks that decays broadcast to inputs."""
+  del sizes
+  try:
+    fits = jnp.broadcast_shapes(x.a.shape, x.b.shape) == x.b.shape
+  except ValueError:
+    fits = False
+  if not fits:
+    expected = f"one that broadcasts to that of b, {x.b.shape}"
+    raise validate.error("a", f"shape {x.a.shape}", expected)
+
+
+def _run(call, x, init, reset, *, reverse, method, **options):
+  """Runs one batch axis of b; `a` still has all."""
+  # Axes of `a` that only broadcast stay of size 1, so that a time-invariant
+  # decay is neither repeated nor differentiated per step.
+  batch, a = call.sizes["*batch"], x.a
+  a = jnp.reshape(a, (1,) * (len(batch) + 2 - a.ndim) + a.shape)
+  if any(size != 1 for size in a.shape[:-2]):
+    a = jnp.broadcast_to(a, batch + a.shape[-2:])
+  a = a.reshape((math.prod(a.shape[:-2]), *a.shape[-2:]))
+  arguments = a.astype(call.dtype), x.b.astype(call.dtype), init, reset
+  if method == "pallas":
+    form = support.form("linear", call.dtype)
+    kernel = registry.find("linear", form.chip)
+    return kernel(form, *arguments, reverse=bool(reverse), **options)
+  return _linear_methods.scan(*arguments, bool(reverse), method)
+
+
+def _element(x, state, reset):
+  """One element, which is a state."""
+  a = x.a
+  if reset is not None:
+    # The decay too: zero times an undefined one is not zero.
+    a, state = (_resets.forget(reset, z) for z in (a, state))
+  h = a * state + x.b
+  return h, h
+
+
+_LINEAR = _recurrences.Recurrence(
+  arguments="a: any ...; b: any *batch time n; init?: any *batch n",
+  run=_run,
+  methods=KERNEL_METHODS,
+  chosen=lambda call, x: ("linear", call.dtype, call.shape("time n")),
+  element=_element,
+  check=_check,
+  part=_linear_sharded.part,
+)

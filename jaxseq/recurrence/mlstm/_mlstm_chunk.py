@@ -6,6 +6,7 @@ and n are the state of an `outer_scan` whose values have a column of ones. For
 gradients m is a constant if it is only a shift.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 from jaxseq import _serialization
 from jaxseq.recurrence.outer import _outer_chunk
 from jaxseq.recurrence.outer import _outer_forms
+from jaxseq.recurrence.shared import _chunks
 from jaxseq.recurrence.shared import _cotangents
 from jaxseq.recurrence.shared import _resets
 
@@ -43,8 +45,8 @@ class Inputs(NamedTuple):
   q: jax.Array  # [B, C, K]
   k: jax.Array  # [B, C, K]
   v: jax.Array  # [B, C, V]
-  i: jax.Array  # [B, C], logarithm of the input gate
-  f: jax.Array  # [B, C], logarithm of the forget gate
+  log_input: jax.Array  # [B, C], logarithm of the input gate
+  log_forget: jax.Array  # [B, C], logarithm of the forget gate
 
 
 class Packed(NamedTuple):
@@ -77,9 +79,14 @@ def chunk(
   """State after a "sequential" or "chunked" chunk, and outputs [B, C, V]."""
   # Products have the dtype `operands`, outputs the dtype `out`.
   if method == "sequential":
-    return _sequential(out, eps, state, x, reset)
+    x = jax.tree.map(lambda leaf: leaf.astype(state.m.dtype), x)
+    element = functools.partial(step, eps=eps)
+    h, state = _chunks.over_steps(element, x, state, reset)
+    return state, h.astype(out)
   dtype = state.m.dtype
-  m, shift, log_weight, decay = weights(x.i, x.f, state.m, reset)
+  m, shift, log_weight, decay = weights(
+    x.log_input, x.log_forget, state.m, reset
+  )
   k = x.k.astype(dtype) * jnp.exp(log_weight)[..., None]
   q, k, v = (
     leaf.astype(operands)[:, None] for leaf in (x.q, k, beside_ones(x.v))
@@ -130,12 +137,12 @@ def beside_ones(v: jax.Array) -> jax.Array:
 
 def step(
   x: Inputs, state: Packed, reset: jax.Array | None, eps: float
-) -> tuple[Packed, jax.Array]:
-  """State after one element, all in one dtype, and its output [B, V]."""
+) -> tuple[jax.Array, Packed]:
+  """Output [B, V] of one element, all in one dtype, and the state after it."""
   if reset is not None:
     fresh = jax.tree.map(jnp.zeros_like, state)
     state = _resets.select(reset, fresh, state)
-  i, f = clamp(x.i), clamp(x.f)
+  i, f = clamp(x.log_input), clamp(x.log_forget)
   m = jnp.maximum(f + state.m, i)
   shift, before = lax.stop_gradient((m, state.m))
   remainder = jnp.exp(f + (before - shift))
@@ -145,7 +152,7 @@ def step(
   Cn = Cn + k[..., None] * v[..., None, :]
   o = jnp.sum(x.q[..., None] * Cn, axis=-2)
   h = read(o[..., :-1], o[..., -1], m, shift, eps)
-  return rescaled(Packed(Cn, shift), m), h
+  return h, rescaled(Packed(Cn, shift), m)
 
 
 def read(
@@ -198,17 +205,3 @@ def rescaled(state: Packed, m: jax.Array) -> Packed:
   """Rescales a state to another m by a factor of value 1 with a derivative."""
   scale = jnp.exp(state.m - m)
   return Packed(scale[..., None, None] * state.Cn, m)
-
-
-def _sequential(out, eps, state, x, reset):
-  """One element at a time, in the dtype of the state."""
-
-  def body(state, element):
-    x_t, reset_t = element
-    return step(x_t, state, reset_t, eps)
-
-  dtype = state.m.dtype
-  x = jax.tree.map(lambda leaf: jnp.moveaxis(leaf.astype(dtype), 1, 0), x)
-  flags = None if reset is None else reset.T
-  state, h = lax.scan(body, state, (x, flags))
-  return state, jnp.moveaxis(h, 0, 1).astype(out)

@@ -1,35 +1,28 @@
 """The mLSTM's states with time split over devices; `shared` has the idea."""
 
-from collections.abc import Callable
-import functools
-
 import jax
-from jax import lax
 import jax.numpy as jnp
 
 from jaxseq.recurrence.mlstm import _mlstm_chunk
 from jaxseq.recurrence.shared import _contractions
-from jaxseq.recurrence.shared import _prefix
 from jaxseq.recurrence.shared import _resets
 from jaxseq.recurrence.shared import _summaries
-from jaxseq.types import PyTree
 
 
-def mlstm_scan_heads(
-  run: Callable[..., tuple[jax.Array, PyTree]], x, init, *, reset, axis: str
-) -> tuple[jax.Array, PyTree]:
-  """`mlstm_scan_heads`; a summary is C, n, m, sums of logarithms, a flag."""
-  begin = init
-  x, init, reset = _prefix.vary(axis, x, init, reset)
+def part(run, x, init, reset, **options) -> _summaries.Part:
+  """A device's part; a summary is C, n, m, sums of logarithms, a flag."""
+  del options
   dtype = jnp.result_type(*jax.tree.leaves((x, init)), jnp.float32)
   out = jnp.result_type(x.q, x.k, x.v)
   operands = _contractions.operand_dtype(out, dtype)
   k, v = (leaf.astype(operands) for leaf in (x.k, x.v))
-  i, f = (leaf.astype(dtype) for leaf in (x.i, x.f))
-  summary = _summary(k, v, i, f, reset)
-  run = functools.partial(run, *x, reset=reset)
-  by = {"neutral": _nothing, "axis": axis}
-  return _summaries.scan(run, summary, (init, begin), _combine, **by)
+  i, f = (leaf.astype(dtype) for leaf in (x.log_input, x.log_forget))
+  return _summaries.Part(
+    _summary(k, v, i, f, reset),
+    lambda state: run(x, state, reset),
+    _combine,
+    neutral=_nothing,
+  )
 
 
 def _summary(k: jax.Array, v: jax.Array, i, f, reset) -> _summaries.Decayed:
@@ -38,12 +31,8 @@ def _summary(k: jax.Array, v: jax.Array, i, f, reset) -> _summaries.Decayed:
   axis = f.ndim - 2
   k, v = _summaries.keep(rest, k), _summaries.keep(rest, v)
   i = _summaries.keep(rest, _mlstm_chunk.clamp(i), _mlstm_chunk.NEG)
-  later = lax.cumsum(
-    _summaries.keep(rest, _mlstm_chunk.clamp(f)), axis, reverse=True
-  )
-  total = lax.index_in_dim(later, 0, axis, keepdims=False)
-  cut = functools.partial(lax.slice_in_dim, later, axis=axis)
-  after = jnp.concatenate([cut(1, None), jnp.zeros_like(cut(0, 1))], axis)
+  f = _summaries.keep(rest, _mlstm_chunk.clamp(f))
+  total, after = _summaries.later(f, axis)
   m = jnp.max(after + i, axis)
   if reset is not None:
     m = _resets.select(through, m, jnp.maximum(m, total))

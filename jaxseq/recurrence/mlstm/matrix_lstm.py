@@ -10,24 +10,18 @@ only the states between them are stored; the backward pass runs chunk by chunk
 and recomputes the rest.
 """
 
-import functools
-import math
-
 import jax
 import jax.numpy as jnp
 
 from jaxseq import validate
 from jaxseq.recurrence.mlstm import _mlstm_chunk
 from jaxseq.recurrence.mlstm import _mlstm_sharded
-from jaxseq.recurrence.platform import choice
-from jaxseq.recurrence.platform import contexts
 from jaxseq.recurrence.platform import registry
 from jaxseq.recurrence.platform import support
-from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _chunks
 from jaxseq.recurrence.shared import _contractions
 from jaxseq.recurrence.shared import _cotangents
-from jaxseq.recurrence.shared import _varying
+from jaxseq.recurrence.shared import _recurrences
 
 METHODS = ("auto", "sequential", "chunked", "pallas")
 MLSTMState = _mlstm_chunk.MLSTMState
@@ -80,28 +74,10 @@ def mlstm_scan(
     ValueError: if shapes, dtypes or options do not fit the above.
     NotImplementedError: if there is no kernel for "pallas" here.
   """
+  validate.number("eps", eps, 0)
   x = _mlstm_chunk.Inputs(q, k, v, log_input, log_forget)
-  lead = _check(x, ("*batch", "time"))
-  batch = lead[:-1]
-  _check_state("init", init, batch, x)
-  _checks.reset(reset, lead)
-
-  def one_head(leaf):
-    return jnp.expand_dims(leaf, len(lead))
-
-  if init is not None:
-    init = jax.tree.map(lambda leaf: jnp.expand_dims(leaf, len(batch)), init)
-  h, final = mlstm_scan_heads(
-    *map(one_head, x),
-    init,
-    eps=eps,
-    reset=reset,
-    chunk_size=chunk_size,
-    method=method,
-    axis=axis,
-  )
-  final = jax.tree.map(lambda leaf: jnp.squeeze(leaf, len(batch)), final)
-  return jnp.squeeze(h, len(lead)), final
+  how = {"eps": eps, "chunk_size": chunk_size, "method": method, "axis": axis}
+  return _recurrences.one_head(_MLSTM, x, init, reset, **how)
 
 
 def mlstm_scan_heads(
@@ -144,51 +120,10 @@ def mlstm_scan_heads(
     ValueError: if shapes, dtypes or options do not fit the above.
     NotImplementedError: if there is no kernel for "pallas" here.
   """
-  x = _mlstm_chunk.Inputs(q, k, v, log_input, log_forget)
-  lead = _check(x, ("*batch", "time", "heads"))
-  *batch, time, heads = lead
-  _check_state("init", init, (*batch, heads), x)
-  _checks.reset(reset, (*batch, time))
-  validate.choice("method", method, METHODS)
   validate.number("eps", eps, 0)
-  if chunk_size is not None:
-    chunk_size = min(validate.positive("chunk_size", chunk_size), time)
-  if axis is not None:
-    run = functools.partial(
-      mlstm_scan_heads, eps=eps, chunk_size=chunk_size, method=method
-    )
-    return _mlstm_sharded.mlstm_scan_heads(run, x, init, reset=reset, axis=axis)
-  rows, dk, dv = math.prod(batch), jnp.shape(k)[-1], jnp.shape(v)[-1]
-  dtype = _state_dtype(x, init)
-  x = jax.tree.map(
-    lambda leaf: jnp.reshape(leaf, (rows, time, *leaf.shape[len(batch) + 1 :])),
-    _mlstm_chunk.Inputs(*map(jnp.asarray, x)),
-  )
-  if init is None:
-    init = mlstm_initial((*batch, heads), dk, dv, dtype)
-    init = jax.tree.map(functools.partial(_varying.vary_as, x.v), init)
-  state = jax.tree.map(
-    lambda leaf: jnp.reshape(
-      jnp.asarray(leaf, dtype), (rows * heads, *leaf.shape[len(batch) + 1 :])
-    ),
-    MLSTMState(*init),
-  )
-  reset = None if reset is None else jnp.reshape(reset, (rows, time))
-  h, final = choice.by_platform(
-    "mlstm",
-    dtype,
-    (rows, time, heads, dk, dv),
-    functools.partial(_run, eps),
-    x,
-    state,
-    reset,
-    method=method,
-    chunk_size=chunk_size,
-  )
-  final = jax.tree.map(
-    lambda leaf: leaf.reshape(*batch, heads, *leaf.shape[1:]), final
-  )
-  return h.reshape(*lead, dv), final
+  x = _mlstm_chunk.Inputs(q, k, v, log_input, log_forget)
+  how = {"eps": eps, "chunk_size": chunk_size, "method": method, "axis": axis}
+  return _recurrences.scan(_MLSTM, x, init, reset, **how)
 
 
 def mlstm_step(
@@ -221,16 +156,10 @@ def mlstm_step(
   Raises:
     ValueError: if shapes or dtypes do not fit the above.
   """
-  x = _mlstm_chunk.Inputs(q, k, v, log_input, log_forget)
-  lead = _check(x, ("*batch",))
-  _check_state("state", state, lead, x)
-  _checks.reset(reset, lead)
   validate.number("eps", eps, 0)
-  dtype = _state_dtype(x, state)
-  x, state = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (x, state))
-  packed = _mlstm_chunk.pack(MLSTMState(*state))
-  packed, h = _mlstm_chunk.step(x, packed, reset, eps)
-  return h.astype(jnp.result_type(q, k, v)), _mlstm_chunk.unpack(packed)
+  x = _mlstm_chunk.Inputs(q, k, v, log_input, log_forget)
+  one = _recurrences.of_one_head(_MLSTM)
+  return _recurrences.step(one, x, state, reset, eps=eps)
 
 
 def mlstm_initial(
@@ -252,39 +181,40 @@ def mlstm_initial(
   )
 
 
-def _run(eps, x, state, reset, *, method, chunk_size):
-  """Outputs (rows, time, heads, dv) and the last state, of rows times heads."""
-  out, dtype = jnp.result_type(x.q, x.k, x.v), state.m.dtype
-  operands = _contractions.operand_dtype(out, dtype)
-  heads = x.v.shape[2]
+def _run(call, x, state, reset, *, eps, method, chunk_size=None):
+  """Outputs (rows, time, heads, dv) and the last state."""
+  rows, heads = state.m.shape
+  state = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), state)
+  packed = _mlstm_chunk.pack(state)
   if method == "pallas":
-    return _by_kernel(eps, x, state, reset)
+    h, packed = _by_kernel(call, eps, x, packed, reset)
+  else:
+    operands = _contractions.operand_dtype(call.out, call.dtype)
+    how = method, operands, call.out, call.guarded, eps
 
-  how = method, operands, out, contexts.is_guarded()
+    def heads_first(leaf):
+      leaf = jnp.moveaxis(leaf, 2, 1)
+      return leaf.reshape(-1, *leaf.shape[2:])
 
-  def heads_first(leaf):
-    leaf = jnp.moveaxis(leaf, 2, 1)
-    return leaf.reshape(-1, *leaf.shape[2:])
+    def chunk(state, x, reset):
+      if reset is not None:
+        reset = jnp.repeat(reset, heads, axis=0)
+      x = jax.tree.map(heads_first, x)
+      state, h = _mlstm_chunk.chunk(*how, state, x, reset)
+      h = h.reshape(-1, heads, *h.shape[1:])
+      return state, jnp.moveaxis(h, 1, 2)
 
-  def chunk(state, x, reset):
-    if reset is not None:
-      reset = jnp.repeat(reset, heads, axis=0)
-    x = jax.tree.map(heads_first, x)
-    state, h = _mlstm_chunk.chunk(*how, eps, state, x, reset)
-    h = h.reshape(-1, heads, *h.shape[1:])
-    return state, jnp.moveaxis(h, 1, 2)
-
-  packed = _mlstm_chunk.pack(state)
-  packed, h = _chunks.over_chunks(chunk, chunk_size, packed, x, reset)
-  return h, _mlstm_chunk.unpack(packed)
+    packed, h = _chunks.over_chunks(chunk, chunk_size, packed, x, reset)
+  final = _mlstm_chunk.unpack(packed)
+  return h, jax.tree.map(lambda z: z.reshape(rows, heads, *z.shape[1:]), final)
 
 
-def _by_kernel(eps, x, state, reset):
-  """Result of `_run` by the kernels of `outer_scan`, without chunks."""
-  out, dtype = jnp.result_type(x.q, x.k, x.v), state.m.dtype
+def _by_kernel(call, eps, x, packed, reset):
+  """Outputs and state by the kernels of `outer_scan`, without chunks."""
+  out, dtype = jnp.result_type(x.q, x.k, x.v), call.dtype
   rows, time, heads, _ = x.v.shape
-  packed = _mlstm_chunk.pack(state)
-  i, f = (jnp.moveaxis(gate, 2, 1).reshape(-1, time) for gate in (x.i, x.f))
+  gates = x.log_input, x.log_forget
+  i, f = (jnp.moveaxis(gate, 2, 1).reshape(-1, time) for gate in gates)
   flags = None if reset is None else jnp.repeat(reset, heads, axis=0)
   of = _mlstm_chunk.weights(i, f, packed.m, flags)
   m, shift, log_weight, decay = (
@@ -303,42 +233,36 @@ def _by_kernel(eps, x, state, reset):
     return (o, total), tuple(state)
 
   elements = q, x.k.astype(out), v, log_weight, decay
-  apart = reset if contexts.is_guarded() else None
+  apart = reset if call.guarded else None
   (o, total), (C, n) = _cotangents.of_episodes(scan, elements, (C, n), apart)
   Cn = jnp.concatenate([C, n[..., None]], axis=-1)
   h = _mlstm_chunk.read(o.astype(dtype), total, m, shift, eps)
   last = _mlstm_chunk.Packed(Cn.reshape(packed.Cn.shape), of.shift[:, -1])
   last = _mlstm_chunk.rescaled(last, of.m[:, -1])
-  return h.astype(out), _mlstm_chunk.unpack(last)
+  return h.astype(out), last
 
 
-def _check(x, axes):
-  """Checks the elements; returns the axes before features."""
-  _checks.floating(**dict(zip(_NAMES, x)))
-  lead = validate.shape("v", x.v, (*axes, "dv"))[:-1]
-  shape = validate.shape("k", x.k, (*lead, "dk"))
-  validate.shape("q", x.q, shape)
-  for name, gate in zip(_NAMES[3:], x[3:]):
-    validate.shape(name, gate, lead)
-  return lead
+def _chosen(call, x):
+  """Arguments of `choice.choose`."""
+  del x
+  return "mlstm", call.dtype, call.shape("time heads dk dv")
 
 
-def _check_state(name, state, batch, x):
-  """Checks a state or None; its axes before features are `batch`."""
-  if state is None:
-    return
-  dk, dv = jnp.shape(x.k)[-1], jnp.shape(x.v)[-1]
-  shapes = [(*batch, dk, dv), (*batch, dk), batch]
-  got = [jnp.shape(leaf) for leaf in jax.tree.leaves(state)]
-  if got != shapes:
-    expected = f"(C, n, m) of shapes {', '.join(map(str, shapes))}"
-    raise validate.error(name, got, expected)
-  _checks.floating(**{f"{name}.{leaf}": y for leaf, y in zip("Cnm", state)})
+def _step(x, state, reset, *, eps):
+  h, packed = _mlstm_chunk.step(x, _mlstm_chunk.pack(state), reset, eps)
+  return h, _mlstm_chunk.unpack(packed)
 
 
-_NAMES = ("q", "k", "v", "log_input", "log_forget")
-
-
-def _state_dtype(x, state):
-  leaves = jax.tree.leaves((x, state))
-  return jnp.result_type(*leaves, jnp.float32)
+_MLSTM = _recurrences.Recurrence(
+  arguments="v: *batch time heads dv; k: *batch time heads dk;"
+  " q: *batch time heads dk; log_input: *batch time heads;"
+  " log_forget: *batch time heads;"
+  " init?: C *batch heads dk dv, n *batch heads dk, m *batch heads",
+  outputs="q k v",
+  run=_run,
+  methods=METHODS,
+  chosen=_chosen,
+  element=_step,
+  state=MLSTMState,
+  part=_mlstm_sharded.part,
+)

@@ -9,11 +9,11 @@ for states S [B, R, K, V]; resets [B, C] remove pairs from the sums.
 """
 
 import jax
-from jax import lax
 import jax.numpy as jnp
 
 from jaxseq.recurrence.linear import linear
 from jaxseq.recurrence.outer import _outer_forms
+from jaxseq.recurrence.shared import _chunks
 from jaxseq.recurrence.shared import _contractions
 from jaxseq.recurrence.shared import _episodes
 from jaxseq.recurrence.shared import _resets
@@ -29,10 +29,10 @@ def run(
   """Outputs [B, R, C, V] of one chunk by `method`, and the state after it."""
   # "sequential" and "associative" compute everything in one dtype.
   if method == "sequential":
-    return _sequential(x, state, reset)
+    return _chunks.over_steps(step, x, state, reset, axis=2)
   if method == "associative":
     return _associative(x, state, reset)
-  masks, a = _episodes.masks(reset, x.v.shape[-2]), x.a
+  masks, a = _episodes.masks(reset, x.v.shape[-2]), x.decay
   if a is not None and reset is not None:
     # The decay of an episode's first element is not used.
     a = jnp.where(masks.begins, 0, a)
@@ -49,8 +49,9 @@ def run(
   return products(*arguments)
 
 
-def step(q, k, v, a, state, reset, *, inclusive=True):
+def step(x, state, reset, *, inclusive=True):
   """Runs one element: `run` without the time axis; reset is [B]."""
+  q, k, v, a = x
   if reset is not None:
     # The decay too: zero times an undefined one is not zero.
     fresh = jax.tree.map(jnp.zeros_like, (state, a))
@@ -64,29 +65,15 @@ def step(q, k, v, a, state, reset, *, inclusive=True):
   return _contractions.dot(q[..., None, :], seen, -1, -2)[..., 0, :], state
 
 
-def _sequential(x, state, reset):
-  """One element at a time."""
-
-  def body(state, element):
-    x_t, reset_t = element
-    o, state = step(*x_t, state, reset_t)
-    return state, o
-
-  xs = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -2, 0), x)
-  reset = None if reset is None else reset.T
-  state, o = lax.scan(body, state, (xs, reset))
-  return jnp.moveaxis(o, 0, -2), state
-
-
 def _associative(x, state, reset):
   """A tree over the chunk; stores all states of the chunk."""
   *lead, C, V = x.v.shape
   K = x.q.shape[-1]
   kv = x.k[..., :, None] * x.v[..., None, :]
-  if x.a is None:
+  if x.decay is None:
     decay = jnp.ones((1,), kv.dtype)
   else:
-    decay = jnp.exp(x.a)
+    decay = jnp.exp(x.decay)
     if decay.shape[-1] > 1:
       decay = jnp.repeat(decay, V, axis=-1)
   if reset is not None:

@@ -24,7 +24,8 @@ class Inputs(NamedTuple):
   q: jax.Array  # [B, 1, C, K]
   k: jax.Array  # [B, 1, C, K]
   v: jax.Array  # [B, R, C, V]
-  a: jax.Array | None  # [B, R, C, 1 or K], log-decays, in the dtype of the sums
+  # [B, R, C, 1 or K], log-decays, in the dtype of the sums
+  decay: jax.Array | None
 
 
 def _ends(x, masks, sums):
@@ -60,7 +61,7 @@ def _product(x):
 
 
 def _scalar_parts(x, masks):
-  sums = None if x.a is None else _outer_decays.log_decay_sums(x.a)
+  sums = None if x.decay is None else _outer_decays.log_decay_sums(x.decay)
   if sums is None:
     decays = masks.pairs.astype(x.v.dtype)
   else:
@@ -90,7 +91,7 @@ def _scalar_backward(residuals, cotangents):
   dq = dot(d_gram, x.k, -1, -2) + sum_over(enter * d_q_in, 1)
   dk = dot(d_gram, x.q, -2, -2) + sum_over(leave * d_k_out, 1)
   da = None
-  if x.a is not None:
+  if x.decay is not None:
     d_pairs = d_pairs * gram
     d_leave = sum_over(d_k_out * k_out, -1)
     d_sums = (
@@ -102,7 +103,7 @@ def _scalar_backward(residuals, cotangents):
     d_last = jnp.sum(d_leave, -2, keepdims=True)
     d_last += through * jnp.sum(d_after * state, (-1, -2), keepdims=True)
     da = _outer_decays.d_log_decay(
-      d_sums.at[..., -1, :].add(d_last[..., 0, :]), x.a, masks.begins
+      d_sums.at[..., -1, :].add(d_last[..., 0, :]), x.decay, masks.begins
     )
   return _like(x, dq, dk, dv, da), d_state, None
 
@@ -126,7 +127,7 @@ def vector(
 
 
 def _vector_parts(x, masks):
-  sums = _outer_decays.log_decay_sums(x.a)
+  sums = _outer_decays.log_decay_sums(x.decay)
   scores = functools.partial(
     _outer_decays.scores, sums=sums, operands=x.v.dtype
   )
@@ -149,7 +150,9 @@ def _vector_backward(residuals, cotangents):
   dot = _product(x)
   scores, (enter, leave, through) = _vector_parts(x, masks)
   # In the dtype of the decays, so that cotangents are not rounded yet.
-  q, k = (jnp.broadcast_to(z, x.a.shape).astype(x.a.dtype) for z in (x.q, x.k))
+  q, k = (
+    jnp.broadcast_to(z, x.decay.shape).astype(x.decay.dtype) for z in (x.q, x.k)
+  )
   pairs, pull = jax.vjp(scores, q, k)
   pairs = jnp.where(masks.pairs, pairs, 0)
   d_pairs = jnp.where(masks.pairs, dot(g, x.v, -1, -1), 0)
@@ -160,7 +163,7 @@ def _vector_backward(residuals, cotangents):
   d_state = through.swapaxes(-1, -2) * d_after + dot(enter * x.q, g, -2, -2)
   d_last = sum_over(d_after * after, -1).swapaxes(-1, -2)
   d_sums = (x.q * dq - x.k * dk).at[..., -1, :].add(d_last[..., 0, :])
-  da = _outer_decays.d_log_decay(d_sums, x.a, masks.begins)
+  da = _outer_decays.d_log_decay(d_sums, x.decay, masks.begins)
   return _like(x, sum_over(dq, 1), sum_over(dk, 1), dv, da), d_state, None
 
 

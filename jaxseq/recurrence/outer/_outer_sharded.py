@@ -1,36 +1,28 @@
 """Sums of outer products with time split over devices; see `shared`."""
 
-from collections.abc import Callable
-import functools
-
 import jax
 from jax import lax
 import jax.numpy as jnp
 
 from jaxseq.recurrence.outer import _outer_decays
 from jaxseq.recurrence.shared import _contractions
-from jaxseq.recurrence.shared import _prefix
 from jaxseq.recurrence.shared import _summaries
 
-Run = Callable[..., tuple[jax.Array, jax.Array]]
 
-
-def outer_scan_heads(
-  run: Run, q, k, v, decay, init, *, reset, inclusive: bool, axis: str
-) -> tuple[jax.Array, jax.Array]:
-  """Result of `outer_scan_heads`, by LASP-2."""
+def part(run, x, init, reset, *, inclusive: bool) -> _summaries.Part:
+  """The part of `outer_scan_heads` of a device, by LASP-2."""
   # A summary is a state and the sums of the log-decays, and with resets one
   # flag. The scan of the chunk from zeros runs beside the exchange; the decayed
   # queries read the entering state at the end. In the gradient its cotangent,
   # one more product, is sent while the scan runs backwards.
-  begin = init
-  q, k, v, decay, init, reset = _prefix.vary(axis, q, k, v, decay, init, reset)
-  arrays = [z for z in (q, k, v, decay, init) if z is not None]
-  out, dtype = jnp.result_type(q, k, v), jnp.result_type(*arrays, jnp.float32)
+  q, k, v, decay = x
+  dtype = jnp.result_type(*jax.tree.leaves((x, init)), jnp.float32)
+  out = jnp.result_type(q, k, v)
   operands = _contractions.operand_dtype(out, dtype)
   q, k, v = (z.astype(operands) for z in (q, k, v))
   decay = None if decay is None else decay.astype(dtype)
-  o, _ = run(q, k, v, decay, reset=reset)
+  # Not rounded before the contributions of other devices' states.
+  o, _ = run(type(x)(q, k, v, decay), None, reset, wide=True)
   heads = v.shape[-2]
   summary = _summary(k, v, decay, reset, heads)
   before = _summaries.before_resets(reset)
@@ -52,9 +44,7 @@ def outer_scan_heads(
     ).astype(dtype)
     return o + _summaries.entered(before, seen), _advance(summary, state)
 
-  inits = init, begin
-  y, last = _summaries.scan(completed, summary, inits, _combine, axis=axis)
-  return y.astype(out), last
+  return _summaries.Part(summary, completed, _combine)
 
 
 def _summary(
@@ -67,12 +57,8 @@ def _summary(
   total = None
   if decay is not None:
     decay = _outer_decays.clamp(_summaries.keep(rest, decay))
-    axis = decay.ndim - 3
-    later = lax.cumsum(decay, axis, reverse=True)
-    total = lax.index_in_dim(later, 0, axis, keepdims=False)
     # An element's own decay applies to the state before it.
-    cut = functools.partial(lax.slice_in_dim, later, axis=axis)
-    after = jnp.concatenate([cut(1, None), jnp.zeros_like(cut(0, 1))], axis)
+    total, after = _summaries.later(decay, decay.ndim - 3)
     k = k * jnp.exp(after)
   state = _summaries.product("...thk,...thv->...hkv", k, v)
   return _summaries.Decayed(through, total, state)

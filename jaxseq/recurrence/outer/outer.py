@@ -12,7 +12,6 @@ backward pass runs chunk by chunk and recomputes the rest.
 """
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -22,14 +21,11 @@ from jaxseq.recurrence.linear import linear
 from jaxseq.recurrence.outer import _outer_chunk
 from jaxseq.recurrence.outer import _outer_forms
 from jaxseq.recurrence.outer import _outer_sharded
-from jaxseq.recurrence.platform import choice
-from jaxseq.recurrence.platform import contexts
 from jaxseq.recurrence.platform import registry
 from jaxseq.recurrence.platform import support
-from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _chunks
 from jaxseq.recurrence.shared import _contractions
-from jaxseq.recurrence.shared import _cotangents
+from jaxseq.recurrence.shared import _recurrences
 from jaxseq.recurrence.shared import _resets
 
 
@@ -78,27 +74,9 @@ def outer_scan(
     NotImplementedError: if there is no kernel for "pallas" here, or none for
       these sizes and dtypes.
   """
-  _checks.floating(q=q, k=k, v=v)
-  lead = validate.shape("v", v, ("*batch", "time", "dv"))[:-1]
-  _check_keys(lead, lead, q, k, decay)
-  batch = lead[:-1]
-  state_shape = (*batch, jnp.shape(k)[-1], jnp.shape(v)[-1])
-  _check_state("init", init, state_shape)
-  _checks.reset(reset, lead)
-  rows, time = math.prod(batch), lead[-1]
-
-  def one_head(x):
-    if x is None:
-      return None
-    return jnp.reshape(x, (rows, time, 1, jnp.shape(x)[-1]))
-
-  if init is not None:
-    init = jnp.reshape(init, (rows, 1, *state_shape[-2:]))
-  reset = None if reset is None else jnp.reshape(reset, (rows, time))
-  how = {"chunk_size": chunk_size, "method": method, "inclusive": inclusive}
-  elements = map(one_head, (q, k, v, decay))
-  o, final = outer_scan_heads(*elements, init, reset=reset, axis=axis, **how)
-  return o.reshape(*lead, o.shape[-1]), final.reshape(state_shape)
+  x, how = _outer_forms.Inputs(q, k, v, decay), {"chunk_size": chunk_size}
+  how |= {"method": method, "inclusive": inclusive, "axis": axis}
+  return _recurrences.one_head(_OUTER, x, init, reset, **how)
 
 
 def outer_scan_heads(
@@ -140,80 +118,9 @@ def outer_scan_heads(
     ValueError: if shapes, dtypes or options do not fit the above.
     NotImplementedError: as in `outer_scan`.
   """
-  how = {"chunk_size": chunk_size, "method": method, "inclusive": inclusive}
-  if axis is not None:
-    # Not rounded before the contributions of other devices' states.
-    run = functools.partial(_scan_heads, wide=True, **how)
-    where = {"reset": reset, "inclusive": inclusive, "axis": axis}
-    return _outer_sharded.outer_scan_heads(run, q, k, v, decay, init, **where)
-  return _scan_heads(q, k, v, decay, init, reset=reset, wide=False, **how)
-
-
-def _scan_heads(
-  q, k, v, decay=None, init=None, *, reset, chunk_size, method, inclusive, wide
-):
-  """Runs on one device; `wide` outputs have the dtype of the state."""
-  _checks.floating(q=q, k=k, v=v)
-  lead = validate.shape("v", v, ("*batch", "time", "heads", "dv"))[:-1]
-  *batch, time, heads = lead
-  groups = jnp.shape(q)[-2] if jnp.ndim(q) == len(lead) + 1 else heads
-  if groups < 1 or heads % groups:
-    expected = f"as many heads as a multiple of the groups of q, {jnp.shape(q)}"
-    raise validate.error("v", f"shape {jnp.shape(v)}", expected)
-  _check_keys((*batch, time, groups), lead, q, k, decay)
-  dk, dv = jnp.shape(k)[-1], jnp.shape(v)[-1]
-  _check_state("init", init, (*batch, heads, dk, dv))
-  _checks.reset(reset, (*batch, time))
-  validate.choice("method", method, linear.KERNEL_METHODS)
-  if chunk_size is not None:
-    chunk_size = min(validate.positive("chunk_size", chunk_size), time)
-  out = jnp.result_type(q, k, v)
-  dtype = _accumulator_dtype(q, k, v, decay, init)
-  rows = math.prod(batch)
-  if init is None:
-    init = jnp.zeros_like(v, dtype, shape=(*batch, heads, dk, dv))
-  first = None
-  if not inclusive:
-    q, first = _read_before(q, init.astype(dtype), reset)
-
-  def flat(x):
-    return None if x is None else jnp.reshape(x, (rows, *x.shape[len(batch) :]))
-
-  op = _op(decay is not None and jnp.shape(decay)[-1] > 1)
-  inputs = out if dtype == jnp.float32 else dtype
-  run = functools.partial(_run, op, inputs, dtype if wide else out)
-  o, final = choice.by_platform(
-    op,
-    inputs,
-    (rows, time, heads, dk, dv),
-    run,
-    *map(flat, map(jnp.asarray, (q, k, v))),
-    *map(flat, (decay, init.astype(dtype), reset)),
-    method=method,
-    chunk_size=chunk_size,
-  )
-  o = o.reshape(*lead, dv)
-  if first is not None:
-    o = jnp.concatenate([first.astype(o.dtype), o[..., :-1, :, :]], axis=-3)
-    if reset is not None:
-      o = _resets.forget(reset[..., None], o)
-  return o, final.reshape(*batch, heads, dk, dv)
-
-
-def _read_before(q, init, reset):
-  """Shifts queries to the element before; also returns the first output."""
-  # The outputs, shifted back, have then read the state before their element.
-  # Unlike a product with inverse decays, this divides by no decay.
-  q = jnp.asarray(q)
-  shared = init.shape[-3] // q.shape[-2]
-  first = jnp.repeat(q[..., :1, :, :].astype(init.dtype), shared, axis=-2)
-  if reset is not None:
-    # Here too, for the gradients: an undefined state must not enter.
-    q = _resets.forget(reset[..., None], q)
-    init = _resets.select(reset[..., 0], jnp.zeros_like(init), init)
-  first = jnp.einsum("...thk,...hkv->...thv", first, init)
-  nothing = jnp.zeros_like(q[..., :1, :, :])
-  return jnp.concatenate([q[..., 1:, :, :], nothing], axis=-3), first
+  x, how = _outer_forms.Inputs(q, k, v, decay), {"chunk_size": chunk_size}
+  how |= {"method": method, "inclusive": inclusive, "axis": axis}
+  return _recurrences.scan(_OUTER, x, init, reset, **how)
 
 
 def outer_step(
@@ -244,84 +151,70 @@ def outer_step(
   Raises:
     ValueError: if shapes or dtypes do not fit the above.
   """
-  _checks.floating(q=q, k=k, v=v)
-  batch = validate.shape("v", v, ("*batch", "dv"))[:-1]
-  _check_keys(batch, batch, q, k, decay)
-  _check_state("state", state, (*batch, jnp.shape(k)[-1], jnp.shape(v)[-1]))
-  _checks.reset(reset, batch)
-  out = jnp.result_type(q, k, v)
-  dtype = _accumulator_dtype(q, k, v, decay, state)
-  x = jax.tree.map(lambda x: jnp.asarray(x, dtype), (q, k, v, decay, state))
-  o, state = _outer_chunk.step(*x, reset, inclusive=inclusive)
-  return o.astype(out), state
+  x = _outer_forms.Inputs(q, k, v, decay)
+  one = _recurrences.of_one_head(_OUTER)
+  return _recurrences.step(one, x, state, reset, inclusive=inclusive)
 
 
-def _check_keys(lead, decay_lead, q, k, decay):
-  """Checks q, k and decay against the axes before their features."""
-  shape = validate.shape("k", k, (*lead, "dk"))
-  validate.shape("q", q, shape)
-  if decay is None:
-    return
-  _checks.floating(decay=decay)
-  options = (*decay_lead, shape[-1]), (*decay_lead, 1)
-  if jnp.shape(decay) not in options:
-    raise validate.error(
-      "decay", f"shape {jnp.shape(decay)}", f"{options[0]} or {options[1]}"
-    )
+def _chosen(call, x):
+  """Arguments of `choice.choose`."""
+  per_channel = x.decay is not None and x.decay.shape[-1] > 1
+  narrow = jnp.result_type(x.q, x.k, x.v)
+  dtype = narrow if call.dtype == jnp.float32 else call.dtype
+  op = "outer_per_channel" if per_channel else "outer"
+  return op, dtype, call.shape("time heads dk dv")
 
 
-def _check_state(name, state, shape):
-  _checks.shape(name, state, shape)
-  _checks.floating(**{name: state})
+def _run(call, x, state, reset, *, inclusive, **how):
+  """Runs [N, T, G, K], ..., [N, H, K, V]; reads before or after an element."""
+  if inclusive:
+    return _inclusive(call, x, state, reset, **how)
+  # The outputs, shifted back, have then read the state before their element.
+  # Unlike a product with inverse decays, this divides by no decay.
+  first = jnp.repeat(
+    x.q[:, :1].astype(state.dtype), x.v.shape[2] // x.q.shape[2], axis=2
+  )
+  q, before = x.q, state
+  if reset is not None:
+    # Here too, for the gradients: an undefined state must not enter.
+    q = _resets.forget(reset[..., None], q)
+    before = _resets.select(reset[:, 0], jnp.zeros_like(state), state)
+  first = jnp.einsum("...thk,...hkv->...thv", first, before)
+  q = jnp.concatenate([q[:, 1:], jnp.zeros_like(q[:, :1])], axis=1)
+  o, state = _inclusive(call, x._replace(q=q), state, reset, **how)
+  o = jnp.concatenate([first.astype(o.dtype), o[:, :-1]], axis=1)
+  return o if reset is None else _resets.forget(reset[..., None], o), state
 
 
-def _accumulator_dtype(*arrays):
-  return jnp.result_type(*(x for x in arrays if x is not None), jnp.float32)
-
-
-def _op(per_channel):
-  """Name of the recurrence in `platform.choice`."""
-  return "outer_per_channel" if per_channel else "outer"
-
-
-def _run(op, dtype, out, q, k, v, decay, init, reset, *, method, chunk_size):
-  """Runs [N, T, G, K], ..., [N, H, K, V] in the dtype of init by a method."""
-  how = {"reset": reset, "method": method, "chunk_size": chunk_size}
-  run = functools.partial(_once, op, dtype, out, **how)
-  products = method in ("chunked", "pallas")
-  apart = reset if products and contexts.is_guarded() else None
-  return _cotangents.of_episodes(run, (q, k, v, decay), init, apart)
-
-
-def _once(op, dtype, out, x, init, *, reset, method, chunk_size):
-  """Result of `_run`."""
-  q, k, v, decay = x
+def _inclusive(call, x, state, reset, *, method, chunk_size):
+  """Result of `_run` that reads after an element, by a method."""
   if method == "pallas":
+    op, dtype, _ = _chosen(call, x)
     form = support.form(op, dtype)
     kernel = registry.find(op, form.chip)
     how = {"chunk_size": chunk_size, "plain": outer_scan_heads}
-    o, final = kernel(form, q, k, v, decay, init, reset, **how)
-    return o.astype(out), final
-  rows, time, groups, dk = q.shape
-  heads, dv = v.shape[2:]
-
-  def grouped(x, heads):
-    if x is None:
-      return None
-    return x.reshape(rows, time, groups, heads, x.shape[-1])
-
-  shared = (grouped(x, 1) for x in (q, k))
-  per_head = (grouped(x, heads // groups) for x in (v, decay))
-  x = _outer_forms.Inputs(*shared, *per_head)
-  state = init.reshape(rows * groups, heads // groups, dk, dv)
-  operands = init.dtype
+    o, final = kernel(form, *x, state, reset, **how)
+    return o.astype(call.out), final
+  rows, time, groups, dk = x.q.shape
+  heads, dv = x.v.shape[2:]
+  operands = state.dtype
   if method == "chunked":
-    narrow = jnp.result_type(q, k, v)
-    operands = _contractions.operand_dtype(narrow, init.dtype)
-  how = method, operands, out, contexts.is_guarded()
-  chunk = functools.partial(_chunk, *how)
-  final, o = _chunks.over_chunks(chunk, chunk_size, state, x, reset)
-  return o.reshape(v.shape), final.reshape(init.shape)
+    narrow = jnp.result_type(x.q, x.k, x.v)
+    operands = _contractions.operand_dtype(narrow, state.dtype)
+
+  def grouped(leaf):
+    shared = leaf.shape[2] // groups
+    return leaf.reshape(rows, time, groups, shared, leaf.shape[-1])
+
+  how = method, operands, call.out, call.guarded
+  final, o = _chunks.over_chunks(
+    functools.partial(_chunk, *how),
+    chunk_size,
+    state.reshape(rows * groups, heads // groups, dk, dv),
+    jax.tree.map(grouped, x),
+    reset,
+  )
+  return o.reshape(x.v.shape), final.reshape(state.shape)
 
 
 def _chunk(method, operands, out, guarded, state, x, reset):
@@ -336,8 +229,30 @@ def _chunk(method, operands, out, guarded, state, x, reset):
   if reset is not None:
     reset = jnp.repeat(reset, groups, axis=0)
   q, k, v = map(heads_first, x[:3])
-  a = None if x.a is None else heads_first(x.a, state.dtype)
-  x = _outer_forms.Inputs(q, k, v, a)
+  decay = None if x.decay is None else heads_first(x.decay, state.dtype)
+  x = _outer_forms.Inputs(q, k, v, decay)
   o, state = _outer_chunk.run(method, x, state, reset, guarded)
   o = jnp.moveaxis(o.reshape(-1, groups, *o.shape[1:]), 3, 1)
   return state, o.astype(out)
+
+
+def _check_groups(x, sizes):
+  """Checks that heads share queries and keys in groups of one size."""
+  if sizes["heads"] % sizes["groups"]:
+    expected = f"as many heads as a multiple of the groups of q, {x.q.shape}"
+    raise validate.error("v", f"shape {x.v.shape}", expected)
+
+
+_OUTER = _recurrences.Recurrence(
+  arguments="v: *batch time heads dv; k: *batch time groups dk;"
+  " q: *batch time groups dk; decay?: *batch time heads dk|1;"
+  " init?: *batch heads dk dv",
+  outputs="q k v",
+  run=_run,
+  check=_check_groups,
+  methods=linear.KERNEL_METHODS,
+  chosen=_chosen,
+  element=_outer_chunk.step,
+  part=_outer_sharded.part,
+  products=("chunked", "pallas"),
+)

@@ -1,42 +1,32 @@
 """The selective scan with time split over devices; `shared` has the idea."""
 
-from collections.abc import Callable
 import functools
 
 import jax
 import jax.numpy as jnp
 
-from jaxseq.recurrence.shared import _prefix
 from jaxseq.recurrence.shared import _summaries
 
-Run = Callable[..., tuple[jax.Array, jax.Array]]
 
-
-def selective_scan(
-  run: Run, x, delta, A, B, C, init, *, D, reset, by_kernel: bool, axis: str
-) -> tuple[jax.Array, jax.Array]:
-  """Result of `selective_scan`; a summary is a state and sums of delta."""
+def part(run, x, init, reset, *, by_kernel: bool) -> _summaries.Part:
+  """A device's part; a summary is a state and sums of delta."""
   # Kernels do not support a C that is the same at all times.
-  begin, rates = init, A
-  x, delta, A, B, C, init, D, reset = _prefix.vary(
-    axis, x, delta, A, B, C, init, D, reset
-  )
-  arrays = (A, B, C) + (() if init is None else (init,))
-  dtype = jnp.result_type(*arrays, x, delta, jnp.float32)
+  counted = (x._replace(D=None), init)
+  dtype = jnp.result_type(*jax.tree.leaves(counted), jnp.float32)
   # Only the states: the output weights are zeros. Sums in closed form, with an
   # exponential for each element and state, took four times as long on a CPU.
-  nothing = jnp.zeros_like(A, shape=(1,) * (x.ndim - 1) + A.shape)
-  nothing = jnp.zeros_like(C) if by_kernel else nothing
-  _, state = run(x, delta, A, B, nothing, reset=reset)
-  steps = delta.astype(jnp.finfo(dtype).dtype)
+  nothing = jnp.zeros_like(x.A, shape=(1,) * (x.x.ndim - 1) + x.A.shape)
+  nothing = jnp.zeros_like(x.C) if by_kernel else nothing
+  _, state = run(x._replace(C=nothing, D=None), None, reset)
+  steps = x.delta.astype(jnp.finfo(dtype).dtype)
 
-  def combine(A):
-    return functools.partial(_combine, A.astype(dtype))
+  def combine(x):
+    return functools.partial(_combine, x.A.astype(dtype))
 
   summary = _summary(state.astype(dtype), steps, reset)
-  run = functools.partial(run, x, delta, A, B, C, D=D, reset=reset)
-  operators, inits = (combine(A), combine(rates)), (init, begin)
-  return _summaries.scan(run, summary, inits, *operators, axis=axis)
+  return _summaries.Part(
+    summary, lambda state: run(x, state, reset), combine(x), combine
+  )
 
 
 def _summary(state: jax.Array, delta: jax.Array, reset) -> _summaries.Decayed:

@@ -11,7 +11,6 @@ outputs are computed inside the chunk, and the backward pass keeps the state at
 each chunk boundary and recomputes the rest.
 """
 
-import contextlib
 import functools
 import math
 from typing import NamedTuple
@@ -20,7 +19,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import validate
-from jaxseq.recurrence.platform import choice
 from jaxseq.recurrence.platform import contexts
 from jaxseq.recurrence.platform import registry
 from jaxseq.recurrence.platform import support
@@ -28,6 +26,7 @@ from jaxseq.recurrence.selective import _selective_chunk
 from jaxseq.recurrence.selective import _selective_sharded
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _chunks
+from jaxseq.recurrence.shared import _recurrences
 
 METHODS = ("auto", "sequential", "associative", "chunked", "pallas")
 # Maximum number of states of a channel in a kernel, by platform: limited by the
@@ -83,46 +82,9 @@ def selective_scan(
     NotImplementedError: if the method is "pallas", and there is no kernel for
       the platform, or for these A, B, C and dtypes.
   """
-  validate.choice("method", method, METHODS)
-  if axis is not None:
-    run = functools.partial(
-      selective_scan, chunk_size=chunk_size, method=method
-    )
-    where = {"reset": reset, "axis": axis, "by_kernel": method == "pallas"}
-    return _selective_sharded.selective_scan(
-      run, x, delta, A, B, C, init, D=D, **where
-    )
-  x, delta, A, B, C = map(jnp.asarray, (x, delta, A, B, C))
-  *batch, time, d = validate.shape("x", x, ("*batch", "time", "d"))
-  if chunk_size is not None:
-    chunk_size = min(validate.positive("chunk_size", chunk_size), time)
-  arrays, batch_size = (x, delta, A, B, C, init, D, reset), math.prod(batch)
-  layout = _layout(*arrays, batch=tuple(batch), time=(time,))
-  missing = _missing_kernel(layout, x, delta)
-  if method == "pallas" and missing:
-    raise missing
-
-  def run(*arrays, method, chunk_size, **options):
-    if method == "pallas" and batch_size:
-      form = support.form("selective", x.dtype)
-      kernel = registry.find("selective", form.chip)
-      function = functools.partial(kernel, form, **options)
-    else:
-      # Without rows a kernel has no input.
-      plain = "sequential" if method == "pallas" else method
-      function = functools.partial(_run, plain, chunk_size)
-    return _by_group(function, layout, *arrays)
-
-  with contexts.off() if missing else contextlib.nullcontext():
-    return choice.by_platform(
-      "selective",
-      x.dtype,
-      (batch_size, time, d, layout.n),
-      run,
-      *arrays,
-      method=method,
-      chunk_size=chunk_size,
-    )
+  x, how = _Inputs(x, delta, A, B, C, D), {"chunk_size": chunk_size}
+  how |= {"method": method, "axis": axis, "by_kernel": method == "pallas"}
+  return _recurrences.scan(_SELECTIVE, x, init, reset, **how)
 
 
 def selective_step(
@@ -156,75 +118,88 @@ def selective_step(
   Raises:
     ValueError: if shapes or dtypes do not fit the above.
   """
-  x, delta, A, B, C = map(jnp.asarray, (x, delta, A, B, C))
-  batch = validate.shape("x", x, ("*batch", "d"))[:-1]
-  arrays = (x, delta, A, B, C, state, D, reset)
-  layout = _layout(*arrays, batch=batch, time=())
-  return _by_group(_selective_chunk.step, layout, *arrays)
+  x = jax.tree.map(jnp.asarray, _Inputs(x, delta, A, B, C, D))
+  call = _recurrences.check(_SELECTIVE, x, state, reset, time=False)
+  return _by_group(_selective_chunk.step, call, x, state, reset)
 
 
-def _run(method, size, weights, inputs, h, reset):
+class _Inputs(NamedTuple):
+  x: jax.Array
+  delta: jax.Array
+  A: jax.Array
+  B: jax.Array
+  C: jax.Array
+  D: jax.Array | None
+
+
+def _run(call, x, init, reset, *, by_kernel, method, chunk_size, **options):
+  """Runs by a method; the batch axes of B and C may still be several."""
+  del by_kernel
+  if method == "pallas":
+    _check_kernel(call, x)
+    form = support.form("selective", x.x.dtype)
+    kernel = registry.find("selective", form.chip)
+    function = functools.partial(kernel, form, **options)
+  if method == "pallas" and not len(x.x):
+    # Without rows a kernel has no input.
+    method = "sequential"
+  if method != "pallas":
+    function = functools.partial(_in_chunks, method, chunk_size)
+  return _by_group(function, call, x, init, reset)
+
+
+def _in_chunks(method, size, weights, inputs, h, reset):
   """Runs chunks of `size`, in the layouts of `_selective_chunk`."""
   function = functools.partial(_selective_chunk.run, method)
   (_, h), y = _chunks.over_chunks(function, size, (weights, h), inputs, reset)
   return h, y
 
 
-def _missing_kernel(layout, x, delta):
-  """Returns the error that no kernel fits such inputs; None if one does."""
-  names = {x.dtype.name, delta.dtype.name, layout.dtype.name}
+def _check_kernel(call, x):
+  """Raises NotImplementedError unless a kernel fits such inputs."""
+  names = {x.x.dtype.name, x.delta.dtype.name, call.dtype.name}
   if not names <= {"bfloat16", "float32"}:
-    return _no_kernel(f"dtypes {sorted(names)}", "float32 or bfloat16")
-  if 0 in (layout.groups_B, layout.groups_C):
-    return _no_kernel(
-      "B or C that is the same at all times", "shape (*batch, time, n)"
-    )
-  platform = contexts.interpreted() or contexts.machine()[0]
-  most = _MOST_STATES.get(platform, layout.n)
-  if layout.n > most:
-    return _no_kernel(f"{layout.n} states on a {platform}", f"at most {most}")
-  return None
+    _refuse(f"dtypes {sorted(names)}", "float32 or bfloat16")
+  if 0 in _groups(x, call.sizes):
+    got = "B or C that is the same at all times"
+    _refuse(got, "shape (*batch, time, n)")
+  n, platform = call.sizes["n"], contexts.interpreted() or contexts.machine()[0]
+  most = _MOST_STATES.get(platform, n)
+  if n > most:
+    got = f"{n} states on a {platform}"
+    _refuse(got, f"at most {most}")
 
 
-def _no_kernel(got, expected):
-  return NotImplementedError(support.sentence("selective", got, expected))
+def _refuse(got, expected):
+  raise NotImplementedError(support.sentence("selective", got, expected))
 
 
-class _Layout(NamedTuple):
-  """Sizes, and dtypes of the computation."""
-
-  batch: tuple[int, ...]
-  time: tuple[int, ...]  # (time,), or () for one element.
-  n: int
-  groups_B: int  # 0 if it is the same at all times.
-  groups_C: int
-  real: jnp.dtype
-  dtype: jnp.dtype
-
-
-def _layout(x, delta, A, B, C, init, D, reset, *, batch, time):
-  """Checks all arguments, and returns their layout."""
-  lead, d = (*batch, *time), x.shape[-1]
-  _check(x, delta, A, D, init, reset, batch, time)
-  n = A.shape[1]
-  groups = [
-    _num_groups(name, leaf.shape, lead, d, n)
-    for name, leaf in (("B", B), ("C", C))
-  ]
+def _check(x, sizes):
+  """Checks B, C and D."""
+  _checks.shape("D", x.D, (sizes["d"],))
+  groups = _groups(x, sizes)
   if not set(groups) <= {0, 1, max(1, *groups)}:
     expected = "equally many groups, or one of them a single one"
     got = f"{groups[0]} and {groups[1]}"
     raise validate.error("B and C", got, expected)
-  arrays = (A, B, C) + (() if init is None else (init,))
-  real = jnp.result_type(*map(jnp.real, arrays), x, delta, jnp.float32)
-  return _Layout(batch, time, n, *groups, real, jnp.result_type(real, *arrays))
 
 
-def _by_group(run, layout, x, delta, A, B, C, init, D, reset):
+def _groups(x, sizes):
+  """Numbers of groups of B and C; 0 if it is the same at all times."""
+  lead = *sizes["*batch"], *([sizes["time"]] if "time" in sizes else [])
+  return [
+    _num_groups(name, leaf.shape, lead, sizes["d"], sizes["n"])
+    for name, leaf in (("B", x.B), ("C", x.C))
+  ]
+
+
+def _by_group(run, call, x, init, reset):
   """Runs each group of channels separately."""
-  batch, time, n, groups_B, groups_C, real, dtype = layout
+  dtype, n, d = call.dtype, call.sizes["n"], call.sizes["d"]
+  groups_B, groups_C = _groups(x, call.sizes)
   groups, g = {"B": groups_B, "C": groups_C}, max(1, groups_B, groups_C)
-  rows, d = (math.prod(batch), *time), x.shape[-1]
+  time = [call.sizes["time"]] if "time" in call.sizes else []
+  rows = math.prod(call.sizes["*batch"]), *time
 
   def by_channel(array):
     """Array [g, R, n, d / g] of [R, d, n]."""
@@ -243,20 +218,19 @@ def _by_group(run, layout, x, delta, A, B, C, init, D, reset):
     """Array [g, R, T, d / g] of (*batch, time, d)."""
     return jnp.moveaxis(array.reshape(*rows, g, d // g), -2, 0)
 
+  D = None if x.D is None else x.D.astype(jnp.finfo(dtype).dtype)
   weights = _selective_chunk.Weights(
-    by_channel(A)[:, 0],
-    None if groups["B"] else by_channel(B)[:, 0],
-    None if groups["C"] else by_channel(C)[:, 0],
-    None if D is None else jnp.asarray(D, real).reshape(g, -1),
+    by_channel(x.A)[:, 0],
+    None if groups["B"] else by_channel(x.B)[:, 0],
+    None if groups["C"] else by_channel(x.C)[:, 0],
+    None if D is None else D.reshape(g, -1),
   )
   inputs = _selective_chunk.Inputs(
-    split(x),
-    split(delta),
-    by_element("B", B) if groups["B"] else None,
-    by_element("C", C) if groups["C"] else None,
+    split(x.x),
+    split(x.delta),
+    by_element("B", x.B) if groups["B"] else None,
+    by_element("C", x.C) if groups["C"] else None,
   )
-  if init is None:
-    init = jnp.zeros_like(x, shape=(*batch, d, n))
   arguments = weights, inputs, by_channel(init)
   reset = None if reset is None else reset.reshape(rows)
   if g == 1:
@@ -265,19 +239,8 @@ def _by_group(run, layout, x, delta, A, B, C, init, D, reset):
     h, y = jax.tree.map(lambda leaf: leaf[None], one)
   else:
     h, y = jax.vmap(run, (0, 0, 0, None))(*arguments, reset)
-  h = jnp.moveaxis(h, (0, 2), (1, 3)).reshape(*batch, d, n)
-  return jnp.moveaxis(y, 0, -2).reshape(x.shape), h
-
-
-def _check(x, delta, A, D, init, reset, batch, time):
-  """Checks all arguments except B and C."""
-  d = x.shape[-1]
-  _checks.floating(x=x, delta=delta)
-  validate.shape("delta", delta, x.shape)
-  validate.shape("A", A, (d, "n"))
-  _checks.shape("D", D, (d,))
-  _checks.shape("init" if time else "state", init, (*batch, *A.shape))
-  _checks.reset(reset, (*batch, *time))
+  h = jnp.moveaxis(h, (0, 2), (1, 3)).reshape(init.shape)
+  return jnp.moveaxis(y, 0, -2).reshape(x.x.shape), h
 
 
 def _num_groups(name, shape, lead, d, n):
@@ -293,3 +256,15 @@ def _num_groups(name, shape, lead, d, n):
   grouped = f"{(*lead, 'g', n)} with g a divisor of d = {d}"
   expected = f"{(*lead, n)}, {grouped}, or {constant}"
   raise validate.error(name, f"shape {shape}", expected)
+
+
+_SELECTIVE = _recurrences.Recurrence(
+  arguments="x: *batch time d; delta: *batch time d; A: any d n; B: any ...;"
+  " C: any ...; init?: any *batch d n",
+  outputs="x",
+  run=_run,
+  methods=METHODS,
+  chosen=lambda call, x: ("selective", x.x.dtype, call.shape("time d n")),
+  check=_check,
+  part=_selective_sharded.part,
+)

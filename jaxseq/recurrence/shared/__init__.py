@@ -1,7 +1,9 @@
 """Parts of several recurrences, mainly time split over a mesh axis.
 
-The public scans split time inside `jax.shard_map`, for an argument `axis` that
-is not None, by the module `_*_sharded` of their folder:
+A public scan is a record, and `_recurrences` makes of it checks, batch axes,
+the choice by platform, and the form over devices. That splits time inside
+`jax.shard_map`, for an argument `axis` that is not None, by the parts that the
+module `_*_sharded` of their folder makes:
 
   axis: name of the mesh axis over which time is split into equal, contiguous
     chunks, the first on the first device; arrays are this device's chunks.

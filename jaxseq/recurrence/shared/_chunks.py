@@ -10,6 +10,24 @@ import jax.numpy as jnp
 from jaxseq.types import PyTree
 
 
+def over_steps(
+  element: Callable[..., tuple[jax.Array, PyTree]],
+  x: PyTree,
+  state: PyTree,
+  reset: jax.Array | None,
+  axis: int = 1,
+) -> tuple[jax.Array, PyTree]:
+  """Folds `element(x, state, reset) -> (y, state)` over that axis."""
+
+  def body(state, x_and_reset):
+    y, state = element(x_and_reset[0], state, x_and_reset[1])
+    return state, y
+
+  xs = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, axis, 0), x)
+  state, y = lax.scan(body, state, (xs, None if reset is None else reset.T))
+  return jnp.moveaxis(y, 0, axis), state
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def over_chunks(
   function: Callable[..., tuple[PyTree, PyTree]],

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseq.recurrence.shared import _prefix
 from jaxseq.recurrence.shared import _resets
 from jaxseq.recurrence.shared import _summaries
 
@@ -54,9 +53,6 @@ def split(
   # has no reset, or is None.
   if not window.shape[-2]:
     return run(window)
-  local = _prefix.vary(axis, window)
-  state, count = last(jnp.zeros_like(local))
-  summary = Recent(through, count, state)
 
   def begun(zeros, window):
     # All of the window's entries count, even empty ones.
@@ -64,5 +60,10 @@ def split(
     state = window.astype(zeros.state.dtype)
     return zeros._replace(count=count, state=state)
 
-  windows, by = (local, window), {"axis": axis, "begun": begun}
-  return _summaries.scan(run, summary, windows, combine, **by)
+  def part(x, window, reset):
+    del x, reset
+    state, count = last(jnp.zeros_like(window))
+    summary = Recent(through, count, state)
+    return _summaries.Part(summary, run, combine, begun=begun)
+
+  return _summaries.split(part, None, window, None, axis=axis)

@@ -15,8 +15,8 @@ def vary_as(like: jax.Array, x: jax.Array) -> jax.Array:
   return lax.pcast(x, tuple(missing), to="varying") if missing else x
 
 
-def alike(tree: PyTree) -> PyTree:
-  """The leaves of a tree, each with the type of values that all vary as."""
-  for like in jax.tree.leaves(tree):
-    tree = jax.tree.map(functools.partial(vary_as, like), tree)
+def vary_as_all(like: PyTree, tree: PyTree) -> PyTree:
+  """The leaves of `tree`, which vary over devices as all of `like` do, too."""
+  for leaf in jax.tree.leaves(like):
+    tree = jax.tree.map(functools.partial(vary_as, leaf), tree)
   return tree

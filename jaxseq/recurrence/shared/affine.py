@@ -7,14 +7,12 @@ entering state. It runs before the exchange, nothing is computed twice.
 """
 
 from collections.abc import Callable
+import functools
 
 import jax
-import jax.numpy as jnp
 
 from jaxseq import validate
 from jaxseq.recurrence.shared import _checks
-from jaxseq.recurrence.shared import _contractions
-from jaxseq.recurrence.shared import _prefix
 from jaxseq.recurrence.shared import _summaries
 
 Run = Callable[..., tuple[jax.Array, jax.Array]]
@@ -64,51 +62,7 @@ def split_affine(
   """
   _checks.floating(values=values, init=init)
   lead = validate.shape("values", values, ("*batch", "time", "columns"))[:-1]
-  columns = values.shape[-1]
-  _checks.shape("init", init, (*lead[:-1], rows, columns))
+  _checks.shape("init", init, (*lead[:-1], rows, values.shape[-1]))
   _checks.reset(reset, lead)
-  begin = init
-  values, init, reset = _prefix.vary(axis, values, init, reset)
-  arrays = [values] if init is None else [values, init]
-  dtype = jnp.result_type(*arrays, jnp.float32)
-  operands = _contractions.operand_dtype(values.dtype, dtype)
-  nothing = jnp.zeros_like(values, shape=(*lead, rows))
-  eye = jnp.eye(columns + rows, dtype=dtype)[columns:]
-  shape = *lead[:-1], rows, columns + rows
-  state = jnp.zeros_like(values, dtype, shape=shape) + eye
-  o, state = run(jnp.concatenate([values, nothing], -1), state, reset)
-  through = None if reset is None else ~jnp.any(reset, axis=-1)
-  summary = _summaries.Decayed(
-    through, state[..., columns:], state[..., :columns]
-  )
-
-  # Outputs that do not read the entering state stay out of its gradient.
-  before = _summaries.before_resets(reset)
-  reads = _summaries.keep(before, o[..., columns:])
-
-  def completed(state):
-    seen = _contractions.batched(
-      "...tk,...kv->...tv", reads, state, operands
-    ).astype(dtype)
-    seen = _summaries.entered(before, seen)
-    return o[..., :columns] + seen, _advance(summary, state)
-
-  inits = init, begin
-  return _summaries.scan(completed, summary, inits, _combine, axis=axis)
-
-
-def _combine(
-  left: _summaries.Decayed, right: _summaries.Decayed, hops: int
-) -> _summaries.Decayed:
-  """Composes a dense map `decay` and a state."""
-  del hops
-  through = _summaries.all_through(left, right)
-  decay, before = _summaries.coming_through(right, left.decay)
-  decay = decay @ before
-  return _summaries.Decayed(through, decay, _advance(right, left.state))
-
-
-def _advance(chunk: _summaries.Decayed, state: jax.Array) -> jax.Array:
-  """Returns the state after a chunk from the one before it."""
-  decay, state = _summaries.coming_through(chunk, state)
-  return decay @ state + chunk.state
+  part = functools.partial(_summaries.affine, run, rows=rows)
+  return _summaries.split(part, values, init, reset, axis=axis)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 import functools
-import math
 
 import jax
 from jax import lax
@@ -13,6 +12,7 @@ from jaxseq.recurrence.platform import contexts
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _chunks
 from jaxseq.recurrence.shared import _cotangents
+from jaxseq.recurrence.shared import _recurrences
 from jaxseq.recurrence.shared import _resets
 from jaxseq.recurrence.shared import _varying
 from jaxseq.types import PyTree
@@ -83,27 +83,19 @@ def chunked(
         raise validate.error(name, f"shape {jnp.shape(leaf)}", expected)
   _checks.reset(reset, tuple(lead))
   size = min(validate.positive("size", size), time)
-  rows = math.prod(batch)
-
-  def flat(leaf):
-    return jnp.reshape(leaf, (rows, *jnp.shape(leaf)[len(batch) :]))
-
-  init, x, reset = jax.tree.map(flat, (init, x, reset))
-  vary = functools.partial(_varying.vary_as, jax.tree.leaves(x)[0])
-  init = jax.tree.map(vary, init)
-  apart = reset if contexts.is_guarded() else None
-  if apart is not None:
+  apart = reset is not None and contexts.is_guarded()
+  if apart:
     chunk = functools.partial(_guarded, chunk)
 
-  def run(x, init):
-    final, y = _chunks.over_chunks(chunk, size, init, x, reset, weights)
-    return y, final
+  def run(x, init, reset):
+    def once(x, init):
+      final, y = _chunks.over_chunks(chunk, size, init, x, reset, weights)
+      return y, final
 
-  y, final = _cotangents.of_episodes(run, x, init, apart)
-  back = jax.tree.map(
-    lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), (y, final)
-  )
-  return back
+    return _cotangents.of_episodes(once, x, init, reset if apart else None)
+
+  init = _varying.vary_as_all(x, init)
+  return _recurrences.over_rows(run, tuple(batch), x, init, reset)
 
 
 def _guarded(chunk, state, x, reset, *weights):

@@ -9,18 +9,16 @@ computed, and its outputs computed before the next chunk. The backward pass
 keeps the state at each chunk boundary and recomputes the rest.
 """
 
-import functools
-import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxseq import validate
 from jaxseq.recurrence.linear import linear
-from jaxseq.recurrence.platform import choice
 from jaxseq.recurrence.platform import registry
 from jaxseq.recurrence.platform import support
-from jaxseq.recurrence.shared import _checks
+from jaxseq.recurrence.shared import _recurrences
 from jaxseq.recurrence.systems import _lti_chunk
 from jaxseq.recurrence.systems import _lti_sharded
 
@@ -70,76 +68,66 @@ def lti_scan(
     ValueError: if shapes, dtypes or options do not fit the above.
     NotImplementedError: if the method is "pallas", and no kernel runs here.
   """
-  if axis is not None:
-    run = functools.partial(
-      lti_scan, reverse=reverse, chunk_size=chunk_size, method=method
-    )
-    where = {"reset": reset, "axis": axis, "reverse": reverse}
-    return _lti_sharded.lti_scan(
-      run, Lambda_bar, B_bar, C, u, init, D=D, **where
-    )
-  u = jnp.asarray(u)
-  batch, time, rows = _check(Lambda_bar, B_bar, C, D, u, init, reset)
-  validate.choice("method", method, linear.KERNEL_METHODS)
-  if chunk_size is not None:
-    chunk_size = min(validate.positive("chunk_size", chunk_size), time)
-  arrays = (Lambda_bar, B_bar, C) + (() if init is None else (init,))
-  is_complex = any(jnp.iscomplexobj(x) for x in arrays)
-  real = jnp.result_type(*(jnp.real(x) for x in arrays), u, jnp.float32)
+  x = _Inputs(Lambda_bar, B_bar, C, u, D)
+  how = {"reverse": reverse, "chunk_size": chunk_size, "method": method}
+  return _recurrences.scan(_LTI, x, init, reset, axis=axis, **how)
 
-  def parts(x):
-    x = jnp.asarray(x)
-    halves = (jnp.real(x), jnp.imag(x)) if is_complex else (x,)
+
+class _Inputs(NamedTuple):
+  Lambda_bar: jax.Array
+  B_bar: jax.Array
+  C: jax.Array
+  u: jax.Array
+  D: jax.Array | None
+
+
+def _check(x, sizes):
+  """Checks the feed-through."""
+  M, H = sizes["M"], sizes["H"]
+  if x.D is not None and not x.D.shape == (M,) == (H,):
+    got = f"shape {x.D.shape} with M = {M} and H = {H}"
+    raise validate.error("D", got, "(M,) with M == H")
+
+
+def _real(call):
+  return jnp.finfo(call.dtype).dtype
+
+
+def _run(call, x, init, reset, *, reverse, method, chunk_size, **options):
+  """Runs the system in real form."""
+  is_complex = jnp.issubdtype(call.dtype, jnp.complexfloating)
+  real = _real(call)
+
+  def parts(z):
+    halves = (jnp.real(z), jnp.imag(z)) if is_complex else (z,)
     return tuple(half.astype(real) for half in halves)
 
-  C_parts = parts(C)
+  C_parts = parts(x.C)
   system = _lti_chunk.System(
-    a=parts(Lambda_bar),
-    w_in=jnp.concatenate(parts(B_bar), axis=0).T,
+    a=parts(x.Lambda_bar),
+    w_in=jnp.concatenate(parts(x.B_bar), axis=0).T,
     # Re(C h) = Re C Re h - Im C Im h.
-    w_out=jnp.concatenate((C_parts[0],) + tuple(-x for x in C_parts[1:]), 1).T,
-    D=None if D is None else jnp.asarray(D, real),
+    w_out=jnp.concatenate((C_parts[0],) + tuple(-z for z in C_parts[1:]), 1).T,
+    D=None if x.D is None else x.D.astype(real),
   )
-  P = jnp.shape(Lambda_bar)[0]
-  if init is None:
-    init = jnp.zeros_like(u, real, shape=batch + (P,))
-  flat = u.reshape((rows, time) + u.shape[-1:])
-  init = tuple(x.reshape(rows, P) for x in parts(init))
-  reset = None if reset is None else reset.reshape(rows, time)
-
-  def run(*arguments, method, chunk_size, **options):
-    if method == "pallas":
-      form = support.form("lti", real)
-      options |= {"reverse": bool(reverse), "chunk_size": chunk_size}
-      return registry.find("lti", form.chip)(form, *arguments, **options)
+  arguments = system, x.u, parts(init), reset
+  if method == "pallas":
+    form = support.form("lti", real)
+    options |= {"reverse": bool(reverse), "chunk_size": chunk_size}
+    kernel = registry.find("lti", form.chip)
+    y, final = kernel(form, *arguments, **options)
+  else:
     how = _lti_chunk.Options(bool(reverse), method, chunk_size)
-    return _lti_chunk.run(*arguments, how)
-
-  y, final = choice.by_platform(
-    "lti",
-    real,
-    (rows, time, u.shape[-1], P),
-    run,
-    *(system, flat, init, reset),
-    method=method,
-    chunk_size=chunk_size,
-  )
-  y = y.reshape(u.shape[:-1] + y.shape[-1:])
-  return y, _lti_chunk.join(final).reshape(batch + (P,))
+    y, final = _lti_chunk.run(*arguments, how)
+  return y, _lti_chunk.join(final)
 
 
-def _check(Lambda_bar, B_bar, C, D, u, init, reset):
-  """Checks shapes and dtypes; returns batch shape, time and batch size."""
-  (P,) = validate.shape("Lambda_bar", Lambda_bar, ("P",))
-  H = validate.shape("u", u, ("*batch", "time", "H"))[-1]
-  _checks.floating(u=u)
-  validate.shape("B_bar", B_bar, (P, H))
-  M, _ = validate.shape("C", C, ("M", P))
-  if D is not None and not jnp.shape(D) == (M,) == (H,):
-    raise validate.error(
-      "D", f"shape {jnp.shape(D)} with M = {M} and H = {H}", "(M,) with M == H"
-    )
-  batch, time = u.shape[:-2], u.shape[-2]
-  _checks.shape("init", init, batch + (P,))
-  _checks.reset(reset, batch + (time,))
-  return batch, time, math.prod(batch)
+_LTI = _recurrences.Recurrence(
+  arguments="Lambda_bar: any P; u: *batch time H; B_bar: any P H; C: any M P;"
+  " init?: any *batch P",
+  run=_run,
+  methods=linear.KERNEL_METHODS,
+  chosen=lambda call, x: ("lti", _real(call), call.shape("time H P")),
+  check=_check,
+  part=_lti_sharded.part,
+)

@@ -18,7 +18,6 @@ a chunk, and states, are rounded only for them.
 """
 
 import functools
-import math
 from typing import NamedTuple
 
 import jax
@@ -30,6 +29,8 @@ from jaxseq.recurrence.convolution import convolution
 from jaxseq.recurrence.shared import _checks
 from jaxseq.recurrence.shared import _chunks
 from jaxseq.recurrence.shared import _contractions
+from jaxseq.recurrence.shared import _recurrences
+from jaxseq.recurrence.shared import _summaries
 from jaxseq.recurrence.systems import _siso_sharded
 from jaxseq.recurrence.systems import _siso_systems
 
@@ -80,26 +81,40 @@ def siso_scan(
   Raises:
     ValueError: if shapes, dtypes or the chunk size do not fit the above.
   """
-  if axis is not None:
-    run = functools.partial(siso_scan, chunk_size=chunk_size)
-    return _siso_sharded.siso_scan(
-      run, A, B, C, u, init, reset=reset, axis=axis
-    )
-  batch, time = _check(A, B, C, u, init, reset, chunk_size)
-  A, B, C, is_complex = _siso_systems.real_form(A, B, C, init, u)
-  H, S = B.shape
-  size = _siso_systems.chunk_size(time, S) if chunk_size is None else chunk_size
+  x = _Inputs(A, B, C, u)
+  run = functools.partial(_scan, chunk_size)
+  if axis is None:
+    return run(x, init, reset)
+  power = _siso_systems.power(jnp.asarray(A), jnp.shape(u)[-2])
+  part = functools.partial(_siso_sharded.part, run, power)
+  y, last = _summaries.split(part, x, init, reset, axis=axis)
+  return y.astype(u.dtype), last
+
+
+def _scan(chunk_size, x, init, reset):
+  """Runs on one device."""
+  sizes = _checks.arguments(_ARGUMENTS, x._asdict() | {"init": init})
+  _check(x, init, chunk_size)
+  batch, time = sizes["*batch"], sizes["time"]
+  _checks.reset(reset, (*batch, time))
+  A, B, C, is_complex = _siso_systems.real_form(*x[:3], init, x.u)
+  size = chunk_size or _siso_systems.chunk_size(time, B.shape[1])
   chunk = _chunk(A, B, C, size)
-  rows = math.prod(batch)
   if init is not None:
     init = _siso_systems.joined_parts(init, is_complex).astype(B.dtype)
-    init = init.reshape(rows, H, S)
-  reset = None if reset is None else reset.reshape(rows, time)
-  y, final = _in_sections(chunk, u.reshape(rows, time, H), init, reset)
-  final = final.reshape(batch + (H, S))
+  y, final = _recurrences.over_rows(
+    functools.partial(_in_sections, chunk), batch, x.u, init, reset
+  )
   if is_complex:
     final = lax.complex(*jnp.split(final, 2, axis=-1))
-  return y.reshape(u.shape), final
+  return y, final
+
+
+class _Inputs(NamedTuple):
+  A: jax.Array
+  B: jax.Array
+  C: jax.Array
+  u: jax.Array
 
 
 def siso_kernel(
@@ -147,24 +162,22 @@ def _check_system(A, B, C):
     raise validate.error("A, B and C", "complex", "real if A has matrices")
 
 
-def _check(A, B, C, u, init, reset, chunk_size):
-  """Checks shapes and dtypes; returns batch shape and time."""
-  _check_system(A, B, C)
-  H, N = jnp.shape(B)
-  *batch, time, _ = validate.shape("u", u, ("*batch", "time", H))
-  batch = tuple(batch)
-  _checks.floating(u=u)
-  _checks.shape("init", init, batch + (H, N))
-  if init is not None and jnp.ndim(A) == 3 and jnp.iscomplexobj(init):
+_ARGUMENTS = (
+  "A: any ...; B: any H N; C: any H N; u: *batch time H; init?: any *batch H N"
+)
+
+
+def _check(x, init, chunk_size):
+  """Checks the system and the options."""
+  _check_system(*x[:3])
+  if init is not None and jnp.ndim(x.A) == 3 and jnp.iscomplexobj(init):
     raise validate.error("init", "complex", "real if A has matrices")
-  _checks.reset(reset, batch + (time,))
   if chunk_size is not None and not (
     isinstance(chunk_size, int)
     and chunk_size > 0
     and chunk_size.bit_count() == 1
   ):
     raise validate.error("chunk_size", chunk_size, "a power of two or None")
-  return batch, time
 
 
 def _chunk(A, B, C, size):

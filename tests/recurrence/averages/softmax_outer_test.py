@@ -382,7 +382,7 @@ def test_memory_does_not_hold_the_states(with_gradient):
     ),
     (
       {"init": jnp.ones((3, 2))},
-      r"state: got .*, expected \(m, u, w\) of shapes",
+      r"init: got .*, expected \(m, u, w\) of shapes",
     ),
     ({"reset": jnp.ones((2, 5))}, "reset: got dtype .*, expected bool"),
     ({"sink": np.inf}, "sink: got inf, expected a finite number or None"),

@@ -291,7 +291,7 @@ def test_batch_axes_equal_vmap():
     ),
     (
       {"init": jnp.ones((3, 2))},
-      r"state: got .*, expected \(m, u, w\) of shapes",
+      r"init: got .*, expected \(m, u, w\) of shapes",
     ),
     ({"mask": jnp.ones((5,), bool)}, r"mask: got shape .*, expected \(2, 5\)"),
     ({"mask": jnp.ones((2, 5))}, "mask: got dtype float32, expected bool"),

@@ -199,7 +199,7 @@ def test_bad_input_is_refused():
   (k, v, decay, bonus, state), _ = problem(3)
   with pytest.raises(ValueError, match="decay: got shape"):
     recurrence.wkv_scan(k, v, decay[:2], bonus)
-  with pytest.raises(ValueError, match="state"):
+  with pytest.raises(ValueError, match="init: got"):
     recurrence.wkv_scan(k, v, decay, bonus, state._replace(u=state.u[:1]))
   with pytest.raises(ValueError, match="method"):
     recurrence.wkv_scan(k, v, decay, bonus, method="fast")
