@@ -104,7 +104,7 @@ class Config(on_policy.Config):
   clip: float = 0.2
   clip_value: bool = True
   normalize_advantage: bool = True
-  min_advantage_std: float = 0.0
+  min_advantage_std: float = 0.1
   value_coef: float = 1.0
   entropy_coef: float = 0.01
   critic: networks.Critic = "separate"
