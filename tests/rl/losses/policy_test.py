@@ -141,3 +141,15 @@ def test_explained_variance(value, expected):
 
 def test_explained_variance_of_constant_targets_is_zero():
   assert policy.explained_variance(jnp.arange(3.0), jnp.ones(3)) == 0
+
+
+def test_noise_is_not_scaled_up():
+  noise = jnp.asarray([-1e-3, 1e-3])
+  np.testing.assert_allclose(
+    policy.normalize(noise, min_std=0.1), noise / 0.1, rtol=1e-6
+  )
+  # A larger spread is divided by itself, bit for bit.
+  large = jnp.asarray([1.0, 2.0, 6.0])
+  np.testing.assert_array_equal(
+    policy.normalize(large, min_std=0.1), policy.normalize(large)
+  )
