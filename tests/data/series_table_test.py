@@ -367,7 +367,7 @@ def test_classes_that_only_other_parts_have_are_refused(tmp_path):
     train="id,x,label\na,1,p\nb,1,q\n",
     test="id,x,label\na,1,p\nb,1,r\n",
   )
-  message = "test.csv, line 3: column 'label': got the class 'r', of which no"
+  message = "test.csv, line 3: column 'label': got the class 'r', which no"
   with pytest.raises(ValueError, match=message):
     load(path, test_path=path.with_name("test.csv"))
 

@@ -199,7 +199,7 @@ def test_dropout_is_on_in_training_only():
     ({"stack": {"mixer": "nothing"}}, "nothing"),
     (
       {"stack": {"mixer_options": (("size", 3),)}},
-      "option of mixer .*: got 'size', expected .*; mixer_options={} takes",
+      "option of mixer .*: got 'size', expected .*; mixer_options={} removes",
     ),
     ({"pooling": "max"}, "pooling: got 'max', expected one of 'none', 'mean'"),
     ({"tie": True, "pooling": "mean"}, "tie: got True, expected False with"),

@@ -93,7 +93,9 @@ def test_a_network_of_both_sides_is_asked_behind_the_newest():
     recommendation_arms.ArmConfig(nn.NetworkConfig(stack), loss="masked")
   both = nn.NetworkConfig(nn.StackConfig("gru", bidirectional=True))
   recommendation_arms.ArmConfig(both, loss="autoencode")
-  with pytest.raises(ValueError, match="got True, .* the next item is what"):
+  with pytest.raises(
+    ValueError, match="got True, .* the next item is predicted"
+  ):
     recommendation_arms.ArmConfig(both)
 
 
