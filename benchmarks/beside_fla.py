@@ -22,7 +22,7 @@ resident memory, compilation included.
 
 "steps" are those of `recurrence.reference`; for attention, log-linear attention
 and MesaNet those of decoding, with a window or state for the whole sequence.
-NSA has 16 heads that share keys, fewer of which fla rejects, and no window, for
+NSA has 16 heads that share keys, as fla rejects fewer, and no window, for
 which fla calls FlashAttention; torch computes the means of blocks in place of
 its Triton kernel. Comba is compared with the form of chunks: the other one,
 `naive_recurrent_comba`, reads after the decay. TTT is left out: here queries

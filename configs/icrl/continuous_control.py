@@ -8,7 +8,7 @@ A pendulum is swung up by a torque, and shows its position but not its velocity
 stands still from the first step on). The arms are one agent with S5, with a
 GRU, with GTrXL, and without memory; "shown" is the GRU if the velocity is
 shown, too. The means of three seeds are 0.90 with the GRU, with the shown
-velocity and with GTrXL, 0.76 with S5, one seed of which is slower, and 0.21
+velocity and with GTrXL, 0.76 with S5 (one seed is slower), and 0.21
 without memory. A step of two seeds takes a third of a millisecond of one core,
 and an arm compiles for most of a minute.
 

@@ -3,7 +3,7 @@ r"""Unsupervised trees of a grammar by a masked language model.
     python -m experiments.masked_language --workdir=runs/grammar \
       --config=configs/masked_language/grammar.py
 
-Sentences of 6 to 20 words, of which 30 % are masked. Three networks:
+Sentences of 6 to 20 words with 30 % masked. Three networks:
 StructFormer (arXiv:2012.00857), whose parser is trained only by the masked
 words; the same with a frozen random parser; and attention of the same size. The
 table has the F1 of constituents (UF1), exact and with boundaries moved by a

@@ -26,7 +26,7 @@ def part(run, x, init, reset, **options) -> _summaries.Part:
 
 
 def _combine(power, left, right, hops):
-  """Composes neighboring chunks, of which one has that power of the decay."""
+  """Composes neighboring chunks; one has that power of the decay."""
   carried = lax.integer_pow(power, hops) * left.state
   carried = _summaries.entered(right.through, carried)
   through = _summaries.all_through(left, right)

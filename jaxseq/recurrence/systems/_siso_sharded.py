@@ -32,7 +32,7 @@ def part(run, power, x, init, reset) -> _summaries.Part:
 
 
 def _advance(power, chunk, state, hops):
-  """The state after chunks, of which one has that power of the transition."""
+  """The state after chunks; one has that power of the transition."""
   carried = _siso_systems.apply(_siso_systems.power(power, hops), state)
   carried = carried.astype(chunk.state.dtype)
   return _summaries.entered(chunk.through, carried) + chunk.state
