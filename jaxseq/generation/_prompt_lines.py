@@ -27,17 +27,16 @@ def begin(engine: Any, number: int, slot: int, task: Task) -> None:
 
 
 def _resume(engine, number, slot, position, prefix):
-  """Resumes after a prefix; reads tokens that fill no chunk one by one."""
+  """Resumes after a prefix; reads tokens that fill no chunk in powers of 2."""
   row = engine._lines[number]
   task, chunk = row.task, engine.config.chunk
   count = (task.cut - position) % chunk
-  if count:
-    tokens = np.zeros(chunk, np.int32)
-    tokens[:count] = task.prompt[position : position + count]
-    position += count
-    engine.read += count
-    rest = tokens, np.int32(count), task.seen(position)
-    rest = *rest, np.int32(task.adapter)
+  while count:
+    size = 1 << (count.bit_length() - 1)
+    tokens = task.prompt[position : position + size]
+    position, count = position + size, count - size
+    engine.read += size
+    rest = tokens, task.seen(position), np.int32(task.adapter)
     prefix = _slots.read_on(engine._reader, engine._variables, prefix, *rest)
   task.position = position
   if position == len(task.prompt):

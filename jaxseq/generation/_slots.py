@@ -185,15 +185,11 @@ def advance(
   slots = slots._replace(active=slots.active & work.held)
 
   def read(slots, reading):
-    options = {}
-    if isinstance(network, nn.SequenceNetwork):
-      last = work.tokens.shape[-1] - 1
-      options["at"] = jnp.full((len(work.tokens), 1), last)
     logits, states = network.apply(
       batch.at_rows(variables, work.adapter),
       *(work.tokens, reading.states),
       reset=work.reset,
-      **options,
+      **_last(network, *work.tokens.shape),
     )
     reading = Reading(logits[:, -1], states)
     slots = _placed(slots, reading, work.arrivals, key, constraint)
@@ -302,18 +298,25 @@ def read_on(
   variables: PyTree,
   prefix: offline.Prefix,
   tokens: jax.Array,
-  count: jax.Array,
   seen: jax.Array,
   adapter: jax.Array,
 ) -> offline.Prefix:
-  """Reads the first `count` of some tokens, one by one, after a prefix."""
+  """Reads some tokens (n,) after a prefix."""
   variables = batch.at_rows(variables, adapter[None])
+  if len(tokens) == 1:
+    read = network.apply(variables, tokens, prefix.states, method="step")
+    return offline.Prefix(*read, seen)
+  logits, states = network.apply(
+    variables, tokens[None], prefix.states, **_last(network, 1, len(tokens))
+  )
+  return offline.Prefix(logits[:, -1], states, seen)
 
-  def step(i, carry):
-    return network.apply(variables, tokens[i][None], carry[1], method="step")
 
-  carry = prefix.logits, prefix.states
-  return offline.Prefix(*lax.fori_loop(0, count, step, carry), seen)
+def _last(network, rows, time):
+  """The option for logits of the last token alone, if a network has it."""
+  if not isinstance(network, nn.SequenceNetwork):
+    return {}
+  return {"at": jnp.full((rows, 1), time - 1)}
 
 
 def awake(

@@ -41,11 +41,13 @@ def warm_up(engine: Any) -> None:
   cache, counts = engine.cache, (engine.drawn, engine.read, engine.passes)
   if cache is not None:
     engine.cache = prefix_cache.PrefixCache(cache.max_bytes, least=1)
-  # The second resumes after the first, if that is cached, and the third then
-  # has more than a chunk left.
-  longer = [0] * (2 * engine.config.chunk + 3)
-  for prompt in ([0], [0, 0], longer):
-    engine.run([Request(prompt, 1, count=2)])
+  # Each resumes after the one before, if that is cached, and has as many tokens
+  # left: each power of two below a chunk, and then more than a chunk.
+  lengths = [1]
+  while lengths[-1] < engine.config.chunk:
+    lengths.append(2 * lengths[-1])
+  for length in (*lengths, lengths[-1] + engine.config.chunk + 1):
+    engine.run([Request([0] * length, 1, count=2)])
   # Rare options run a separate program.
   biased = token_sampling.Sampling(logit_bias={0: 1.0})
   engine.run([Request([0], 1, sampling=biased, top_log_probs=1)])

@@ -8,7 +8,7 @@ The life of a request, from `submit` to its last event:
 - Its prompt is read in its line, a chunk a call, beside those of other lines. A
   reset at the first token makes the network forget what the line held before;
   where sequences begin with tuned states these are put into the line, and what
-  fills no chunk is read token by token first.
+  fills no chunk is read first, in powers of two.
   With a `PrefixCache` reading begins behind the longest prompt that is kept,
   and pauses where others have begun alike, to keep that as well.
 - What was read is placed in the slot, and what other continuations there are
