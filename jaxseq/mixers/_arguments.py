@@ -41,6 +41,15 @@ def _expected_shapes(init, config):
   return {name: leaf.shape for name, leaf in params.items()}
 
 
+def _expected_state(initial_state, config, batch):
+  """The structure of a state, and the shapes of its leaves."""
+  state = jax.eval_shape(lambda: initial_state(config, batch))
+  return jax.tree.structure(state), _shapes(state)
+
+
+_cached_state = functools.lru_cache(maxsize=512)(_expected_state)
+
+
 def check_inputs(config, x, state, initial_state, reset, *, step):
   """Checks x, of one element or a sequence, state and reset; returns batch."""
   width, shape = config.d_model, x.shape
@@ -59,17 +68,17 @@ def check_inputs(config, x, state, initial_state, reset, *, step):
       "state", None, "that of initial_state(config, batch_shape)"
     )
   if state is not None:
-
-    def expected(batch):
-      return jax.eval_shape(lambda: initial_state(config, batch))
-
-    have, fits = _shapes(state), _shapes(expected(batch))
-    if step and batch and fits != have == _shapes(expected(batch[:-1])):
-      layout = f"{(*batch[:-1], width)}, one element for each state"
-      raise validate.error(
-        "x", f"shape {shape}", f"{layout}; sequences are for apply"
-      )
-    _check_state(state, expected(batch))
+    # One that holds parameters, whose states depend on them, is not kept.
+    holds = isinstance(initial_state, functools.partial)
+    find = _expected_state if holds else _cached_state
+    expected, have = find(initial_state, config, batch), _shapes(state)
+    if step and batch and have != expected[1]:
+      if have == find(initial_state, config, batch[:-1])[1]:
+        layout = f"{(*batch[:-1], width)}, one element for each state"
+        raise validate.error(
+          "x", f"shape {shape}", f"{layout}; sequences are for apply"
+        )
+    _check_state(state, *expected)
   return batch
 
 
@@ -84,17 +93,17 @@ def check_flags(name, flags, shape):
     )
 
 
-def _check_state(state, expected):
+def _check_state(state, structure, shapes):
   """Compares structure and shapes; each mixer handles dtypes itself."""
-  have, want = jax.tree.structure(state), jax.tree.structure(expected)
-  if have != want:
+  have = jax.tree.structure(state)
+  if have != structure:
     raise validate.error(
-      "state", have, f"the structure of initial_state, {want}"
+      "state", have, f"the structure of initial_state, {structure}"
     )
-  have, want = _shapes(state), _shapes(expected)
-  if have != want:
+  have = _shapes(state)
+  if have != shapes:
     raise validate.error(
-      "state", have, f"the shapes of initial_state for that of x, {want}"
+      "state", have, f"the shapes of initial_state for that of x, {shapes}"
     )
 
 
