@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import validate
+from jaxseq.generation import _truncation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,7 +272,9 @@ def process_logits(
     | jnp.any(controls.min_p > 0)
   )
   # The logits are sorted only if some row needs it.
-  return lax.cond(truncates, _truncated, _unchanged, logits, controls)
+  return lax.cond(
+    truncates, _truncation.truncated, _unchanged, logits, controls
+  )
 
 
 def draw(
@@ -427,22 +430,3 @@ def _penalized(logits, controls, history):
   repeated = jnp.where(logits < 0, logits * penalty, logits / penalty)
   logits = jnp.where(history.prompt | generated, repeated, logits)
   return logits - presence * generated - frequency * history.counts
-
-
-def _truncated(logits, controls):
-  """Sets logits that top-k, top-p and min-p exclude to -inf."""
-  dtype = logits.dtype
-  ranked = jnp.sort(logits, axis=-1, descending=True)
-  last = jnp.broadcast_to(controls.top_k - 1, logits.shape[:-1])[..., None]
-  # Equal logits are all kept.
-  kth = jnp.take_along_axis(ranked, last, axis=-1)
-  ranked = jnp.where(ranked < kth, -jnp.inf, ranked)
-  probability = jax.nn.softmax(ranked, axis=-1)
-  before = jnp.cumsum(probability, axis=-1) - probability
-  top_p = jnp.asarray(controls.top_p, dtype)[..., None]
-  least = jnp.min(
-    jnp.where(before < top_p, ranked, jnp.inf), axis=-1, keepdims=True
-  )
-  share = jnp.log(jnp.asarray(controls.min_p, dtype))[..., None]
-  least = jnp.maximum(jnp.maximum(kth, least), ranked[..., :1] + share)
-  return jnp.where(logits < least, -jnp.inf, logits)

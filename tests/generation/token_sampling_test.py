@@ -63,6 +63,42 @@ def test_samples_follow_the_distribution():
   np.testing.assert_array_equal(greedy, np.zeros(9))
 
 
+def _kept(logits, top_k=None, top_p=None, min_p=0.0, **unused):
+  """Which logits are kept, by one sort of all."""
+  ranked = np.sort(logits)[::-1]
+  kth = ranked[(top_k or len(ranked)) - 1]
+  p = np.where(ranked < kth, 0, np.exp(ranked))
+  p /= p.sum()
+  least = ranked[np.cumsum(p) - p < (top_p or np.inf)].min()
+  share = np.log(min_p) if min_p else -np.inf
+  return logits >= max(kth, least, ranked[0] + share)
+
+
+def test_truncation_of_a_large_vocabulary_sorts_all_only_if_it_must():
+  draw, size = np.random.default_rng(0), 5000
+  rows = [
+    ({"top_p": 0.9}, 4 * draw.normal(size=size)),
+    # The largest thousand have less than half of the probability.
+    ({"top_p": 0.9}, draw.normal(size=size)),
+    ({"top_k": 7}, draw.normal(size=size)),
+    ({"top_k": 3000}, draw.normal(size=size)),
+    ({"top_k": 3000, "top_p": 0.5}, draw.normal(size=size)),
+    # Equal logits are kept together.
+    ({"top_k": 1000, "top_p": 0.9}, draw.integers(0, 3, size) + 0.0),
+    ({"min_p": 0.05}, draw.normal(size=size)),
+    ({"temperature": 1.0}, draw.normal(size=size)),
+  ]
+  with jax.enable_x64(True):
+    for chosen in ([0, 2, 5, 6, 7], range(len(rows))):
+      options, logits = zip(*(rows[i] for i in chosen))
+      controls = token_sampling.make_controls(
+        [token_sampling.Sampling(**each) for each in options], size
+      )
+      got = token_sampling.process_logits(jnp.array(logits), controls)
+      want = [_kept(each, **how) for each, how in zip(logits, options)]
+      np.testing.assert_array_equal(got > -np.inf, want)
+
+
 @pytest.mark.slow
 def test_draws_are_those_of_categorical_and_keys_can_be_shared():
   keys = token_sampling.row_keys(jax.random.key(0), np.arange(6)).reshape(2, 3)
