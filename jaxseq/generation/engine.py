@@ -198,6 +198,9 @@ class Engine:
     self._idle = token_sampling.make_controls(
       token_sampling.Sampling(), self._vocab_size
     )
+    # What most calls get stays on the device.
+    self._none = None
+    self._none = self._arrivals(self._lines)
 
   @property
   def adapters(self) -> tuple[str, ...]:
@@ -395,8 +398,11 @@ class Engine:
 
   def _arrivals(self, rows):
     """Returns arrays of new rows; None for an empty place."""
-    return _engine_rows.arrivals(
-      rows, self._rows, self._idle, self._pool is not None
+    if not any(rows) and self._none is not None:
+      return self._none
+    patterns = self._pool is not None
+    return jax.device_put(
+      _engine_rows.arrivals(rows, self._rows, self._idle, patterns)
     )
 
   def _place(self, slot, row, prefix):
