@@ -7,10 +7,11 @@
 inputs. The usual form (`benchmarks/naive.py`) is the same mixer with one
 `associative_scan` over all states, a plain `lax.scan` (gated networks) or the
 scores of all pairs (attention); a test checks that both agree. The two take
-turns; the best of the runs is printed. Where the usual form would need more
-temporary memory than --memory_limit, it is compiled and not run; where it
-takes longer than --time_limit, it is run once. With `--beside steps` the other
-form is one `step` after the other, in a `lax.scan`, which every mixer has.
+turns; the best of the runs is printed, by the clock and in CPU time. Where the
+usual form would need more temporary memory than --memory_limit, it is compiled
+and not run; where it takes longer than --time_limit, it is run once. With
+`--beside steps` the other form is one `step` after the other, in a `lax.scan`,
+which every mixer has.
 """
 
 import argparse
@@ -95,7 +96,8 @@ def main():
   )
   print(
     f"{'mixer':>16} {'T':>6} {'':>8} {'wall ms':>19} {'ratio':>6} "
-    f"{'temporary MB':>17} {'ratio':>6} {'compile s':>11}"
+    f"{'CPU ms':>19} {'ratio':>6} {'temporary MB':>17} {'ratio':>6} "
+    f"{'compile s':>11}"
   )
   for name in flags.mixers:
     for time in flags.times:
@@ -127,8 +129,8 @@ def _row(new, old):
 
   compile_times = f"{old.compile:.1f} {new.compile:.1f}"
   return (
-    f"{pair('wall', 1e3, 1, 19)} {pair('temporary', 1e-6, 1, 17)} "
-    f"{compile_times:>11}"
+    f"{pair('wall', 1e3, 1, 19)} {pair('cpu', 1e3, 1, 19)} "
+    f"{pair('temporary', 1e-6, 1, 17)} {compile_times:>11}"
   )
 
 

@@ -19,17 +19,23 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
   # A name that nobody can foresee, and that must be new: no other writer's
   # file, and no link that somebody has put there.
   temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-  with open(temporary, "xb") as file:
-    try:
-      yield file
-      file.flush()
-      os.fsync(file.fileno())
-      file.close()  # Windows renames no open files
-      os.replace(temporary, path)
-    except BaseException:
-      file.close()
-      temporary.unlink(missing_ok=True)
-      raise
+  try:
+    with open(temporary, "xb") as file:
+      try:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+        file.close()  # Windows renames no open files
+        os.replace(temporary, path)
+      except BaseException:
+        file.close()
+        temporary.unlink(missing_ok=True)
+        raise
+  except OSError as error:
+    # A full disk is reported without a name, others with the temporary one.
+    if error.filename in (None, str(temporary)):
+      error.filename = str(path)
+    raise
 
 
 def remove_unfinished(directory: pathlib.Path) -> None:

@@ -1,6 +1,9 @@
 """Files that are replaced by whole ones."""
 
+import errno
 import shutil
+
+import pytest
 
 from jaxseq import _files
 
@@ -22,3 +25,16 @@ def test_two_writers_of_a_file_do_not_mix(tmp_path):
     one.write(b"one")
     other.write(b"other")
   assert file.read_bytes() == b"one"
+
+
+def test_errors_name_the_file(tmp_path):
+  for code, name in ((errno.ENOSPC, None), (errno.EIO, "another")):
+    with (
+      pytest.raises(OSError) as caught,
+      _files.replacing(tmp_path / "file"),
+    ):
+      raise OSError(code, "reason", name)
+    assert caught.value.filename == (name or str(tmp_path / "file"))
+  with pytest.raises(OSError) as caught, _files.replacing(tmp_path / "a" / "b"):
+    pass
+  assert caught.value.filename == str(tmp_path / "a" / "b")

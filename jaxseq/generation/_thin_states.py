@@ -66,7 +66,8 @@ class Thinning:
 
     states = jax.tree.map(of_mixer, owners, states)
     if not found:
-      expected = f"1 without attention over more than {self.whole} elements"
+      expected = "1 for a network in which no attention sees more than "
+      expected += f"{self.whole} elements, the whole_keys"
       raise validate.error("key_channels", self.channels, expected)
     return states
 

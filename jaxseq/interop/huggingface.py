@@ -106,6 +106,7 @@ def load(
       not finite in this dtype, a context is needed, the adapter is for another
       model or of another kind, or the file at `stream_to` is for another model
       or does not fit the other options.
+    OSError: if a file cannot be read, or `stream_to` cannot be written.
   """
   validate.choice("param_dtype", param_dtype, _DTYPES)
   directory = pathlib.Path(directory)
@@ -120,8 +121,8 @@ def load(
     for name, value in {**others, "scan_layers": scan_layers or None}.items():
       if value is not None:
         raise validate.error(name, value, "none with stream_to")
-    if memory is None:
-      raise validate.error("memory", None, 'bytes, as "2GB", with stream_to')
+    # A mistake is found before all weights are written.
+    streamed.parse_bytes("memory", memory)
     network = nn.SequenceNetwork(config, vocab_size, vocab_size)
     read = config, vocab_size, places, tensors, str(directory)
     leaves = functools.partial(_tensors.readers, *read)
@@ -176,7 +177,15 @@ def _write_streamed(path, network, leaves, param_dtype, finite):
     parts = {
       f"params/{name}": part(leaf) for name, leaf in leaves(finite).items()
     }
-    streamed.write(path, network, parts, digest.hexdigest())
+    try:
+      streamed.write(path, network, parts, digest.hexdigest())
+    except OSError as error:
+      if error.filename != str(path):
+        raise
+      remedy = "stream_to needs a place with room for all weights"
+      raise OSError(
+        error.errno, f"{error.strerror}; {remedy}", error.filename
+      ) from error
   elif streamed.source_of(path) != digest.hexdigest():
     got, expected = (
       f"{path}, a file of another model or of other options",

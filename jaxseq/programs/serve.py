@@ -25,6 +25,7 @@ from jaxseq.generation import pattern_pool
 from jaxseq.generation import server
 from jaxseq.interop import _model_files
 from jaxseq.interop import row_predictors
+from jaxseq.interop import streamed
 from jaxseq.models import item_server
 from jaxseq.models import pretrained
 from jaxseq.models import token_model
@@ -82,6 +83,10 @@ class Loading:
     for name in ("stream_to", "predictors"):
       if getattr(self, name) is not None and self.memory is None:
         raise validate.error(name, getattr(self, name), "None without memory")
+    if self.memory is not None:
+      streamed.parse_bytes("memory", self.memory)
+      if self.quantize:
+        raise validate.error("quantize", True, "False with memory")
 
 
 def load(path: pathlib.Path, loading: Loading = Loading()) -> Served:
@@ -179,7 +184,9 @@ def _read(path, loading):
   """Loads a transformers model."""
   options = {}
   if loading.memory is not None:
-    file = loading.stream_to or path / "streamed.safetensors"
+    file = pathlib.Path(loading.stream_to or path / "streamed.safetensors")
+    if not file.exists():
+      print(f"Writing all weights to {file}, to stream from.", flush=True)
     options = {"stream_to": file, "memory": loading.memory}
     if loading.predictors is not None:
       options["predictors"] = row_predictors.load(loading.predictors)
@@ -322,7 +329,21 @@ def make_limits(served: Served) -> server.Limits:
   return dataclasses.replace(limits, prompt_tokens=most)
 
 
-def make_app(served: Served, name: str) -> Any:
+def make_config() -> generation.EngineConfig:
+  """Returns the sizes of the engine that the flags select.
+
+  Raises:
+    ValueError: if a flag is out of range.
+  """
+  return generation.EngineConfig(
+    slots=flags.FLAGS.slots,
+    steps=flags.FLAGS.steps,
+    key_channels=flags.FLAGS.key_channels,
+    whole_keys=flags.FLAGS.whole_keys,
+  )
+
+
+def make_app(served: Served, config: generation.EngineConfig, name: str) -> Any:
   """Returns the application with the options of the flags."""
   cache = None
   if flags.FLAGS.prefix_bytes:
@@ -330,12 +351,7 @@ def make_app(served: Served, name: str) -> Any:
   engine = generation.Engine(
     served.network,
     served.variables,
-    generation.EngineConfig(
-      slots=flags.FLAGS.slots,
-      steps=flags.FLAGS.steps,
-      key_channels=flags.FLAGS.key_channels,
-      whole_keys=flags.FLAGS.whole_keys,
-    ),
+    config,
     cache=cache,
     patterns=make_patterns(served, flags.FLAGS.pattern_bytes),
     adapters=make_adapters(
@@ -346,11 +362,12 @@ def make_app(served: Served, name: str) -> Any:
   )
   if flags.FLAGS.warm:
     # No client should wait for compilation.
+    print("Compiling all programs, or reading them from disk.", flush=True)
     start = time.monotonic()
     engine.warm_up()
     seconds = time.monotonic() - start
     print(f"The programs were compiled in {seconds:.1f} seconds.", flush=True)
-  config = server.ServerConfig(
+  settings = server.ServerConfig(
     model=name,
     timeout=flags.FLAGS.timeout,
     limits=make_limits(served),
@@ -364,7 +381,7 @@ def make_app(served: Served, name: str) -> Any:
       adapt.peft_file.read, model=pathlib.Path(flags.FLAGS.checkpoint)
     )
   rest = served.template, read_adapter
-  return server.make_app(worker, served.codec, config, *rest)
+  return server.make_app(worker, served.codec, settings, *rest)
 
 
 def _check_flags(kind, names):
@@ -403,11 +420,13 @@ def main(argv: Sequence[str] = ()) -> None:
           for field in dataclasses.fields(Loading)
         }
       )
+      # Loading may take minutes: all that flags alone can say comes before it.
+      config = make_config()
       served = of_model(path, model, loading)
       served = with_states(served, flags.FLAGS.initial_states)
       directory = path if path.is_dir() else path.parent
       name = flags.FLAGS.name or directory.resolve().name
-      app_served = make_app(served, name)
+      app_served = make_app(served, config, name)
   server.serve(
     app_served,
     flags.FLAGS.host,

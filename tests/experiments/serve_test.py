@@ -20,6 +20,7 @@ from jaxseq.adapt import initial_states
 from jaxseq.interop import huggingface
 from jaxseq.interop import row_predictors
 from jaxseq.interop import streamed
+from jaxseq.programs import serve as program
 from jaxseq.training import errors
 from tests import programs
 from tests.experiments import programs as experiment_programs
@@ -48,12 +49,15 @@ def test_room_for_patterns(checkpoint):
     serve.make_patterns(served, 1000)
 
 
-def test_models_that_do_not_fit_into_memory(checkpoint, tmp_path):
+def test_models_that_do_not_fit_into_memory(checkpoint, tmp_path, capsys):
   model = programs.ROOT / "tests" / "golden" / "hybrids" / "nemotron_h"
   directory = shutil.copytree(model, tmp_path / "model")
   loading = serve.Loading(memory="10MB")
-  _, variables = serve.read_pretrained(directory, loading)
-  assert (directory / "streamed.safetensors").is_file()
+  written = directory / "streamed.safetensors"
+  for said in (f"Writing all weights to {written}, to stream from.\n", ""):
+    _, variables = serve.read_pretrained(directory, loading)
+    assert capsys.readouterr().out == said
+  assert written.is_file()
   layers = streamed.layers(variables)
   assert layers
   predictors = row_predictors.exact(variables)
@@ -65,6 +69,10 @@ def test_models_that_do_not_fit_into_memory(checkpoint, tmp_path):
     assert layer.source.predictor is not None
   with pytest.raises(ValueError, match="stream_to: got 'x', expected None"):
     serve.Loading(stream_to="x")
+  with pytest.raises(ValueError, match="quantize: got True, expected False"):
+    serve.Loading(memory="1GB", quantize=True)
+  with pytest.raises(ValueError, match="memory: got '2 bananas', expected byt"):
+    serve.Loading(memory="2 bananas")
   with pytest.raises(ValueError, match="memory: got '1GB', expected no such"):
     serve.load(checkpoint, serve.Loading(memory="1GB"))
 
@@ -213,6 +221,26 @@ def test_flags_of_texts_are_refused_where_items_are_served(
   message = "--users: got 9, expected none with a model of language"
   with pytest.raises(errors.UserError, match=message):
     experiment_programs.call_with(monkeypatch, "serve", [*argv[:-1], *bounds])
+
+
+def test_flags_are_checked_before_the_model_is_loaded(checkpoint, monkeypatch):
+  pytest.importorskip("uvicorn", reason="the extra serve is needed")
+  monkeypatch.setattr(flags.FlagValues, "validate_all_flags", lambda self: None)
+
+  def of_model(*unused):
+    raise AssertionError("The model was loaded.")
+
+  monkeypatch.setattr(program, "of_model", of_model)
+  argv = ["serve", f"--checkpoint={checkpoint}"]
+  for flag, message in (
+    ("--key_channels=0", "key_channels: got 0.0, expected a number above 0"),
+    ("--memory=2 bananas", "memory: got '2 bananas', expected bytes above 0"),
+  ):
+    with (
+      flagsaver.flagsaver(),
+      pytest.raises(errors.UserError, match=message),
+    ):
+      experiment_programs.call_with(monkeypatch, "serve", [*argv, flag])
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """Networks whose feed-forwards are computed from a file."""
 
+import errno
+import os
 import pathlib
 import threading
 
@@ -266,8 +268,26 @@ def test_a_pretrained_model_is_streamed(tmp_path):
     huggingface.load(directory, stream_to=path)
   with pytest.raises(ValueError, match="memory: got '1MB', expected None"):
     huggingface.load(directory, memory="1MB")
+  other = tmp_path / "other.rows"
+  with pytest.raises(ValueError, match="memory: got '2 bananas', expected"):
+    huggingface.load(directory, stream_to=other, memory="2 bananas")
+  assert not other.exists()
   with pytest.raises(ValueError, match="scan_layers: got True"):
     huggingface.load(directory, scan_layers=True, **options)
+
+
+def test_a_full_disk_is_told_with_the_file_and_a_remedy(tmp_path, monkeypatch):
+  def fsync(unused):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+  monkeypatch.setattr(os, "fsync", fsync)
+  path = tmp_path / "model.rows"
+  with pytest.raises(OSError, match="No space.*; stream_to needs") as caught:
+    huggingface.load(
+      GOLDEN / "hybrids/nemotron_h", stream_to=path, memory="10MB"
+    )
+  assert caught.value.filename == str(path)
+  assert not list(tmp_path.iterdir())
 
 
 def test_bfloat16_weights(tmp_path):
