@@ -41,16 +41,7 @@ def truncated(logits: jax.Array, controls: Any) -> jax.Array:
 
 
 def _least(ranked, logits, controls):
-  """The least logit that is kept, and whether these largest logits tell it.
-
-  Args:
-    ranked: (*batch, n), the largest logits in descending order.
-    logits: (*batch, vocab), all of them.
-    controls: options of the rows.
-
-  Returns:
-    (*batch, 1) logits, and (*batch, 1) bool.
-  """
+  """Least kept logits, and whether `ranked`, the largest, tell them."""
   dtype, count, size = logits.dtype, ranked.shape[-1], logits.shape[-1]
   top_k = jnp.broadcast_to(controls.top_k, logits.shape[:-1])[..., None]
   last = jnp.minimum(top_k, count) - 1
