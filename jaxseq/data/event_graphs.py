@@ -25,6 +25,7 @@ from jaxseq.data import _row_groups
 from jaxseq.data import _time_stamps
 from jaxseq.data import _values
 from jaxseq.data import datasets
+from jaxseq.data import summaries
 from jaxseq.data.files import movielens
 from jaxseq.data.files import table_files
 from jaxseq.data.files import text_forms
@@ -302,7 +303,7 @@ def of_events(
   )
   if parts is None:
     parts = interactions.by_time(stamps, valid_fraction, test_fraction)
-  return make_splits(
+  splits = make_splits(
     np.stack([tail, head], axis=1) + 1,
     stamps,
     parts,
@@ -313,6 +314,8 @@ def of_events(
     seed=seed,
     source=prepared.between(times),
   )
+  summary = summaries.of_rows(times[order], parts, nodes=len(names))
+  return splits._replace(info=dataclasses.replace(splits.info, summary=summary))
 
 
 def make_splits(

@@ -132,7 +132,11 @@ def load(
       **terms,
       **options,
     )
-    return _summarized(splits, [(x[0], ends(*x)) for x in members])
+    values = [one.values for one in panel.members]
+    names = [one.name for one in panel.members] if series else []
+    return _summarized(
+      splits, [(x[0], ends(*x)) for x in members], values, names
+    )
   single = window_sources.read(path, time, names, left_out, form, steps)
   count = len(single.values)
   _check_calendar(options, single.times)
@@ -155,13 +159,17 @@ def load(
     **terms,
     **options,
   )
-  return _summarized(splits, [(single.times, ends(single.times, count))])
+  spans = [(single.times, ends(single.times, count))]
+  return _summarized(splits, spans, [single.values])
 
 
-def _summarized(splits, spans):
+def _summarized(splits, spans, values, names=()):
   """Adds a summary of the spans: times (n,) and ends of each series."""
-  step = splits.info.preparation.step
-  summary = summaries.of_spans(spans, step)
+  prepared = splits.info.preparation
+  share = np.isnan(np.concatenate(values)).mean()
+  summary = summaries.of_spans(spans, prepared.step, (share, prepared.missing))
+  if names:
+    summary["series"] = list(names)
   return splits._replace(info=dataclasses.replace(splits.info, summary=summary))
 
 

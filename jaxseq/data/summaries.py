@@ -1,9 +1,11 @@
 """Summaries of data read from files: the content of each part.
 
-A summary is JSON. It has the "file" or files, "channels", the "label" and
-"classes" if there are any, the "unit" of gaps, "missing" with the share of
-missing values and their handling, and for each part the number of its
-"examples" and "elements", and its "first" and "last" time.
+A summary is JSON. It has the "file" or files, "channels", the names of the
+"series" of a panel, the "label" and "classes" if there are any, the "unit" of
+gaps or the usual "step" in time, "missing" with the share of missing values and
+their handling, the number of series that are "left_out", "counts" such as that
+of all rows, and for each part the number of its "examples" and "elements", and
+its "first" and "last" time.
 """
 
 from collections.abc import Mapping
@@ -46,12 +48,14 @@ def of_series(
   if share:
     summary["missing"] = {"share": float(share), "option": missing}
   if step is not None:
-    summary["unit"] = _unit(step, whole.stamps and whole.stamps[0])
+    summary["step"] = _unit(step, whole.stamps and whole.stamps[0])
   return summary
 
 
 def of_spans(
-  spans: Sequence[tuple[np.ndarray | None, Sequence[int]]], step: float | None
+  spans: Sequence[tuple[np.ndarray | None, Sequence[int]]],
+  step: float | None,
+  missing: tuple[float, str] = (0.0, ""),
 ) -> dict[str, Any]:
   """Returns the summary of long series that are split by time.
 
@@ -59,6 +63,7 @@ def of_spans(
     spans: the times (time,) of each series, or None, and the ends of its three
       parts.
     step: usual time between two rows.
+    missing: share of the missing values, and their handling.
   """
   parts: dict[str, Any] = {}
   for number, name in enumerate(PARTS):
@@ -77,8 +82,33 @@ def of_spans(
   summary: dict[str, Any] = {"parts": parts}
   if step is not None:
     times = spans[0][0]
-    summary["unit"] = _unit(step, times)
+    summary["step"] = _unit(step, times)
+  share, option = missing
+  if share:
+    summary["missing"] = {"share": float(share), "option": option}
   return summary
+
+
+def of_rows(
+  times: np.ndarray, parts: np.ndarray, **counts: int
+) -> dict[str, Any]:
+  """Returns the summary of rows that are each in a part.
+
+  Args:
+    times: (rows,) numbers or dates.
+    parts: (rows,) 0 for training, 1 for validation, 2 for testing.
+    **counts: numbers of other things, such as users.
+  """
+  found: dict[str, Any] = {
+    "counts": {"rows": len(times), **counts},
+    "parts": {},
+  }
+  for number, name in enumerate(PARTS):
+    own = times[parts == number]
+    if len(own):
+      ends = {"first": _word(own.min()), "last": _word(own.max())}
+      found["parts"][name] = ends
+  return found
 
 
 def _unit(step, times):
@@ -118,19 +148,24 @@ def of_splits(splits: Any) -> dict[str, Any] | None:
     if value:
       summary[name] = list(value)
   parts: dict[str, Any] = {}
+  own = info.summary or {}
   for name in PARTS:
     part = getattr(splits, name)
     if isinstance(part, datasets.ArrayDataset):
       parts[name] = {"examples": len(part.inputs)}
       if part.lengths is not None:
         parts[name]["elements"] = int(np.sum(part.lengths))
-  return {**summary, "parts": parts, **(info.summary or {})}
+      parts[name] |= own.get("parts", {}).get(name, {})
+  return {**summary, **own, "parts": parts}
 
 
 def text(summary: Mapping[str, Any]) -> str:
   """Formats a summary as lines for a terminal."""
   lines = [f"read: {summary['file']}"]
-  for name in ("channels", "label", "classes"):
+  if "counts" in summary:
+    counts = (f"{count:,} {name}" for name, count in summary["counts"].items())
+    lines.append(", ".join(counts))
+  for name in ("channels", "series", "label", "classes"):
     if summary.get(name):
       lines.append(f"{name}: {_some(summary[name])}")
   for name, part in summary["parts"].items():
@@ -141,8 +176,10 @@ def text(summary: Mapping[str, Any]) -> str:
     if "first" in part:
       words.append(f"from {part['first']} to {part['last']}")
     lines.append(f"{name}: {', '.join(words)}")
+  if "step" in summary:
+    lines.append(f"usual step: {summary['step']}")
   if "unit" in summary:
-    lines.append(f"usual step: {summary['unit']}")
+    lines.append(f"gaps are in {summary['unit']}s")
   if "missing" in summary:
     share, option = summary["missing"].values()
     lines.append(f"missing: {share:.2%} of the values ({option})")

@@ -30,6 +30,7 @@ from jaxseq.data import _series_targets
 from jaxseq.data import _time_stamps
 from jaxseq.data import datasets
 from jaxseq.data import padding
+from jaxseq.data import summaries
 from jaxseq.data.files import table_files
 from jaxseq.data.files import text_forms
 from jaxseq.data.sources import base
@@ -343,8 +344,9 @@ def load(
     parts = _part_splits.of_groups(parts, numbers)
   elif by_time or len(streams.ids) == 1:
     first = np.array([one[0] if len(one) else 0.0 for one in times])
-    begin = first if begin is None else begin
-    parts = _part_splits.by_time(begin, valid_fraction, test_fraction)
+    parts = _part_splits.by_time(
+      first if begin is None else begin, valid_fraction, test_fraction
+    )
   else:
     parts = _part_splits.by_share(
       len(streams.ids), valid_fraction, test_fraction, seed
@@ -367,7 +369,27 @@ def load(
     **form,
     **options,
   )
-  return _prepared(prepared, parts, times, marks, source, until)
+  splits = _prepared(prepared, parts, times, marks, source, until)
+  summary = _summary(streams, begin, times, parts)
+  return splits._replace(info=dataclasses.replace(splits.info, summary=summary))
+
+
+def _summary(streams, begin, times, parts):
+  """The times of the events of each part, in the form of the file."""
+  stamps = [one if begin is None else one + b for one, b in zip(times, begin)]
+  part = np.zeros(len(times), int)
+  for number, rows in enumerate(parts):
+    part[rows] = number
+  at = np.concatenate(stamps)
+  if streams.unit is not None:
+    since = at * _event_streams.SECONDS[streams.unit] * 1e6
+    begun = _time_stamps.parse_date(streams.start)
+    at = begun + np.rint(since).astype("timedelta64[us]")
+  own = np.repeat(part, [len(one) for one in times])
+  summary = summaries.of_rows(at, own, streams=len(streams.ids))
+  if streams.unit is not None:
+    summary["unit"] = streams.unit
+  return summary
 
 
 def load_lists(

@@ -26,6 +26,7 @@ from jaxseq.data import _series_targets
 from jaxseq.data import _time_stamps
 from jaxseq.data import datasets
 from jaxseq.data import padding
+from jaxseq.data import summaries
 from jaxseq.data.files import table_files
 from jaxseq.data.files import text_forms
 from jaxseq.data.sources import base
@@ -275,7 +276,13 @@ def of_rows(
     parts = [part[kept] for part, kept in zip(parts, stay)]
   histories = [numbers[one] for one in rows]
   gaps = None if gap is None else [source.gaps(stamps[one]) for one in rows]
-  return make_splits(histories, parts, source, length, where, gaps)
+  splits = make_splits(histories, parts, source, length, where, gaps)
+  summary = summaries.of_rows(
+    *(stamps[np.concatenate(rows)], np.concatenate(parts)),
+    users=len(rows),
+    items=len(names),
+  )
+  return splits._replace(info=dataclasses.replace(splits.info, summary=summary))
 
 
 def chains(

@@ -169,7 +169,14 @@ def load(
   )
   _, cases, digest = columns.log(path, digest)
   shares = valid_fraction, test_fraction
-  return make_splits(cases, str(path), digest, *shares, seed, columns)
+  splits = make_splits(cases, str(path), digest, *shares, seed, columns)
+  counts = {
+    "rows": sum(map(len, cases)),
+    "cases": len(cases),
+    "activities": len(splits.info.tokens) - 2,
+  }
+  info = dataclasses.replace(splits.info, summary={"counts": counts})
+  return splits._replace(info=info)
 
 
 def loans(*, cases: int = 300, seed: int = 0) -> datasets.Splits:
