@@ -376,7 +376,8 @@ def load(
 
 def _summary(streams, begin, times, parts):
   """The times of the events of each part, in the form of the file."""
-  stamps = [one if begin is None else one + b for one, b in zip(times, begin)]
+  begin = np.zeros(len(times)) if begin is None else begin
+  stamps = [one + first for one, first in zip(times, begin)]
   part = np.zeros(len(times), int)
   for number, rows in enumerate(parts):
     part[rows] = number
