@@ -18,6 +18,7 @@ _DATE = re.compile(
   r"[0-9]{4}-[0-9]{2}(-[0-9]{2}"
   r"(T[0-9]{2}(:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?)?)?)?"
 )
+_ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ]|$)")
 # A date without separators, also in a column that became floats.
 _COMPACT = re.compile(r"((?:18|19|20|21)[0-9]{2})([0-9]{2})([0-9]{2})(?:\.0*)?")
 _QUARTER = re.compile(r"([0-9]{4})-?Q([1-4])")
@@ -150,7 +151,7 @@ def _formatted(words, place, form):
   """Time stamps as numbers or in ISO 8601."""
   given = None if form is None else form.date_format
   found = date_format(words, place, given, form is not None)
-  if found is None:
+  if found is None or (given and _is_dated(words, given)):
     return words
   if given is None:
     remedy = "write dates as 2024-01-31"
@@ -170,6 +171,16 @@ def _formatted(words, place, form):
         f"{found!r}."
       ) from None
   return written
+
+
+def _is_dated(words, date_format):
+  """True for dates in ISO 8601 that a format cannot be mistaken for.
+
+  Frames have such dates even if the training's file had others.
+  """
+  if not words or date_format.startswith("%Y"):
+    return False
+  return _ISO.match(words[0].strip()) is not None
 
 
 def parse(

@@ -10,6 +10,7 @@ import dataclasses
 from typing import Any
 from typing import Unpack
 
+from absl import logging
 import numpy as np
 
 from jaxseq import validate
@@ -25,6 +26,11 @@ from jaxseq.data import table_layouts
 from jaxseq.data.files import table_files
 from jaxseq.data.files import text_forms
 from jaxseq.data.sources import windows as window_sources
+
+# The default input length and horizon of `panel_windows.make_splits`.
+_WINDOW = 96
+# Most names in a warning.
+_TOLD = 5
 
 
 def load(
@@ -58,7 +64,8 @@ def load(
     channels: columns of values; all others if None.
     ignore: columns to leave out.
     series: column that names the series of a row, if the table holds several,
-      one below the other; each has its own spans and scale.
+      one below the other; each has its own spans and scale. Up to half of them
+      are left out, with a warning, if they are too short for a window.
     known: columns that are known ahead, such as a price or a holiday: the
       network also reads them at the times to forecast, and does not forecast
       them. Rows without any value at the end of a series are times to forecast.
@@ -122,12 +129,21 @@ def load(
       **words,
     )
     panel = panels.read(path, columns)
+
+    def own(one):
+      return ends(one.times, len(one.values), one.name)
+
+    short: tuple[str, ...] = ()
+    if series is not None:
+      sizes = (options.get(x, _WINDOW) for x in ("input_length", "horizon"))
+      panel, short = panel_windows.without_short(panel, own, *sizes)
+      _tell_short(terms["source"], short)
     members = [(one.times, len(one.values), one.name) for one in panel.members]
     _check_calendar(options, panel.members[0].times)
     splits = panel_windows.make_splits(
       panel,
       columns,
-      lambda one: ends(one.times, len(one.values), one.name),
+      own,
       categories=chosen,
       **terms,
       **options,
@@ -135,7 +151,7 @@ def load(
     values = [one.values for one in panel.members]
     names = [one.name for one in panel.members] if series else []
     return _summarized(
-      splits, [(x[0], ends(*x)) for x in members], values, names
+      splits, [(x[0], ends(*x)) for x in members], values, names, len(short)
     )
   single = window_sources.read(path, time, names, left_out, form, steps)
   count = len(single.values)
@@ -163,13 +179,26 @@ def load(
   return _summarized(splits, spans, [single.values])
 
 
-def _summarized(splits, spans, values, names=()):
+def _tell_short(source, names):
+  """Warns of series that are left out, as they are too short."""
+  if names:
+    logging.warning(
+      "%s: %d series are left out, as they are too short to be split: %s%s. A "
+      "model forecasts them as it does series that were not in the training.",
+      *(source, len(names), ", ".join(map(repr, names[:_TOLD]))),
+      ", ..." * (len(names) > _TOLD),
+    )
+
+
+def _summarized(splits, spans, values, names=(), left_out=0):
   """Adds a summary of the spans: times (n,) and ends of each series."""
   prepared = splits.info.preparation
   share = np.isnan(np.concatenate(values)).mean()
   summary = summaries.of_spans(spans, prepared.step, (share, prepared.missing))
   if names:
     summary["series"] = list(names)
+  if left_out:
+    summary["left_out"] = left_out
   return splits._replace(info=dataclasses.replace(splits.info, summary=summary))
 
 

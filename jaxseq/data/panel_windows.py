@@ -120,6 +120,32 @@ def make_splits(
   return datasets.Splits(*map(_joined, pieces), info)
 
 
+def without_short(
+  panel: panels.Panel,
+  ends: Callable[[panels.Member], Ends],
+  input_length: int,
+  horizon: int,
+) -> tuple[panels.Panel, tuple[str, ...]]:
+  """Leaves out series that are too short for a window in each of their parts.
+
+  Args:
+    panel: the series.
+    ends: see `make_splits`.
+    input_length: number of times of an input.
+    horizon: number of times of a target.
+
+  Returns:
+    The others, and the names of those left out. If more than half are short
+    the panel stays as it is, and `make_splits` rejects it.
+  """
+  spans = [ends(member) for member in panel.members]
+  short = _without_room(panel.members, spans, input_length, horizon)
+  if 2 * len(short) > len(panel.members):
+    return panel, ()
+  left = [one for one in panel.members if one.name not in short]
+  return panel._replace(members=left), tuple(short)
+
+
 def windows_of(
   prepared: panel_sources.PanelSource, panel: panels.Panel, source: str
 ) -> datasets.ArrayDataset:
@@ -221,8 +247,8 @@ def _joined(parts):
   return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
 
-def _check_room(source, members, spans, input_length, horizon):
-  """Rejects series with a part that is too short for a window."""
+def _without_room(members, spans, input_length, horizon):
+  """By name, the first part that is too short for a window, and its lengths."""
   wrong = {}
   for member, (train, valid, test) in zip(members, spans):
     counts = (train, valid - train, test - valid)
@@ -231,6 +257,12 @@ def _check_room(source, members, spans, input_length, horizon):
     for part, count, need in zip(_PARTS, counts, needs):
       if count < need:
         wrong.setdefault(member.name, (part, count, need))
+  return wrong
+
+
+def _check_room(source, members, spans, input_length, horizon):
+  """Rejects series with a part that is too short for a window."""
+  wrong = _without_room(members, spans, input_length, horizon)
   if wrong:
     name, (part, count, need) = next(iter(wrong.items()))
     title = f"series {name!r}: " if name else ""

@@ -184,7 +184,7 @@ def text(summary: Mapping[str, Any]) -> str:
     share, option = summary["missing"].values()
     lines.append(f"missing: {share:.2%} of the values ({option})")
   if "left_out" in summary:
-    lines.append(f"left out: {summary['left_out']:,}")
+    lines.append(f"left out: {summary['left_out']:,} series")
   return "\n  ".join(lines)
 
 

@@ -81,10 +81,15 @@ def _by_steps(prepared: Any) -> int:
 
 
 def _training(splits):
-  """Returns the first series of the training part, (time, channels)."""
+  """Returns the training part of a series of median length, (time, channels).
+
+  At least half of the series then have room for inputs of its length.
+  """
   part = splits.train
   if part.extras.series is not None:
-    part = data.take(part, part.extras.series == part.extras.series[0])
+    names, counts = np.unique(part.extras.series, return_counts=True)
+    chosen = names[np.argsort(counts, kind="stable")[(len(names) - 1) // 2]]
+    part = data.take(part, part.extras.series == chosen)
   return np.concatenate([part.inputs[:, 0], part.targets[-1]])
 
 

@@ -205,12 +205,12 @@ def test_series_share_one_calendar(tmp_path):
   ("lines", "options", "message"),
   [
     (
-      [*sales(), *rows("C", 9)],
+      [HEAD, *rows("C", 9)],
       {},
       "series 'C': got 1 times in the test span, expected at least 2 for input",
     ),
     (
-      [*sales(), *rows("C", 5)],
+      [HEAD, *rows("C", 5)],
       {},
       "series 'C': got 3 times in the training sp",
     ),
@@ -254,3 +254,25 @@ def test_wrong_panels_are_refused_with_their_place(
 ):
   with pytest.raises(ValueError, match=message):
     load(write(tmp_path, lines), **{"channels": "sales"} | options)
+
+
+def test_series_that_are_too_short_are_left_out(tmp_path, caplog):
+  lines = [*sales(), *rows("New", 5)]
+  options = {"known": "price,holiday", "static": "region"}
+  splits = load(write(tmp_path, lines), **options)
+  assert splits.info.preparation.names == ("A", "B")
+  assert splits.info.summary["left_out"] == 1
+  assert splits.info.summary["series"] == ["A", "B"]
+  (message,) = caplog.messages
+  assert "sales.csv: 1 series are left out" in message
+  assert "'New'" in message
+  # Its forecasts are those of a series that the training did not have.
+  later = [HEAD, *rows("New", 5, later=2)]
+  path = write(tmp_path, later)
+  found = splits.info.preparation.read(path)
+  assert found.ids == ("New",)
+  assert found.dataset.extras.series.tolist() == [0]
+  # If most series are short, the sizes are wrong.
+  lines = [*sales(), *rows("New", 5), *rows("Newer", 5), *rows("Newest", 5)]
+  with pytest.raises(ValueError, match="'New': got 3 times in the training sp"):
+    load(write(tmp_path, lines), **options)

@@ -128,6 +128,22 @@ def test_dates_with_other_signs(words, expected, found, caplog):
   assert len(caplog.messages) == (found is not None)
 
 
+def test_dates_in_iso_8601_are_read_beside_the_format_of_the_training():
+  form = text_forms.Form(date_format="%d.%m.%Y")
+  for word in ("31.01.2024 13:30", "2024-01-31 13:30:00", "2024-01-31T13:30"):
+    (stamp,) = _time_stamps.parse((word,), str, True, form)
+    assert stamp == np.datetime64("2024-01-31T13:30"), word
+  # All words of a column have one form.
+  with pytest.raises(ValueError, match="of the form '%d.%m.%Y'"):
+    _time_stamps.parse(("31.01.2024", "2024-02-01"), str, True, form)
+  with pytest.raises(ValueError, match="expected a date and time such as"):
+    _time_stamps.parse(("2024-02-01", "31.01.2024"), str, True, form)
+  # In this format the day comes before the month.
+  form = text_forms.Form(date_format="%Y-%d-%m")
+  with pytest.raises(ValueError, match="of the form '%Y-%d-%m'"):
+    _time_stamps.parse(("2024-01-31",), str, True, form)
+
+
 def test_days_and_months_are_not_mistaken_for_each_other():
   place, form = "row {}".format, text_forms.Form(date_format="%d/%m/%Y")
   for words in (("01/02/2024", "03/04/2024"), ("13/02/2024", "02/13/2024")):
