@@ -90,6 +90,8 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
     stack = {"d_model": 192, "num_layers": 3, "dropout": 0.0}
   elif task == "events":
     fields = {"chunks_per_evaluation": 1, "from_shares": True}
+  elif task == "recommend":
+    fields = {"from_ease": True}
   elif task == "segmentation":
     fields = {"batch_size": 2}
     stack = {"d_model": 32, "num_layers": 1, "dropout": 0.2}

@@ -86,7 +86,7 @@ class Problem(base.ArrayProblem):
       options["method"] = "everything"
     variables = self.network.init(key, *self.inputs(batch), **options)
     if self.known is not None:
-      known = {name: jnp.asarray(x) for name, x in self.known.items()}
+      known = jax.tree.map(jnp.asarray, self.known)
       variables = {**variables, item_network.ITEMS: known}
     return variables
 

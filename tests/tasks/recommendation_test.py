@@ -15,6 +15,7 @@ from jaxseq.tasks import base
 from jaxseq.tasks import recommendation
 from jaxseq.tasks.items import item_floors
 from jaxseq.tasks.items import item_metrics
+from jaxseq.tasks.items import item_network
 from jaxseq.tasks.items import item_streams
 from jaxseq.tasks.items import recommendation_arms
 from jaxseq.training import recipes
@@ -97,6 +98,54 @@ def test_a_network_of_both_sides_is_asked_behind_the_newest():
     ValueError, match="got True, .* the next item is predicted"
   ):
     recommendation_arms.ArmConfig(both)
+
+
+def test_a_network_starts_from_ease():
+  splits = data.load("item_chains", users=60, items=25, events=8)
+  problem = recommendation.Problem(_arm(from_ease=True), splits)
+  variables = jax.jit(problem.init)(jax.random.key(0))
+  known = variables[item_network.ITEMS]["scores"]
+  histories = item_floors.histories(splits, "train")
+
+  def row(regularization, part):
+    inverse = item_floors.ease_inverse(histories.has, regularization)
+    decay = float(known["decay"])
+    ease = item_floors.ease(histories, decay, inverse=inverse)
+
+    def newest(items, lengths):
+      read = problem.network.newest(items, lengths)[:2]
+      return ease(*map(np.asarray, read))
+
+    return item_metrics.floor(newest, splits, part, False)["ndcg_10"]
+
+  found = jax.jit(problem.evaluate)(variables, problem.data)
+  rows = {
+    (row(one, "valid"), row(one, "test"))
+    for one in item_metrics.REGULARIZATIONS
+  }
+  pair = found["valid_ndcg_10"], found["ndcg_10"]
+  assert any(pair == pytest.approx(one, abs=1e-5) for one in rows)
+  # What EASE knows is not trained, and how much it counts is.
+  gradient = jax.grad(
+    lambda params: problem.loss(
+      {**variables, "params": params},
+      data.take(splits.train, slice(0, 4)),
+      None,
+      jax.random.key(1),
+    )[0]
+  )(variables["params"])
+  assert gradient["scores"]["gain"] != 0
+  with pytest.raises(ValueError, match="from_ease: got True, expected False"):
+    _arm(from_ease=True, loss="sampled")
+  many = interactions.make_splits(
+    [np.arange(1, 9, dtype=np.int32)],
+    [interactions.leave_one_out(8)],
+    interactions.InteractionSource(items=tuple(map(str, range(3000)))),
+    10,
+    "memory",
+  )
+  network = recommendation_arms.make_network(_arm(from_ease=True), many)
+  assert not network.linear
 
 
 def test_what_is_rebuilt_needs_items_with_vectors():

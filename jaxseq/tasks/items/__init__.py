@@ -6,6 +6,7 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.tasks.items import item_floors as item_floors
+  from jaxseq.tasks.items import item_linear as item_linear
   from jaxseq.tasks.items import item_metrics as item_metrics
   from jaxseq.tasks.items import item_network as item_network
   from jaxseq.tasks.items import item_sentences as item_sentences

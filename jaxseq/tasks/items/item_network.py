@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from jaxseq import nn
 from jaxseq import validate
 from jaxseq.nn import masks
+from jaxseq.tasks.items import item_linear
 from jaxseq.tasks.items import item_texts
 
 # The collection of variables with item data, such as texts.
-ITEMS = "items"
+ITEMS = item_linear.ITEMS
 
 
 class ItemNetwork(linen.Module):
@@ -38,6 +39,8 @@ class ItemNetwork(linen.Module):
     rebuilds: whether a second network predicts the items from one vector of the
       whole history instead, see `rebuild`; items are then ranked by their mean
       probability in the reconstruction.
+    linear: whether its logits are added to the scores of `item_linear`. Then
+      features hold these as well, and so do the states of users.
   """
 
   config: nn.NetworkConfig
@@ -50,6 +53,7 @@ class ItemNetwork(linen.Module):
   temperature: float | None = None
   masked: bool = False
   rebuilds: bool = False
+  linear: bool = False
 
   def setup(self) -> None:
     """Creates the sequence network."""
@@ -57,6 +61,8 @@ class ItemNetwork(linen.Module):
     ids = self.text_mixer is None
     config = dataclasses.replace(self.config, tie=ids)
     self.network = nn.SequenceNetwork(config, size, size if ids else None)
+    if self.linear:
+      self.scores = item_linear.LinearScores(self.num_items)
     if self.rebuilds:
       plain = dataclasses.replace(self.config, tie=False)
       self.decoder = nn.SequenceNetwork(plain, size)
@@ -113,6 +119,11 @@ class ItemNetwork(linen.Module):
       items, gaps, features=not tied, last=last, lengths=lengths, train=train
     )
     logits = x[..., 1:] if tied else self._products(x, vectors[1:])
+    if self.linear:
+      sums = self.scores.sums(items)
+      if last:
+        sums = jnp.take_along_axis(sums, lengths[:, None, None] - 1, axis=1)
+      logits = self.scores(sums, logits)
     return logits[:, 0] if last else logits
 
   @linen.nowrap
@@ -212,7 +223,12 @@ class ItemNetwork(linen.Module):
     Returns:
       Features (n, d) for `score`, and the states after the item.
     """
-    return self._run(items, gaps, states=states, step=True)[:2]
+    if not self.linear:
+      return self._run(items, gaps, states=states, step=True)[:2]
+    states, sums = states
+    x, states = self._run(items, gaps, states=states, step=True)[:2]
+    sums = self.scores.step(items, sums)
+    return jnp.concatenate([x, sums], axis=-1), (states, sums)
 
   def read(
     self, items: jax.Array, lengths: jax.Array, gaps: jax.Array | None = None
@@ -231,15 +247,27 @@ class ItemNetwork(linen.Module):
     reset = jnp.arange(time) == time - lengths[:, None]
     at = jnp.full((count, 1), time - 1)
     x, states, _ = self._run(items, gaps, reset=reset, at=at)
-    return x[:, 0], states
+    if not self.linear:
+      return x[:, 0], states
+    sums = self.scores.sums(items)[:, -1]
+    return jnp.concatenate([x[:, 0], sums], axis=-1), (states, sums)
 
   def score(self, features: jax.Array) -> jax.Array:
     """Returns the logits (..., num_items) of all items.
 
     Args:
-      features: (..., d), from `step` or `read`.
+      features: (..., `feature_width`), from `step` or `read`.
     """
-    return self._products(features, self.vectors()[1:])
+    width = self.config.stack.d_model
+    logits = self._products(features[..., :width], self.vectors()[1:])
+    if not self.linear:
+      return logits
+    return self.scores(features[..., width:], logits)
+
+  @property
+  def feature_width(self) -> int:
+    """Number of features of a user, see `step`."""
+    return self.config.stack.d_model + self.num_items * self.linear
 
   def vectors(self) -> jax.Array:
     """Returns the embeddings that items are read and scored by, (n + 1, d)."""
@@ -277,7 +305,10 @@ class ItemNetwork(linen.Module):
     """Returns the states of users with empty histories."""
     size = self.num_items + 1
     network = nn.SequenceNetwork(self.config, size, size, parent=None)
-    return network.initial_state(batch_shape)
+    states = network.initial_state(batch_shape)
+    if not self.linear:
+      return states
+    return states, jnp.zeros((*batch_shape, self.num_items))
 
   def _run(self, items, gaps=None, *, features=True, last=False, **options):
     """The network's outputs and states, and the vectors of all items."""

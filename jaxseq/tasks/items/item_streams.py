@@ -227,8 +227,7 @@ class Users:
 
   def _fresh(self, count):
     """Features and states of users with empty histories."""
-    width = self.network.config.stack.d_model
-    features = jnp.zeros((count, width), jnp.float32)
+    features = jnp.zeros((count, self.network.feature_width), jnp.float32)
     return features, self.network.initial_state((count,))
 
 

@@ -12,6 +12,7 @@ from jaxseq import mixers
 from jaxseq import validate
 from jaxseq.tasks import base
 from jaxseq.tasks import masked_network
+from jaxseq.tasks.items import item_linear
 from jaxseq.tasks.items import item_sentences
 from jaxseq.tasks.items import item_texts
 from jaxseq.tasks.items import item_wishes
@@ -44,6 +45,8 @@ class Options:
     calibration: t of "gbce".
     gaps: whether the mixer's step sizes are multiplied by the gaps between the
       items, which data have with their option `gap`.
+    from_ease: whether the network starts from the scores of EASE, and adds to
+      them, see `item_linear`; not with more than 2,048 items.
     items: representation of items: "ids", learned vectors; "text", vectors that
       a network computes from their words, see `item_texts`; "semantic",
       sequences of codes of their words, see `semantic_ids`; or "sentences", the
@@ -72,6 +75,7 @@ class Options:
   negatives: int = 256
   calibration: float = 0.75
   gaps: bool = False
+  from_ease: bool = False
   items: Literal["ids", "text", "semantic", "sentences"] = "ids"
   levels: int = 3
   codes: int = 64
@@ -96,6 +100,9 @@ class ArmConfig(Options, base.ArmConfig):
       self.network.stack.refuse(
         "network.stack", bidirectional="the next item is predicted"
       )
+    if self.from_ease and (self.loss != "full" or self.items != "ids"):
+      expected = "False but for the loss 'full' and the items 'ids'"
+      raise validate.error("from_ease", True, expected)
     if self.loss in ("masked", "autoencode") and (
       self.gaps or self.items != "ids"
     ):
@@ -173,6 +180,7 @@ def make_network(arm: ArmConfig, splits: data.Splits) -> Network:
     temperature=arm.temperature,
     masked=arm.loss == "masked",
     rebuilds=arm.loss == "autoencode",
+    linear=arm.from_ease and sizes[0] <= item_linear.MOST,
   )
 
 
@@ -190,12 +198,14 @@ def item_variables(
 
   Returns:
     "tokens", the words of each item; or "ids", the codes of each item, zeros in
-    the first row; or `sentence_network.tables`; None if items have learned
-    vectors.
+    the first row; or `sentence_network.tables`; or `item_linear.fit`; None if
+    items have learned vectors alone.
 
   Raises:
     ValueError: if more items have equal codes than a level has codes.
   """
+  if isinstance(network, ItemNetwork) and network.linear:
+    return {"scores": item_linear.fit(splits, arm.repeats)}
   if arm.items == "ids":
     return None
   texts = _texts(splits)

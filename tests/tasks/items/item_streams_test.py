@@ -106,6 +106,7 @@ NETWORKS = {
   "gaps": ("s5", {"gaps": True}),
   "cosines": ("gru", {"temperature": 0.1}),
   "texts": ("gru", {"text_mixer": "gru"}),
+  "ease": ("gru", {"linear": True}),
 }
 
 
@@ -117,6 +118,15 @@ def test_lists_are_by_the_newest_items_as_scores_are(name):
   if "text_mixer" in options:
     tokens = RNG.integers(1, 40, (13, 4)).astype(np.int32)
     variables = {**variables, item_network.ITEMS: {"tokens": tokens}}
+  if network.linear:
+    matrix = RNG.normal(size=(13, 12)).astype(np.float32)
+    matrix[0] = 0
+    known = {"linear": matrix, "decay": np.float32(0.9)}
+    weights = {**variables["params"]["scores"], "gain": np.float32(0.5)}
+    variables = {
+      "params": {**variables["params"], "scores": weights},
+      item_network.ITEMS: {"scores": known},
+    }
   gaps = LONG_GAPS if network.gaps else None
   lengths = np.array(list(map(len, LONG)), np.int32)
   padded = [np.zeros((5, 30), np.int32), np.zeros((5, 30), np.float32)]
