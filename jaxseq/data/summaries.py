@@ -155,6 +155,8 @@ def of_splits(splits: Any) -> dict[str, Any] | None:
       parts[name] = {"examples": len(part.inputs)}
       if part.lengths is not None:
         parts[name]["elements"] = int(np.sum(part.lengths))
+      elif prepared.kind == "text":
+        parts[name]["elements"] = int(part.inputs.size)
       parts[name] |= own.get("parts", {}).get(name, {})
   return {**summary, **own, "parts": parts}
 

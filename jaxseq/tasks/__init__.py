@@ -53,6 +53,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks import synthetic as synthetic
   from jaxseq.tasks import task as task
   from jaxseq.tasks import temporal_graph as temporal_graph
+  from jaxseq.tasks import text_baselines as text_baselines
   from jaxseq.tasks import token_rows as token_rows
   from jaxseq.tasks import tree_figures as tree_figures
   from jaxseq.tasks import tree_scores as tree_scores

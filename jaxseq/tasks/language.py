@@ -24,6 +24,7 @@ from jaxseq.nn import masks
 from jaxseq.tasks import base
 from jaxseq.tasks import outputs
 from jaxseq.tasks import task
+from jaxseq.tasks import text_baselines
 from jaxseq.tasks import token_rows
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
@@ -457,6 +458,7 @@ TASK = task.Task(
     compute=compute,
     predict=_predict,
   ),
+  baselines=lambda corpus, config, part: text_baselines.rows(corpus, part),
   title="{subject}, bits per byte",
   source=from_splits,
   examples=lambda arm, problem: arm.batch_size * problem.length,

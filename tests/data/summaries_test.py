@@ -150,5 +150,13 @@ def test_a_summary_of_rows_counts_them_and_has_their_times(
   assert (f"  gaps are in {unit}s" in lines) == (unit is not None)
 
 
+def test_a_summary_of_texts_counts_their_tokens(tmp_path):
+  path = tmp_path / "a.txt"
+  path.write_text("abc " * 500)
+  summary = summaries.of_splits(data.load("text_files", path=path))
+  # The first byte has none before it.
+  assert sum(x["elements"] for x in summary["parts"].values()) == 1999
+
+
 def test_data_of_no_file_have_no_summary():
   assert summaries.of_splits(data.load("seasonal")) is None
