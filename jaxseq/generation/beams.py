@@ -182,7 +182,7 @@ class _Options(NamedTuple):
 
   @property
   def may_end(self) -> bool:
-    """Whether a beam may have fewer than `length` tokens."""
+    """Permission for beams to end before `length` tokens."""
     return self.end_token is not None or self.end_at_match
 
 
