@@ -21,6 +21,7 @@ from jaxseq.generation import _row_states
 from jaxseq.generation import constraints
 from jaxseq.generation import offline
 from jaxseq.types import PyTree
+from jaxseq.types import TokenNetwork
 
 
 class Beams(NamedTuple):
@@ -47,7 +48,7 @@ class Beams(NamedTuple):
 
 
 def beam_search(
-  network: Any,
+  network: TokenNetwork,
   variables: PyTree,
   prompt: jax.Array | Sequence[Any] | offline.Prefix,
   length: int,

@@ -32,6 +32,7 @@ from jaxseq.models import token_model
 from jaxseq.programs import serve_flags
 from jaxseq.training import compile_cache
 from jaxseq.training import errors
+from jaxseq.types import TokenNetwork
 
 
 class Served(NamedTuple):
@@ -47,7 +48,7 @@ class Served(NamedTuple):
     template: chat template; None if the model has none.
   """
 
-  network: Any
+  network: TokenNetwork
   variables: Any
   codec: generation.Codec
   stop_tokens: tuple[int, ...]

@@ -20,6 +20,7 @@ import numpy as np
 
 from jaxseq import data
 from jaxseq import validate
+from jaxseq.types import Network
 
 # Levels of the intervals in a model's file, in per cent.
 LEVELS = (80, 95)
@@ -113,7 +114,7 @@ def half_width(errors: np.ndarray, level: float) -> np.ndarray:
 
 
 def errors(
-  network: Any, variables: Any, windows: data.ArrayDataset
+  network: Network, variables: Any, windows: data.ArrayDataset
 ) -> np.ndarray:
   """Returns the sorted absolute errors of forecasts.
 

@@ -29,6 +29,7 @@ from jaxseq.tasks import outputs
 from jaxseq.tasks import section_scores
 from jaxseq.tasks import task
 from jaxseq.training import supervised
+from jaxseq.types import Network
 
 Reads = Literal["document", "neighbors", "pairs"]
 
@@ -217,7 +218,7 @@ def drawn_pairs(
   return others, wanted, inside & allowed.any(axis=-1)
 
 
-def arguments(network: Any, dataset: data.ArrayDataset) -> outputs.Arrays:
+def arguments(network: Network, dataset: data.ArrayDataset) -> outputs.Arrays:
   """Returns "words" (n, time, words) int32 and "lengths" (n,) int32."""
   del network
   return {

@@ -19,6 +19,7 @@ from jaxseq import data
 from jaxseq import validate
 from jaxseq.tasks.items import item_metrics
 from jaxseq.tasks.items import item_texts
+from jaxseq.types import Network
 
 # Maximum number of words of a wish, and number of hash classes of words.
 LENGTH, BUCKETS = 3, 512
@@ -113,7 +114,7 @@ def asked(
 
 
 def steering(
-  network: Any,
+  network: Network,
   variables: Any,
   batch: data.ArrayDataset,
   words: jax.Array,
