@@ -260,4 +260,5 @@ TASK = task.Task(
   ),
   count=sizes.examples,
   sized=lambda splits: sizes.series_start(splits, 1),
+  own_files=task.OwnFiles(network={"pooling": "mean"}),
 )

@@ -23,6 +23,7 @@ from jaxseq.tasks import conformal
 from jaxseq.tasks import forecast_baselines
 from jaxseq.tasks import losses
 from jaxseq.tasks import outputs
+from jaxseq.tasks import sizes
 from jaxseq.tasks import task
 from jaxseq.tasks.forecast_baselines import baselines as baselines
 from jaxseq.tasks.forecast_spans import Spans as Spans
@@ -473,4 +474,17 @@ TASK = task.Task(
     smoothing=config.from_season and part == "test",
   ),
   count=lambda series: int(np.size(series.train)),
+  own_files=task.OwnFiles(
+    fields={
+      "input_length": None,
+      "period": None,
+      "from_season": True,
+      "valid_windows": sizes.VALID_WINDOWS,
+      "horizons": (24,),
+      "batch_size": 32,
+      "chunks_per_evaluation": 1,
+    },
+    network={"pooling": "last"},
+    stack={"norm": "layer"},
+  ),
 )

@@ -461,4 +461,11 @@ TASK = task.Task(
   source=from_splits,
   examples=lambda arm, problem: arm.batch_size * problem.length,
   ylabel="bits per byte",
+  own_files=task.OwnFiles(
+    # The validation part is long.
+    fields={"num_seeds": 1, "length": 128, "chunks_per_evaluation": 5},
+    by_data={"text_files": {"jump_every": 8}},
+    stack={"d_model": 192, "num_layers": 3, "dropout": 0.0},
+    mixers=("mamba",),
+  ),
 )

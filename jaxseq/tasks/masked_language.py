@@ -433,4 +433,14 @@ TASK = task.Task(
     predict=_predict,
   ),
   baselines=lambda splits, config, part: entropy(splits, part),
+  own_files=task.OwnFiles(
+    stack={
+      # Masked letters are predicted from both sides.
+      "bidirectional": True,
+      # Two layers are needed to find which letters belong together.
+      "num_layers": 2,
+      "d_model": 64,
+      "dropout": 0.0,
+    }
+  ),
 )

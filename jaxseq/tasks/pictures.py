@@ -283,4 +283,5 @@ TASK = task.Task(
     predict=_predict,
     time_axis=lambda network: None,
   ),
+  own_files=task.OwnFiles(fields={"levels": 16, "context": 2}),
 )

@@ -278,4 +278,8 @@ TASK = task.Task(
     predict=_predict,
   ),
   baselines=lambda splits, config, part: section_scores.trivial(splits, part),
+  own_files=task.OwnFiles(
+    fields={"batch_size": 2},
+    stack={"d_model": 32, "num_layers": 1, "dropout": 0.2},
+  ),
 )
