@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxseq import validate
 from jaxseq.generation import token_sampling
+from jaxseq.types import PyTree
 from jaxseq.types import TokenNetwork
 
 
@@ -24,7 +25,7 @@ class Prompts(NamedTuple):
 
 
 def make_prompts(
-  network: TokenNetwork, prompt: Any, lengths: Any, reset: Any, states: Any
+  network: TokenNetwork, prompt: Any, lengths: Any, reset: Any, states: PyTree
 ) -> Prompts:
   """Returns prompts as an array of tokens that the network knows."""
   check_no_text(prompt)

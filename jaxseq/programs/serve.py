@@ -32,6 +32,7 @@ from jaxseq.models import token_model
 from jaxseq.programs import serve_flags
 from jaxseq.training import compile_cache
 from jaxseq.training import errors
+from jaxseq.types import PyTree
 from jaxseq.types import TokenNetwork
 
 
@@ -49,7 +50,7 @@ class Served(NamedTuple):
   """
 
   network: TokenNetwork
-  variables: Any
+  variables: PyTree
   codec: generation.Codec
   stop_tokens: tuple[int, ...]
   positions: int | None = None

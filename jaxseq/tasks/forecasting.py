@@ -7,7 +7,6 @@ but are not scored.
 
 from collections.abc import Callable
 import dataclasses
-from typing import Any
 from typing import Literal
 
 from flax import linen
@@ -30,6 +29,7 @@ from jaxseq.tasks.forecast_spans import Spans as Spans
 from jaxseq.tasks.forecast_spans import places
 from jaxseq.tasks.forecast_spans import spans as spans
 from jaxseq.tasks.forecast_spans import windows as windows
+from jaxseq.types import PyTree
 
 # Added to a window's variance, as in the code of arXiv:2205.14415.
 EPSILON = 1e-5
@@ -373,7 +373,7 @@ def _spread(starts, most):
 
 
 def compute(
-  network: Forecaster, variables: Any, arguments: dict[str, jax.Array]
+  network: Forecaster, variables: PyTree, arguments: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
   """Returns "forecast" (n, horizon, channels), standardized like the inputs.
 

@@ -8,7 +8,6 @@ the initial ones of the next (gradients stop there).
 
 import functools
 import math
-from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -27,6 +26,7 @@ from jaxseq.tasks import task
 from jaxseq.tasks import token_rows
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
+from jaxseq.types import PyTree
 
 # Input token at the beginning of a document.
 START = text_tokens.START
@@ -333,7 +333,9 @@ def _arguments(network, dataset):
 
 
 def compute(
-  network: nn.SequenceNetwork, variables: Any, arguments: dict[str, jax.Array]
+  network: nn.SequenceNetwork,
+  variables: PyTree,
+  arguments: dict[str, jax.Array],
 ) -> dict[str, jax.Array]:
   """Returns the network's probabilities of whole texts.
 

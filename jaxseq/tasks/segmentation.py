@@ -30,6 +30,7 @@ from jaxseq.tasks import section_scores
 from jaxseq.tasks import task
 from jaxseq.training import supervised
 from jaxseq.types import Network
+from jaxseq.types import PyTree
 
 Reads = Literal["document", "neighbors", "pairs"]
 
@@ -228,7 +229,7 @@ def arguments(network: Network, dataset: data.ArrayDataset) -> outputs.Arrays:
 
 
 def compute(
-  network: SegmentNetwork, variables: Any, arguments: dict[str, jax.Array]
+  network: SegmentNetwork, variables: PyTree, arguments: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
   """Returns "probability" (n, time) of section starts, and "starts"."""
   words, lengths = arguments["words"], arguments["lengths"]
