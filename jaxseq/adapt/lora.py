@@ -379,7 +379,7 @@ def merge(
   """
   attached = attach(variables, adapters)
 
-  def is_adapted(leaf: Any) -> bool:
+  def is_adapted(leaf: object) -> bool:
     return isinstance(leaf, recurrence.LowRank)
 
   return jax.tree.map(

@@ -99,7 +99,7 @@ class Columns:
     )
 
 
-def as_names(name: str, value: Any) -> tuple[str, ...]:
+def as_names(name: str, value: object) -> tuple[str, ...]:
   """Converts one name, several or None to a tuple of names.
 
   Args:

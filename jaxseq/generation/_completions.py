@@ -247,7 +247,7 @@ def usage(completion: Completion, drawn: int) -> dict[str, int]:
   }
 
 
-def event(value: Any) -> str:
+def event(value: object) -> str:
   """Returns a value as a server-sent event."""
   return f"data: {json.dumps(value)}\n\n"
 

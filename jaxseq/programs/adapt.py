@@ -315,7 +315,7 @@ class Measures:
     program: supervised_arms.Program,
     variables: PyTree,
     directory: pathlib.Path,
-    *unused: Any,
+    *unused: object,
   ) -> dict[str, Any]:
     """Returns the cost of the training, and the adapted weights.
 

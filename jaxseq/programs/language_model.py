@@ -88,7 +88,7 @@ def measures(
   program: supervised_arms.Program,
   variables: PyTree,
   directory: pathlib.Path,
-  *unused: Any,
+  *unused: object,
 ) -> dict[str, Any]:
   """Returns bits per byte over the whole test text, and their cost.
 

@@ -186,7 +186,7 @@ def plain(state: PyTree) -> Any:
   return state
 
 
-def is_state(value: Any) -> bool:
+def is_state(value: object) -> bool:
   """Returns whether these functions go on from a value."""
   return isinstance(value, Observed | Thin)
 
