@@ -16,8 +16,9 @@ prompts, greedily and with a cache:
 
 Times are processor seconds, the best of the calls of all processes, and do not
 hold jaxseq's compiling, which is a column of its own, and which its memory
-does hold. With `--repeats=0` models are only loaded. The logits of the prompt must agree. Without its CUDA kernels
+does hold. The logits of the prompt must agree. Without its CUDA kernels
 transformers goes through time in loops of torch operations for most mixers.
+With --repeats=0 models are loaded, and nothing else.
 """
 
 import argparse
