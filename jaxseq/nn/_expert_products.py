@@ -14,6 +14,8 @@ from jaxseq.nn import feedforward
 
 # Bytes of an expert that are read together: they stay in a core's cache.
 _TILE = 1 << 19
+# Rows of a block up to which copying its expert takes longer than the product.
+_SMALL_BLOCK = 16
 
 
 def mix(
@@ -194,7 +196,7 @@ def blocked(kind, x, chosen, shares, *matrices):
     # What no row is in gets no adapter, whose number is 0.
     adapters = jnp.take(adapters, source, mode="fill", fill_value=0)
     adapters = adapters.reshape(most, size)
-  if any(isinstance(W, recurrence.Weight) for W in matrices):
+  if _has_weights(matrices):
     y = _forward(kind, *blocks, ends[-1], *matrices, adapters=adapters)
   else:
     y = _blocks(kind, *blocks, ends[-1], *matrices)
@@ -211,21 +213,40 @@ def _block_size(rows):
 def _forward(kind, rows, numbers, used, *matrices, adapters=None):
   """Experts of blocks (most, size, d), as far as they are used."""
 
-  def picked(W, number, adapters):
-    W = _picked(W, number)
-    return W.at(adapters) if isinstance(W, recurrence.LowRankRows) else W
+  def expert(x, number, adapters):
+    weights = [_picked(W, number) for W in matrices]
+    weights = [
+      W.at(adapters) if isinstance(W, recurrence.LowRankRows) else W
+      for W in weights
+    ]
+    return _expert(kind, x, weights)
+
+  return _used_blocks(expert, used, rows, numbers, adapters)
+
+
+def _used_blocks(expert, used, *blocks):
+  """Applies a function of a block's rows and numbers to the used blocks."""
 
   def block(_, each):
-    place, x, *those = each
+    place, *those = each
     y = jax.lax.cond(
-      place < used,
-      lambda: _expert(kind, x, [picked(W, *those) for W in matrices]),
-      lambda: jnp.zeros_like(x),
+      place < used, lambda: expert(*those), lambda: jnp.zeros_like(those[0])
     )
     return None, y
 
-  xs = jnp.arange(rows.shape[0]), rows, numbers, adapters
+  xs = jnp.arange(blocks[0].shape[0]), *blocks
   return jax.lax.scan(block, None, xs)[1]
+
+
+def _forward_in_place(kind, rows, numbers, used, *matrices):
+  """`_forward` without a copy of any expert where blocks are small."""
+  if rows.shape[1] > _SMALL_BLOCK:
+    return _forward(kind, rows, numbers, used, *matrices)
+
+  def expert(x, number):
+    return _tiled_expert(kind, x, number, matrices)
+
+  return _used_blocks(expert, used, rows, numbers)
 
 
 def _backward(kind, residuals, dy):
@@ -254,7 +275,7 @@ def _backward(kind, residuals, dy):
 
 
 # The gradient of a plain loop would add an array of all weights per block.
-_blocks = jax.custom_vjp(_forward, nondiff_argnums=(0,))
+_blocks = jax.custom_vjp(_forward_in_place, nondiff_argnums=(0,))
 _blocks.defvjp(
   lambda kind, *arguments: (_forward(kind, *arguments), arguments), _backward
 )
