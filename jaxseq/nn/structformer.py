@@ -26,6 +26,7 @@ from jaxseq import validate
 from jaxseq.nn import convolutions
 from jaxseq.nn import dense
 from jaxseq.nn import masks
+from jaxseq.recurrence.linear import linear
 
 Array = jax.Array
 Relation = Literal["head", "child", "sibling"]
@@ -123,14 +124,7 @@ def calibrated(
   time = distance.shape[-1]
   upper = jnp.triu(jnp.ones((time, time), bool))
   place = jnp.arange(time)
-  first, last, within = place[:, None, None], place[:, None], place
-  # Full cubes, as in `constituents`.
-  highest = jnp.max(
-    height[..., None, None, :],
-    axis=-1,
-    initial=-_FAR,
-    where=(first <= within) & (within <= last),
-  )
+  highest = jnp.swapaxes(_highest(height), -1, -2)
   edge = jnp.full_like(distance[..., :1], _FAR)
   before = jnp.concatenate([edge, distance[..., :-1]], axis=-1)
   left = jax.nn.relu(before[..., :, None] - highest)
@@ -146,8 +140,11 @@ def calibrated(
 
 def constituents(
   distance: Array, height: Array, temperature: Array | float = 1.0
-) -> tuple[Array, Array]:
-  """Computes the probability that each span is a token's constituent.
+) -> tuple[Array, Array, Array]:
+  """Computes where each token's constituent may begin and end.
+
+  Its ends are independent: the probability of a span is the product of those of
+  its first and its last token.
 
   Args:
     distance: (*batch, time).
@@ -155,54 +152,56 @@ def constituents(
     temperature: factor on the differences of heights and distances.
 
   Returns:
-    (*batch, time, first, last), the probability of each span, and (*batch,
-    time, time), the probability that the second token is in the constituent of
-    the first.
+    Three (*batch, time, time): the probabilities that the second token is the
+    first one of the constituent of the first, that it is the last one, and that
+    it is in the constituent.
   """
   time = distance.shape[-1]
-  ones = jnp.ones((time, time), bool)
+  earlier = jnp.tri(time, k=-1, dtype=bool)
   differences = height[..., :, None] - distance[..., None, :]
   passes = jax.nn.sigmoid(differences * temperature)
-  place = jnp.arange(time)
-  token, reach, boundary = place[:, None, None], place[:, None], place
-
-  def least(where):
-    every = passes[..., :, None, :]
-    return jnp.min(every, axis=-1, initial=1, where=where)
-
   # Probability that a constituent reaches each token, to the left and right.
-  left = least((reach <= boundary) & (boundary < token))
-  right = least((token <= boundary) & (boundary < reach))
-  block = jnp.where(jnp.tril(ones), left, right)
-  none = jnp.zeros_like(passes[..., :1])
+  ones, axis = jnp.ones_like(passes[..., :1]), passes.ndim - 1
+  left = jnp.where(earlier, passes, 1)
+  left = jax.lax.cummin(left, axis, reverse=True)
+  right = jnp.where(earlier, 1, passes)
+  right = jnp.concatenate([ones, right[..., :-1]], axis=-1)
+  right = jax.lax.cummin(right, axis)
+  block = jnp.where(jnp.tri(time, dtype=bool), left, right)
+  none = jnp.zeros_like(ones)
   first = left - jnp.concatenate([none, left[..., :-1]], axis=-1)
   last = right - jnp.concatenate([right[..., 1:], none], axis=-1)
-  first = jnp.where(jnp.tril(ones), first, 0)
-  last = jnp.where(jnp.triu(ones), last, 0)
-  return first[..., :, None] * last[..., None, :], block
+  return jnp.tril(first), jnp.triu(last), block
 
 
 def heads(
-  spans: Array, height: Array, temperature: Array | float = 1.0
+  first: Array,
+  last: Array,
+  height: Array,
+  temperature: Array | float = 1.0,
 ) -> Array:
   """Computes the probability that each token is the head of a constituent.
 
+  In a span tokens are heads by the softmax of their heights. A sum over spans
+  is taken by its first tokens and its last ones in turn, in matrix products
+  whose factors are at most 1 at any heights.
+
   Args:
-    spans: (*batch, time, first, last), see `constituents`.
+    first: (*batch, time, time), see `constituents`.
+    last: (*batch, time, time), see `constituents`.
     height: (*batch, time).
     temperature: factor on the heights.
 
   Returns:
     (*batch, time, time), rows with sum 1; a token may be its own head.
   """
-  place = jnp.arange(height.shape[-1])
-  first, last = place[:, None, None], place[None, :, None]
-  within = (first <= place) & (place <= last)
-  # A span that ends before its start has probability 0, and needs some value.
-  within |= first > last
-  scores = (height * temperature)[..., None, None, :]
-  likely = jax.nn.softmax(jnp.where(within, scores, -jnp.inf), axis=-1)
-  return jnp.einsum("...lij,...ijh->...lh", spans, likely)
+  scores = height * temperature
+  before = _heads_before(first, last, scores)
+  # To the right is to the left in the sentence that is read backwards.
+  both = (-2, -1)
+  turned = jnp.flip(last, both), jnp.flip(first, both), jnp.flip(scores, -1)
+  after = jnp.flip(_heads_before(*turned), both)
+  return jnp.tril(before) + jnp.triu(after, 1)
 
 
 def relations(head: Array, names: tuple[Relation, ...]) -> Array:
@@ -309,8 +308,8 @@ class StructFormer(linen.Module):
     x = embed(tokens)
     temperature = jnp.exp(self.param("log_temperature", _Zeros, (2,)))
     distance, height = Parser(config, name="parser")(x, inside)
-    spans, _ = constituents(distance, height, temperature[0])
-    head = _without_self(heads(spans, height, temperature[1]))
+    first, last, _ = constituents(distance, height, temperature[0])
+    head = _without_self(heads(first, last, height, temperature[1]))
     if parse_only:
       return Parse(distance, height, head)
     if not config.learn_parser:
@@ -384,3 +383,75 @@ def _shifted(inside):
 def _without_self(x):
   """Sets the diagonals of matrices to 0."""
   return jnp.where(jnp.eye(x.shape[-1], dtype=bool), 0, x)
+
+
+def _highest(x):
+  """The maxima of numbers from the second to the first index.
+
+  Returns:
+    (*batch, time, time); the second's own number where it is the later one.
+  """
+  time = x.shape[-1]
+  late = jnp.tri(time, dtype=bool)
+  every = jnp.where(late, x[..., :, None], x[..., None, :])
+  return jax.lax.cummax(every, axis=every.ndim - 2)
+
+
+def _heads_before(first, last, scores):
+  """The heads of each token (row) at or before it; others mean nothing.
+
+  With the sum z(i, j) of the exponentials of scores from i to j, the token h is
+  the head of l by exp(s_h) * sum(first[l, i] * last[l, j] / z(i, j)) over i <=
+  h and j >= l. Exponentials are relative to the maxima of spans.
+  """
+  time = scores.shape[-1]
+  late = jnp.tri(time, dtype=bool)
+  highest = jax.lax.stop_gradient(_highest(scores))
+
+  def falls(x):
+    # How a sum's unit changes from one row to the next.
+    change = jnp.diff(x, axis=-2, prepend=x[..., :1, :])
+    return jnp.exp(-jnp.abs(change))
+
+  parts = jnp.where(late, scores[..., :, None] - highest, -jnp.inf)
+  total, _ = linear.linear_scan(falls(highest), jnp.exp(parts))
+  share = jnp.where(late, 1 / jnp.where(late, total, 1), 0)
+  begun = jnp.swapaxes(first * _to_the_right(last, share, highest), -1, -2)
+  turned = jnp.swapaxes(highest, -1, -2)
+  summed, _ = linear.linear_scan(falls(turned), begun)
+  return jnp.swapaxes(jnp.exp(scores[..., :, None] - turned) * summed, -1, -2)
+
+
+def _to_the_right(weight, x, highest):
+  """Sums weight[l, j] * x[j, i] * exp(highest[l, i] - highest[j, i]), j >= l.
+
+  Pairs are taken by the size of the block of tokens that has l in its left half
+  and j in its right one. The exponents are split where the halves meet, in two
+  that are at most 0.
+  """
+  time = x.shape[-1]
+  result = jnp.diagonal(weight, axis1=-2, axis2=-1)[..., None] * x
+  batch, half = x.shape[:-2], 1
+  while half < time:
+    blocks = -(-time // (2 * half))
+    more = [(0, 2 * half * blocks - time)]
+    none = [(0, 0)] * len(batch)
+
+    def split(y, more=more, none=none, half=half, blocks=blocks):
+      y = jnp.pad(y, none + more + [(0, 0)], mode="edge")
+      return y.reshape(*batch, blocks, 2, half, time)
+
+    top, rows = split(highest), split(x)
+    meet = top[..., :1, -1:, :]
+    near = jnp.exp(top[..., 0, :, :] - meet[..., 0, :, :])
+    far = rows[..., 1, :, :] * jnp.exp(meet[..., 0, :, :] - top[..., 1, :, :])
+    pairs = jnp.pad(weight, none + 2 * more)
+    pairs = pairs.reshape(*batch, blocks, 2, half, blocks, 2, half)
+    each = jnp.arange(blocks)
+    pairs = jnp.moveaxis(pairs[..., 0, :, :, 1, :], -2, -3)
+    pairs = pairs[..., each, each, :, :]
+    y = near * (pairs @ far)
+    y = jnp.stack([y, jnp.zeros_like(y)], axis=-3)
+    result += y.reshape(*batch, -1, time)[..., :time, :]
+    half *= 2
+  return result
