@@ -14,6 +14,7 @@ Shen et al., "StructFormer", arXiv:2012.00857.
 """
 
 import dataclasses
+import functools
 import typing
 from typing import Literal
 from typing import NamedTuple
@@ -161,12 +162,12 @@ def constituents(
   differences = height[..., :, None] - distance[..., None, :]
   passes = jax.nn.sigmoid(differences * temperature)
   # Probability that a constituent reaches each token, to the left and right.
-  ones, axis = jnp.ones_like(passes[..., :1]), passes.ndim - 1
   left = jnp.where(earlier, passes, 1)
-  left = jax.lax.cummin(left, axis, reverse=True)
+  left = _running(jnp.minimum, left, -1, reverse=True)
+  ones = jnp.ones_like(passes[..., :1])
   right = jnp.where(earlier, 1, passes)
   right = jnp.concatenate([ones, right[..., :-1]], axis=-1)
-  right = jax.lax.cummin(right, axis)
+  right = _running(jnp.minimum, right, -1)
   block = jnp.where(jnp.tri(time, dtype=bool), left, right)
   none = jnp.zeros_like(ones)
   first = left - jnp.concatenate([none, left[..., :-1]], axis=-1)
@@ -196,12 +197,14 @@ def heads(
     (*batch, time, time), rows with sum 1; a token may be its own head.
   """
   scores = height * temperature
-  before = _heads_before(first, last, scores)
-  # To the right is to the left in the sentence that is read backwards.
-  both = (-2, -1)
-  turned = jnp.flip(last, both), jnp.flip(first, both), jnp.flip(scores, -1)
-  after = jnp.flip(_heads_before(*turned), both)
-  return jnp.tril(before) + jnp.triu(after, 1)
+  # Heads to the right are to the left of a sentence that is read backwards.
+  flip = functools.partial(jnp.flip, axis=(-2, -1))
+  before, after = _heads_before(
+    jnp.stack([first, flip(last)]),
+    jnp.stack([last, flip(first)]),
+    jnp.stack([scores, jnp.flip(scores, -1)]),
+  )
+  return jnp.tril(before) + jnp.triu(flip(after), 1)
 
 
 def relations(head: Array, names: tuple[Relation, ...]) -> Array:
@@ -394,7 +397,19 @@ def _highest(x):
   time = x.shape[-1]
   late = jnp.tri(time, dtype=bool)
   every = jnp.where(late, x[..., :, None], x[..., None, :])
-  return jax.lax.cummax(every, axis=every.ndim - 2)
+  return _running(jnp.maximum, every, -2)
+
+
+def _running(extreme, x, axis, reverse=False):
+  """The minima or maxima of all elements up to each one along an axis."""
+  x = jnp.moveaxis(x, axis, 0)
+
+  def step(best, x):
+    best = extreme(best, x)
+    return best, best
+
+  _, best = jax.lax.scan(step, x[-1 if reverse else 0], x, reverse=reverse)
+  return jnp.moveaxis(best, 0, axis)
 
 
 def _heads_before(first, last, scores):
@@ -425,33 +440,21 @@ def _heads_before(first, last, scores):
 def _to_the_right(weight, x, highest):
   """Sums weight[l, j] * x[j, i] * exp(highest[l, i] - highest[j, i]), j >= l.
 
-  Pairs are taken by the size of the block of tokens that has l in its left half
-  and j in its right one. The exponents are split where the halves meet, in two
-  that are at most 0.
+  Each size of blocks has the pairs with l in a block's left half and j in its
+  right one. Where the halves meet the exponent is split into two that are at
+  most 0, one for each factor of a matrix product.
   """
   time = x.shape[-1]
-  result = jnp.diagonal(weight, axis1=-2, axis2=-1)[..., None] * x
-  batch, half = x.shape[:-2], 1
-  while half < time:
-    blocks = -(-time // (2 * half))
-    more = [(0, 2 * half * blocks - time)]
-    none = [(0, 0)] * len(batch)
+  place = jnp.arange(time)
 
-    def split(y, more=more, none=none, half=half, blocks=blocks):
-      y = jnp.pad(y, none + more + [(0, 0)], mode="edge")
-      return y.reshape(*batch, blocks, 2, half, time)
+  @jax.checkpoint
+  def level(total, half):
+    block, right = place // (2 * half), place // half % 2
+    pairs = (block[:, None] == block) & (right[:, None] < right)
+    meet = jnp.minimum((2 * block + 1) * half, time) - 1
+    fall = jnp.exp(-jnp.abs(highest - highest[..., meet, :]))
+    return total + fall * (jnp.where(pairs, weight, 0) @ (fall * x)), None
 
-    top, rows = split(highest), split(x)
-    meet = top[..., :1, -1:, :]
-    near = jnp.exp(top[..., 0, :, :] - meet[..., 0, :, :])
-    far = rows[..., 1, :, :] * jnp.exp(meet[..., 0, :, :] - top[..., 1, :, :])
-    pairs = jnp.pad(weight, none + 2 * more)
-    pairs = pairs.reshape(*batch, blocks, 2, half, blocks, 2, half)
-    each = jnp.arange(blocks)
-    pairs = jnp.moveaxis(pairs[..., 0, :, :, 1, :], -2, -3)
-    pairs = pairs[..., each, each, :, :]
-    y = near * (pairs @ far)
-    y = jnp.stack([y, jnp.zeros_like(y)], axis=-3)
-    result += y.reshape(*batch, -1, time)[..., :time, :]
-    half *= 2
-  return result
+  itself = jnp.diagonal(weight, axis1=-2, axis2=-1)[..., None] * x
+  halves = 2 ** jnp.arange((time - 1).bit_length())
+  return jax.lax.scan(level, itself, halves)[0]
