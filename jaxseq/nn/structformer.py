@@ -28,6 +28,7 @@ from jaxseq.nn import convolutions
 from jaxseq.nn import dense
 from jaxseq.nn import masks
 from jaxseq.recurrence.linear import linear
+from jaxseq.recurrence.shared import stepwise
 
 Array = jax.Array
 Relation = Literal["head", "child", "sibling"]
@@ -389,36 +390,30 @@ def _without_self(x):
 
 
 def _highest(x):
-  """The maxima of numbers from the second to the first index.
-
-  Returns:
-    (*batch, time, time); the second's own number where it is the later one.
-  """
-  time = x.shape[-1]
-  late = jnp.tri(time, dtype=bool)
+  """The maxima from the second to the first index, or of the second alone."""
+  late = jnp.tri(x.shape[-1], dtype=bool)
   every = jnp.where(late, x[..., :, None], x[..., None, :])
   return _running(jnp.maximum, every, -2)
 
 
 def _running(extreme, x, axis, reverse=False):
   """The minima or maxima of all elements up to each one along an axis."""
-  x = jnp.moveaxis(x, axis, 0)
 
   def step(best, x):
     best = extreme(best, x)
     return best, best
 
-  _, best = jax.lax.scan(step, x[-1 if reverse else 0], x, reverse=reverse)
-  return jnp.moveaxis(best, 0, axis)
+  begin = jax.lax.index_in_dim(x, -1 if reverse else 0, axis, keepdims=False)
+  return stepwise.over_time(
+    step, begin, (x,), None, axis=x.ndim + axis, reverse=reverse
+  )[0]
 
 
 def _heads_before(first, last, scores):
-  """The heads of each token (row) at or before it; others mean nothing.
-
-  With the sum z(i, j) of the exponentials of scores from i to j, the token h is
-  the head of l by exp(s_h) * sum(first[l, i] * last[l, j] / z(i, j)) over i <=
-  h and j >= l. Exponentials are relative to the maxima of spans.
-  """
+  """The heads of each token (row) at or before it; others mean nothing."""
+  # With the sum z(i, j) of the exponentials of scores from i to j, the token h
+  # is the head of l by exp(s_h) * sum(first[l, i] * last[l, j] / z(i, j)) over
+  # i <= h and j >= l. Exponentials are relative to the maxima of spans.
   time = scores.shape[-1]
   late = jnp.tri(time, dtype=bool)
   highest = jax.lax.stop_gradient(_highest(scores))
@@ -438,15 +433,13 @@ def _heads_before(first, last, scores):
 
 
 def _to_the_right(weight, x, highest):
-  """Sums weight[l, j] * x[j, i] * exp(highest[l, i] - highest[j, i]), j >= l.
-
-  Each size of blocks has the pairs with l in a block's left half and j in its
-  right one. Where the halves meet the exponent is split into two that are at
-  most 0, one for each factor of a matrix product.
-  """
+  """Sums weight[l, j] x[j, i] exp(highest[l, i] - highest[j, i]), j >= l."""
   time = x.shape[-1]
   place = jnp.arange(time)
 
+  # Each size of blocks has the pairs with l in a block's left half and j in its
+  # right one. Where the halves meet the exponent is split into two that are at
+  # most 0, one for each factor of a matrix product.
   @jax.checkpoint
   def level(total, half):
     block, right = place // (2 * half), place // half % 2
@@ -457,4 +450,4 @@ def _to_the_right(weight, x, highest):
 
   itself = jnp.diagonal(weight, axis1=-2, axis2=-1)[..., None] * x
   halves = 2 ** jnp.arange((time - 1).bit_length())
-  return jax.lax.scan(level, itself, halves)[0]
+  return stepwise.over_time(level, itself, (halves,), None, axis=0)[1]
