@@ -18,7 +18,6 @@ import difflib
 import functools
 import math
 import re
-from typing import Any
 from typing import Literal
 from typing import NamedTuple
 import zlib

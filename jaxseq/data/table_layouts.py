@@ -16,7 +16,6 @@ import dataclasses
 import pathlib
 import re
 from types import MappingProxyType
-from typing import Any
 from typing import Literal
 
 import numpy as np

@@ -5,7 +5,6 @@ elements are zeros at one of its ends, for any mixer, and need not be stored.
 """
 
 import functools
-from typing import Any
 from typing import NamedTuple
 
 import jax

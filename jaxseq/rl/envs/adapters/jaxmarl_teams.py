@@ -6,7 +6,6 @@ JaxMARL has a dictionary entry for each agent; here each agent is a row.
 """
 
 import dataclasses
-from typing import Any
 
 import jax.numpy as jnp
 
