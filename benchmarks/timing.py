@@ -92,11 +92,14 @@ def pair_head() -> str:
 
 
 def pair(old: Measurement, new: Measurement) -> str:
-  """What one function and another one cost, and the ratios."""
+  """What one function, which may not have run, and another one cost."""
   text = ""
   for _, field, scale in _COSTS:
     a, b = getattr(old, field), getattr(new, field)
-    text += f"{f'{scale * a:.1f} {scale * b:.1f}':>15} {a / b:6.1f} "
+    if a is None:
+      text += f"{f'- {scale * b:.1f}':>15} {'-':>6} "
+    else:
+      text += f"{f'{scale * a:.1f} {scale * b:.1f}':>15} {a / b:6.1f} "
   return text + f"{f'{old.compile:.1f} {new.compile:.1f}':>11}"
 
 

@@ -18,7 +18,7 @@ OF_MODULES = ("parent", "name")
 OF_DEVICES = ("time_axis", "time_scheme", "kernels")
 
 
-def encode(value: Any, name: str, without: Collection[str] = ()) -> Any:
+def encode(value: object, name: str, without: Collection[str] = ()) -> Any:
   """Returns a value as JSON has it.
 
   Args:
@@ -52,7 +52,7 @@ def encode(value: Any, name: str, without: Collection[str] = ()) -> Any:
   )
 
 
-def decode(value: Any) -> Any:
+def decode(value: object) -> Any:
   """Undoes what `encode` does to floats that are not finite.
 
   Raises:

@@ -29,7 +29,7 @@ T = TypeVar("T")
 _MOST_LISTED, _NEAREST = 100, 5
 
 
-def error(name: str, value: Any, expected: str) -> ValueError:
+def error(name: str, value: object, expected: str) -> ValueError:
   """Returns the error of an argument that is not what is expected.
 
   Args:
@@ -52,7 +52,7 @@ def instance(name: str, value: T, kind: Any, expected: str) -> T:
 
 
 def integer(
-  name: str, value: Any, low: int | None = None, high: int | None = None
+  name: str, value: object, low: int | None = None, high: int | None = None
 ) -> int:
   """Checks an integer, of at least `low` and at most `high`."""
   is_integer = isinstance(value, numbers.Integral) and not isinstance(
@@ -63,13 +63,13 @@ def integer(
   return value
 
 
-def positive(name: str, value: Any) -> int:
+def positive(name: str, value: object) -> int:
   """Checks an integer of at least 1."""
   return integer(name, value, 1)
 
 
 def number(
-  name: str, value: Any, low: float | None = None, high: float | None = None
+  name: str, value: object, low: float | None = None, high: float | None = None
 ) -> float:
   """Checks a finite number, of at least `low` and at most `high`."""
   is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
@@ -78,7 +78,7 @@ def number(
   return value
 
 
-def above_zero(name: str, value: Any) -> float:
+def above_zero(name: str, value: object) -> float:
   """Checks a finite number above 0."""
   number(name, value)
   if not value > 0:
@@ -86,7 +86,7 @@ def above_zero(name: str, value: Any) -> float:
   return value
 
 
-def fraction(name: str, value: Any) -> float:
+def fraction(name: str, value: object) -> float:
   """Checks a number above 0 and of at most 1."""
   if not 0 < number(name, value) <= 1:
     raise error(name, value, "a number above 0 and of at most 1")
@@ -132,7 +132,7 @@ def expression(name: str, value: str) -> str:
 
 
 def shape(
-  name: str, value: Any, expected: Sequence[int | str]
+  name: str, value: object, expected: Sequence[int | str]
 ) -> tuple[int, ...]:
   """Checks the shape of an array and returns it.
 

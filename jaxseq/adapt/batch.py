@@ -96,7 +96,7 @@ def at_rows(variables: PyTree, rows: jax.Array | Sequence[int]) -> PyTree:
   """
   numbers = jnp.asarray(rows)
 
-  def one(leaf: Any) -> Any:
+  def one(leaf: object) -> Any:
     if isinstance(leaf, recurrence.LowRankRows):
       _check_rows(numbers, leaf.a.shape[-3])
       return leaf.at(numbers)

@@ -18,7 +18,6 @@ import difflib
 import functools
 import math
 import re
-from typing import Any
 from typing import Literal
 from typing import NamedTuple
 import zlib
@@ -379,7 +378,7 @@ def merge(
   """
   attached = attach(variables, adapters)
 
-  def is_adapted(leaf: Any) -> bool:
+  def is_adapted(leaf: object) -> bool:
     return isinstance(leaf, recurrence.LowRank)
 
   return jax.tree.map(

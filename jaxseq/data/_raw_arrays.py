@@ -23,7 +23,7 @@ def rows(values: Any, lengths: np.ndarray | None = None) -> list[Any]:
   return [row[:count] for row, count in zip(items, counts)]
 
 
-def names_of(item: Any) -> tuple[str, ...] | None:
+def names_of(item: object) -> tuple[str, ...] | None:
   """Returns the names of a frame's columns, or of an array's fields."""
   if series_frames.is_frame(item):
     return tuple(map(str, item.columns))
@@ -32,7 +32,7 @@ def names_of(item: Any) -> tuple[str, ...] | None:
 
 def series(
   name: str,
-  item: Any,
+  item: object,
   channels: Sequence[str] | None,
   names: Sequence[str] | None = None,
 ) -> np.ndarray:
@@ -74,7 +74,7 @@ def _unnamed(channels):
   )
 
 
-def tokens(name: str, item: Any, vocab_size: int | None) -> np.ndarray:
+def tokens(name: str, item: object, vocab_size: int | None) -> np.ndarray:
   """Returns one sequence of tokens (time,), checked."""
   array = np.asarray(item)
   if array.dtype.kind not in "iu":

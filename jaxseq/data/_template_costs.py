@@ -23,7 +23,7 @@ _FIELDS = re.compile(r"\{[^{}]*|%[^a-zA-Z%]*")
 _NESTED = re.compile(r"\{[^{}]*\{|%[^a-zA-Z%]*\*")
 
 
-def of(value: Any, most: int = ENDLESS) -> int:
+def of(value: object, most: int = ENDLESS) -> int:
   """Returns the units of a value with its elements, up to some `most`.
 
   An element that occurs several times counts each time, as in its text.

@@ -174,10 +174,8 @@ def _formatted(words, place, form):
 
 
 def _is_dated(words, date_format):
-  """True for dates in ISO 8601 that a format cannot be mistaken for.
-
-  Frames have such dates even if the training's file had others.
-  """
+  """True for dates in ISO 8601 that a format cannot be mistaken for."""
+  # Frames have such dates even if the training's file had others.
   if not words or date_format.startswith("%Y"):
     return False
   return _ISO.match(words[0].strip()) is not None

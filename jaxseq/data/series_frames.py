@@ -40,14 +40,14 @@ class FrameSeries(NamedTuple):
   times: list[np.ndarray] | None = None
 
 
-def is_frame(value: Any) -> bool:
+def is_frame(value: object) -> bool:
   """Returns whether a value is a data frame; pandas is not imported."""
   return hasattr(value, "columns") and (
     hasattr(value, "index") or hasattr(value, _ARROW)
   )
 
 
-def of_pandas(value: Any) -> Any:
+def of_pandas(value: object) -> Any:
   """Converts frames that Arrow can read, such as polars', to pandas.
 
   Any other value, such as a pandas frame, is returned unchanged.

@@ -16,7 +16,6 @@ import dataclasses
 import pathlib
 import re
 from types import MappingProxyType
-from typing import Any
 from typing import Literal
 
 import numpy as np
@@ -99,7 +98,7 @@ class Columns:
     )
 
 
-def as_names(name: str, value: Any) -> tuple[str, ...]:
+def as_names(name: str, value: object) -> tuple[str, ...]:
   """Converts one name, several or None to a tuple of names.
 
   Args:

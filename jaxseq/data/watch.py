@@ -72,7 +72,7 @@ def _listed(value):
   return value if isinstance(value, list) else None
 
 
-def _series(value: Any, path: str | os.PathLike) -> list[np.ndarray]:
+def _series(value: object, path: str | os.PathLike) -> list[np.ndarray]:
   """Checks the recordings and converts them to (time, 6) float32."""
   arrays = _listed(value)
   if arrays is None:
@@ -114,7 +114,7 @@ def _content(path: str | os.PathLike) -> dict[str, Any]:
   return content
 
 
-def _integers(value: Any, count: int, path: str | os.PathLike) -> np.ndarray:
+def _integers(value: object, count: int, path: str | os.PathLike) -> np.ndarray:
   """Converts integers (count,) to int32; rejects other values."""
   try:
     array = np.asarray(value, np.float64)

@@ -1,7 +1,5 @@
 """Codes of windows as a line of work, see `jaxseq.tasks.task`."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,10 +11,11 @@ from jaxseq.dts import downstream
 from jaxseq.dts import problem
 from jaxseq.tasks import outputs
 from jaxseq.tasks import task
+from jaxseq.types import PyTree
 
 
 def compute(
-  network: autoencoder.VAE, variables: Any, arguments: dict[str, jax.Array]
+  network: autoencoder.VAE, variables: PyTree, arguments: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
   """Returns codes and the outputs that follow from them.
 

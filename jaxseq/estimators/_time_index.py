@@ -62,14 +62,14 @@ def of_rows(names: Sequence[str], items: Sequence[Any]) -> list[Order] | None:
   return orders
 
 
-def index_of(item: Any) -> Any:
+def index_of(item: object) -> Any:
   """Returns the index of a pandas frame or series; None for other values."""
   index = getattr(item, "index", None)
   # A list's `index` is a method.
   return None if callable(index) else index
 
 
-def refuse_several(name: str, item: Any) -> None:
+def refuse_several(name: str, item: object) -> None:
   """Raises ValueError if a frame's index has several series."""
   levels = getattr(index_of(item), "nlevels", 1)
   if levels > 1:
@@ -81,7 +81,7 @@ def refuse_several(name: str, item: Any) -> None:
 
 
 def following(
-  name: str, item: Any, order: Order, count: int
+  name: str, item: object, order: Order, count: int
 ) -> np.ndarray | None:
   """Returns the times (count,) after a series with equal steps.
 

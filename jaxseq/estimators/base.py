@@ -35,6 +35,7 @@ from jaxseq.tasks import sizes
 from jaxseq.tasks import task
 from jaxseq.training import recipes
 from jaxseq.training.comparison import supervised_arms
+from jaxseq.types import PyTree
 
 _SEEDS = 2**31 - 1
 # Fewest validation examples for early stopping by default.
@@ -151,7 +152,9 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     """Returns the configuration of the arm, a `_task.arm`."""
     raise NotImplementedError
 
-  def _variables(self, network: Any, variables: Any, material: Material) -> Any:
+  def _variables(
+    self, network: Any, variables: PyTree, material: Material
+  ) -> Any:
     """Returns the model's variables, made from the problem's."""
     return variables
 
@@ -237,7 +240,7 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     return getattr(self._size, name) if value is None else value
 
   @final
-  def _keep(self, material: Material, network: Any, variables: Any) -> None:
+  def _keep(self, material: Material, network: Any, variables: PyTree) -> None:
     """Sets `model_`."""
     self.model_ = models.make(
       str(self._task.kind),

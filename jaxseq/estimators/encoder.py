@@ -17,6 +17,7 @@ from jaxseq.dts import problem as dts_problem
 from jaxseq.dts import series_encoders
 from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import base
+from jaxseq.types import PyTree
 
 # Widths of encoder and decoder, as in configs/dts.
 _CONVOLUTIONS = (32, 64, 64)
@@ -136,6 +137,6 @@ class DisentangledEncoder(
     )
 
   def _variables(
-    self, network: Any, variables: Any, material: base.Material
+    self, network: Any, variables: PyTree, material: base.Material
   ) -> Any:
     return {"params": variables["params"]["model"]}

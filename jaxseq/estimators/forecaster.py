@@ -25,6 +25,7 @@ from jaxseq.tasks import conformal
 from jaxseq.tasks import forecast_season
 from jaxseq.tasks import forecasting
 from jaxseq.tasks import sizes
+from jaxseq.types import PyTree
 
 
 @base.documented
@@ -381,7 +382,7 @@ class Forecaster(updating.Updated, base.SizedEstimator):
     return found if found <= self.input_length_ else 1
 
   def _variables(
-    self, network: Any, variables: Any, material: base.Material
+    self, network: Any, variables: PyTree, material: base.Material
   ) -> Any:
     """Returns the variables with intervals, if a part was held back."""
     self._errors = None

@@ -17,6 +17,7 @@ from jaxseq.estimators import item_rows
 from jaxseq.tasks import temporal_graph
 from jaxseq.tasks.node_streams import graph_answers
 from jaxseq.tasks.node_streams import graph_network
+from jaxseq.types import PyTree
 
 _GRAPH = graph_network.Options(
   message="vectors", target="vectors", score="dot", run="exact"
@@ -159,7 +160,7 @@ class TemporalGraph(base.SequenceEstimator):
     return base.Material(splits, size, splits.info.preparation, example)
 
   def _variables(
-    self, network: Any, variables: Any, material: base.Material
+    self, network: Any, variables: PyTree, material: base.Material
   ) -> Any:
     return graph_answers.remembered(network, variables, material.source)
 

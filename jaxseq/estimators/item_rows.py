@@ -93,7 +93,7 @@ def column(values: Any) -> np.ndarray:
   return array
 
 
-def is_missing(value: Any) -> bool:
+def is_missing(value: object) -> bool:
   """Returns whether an entry is empty: None, "", NaN, NaT or pandas' NA."""
   if value is None or (isinstance(value, str) and not value):
     return True
@@ -107,7 +107,7 @@ def is_missing(value: Any) -> bool:
     return False
 
 
-def user(name: str, value: Any) -> Hashable:
+def user(name: str, value: object) -> Hashable:
   """Returns the name of a user as a Python value.
 
   Args:

@@ -217,7 +217,7 @@ class NextItem(updating.Updated):
     best = item_streams.best(*arrays, features, taken, k, allowed)
     return self._listed(range(len(histories)), *best)
 
-  def update(self, user: Hashable, item: Any, time: Any = None) -> Self:
+  def update(self, user: Hashable, item: object, time: Any = None) -> Self:
     """Reads one more item of a user, who may be new, in constant time.
 
     Args:

@@ -16,6 +16,7 @@ from jaxseq.estimators import base
 from jaxseq.tasks import base as tasks
 from jaxseq.training import compile_cache
 from jaxseq.training import supervised
+from jaxseq.types import PyTree
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -144,7 +145,7 @@ def _rescaled(prepared, moments):
   return dataclasses.replace(prepared, **fields)
 
 
-def check_streams(states: Any, count: int) -> None:
+def check_streams(states: PyTree, count: int) -> None:
   """Checks that there are as many series as carried states.
 
   Args:

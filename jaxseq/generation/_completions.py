@@ -100,15 +100,7 @@ def parse(
   The name of an adapter, instead of the model's, selects the model with the
   adapter.
   """
-  validate.instance("body", body, Mapping, "a JSON object")
-  names = {*_FIXED, *_IGNORED, *_SAMPLING, *_OTHERS}
-  for name in body:
-    validate.choice("field", name, sorted(names))
-  for name, values in _FIXED.items():
-    if body.get(name) not in values:
-      raise validate.error(name, body[name], f"{values[1]!r}, or none")
-  # A field with a null value counts as missing.
-  body = {k: value for k, value in body.items() if value is not None}
+  body = _known(body)
   name = _check_model(body.get("model", ""), model, adapters)
   echo = _flag("echo", body.get("echo", False))
   length = body.get("max_completion_tokens", body.get("max_tokens", 16))
@@ -121,19 +113,7 @@ def parse(
   if len(stop) > limits.stops or not all(stop):
     expected = f"up to {limits.stops} texts that are not empty"
     raise validate.error("stop", body["stop"], expected)
-  end_tokens = body.get("stop_token_ids", [])
-  if not isinstance(end_tokens, list):
-    raise validate.error("stop_token_ids", end_tokens, "a list of tokens")
-  if _flag("ignore_eos", body.get("ignore_eos", False)):
-    stop_tokens = ()
-  try:
-    sampling = token_sampling.Sampling(
-      stop=(*stop_tokens, *end_tokens),
-      logit_bias=_biases(body.get("logit_bias", {})),
-      **{ours: body[name] for name, ours in _SAMPLING.items() if name in body},
-    )
-  except ValueError as wrong:
-    raise ValueError(in_fields(wrong)) from wrong
+  sampling = _sampling(body, stop_tokens)
   pattern = _pattern(body)
   prompts = _prompts(body.get("prompt"))
   rows = count * len(prompts)
@@ -144,6 +124,9 @@ def parse(
   tops = 0
   if logprobs is not None and not isinstance(logprobs, bool):
     tops = validate.integer("logprobs", logprobs, 0, MOST_TOPS)
+  options: dict[str, Any] = {"count": count, "pattern": pattern}
+  options["adapter"] = name if name in adapters else None
+  options |= {"sampling": sampling, "top_log_probs": tops}
   requests, echoes = [], []
   for i, prompt in enumerate(prompts):
     tokens = streaming.encoded(prompt, codec)
@@ -151,11 +134,8 @@ def parse(
       got = f"{len(tokens)} tokens"
       expected = f"from 1 to {limits.prompt_tokens}, which the model reads"
       raise validate.error("prompt", got, expected)
-    options = {"count": count, "pattern": pattern, "seed": seed + i}
-    options["adapter"] = name if name in adapters else None
-    options |= {"sampling": sampling, "top_log_probs": tops}
     # A token that is not shown, if there is only an echo.
-    requests.append(Request(tokens, max(1, length), **options))
+    requests.append(Request(tokens, max(1, length), seed=seed + i, **options))
     if echo:
       is_text, begun = isinstance(prompt, str), tokens[0] == codec.start
       echoes.append(prompt if is_text else codec.decode(tokens[int(begun) :]))
@@ -164,6 +144,35 @@ def parse(
   logged = logprobs is not None and logprobs is not False
   rest = logged, include_usage, tuple(echoes), length == 0
   return Completion(tuple(requests), tuple(stop), stream, *rest)
+
+
+def _known(body):
+  """Checks the names of fields; returns those with a value."""
+  validate.instance("body", body, Mapping, "a JSON object")
+  names = {*_FIXED, *_IGNORED, *_SAMPLING, *_OTHERS}
+  for name in body:
+    validate.choice("field", name, sorted(names))
+  for name, values in _FIXED.items():
+    if body.get(name) not in values:
+      raise validate.error(name, body[name], f"{values[1]!r}, or none")
+  return {k: value for k, value in body.items() if value is not None}
+
+
+def _sampling(body, stop_tokens):
+  """Returns how tokens are drawn, and which of them end a row."""
+  end_tokens = body.get("stop_token_ids", [])
+  if not isinstance(end_tokens, list):
+    raise validate.error("stop_token_ids", end_tokens, "a list of tokens")
+  if _flag("ignore_eos", body.get("ignore_eos", False)):
+    stop_tokens = ()
+  try:
+    return token_sampling.Sampling(
+      stop=(*stop_tokens, *end_tokens),
+      logit_bias=_biases(body.get("logit_bias", {})),
+      **{ours: body[name] for name, ours in _SAMPLING.items() if name in body},
+    )
+  except ValueError as wrong:
+    raise ValueError(in_fields(wrong)) from wrong
 
 
 def _biases(entries):
@@ -238,7 +247,7 @@ def usage(completion: Completion, drawn: int) -> dict[str, int]:
   }
 
 
-def event(value: Any) -> str:
+def event(value: object) -> str:
   """Returns a value as a server-sent event."""
   return f"data: {json.dumps(value)}\n\n"
 

@@ -17,6 +17,7 @@ from jaxseq.generation import token_sampling
 from jaxseq.generation import tree_passes
 from jaxseq.recurrence import tree as trees
 from jaxseq.types import PyTree
+from jaxseq.types import TokenNetwork
 
 
 class Progress(NamedTuple):
@@ -35,7 +36,7 @@ class Progress(NamedTuple):
 
 
 def begin(
-  network: Any,
+  network: TokenNetwork,
   variables: PyTree,
   prompt: jax.Array,
   length: int,
@@ -84,7 +85,7 @@ def begin(
 
 
 def advance(
-  network: Any,
+  network: TokenNetwork,
   variables: PyTree,
   progress: Progress,
   *,

@@ -19,10 +19,14 @@ from jaxseq.generation import draft_model
 from jaxseq.generation import recycling
 from jaxseq.generation import requests
 from jaxseq.types import PyTree
+from jaxseq.types import TokenNetwork
 
 
 def readers(
-  network: Any, variables: PyTree, draft: _drafts.Draft | None, memory: PyTree
+  network: TokenNetwork,
+  variables: PyTree,
+  draft: _drafts.Draft | None,
+  memory: PyTree,
 ) -> tuple[Any, PyTree, PyTree]:
   """Returns the readers of prompts in an engine with drafts."""
   if draft is None:
@@ -59,7 +63,7 @@ class Drawing:
 
   def __call__(
     self,
-    network: Any,
+    network: TokenNetwork,
     variables: PyTree,
     slots: _slots.Slots,
     work: _slots.Work,

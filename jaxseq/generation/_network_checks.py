@@ -1,7 +1,6 @@
 """Checks of networks and their variables before tokens are generated."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +8,10 @@ import jax.numpy as jnp
 from jaxseq import nn
 from jaxseq import validate
 from jaxseq.types import PyTree
+from jaxseq.types import TokenNetwork
 
 
-def vocab_size(network: Any, variables: PyTree) -> int:
+def vocab_size(network: TokenNetwork, variables: PyTree) -> int:
   """Returns the number of tokens that a network chooses from."""
   what = type(network).__name__
   if not callable(getattr(network, "apply", None)):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxseq import nn
 from jaxseq.types import PyTree
+from jaxseq.types import TokenNetwork
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Both:
   prompt. The logits are those of the first network, after the last token only.
   """
 
-  network: Any  # The network that decides.
+  network: TokenNetwork  # The network that decides.
   small: Any  # The network that drafts.
 
   def apply(

@@ -11,6 +11,8 @@ import numpy as np
 
 from jaxseq import validate
 from jaxseq.generation import token_sampling
+from jaxseq.types import PyTree
+from jaxseq.types import TokenNetwork
 
 
 class Prompts(NamedTuple):
@@ -23,7 +25,7 @@ class Prompts(NamedTuple):
 
 
 def make_prompts(
-  network: Any, prompt: Any, lengths: Any, reset: Any, states: Any
+  network: TokenNetwork, prompt: Any, lengths: Any, reset: Any, states: PyTree
 ) -> Prompts:
   """Returns prompts as an array of tokens that the network knows."""
   check_no_text(prompt)
@@ -84,7 +86,7 @@ def check_sampling(sampling: Any) -> None:
   validate.instance("sampling", sampling, kind, "Sampling(temperature=0.8)")
 
 
-def check_tokens(network: Any, tokens: Any) -> None:
+def check_tokens(network: TokenNetwork, tokens: Any) -> None:
   """Checks tokens against the vocabulary, if both are known."""
   count = getattr(network, "vocab_size", None)
   if count is None or isinstance(tokens, jax.core.Tracer):

@@ -10,9 +10,12 @@ import jax.numpy as jnp
 from jaxseq import nn
 from jaxseq.nn import sequence_model
 from jaxseq.types import PyTree
+from jaxseq.types import TokenNetwork
 
 
-def fresh_states(network: Any, variables: PyTree, *rows: int) -> PyTree:
+def fresh_states(
+  network: TokenNetwork, variables: PyTree, *rows: int
+) -> PyTree:
   """Returns the fresh states of rows, at least float32."""
   if not isinstance(network, nn.SequenceNetwork):
     return network.initial_state(rows, jnp.float32)
@@ -26,7 +29,7 @@ def are_tuned(variables: PyTree) -> bool:
 
 
 def read(
-  network: Any,
+  network: TokenNetwork,
   variables: PyTree,
   tokens: jax.Array,
   states: PyTree,

@@ -19,6 +19,7 @@ from jaxseq.generation import offline
 from jaxseq.generation import requests
 from jaxseq.generation import token_sampling
 from jaxseq.types import PyTree
+from jaxseq.types import TokenNetwork
 
 
 class Reading(NamedTuple):
@@ -114,7 +115,7 @@ def tops(log_probs: jax.Array, work: Work) -> requests.Tops | None:
 
 
 def fresh(
-  network: Any,
+  network: TokenNetwork,
   variables: PyTree,
   slots: int,
   lines: int,
@@ -168,7 +169,7 @@ def fresh(
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=(4, 5))
 def advance(
-  network: Any,
+  network: TokenNetwork,
   most: int,
   drawing: Any,
   variables: PyTree,
@@ -226,7 +227,7 @@ def repeated(
 
 
 def draw(
-  network: Any,
+  network: TokenNetwork,
   variables: PyTree,
   slots: Slots,
   work: Work,
@@ -294,7 +295,7 @@ def put_line(
 
 @functools.partial(jax.jit, static_argnums=0)
 def read_on(
-  network: Any,
+  network: TokenNetwork,
   variables: PyTree,
   prefix: offline.Prefix,
   tokens: jax.Array,

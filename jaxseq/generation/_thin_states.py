@@ -12,6 +12,7 @@ from jaxseq.generation import _row_states
 from jaxseq.mixers.keys_and_values import attention
 from jaxseq.mixers.keys_and_values import thin_keys
 from jaxseq.types import PyTree
+from jaxseq.types import TokenNetwork
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +29,11 @@ class Thinning:
     return width - int(round((1 - self.channels) * width, 6))
 
   def observed(
-    self, network: Any, variables: PyTree, states: PyTree, reset: Any = None
+    self,
+    network: TokenNetwork,
+    variables: PyTree,
+    states: PyTree,
+    reset: Any = None,
   ) -> PyTree:
     """Returns states that read a prompt.
 

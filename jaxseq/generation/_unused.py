@@ -5,7 +5,6 @@ elements are zeros at one of its ends, for any mixer, and need not be stored.
 """
 
 import functools
-from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -54,12 +53,12 @@ def whole(tree: PyTree) -> PyTree:
   return jax.tree.map(leaf, tree, is_leaf=is_cut)
 
 
-def is_cut(value: Any) -> bool:
+def is_cut(value: object) -> bool:
   """True for a part of an array."""
   return isinstance(value, Cut)
 
 
-def _is_large(leaf: Any) -> bool:
+def _is_large(leaf: object) -> bool:
   """True for an array that is large enough to be cut."""
   return isinstance(leaf, jax.Array) and leaf.size >= _LEAST and leaf.ndim > 2
 

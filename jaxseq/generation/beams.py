@@ -21,6 +21,7 @@ from jaxseq.generation import _row_states
 from jaxseq.generation import constraints
 from jaxseq.generation import offline
 from jaxseq.types import PyTree
+from jaxseq.types import TokenNetwork
 
 
 class Beams(NamedTuple):
@@ -47,7 +48,7 @@ class Beams(NamedTuple):
 
 
 def beam_search(
-  network: Any,
+  network: TokenNetwork,
   variables: PyTree,
   prompt: jax.Array | Sequence[Any] | offline.Prefix,
   length: int,
@@ -180,6 +181,11 @@ class _Options(NamedTuple):
   renormalize: bool
   end_at_match: bool
 
+  @property
+  def may_end(self) -> bool:
+    """Permission for beams to end before `length` tokens."""
+    return self.end_token is not None or self.end_at_match
+
 
 class _Carry(NamedTuple):
   """All beams, (*batch, groups, width, ...)."""
@@ -201,6 +207,36 @@ def _search(
   network, how, variables, prefix, constraint, strength, length_penalty
 ):
   """Runs the compiled part of `beam_search`."""
+
+  def body(old, time):
+    logs = _log_probs(how, old, time)
+    total = old.log_prob[..., None] + logs
+    count = jnp.where(old.ended, old.count, old.count + 1)
+    score = _normalized(total, count[..., None], length_penalty)
+    score = score - old.paid[..., None]
+    selection, parent, token, paid = _choose(how, score, old.ended, strength)
+    chosen = _gather(
+      old._replace(logits=None, allowed=None, count=count), parent
+    )
+    flat = parent * logs.shape[-1] + token
+    total = total.reshape(*total.shape[:-2], -1)
+    chosen = chosen._replace(
+      tokens=chosen.tokens.at[..., time].set(token),
+      log_prob=jnp.take_along_axis(total, flat, axis=-1),
+      selection=selection,
+      paid=chosen.paid + paid if how.carry_penalty else old.paid,
+    )
+    return _advance(network, how, variables, constraint, chosen, token), None
+
+  start = _begin(how, prefix, constraint)
+  last, _ = lax.scan(body, start, jnp.arange(how.length))
+  return Beams(
+    last.tokens, last.count, last.log_prob, last.selection, last.states
+  )
+
+
+def _begin(how, prefix, constraint) -> _Carry:
+  """Returns beams without tokens: the first one of each group is alive."""
   batch_shape = prefix.logits.shape[:-1]
   shape = (*batch_shape, how.groups, how.width)
   axes = len(batch_shape), len(batch_shape) + 1
@@ -211,13 +247,12 @@ def _search(
     (prefix.logits, prefix.states),
   )
   zeros = jnp.zeros(shape, logits.dtype)
-  # All beams are the same at first: only one of each group is alive.
   first = jnp.where(jnp.arange(how.width) == 0, zeros, -jnp.inf)
   state = allowed = None
   if constraint is not None:
     state = constraint.initial(shape)
     allowed = constraint.allowed(state)
-  start = _Carry(
+  return _Carry(
     tokens=jnp.zeros((*shape, how.length), jnp.int32),
     log_prob=first,
     selection=first,
@@ -230,61 +265,39 @@ def _search(
     allowed=allowed,
   )
 
-  may_end = how.end_token is not None or how.end_at_match
 
-  def body(old, time):
-    logs = constraints.masked_log_probs(
-      old.logits, old.allowed, renormalize=how.renormalize
-    )
-    vocab = logs.shape[-1]
-    if may_end:
-      last = lax.dynamic_index_in_dim(
-        old.tokens, jnp.maximum(time - 1, 0), axis=-1
-      )
-      same = jnp.where(jnp.arange(vocab) == last, 0.0, -jnp.inf)
-      logs = jnp.where(old.ended[..., None], same.astype(logs.dtype), logs)
-    total = old.log_prob[..., None] + logs
-    count = jnp.where(old.ended, old.count, old.count + 1)
-    score = _normalized(total, count[..., None], length_penalty)
-    score = score - old.paid[..., None]
-    selection, parent, token, paid = _choose(how, score, old.ended, strength)
-    chosen = _gather(
-      old._replace(logits=None, allowed=None, count=count), parent
-    )
-    flat = parent * vocab + token
-    log_prob = jnp.take_along_axis(
-      total.reshape(*shape[:-1], -1), flat, axis=-1
-    )
-    logits, states = network.apply(
-      variables, token, chosen.states, method="step"
-    )
-    ended = chosen.ended
-    if how.end_token is not None:
-      ended = ended | (token == how.end_token)
-    if may_end:
-      states = _row_states.where(ended, chosen.states, states)
-    state = allowed = None
-    if constraint is not None:
-      state = constraint.advance(chosen.constraint, token)
-      allowed = constraint.allowed(state)
-    if how.end_at_match:
-      ended = ended | ~jnp.any(allowed, axis=-1)
-    return _Carry(
-      tokens=chosen.tokens.at[..., time].set(token),
-      log_prob=log_prob,
-      selection=selection,
-      paid=chosen.paid + paid if how.carry_penalty else zeros,
-      count=chosen.count,
-      ended=ended,
-      logits=logits,
-      states=states,
-      constraint=state,
-      allowed=allowed,
-    ), None
+def _log_probs(how, old, time):
+  """Returns log probabilities; a beam that has ended repeats its token."""
+  logs = constraints.masked_log_probs(
+    old.logits, old.allowed, renormalize=how.renormalize
+  )
+  if not how.may_end:
+    return logs
+  last = lax.dynamic_index_in_dim(old.tokens, jnp.maximum(time - 1, 0), axis=-1)
+  same = jnp.where(jnp.arange(logs.shape[-1]) == last, 0.0, -jnp.inf)
+  return jnp.where(old.ended[..., None], same.astype(logs.dtype), logs)
 
-  last, _ = lax.scan(body, start, jnp.arange(how.length))
-  return Beams(
-    last.tokens, last.count, last.log_prob, last.selection, last.states
+
+def _advance(network, how, variables, constraint, chosen, token) -> _Carry:
+  """Reads the chosen tokens: the network, the constraint, and which end."""
+  logits, states = network.apply(variables, token, chosen.states, method="step")
+  ended = chosen.ended
+  if how.end_token is not None:
+    ended = ended | (token == how.end_token)
+  if how.may_end:
+    states = _row_states.where(ended, chosen.states, states)
+  state = allowed = None
+  if constraint is not None:
+    state = constraint.advance(chosen.constraint, token)
+    allowed = constraint.allowed(state)
+  if how.end_at_match:
+    ended = ended | ~jnp.any(allowed, axis=-1)
+  return chosen._replace(
+    ended=ended,
+    logits=logits,
+    states=states,
+    constraint=state,
+    allowed=allowed,
   )
 
 

@@ -12,7 +12,6 @@ kept until it is known which are accepted.
 
 import dataclasses
 import functools
-from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -27,6 +26,7 @@ from jaxseq.generation import _row_states
 from jaxseq.generation import token_sampling
 from jaxseq.recurrence import tree as trees
 from jaxseq.types import PyTree
+from jaxseq.types import TokenNetwork
 
 # Numbers that fold a row's key for draws other than tokens.
 _DRAFT, _KEEP = 1, 2
@@ -55,7 +55,7 @@ class DraftModel:
     length: number of tokens that it drafts for a pass.
   """
 
-  network: Any
+  network: TokenNetwork
   length: int = 4
 
   def __post_init__(self):

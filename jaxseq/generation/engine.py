@@ -64,6 +64,7 @@ from jaxseq.generation.requests import Request
 from jaxseq.generation.requests import Result
 from jaxseq.generation.requests import join
 from jaxseq.types import PyTree
+from jaxseq.types import TokenNetwork
 
 _SIZES = EngineConfig()
 
@@ -92,7 +93,7 @@ class Engine:
 
   def __init__(
     self,
-    network: Any,
+    network: TokenNetwork,
     variables: PyTree,
     config: EngineConfig = _SIZES,
     *,

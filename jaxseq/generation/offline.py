@@ -22,6 +22,7 @@ from jaxseq.generation import _thin_states
 from jaxseq.generation import constraints
 from jaxseq.generation import token_sampling
 from jaxseq.types import PyTree
+from jaxseq.types import TokenNetwork
 
 
 class Prefix(NamedTuple):
@@ -54,7 +55,7 @@ class Rollouts(NamedTuple):
 
 
 def generate(
-  network: Any,
+  network: TokenNetwork,
   variables: PyTree,
   prompt: jax.Array | Sequence[Any],
   length: int,
@@ -134,7 +135,7 @@ def generate(
 
 
 def rollouts(
-  network: Any,
+  network: TokenNetwork,
   variables: PyTree,
   prompt: jax.Array | Sequence[Any],
   length: int,
@@ -180,7 +181,7 @@ def rollouts(
 
 
 def read_prefix(
-  network: Any,
+  network: TokenNetwork,
   variables: PyTree,
   prompt: jax.Array | Sequence[Any],
   *,
@@ -215,7 +216,7 @@ def read_prefix(
 
 
 def continue_prefix(
-  network: Any,
+  network: TokenNetwork,
   variables: PyTree,
   prefix: Prefix,
   length: int,

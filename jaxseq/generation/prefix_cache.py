@@ -11,6 +11,7 @@ import numpy as np
 from jaxseq import validate
 from jaxseq.generation import _unused
 from jaxseq.types import PyTree
+from jaxseq.types import TokenNetwork
 
 # Bytes of an entry beside its tokens and arrays.
 _ENTRY = 256
@@ -73,7 +74,7 @@ class PrefixCache:
   def __len__(self) -> int:
     return len(self._kept)
 
-  def claim(self, network: Any, variables: PyTree) -> None:
+  def claim(self, network: TokenNetwork, variables: PyTree) -> None:
     """Sets the network of the cached states; an engine calls it.
 
     Args:

@@ -15,6 +15,7 @@ from jaxseq.generation import _prompts
 from jaxseq.generation import _row_states
 from jaxseq.generation.requests import Tops
 from jaxseq.types import PyTree
+from jaxseq.types import TokenNetwork
 
 
 class Scores(NamedTuple):
@@ -30,7 +31,7 @@ class Scores(NamedTuple):
 
 
 def score(
-  network: Any,
+  network: TokenNetwork,
   variables: PyTree,
   prompts: Sequence[Any],
   *,

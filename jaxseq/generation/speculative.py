@@ -37,6 +37,7 @@ from jaxseq.generation import recycling
 from jaxseq.generation import token_sampling
 from jaxseq.generation import tree_passes
 from jaxseq.types import PyTree
+from jaxseq.types import TokenNetwork
 
 _DEFAULT = recycling.Recycling()
 
@@ -60,7 +61,7 @@ class Generated(NamedTuple):
 
 
 def generate(
-  network: Any,
+  network: TokenNetwork,
   variables: PyTree,
   prompt: jax.Array | Sequence[Any],
   length: int,

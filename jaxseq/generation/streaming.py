@@ -20,6 +20,7 @@ from jaxseq.generation.requests import Event
 from jaxseq.generation.requests import Request
 from jaxseq.generation.requests import Tops
 from jaxseq.types import PyTree
+from jaxseq.types import TokenNetwork
 
 # Maximum number of rows that `stream` continues at a time.
 _SLOTS = 16
@@ -67,7 +68,7 @@ class Completion(NamedTuple):
 
 
 def stream(
-  network: Any,
+  network: TokenNetwork,
   variables: PyTree,
   prompts: Sequence[Any],
   length: int | Sequence[int],
@@ -148,7 +149,7 @@ def stream(
 
 
 def complete(
-  network: Any,
+  network: TokenNetwork,
   variables: PyTree,
   prompts: Sequence[Any],
   length: int | Sequence[int],

@@ -31,6 +31,7 @@ from jaxseq.nn import dense
 from jaxseq.nn import mixer
 from jaxseq.recurrence import tree as trees
 from jaxseq.types import PyTree
+from jaxseq.types import TokenNetwork
 
 SCHEMES = ("auto", "nodes", "paths", "levels")
 
@@ -51,7 +52,7 @@ class Read(NamedTuple):
   pending: PyTree
 
 
-def choose_scheme(network: Any, scheme: str) -> str:
+def choose_scheme(network: TokenNetwork, scheme: str) -> str:
   """Returns the scheme that "auto" stands for, or checks the given one.
 
   Raises:
@@ -68,7 +69,7 @@ def choose_scheme(network: Any, scheme: str) -> str:
 
 
 def read(
-  network: Any,
+  network: TokenNetwork,
   variables: PyTree,
   ids: jax.Array,
   states: PyTree,
@@ -114,7 +115,7 @@ def read(
 
 
 def commit(
-  network: Any,
+  network: TokenNetwork,
   variables: PyTree,
   result: Read,
   nodes: jax.Array,

@@ -112,7 +112,7 @@ class Entries:
     """Names of the tensors of the model's weights."""
     return (self._shapes or {}).keys()
 
-  def error(self, name: str, value: Any, expected: str) -> ValueError:
+  def error(self, name: str, value: object, expected: str) -> ValueError:
     """Returns the error of an entry with an unexpected value."""
     return validate.error(f"{self.where}: {name}", value, expected)
 

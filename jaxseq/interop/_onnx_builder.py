@@ -53,7 +53,7 @@ class Builder:
     self.nodes.append(onnx.helper.make_node(kind, arguments, names, **options))
     return names if outputs > 1 else names[0]
 
-  def name(self, value: Any) -> str:
+  def name(self, value: object) -> str:
     """Returns the name of a value; equal arrays share one name."""
     if isinstance(value, str):
       return value

@@ -35,6 +35,7 @@ from jaxseq.interop import safetensors_file
 from jaxseq.training import configuration
 from jaxseq.training import integrity
 from jaxseq.training import run_directory
+from jaxseq.types import Network
 from jaxseq.types import PyTree
 
 T = TypeVar("T")
@@ -394,7 +395,7 @@ def make_network(cls: type, fields: Any, contents: Contents, name: str) -> Any:
   return build(cls, fields, name)
 
 
-def check_sizes(network: Any, tensors: Mapping[str, np.ndarray]) -> None:
+def check_sizes(network: Network, tensors: Mapping[str, np.ndarray]) -> None:
   """Rejects sizes that are too large for the tensors.
 
   Args:

@@ -17,7 +17,6 @@ network's outputs change, and the change has to be measured.
 from collections.abc import Mapping
 import functools
 import os
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +27,7 @@ from jaxseq import validate
 from jaxseq.interop import _row_products
 from jaxseq.interop import described_file
 from jaxseq.interop import streamed
+from jaxseq.types import Network
 from jaxseq.types import PyTree
 
 _EPSILON = 1e-4
@@ -53,7 +53,7 @@ def exact(variables: Mapping[str, PyTree]) -> dict[str, streamed.Predictor]:
 
 
 def fit(
-  network: Any,
+  network: Network,
   variables: Mapping[str, PyTree],
   tokens: np.ndarray,
   rank: int,

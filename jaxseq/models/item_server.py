@@ -69,13 +69,7 @@ def make_app(
     for name in names
   )
   stream, lock = model.parts.stream(model, users), threading.Lock()
-  prepared = model.preparation
-  columns = (prepared.user, prepared.item)
-  columns += (prepared.time,) if model.network.gaps else ()
-  # Documented names, which requests may use instead of column names.
-  names_of_columns = {
-    name: getattr(prepared, name) for name in ("user", "item", "time")
-  }
+  columns = _Columns(model, name_length)
 
   def failure(status, message):
     error = _completions.error(message, "invalid_request_error")
@@ -99,25 +93,12 @@ def make_app(
     return routing.Route(path, answer, methods=["POST"])
 
   def take(fields):
-    fields = _renamed(fields, names_of_columns)
-    for name in columns:
-      _require(fields, name)
-    # A time is optional if it is not needed; null means no time.
-    if prepared.time not in columns and fields.get(prepared.time) is None:
-      fields = {k: x for k, x in fields.items() if k != prepared.time}
-    names = {*columns, prepared.time} & fields.keys()
-    for name in names:
-      if not isinstance(fields[name], str | int | float):
-        raise validate.error(name, fields[name], "a text or a number")
-      length = len(str(fields[name]))
-      if length > name_length:
-        expected = f"at most {name_length}"
-        raise validate.error(f"{name}: characters", length, expected)
-    stream.update({name: str(fields[name]) for name in names})
-    return {"user": str(fields[columns[0]])}
+    event = columns.event(fields)
+    stream.update(event)
+    return {"user": event[columns.user]}
 
   def recommend(fields):
-    return _list(stream, _renamed(fields, {prepared.user: "user"}))
+    return _list(stream, _renamed(fields, {columns.user: "user"}))
 
   async def health(request):
     del request
@@ -144,6 +125,39 @@ def make_app(
   # No response takes longer than a recommendation.
   application.state.give_up = lambda: None
   return application
+
+
+class _Columns:
+  """Columns of the training's table, and the requests' names of them."""
+
+  def __init__(self, model, name_length):
+    prepared = model.preparation
+    self.user, self._time = prepared.user, prepared.time
+    self._needed = (prepared.user, prepared.item)
+    self._needed += (prepared.time,) if model.network.gaps else ()
+    # Documented names, which requests may use instead of column names.
+    self._names = {
+      name: getattr(prepared, name) for name in ("user", "item", "time")
+    }
+    self._name_length = name_length
+
+  def event(self, fields):
+    """Returns the columns of an event as texts."""
+    fields = _renamed(fields, self._names)
+    for name in self._needed:
+      _require(fields, name)
+    # A time is optional if it is not needed; null means no time.
+    if self._time not in self._needed and fields.get(self._time) is None:
+      fields = {k: x for k, x in fields.items() if k != self._time}
+    names = {*self._needed, self._time} & fields.keys()
+    for name in names:
+      if not isinstance(fields[name], str | int | float):
+        raise validate.error(name, fields[name], "a text or a number")
+      length = len(str(fields[name]))
+      if length > self._name_length:
+        expected = f"at most {self._name_length}"
+        raise validate.error(f"{name}: characters", length, expected)
+    return {name: str(fields[name]) for name in names}
 
 
 def _renamed(fields, names):

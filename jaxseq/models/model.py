@@ -25,6 +25,7 @@ from jaxseq.models import kinds
 from jaxseq.models import predictions
 from jaxseq.tasks import outputs
 from jaxseq.training import run_directory
+from jaxseq.types import Network
 from jaxseq.types import PyTree
 
 Arrays = Mapping[str, Any]
@@ -58,7 +59,7 @@ class Model:
   """
 
   kind: str
-  network: Any
+  network: Network
   variables: PyTree
   preparation: data.Source
   signature: Signature
@@ -258,7 +259,7 @@ def _fits(shape, axes):
 
 def make(
   kind: str,
-  network: Any,
+  network: Network,
   variables: PyTree,
   splits: data.Splits | None = None,
   about: Mapping[str, Any] | None = None,

@@ -25,6 +25,7 @@ from jaxseq.nn import masks
 from jaxseq.nn import pointer
 from jaxseq.nn import set_network
 from jaxseq.tasks import outputs
+from jaxseq.types import PyTree
 
 
 def splits_of(sets: geometry.Sets) -> data.Splits:
@@ -78,7 +79,7 @@ def _checked(dataset, ids):
 
 def answers(
   network: Any,
-  variables: Any,
+  variables: PyTree,
   points: jax.Array,
   lengths: jax.Array,
   beams: int = 1,
@@ -122,7 +123,7 @@ def answers(
 
 
 def compute(
-  network: Any, variables: Any, arguments: dict[str, jax.Array]
+  network: Any, variables: PyTree, arguments: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
   """Returns "chosen" (n, time), see `answers`, and its "probability"."""
   points, lengths = arguments["inputs"], arguments["lengths"]

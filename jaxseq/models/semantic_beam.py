@@ -9,7 +9,6 @@ that remove invalid ids afterwards may return fewer than k items.
 """
 
 import functools
-from typing import Any
 
 import jax
 import numpy as np
@@ -19,10 +18,11 @@ from jaxseq import validate
 from jaxseq.generation import tries
 from jaxseq.tasks.items import item_network
 from jaxseq.tasks.items import semantic_network
+from jaxseq.types import PyTree
 
 
 def trie(
-  network: semantic_network.SemanticNetwork, variables: Any
+  network: semantic_network.SemanticNetwork, variables: PyTree
 ) -> tries.Trie:
   """Returns the constraint that allows only the ids of a network's items."""
   return tries.build(_ids(variables), network.tokens().num_outputs)
@@ -50,7 +50,7 @@ def places(ids: np.ndarray, tokens: np.ndarray) -> np.ndarray:
 
 def recommend(
   network: semantic_network.SemanticNetwork,
-  variables: Any,
+  variables: PyTree,
   items: np.ndarray,
   lengths: np.ndarray,
   *,

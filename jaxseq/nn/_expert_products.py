@@ -12,6 +12,11 @@ import jax.numpy as jnp
 from jaxseq import recurrence
 from jaxseq.nn import feedforward
 
+# Bytes of an expert that are read together: they stay in a core's cache.
+_TILE = 1 << 19
+# Rows of a block up to which copying its expert takes longer than the product.
+_SMALL_BLOCK = 16
+
 
 def mix(
   kind: str,
@@ -35,15 +40,8 @@ def mix(
   # needed: only the chosen ones are read.
   count = chosen.shape[0] * chosen.shape[1]
   if not isinstance(count, int) or count <= matrices[0].shape[0]:
-    weights = [
-      W.pick_each(chosen)
-      if isinstance(W, recurrence.LowRankRows)
-      else _picked(W, chosen)
-      for W in matrices
-    ]
-    over = jax.vmap(jax.vmap(_expert, (None, None, 0)), (None, 0, 0))
-    y = over(kind, x, weights)
-    return jnp.einsum("nad,na->nd", y, shares.astype(y.dtype))
+    plain = isinstance(count, int) and not _has_weights(matrices)
+    return (_few if plain else _copied)(kind, x, chosen, shares, *matrices)
   return jax.lax.platform_dependent(
     x,
     chosen,
@@ -75,6 +73,95 @@ def _picked(matrix, chosen):
   if isinstance(matrix, recurrence.Weight):
     return matrix.pick(chosen)
   return jnp.take(matrix, chosen, axis=0)
+
+
+def _has_weights(matrices):
+  return any(isinstance(W, recurrence.Weight) for W in matrices)
+
+
+def _copied(kind, x, chosen, shares, *matrices):
+  """Copies the experts that each row chose, and multiplies by the copies."""
+  weights = [
+    W.pick_each(chosen)
+    if isinstance(W, recurrence.LowRankRows)
+    else _picked(W, chosen)
+    for W in matrices
+  ]
+  over = jax.vmap(jax.vmap(_expert, (None, None, 0)), (None, 0, 0))
+  return _summed(over(kind, x, weights), shares)
+
+
+def _summed(y, shares):
+  """Sums the experts' outputs (n, active, d) by their shares."""
+  return jnp.einsum("nad,na->nd", y, shares.astype(y.dtype))
+
+
+def _read_in_place(kind, x, chosen, shares, *matrices):
+  """Goes through rows and their experts, whose weights it does not copy."""
+  rows = jnp.repeat(x, chosen.shape[1], axis=0)[:, None]
+  y = jax.lax.map(
+    lambda each: _tiled_expert(kind, *each, matrices),
+    (rows, chosen.reshape(-1)),
+  )
+  return _summed(y.reshape(*chosen.shape, -1), shares)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _few(kind, x, chosen, shares, *matrices):
+  """The sums of few rows; the form with a gradient keeps the copies."""
+  return jax.lax.platform_dependent(
+    x,
+    chosen,
+    shares,
+    *matrices,
+    cpu=functools.partial(_read_in_place, kind),
+    default=functools.partial(_copied, kind),
+  )
+
+
+def _few_forward(kind, x, chosen, shares, *matrices):
+  return jax.vjp(
+    lambda x, shares, *matrices: _copied(kind, x, chosen, shares, *matrices),
+    x,
+    shares,
+    *matrices,
+  )
+
+
+def _few_backward(kind, pull, dy):
+  dx, dshares, *slopes = pull(dy)
+  return dx, None, dshares, *slopes
+
+
+_few.defvjp(_few_forward, _few_backward)
+
+
+def _tiled_expert(kind, x, number, matrices):
+  """Applies the expert of a number to rows x (n, d), without a copy of it."""
+  *inner, out = matrices
+  hidden = [_tiled(x, W, number) for W in inner]
+  return _tiled(feedforward.hidden(kind, *hidden), out, number)
+
+
+def _tiled(x, matrices, number):
+  """Returns x @ matrices[number], which is read in tiles of columns."""
+  _, height, width = matrices.shape
+  size = max(_TILE // (height * matrices.dtype.itemsize), 1)
+  count = -(-width // size)
+  if count == 1:
+    return recurrence.dense(x, matrices[number])
+
+  def tile(i, y):
+    # The last tile may overlap the one before.
+    start = jnp.minimum(i * size, width - size)
+    part = jax.lax.dynamic_slice(
+      matrices, (number, 0, start), (1, height, size)
+    )
+    y_part = recurrence.dense(x, part[0])
+    return jax.lax.dynamic_update_slice(y, y_part, (0, start))
+
+  y = jnp.zeros((x.shape[0], width), x.dtype)
+  return jax.lax.fori_loop(0, count, tile, y)
 
 
 def _expert(kind, x, matrices):
@@ -109,7 +196,7 @@ def blocked(kind, x, chosen, shares, *matrices):
     # What no row is in gets no adapter, whose number is 0.
     adapters = jnp.take(adapters, source, mode="fill", fill_value=0)
     adapters = adapters.reshape(most, size)
-  if any(isinstance(W, recurrence.Weight) for W in matrices):
+  if _has_weights(matrices):
     y = _forward(kind, *blocks, ends[-1], *matrices, adapters=adapters)
   else:
     y = _blocks(kind, *blocks, ends[-1], *matrices)
@@ -126,21 +213,40 @@ def _block_size(rows):
 def _forward(kind, rows, numbers, used, *matrices, adapters=None):
   """Experts of blocks (most, size, d), as far as they are used."""
 
-  def picked(W, number, adapters):
-    W = _picked(W, number)
-    return W.at(adapters) if isinstance(W, recurrence.LowRankRows) else W
+  def expert(x, number, adapters):
+    weights = [_picked(W, number) for W in matrices]
+    weights = [
+      W.at(adapters) if isinstance(W, recurrence.LowRankRows) else W
+      for W in weights
+    ]
+    return _expert(kind, x, weights)
+
+  return _used_blocks(expert, used, rows, numbers, adapters)
+
+
+def _used_blocks(expert, used, *blocks):
+  """Applies a function of a block's rows and numbers to the used blocks."""
 
   def block(_, each):
-    place, x, *those = each
+    place, *those = each
     y = jax.lax.cond(
-      place < used,
-      lambda: _expert(kind, x, [picked(W, *those) for W in matrices]),
-      lambda: jnp.zeros_like(x),
+      place < used, lambda: expert(*those), lambda: jnp.zeros_like(those[0])
     )
     return None, y
 
-  xs = jnp.arange(rows.shape[0]), rows, numbers, adapters
+  xs = jnp.arange(blocks[0].shape[0]), *blocks
   return jax.lax.scan(block, None, xs)[1]
+
+
+def _forward_in_place(kind, rows, numbers, used, *matrices):
+  """`_forward` without a copy of any expert where blocks are small."""
+  if rows.shape[1] > _SMALL_BLOCK:
+    return _forward(kind, rows, numbers, used, *matrices)
+
+  def expert(x, number):
+    return _tiled_expert(kind, x, number, matrices)
+
+  return _used_blocks(expert, used, rows, numbers)
 
 
 def _backward(kind, residuals, dy):
@@ -169,7 +275,7 @@ def _backward(kind, residuals, dy):
 
 
 # The gradient of a plain loop would add an array of all weights per block.
-_blocks = jax.custom_vjp(_forward, nondiff_argnums=(0,))
+_blocks = jax.custom_vjp(_forward_in_place, nondiff_argnums=(0,))
 _blocks.defvjp(
   lambda kind, *arguments: (_forward(kind, *arguments), arguments), _backward
 )

@@ -27,7 +27,7 @@ def mixers(field: str, given: Any) -> tuple[tuple[str, Options], ...]:
   return tuple((name, pairs(field, options)) for name, options in entries)
 
 
-def layers(value: Any) -> tuple[Options, ...]:
+def layers(value: object) -> tuple[Options, ...]:
   """Returns the fields of each layer as pairs."""
   if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
     expected = "the fields of each layer, as ({}, {'mixer': 'attention'})"
@@ -45,7 +45,7 @@ def pairs(field: str, options: Any) -> tuple[tuple[str, Any], ...]:
     raise validate.error(field, options, expected) from None
 
 
-def _hashable(value: Any) -> Any:
+def _hashable(value: object) -> Any:
   """Converts mappings to pairs and lists to tuples, at any depth."""
   if isinstance(value, Mapping):
     return pairs("options", value)

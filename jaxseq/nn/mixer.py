@@ -201,20 +201,26 @@ def parameter_shapes(
 
 
 def _draw_alone(method, arguments, options, context):
-  """Replaces a mixer's `__call__` by its inputs, with its parameters drawn."""
+  """Replaces a mixer's `__call__` by its inputs, with zeros as parameters."""
   module = context.module
-  # A shared block's outputs are not as wide as its inputs.
-  if (
-    not isinstance(module, SequenceMixer)
-    or context.method_name != "__call__"
-    or isinstance(module.config, zamba_block.Config)
-  ):
+  if not isinstance(module, SequenceMixer) or context.method_name != "__call__":
     return method(*arguments, **options)
-  module._params()
+  config = module.config
+  for name, leaf in _drawn(mixers.module_of(config).init, config).items():
+    module.put_variable("params", name, jnp.zeros(leaf.shape, leaf.dtype))
   x, *rest = arguments
+  if isinstance(config, zamba_block.Config):
+    # A shared block's outputs are half as wide as its inputs.
+    x = x[..., : config.d_model // 2]
   names = "state", "reset", "lengths", "shared"
   shared = (dict(zip(names, rest)) | options).get("shared")
   return (x, ()) if shared is None else (x, (), shared)
+
+
+@functools.lru_cache(maxsize=512)
+def _drawn(init, config):
+  """Returns the shapes and dtypes of a mixer's parameters."""
+  return jax.eval_shape(lambda: init(jax.random.key(0), config))
 
 
 def functions_of(config: Any, state: PyTree) -> Any:

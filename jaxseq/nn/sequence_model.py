@@ -114,61 +114,65 @@ class SequenceModel(recurrent.Recurrent):
     elif states is None and step:
       states = fresh(batch, wide)
     options = _options(config, options)
-    kind = layer.SequenceLayer
-    if config.remat:
-      names = list(inspect.signature(kind.__call__).parameters)
-      # A scan's body needs no barrier.
-      kind = linen.remat(
-        kind,
-        static_argnums=tuple(map(names.index, ("train", "step"))),
-        prevent_cse=not config.scan_layers,
-      )
-    if _scans(config):
-      x = x.astype(layer.residual_dtype(config, x))
-      batch_axes = x.ndim - (1 if step else 2)
-      layers = linen.scan(
-        kind,
-        variable_axes={"params": 0, "batch_stats": 0, "losses": 0},
-        split_rngs={"params": True, "dropout": True},
-        in_axes=(batch_axes, *[linen.broadcast] * 6),
-        out_axes=batch_axes,
-        length=config.num_layers,
-      )(config.every_layer[0], options[0].fixed, name="layers")
-      arguments = x, states, reset, train, options[0].arrays, step, condition
-      x, after = layers(*arguments, lengths)
-    else:
-      after, shared, first = [], {}, x
-      common = self._over_layers()
-      configs, uses = config.shared_blocks
-      blocks = [
-        mixer.SequenceMixer(
-          one, dtype, config.time_axis, name=f"shared_block_{i}"
-        )
-        for i, one in enumerate(configs)
-      ]
-      for i, each in enumerate(config.every_layer):
-        state = None if states is None else states[i]
-        arrays, fixed = options[i % len(options)]
-        arrays = common[i] | arrays
-        module = kind(each, fixed, name=f"layers_{i}")
-        shift = memory = None
-        if i in uses:
-          state, memory = state or (None, None)
-          number, turn = uses[i]
-          run = blocks[number].step if step else blocks[number]
-          both = jnp.concatenate([x, first.astype(x.dtype)], axis=-1)
-          shift, memory = run(both, memory, reset, turn=turn)
-        arguments = x, state, reset, train, arrays, step, condition, lengths
-        x, state, shared = module(*arguments, shared, shift)
-        if i in uses:
-          state = zamba_block.LayerState(state, memory)
-        after.append(state)
-      after = tuple(after)
+    run = self._scanned if _scans(config) else self._in_turn
+    x, after = run(x, states, reset, train, options, step, condition, lengths)
     if config.ends_in_norm:
       mask = None if lengths is None else masks.inside(x.shape[-2], lengths)
       norm = config, config.norm, dtype, train, "final_norm", mask
       x = layer.make_norm(*norm)(x)
     return x.astype(dtype), after
+
+  def _scanned(
+    self, x, states, reset, train, options, step, condition, lengths
+  ):
+    """Runs the layers as one scanned layer."""
+    config = self.config
+    x = x.astype(layer.residual_dtype(config, x))
+    batch_axes = x.ndim - (1 if step else 2)
+    layers = linen.scan(
+      _layer_kind(config),
+      variable_axes={"params": 0, "batch_stats": 0, "losses": 0},
+      split_rngs={"params": True, "dropout": True},
+      in_axes=(batch_axes, *[linen.broadcast] * 6),
+      out_axes=batch_axes,
+      length=config.num_layers,
+    )(config.every_layer[0], options[0].fixed, name="layers")
+    arguments = x, states, reset, train, options[0].arrays, step, condition
+    return layers(*arguments, lengths)
+
+  def _in_turn(
+    self, x, states, reset, train, options, step, condition, lengths
+  ):
+    """Runs one layer after the other, with the blocks that they share."""
+    config, kind = self.config, _layer_kind(self.config)
+    dtype = dense.activation_dtype(config.dtype, x)
+    after, shared, first = [], {}, x
+    common = self._over_layers()
+    configs, uses = config.shared_blocks
+    blocks = [
+      mixer.SequenceMixer(
+        one, dtype, config.time_axis, name=f"shared_block_{i}"
+      )
+      for i, one in enumerate(configs)
+    ]
+    for i, each in enumerate(config.every_layer):
+      state = None if states is None else states[i]
+      arrays, fixed = options[i % len(options)]
+      arrays = common[i] | arrays
+      module = kind(each, fixed, name=f"layers_{i}")
+      shift = memory = None
+      if i in uses:
+        state, memory = state or (None, None)
+        number, turn = uses[i]
+        run = blocks[number].step if step else blocks[number]
+        both = jnp.concatenate([x, first.astype(x.dtype)], axis=-1)
+        shift, memory = run(both, memory, reset, turn=turn)
+      arguments = x, state, reset, train, arrays, step, condition, lengths
+      x, state, shared = module(*arguments, shared, shift)
+      if i in uses:
+        state = zamba_block.LayerState(state, memory)
+      after.append(state)
+    return x, tuple(after)
 
   def _over_layers(self) -> list[dict[str, jax.Array]]:
     """Returns each layer's options from parameters that its mixers share."""
@@ -247,6 +251,20 @@ class _Options(NamedTuple):
 def _scans(config: stack.StackConfig) -> bool:
   """Returns whether the layers run as one scanned layer."""
   return config.scan_layers and config.num_layers > 0
+
+
+def _layer_kind(config: stack.StackConfig) -> type[linen.Module]:
+  """Returns the class of the layers, rematerialized if the config says so."""
+  kind = layer.SequenceLayer
+  if not config.remat:
+    return kind
+  names = list(inspect.signature(kind.__call__).parameters)
+  # A scan's body needs no barrier.
+  return linen.remat(
+    kind,
+    static_argnums=tuple(map(names.index, ("train", "step"))),
+    prevent_cse=not config.scan_layers,
+  )
 
 
 def _options(config: stack.StackConfig, options: Any) -> list[_Options]:

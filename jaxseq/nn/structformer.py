@@ -14,6 +14,7 @@ Shen et al., "StructFormer", arXiv:2012.00857.
 """
 
 import dataclasses
+import functools
 import typing
 from typing import Literal
 from typing import NamedTuple
@@ -26,6 +27,8 @@ from jaxseq import validate
 from jaxseq.nn import convolutions
 from jaxseq.nn import dense
 from jaxseq.nn import masks
+from jaxseq.recurrence.linear import linear
+from jaxseq.recurrence.shared import stepwise
 
 Array = jax.Array
 Relation = Literal["head", "child", "sibling"]
@@ -123,14 +126,7 @@ def calibrated(
   time = distance.shape[-1]
   upper = jnp.triu(jnp.ones((time, time), bool))
   place = jnp.arange(time)
-  first, last, within = place[:, None, None], place[:, None], place
-  # Full cubes, as in `constituents`.
-  highest = jnp.max(
-    height[..., None, None, :],
-    axis=-1,
-    initial=-_FAR,
-    where=(first <= within) & (within <= last),
-  )
+  highest = jnp.swapaxes(_highest(height), -1, -2)
   edge = jnp.full_like(distance[..., :1], _FAR)
   before = jnp.concatenate([edge, distance[..., :-1]], axis=-1)
   left = jax.nn.relu(before[..., :, None] - highest)
@@ -146,8 +142,11 @@ def calibrated(
 
 def constituents(
   distance: Array, height: Array, temperature: Array | float = 1.0
-) -> tuple[Array, Array]:
-  """Computes the probability that each span is a token's constituent.
+) -> tuple[Array, Array, Array]:
+  """Computes where each token's constituent may begin and end.
+
+  Its ends are independent: the probability of a span is the product of those of
+  its first and its last token.
 
   Args:
     distance: (*batch, time).
@@ -155,54 +154,58 @@ def constituents(
     temperature: factor on the differences of heights and distances.
 
   Returns:
-    (*batch, time, first, last), the probability of each span, and (*batch,
-    time, time), the probability that the second token is in the constituent of
-    the first.
+    Three (*batch, time, time): the probabilities that the second token is the
+    first one of the constituent of the first, that it is the last one, and that
+    it is in the constituent.
   """
   time = distance.shape[-1]
-  ones = jnp.ones((time, time), bool)
+  earlier = jnp.tri(time, k=-1, dtype=bool)
   differences = height[..., :, None] - distance[..., None, :]
   passes = jax.nn.sigmoid(differences * temperature)
-  place = jnp.arange(time)
-  token, reach, boundary = place[:, None, None], place[:, None], place
-
-  def least(where):
-    every = passes[..., :, None, :]
-    return jnp.min(every, axis=-1, initial=1, where=where)
-
   # Probability that a constituent reaches each token, to the left and right.
-  left = least((reach <= boundary) & (boundary < token))
-  right = least((token <= boundary) & (boundary < reach))
-  block = jnp.where(jnp.tril(ones), left, right)
-  none = jnp.zeros_like(passes[..., :1])
+  left = jnp.where(earlier, passes, 1)
+  left = _running(jnp.minimum, left, -1, reverse=True)
+  ones = jnp.ones_like(passes[..., :1])
+  right = jnp.where(earlier, 1, passes)
+  right = jnp.concatenate([ones, right[..., :-1]], axis=-1)
+  right = _running(jnp.minimum, right, -1)
+  block = jnp.where(jnp.tri(time, dtype=bool), left, right)
+  none = jnp.zeros_like(ones)
   first = left - jnp.concatenate([none, left[..., :-1]], axis=-1)
   last = right - jnp.concatenate([right[..., 1:], none], axis=-1)
-  first = jnp.where(jnp.tril(ones), first, 0)
-  last = jnp.where(jnp.triu(ones), last, 0)
-  return first[..., :, None] * last[..., None, :], block
+  return jnp.tril(first), jnp.triu(last), block
 
 
 def heads(
-  spans: Array, height: Array, temperature: Array | float = 1.0
+  first: Array,
+  last: Array,
+  height: Array,
+  temperature: Array | float = 1.0,
 ) -> Array:
   """Computes the probability that each token is the head of a constituent.
 
+  In a span tokens are heads by the softmax of their heights. A sum over spans
+  is taken by its first tokens and its last ones in turn, in matrix products
+  whose factors are at most 1 at any heights.
+
   Args:
-    spans: (*batch, time, first, last), see `constituents`.
+    first: (*batch, time, time), see `constituents`.
+    last: (*batch, time, time), see `constituents`.
     height: (*batch, time).
     temperature: factor on the heights.
 
   Returns:
     (*batch, time, time), rows with sum 1; a token may be its own head.
   """
-  place = jnp.arange(height.shape[-1])
-  first, last = place[:, None, None], place[None, :, None]
-  within = (first <= place) & (place <= last)
-  # A span that ends before its start has probability 0, and needs some value.
-  within |= first > last
-  scores = (height * temperature)[..., None, None, :]
-  likely = jax.nn.softmax(jnp.where(within, scores, -jnp.inf), axis=-1)
-  return jnp.einsum("...lij,...ijh->...lh", spans, likely)
+  scores = height * temperature
+  # Heads to the right are to the left of a sentence that is read backwards.
+  flip = functools.partial(jnp.flip, axis=(-2, -1))
+  before, after = _heads_before(
+    jnp.stack([first, flip(last)]),
+    jnp.stack([last, flip(first)]),
+    jnp.stack([scores, jnp.flip(scores, -1)]),
+  )
+  return jnp.tril(before) + jnp.triu(flip(after), 1)
 
 
 def relations(head: Array, names: tuple[Relation, ...]) -> Array:
@@ -309,8 +312,8 @@ class StructFormer(linen.Module):
     x = embed(tokens)
     temperature = jnp.exp(self.param("log_temperature", _Zeros, (2,)))
     distance, height = Parser(config, name="parser")(x, inside)
-    spans, _ = constituents(distance, height, temperature[0])
-    head = _without_self(heads(spans, height, temperature[1]))
+    first, last, _ = constituents(distance, height, temperature[0])
+    head = _without_self(heads(first, last, height, temperature[1]))
     if parse_only:
       return Parse(distance, height, head)
     if not config.learn_parser:
@@ -384,3 +387,67 @@ def _shifted(inside):
 def _without_self(x):
   """Sets the diagonals of matrices to 0."""
   return jnp.where(jnp.eye(x.shape[-1], dtype=bool), 0, x)
+
+
+def _highest(x):
+  """The maxima from the second to the first index, or of the second alone."""
+  late = jnp.tri(x.shape[-1], dtype=bool)
+  every = jnp.where(late, x[..., :, None], x[..., None, :])
+  return _running(jnp.maximum, every, -2)
+
+
+def _running(extreme, x, axis, reverse=False):
+  """The minima or maxima of all elements up to each one along an axis."""
+
+  def step(best, x):
+    best = extreme(best, x)
+    return best, best
+
+  begin = jax.lax.index_in_dim(x, -1 if reverse else 0, axis, keepdims=False)
+  return stepwise.over_time(
+    step, begin, (x,), None, axis=x.ndim + axis, reverse=reverse
+  )[0]
+
+
+def _heads_before(first, last, scores):
+  """The heads of each token (row) at or before it; others mean nothing."""
+  # With the sum z(i, j) of the exponentials of scores from i to j, the token h
+  # is the head of l by exp(s_h) * sum(first[l, i] * last[l, j] / z(i, j)) over
+  # i <= h and j >= l. Exponentials are relative to the maxima of spans.
+  time = scores.shape[-1]
+  late = jnp.tri(time, dtype=bool)
+  highest = jax.lax.stop_gradient(_highest(scores))
+
+  def falls(x):
+    # How a sum's unit changes from one row to the next.
+    change = jnp.diff(x, axis=-2, prepend=x[..., :1, :])
+    return jnp.exp(-jnp.abs(change))
+
+  parts = jnp.where(late, scores[..., :, None] - highest, -jnp.inf)
+  total, _ = linear.linear_scan(falls(highest), jnp.exp(parts))
+  share = jnp.where(late, 1 / jnp.where(late, total, 1), 0)
+  begun = jnp.swapaxes(first * _to_the_right(last, share, highest), -1, -2)
+  turned = jnp.swapaxes(highest, -1, -2)
+  summed, _ = linear.linear_scan(falls(turned), begun)
+  return jnp.swapaxes(jnp.exp(scores[..., :, None] - turned) * summed, -1, -2)
+
+
+def _to_the_right(weight, x, highest):
+  """Sums weight[l, j] x[j, i] exp(highest[l, i] - highest[j, i]), j >= l."""
+  time = x.shape[-1]
+  place = jnp.arange(time)
+
+  # Each size of blocks has the pairs with l in a block's left half and j in its
+  # right one. Where the halves meet the exponent is split into two that are at
+  # most 0, one for each factor of a matrix product.
+  @jax.checkpoint
+  def level(total, half):
+    block, right = place // (2 * half), place // half % 2
+    pairs = (block[:, None] == block) & (right[:, None] < right)
+    meet = jnp.minimum((2 * block + 1) * half, time) - 1
+    fall = jnp.exp(-jnp.abs(highest - highest[..., meet, :]))
+    return total + fall * (jnp.where(pairs, weight, 0) @ (fall * x)), None
+
+  itself = jnp.diagonal(weight, axis1=-2, axis2=-1)[..., None] * x
+  halves = 2 ** jnp.arange((time - 1).bit_length())
+  return stepwise.over_time(level, itself, (halves,), None, axis=0)[1]

@@ -39,6 +39,7 @@ from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.comparison import work as works
 from jaxseq.training.devices import device_mesh
+from jaxseq.types import PyTree
 
 # Tokens of a chunk in which a text is scored.
 _PIECE = 1024
@@ -312,9 +313,9 @@ class Measures:
   def __call__(
     self,
     program: supervised_arms.Program,
-    variables: Any,
+    variables: PyTree,
     directory: pathlib.Path,
-    *unused: Any,
+    *unused: object,
   ) -> dict[str, Any]:
     """Returns the cost of the training, and the adapted weights.
 

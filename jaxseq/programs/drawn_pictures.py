@@ -31,6 +31,7 @@ from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import run
 from jaxseq.training.comparison import work as works
 from jaxseq.training.devices import processes
+from jaxseq.types import PyTree
 
 # Number of test pictures to show after each scale.
 _SHOWN = 8
@@ -160,7 +161,7 @@ def grid(
   return figures.save(figure, path)
 
 
-def samples(config: Config, network: Any, variables: Any) -> drawing.Drawn:
+def samples(config: Config, network: Any, variables: PyTree) -> drawing.Drawn:
   """Samples the pictures that a config specifies."""
   labels = None
   if network.classes:

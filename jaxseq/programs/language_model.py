@@ -25,6 +25,7 @@ from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import run
 from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.comparison import work as works
+from jaxseq.types import PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,9 +86,9 @@ def measures(
   arm: base.ArmConfig,
   corpus: language.Corpus,
   program: supervised_arms.Program,
-  variables: Any,
+  variables: PyTree,
   directory: pathlib.Path,
-  *unused: Any,
+  *unused: object,
 ) -> dict[str, Any]:
   """Returns bits per byte over the whole test text, and their cost.
 

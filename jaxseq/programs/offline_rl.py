@@ -67,37 +67,44 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
   returns = trajectories.statistics(recorded).returns
   best = trajectories.statistics(trajectories.best(recorded, 0.1)).returns
   known = {**levels, "all": returns.mean(), "best tenth": best.mean()}
-  options = {
-    "title": f"{agent.env_id}: mean return in play, for each return asked for",
-    "columns": {"return": f"return, asked for {config.targets[-1]:g}"}
-    | {f"return_{t:g}": f"asked for {t:g}" for t in config.targets[:-1]},
-    "baselines": {
-      f"recorded: {name}": {"return": float(x)} for name, x in known.items()
-    },
-    "levels": levels,
-  }
-
-  def save(directory, name, variables, about):
-    del about
-    problem = work.arms[name].problem
-    conditioned_players.save(
-      directory / name / "player.safetensors",
-      conditioned_players.Player(
-        agent,
-        problem.arm.conditioned,
-        problem.model,
-        variables,
-        problem.data["scale"],
-      ),
-    )
 
   def show(directory, results):
     trained = program.mode == "train" and processes.is_first()
     if trained and len(config.targets) > 1:
       draw_returns(config, directory, results)
 
-  options = {**work.options, **options}
+  options = work.options | _options(config, agent.env_id, levels, known)
+  save = functools.partial(_save, agent, work.arms)
   return dataclasses.replace(work, options=options, save=save, show=show)
+
+
+def _options(config, env_id, levels, known) -> dict[str, Any]:
+  """Returns the options of the tables and pictures."""
+  asked = {f"return_{t:g}": f"asked for {t:g}" for t in config.targets[:-1]}
+  return {
+    "title": f"{env_id}: mean return in play, for each return asked for",
+    "columns": {"return": f"return, asked for {config.targets[-1]:g}"} | asked,
+    "baselines": {
+      f"recorded: {name}": {"return": float(x)} for name, x in known.items()
+    },
+    "levels": levels,
+  }
+
+
+def _save(agent, arms, directory, name, variables, about) -> None:
+  """Saves an arm's player."""
+  del about
+  problem = arms[name].problem
+  conditioned_players.save(
+    directory / name / "player.safetensors",
+    conditioned_players.Player(
+      agent,
+      problem.arm.conditioned,
+      problem.model,
+      variables,
+      problem.data["scale"],
+    ),
+  )
 
 
 def draw_returns(

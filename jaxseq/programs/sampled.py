@@ -10,7 +10,6 @@ two.
 from collections.abc import Sequence
 import dataclasses
 import gzip
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +25,7 @@ from jaxseq.tasks import synthetic
 from jaxseq.training import per_seed
 from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import work as works
+from jaxseq.types import Network
 from jaxseq.types import PyTree
 
 Config = synthetic.Config
@@ -35,7 +35,7 @@ _SEQUENCES = 256
 
 
 def write(
-  network: Any,
+  network: Network,
   variables: PyTree,
   sequences: Sequence[Sequence[int]],
   time: int,

@@ -32,6 +32,8 @@ from jaxseq.models import token_model
 from jaxseq.programs import serve_flags
 from jaxseq.training import compile_cache
 from jaxseq.training import errors
+from jaxseq.types import PyTree
+from jaxseq.types import TokenNetwork
 
 
 class Served(NamedTuple):
@@ -47,8 +49,8 @@ class Served(NamedTuple):
     template: chat template; None if the model has none.
   """
 
-  network: Any
-  variables: Any
+  network: TokenNetwork
+  variables: PyTree
   codec: generation.Codec
   stop_tokens: tuple[int, ...]
   positions: int | None = None

@@ -21,6 +21,16 @@ OF_LANGUAGE = (
 @functools.cache
 def define() -> None:
   """Defines the flags."""
+  _address()
+  _answers()
+  _memory()
+  _parameters()
+  _recommendation()
+  _connections()
+
+
+def _address() -> None:
+  """Defines the flags of the model and its address."""
   flags.DEFINE_string(
     "checkpoint", None, "a trained model, or a directory of one"
   )
@@ -29,6 +39,10 @@ def define() -> None:
     "port", 8000, "port to listen at", lower_bound=0, upper_bound=65535
   )
   flags.DEFINE_string("name", None, "of the model; its directory's")
+
+
+def _answers() -> None:
+  """Defines the flags of the answers of a language model."""
   flags.DEFINE_integer(
     "slots", 16, "rows that tokens are drawn for at a time", lower_bound=1
   )
@@ -44,6 +58,10 @@ def define() -> None:
   flags.DEFINE_integer(
     "max_tokens", 4096, "the most tokens of an answer", lower_bound=1
   )
+
+
+def _memory() -> None:
+  """Defines the flags of states, drafts and adapters in memory."""
   flags.DEFINE_float(
     "key_channels",
     1.0,
@@ -95,24 +113,22 @@ def define() -> None:
     "load from any directory that they name; 0 for no such requests",
     lower_bound=0,
   )
-  flags.DEFINE_integer(
-    "context",
-    None,
-    "how many earlier elements full attention of a pretrained model looks back "
-    "at; as many as it was made for, up to 4096",
-    lower_bound=1,
-  )
   flags.DEFINE_bool(
     "long_prompts",
     False,
     "take prompts of more tokens than full attention of a pretrained model "
     "sees, which forgets their beginnings; they are refused otherwise",
   )
-  flags.DEFINE_multi_string(
-    "api_key",
-    [],
-    "an API key; with one or more, each request must send one of them as "
-    "Authorization: Bearer KEY",
+
+
+def _parameters() -> None:
+  """Defines the flags of a pretrained model's parameters."""
+  flags.DEFINE_integer(
+    "context",
+    None,
+    "how many earlier elements full attention of a pretrained model looks back "
+    "at; as many as it was made for, up to 4096",
+    lower_bound=1,
   )
   flags.DEFINE_enum(
     "param_dtype",
@@ -141,6 +157,10 @@ def define() -> None:
     "a file of interop.row_predictors, for --memory: only rows of neurons that "
     "are likely to be active are read",
   )
+
+
+def _recommendation() -> None:
+  """Defines the flags of recommendation."""
   flags.DEFINE_integer(
     "users",
     2**16,
@@ -153,6 +173,16 @@ def define() -> None:
     1024,
     "the most characters of a user's or item's name",
     lower_bound=1,
+  )
+
+
+def _connections() -> None:
+  """Defines the flags of connections."""
+  flags.DEFINE_multi_string(
+    "api_key",
+    [],
+    "an API key; with one or more, each request must send one of them as "
+    "Authorization: Bearer KEY",
   )
   flags.DEFINE_integer(
     "connections",

@@ -99,6 +99,6 @@ def _answers(env: Any, cards: np.ndarray) -> list[str] | None:
   return None
 
 
-def _number(value: Any) -> str:
+def _number(value: object) -> str:
   value = np.asarray(value).item()
   return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -21,6 +21,7 @@ from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import spaces
 from jaxseq.rl.envs import teams
 from jaxseq.training import optimizers
+from jaxseq.types import CausalNetwork
 from jaxseq.types import PyTree
 
 Array = jax.Array
@@ -151,7 +152,9 @@ class Normalized:
     return self.network.initial_state(*args, **options)
 
 
-def normalized(network: Any, env: Any, env_params: PyTree) -> Normalized:
+def normalized(
+  network: CausalNetwork, env: Any, env_params: PyTree
+) -> Normalized:
   """Returns a network that sees the observations of an environment normalized.
 
   Numbers that the environment itself shows are normalized. One-hots, the

@@ -24,6 +24,7 @@ from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import supervised_arms
 from jaxseq.training.devices import device_mesh
+from jaxseq.types import Network
 from jaxseq.types import PyTree
 
 # Seed of the keys of evaluations, which no run uses.
@@ -148,7 +149,7 @@ class Scored:
     train_metrics: metrics that training reports as "train_NAME", if present.
   """
 
-  network: Any
+  network: Network
   objective: str = "test_loss"
   train_metrics: tuple[str, ...] = ("accuracy",)
 
@@ -228,7 +229,7 @@ class ArrayProblem(Scored):
   at_least: int = 1
 
   def __init__(
-    self, arm: ArmConfig, network: Any, data: dict[str, PyTree], size: int
+    self, arm: ArmConfig, network: Network, data: dict[str, PyTree], size: int
   ):
     self.arm = arm
     self.network = network
@@ -336,7 +337,11 @@ def check_pooling(network: nn.NetworkConfig, pools: bool, reason: str) -> None:
 
 
 def in_training(
-  network: Any, variables: PyTree, key: jax.Array, *inputs: Any, **options: Any
+  network: Network,
+  variables: PyTree,
+  key: jax.Array,
+  *inputs: Any,
+  **options: Any,
 ) -> tuple[Any, PyTree, jax.Array | int]:
   """Applies a network as in training: with dropout and batch statistics.
 

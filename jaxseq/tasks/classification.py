@@ -24,6 +24,7 @@ from jaxseq.tasks import summary_baselines
 from jaxseq.tasks import summary_start
 from jaxseq.tasks import task
 from jaxseq.training import supervised
+from jaxseq.types import PyTree
 
 
 def is_paired(splits: data.Splits) -> bool:
@@ -203,7 +204,9 @@ def _arguments(network, dataset):
 
 
 def compute(
-  network: nn.SequenceNetwork, variables: Any, arguments: dict[str, jax.Array]
+  network: nn.SequenceNetwork,
+  variables: PyTree,
+  arguments: dict[str, jax.Array],
 ) -> dict[str, jax.Array]:
   """Returns "class" (n,) and "probability" (n, classes), or per element."""
   lengths = arguments.get("lengths")
@@ -260,4 +263,5 @@ TASK = task.Task(
   ),
   count=sizes.examples,
   sized=lambda splits: sizes.series_start(splits, 1),
+  own_files=task.OwnFiles(network={"pooling": "mean"}),
 )

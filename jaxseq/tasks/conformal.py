@@ -20,6 +20,8 @@ import numpy as np
 
 from jaxseq import data
 from jaxseq import validate
+from jaxseq.types import Network
+from jaxseq.types import PyTree
 
 # Levels of the intervals in a model's file, in per cent.
 LEVELS = (80, 95)
@@ -113,7 +115,7 @@ def half_width(errors: np.ndarray, level: float) -> np.ndarray:
 
 
 def errors(
-  network: Any, variables: Any, windows: data.ArrayDataset
+  network: Network, variables: PyTree, windows: data.ArrayDataset
 ) -> np.ndarray:
   """Returns the sorted absolute errors of forecasts.
 
@@ -146,7 +148,7 @@ def errors(
   return np.sort(np.concatenate(parts), axis=0)
 
 
-def with_intervals(variables: Any, errors: np.ndarray) -> Any:
+def with_intervals(variables: PyTree, errors: np.ndarray) -> Any:
   """Returns variables with the half widths of intervals.
 
   Args:

@@ -228,4 +228,7 @@ TASK = task.Task(
   ),
   adapt=_adapted,
   baselines=_baselines,
+  own_files=task.OwnFiles(
+    fields={"chunks_per_evaluation": 1, "from_shares": True}
+  ),
 )

@@ -81,10 +81,8 @@ def _by_steps(prepared: Any) -> int:
 
 
 def _training(splits):
-  """Returns the training part of a series of median length, (time, channels).
-
-  At least half of the series then have room for inputs of its length.
-  """
+  """Returns the training part of a series of median length."""
+  # At least half of the series then have room for inputs of its length.
   part = splits.train
   if part.extras.series is not None:
     names, counts = np.unique(part.extras.series, return_counts=True)

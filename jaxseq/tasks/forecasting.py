@@ -7,7 +7,6 @@ but are not scored.
 
 from collections.abc import Callable
 import dataclasses
-from typing import Any
 from typing import Literal
 
 from flax import linen
@@ -23,12 +22,14 @@ from jaxseq.tasks import conformal
 from jaxseq.tasks import forecast_baselines
 from jaxseq.tasks import losses
 from jaxseq.tasks import outputs
+from jaxseq.tasks import sizes
 from jaxseq.tasks import task
 from jaxseq.tasks.forecast_baselines import baselines as baselines
 from jaxseq.tasks.forecast_spans import Spans as Spans
 from jaxseq.tasks.forecast_spans import places
 from jaxseq.tasks.forecast_spans import spans as spans
 from jaxseq.tasks.forecast_spans import windows as windows
+from jaxseq.types import PyTree
 
 # Added to a window's variance, as in the code of arXiv:2205.14415.
 EPSILON = 1e-5
@@ -372,7 +373,7 @@ def _spread(starts, most):
 
 
 def compute(
-  network: Forecaster, variables: Any, arguments: dict[str, jax.Array]
+  network: Forecaster, variables: PyTree, arguments: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
   """Returns "forecast" (n, horizon, channels), standardized like the inputs.
 
@@ -473,4 +474,17 @@ TASK = task.Task(
     smoothing=config.from_season and part == "test",
   ),
   count=lambda series: int(np.size(series.train)),
+  own_files=task.OwnFiles(
+    fields={
+      "input_length": None,
+      "period": None,
+      "from_season": True,
+      "valid_windows": sizes.VALID_WINDOWS,
+      "horizons": (24,),
+      "batch_size": 32,
+      "chunks_per_evaluation": 1,
+    },
+    network={"pooling": "last"},
+    stack={"norm": "layer"},
+  ),
 )

@@ -8,7 +8,6 @@ the initial ones of the next (gradients stop there).
 
 import functools
 import math
-from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -28,6 +27,7 @@ from jaxseq.tasks import text_baselines
 from jaxseq.tasks import token_rows
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
+from jaxseq.types import PyTree
 
 # Input token at the beginning of a document.
 START = text_tokens.START
@@ -334,7 +334,9 @@ def _arguments(network, dataset):
 
 
 def compute(
-  network: nn.SequenceNetwork, variables: Any, arguments: dict[str, jax.Array]
+  network: nn.SequenceNetwork,
+  variables: PyTree,
+  arguments: dict[str, jax.Array],
 ) -> dict[str, jax.Array]:
   """Returns the network's probabilities of whole texts.
 
@@ -463,4 +465,11 @@ TASK = task.Task(
   source=from_splits,
   examples=lambda arm, problem: arm.batch_size * problem.length,
   ylabel="bits per byte",
+  own_files=task.OwnFiles(
+    # The validation part is long.
+    fields={"num_seeds": 1, "length": 128, "chunks_per_evaluation": 5},
+    by_data={"text_files": {"jump_every": 8}},
+    stack={"d_model": 192, "num_layers": 3, "dropout": 0.0},
+    mixers=("mamba",),
+  ),
 )

@@ -29,6 +29,7 @@ from jaxseq.tasks import task
 from jaxseq.tasks import tree_scores
 from jaxseq.tasks.masked_network import MaskedNetwork
 from jaxseq.training import supervised
+from jaxseq.types import PyTree
 
 MASK = "<mask>"
 
@@ -331,7 +332,7 @@ def entropy(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
 
 
 def compute(
-  network: MaskedNetwork, variables: Any, arguments: dict[str, jax.Array]
+  network: MaskedNetwork, variables: PyTree, arguments: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
   """Returns the network's outputs for sequences.
 
@@ -433,4 +434,14 @@ TASK = task.Task(
     predict=_predict,
   ),
   baselines=lambda splits, config, part: entropy(splits, part),
+  own_files=task.OwnFiles(
+    stack={
+      # Masked letters are predicted from both sides.
+      "bidirectional": True,
+      # Two layers are needed to find which letters belong together.
+      "num_layers": 2,
+      "d_model": 64,
+      "dropout": 0.0,
+    }
+  ),
 )

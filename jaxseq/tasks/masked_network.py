@@ -2,7 +2,6 @@
 
 import dataclasses
 import operator
-from typing import Any
 
 from flax import linen
 import jax
@@ -17,6 +16,7 @@ from jaxseq.nn import layer
 from jaxseq.nn import masks
 from jaxseq.nn import structformer
 from jaxseq.tasks import masking
+from jaxseq.types import PyTree
 
 
 class MaskedNetwork(linen.Module):
@@ -126,7 +126,7 @@ class MaskedNetwork(linen.Module):
 
 def attention_maps(
   network: MaskedNetwork,
-  variables: Any,
+  variables: PyTree,
   tokens: jax.Array,
   lengths: jax.Array | None = None,
 ) -> jax.Array:

@@ -7,7 +7,6 @@ them, the first one without context. The baselines are the models of
 
 import dataclasses
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +20,7 @@ from jaxseq.tasks import base
 from jaxseq.tasks import outputs
 from jaxseq.tasks import suffix_models
 from jaxseq.tasks import task
+from jaxseq.types import PyTree
 
 # Orders of the Markov models to try.
 ORDERS = tuple(range(1, 9))
@@ -118,7 +118,9 @@ def floors(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
 
 
 def compute(
-  network: nn.SequenceNetwork, variables: Any, arguments: dict[str, jax.Array]
+  network: nn.SequenceNetwork,
+  variables: PyTree,
+  arguments: dict[str, jax.Array],
 ) -> dict[str, jax.Array]:
   """Returns "probability" (n, classes) of the next activity."""
   logits, _ = network.apply(variables, arguments["tokens"])

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxseq.types import Network
+
 Arrays = Mapping[str, Any]
 
 
@@ -47,7 +49,7 @@ def present(**arrays: Any) -> dict[str, np.ndarray]:
   return {k: np.asarray(x) for k, x in arrays.items() if x is not None}
 
 
-def tokens(network: Any, dataset: Any) -> dict[str, np.ndarray]:
+def tokens(network: Network, dataset: Any) -> dict[str, np.ndarray]:
   """Returns the arguments "tokens" (n, time) and "lengths" (n,), both int32."""
   del network
   inputs, lengths = np.asarray(dataset.inputs, np.int32), dataset.lengths

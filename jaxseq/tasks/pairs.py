@@ -26,6 +26,7 @@ from jaxseq.tasks import pair_structures
 from jaxseq.tasks import task
 from jaxseq.tasks.masked_network import MaskedNetwork
 from jaxseq.training import supervised
+from jaxseq.types import PyTree
 
 _COUNTS = ("hits", "predicted", "true")
 
@@ -214,7 +215,7 @@ def floors(splits: data.Splits, part: str) -> dict[str, dict[str, float]]:
 
 
 def compute(
-  network: PairNetwork, variables: Any, arguments: dict[str, jax.Array]
+  network: PairNetwork, variables: PyTree, arguments: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
   """Returns the probabilities of pairs of tokens, and the decoded structures.
 

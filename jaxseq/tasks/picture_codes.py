@@ -22,6 +22,7 @@ from jaxseq.tasks import outputs
 from jaxseq.tasks import task
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
+from jaxseq.types import PyTree
 
 # Batch size of measurements.
 _BATCH = 256
@@ -238,7 +239,7 @@ def arguments(network: Any, dataset: data.ArrayDataset) -> outputs.Arrays:
 
 def compute(
   network: picture_codec.PictureCodec,
-  variables: Any,
+  variables: PyTree,
   arguments: dict[str, jax.Array],
 ) -> dict[str, jax.Array]:
   """Returns the codes and the reconstruction of pictures.

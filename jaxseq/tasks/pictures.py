@@ -23,6 +23,7 @@ from jaxseq.tasks import outputs
 from jaxseq.tasks import picture_codes
 from jaxseq.tasks import task
 from jaxseq.training import supervised
+from jaxseq.types import PyTree
 
 # Number of pictures that are encoded at once.
 _BATCH = 512
@@ -53,7 +54,7 @@ class Codec(NamedTuple):
   """
 
   config: picture_codec.CodecConfig
-  variables: Any
+  variables: PyTree
 
 
 class Problem(base.ArrayProblem):
@@ -235,7 +236,7 @@ def _symbols_at(x, places, count):
 
 def compute(
   network: picture_network.PictureNetwork,
-  variables: Any,
+  variables: PyTree,
   arguments: dict[str, jax.Array],
 ) -> dict[str, jax.Array]:
   """Returns the likelihoods of pictures, without a class.
@@ -283,4 +284,5 @@ TASK = task.Task(
     predict=_predict,
     time_axis=lambda network: None,
   ),
+  own_files=task.OwnFiles(fields={"levels": 16, "context": 2}),
 )

@@ -376,6 +376,7 @@ TASK = task.Task(
   ),
   baselines=_baselines,
   adapt=_adapted,
+  own_files=task.OwnFiles(fields={"from_ease": True}),
 )
 # Models of other classes, without states of users: they read the whole history
 # again with every item, and have no streams.

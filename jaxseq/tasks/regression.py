@@ -258,7 +258,7 @@ def _arguments(network, dataset):
 
 
 def compute(
-  network: Regressor, variables: Any, arguments: dict[str, jax.Array]
+  network: Regressor, variables: PyTree, arguments: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
   """Returns "mean" and "deviation" (n, time, numbers), or (n, numbers)."""
   arrays = (arguments.get(name) for name in ("inputs", "gaps", "lengths"))

@@ -29,6 +29,8 @@ from jaxseq.tasks import outputs
 from jaxseq.tasks import section_scores
 from jaxseq.tasks import task
 from jaxseq.training import supervised
+from jaxseq.types import Network
+from jaxseq.types import PyTree
 
 Reads = Literal["document", "neighbors", "pairs"]
 
@@ -217,7 +219,7 @@ def drawn_pairs(
   return others, wanted, inside & allowed.any(axis=-1)
 
 
-def arguments(network: Any, dataset: data.ArrayDataset) -> outputs.Arrays:
+def arguments(network: Network, dataset: data.ArrayDataset) -> outputs.Arrays:
   """Returns "words" (n, time, words) int32 and "lengths" (n,) int32."""
   del network
   return {
@@ -227,7 +229,7 @@ def arguments(network: Any, dataset: data.ArrayDataset) -> outputs.Arrays:
 
 
 def compute(
-  network: SegmentNetwork, variables: Any, arguments: dict[str, jax.Array]
+  network: SegmentNetwork, variables: PyTree, arguments: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
   """Returns "probability" (n, time) of section starts, and "starts"."""
   words, lengths = arguments["words"], arguments["lengths"]
@@ -277,4 +279,8 @@ TASK = task.Task(
     predict=_predict,
   ),
   baselines=lambda splits, config, part: section_scores.trivial(splits, part),
+  own_files=task.OwnFiles(
+    fields={"batch_size": 2},
+    stack={"d_model": 32, "num_layers": 1, "dropout": 0.2},
+  ),
 )

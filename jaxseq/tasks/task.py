@@ -28,6 +28,29 @@ from jaxseq.training.comparison import work
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class OwnFiles:
+  """Defaults of a task's comparison for the user's own files.
+
+  What is not given follows from the size of the data, see `tasks.sizes`.
+
+  Attributes:
+    fields: fields of the comparison.
+    by_data: further fields, by kind of data set.
+    network: fields of the networks.
+    stack: fields of their stacks; with a `d_model`, the size is fixed.
+    mixers: mixers of the arms.
+  """
+
+  fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  by_data: Mapping[str, Mapping[str, Any]] = dataclasses.field(
+    default_factory=dict
+  )
+  network: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  stack: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  mixers: tuple[str, ...] = ("s5", "gru")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
   """A task, as programs know it.
 
@@ -69,6 +92,7 @@ class Task:
     ylabel: name of the metric in the plot; its heading if None.
     count: source -> number of training targets, which `tasks.sizes` uses.
     sized: source -> further fields of the network that depend on the data.
+    own_files: defaults of the comparison for the user's own files.
   """
 
   name: str
@@ -98,6 +122,7 @@ class Task:
   ylabel: str | None = None
   count: Callable[[Any], int] = sizes.elements
   sized: Callable[[Any], Mapping[str, Any]] = lambda source: {}
+  own_files: OwnFiles = OwnFiles()
 
   def __post_init__(self):
     validate.literals(self)

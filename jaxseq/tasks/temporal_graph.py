@@ -336,4 +336,18 @@ TASK = task.Task(
     time_axis=lambda network: None,
     calibrate=graph_answers.remembered,
   ),
+  own_files=task.OwnFiles(
+    fields={
+      "batch_size": 200,
+      # Nodes are encoded and ranked by learned vectors, event by event.
+      "graph": {
+        "message": "vectors",
+        "target": "vectors",
+        "score": "dot",
+        "run": "exact",
+      },
+      "loss": "full",
+    },
+    stack={"d_model": 32, "num_layers": 1, "dropout": 0.0},
+  ),
 )

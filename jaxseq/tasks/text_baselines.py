@@ -85,8 +85,8 @@ def witten_bell(
     kinds = _found(known.kinds, known.contexts, codes // size)
     lower = probability[order:]
     # An unknown context leaves the probability as it is.
-    told = (count + kinds * lower) / np.maximum(total + kinds, 1)
-    probability[order:] = np.where(total > 0, told, lower)
+    interpolated = (count + kinds * lower) / np.maximum(total + kinds, 1)
+    probability[order:] = np.where(total > 0, interpolated, lower)
     bits.append(float(-np.log2(probability).mean()))
   return bits
 

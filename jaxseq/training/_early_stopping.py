@@ -62,11 +62,11 @@ class Rule:
   patience: int
   automatic: bool = False
 
-  def initial(self, state: Any) -> Any:
+  def initial(self, state: PyTree) -> Any:
     """Returns the state before the first update with a `Best`."""
     return state._replace(best=_begun(state.variables, state.update))
 
-  def template(self, state: Any) -> Any:
+  def template(self, state: PyTree) -> Any:
     """Returns the shapes of `initial`, from the shapes of a state."""
     count = state.update
     score = jax.ShapeDtypeStruct(
@@ -74,17 +74,17 @@ class Rule:
     )
     return state._replace(best=Best(state.variables, score, count, count))
 
-  def keep(self, state: Any, metrics: Mapping[str, Any]) -> Any:
+  def keep(self, state: PyTree, metrics: Mapping[str, Any]) -> Any:
     """Returns the state with what an evaluation of the seeds says is best."""
     scores = np.asarray(metrics[self.metric], np.float32)
     best = _kept(self, state.best, state.variables, state.update, scores)
     return state._replace(best=best)
 
-  def stopped(self, state: Any) -> np.ndarray:
+  def stopped(self, state: PyTree) -> np.ndarray:
     """Returns which seeds have stopped, (seeds,) bool."""
     return np.asarray(jax.device_get(state.best.waited)) >= self.patience
 
-  def chosen(self, state: Any) -> Any:
+  def chosen(self, state: PyTree) -> Any:
     """Returns the state with the best variables in place of the last.
 
     Seeds without a finite evaluation keep the last; a warning says so.

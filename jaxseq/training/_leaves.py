@@ -64,7 +64,7 @@ def flatten(tree: PyTree) -> tuple[list[tuple[str, Any]], Any]:
   return [(p, leaf) for p, (_, leaf) in zip(paths, pairs)], treedef
 
 
-def describe(path: str, leaf: Any) -> Leaf:
+def describe(path: str, leaf: object) -> Leaf:
   """Returns the description of the leaf at a path.
 
   It is an array, typed key, Python number or string, or ShapeDtypeStruct.
@@ -96,7 +96,7 @@ def storage_name(index: int, leaf: Leaf) -> str:
   return f"{index:05d}." + re.sub(r"[^A-Za-z0-9_.-]", "_", leaf.path)
 
 
-def is_whole(leaf: Any) -> bool:
+def is_whole(leaf: object) -> bool:
   """Returns whether this process can read the whole of an array."""
   if not isinstance(leaf, jax.Array):
     return True
@@ -133,7 +133,7 @@ def to_host(values: Sequence[Any]) -> list[Any]:
   ]
 
 
-def from_host(leaf: Leaf, value: Any, template: PyTree) -> Any:
+def from_host(leaf: Leaf, value: object, template: PyTree) -> Any:
   """Returns a leaf like the template's from its stored form.
 
   Args:
@@ -204,7 +204,7 @@ def mismatch(kept: Sequence[Leaf], wanted: Sequence[Leaf]) -> str | None:
   return differences[0] + (f", and {more} more leaves differ" if more else "")
 
 
-def _encode(value: Any) -> Any:
+def _encode(value: object) -> Any:
   """Returns a Python value in a form that JSON keeps exactly."""
   if isinstance(value, float):
     return value.hex()

@@ -104,7 +104,7 @@ def one_by_one(fields: Mapping[str, Any], path: str) -> str:
   return f"Set its fields one by one, as --config.{path}={value}"
 
 
-def _single(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _single(value: object, path: str) -> Iterator[tuple[str, Any]]:
   """Yields the fields that hold no others, with their paths."""
   if not value or not isinstance(value, Mapping):
     yield path, value

@@ -149,7 +149,7 @@ def _getter(module: types.ModuleType) -> Callable[..., Any]:
   )
 
 
-def freeze(value: Any) -> Any:
+def freeze(value: object) -> Any:
   """Returns `value` with mappings, by the order of names, and lists frozen."""
   if isinstance(value, Mapping):
     return FrozenMapping({key: freeze(value[key]) for key in sorted(value)})
@@ -189,7 +189,7 @@ def updated(config: T, **changes: Any) -> T:
   return from_config_dict(type(config), fields)
 
 
-def _thawed(value: Any) -> Any:
+def _thawed(value: object) -> Any:
   """Returns mappings, dataclasses and tuples so that they can be changed."""
   value = _field_names.shallow(value)
   if isinstance(value, (list, tuple)):
@@ -199,7 +199,7 @@ def _thawed(value: Any) -> Any:
   return {name: _thawed(item) for name, item in value.items()}
 
 
-def to_json(value: Any) -> Any:
+def to_json(value: object) -> Any:
   """Returns a config as what JSON can hold, in a form that can be compared.
 
   Dataclasses become dicts with their class under "_type", so that two configs
@@ -288,7 +288,7 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def _convert(
-  annotation: Any, value: Any, path: str, default: Any = None
+  annotation: object, value: Any, path: str, default: Any = None
 ) -> Any:
   """Returns `value` as `annotation` wants it, or raises a UserError."""
   if annotation is Any or isinstance(annotation, TypeVar):
@@ -399,14 +399,14 @@ class FieldError(errors.UserError):
     self.path = path
 
 
-def _wrong_type(annotation: Any, value: Any, path: str) -> FieldError:
+def _wrong_type(annotation: object, value: Any, path: str) -> FieldError:
   kind = "" if value is None else f" ({type(value).__name__})"
   return FieldError(
     f"{path}: got {value!r}{kind}, expected {_describe(annotation)}", path
   )
 
 
-def _describe(annotation: Any) -> str:
+def _describe(annotation: object) -> str:
   """Returns an annotation in words."""
   origin, args = typing.get_origin(annotation), typing.get_args(annotation)
   if origin in (typing.Union, types.UnionType):

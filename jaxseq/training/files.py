@@ -10,7 +10,7 @@ from jaxseq import _files
 _NOT_FINITE = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
-def write_json(path: pathlib.Path, value: Any) -> None:
+def write_json(path: pathlib.Path, value: object) -> None:
   """Writes JSON so that the file is always whole, even after a kill.
 
   For floats that JSON cannot hold see `json_value`.
@@ -19,7 +19,7 @@ def write_json(path: pathlib.Path, value: Any) -> None:
   write_text(path, text + "\n")
 
 
-def json_value(value: Any) -> Any:
+def json_value(value: object) -> Any:
   """Returns `value` with floats that are not finite as strings.
 
   JSON has no such numbers: they become "NaN", "Infinity" and "-Infinity".

@@ -147,7 +147,7 @@ class Guard:
     broken = np.asarray(rest.pop(FLAGS))
     return rest, broken.reshape(len(self._runs), -1)
 
-  def restored(self, state: Any, step: int) -> Failed:
+  def restored(self, state: PyTree, step: int) -> Failed:
     """Looks at a state of a checkpoint's step; returns what has failed.
 
     `failed` has this alone.
@@ -162,7 +162,7 @@ class Guard:
 
   def look(
     self,
-    state: Any,
+    state: PyTree,
     rows: Sequence[tuple[int, Mapping[str, Any]]],
     broken: np.ndarray,
     before: int,

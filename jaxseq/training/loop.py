@@ -123,26 +123,19 @@ def run(
   )
   if patience is None:
     patience = _PATIENCE if jax.process_count() > 1 else 0
-  compiled, first = set(), processes.is_first()
+  chunks = _Chunks(run_chunk, update_axis, steps_per_update, guard)
   evaluated: Metrics = {}
   with (
     processes.end_with_the_others(),
     signals.GracefulStop() as stop,
     _watchdog.Watchdog(patience) as dog,
-    (progress if first else None) or contextlib.nullcontext() as bar,
+    (progress if processes.is_first() else None)
+    or contextlib.nullcontext() as bar,
   ):
     step, state = _restore(checkpointer, state, guard)
     done = _updates(checkpointer, step, num_updates, steps_per_update)
-    if writer is not None:
-      writer.resume(step if done else None)
     total = num_updates * steps_per_update
-    if done:
-      text = f"resumes after step {step:,} of {total:,}"
-      if step == total:
-        text = f"was trained to its end before, step {step:,}"
-      _tell(bar, text)
-    if bar is not None:
-      bar.start(step)
+    _begin(bar, writer, step, total)
     saved = step if done else None
     if guard is not None and done:
       _act(guard.failed, guard, None, None, None)
@@ -155,37 +148,18 @@ def run(
     while done < num_updates and not stopped and not over:
       count = next_count(done, chunk_size, num_updates)
       dog.beat(f"making the updates after step {step}")
-      fresh = count not in compiled
-      if bar is not None:
-        bar.doing("compiling" if fresh else "", compiles=fresh)
-      start, cpu_start = time.monotonic(), time.process_time()
-      state, metrics = run_chunk(state, count)
-      metrics, broken = jax.device_get(metrics), None
-      if guard is not None:
-        metrics, broken = guard.take(metrics)
-      seconds = time.monotonic() - start
-      cpu_seconds = time.process_time() - cpu_start
-      rows = list(scalars.split_updates(metrics, count, update_axis))
-      before = step
+      before, timed = step, chunks.is_compiled(count)
+      state, rows, broken = chunks.make(state, count, bar)
       done += count
       step, chunk = done * steps_per_update, -(-done // chunk_size)
       last = done == num_updates
-      if not fresh:
-        # The first chunk of a size is compiled: its time tells no speed.
-        steps_made = count * steps_per_update
-        rows[-1]["steps_per_second"] = steps_made / seconds
-        # The clock of some systems is too coarse for short chunks.
-        if cpu_seconds > 0:
-          rows[-1]["steps_per_cpu_second"] = steps_made / cpu_seconds
-      compiled.add(count)
-      last_steps = range(done - len(rows) + 1, done + 1)
-      steps = [update * steps_per_update for update in last_steps]
-      for at, row in zip(steps, rows):
+      rows = _stepped(rows, done, steps_per_update)
+      for at, row in rows:
         _write(writer, at, row)
       if guard is not None:
-        failures = guard.look(state, [*zip(steps, rows)], broken, before, saved)
+        failures = guard.look(state, rows, broken, before, saved)
         _act(failures, guard, checkpointer, writer, saved)
-      latest = scalars.flatten(rows[-1])
+      latest = scalars.flatten(rows[-1][1])
       dog.beat(f"evaluating or saving step {step}")
       if evaluate is not None and (last or chunk % evaluate_every == 0):
         if bar is not None:
@@ -193,21 +167,14 @@ def run(
         evaluated = scalars.flatten(jax.device_get(evaluate(state, step)))
         _write(writer, step, evaluated)
         latest.update(evaluated)
-        if rule is not None:
-          state = rule.keep(state, evaluated)
-          over = rule.stopped(state).all()
+        state, over = _keep(rule, state, evaluated)
       if bar is not None:
-        bar.update(step, latest, timed=not fresh)
+        bar.update(step, latest, timed=timed)
       # Asked once a chunk: with several processes they must do it together.
       stopped = stop.requested()
       due = last or over or stopped or chunk % checkpoint_every == 0
       if checkpointer is not None and due:
-        if first:
-          _lock.check(checkpointer.directory)
-        if writer is not None:
-          # The rows before a checkpoint are never written again.
-          writer.flush()
-        checkpointer.save(step, state)
+        _save(checkpointer, writer, step, state)
         saved = step
     if checkpointer is not None:
       checkpointer.wait()
@@ -223,6 +190,76 @@ def next_count(done: int, chunk_size: int, num_updates: int) -> int:
   """Returns the updates of the chunk after so many updates."""
   # A run whose chunk size was changed comes back to multiples of it.
   return min(chunk_size - done % chunk_size, num_updates - done)
+
+
+def _begin(bar, writer, step, total) -> None:
+  """Starts the rows and the bar of a run, which may have been trained."""
+  if writer is not None:
+    writer.resume(step or None)
+  if step == total:
+    _tell(bar, f"was trained to its end before, step {step:,}")
+  elif step:
+    _tell(bar, f"resumes after step {step:,} of {total:,}")
+  if bar is not None:
+    bar.start(step)
+
+
+class _Chunks:
+  """Makes chunks of updates, and measures the speed of compiled ones."""
+
+  def __init__(self, run_chunk, update_axis, steps_per_update, guard):
+    self._run_chunk, self._guard = run_chunk, guard
+    self._update_axis, self._steps = update_axis, steps_per_update
+    self._compiled: set[int] = set()
+
+  def is_compiled(self, count: int) -> bool:
+    """Returns whether a chunk of so many updates has been made."""
+    return count in self._compiled
+
+  def make(self, state, count, bar):
+    """Returns a chunk's state, its rows and the guard's broken leaves."""
+    timed = self.is_compiled(count)
+    self._compiled.add(count)
+    if bar is not None:
+      bar.doing("" if timed else "compiling", compiles=not timed)
+    start, cpu_start = time.monotonic(), time.process_time()
+    state, metrics = self._run_chunk(state, count)
+    metrics, broken = jax.device_get(metrics), None
+    if self._guard is not None:
+      metrics, broken = self._guard.take(metrics)
+    seconds = time.monotonic() - start
+    cpu_seconds = time.process_time() - cpu_start
+    rows = list(scalars.split_updates(metrics, count, self._update_axis))
+    if timed:
+      # The first chunk of a size is compiled: its time tells no speed.
+      rows[-1]["steps_per_second"] = count * self._steps / seconds
+      # The clock of some systems is too coarse for short chunks.
+      if cpu_seconds > 0:
+        rows[-1]["steps_per_cpu_second"] = count * self._steps / cpu_seconds
+    return state, rows, broken
+
+
+def _stepped(rows, done, steps_per_update):
+  """Returns the rows of the last updates with their steps."""
+  first = done - len(rows) + 1
+  return [((first + i) * steps_per_update, row) for i, row in enumerate(rows)]
+
+
+def _keep(rule, state, evaluated):
+  """Returns the state with the best variables, and whether training ends."""
+  if rule is None:
+    return state, False
+  state = rule.keep(state, evaluated)
+  return state, rule.stopped(state).all()
+
+
+def _save(checkpointer, writer, step, state) -> None:
+  """Saves a state, and before it the rows, which are never written again."""
+  if processes.is_first():
+    _lock.check(checkpointer.directory)
+  if writer is not None:
+    writer.flush()
+  checkpointer.save(step, state)
 
 
 def _restore(checkpointer, state, guard):

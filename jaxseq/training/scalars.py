@@ -298,7 +298,7 @@ def _lines(path: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
       logging.warning("%s: line %d is damaged and left out", path, number)
 
 
-def _from_json(value: Any) -> Any:
+def _from_json(value: object) -> Any:
   if isinstance(value, list):
     return [_from_json(item) for item in value]
   return _FROM_TEXT.get(value, value) if isinstance(value, str) else value

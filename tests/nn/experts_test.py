@@ -1,3 +1,5 @@
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -159,6 +161,29 @@ def test_sorted_rows_have_values_and_gradients_of_the_plain_form(
     rtol=1e-10,
     atol=1e-12,
   )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("form", "rows"), [("mix", 4), ("blocked", 12)])
+def test_weights_in_tiles_have_the_values_that_the_gradient_sees(
+  monkeypatch, form, rows, dtype
+):
+  # Three tiles of two columns; the last one overlaps.
+  monkeypatch.setattr(_expert_products, "_TILE", 40)
+  routing = experts.Routing(8, 2)
+  keys = jax.random.split(jax.random.key(0), 5)
+  logits = jax.random.normal(keys[0], (rows, routing.experts))
+  chosen, shares = experts.route(logits, routing)
+  x = jax.random.normal(keys[1], (rows, 5), dtype)
+  matrices = [jax.random.normal(key, (8, 5, 5)) for key in keys[2:]]
+  mixed = functools.partial(
+    getattr(_expert_products, form), routing.kind, x, chosen, shares
+  )
+  alone = jax.jit(mixed)(*matrices)
+  seen, _ = jax.jit(lambda *matrices: jax.vjp(mixed, *matrices))(*matrices)
+  assert alone.dtype == seen.dtype
+  close = {"rtol": 2e-2, "atol": 5e-2} if dtype == "bfloat16" else CLOSE
+  np.testing.assert_allclose(*(np.float32(y) for y in (alone, seen)), **close)
 
 
 @pytest.mark.parametrize("form", ["mix", "blocked", "ragged"])

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks import structformer as cubes
 from jaxseq.nn import structformer
 
 
@@ -99,7 +100,8 @@ def test_networks_are_those_of_the_published_code(golden, name):
     likely = structformer.constituents(parse.distance, parse.height, scale[0])
     return jax.grad(loss, has_aux=True)(params), parse, siblings, likely
 
-  (slopes, logits), parse, siblings, (spans, block) = computed(params)
+  (slopes, logits), parse, siblings, (first, last, block) = computed(params)
+  spans = first[..., :, None] * last[..., None, :]
   real = known["tokens"] > 0
   np.testing.assert_allclose(logits[real], known["logits"][real], atol=1e-9)
   wanted = flax_params(known, config, "grad/")
@@ -137,14 +139,63 @@ def test_networks_are_those_of_the_published_code(golden, name):
 @pytest.mark.usefixtures("x64")
 def test_relations_are_those_of_given_distances(golden):
   known = golden("structformer/relations_only")
-  spans, block = structformer.constituents(
+  first, last, block = structformer.constituents(
     known["distance"], known["height"], known["temperature"][0]
   )
+  spans = first[..., :, None] * last[..., None, :]
   np.testing.assert_allclose(spans, known["block_p"], atol=1e-12)
   np.testing.assert_allclose(block, known["block"], atol=1e-12)
-  head = structformer.heads(spans, known["height"], known["temperature"][1])
+  head = structformer.heads(
+    first, last, known["height"], known["temperature"][1]
+  )
   np.testing.assert_allclose(head, known["head_with_self"], atol=1e-12)
   np.testing.assert_allclose(head.sum(-1), 1, atol=1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("scale", [1, 300])
+def test_heads_are_those_of_cubes_of_spans(scale):
+  rng = np.random.default_rng(0)
+  distance, height = scale * rng.normal(size=(2, 3, 13))
+  # One sentence is shorter.
+  distance[:, -1], distance[0, -3:], height[0, -2:] = 1e9, 1e9, -1e9
+  temperature = jnp.array([1.3, 0.8])
+  arguments = jnp.asarray(distance), jnp.asarray(height), temperature
+  spans, block = cubes.constituents(*arguments[:2], 1.3)
+  first, last, found = structformer.constituents(*arguments[:2], 1.3)
+  both = first[..., :, None] * last[..., None, :]
+  np.testing.assert_array_equal(both, spans)
+  np.testing.assert_array_equal(found, block)
+
+  upper = np.triu(np.ones((13, 13), bool))
+  ours = jnp.swapaxes(structformer._highest(arguments[1]), -1, -2)
+  np.testing.assert_array_equal(
+    ours[:, upper], cubes.highest(arguments[1])[:, upper]
+  )
+  got, wanted = (
+    jax.jit(lambda *x, f=f: (f(*x), cubes.gradient(f)(*x)[1]))(*arguments)
+    for f in (cubes.by_ends, cubes.by_cubes)
+  )
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12),
+    got,
+    wanted,
+  )
+
+
+def test_memory_is_no_cube_of_the_length():
+  time = 256
+  arguments = jnp.ones((1, time)), jnp.ones((1, time)), jnp.ones(2)
+
+  def heads(distance, height, temperature):
+    inside = jnp.ones_like(height, bool)
+    distance = structformer.calibrated(distance, height, inside)
+    return cubes.by_ends(distance, height, temperature)
+
+  compiled = jax.jit(cubes.gradient(heads)).lower(*arguments).compile()
+  # A cube has 256 such squares.
+  square = 4 * time**2
+  assert compiled.memory_analysis().temp_size_in_bytes < 100 * square
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ from jaxseq.mixers import contract
 from jaxseq.mixers import positions
 from jaxseq.mixers.keys_and_values import _heads
 from jaxseq.mixers.keys_and_values import attention
+from jaxseq.types import PyTree
 
 Thin = recurrence.ThinWindow
 
@@ -173,7 +174,7 @@ def step(
   return contract.one_element(apply, config, params, x, state, reset)
 
 
-def plain(state: Any) -> Any:
+def plain(state: PyTree) -> Any:
   """Returns a state with the structure of attention's own state.
 
   Only its structure is used; arrays of thin keys are not restored.
@@ -185,7 +186,7 @@ def plain(state: Any) -> Any:
   return state
 
 
-def is_state(value: Any) -> bool:
+def is_state(value: object) -> bool:
   """Returns whether these functions go on from a value."""
   return isinstance(value, Observed | Thin)
 

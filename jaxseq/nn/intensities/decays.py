@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import validate
+from jaxseq.types import PyTree
 
 Array = jax.Array
 Params = dict
@@ -138,7 +139,7 @@ def step_by(apply: Callable[..., tuple[Any, Any]]) -> Callable[..., Any]:
     params: Params,
     mark: Array,
     gap: Array,
-    state: Any,
+    state: PyTree,
     reset: Array | None = None,
   ) -> Any:
     """Consumes one event (*batch,); `apply` without the time axis."""

@@ -77,24 +77,8 @@ def loss(config, networks, target_entropy, params, target, batch, weight, key):
     value, entropy = soft.expected_value, policy.entropy()
   q = values.apply({"params": other["values"]}, x_target, seen_target, action)
   v = value(q, log_prob, alpha)
-  target_tm1 = td.n_step_targets(
-    config.reward_scale * batch.reward,
-    v,
-    batch.terminated,
-    batch.cut,
-    gamma=config.gamma,
-    num_steps=1,
-  )
   mask = ~batch.cut
-  q = values.apply(
-    {"params": critic["values"]},
-    x[:, :-1],
-    seen[:, :-1],
-    batch.action if numbers else None,
-  )
-  if not numbers:
-    q = jax.vmap(td.take_action, (0, None))(q, batch.action)
-  errors = target_tm1 - q
+  q, errors = _td_errors(config, values, critic, (x, seen), v, batch, numbers)
   critic_loss = soft.mean(jnp.square(errors).sum(axis=0), mask)
   # The actor's loss trains neither the critic nor its encoder.
   held = jax.lax.stop_gradient((critic["values"], x, seen))
@@ -120,3 +104,23 @@ def loss(config, networks, target_entropy, params, target, batch, weight, key):
     "alpha": alpha,
   }
   return total, (metrics, None)
+
+
+def _td_errors(config, values, critic, features, v, batch, numbers):
+  """Returns the values of the actions made, and their distances to targets."""
+  targets = td.n_step_targets(
+    config.reward_scale * batch.reward,
+    v,
+    batch.terminated,
+    batch.cut,
+    gamma=config.gamma,
+    num_steps=1,
+  )
+  q = values.apply(
+    {"params": critic["values"]},
+    *(x[:, :-1] for x in features),
+    batch.action if numbers else None,
+  )
+  if not numbers:
+    q = jax.vmap(td.take_action, (0, None))(q, batch.action)
+  return q, targets - q

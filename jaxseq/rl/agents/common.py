@@ -167,7 +167,7 @@ class Config:
     return self.total_steps // self.steps_per_update
 
 
-def _pairs(name: str, value: Any) -> tuple[tuple[str, Any], ...]:
+def _pairs(name: str, value: object) -> tuple[tuple[str, Any], ...]:
   """Returns hashable pairs of names and values, from pairs or a mapping."""
   pairs = sorted(value.items()) if isinstance(value, Mapping) else value
   expected = "pairs such as (('k', 2),), of values that can be hashed"

@@ -32,6 +32,7 @@ from jaxseq.rl.replay import sequences
 from jaxseq.training import batching
 from jaxseq.training import flat_parameters
 from jaxseq.training import optimizers
+from jaxseq.types import CausalNetwork
 from jaxseq.types import PyTree
 
 Array = jax.Array
@@ -221,7 +222,7 @@ def play(
 
 
 def unroll(
-  network: Any,
+  network: CausalNetwork,
   params: PyTree,
   memory: PyTree,
   batch: _sequence_rollout.Sequence,

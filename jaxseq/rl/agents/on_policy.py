@@ -30,6 +30,7 @@ from jaxseq.rl.losses import policy
 from jaxseq.training import flat_parameters
 from jaxseq.training import optimizers
 from jaxseq.training.devices import device_mesh
+from jaxseq.types import CausalNetwork
 from jaxseq.types import PyTree
 
 Array = jax.Array
@@ -344,7 +345,7 @@ def _learn(config, network, runner, batch, loss, key):
 
 def replay(
   config: Config,
-  network: Any,
+  network: CausalNetwork,
   variables: PyTree,
   batch: Batch,
   read: Callable[[Any, Array, Array], T],

@@ -20,7 +20,7 @@ _DTYPES = ("float32", "float64", "int32", "int64", "uint8", "bool")
 _INTEGERS, _NUMBERS = "iub", "iubfV"
 
 
-def describe(space: Any) -> tuple[Any, ...]:
+def describe(space: object) -> tuple[Any, ...]:
   """Returns a space of this package or of gymnax as nested tuples.
 
   They are ("Discrete", n), ("MultiDiscrete", sizes), ("Box", low, high, shape,
@@ -81,7 +81,7 @@ def _bounds_of(bounds, shape, name):
   )
 
 
-def frozen(value: Any) -> Any:
+def frozen(value: object) -> Any:
   """Converts nested lists to tuples, which are hashable."""
   if isinstance(value, list | tuple):
     return tuple(map(frozen, value))

@@ -57,7 +57,7 @@ def _rest(parts):
   return rest[OBSERVATION] if set(rest) == {OBSERVATION} else rest
 
 
-def shown(space: Any) -> spaces.Space:
+def shown(space: object) -> spaces.Space:
   """Returns the space of observations without their mask, as by `split`."""
   space = spaces.convert(space)
   if not is_masked(space):
@@ -66,13 +66,13 @@ def shown(space: Any) -> spaces.Space:
   return spaces.Dict(rest) if isinstance(rest, dict) else rest
 
 
-def is_masked(space: Any) -> bool:
+def is_masked(space: object) -> bool:
   """Returns whether the observations of a space come with a mask."""
   space = spaces.convert(space)
   return isinstance(space, spaces.Dict) and MASK in space.spaces
 
 
-def like(space: Any, observations: spaces.Space) -> spaces.Space:
+def like(space: object, observations: spaces.Space) -> spaces.Space:
   """Returns a space of observations, with a mask if `space` has one."""
   space = spaces.convert(space)
   if not is_masked(space):
@@ -81,7 +81,7 @@ def like(space: Any, observations: spaces.Space) -> spaces.Space:
   return with_mask(observations, size)
 
 
-def check(space: Any, actions: Any) -> None:
+def check(space: object, actions: Any) -> None:
   """Checks that the mask of observations, if there is one, fits the actions.
 
   Args:

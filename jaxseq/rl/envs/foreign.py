@@ -194,7 +194,7 @@ def needs(library: str, module: str, install: str | None = None) -> Any:
     ) from error
 
 
-def convert(space: Any) -> spaces.Space:
+def convert(space: object) -> spaces.Space:
   """Converts a space of another library to one of `envs.spaces`.
 
   The libraries' classes have the names and the attributes of Gymnasium's.

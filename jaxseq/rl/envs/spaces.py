@@ -188,7 +188,7 @@ class MultiDiscrete(Tuple):
     return jnp.all((x >= 0) & (x < np.array(self.sizes)))
 
 
-def convert(space: Any) -> Space:
+def convert(space: object) -> Space:
   """Converts a space of gymnax to one of this module.
 
   Args:

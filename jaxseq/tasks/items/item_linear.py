@@ -74,8 +74,8 @@ def fit(splits: data.Splits, repeats: bool) -> dict[str, np.ndarray]:
       scorer = item_floors.ease(known, decay, inverse=inverse)
       score = 0.0
       if splits.valid is not None:
-        told = item_metrics.floor(scorer, splits, "valid", repeats)
-        score = told["ndcg_10"]
+        metrics = item_metrics.floor(scorer, splits, "valid", repeats)
+        score = metrics["ndcg_10"]
       if score > best:
         best = score
         kept = {"inverse": inverse, "decay": decay}

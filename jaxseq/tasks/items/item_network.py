@@ -13,6 +13,7 @@ from jaxseq import validate
 from jaxseq.nn import masks
 from jaxseq.tasks.items import item_linear
 from jaxseq.tasks.items import item_texts
+from jaxseq.types import PyTree
 
 # The collection of variables with item data, such as texts.
 ITEMS = item_linear.ITEMS
@@ -211,7 +212,7 @@ class ItemNetwork(linen.Module):
     return positive, negative
 
   def step(
-    self, items: jax.Array, states: Any, gaps: jax.Array | None = None
+    self, items: jax.Array, states: PyTree, gaps: jax.Array | None = None
   ) -> tuple[jax.Array, Any]:
     """Reads one more item per user, in constant time and memory.
 
@@ -278,7 +279,7 @@ class ItemNetwork(linen.Module):
     return self.encoder(jnp.asarray(self.tokens.value))
 
   @linen.nowrap
-  def freeze(self, variables: Any) -> tuple["ItemNetwork", Any]:
+  def freeze(self, variables: PyTree) -> tuple["ItemNetwork", Any]:
     """Returns a network with constant item vectors.
 
     The vectors are computed from the texts once, and are not parameters. So an

@@ -26,6 +26,7 @@ import numpy as np
 
 from jaxseq import validate
 from jaxseq.tasks.items import item_network
+from jaxseq.types import PyTree
 
 # Maximum number of scores, and of elements of histories, at once.
 _SCORES = 2**24
@@ -48,7 +49,7 @@ class Users:
   def __init__(
     self,
     network: item_network.ItemNetwork,
-    variables: Any,
+    variables: PyTree,
     most: int | None = None,
     forget: Callable[[Hashable], Any] | None = None,
   ):
@@ -233,7 +234,7 @@ class Users:
 
 def features_of(
   network: item_network.ItemNetwork,
-  variables: Any,
+  variables: PyTree,
   histories: Sequence[np.ndarray],
   gaps: Sequence[np.ndarray] | None = None,
 ) -> np.ndarray:
@@ -258,7 +259,7 @@ def features_of(
 
 def best(
   network: item_network.ItemNetwork,
-  variables: Any,
+  variables: PyTree,
   features: Any,
   taken: Sequence[Any],
   k: int,

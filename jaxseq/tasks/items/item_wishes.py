@@ -9,7 +9,6 @@ here they are words of the catalog, and no language model writes or reads them.
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +18,8 @@ from jaxseq import data
 from jaxseq import validate
 from jaxseq.tasks.items import item_metrics
 from jaxseq.tasks.items import item_texts
+from jaxseq.types import Network
+from jaxseq.types import PyTree
 
 # Maximum number of words of a wish, and number of hash classes of words.
 LENGTH, BUCKETS = 3, 512
@@ -113,8 +114,8 @@ def asked(
 
 
 def steering(
-  network: Any,
-  variables: Any,
+  network: Network,
+  variables: PyTree,
   batch: data.ArrayDataset,
   words: jax.Array,
   wanted: jax.Array,

@@ -16,6 +16,7 @@ from jaxseq.tasks import outputs
 from jaxseq.tasks.items import item_metrics
 from jaxseq.tasks.items import item_streams
 from jaxseq.tasks.items.item_network import ItemNetwork
+from jaxseq.types import PyTree
 
 
 def arguments(
@@ -30,7 +31,7 @@ def arguments(
 
 
 def compute(
-  network: ItemNetwork, variables: Any, arguments: dict[str, jax.Array]
+  network: ItemNetwork, variables: PyTree, arguments: dict[str, jax.Array]
 ) -> dict[str, jax.Array]:
   """Returns "item" (n, k) int32 from 0 on, the best first, and their "score".
 

@@ -28,6 +28,7 @@ from scipy.sparse import linalg
 from jaxseq import validate
 from jaxseq.nn import quantizer as quantizers
 from jaxseq.tasks.items import item_texts
+from jaxseq.types import PyTree
 
 # Updates between restarts of unused codes, and rounds of k-means.
 _RESTART, _ROUNDS = 50, 10
@@ -126,7 +127,7 @@ class Fitted(NamedTuple):
   """
 
   quantizer: Quantizer
-  variables: Any
+  variables: PyTree
   codes: np.ndarray
   usage: np.ndarray
   reconstruction: float

@@ -79,7 +79,7 @@ def arguments(
 
 def compute(
   network: graph_network.GraphNetwork,
-  variables: Any,
+  variables: PyTree,
   arguments: dict[str, jax.Array],
 ) -> dict[str, jax.Array]:
   """Returns "destination" (n, k) int32, the best first, and their "score".
@@ -108,7 +108,7 @@ def compute(
 
 
 def remembered(
-  network: graph_network.GraphNetwork, variables: Any, splits: data.Splits
+  network: graph_network.GraphNetwork, variables: PyTree, splits: data.Splits
 ) -> dict[str, Any]:
   """Returns the variables with the memory after all events.
 

@@ -12,6 +12,7 @@ from jaxseq.tasks import outputs
 from jaxseq.tasks.point_processes import event_network
 from jaxseq.tasks.point_processes import event_sequences
 from jaxseq.tasks.point_processes import gap_mixture
+from jaxseq.types import PyTree
 
 # Quantiles of the gap in predictions.
 QUANTILES = (0.05, 0.5, 0.95)
@@ -29,7 +30,7 @@ def arguments(
 
 def compute(
   network: event_network.EventNetwork,
-  variables: Any,
+  variables: PyTree,
   arguments: dict[str, jax.Array],
 ) -> dict[str, jax.Array]:
   """Returns the predictions of each event, and of the one after the last.

@@ -5,7 +5,6 @@ densities of its events, times the probability of no event between the last one
 and the horizon.
 """
 
-from typing import Any
 from typing import Literal
 
 import jax
@@ -20,6 +19,7 @@ from jaxseq.tasks.point_processes import event_calibration
 from jaxseq.tasks.point_processes import event_network
 from jaxseq.tasks.point_processes import event_rates
 from jaxseq.tasks.point_processes import event_sequences
+from jaxseq.types import PyTree
 
 Array = jax.Array
 # Lower bound of the horizon in the minimal time to its end.
@@ -204,7 +204,7 @@ def baselines(
 
 def calibration(
   network: event_network.EventNetwork,
-  variables: Any,
+  variables: PyTree,
   events: event_sequences.Sequences,
   horizon: float,
 ) -> dict[str, jax.Array]:

@@ -6,7 +6,6 @@ JaxMARL has a dictionary entry for each agent; here each agent is a row.
 """
 
 import dataclasses
-from typing import Any
 
 import jax.numpy as jnp
 
@@ -30,7 +29,7 @@ class Team(foreign.Foreign):
   num_agents: int
 
 
-def of_team(game: Any, limit: int, team_reward: bool = False) -> Team:
+def of_team(game: object, limit: int, team_reward: bool = False) -> Team:
   """Returns an environment of JaxMARL with a row for each agent.
 
   Each agent sees {"agent": its index, "observation": ...}, and if actions are
