@@ -97,8 +97,7 @@ def load(
   """
   several = {"known": known, "static": static, "categories": categories}
   words = {key: table_layouts.as_names(key, x) for key, x in several.items()}
-  names = table_layouts.as_names("channels", channels)
-  left_out = table_layouts.as_names("ignore", ignore)
+  chosen = words.pop("categories")
   form = text_forms.Form(delimiter, encoding, decimal, date_format)
   if valid_from is None and test_from is None:
     _part_splits.check_shares(valid_fraction, test_fraction)
@@ -113,49 +112,54 @@ def load(
       return _by_share(count, valid_fraction, test_fraction)
     return _by_time(times[:count], valid_from, test_from, name)
 
+  columns = panels.Columns(
+    series=series,
+    time=time,
+    channels=table_layouts.as_names("channels", channels),
+    ignore=table_layouts.as_names("ignore", ignore),
+    form=form,
+    steps=steps,
+    **words,
+  )
   terms = {
     "source": table_files.describe(path),
     "license": "that of the files",
+    **options,
   }
-  if series is not None or any(words.values()):
-    chosen = words.pop("categories")
-    columns = panels.Columns(
-      series=series,
-      time=time,
-      channels=names,
-      ignore=left_out,
-      form=form,
-      steps=steps,
-      **words,
-    )
-    panel = panels.read(path, columns)
+  if series is None and not chosen and not any(words.values()):
+    return _single(path, columns, ends, terms)
+  return _panel(path, columns, ends, chosen, terms)
 
-    def own(one):
-      return ends(one.times, len(one.values), one.name)
 
-    short: tuple[str, ...] = ()
-    if series is not None:
-      sizes = (options.get(x, _WINDOW) for x in ("input_length", "horizon"))
-      panel, short = panel_windows.without_short(panel, own, *sizes)
-      _tell_short(terms["source"], short)
-    members = [(one.times, len(one.values), one.name) for one in panel.members]
-    _check_calendar(options, panel.members[0].times)
-    splits = panel_windows.make_splits(
-      panel,
-      columns,
-      own,
-      categories=chosen,
-      **terms,
-      **options,
-    )
-    values = [one.values for one in panel.members]
-    names = [one.name for one in panel.members] if series else []
-    return _summarized(
-      splits, [(x[0], ends(*x)) for x in members], values, names, len(short)
-    )
-  single = window_sources.read(path, time, names, left_out, form, steps)
+def _panel(path, columns, ends, categories, terms):
+  """Splits of a table of many series, or of one with columns known ahead."""
+  panel = panels.read(path, columns)
+
+  def ends_of(one):
+    return ends(one.times, len(one.values), one.name)
+
+  short: tuple[str, ...] = ()
+  if columns.series is not None:
+    sizes = (terms.get(x, _WINDOW) for x in ("input_length", "horizon"))
+    panel, short = panel_windows.without_short(panel, ends_of, *sizes)
+    _tell_short(terms["source"], short)
+  _check_calendar(terms, panel.members[0].times)
+  spans = [(one.times, ends_of(one)) for one in panel.members]
+  splits = panel_windows.make_splits(
+    panel, columns, ends_of, categories=categories, **terms
+  )
+  values = [one.values for one in panel.members]
+  names = [one.name for one in panel.members] if columns.series else []
+  return _summarized(splits, spans, values, names, len(short))
+
+
+def _single(path, columns, ends, terms):
+  """Splits of a table of one series without columns known ahead."""
+  names, left_out = columns.channels, columns.ignore
+  form, steps = columns.form, columns.steps
+  single = window_sources.read(path, columns.time, names, left_out, form, steps)
   count = len(single.values)
-  _check_calendar(options, single.times)
+  _check_calendar(terms, single.times)
   stamps = single.times if single.times is not None else np.arange(count)
   fields: dict[str, Any] = {"step": None}
   if single.times is not None:
@@ -166,14 +170,13 @@ def load(
     single._replace(times=stamps),
     ends(single.times, count),
     reader={
-      "time": time,
+      "time": columns.time,
       **dataclasses.asdict(form),
       "date_format": single.date_format,
       "steps": steps,
       **fields,
     },
     **terms,
-    **options,
   )
   spans = [(single.times, ends(single.times, count))]
   return _summarized(splits, spans, [single.values])

@@ -179,15 +179,7 @@ class Engine:
     arguments = reader, self._variables, *sizes, self._key, constraint, shared
     self._arrays, self._reading = _slots.fresh(*arguments, thinning)
     self._vocab_size = vocab_size
-    # The state before every prompt, like an empty prefix, if it is tuned.
-    self._start = None
-    states = _draft_slots.tuned_states(reader, self._variables)
-    if states is not None:
-      if thinning is not None:
-        states = thinning.observed(reader, self._variables, states)
-      logits = np.zeros((1, vocab_size), self._reading.logits.dtype)
-      seen = np.zeros((1, vocab_size), bool)
-      self._start = offline.Prefix(logits, states, seen)
+    self._start = self._tuned_start()
     self._stop = tuple(stop)
     self._scores = threading.Lock()
     self._numbers = itertools.count(1)
@@ -202,6 +194,18 @@ class Engine:
     # What most calls get stays on the device.
     self._none = None
     self._none = self._arrivals(self._lines)
+
+  def _tuned_start(self):
+    """The state before every prompt, like an empty prefix, if it is tuned."""
+    states = _draft_slots.tuned_states(self._reader, self._variables)
+    if states is None:
+      return None
+    thinning = self.config.thinning
+    if thinning is not None:
+      states = thinning.observed(self._reader, self._variables, states)
+    logits = np.zeros((1, self._vocab_size), self._reading.logits.dtype)
+    seen = np.zeros((1, self._vocab_size), bool)
+    return offline.Prefix(logits, states, seen)
 
   @property
   def adapters(self) -> tuple[str, ...]:

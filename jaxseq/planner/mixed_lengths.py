@@ -98,6 +98,27 @@ def make_loss(
   return _make(own, lambda loss, params: loss, devices)
 
 
+def _add(loss_of_wave, totals, params, wave, active, weight):
+  """Adds a wave's values to the totals of a device, if its group is active."""
+
+  def work(totals, params, wave, weight):
+    return jax.tree.map(
+      lambda x, y: x + weight * y, totals, loss_of_wave(params, wave)
+    )
+
+  arguments = totals, params, wave, weight
+  traced = jax.make_jaxpr(work)(*arguments)
+
+  def run():
+    flat = core.jaxpr_as_fun(traced)(*jax.tree.leaves(arguments))
+    return jax.tree.unflatten(jax.tree.structure(totals), flat)
+
+  # Of a ppermute all devices have to be part, whatever the groups.
+  if "ppermute" in str(traced):
+    return run()
+  return lax.cond(active[0], run, lambda: totals)
+
+
 def _make(loss_of_wave, like, devices):
   """Returns what adds up arrays `like` (loss, params), of devices and waves."""
 
@@ -108,26 +129,8 @@ def _make(loss_of_wave, like, devices):
     # Every device has totals of its own; their order is the same in all meshes.
     each = _Spec((GROUPS, SEQUENCE))
 
-    def add(totals, params, wave, active, weight):
-      def work(totals, params, wave, weight):
-        return jax.tree.map(
-          lambda x, y: x + weight * y, totals, loss_of_wave(params, wave)
-        )
-
-      arguments = totals, params, wave, weight
-      traced = jax.make_jaxpr(work)(*arguments)
-
-      def run():
-        flat = core.jaxpr_as_fun(traced)(*jax.tree.leaves(arguments))
-        return jax.tree.unflatten(jax.tree.structure(totals), flat)
-
-      # Of a ppermute all devices have to be part, whatever the groups.
-      if "ppermute" in str(traced):
-        return run()
-      return lax.cond(active[0], run, lambda: totals)
-
     mapped = jax.shard_map(
-      add,
+      functools.partial(_add, loss_of_wave),
       mesh=mesh,
       in_specs=(each, _Spec(), split, _Spec(GROUPS), _Spec()),
       out_specs=each,

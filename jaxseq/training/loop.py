@@ -139,10 +139,8 @@ def run(
     saved = step if done else None
     if guard is not None and done:
       _act(guard.failed, guard, None, None, None)
-    if evaluate is not None and not done and rule and rule.automatic:
-      # Of the beginning no row tells, which would have a step of its own.
-      metrics = jax.device_get(evaluate(state, step))
-      state = rule.keep(state, scalars.flatten(metrics))
+    if evaluate is not None and not done:
+      state = _keep_first(rule, state, evaluate, step)
     stopped = stop.requested()
     over = done and rule is not None and rule.stopped(state).all()
     while done < num_updates and not stopped and not over:
@@ -162,10 +160,7 @@ def run(
       latest = scalars.flatten(rows[-1][1])
       dog.beat(f"evaluating or saving step {step}")
       if evaluate is not None and (last or chunk % evaluate_every == 0):
-        if bar is not None:
-          bar.doing("evaluating", compiles=not evaluated)
-        evaluated = scalars.flatten(jax.device_get(evaluate(state, step)))
-        _write(writer, step, evaluated)
+        evaluated = _evaluate(bar, writer, evaluate, state, step, evaluated)
         latest.update(evaluated)
         state, over = _keep(rule, state, evaluated)
       if bar is not None:
@@ -243,6 +238,24 @@ def _stepped(rows, done, steps_per_update):
   """Returns the rows of the last updates with their steps."""
   first = done - len(rows) + 1
   return [((first + i) * steps_per_update, row) for i, row in enumerate(rows)]
+
+
+def _evaluate(bar, writer, evaluate, state, step, before):
+  """Writes and returns the metrics of an evaluation after others."""
+  if bar is not None:
+    bar.doing("evaluating", compiles=not before)
+  evaluated = scalars.flatten(jax.device_get(evaluate(state, step)))
+  _write(writer, step, evaluated)
+  return evaluated
+
+
+def _keep_first(rule, state, evaluate, step):
+  """Evaluates before the first update if the rule is an automatic one."""
+  if rule is None or not rule.automatic:
+    return state
+  # Of the beginning no row tells, which would have a step of its own.
+  metrics = jax.device_get(evaluate(state, step))
+  return rule.keep(state, scalars.flatten(metrics))
 
 
 def _keep(rule, state, evaluated):

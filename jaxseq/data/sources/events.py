@@ -303,12 +303,8 @@ def load(
       wrong option.
     MissingData: if a file, or for Parquet the package pyarrow, is missing.
   """
-  options: dict[str, Any] = {
-    "time": time,
-    "stream": stream,
-    "mark": mark,
-    "ties": ties,
-  }
+  options: dict[str, Any] = {"time": time, "stream": stream}
+  options |= {"mark": mark, "ties": ties}
   form = text_forms.fields(delimiter, encoding, decimal, date_format)
   streams = _event_streams.read(
     path,
@@ -337,20 +333,16 @@ def load(
   form["date_format"] = _time_stamps.date_format(
     streams.table.words[time], str, date_format
   )
+  shares = valid_fraction, test_fraction
   if split is not None:
     parts = _part_splits.by_words(
       streams.words[split], lambda number: streams.place(number, split)
     )
     parts = _part_splits.of_groups(parts, numbers)
   elif by_time or len(streams.ids) == 1:
-    first = np.array([one[0] if len(one) else 0.0 for one in times])
-    parts = _part_splits.by_time(
-      first if begin is None else begin, valid_fraction, test_fraction
-    )
+    parts = _part_splits.by_time(_first(times, begin), *shares)
   else:
-    parts = _part_splits.by_share(
-      len(streams.ids), valid_fraction, test_fraction, seed
-    )
+    parts = _part_splits.by_share(len(streams.ids), *shares, seed)
     parts = _part_splits.of_groups(parts, numbers)
   trained = [word for i in parts.train for word in marks[i]]
   if not trained:
@@ -372,6 +364,13 @@ def load(
   splits = _prepared(prepared, parts, times, marks, source, until)
   summary = _summary(streams, begin, times, parts)
   return splits._replace(info=dataclasses.replace(splits.info, summary=summary))
+
+
+def _first(times, begin):
+  """The times at which sequences begin, or of their first events."""
+  if begin is not None:
+    return begin
+  return np.array([one[0] if len(one) else 0.0 for one in times])
 
 
 def _summary(streams, begin, times, parts):

@@ -82,28 +82,8 @@ def attend(
   blocks, held = hip.search(
     counts, search.keep, search.rounds(place), search.representative, score
   )
-  # Each key once: the keys before the whole blocks, those after them, the
-  # blocks, and the first elements outside of all these.
-  behind = base + count * search.block
-  before = start + jnp.arange(search.block - 1)
-  after = behind + jnp.arange(search.near + search.block)
-  sinks = anchor + jnp.arange(search.sinks)
-  number = (sinks - base) // search.block
-  chosen = (number[..., None] == blocks[..., None, :]) & held[..., None, :]
-  free = (sinks >= base) & (sinks < behind) & ~jnp.any(chosen, axis=-1)
-  parts = [
-    (before, (before < base) & (before <= place)),
-    (after, after <= place),
-    (members(blocks), jnp.repeat(held, search.block, axis=-1)),
-    (sinks, free),
-  ]
-
-  def joined(parts):
-    spread = [jnp.broadcast_to(x, (rows, heads, x.shape[-1])) for x in parts]
-    return jnp.concatenate(spread, axis=-1)
-
-  index, seen = (joined(part) for part in zip(*parts))
-  seen &= index >= start
+  places = start, anchor, base, count * search.block
+  index, seen = _chosen(search, places, place, blocks, held, members(blocks))
   scores = products(q, k, index, seen)
   # The query's own key is seen: the maximum is finite.
   top = lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
@@ -116,3 +96,31 @@ def attend(
   if not narrow:
     o = o / total
   return o.astype(out).reshape(shape)
+
+
+def _chosen(search, places, last, blocks, held, members):
+  """Places (rows, heads, n) of keys to read, each once, and the seen ones."""
+  start, anchor, base, length = places
+  # The keys before the whole blocks, those after them, the blocks, and the
+  # first elements outside of all these.
+  behind = base + length
+  before = start + jnp.arange(search.block - 1)
+  after = behind + jnp.arange(search.near + search.block)
+  sinks = anchor + jnp.arange(search.sinks)
+  number = (sinks - base) // search.block
+  chosen = (number[..., None] == blocks[..., None, :]) & held[..., None, :]
+  free = (sinks >= base) & (sinks < behind) & ~jnp.any(chosen, axis=-1)
+  parts = [
+    (before, (before < base) & (before <= last)),
+    (after, after <= last),
+    (members, jnp.repeat(held, search.block, axis=-1)),
+    (sinks, free),
+  ]
+  shape = blocks.shape[:-1]
+
+  def joined(parts):
+    spread = [jnp.broadcast_to(x, (*shape, x.shape[-1])) for x in parts]
+    return jnp.concatenate(spread, axis=-1)
+
+  index, seen = (joined(part) for part in zip(*parts))
+  return index, seen & (index >= start)

@@ -94,16 +94,7 @@ def attend(
     how = {"whole": whole, "plain": averages}
     return kernel(method, window, *alike, begin, **how).astype(q.dtype)
 
-  widths = f"values of width {v.shape[-1]}", f"{k.shape[-1]} as the keys"
-  for unfit, got, want in (
-    (v.shape[-1] != k.shape[-1], *widths),
-    (table is not None, "products with distances", "none"),
-    (search is not None, "a search for keys", "none"),
-    (fading is not None, "decays", "none"),
-  ):
-    if unfit and method not in ("auto", "chunked"):
-      raise NotImplementedError(support.sentence("window", got, want, method))
-    method = "chunked" if unfit else method
+  method = _method(method, k, v, table, search, fading)
   dtype = jnp.result_type(q, k, v)
 
   def of_finite(q, k, v, table, fading):
@@ -128,6 +119,21 @@ def attend(
       of_finite, reach, (start.shape,), start, *arguments
     )
   return o.reshape(*batch, *o.shape[1:])
+
+
+def _method(method, k, v, table, search, fading):
+  """The method; "chunked" if what is asked for has no other."""
+  widths = f"values of width {v.shape[-1]}", f"{k.shape[-1]} as the keys"
+  for unfit, got, want in (
+    (v.shape[-1] != k.shape[-1], *widths),
+    (table is not None, "products with distances", "none"),
+    (search is not None, "a search for keys", "none"),
+    (fading is not None, "decays", "none"),
+  ):
+    if unfit and method not in ("auto", "chunked"):
+      raise NotImplementedError(support.sentence("window", got, want, method))
+    method = "chunked" if unfit else method
+  return method
 
 
 def _seen(earlier, start, undefined):

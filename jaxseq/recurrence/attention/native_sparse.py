@@ -227,12 +227,7 @@ def _chunk(sizes, front, state, x, reset):
   *old, elements = state
   rows, time, groups, d = k.shape
   count, index = _whole(elements), jnp.arange(time, dtype=jnp.int32)
-  first = jnp.broadcast_to(-count[:, None], (rows, time))
-  alive = jnp.ones(rows, bool)
-  if reset is not None:
-    begin = lax.cummax(jnp.where(reset, index, -1), axis=1)
-    first = jnp.where(begin < 0, first, begin)
-    alive = begin[:, -1] < 0
+  first, alive = _episodes(count, index, reset)
 
   # All elements in order, padded for windows before and blocks after them.
   size, queries = sizes.block_size, min(_QUERIES, time)
@@ -264,11 +259,6 @@ def _chunk(sizes, front, state, x, reset):
     before = parts.complete(sizes, *old[2:], count, count)
     table = tuple(map(jnp.concatenate, zip(before, table), (1, 2, 2)))
 
-  def split(x):
-    """(rows, time, ...) as (blocks of queries, rows, queries, ...)."""
-    x = jnp.pad(x, [(0, 0), (0, padded - time)] + [(0, 0)] * (x.ndim - 2))
-    return jnp.moveaxis(x.reshape(rows, -1, queries, *x.shape[2:]), 1, 0)
-
   @jax.checkpoint
   def block(elements):
     q, gates, first, begin = elements
@@ -289,31 +279,49 @@ def _chunk(sizes, front, state, x, reset):
     return parts.attend(sizes, q, gates, t, first, table, fetch, near)
 
   begins = jnp.arange(0, padded, queries, dtype=jnp.int32)
-  o = lax.map(block, (split(q), split(gates), split(first), begins))
+  split = (_in_blocks(x, queries) for x in (q, gates, first))
+  o = lax.map(block, (*split, begins))
   # (blocks, rows, groups, heads of a group, queries, dv)
-  o = jnp.moveaxis(o, (1, 0, 4), (0, 1, 2)).reshape(
-    rows, padded, -1, v.shape[-1]
-  )
+  o = jnp.moveaxis(o, (1, 0, 4), (0, 1, 2))
+  o = o.reshape(rows, padded, -1, v.shape[-1])
 
   # Back to the places of the state, which holds only the last episode.
   count = time - first[:, -1:]
-
-  def newest(x, cache, number, begin):
-    """The last `number` elements, the newest of which is at `begin` of x."""
-    many = cache.shape[2]
-    back = (number - 1 - jnp.arange(many)) % many
-    x = parts.take(x, jnp.maximum(begin - back, 0))
-    kept = jnp.where(alive[:, None, None, None], cache, 0)
-    return jnp.where((back < number)[:, None, :, None], x, kept)
 
   complete = jnp.sum(starts < time, axis=1, keepdims=True) - 1
   complete += table[0].shape[1] - starts.shape[1]
   numbers = [count] * 2 + [count // size] * 2
   ends = [room + time - 1] * 2 + [complete] * 2
+  newest = functools.partial(_newest, alive)
   state = map(newest, (keys, values, *table[1:]), old, numbers, ends)
   elements = jnp.where(alive, elements, 0)
   elements += time - jnp.maximum(first[:, -1], 0).astype(elements.dtype)
   return (*state, elements), o[:, :time]
+
+
+def _episodes(count, index, reset):
+  """First places (rows, time) of episodes, and rows in that of the state."""
+  first = jnp.broadcast_to(-count[:, None], (len(count), len(index)))
+  if reset is None:
+    return first, jnp.ones(len(count), bool)
+  begin = lax.cummax(jnp.where(reset, index, -1), axis=1)
+  return jnp.where(begin < 0, first, begin), begin[:, -1] < 0
+
+
+def _in_blocks(x, queries):
+  """(rows, time, ...), padded, as (blocks of queries, rows, queries, ...)."""
+  pad = [(0, 0), (0, -x.shape[1] % queries)] + [(0, 0)] * (x.ndim - 2)
+  x = jnp.pad(x, pad)
+  return jnp.moveaxis(x.reshape(len(x), -1, queries, *x.shape[2:]), 1, 0)
+
+
+def _newest(alive, x, cache, number, begin):
+  """The last `number` elements, the newest of which is at `begin` of x."""
+  many = cache.shape[2]
+  back = (number - 1 - jnp.arange(many)) % many
+  x = parts.take(x, jnp.maximum(begin - back, 0))
+  kept = jnp.where(alive[:, None, None, None], cache, 0)
+  return jnp.where((back < number)[:, None, :, None], x, kept)
 
 
 def _whole(count):
