@@ -90,13 +90,27 @@ def _experts(opened):
   }
 
 
+def unreadable(
+  modules: Iterable[str], model: str | os.PathLike, *, dora: bool = False
+) -> tuple[str, ...]:
+  """Returns the modules whose adapters PEFT cannot read.
+
+  Args:
+    modules: their PEFT names, such as `names` returns.
+    model: the model's directory, or its own file.
+    dora: whether the adapters have magnitudes.
+  """
+  kind = _own_models.open_any(model, None).kind
+  return peft_modules.unreadable(modules, kind, dora=dora)
+
+
 def check_readable(
   modules: Iterable[str], model: str | os.PathLike, *, dora: bool = False
 ) -> None:
   """Logs a warning if PEFT cannot read adapters of modules.
 
   Args:
-    modules: their PEFT names, such as `names` returns.
+    modules: see `unreadable`, also for the next two.
     model: the model's directory, or its own file.
     dora: whether the adapters have magnitudes.
   """

@@ -9,6 +9,7 @@ from typing import Any
 from typing import Literal
 from typing import NamedTuple
 
+from absl import logging
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,6 +44,10 @@ from jaxseq.types import PyTree
 
 # Tokens of a chunk in which a text is scored.
 _PIECE = 1024
+_LEFT_OUT = (
+  "adapters: %d weights such as %s are left out, as PEFT reads no file with "
+  "adapters of them; name them among the targets to adapt them, too"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,6 +235,12 @@ def _fit(arm, source, config):
   paths = products.weights(adapted.network, adapted.variables)
   layers = [path for path in paths if path.startswith("stack/")]
   held = [path for path in layers if path in adapted.names]
+  modules = [each for path in held for each in adapted.names[path]]
+  dora = arm.adapters.dora
+  lost = peft_file.unreadable(modules, config.base, dora=dora)
+  if lost:
+    logging.warning(_LEFT_OUT, len(lost), lost[0])
+    held = [p for p in held if not set(lost).intersection(adapted.names[p])]
   if held == layers:
     return arm
   targets = tuple(path.replace("/", ".") for path in held)
@@ -410,7 +421,8 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
       print(f"--- {name} ---\n{arm.more.table}")
       if source.pretrained:
         modules = [each for row in arm.more.table.rows for each in row.names]
-        peft_file.check_readable(modules, config.base, dora=True)
+        dora = arm.more.arm.adapters.dora
+        peft_file.check_readable(modules, config.base, dora=dora)
   problem = next(iter(made.arms.values())).problem
   options = dict(made.options)
   if program.mode != "predict":

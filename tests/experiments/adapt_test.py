@@ -6,6 +6,7 @@ import json
 import pathlib
 import shutil
 
+from absl import logging
 import jax
 import numpy as np
 import pytest
@@ -250,6 +251,38 @@ def test_weights_that_a_file_of_adapters_cannot_hold(tmp_path):
   arm = adapt.TASK.fit(arm, source, config)
   with pytest.raises(ValueError, match="targets: got .*W_i', expected targets"):
     adapt.TASK.more(config, arm, source)
+
+
+@pytest.mark.parametrize(
+  "name", ["hybrids/falcon_h1", "hybrids/nemotron_h", "interop/mamba2"]
+)
+def test_adapters_of_the_default_are_those_that_peft_reads(
+  name, monkeypatch, tmp_path
+):
+  said = []
+  monkeypatch.setattr(logging, "warning", lambda *words: said.append(words))
+  base = GOLDEN / name
+  network, variables = serve.read_pretrained(base, serve.Loading(context=17))
+  adapted = adaptation.Base(network, variables, names=peft_file.names(base))
+  source = adapt.Source(None, adapted, True, None, False)
+  said.clear()
+  arm = adapt.TASK.fit(adaptation.ArmConfig(), source, _config(base))
+  ((sentence, count, first),) = said
+  assert "%d weights such as %s are left out" in sentence
+  assert first.endswith("out_proj")
+  table = adapt.TASK.more(_config(base), arm, source).table
+  hit = {each for row in table.rows for each in row.names}
+  assert any(each.endswith("in_proj") for each in hit)
+  every = {each for names in adapted.names.values() for each in names}
+  lost = {each for each in every - hit if each.endswith("out_proj")}
+  assert len(lost) == count
+  assert not peft_file.unreadable(hit, base)
+  # What is asked for by name is adapted all the same.
+  targets = lora.Config(("out_proj",))
+  arm = adapt.TASK.fit(
+    adaptation.ArmConfig(adapters=targets), source, _config(base)
+  )
+  assert arm.adapters == targets
 
 
 @pytest.mark.slow
