@@ -24,7 +24,6 @@ from jaxseq.tasks import sizes
 from jaxseq.tasks import task
 from jaxseq.tasks.forecasting import baselines as forecast_baselines
 from jaxseq.tasks.forecasting import conformal
-from jaxseq.tasks.forecasting.baselines import baselines as baselines
 from jaxseq.tasks.forecasting.forecast_spans import Spans as Spans
 from jaxseq.tasks.forecasting.forecast_spans import places
 from jaxseq.tasks.forecasting.forecast_spans import spans as spans
@@ -467,7 +466,7 @@ TASK = task.Task(
   ),
   title="{subject}: errors on the test span",
   source=spans,
-  baselines=lambda series, config, part: baselines(
+  baselines=lambda series, config, part: forecast_baselines.baselines(
     series,
     config.period,
     part,

@@ -7,6 +7,7 @@ import pytest
 
 from jaxseq import nn
 from jaxseq.tasks import forecasting
+from jaxseq.tasks.forecasting import baselines as forecast_baselines
 from jaxseq.tasks.forecasting import conformal
 from tests.models import cases
 
@@ -47,7 +48,7 @@ def test_evaluation_and_baselines_are_means_over_the_windows(case):
   error = np.asarray(forecast) - test.targets
   np.testing.assert_allclose(found["mse"], np.mean(error**2), rtol=1e-5)
   series = forecasting.spans(case.splits)
-  naive = forecasting.baselines(series, 1)["repeat last"]
+  naive = forecast_baselines.baselines(series, 1)["repeat last"]
   error = test.inputs[:, -1:] - test.targets
   assert naive["mse"] == pytest.approx(np.mean(error**2), rel=1e-5)
 

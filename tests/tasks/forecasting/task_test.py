@@ -10,6 +10,7 @@ from jaxseq import nn
 from jaxseq.data import forecast_windows
 from jaxseq.data.sources import windows
 from jaxseq.tasks import forecasting
+from jaxseq.tasks.forecasting import baselines as forecast_baselines
 from jaxseq.tasks.forecasting import conformal
 
 OPTIONS = {"input_length": 24, "horizon": 6, "times": 300, "channels": 2}
@@ -130,7 +131,7 @@ def test_evaluation_is_the_mean_over_all_windows(splits):
 
 def test_baselines(splits):
   series = forecasting.spans(splits)
-  found = forecasting.baselines(series, period=4)
+  found = forecast_baselines.baselines(series, period=4)
   inputs, targets = splits.test.inputs, splits.test.targets
   error = targets - inputs[:, -1:]
   np.testing.assert_allclose(
@@ -141,12 +142,12 @@ def test_baselines(splits):
     found["seasonal naive"]["mae"], np.abs(targets - season).mean(), rtol=1e-5
   )
   # The season of a day is in the data.
-  day = forecasting.baselines(series, period=24)
+  day = forecast_baselines.baselines(series, period=24)
   assert day["seasonal naive"]["mse"] < found["seasonal naive"]["mse"]
   with pytest.raises(
     ValueError, match="period: got 25, expected an integer from 1 to 24"
   ):
-    forecasting.baselines(series, period=25)
+    forecast_baselines.baselines(series, period=25)
 
 
 def test_wrong_options(splits):
@@ -203,7 +204,7 @@ def test_values_that_were_filled_are_not_scored():
   mse, mae = _scored(splits, forecast - splits.test.targets)
   np.testing.assert_allclose(metrics["mse"], mse, rtol=1e-5)
   np.testing.assert_allclose(metrics["mae"], mae, rtol=1e-5)
-  found = forecasting.baselines(series, period=1)["repeat last"]
+  found = forecast_baselines.baselines(series, period=1)["repeat last"]
   error = splits.test.targets - splits.test.inputs[:, -1:]
   mse, mae = _scored(splits, error)
   np.testing.assert_allclose([found["mse"], found["mae"]], [mse, mae])
