@@ -11,7 +11,6 @@ from jaxseq.recurrence.shared import _contractions
 from jaxseq.recurrence.shared import low_rank
 from jaxseq.recurrence.shared import weights
 
-
 # Products with more adapters at once take longer than gathering factors.
 _MOST_AT_ONCE = 16
 
