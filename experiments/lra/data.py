@@ -3,7 +3,8 @@
 Text is read as bytes: id 0 is padding and id b + 1 is the byte b of the text in
 UTF-8, which never contains byte 255.
 
-Source: arXiv 2011.04006. `experiments.lra.cifar` reads the images of its task Image.
+Source: arXiv 2011.04006. `experiments.lra.cifar` reads the images of its task
+Image.
 """
 
 from collections.abc import Sequence
