@@ -3,12 +3,17 @@
   git worktree add ../before COMMIT
   python -m benchmarks.checkouts ../before
   python -m benchmarks.checkouts ../before --cases ppo mixer:gru:gradient
+  python -m benchmarks.checkouts ../before --cases prefill generate engine load
 
 The calls are those of `benchmarks.ppo`, `benchmarks.s5`, `benchmarks.mixers` at
 1,024 elements and `benchmarks.streaming`, 256 steps after 1,024 elements, as
-each checkout has these modules. A process of each compiles a case; then they
-take turns, and the median of the ratios of neighbors is printed, of CPU time,
-which other programs on the machine hardly change, and of wall time.
+each checkout has these modules. `TEXTS` are calls of generation, by a network
+of attention and with default options: prompts that are read, tokens that are
+drawn, and a run of an engine, nearly all of it steps; and a model that is
+loaded from a directory in the transformers library's format. A process of each
+compiles a case; then they take turns, and the median of the ratios of neighbors
+is printed, of CPU time, which other programs on the machine hardly change, and
+of wall time.
 """
 
 import argparse
@@ -18,8 +23,10 @@ import pathlib
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
+TEXTS = "prefill", "generate", "engine", "load"
 _ROUNDS, _SECONDS, _MOST = 15, 0.1, 20
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -27,14 +34,55 @@ _ROOT = pathlib.Path(__file__).resolve().parents[1]
 def cases(mixers: list[str]) -> list[str]:
   """Names of all calls, with those of the given mixers."""
   kinds = "forward", "gradient"
-  found = ["ppo"]
+  found = ["ppo", *TEXTS]
   found += [f"s5:{time}:{kind}" for time in (1024, 16384) for kind in kinds]
   found += [f"mixer:{name}:{kind}" for name in mixers for kind in kinds]
   return found + [f"step:{name}" for name in mixers]
 
 
+def make_text(case: str):
+  """What a case of `TEXTS` calls, of the checkout that is imported."""
+  import jax
+  import numpy as np
+
+  from jaxseq import generation
+  from jaxseq import nn
+  from jaxseq.interop import huggingface
+
+  vocabulary = 4096 if case == "load" else 512
+  mixer = "mamba2" if case == "load" else "attention"
+  stack = nn.StackConfig(
+    mixer, d_model=256, num_layers=2, norm="rms", activation="none"
+  )
+  config = nn.NetworkConfig(stack, head_bias=False)
+  network = nn.SequenceNetwork(config, vocabulary, vocabulary)
+  length = 1024 if case == "prefill" else 32
+  prompts = np.random.default_rng(0).integers(0, 512, (8, length))
+  variables = jax.jit(network.init)(jax.random.key(0), prompts)
+  if case == "load":
+    folder = tempfile.TemporaryDirectory()
+    huggingface.save(folder.name, config, variables)
+
+    def load():
+      jax.block_until_ready(huggingface.load(folder.name)[1])
+
+    load.folder = folder  # which lasts as long as the function
+    return load
+  if case == "engine":
+    options = generation.EngineConfig(slots=8, steps=8)
+    engine = generation.Engine(network, variables, options)
+    asked = [generation.Request(prompt, 64) for prompt in prompts]
+    return lambda: engine.run(asked)
+  drawn = 1 if case == "prefill" else 64
+  arguments = network, variables, prompts, drawn, jax.random.key(1)
+  return lambda: jax.block_until_ready(generation.generate(*arguments)[0])
+
+
 def make(case: str):
   """What a case calls, of the checkout that is imported."""
+  if case in TEXTS:
+    return make_text(case)
+
   import jax
   import numpy as np
 
