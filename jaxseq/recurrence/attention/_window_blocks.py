@@ -91,8 +91,8 @@ def attend(
       return averages(q, k, v, sight, window, *more)
     kernel = registry.find("window", "tpu" if method == "pallas" else "gpu")
     alike = (x.astype(dtype) for x in (q, k, v))
-    how = {"whole": whole, "plain": averages}
-    return kernel(method, window, *alike, begin, **how).astype(q.dtype)
+    extras = {"whole": whole, "plain": averages}
+    return kernel(method, window, *alike, begin, **extras).astype(q.dtype)
 
   method = _method(method, k, v, table, search, fading)
   dtype = jnp.result_type(q, k, v)

@@ -81,9 +81,9 @@ class LowRankRows(weights.Weight):
     is_weight = isinstance(self.w, weights.Weight)
     w = self.w
     y = w.take(indices) if is_weight else jnp.take(w, indices, axis=0)
-    every = rows.reshape(-1, *[1] * (indices.ndim - 1))
+    row = rows.reshape(-1, *[1] * (indices.ndim - 1))
     product = functools.partial(_contractions.dense, wide=True)
-    low = jax.vmap(product)(self.a[every, indices], self.b[rows])
+    low = jax.vmap(product)(self.a[row, indices], self.b[rows])
     return (y + low).astype(y.dtype)
 
   def of_elements(self, count: int) -> "LowRankRows":
@@ -119,11 +119,11 @@ class LowRankRows(weights.Weight):
         "expected none for experts and embeddings: merge that adapter."
       )
 
-  def _rows_of(self, x, least, what):
+  def _rows_of(self, x, least, name):
     """The adapters of the first axis of x, which has at least so many axes."""
     if self.rows is None or x.ndim < least or len(x) != len(self.rows):
       count = None if self.rows is None else len(self.rows)
-      expected = f"{what} with {count} rows"
+      expected = f"{name} with {count} rows"
       raise validate.error(self.path, f"shape {x.shape}", expected)
     # Mixers that cast all parameters to one dtype cast these, too.
     return jnp.asarray(self.rows, jnp.int32)

@@ -60,10 +60,10 @@ def in_pieces(
     arrays,
   )
   state, last = run(state, *rest)
-  both = [
+  leaves = [
     jnp.concatenate(z, axis=axis) for z in zip(*map(jax.tree.leaves, (y, last)))
   ]
-  return state, jax.tree.unflatten(jax.tree.structure(y), both)
+  return state, jax.tree.unflatten(jax.tree.structure(y), leaves)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
