@@ -159,7 +159,7 @@ def apply(
     return S, recurrence.dense(o, params["W_o"])
 
   size = _PIECE if axis is None else None
-  S, y = recurrence.in_pieces(run, S, (x, reset, mask), x.ndim - 2, size)
+  S, y = recurrence.in_chunks(run, S, (x, reset, mask), x.ndim - 2, size)
   return y, State(S[..., :-1], S[..., -1])
 
 
@@ -246,7 +246,7 @@ def _with_prefix(config, params, x, S, reset, axis, prefix, mask):
     return total + jnp.einsum("...thk,...thv->...hkv", k, v, **wide), None
 
   zeros = contract.varying_as(x, jnp.zeros_like(S))
-  added, _ = recurrence.in_pieces(
+  added, _ = recurrence.in_chunks(
     run, zeros, (x, in_prefix), x.ndim - 2, _PIECE
   )
   if axis is not None:
