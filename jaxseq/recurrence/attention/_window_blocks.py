@@ -280,7 +280,7 @@ def _attend(q, near, table, start, first, search):
   select = None
   if search is not None:
     start, anchor = start[..., 0], start[..., 1]
-    options = {"start": start, "anchor": anchor, "own": place}
+    options = {"start": start, "anchor": anchor, "query": place}
     select = functools.partial(hip.visible, search, **options)
   visible = index >= start[:, :, None]
   visible &= index <= place[:, None]
