@@ -30,9 +30,9 @@ from jaxseq.programs import adapted_files
 from jaxseq.programs import serve
 from jaxseq.tasks import adaptation
 from jaxseq.tasks import base
-from jaxseq.tasks import chat_adaptation
 from jaxseq.tasks import language
 from jaxseq.tasks import task as tasks
+from jaxseq.tasks.adaptation import chat_adaptation
 from jaxseq.training import configuration
 from jaxseq.training.comparison import curves
 from jaxseq.training.comparison import experiment
@@ -59,7 +59,7 @@ class Config(base.DataComparison):
       `tasks.adaptation.TextProblem`; required if states are tuned.
     jump_every: for texts, see `tasks.language`.
     valid_tokens: for texts, see `tasks.language`.
-    pairs: fields of `tasks.preference.Config`, for all arms.
+    pairs: fields of `tasks.adaptation.preference.Config`, for all arms.
     context: see `serve.Loading`, also for the next two.
     param_dtype: dtype of the base's parameters.
     quantize: whether to round the base's weights to 8 bits, for all methods
