@@ -143,7 +143,7 @@ def _thin(x, a, b):
 
 
 def _masked(x, a, b, rows):
-  """Products of x (rows, n) with all factors, of which each row keeps its own."""
+  """Products of x (rows, n) with all factors; each row keeps its adapter's."""
   # Factors are finite, so that what is masked adds zeros.
   adapters, n, rank = a.shape
   low = _contractions.dense(x, jnp.moveaxis(a, 0, 1).reshape(n, -1))
