@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseq import _json
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import _event_streams
 from jaxseq.data import _part_splits
@@ -140,7 +140,7 @@ def _find(path):
   if place.is_dir():
     files = sorted(f for f in place.iterdir() if f.suffix in SUFFIXES)
     for file in files:
-      _limits.check_within(file, place)
+      limits.check_within(file, place)
   else:
     files = sorted(map(pathlib.Path, glob.glob(str(path))))
   if not files:
@@ -161,7 +161,7 @@ def _contents(path):
     yield _Rows(str(path), split, _parquet(path))
     return
   try:
-    content = _limits.read_bytes(path)
+    content = limits.read_bytes(path)
     if path.suffix in _PICKLES:
       parts = _pickled(content)
     else:
@@ -239,7 +239,7 @@ def _parquet(path):
       metadata.row_group(n).total_byte_size
       for n in range(metadata.num_row_groups)
     )
-    _limits.check_growth(path, size + 8 * metadata.num_rows, held)
+    limits.check_growth(path, size + 8 * metadata.num_rows, held)
     table = file.read()
     table.validate(full=True)
     for name in table.column_names:

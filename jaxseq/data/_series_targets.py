@@ -15,7 +15,7 @@ from jaxseq import validate
 from jaxseq.data import _raw_arrays
 from jaxseq.data import recordings
 from jaxseq.data import table_layouts
-from jaxseq.data.files import _columns
+from jaxseq.data.files import columns as text_columns
 from jaxseq.data.files import table_files
 
 # A whole number, also as 1.0: tables with missing values write it so.
@@ -244,7 +244,7 @@ def _kind(entries):
   words = entries[0]
   try:
     for word in words:
-      _columns.number(word, "")
+      text_columns.number(word, "")
   except ValueError:
     return "class"
   return "class" if all(map(_WHOLE.fullmatch, words)) else "number"
@@ -252,10 +252,10 @@ def _kind(entries):
 
 def _number(word, name, place, number, optional):
   """Parses a number to predict."""
-  if optional and word in _columns.MISSING:
+  if optional and word in text_columns.MISSING:
     return float("nan")
   try:
-    value = _columns.number(word, name)
+    value = text_columns.number(word, name)
   except ValueError:
     value = float("nan")
   if value != value:

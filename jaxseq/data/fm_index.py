@@ -25,7 +25,7 @@ import numpy as np
 
 from jaxseq import _files
 from jaxseq import _json
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import _npy
 
@@ -236,7 +236,7 @@ def load(folder: str | os.PathLike) -> FMIndex:
   """
   folder = pathlib.Path(folder)
   try:
-    about = _json.loads(_limits.read_bytes(folder / "index.json", _limits.JSON))
+    about = _json.loads(limits.read_bytes(folder / "index.json", limits.JSON))
     arrays = {
       name: _npy.open_map(folder / f"{name}.npy")
       for name in (*_ARRAYS, *_DOCUMENTS)

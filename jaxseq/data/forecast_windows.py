@@ -19,7 +19,7 @@ import zipfile
 from absl import logging
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import _npy
 from jaxseq.data import _time_stamps
@@ -354,11 +354,11 @@ def autots_hourly(**options: Unpack[Options]) -> datasets.Splits:
 
 def _unzipped(path):
   """The content of the first file in a zip archive."""
-  with open(path, "rb", opener=_limits.regular) as file:
+  with open(path, "rb", opener=limits.regular) as file:
     try:
       with zipfile.ZipFile(file) as archive:
         first = archive.infolist()[0]
-        _limits.check_growth(path, first.file_size, os.path.getsize(path))
+        limits.check_growth(path, first.file_size, os.path.getsize(path))
         return _npy.read_member(archive, first)
     except (*_npy.DAMAGE, IndexError) as error:
       raise ValueError(f"{path} is no whole zip archive: {error}.") from error

@@ -17,7 +17,7 @@ from typing import Unpack
 
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import _npy
 from jaxseq.data import _series_splits
@@ -138,8 +138,8 @@ def _series(arrays, name, held):
   if not whole or lengths.min() < 1 or lengths.max() > time:
     expected = f"integers from 1 to {time}"
     raise validate.error(f"{name}: lengths", lengths.tolist()[:5], expected)
-  size = 8 * int(lengths.sum()) * array.shape[2] + _limits.OBJECT * count
-  _limits.check_growth(name, size, held)
+  size = 8 * int(lengths.sum()) * array.shape[2] + limits.OBJECT * count
+  limits.check_growth(name, size, held)
   return [
     row[:length].astype(np.float64) for row, length in zip(array, lengths)
   ]

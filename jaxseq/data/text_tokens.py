@@ -18,7 +18,7 @@ from typing import Any
 from absl import logging
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import _text_pieces
 from jaxseq.data import _tokenizer_bounds
@@ -113,7 +113,7 @@ def of_files(
   """
   wrong = []
   for file in files:
-    content = _limits.read_bytes(file)
+    content = limits.read_bytes(file)
     yield encode(content, tokenizer, str(file))
     byte = _not_utf8(content) if tokenizer is None else None
     if byte is not None:

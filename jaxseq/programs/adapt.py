@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _json
-from jaxseq import _limits
 from jaxseq import data
+from jaxseq import limits
 from jaxseq import nn
 from jaxseq import validate
 from jaxseq.adapt import initial_states
@@ -171,7 +171,7 @@ def _random(config):
 def _start(path, served):
   """Returns a pretrained model's token for the beginning of a text."""
   contents = _json.loads(
-    _limits.read_bytes(path / "config.json", _limits.JSON), long=True
+    limits.read_bytes(path / "config.json", limits.JSON), long=True
   )
   first = contents.get("bos_token_id")
   if isinstance(first, int) and 0 <= first < served.network.vocab_size:

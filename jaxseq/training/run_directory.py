@@ -27,7 +27,7 @@ import jax
 
 from jaxseq import _files
 from jaxseq import _json
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq.training import _lock
 from jaxseq.training import configuration
 from jaxseq.training import errors
@@ -190,7 +190,7 @@ def _check_same_run(path, config, described, may_change) -> None:
   """Raises a UserError unless `path` holds the run that is described."""
   file, holds = path / CONFIG_FILE, f"workdir {str(path)!r} holds"
   try:
-    stored = _json.loads(_limits.read_bytes(file, _limits.JSON))
+    stored = _json.loads(limits.read_bytes(file, limits.JSON))
   except (OSError, ValueError) as error:
     raise errors.UserError(
       f"{str(file)!r} cannot be read ({errors.one_sentence(error)}): choose "
@@ -250,7 +250,7 @@ def _write_versions(file: pathlib.Path) -> None:
   earlier: list[dict] = []
   if file.exists():
     try:
-      stored = _json.loads(_limits.read_bytes(file, _limits.JSON))
+      stored = _json.loads(limits.read_bytes(file, limits.JSON))
       earlier = [*stored.pop("earlier", []), stored]
     except (OSError, ValueError, AttributeError, TypeError):
       logging.warning("%s was unreadable and is written again", file)

@@ -19,14 +19,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data import series_frames
-from jaxseq.data.files import _columns
 from jaxseq.data.files import _compressed
 from jaxseq.data.files import _parquet_files
 from jaxseq.data.files import _text_rows
+from jaxseq.data.files import columns as text_columns
 from jaxseq.data.files import text_forms
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
@@ -147,7 +147,7 @@ def find(path: Path) -> tuple[pathlib.Path, ...]:
       if _suffix(file) in SUFFIXES and file.is_file()
     )
     for file in files:
-      _limits.check_within(file, place)
+      limits.check_within(file, place)
   elif place.is_file():
     files = [place]
   else:
@@ -377,7 +377,7 @@ def _frame_chunk(frame, words, numbers):
   for name, column in values.items():
     if column is None:
       column = _floats(frame, lines, others[name], name)
-    entries[name] = _columns.finite(frame, lines, column, name)
+    entries[name] = text_columns.finite(frame, lines, column, name)
   return lines, entries
 
 
@@ -386,7 +386,7 @@ def _refuse_words(path, entries):
   names = [
     name
     for name, words in entries
-    if not all(word.strip() in _columns.MISSING for word in words)
+    if not all(word.strip() in text_columns.MISSING for word in words)
     and not any(map(_is_number, words))
   ]
   # The error for a single one is raised where the column is read.
@@ -421,12 +421,15 @@ def _floats(path, lines, numbers, name):
   """Parses a column of numbers to (rows,) float64."""
   try:
     values = np.array(
-      [float("nan" if word in _columns.MISSING else word) for word in numbers]
+      [
+        float("nan" if word in text_columns.MISSING else word)
+        for word in numbers
+      ]
     )
     largest = np.nanmax(np.abs(values), initial=0)
     written = np.count_nonzero(np.isnan(values))
-    missing = sum(word in _columns.MISSING for word in numbers)
-    if _columns.holds(largest) and written == missing:
+    missing = sum(word in text_columns.MISSING for word in numbers)
+    if text_columns.holds(largest) and written == missing:
       if not any("_" in word for word in numbers):
         return values
   except ValueError:
@@ -435,7 +438,7 @@ def _floats(path, lines, numbers, name):
   values = []
   for place, word in enumerate(numbers):
     try:
-      values.append(_columns.number(word, name))
+      values.append(text_columns.number(word, name))
     except ValueError as error:
       hint = text_forms.hint(word)
       if not hint and not any(map(_is_number, numbers)):

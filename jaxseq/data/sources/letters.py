@@ -21,14 +21,14 @@ from typing import Literal
 from absl import logging
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import _part_splits
 from jaxseq.data import _raw_arrays
 from jaxseq.data import _sentence_words
 from jaxseq.data import datasets
 from jaxseq.data import padding
-from jaxseq.data.files import _columns
+from jaxseq.data.files import columns
 from jaxseq.data.sources import base
 from jaxseq.data.sources import text
 
@@ -201,7 +201,7 @@ def records(
   names: list[str] = []
   sequences: list[str] = []
   for name, file in text.find(path, pattern):
-    content = _columns.decoded(_limits.read_bytes(file), name)
+    content = columns.decoded(limits.read_bytes(file), name)
     if content.lstrip().startswith(">"):
       for record in content.lstrip()[1:].split("\n>"):
         title, _, letters = record.partition("\n")

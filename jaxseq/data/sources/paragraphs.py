@@ -17,13 +17,13 @@ import zlib
 
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import _part_splits
 from jaxseq.data import datasets
 from jaxseq.data import padding
 from jaxseq.data import text as texts
-from jaxseq.data.files import _columns
+from jaxseq.data.files import columns
 from jaxseq.data.sources import base
 from jaxseq.data.sources import text
 
@@ -126,7 +126,7 @@ def read(
   """
   names, documents = [], []
   for name, file in text.find(path, pattern):
-    content = _columns.decoded(_limits.read_bytes(file), name)
+    content = columns.decoded(limits.read_bytes(file), name)
     sections: list[list[str]] = [[]]
     for line in content.splitlines():
       if _WORD.search(line):

@@ -89,9 +89,9 @@ class LowRankRows(weights.Weight):
     is_weight = isinstance(self.w, weights.Weight)
     w = self.w
     y = w.take(indices) if is_weight else jnp.take(w, indices, axis=0)
-    row = rows.reshape(-1, *[1] * (indices.ndim - 1))
+    every = rows.reshape(-1, *[1] * (indices.ndim - 1))
     product = functools.partial(_contractions.dense, wide=True)
-    low = jax.vmap(product)(self.a[row, indices], self.b[rows])
+    low = jax.vmap(product)(self.a[every, indices], self.b[rows])
     return (y + low).astype(y.dtype)
 
   def of_elements(self, count: int) -> "LowRankRows":
@@ -127,11 +127,11 @@ class LowRankRows(weights.Weight):
         "expected none for experts and embeddings: merge that adapter."
       )
 
-  def _rows_of(self, x, least, name):
+  def _rows_of(self, x, least, what):
     """The adapters of the first axis of x, which has at least so many axes."""
     if self.rows is None or x.ndim < least or len(x) != len(self.rows):
       count = None if self.rows is None else len(self.rows)
-      expected = f"{name} with {count} rows"
+      expected = f"{what} with {count} rows"
       raise validate.error(self.path, f"shape {x.shape}", expected)
     # Mixers that cast all parameters to one dtype cast these, too.
     return jnp.asarray(self.rows, jnp.int32)
@@ -143,7 +143,7 @@ def _thin(x, a, b):
 
 
 def _masked(x, a, b, rows):
-  """Products of x (rows, n) with all factors; each row keeps its adapter's."""
+  """Products of x (rows, n) with all factors; each row keeps its own."""
   # Factors are finite, so that what is masked adds zeros.
   adapters, n, rank = a.shape
   low = _contractions.dense(x, jnp.moveaxis(a, 0, 1).reshape(n, -1))

@@ -16,7 +16,7 @@ from absl import logging
 import numpy as np
 
 from jaxseq import _files
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq.data import _npy
 
 Arrays = dict[str, np.ndarray]
@@ -89,7 +89,7 @@ def write(path: str | os.PathLike, values: Arrays) -> None:
   with _files.replacing(path) as file:
     np.savez_compressed(file, **values)
     size = sum(np.asarray(array).nbytes for array in values.values())
-    if size > max(_limits.FREE, _limits.RATIO * file.tell()) - _HEADERS:
+    if size > max(limits.FREE, limits.RATIO * file.tell()) - _HEADERS:
       # Readers reject so large a growth; write it uncompressed.
       file.seek(0)
       file.truncate()

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from experiments.lra import cifar
 from jaxseq import data
-from jaxseq.data.files import cifar
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import statistics
 import numpy as np
 
 from jaxseq import validate
-from jaxseq.data import _cache
+from jaxseq.data import cache
 from jaxseq.data import datasets
 
 # Part of the cache key: raise it when the sets change.
@@ -159,7 +159,7 @@ def load(
     "bounds": [max_depth, shortest, longest],
     "count": sum(counts),
   }
-  generated = _cache.arrays("listops", options, make, enabled=cached)
+  generated = cache.arrays("listops", options, make, enabled=cached)
   whole = datasets.ArrayDataset(*map(generated.get, names))
   parts = datasets.consecutive(whole, counts)
   majority = np.bincount(parts[2].targets).max() / counts[2]

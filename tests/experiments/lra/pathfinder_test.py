@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from experiments.lra import pathfinder
 from jaxseq import data
-from jaxseq.data import pathfinder
 from tests.data import hashing
 
 # Fewer and shorter paths are found ten times faster, by the same code.

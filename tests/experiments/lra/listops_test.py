@@ -6,8 +6,8 @@ import statistics
 import numpy as np
 import pytest
 
+from experiments.lra import listops
 from jaxseq import data
-from jaxseq.data import listops
 from tests.data import hashing
 
 _OPERATORS = {

@@ -3,7 +3,8 @@
 Text is read as bytes: id 0 is padding and id b + 1 is the byte b of the text in
 UTF-8, which never contains byte 255.
 
-Source: arXiv 2011.04006. `files.cifar` reads the images of its task Image.
+Source: arXiv 2011.04006. `experiments.lra.cifar` reads the images of its task
+Image.
 """
 
 from collections.abc import Sequence
@@ -16,13 +17,13 @@ import zlib
 
 import numpy as np
 
-from jaxseq import _limits
+from experiments.lra import listops as expressions
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import datasets
-from jaxseq.data import listops as expressions
 from jaxseq.data import packages
 from jaxseq.data import padding
-from jaxseq.data.files import _columns
+from jaxseq.data.files import columns
 
 # Difficulty levels of Pathfinder; the benchmark uses the last.
 LEVELS = ("curv_baseline", "curv_contour_length_9", "curv_contour_length_14")
@@ -37,10 +38,10 @@ _ADVICE = "unpack the Long Range Arena's release there"
 def _read(folder, name, parse, count, expected, more=False):
   """Parses each line of a file and returns the results by column."""
   path = datasets.find_file(pathlib.Path(folder) / name, _ADVICE)
-  _limits.check_within(path, folder)
+  limits.check_within(path, folder)
   rows = []
   # The csv module would misread the cells, which are not quoted.
-  with _columns.lines(path, newline="\n") as lines:
+  with columns.lines(path, newline="\n") as lines:
     for line in lines:
       cells = line.rstrip("\r\n").split("\t")
       if len(cells) < count or len(cells) > count and not more:
@@ -89,7 +90,7 @@ def listops(path: str | os.PathLike) -> datasets.Splits:
     path: folder of the files.
 
   Returns:
-    The splits: inputs (n, time) uint8 as in `jaxseq.data.listops`, with one
+    The splits: inputs (n, time) uint8 as in `experiments.lra.listops`, with one
     time axis for all parts; targets (n,) the values.
 
   Raises:
@@ -109,7 +110,7 @@ def listops(path: str | os.PathLike) -> datasets.Splits:
     )
   lengths = [len(row) for rows, _ in datasets_of_parts for row in rows]
   longest = max(lengths)
-  _limits.check_growth(path, longest * len(lengths), sum(lengths))
+  limits.check_growth(path, longest * len(lengths), sum(lengths))
   parts = []
   for rows, values in datasets_of_parts:
     inputs, lengths = padding.pad_sequences(rows, longest)
@@ -138,7 +139,7 @@ def _reviews(root, part):
         f"put train.tsv and test.tsv, there."
       )
     for path in paths:
-      _limits.check_within(path, root)
+      limits.check_within(path, root)
       texts.append(_read_text(path))
     labels += [label] * len(paths)
   return labels, texts
@@ -147,7 +148,7 @@ def _reviews(root, part):
 def _read_text(path):
   """Reads a text with any line endings."""
   with open(
-    path, encoding="utf-8", errors="replace", opener=_limits.regular
+    path, encoding="utf-8", errors="replace", opener=limits.regular
   ) as file:
     return file.read()
 
@@ -237,7 +238,7 @@ def _samples(root, level):
   metadata = folder / "metadata"
   files = list(metadata.glob("*.npy"))
   for file in files:
-    _limits.check_within(file, root)
+    limits.check_within(file, root)
     if not re.fullmatch("[0-9]{1,9}", file.stem):
       raise validate.error(str(file), file.name, "a number and .npy")
   files.sort(key=lambda file: int(file.stem))
@@ -250,13 +251,13 @@ def _samples(root, level):
       raise ValueError(
         f"folder, image, number and class are expected; got {line[:40]!r}."
       )
-    image = _limits.check_within(folder / words[0] / words[1], root)
+    image = limits.check_within(folder / words[0] / words[1], root)
     return image, _label(words[3], 2)
 
   paths, labels = [], []
   for file in files:
     # Text in spite of the suffix: folder, image, number, class, ...
-    with _columns.lines(file) as lines:
+    with columns.lines(file) as lines:
       listed = [parse(line) for line in lines]
     for image, label in listed:
       datasets.find_file(image, f"{file} lists it; {_ADVICE}")
@@ -272,7 +273,7 @@ def _read_png(path: str | os.PathLike) -> np.ndarray:
   Image = packages.imported(
     "PIL.Image", "jaxseq[data]", "images are read by pillow"
   )
-  content = _limits.read_bytes(path)
+  content = limits.read_bytes(path)
   try:
     (width, height), compressed = _png_parts(content)
     if width * height > _PIXELS:
@@ -347,7 +348,7 @@ def pathfinder(
     raise ValueError(f"{path}: at least 10 images are needed; got {count}.")
   shape = _read_png(paths[0]).shape
   held = sum(os.path.getsize(file) for file in paths)
-  _limits.check_growth(path, count * shape[0] * shape[1], held)
+  limits.check_growth(path, count * shape[0] * shape[1], held)
   pixels = np.zeros((count, shape[0] * shape[1]), np.uint8)
   for row, file in zip(pixels, paths):
     image = _read_png(file)

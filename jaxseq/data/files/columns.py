@@ -12,7 +12,7 @@ from typing import TextIO
 import numpy as np
 from numpy import typing as npt
 
-from jaxseq import _limits
+from jaxseq import limits
 
 MISSING = frozenset(("", "NA", "N/A", "NaN", "nan", "NULL", "null"))
 _LARGEST = float(np.finfo(np.float32).max)
@@ -55,7 +55,7 @@ def lines(
       encoding="utf-8-sig",
       errors="replace",
       newline=newline,
-      opener=_limits.regular,
+      opener=limits.regular,
     )
   with text:
     numbered = Lines(text, blank)

@@ -1,6 +1,6 @@
 """Bounds on what a file may ask for: memory, time, and other files.
 
-Readers open files by `open(path, opener=_limits.regular)`, `read_bytes` or
+Readers open files by `open(path, opener=limits.regular)`, `read_bytes` or
 `read_text`.
 """
 

@@ -12,7 +12,7 @@ import pathlib
 
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import datasets
 
@@ -28,8 +28,8 @@ _GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 def _read(folder, name, gray):
   advice = "unpack CIFAR-10's binary version there"
   path = datasets.find_file(folder / name, advice)
-  _limits.check_within(path, folder)
-  content = np.frombuffer(_limits.read_bytes(path), np.uint8)
+  limits.check_within(path, folder)
+  content = np.frombuffer(limits.read_bytes(path), np.uint8)
   if not len(content) or len(content) % _RECORD:
     raise ValueError(
       f"{path} is damaged: records of {_RECORD} bytes are expected; got "

@@ -18,7 +18,7 @@ import random
 import numpy as np
 
 from jaxseq import validate
-from jaxseq.data import _cache
+from jaxseq.data import cache
 from jaxseq.data import datasets
 
 # Part of the cache key: raise it when the images change.
@@ -346,7 +346,7 @@ def load(
     "size": size,
     "count": sum(counts),
   }
-  arrays = _cache.arrays(
+  arrays = cache.arrays(
     "pathfinder",
     options,
     lambda: _draw(seed, sum(counts), DRAWINGS[size]),

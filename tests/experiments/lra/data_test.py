@@ -4,9 +4,9 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from experiments.lra import data as lra
+from experiments.lra import listops
 from jaxseq import data
-from jaxseq.data import listops
-from jaxseq.data.files import lra
 from tests.data import hashing
 from tests.data import writing
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from jaxseq.data.files import lra
+from experiments.lra import data as lra
 from tests.data import memory
 
 
