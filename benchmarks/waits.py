@@ -21,7 +21,6 @@ says what the columns are.
 import argparse
 import functools
 import pathlib
-import sys
 
 CASES = (
   *(
@@ -320,4 +319,4 @@ def main():
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  main()

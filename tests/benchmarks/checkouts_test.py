@@ -10,6 +10,9 @@ from benchmarks import checkouts
 def test_every_kind_of_call_has_a_case():
   assert checkouts.cases(["gru"]) == [
     "ppo",
+    "agent:pqn",
+    "agent:r2d2",
+    "agent:sac",
     "s5:1024:forward",
     "s5:1024:gradient",
     "s5:16384:forward",
