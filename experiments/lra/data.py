@@ -35,7 +35,7 @@ _DAMAGE = (OSError, SyntaxError, ValueError, OverflowError, struct.error)
 _ADVICE = "unpack the Long Range Arena's release there"
 
 
-def _read(folder, name, parse, count, what, more=False):
+def _read(folder, name, parse, count, expected, more=False):
   """Parses each line of a file and returns the results by column."""
   path = datasets.find_file(pathlib.Path(folder) / name, _ADVICE)
   limits.check_within(path, folder)
@@ -45,7 +45,7 @@ def _read(folder, name, parse, count, what, more=False):
     for line in lines:
       cells = line.rstrip("\r\n").split("\t")
       if len(cells) < count or len(cells) > count and not more:
-        raise ValueError(f"{what} are expected; got {len(cells)} columns.")
+        raise ValueError(f"{expected} are expected; got {len(cells)} columns.")
       if cells != ["Source", "Target"]:
         rows.append(parse(*cells))
   if not rows:
@@ -104,8 +104,10 @@ def listops(path: str | os.PathLike) -> datasets.Splits:
 
   datasets_of_parts = []
   for name in ("train", "val", "test"):
-    what = "an expression and its value"
-    datasets_of_parts.append(_read(path, f"basic_{name}.tsv", parse, 2, what))
+    expected = "an expression and its value"
+    datasets_of_parts.append(
+      _read(path, f"basic_{name}.tsv", parse, 2, expected)
+    )
   lengths = [len(row) for rows, _ in datasets_of_parts for row in rows]
   longest = max(lengths)
   limits.check_growth(path, longest * len(lengths), sum(lengths))
@@ -178,8 +180,8 @@ def text(path: str | os.PathLike, max_length: int = 4096) -> datasets.Splits:
   for part in ("train", "test"):
     name = f"{part}.tsv"
     if (root / name).is_file():
-      what = "a class and a text"
-      labels, texts = _read(root, name, parse, 2, what, more=True)
+      expected = "a class and a text"
+      labels, texts = _read(root, name, parse, 2, expected, more=True)
     else:
       labels, texts = _reviews(root, part)
     inputs, lengths = _encode(texts, max_length)
@@ -217,9 +219,9 @@ def retrieval(
 
   parts = []
   for name in ("train", "eval", "test"):
-    what = "class, two numbers and two texts"
+    expected = "class, two numbers and two texts"
     file = f"new_aan_pairs.{name}.tsv"
-    labels, first, second = _read(path, file, parse, 5, what)
+    labels, first, second = _read(path, file, parse, 5, expected)
     inputs, lengths = _encode(first, max_length)
     second, second_lengths = _encode(second, max_length)
     extras = datasets.Extras(second=second, second_lengths=second_lengths)

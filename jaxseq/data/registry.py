@@ -122,15 +122,15 @@ def load(name: str, seed: int | None = None, **options: Any) -> datasets.Splits:
   """
   function = loader(name)
   needs = _options(function)
-  what = f"options of the data set {name!r}"
+  noun = f"options of the data set {name!r}"
   for option in options:
-    validate.choice(what, option, [key for key in needs if key != "seed"])
+    validate.choice(noun, option, [key for key in needs if key != "seed"])
   missing = [
     key for key, needed in needs.items() if needed and key not in options
   ]
   if missing:
     raise ValueError(
-      f"{what}: got no {', '.join(missing)}, expected the place of its files."
+      f"{noun}: got no {', '.join(missing)}, expected the place of its files."
     )
   if "seed" in needs and seed is not None:
     options["seed"] = seed

@@ -60,7 +60,7 @@ def _library(name="a tokenizer"):
 
 
 @contextlib.contextmanager
-def _one_sentence(what: str) -> Iterator[None]:
+def _one_sentence(noun: str) -> Iterator[None]:
   """Converts any exception of the library to a ValueError."""
   try:
     yield
@@ -72,7 +72,7 @@ def _one_sentence(what: str) -> Iterator[None]:
     if not panic and not isinstance(error, Exception):
       raise
     reason = " ".join(str(error).split())[:200]
-    raise ValueError(f"{what}: {reason or type(error).__name__}.") from None
+    raise ValueError(f"{noun}: {reason or type(error).__name__}.") from None
 
 
 def encode(content: bytes, tokenizer: Any | None, name: str) -> np.ndarray:

@@ -165,8 +165,8 @@ def merged(
   out = dict(fields)
   for change in changes:
     for name, value in change.items():
-      both = isinstance(out.get(name), Mapping) and isinstance(value, Mapping)
-      out[name] = merged(out[name], value) if both else value
+      nested = isinstance(out.get(name), Mapping) and isinstance(value, Mapping)
+      out[name] = merged(out[name], value) if nested else value
   return out
 
 

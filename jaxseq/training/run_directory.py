@@ -256,17 +256,17 @@ def _write_versions(file: pathlib.Path) -> None:
       logging.warning("%s was unreadable and is written again", file)
   if earlier:
     changed = {
-      what: [
+      kind: [
         f"{key} {earlier[-1].get(key)} -> {current[key]}"
         for key in keys
         if earlier[-1].get(key) != current[key]
       ]
-      for what, keys in (
+      for kind, keys in (
         ("versions", ("python", *_PACKAGES, "numpy")),
         ("devices", ("device", "device_count")),
       )
     }
-    changed = {what: listed for what, listed in changed.items() if listed}
+    changed = {kind: listed for kind, listed in changed.items() if listed}
     if changed:
       logging.warning(
         "Resuming with other %s than the run had (%s): its numbers may differ "
@@ -279,11 +279,11 @@ def _write_versions(file: pathlib.Path) -> None:
 
 def _git_commit() -> dict[str, Any] | None:
   """Returns the commit of the code that runs, or None outside of git."""
-  here = pathlib.Path(__file__).resolve().parent
+  folder = pathlib.Path(__file__).resolve().parent
 
   def git(*arguments: str) -> str:
     return subprocess.run(
-      ["git", "-C", str(here), *arguments],
+      ["git", "-C", str(folder), *arguments],
       capture_output=True,
       text=True,
       check=True,

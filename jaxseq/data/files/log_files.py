@@ -158,16 +158,16 @@ def _cases(place, rows, columns):
   others: dict[str, list[str]] = {}
   order: dict[str, list[int]] = {}
   for number, row in enumerate(rows):
-    where = f"{place}, line {rows.line_num}"
+    position = f"{place}, line {rows.line_num}"
     # Surplus entries are under the key None; missing entries have value None.
     count = sum(x is not None for x in row.values()) - (None in row)
     count += len(row.get(None, ()))
     if count != len(names):
-      raise ValueError(f"{where}: got {count} of {len(names)} entries.")
+      raise ValueError(f"{position}: got {count} of {len(names)} entries.")
     key, name, *step = (row[column] for column in wanted)
     if not key or not name or not all(step):
       got = {column: row[column] for column in wanted}
-      raise validate.error(where, got, "values")
+      raise validate.error(position, got, "values")
     at = "" if time is None else row[time]
     event = Event(name, step[0] if step else "", at, rows.line_num)
     cases.setdefault(key, []).append(event)

@@ -122,5 +122,5 @@ def ml_1m(
   stamps = np.array(times)
   _, rows = _row_groups.group(users, stamps)
   source = interactions.InteractionSource()
-  where = str(place)
-  return interactions.of_rows(rows, items, stamps, source, where, **options)
+  name = str(place)
+  return interactions.of_rows(rows, items, stamps, source, name, **options)

@@ -100,17 +100,17 @@ class Table(NamedTuple):
       and path.suffix not in _parquet_files.SUFFIXES
     )
     word = "line" if text else "row"
-    where = f"{path}, {word} {self.line[row]}"
-    return where if column is None else f"{where}: column {column!r}"
+    position = f"{path}, {word} {self.line[row]}"
+    return position if column is None else f"{position}: column {column!r}"
 
 
-def check_named(table: Table, column: str, what: str) -> None:
+def check_named(table: Table, column: str, noun: str) -> None:
   """Rejects empty entries in a column of names.
 
   Args:
     table: table with the words of the column.
     column: name of the column.
-    what: the named thing for the message, such as "a user".
+    noun: the named thing for the message, such as "a user".
 
   Raises:
     ValueError: naming the place of the first empty entry.
@@ -118,7 +118,7 @@ def check_named(table: Table, column: str, what: str) -> None:
   words = table.words[column]
   if "" in words:
     place = table.place(words.index(""), column)
-    raise ValueError(f"{place}: got nothing, expected the name of {what}.")
+    raise ValueError(f"{place}: got nothing, expected the name of {noun}.")
 
 
 def find(path: Path) -> tuple[pathlib.Path, ...]:
@@ -444,8 +444,8 @@ def _floats(path, lines, numbers, name):
       if not hint and not any(map(_is_number, numbers)):
         hint = f" {_no_channel([name])}"
       word = "row" if isinstance(path, Frame) else "line"
-      where = f"{path}, {word} {lines[place]}"
-      raise ValueError(f"{where}: {error}{hint}") from error
+      position = f"{path}, {word} {lines[place]}"
+      raise ValueError(f"{position}: {error}{hint}") from error
   return np.array(values)
 
 

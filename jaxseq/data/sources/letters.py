@@ -137,14 +137,14 @@ class LetterSource(base.Source):
 
   def _tell_unknown(self, rows, others):
     """Warns of words of encoded sentences that are not in the vocabulary."""
-    every = np.concatenate(rows)
-    unknown = int((every == self.tokens.index("<unk>")).sum())
+    letters = np.concatenate(rows)
+    unknown = int((letters == self.tokens.index("<unk>")).sum())
     if unknown:
       logging.warning(
         "%d of %d words are not in the model's vocabulary, most often %s: they"
         " are read as <unk>, and are not scored.",
         unknown,
-        len(every) - 2 * len(rows),
+        len(letters) - 2 * len(rows),
         others,
       )
 
@@ -211,8 +211,8 @@ def records(
           place = f"{name}, record {names[-1]!r}"
           raise validate.error(place, "no letter", "one or more")
     elif lines:
-      every = [line.rstrip() for line in content.splitlines()]
-      filled = [(i, line) for i, line in enumerate(every, 1) if line]
+      all_lines = [line.rstrip() for line in content.splitlines()]
+      filled = [(i, line) for i, line in enumerate(all_lines, 1) if line]
       names += [f"{name}:{number}" for number, _ in filled]
       sequences += [line for _, line in filled]
     elif content:
@@ -307,7 +307,7 @@ def load(
 def make_splits(
   sequences: Sequence[str],
   source: LetterSource,
-  where: str,
+  place: str,
   valid_fraction: float = 0.1,
   test_fraction: float = 0.1,
   partners: Sequence[np.ndarray] | None = None,
@@ -318,7 +318,7 @@ def make_splits(
   Args:
     sequences: sequences of letters.
     source: source that encodes them.
-    where: origin of the sequences.
+    place: origin of the sequences.
     valid_fraction: share for validation.
     test_fraction: share for testing.
     partners: for each sequence (n,) the place paired with each letter, from 0
@@ -348,7 +348,7 @@ def make_splits(
   parts = datasets.consecutive(dataset, sizes)
   info = datasets.Info(
     "Letters of sequences; which ones are hidden?",
-    where,
+    place,
     "that of the files",
     vocab_size=len(source.tokens),
     tokens=source.tokens,

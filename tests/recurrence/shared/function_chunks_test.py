@@ -9,7 +9,7 @@ from jaxseq import recurrence
 
 
 @pytest.mark.parametrize("size", [None, 1, 3, 4, 7])
-def test_a_sum_in_pieces(size):
+def test_a_sum_in_chunks(size):
   x = np.arange(14.0, dtype="f").reshape(2, 7)
 
   def run(total, x, nothing):
@@ -19,7 +19,7 @@ def test_a_sum_in_pieces(size):
 
   def whole(x):
     start = jnp.ones(2)
-    return recurrence.in_pieces(run, start, (x, None), 1, size)
+    return recurrence.in_chunks(run, start, (x, None), 1, size)
 
   total, (sums, twice) = whole(x)
   # Integers: no rounding.

@@ -11,7 +11,7 @@ from jaxseq.recurrence.shared import _chunks
 from jaxseq.types import PyTree
 
 
-def in_pieces(
+def in_chunks(
   run: Callable[..., tuple[PyTree, PyTree]],
   state: PyTree,
   arrays: tuple[jax.Array | None, ...],
@@ -60,14 +60,14 @@ def in_pieces(
     arrays,
   )
   state, last = run(state, *rest)
-  both = [
+  leaves = [
     jnp.concatenate(z, axis=axis) for z in zip(*map(jax.tree.leaves, (y, last)))
   ]
-  return state, jax.tree.unflatten(jax.tree.structure(y), both)
+  return state, jax.tree.unflatten(jax.tree.structure(y), leaves)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def in_sections(
+def forward_in_chunks(
   run: Callable[..., tuple[PyTree, PyTree]],
   size: int,
   weights: PyTree,
@@ -81,7 +81,7 @@ def in_sections(
   runs once over all of time, and nothing is recomputed.
 
   Args:
-    run: `run(weights, state, x, reset) -> (state, y)`, as in `in_pieces`, for
+    run: `run(weights, state, x, reset) -> (state, y)`, as in `in_chunks`, for
       any batch axes; it closes over no traced arrays.
     size: elements of a chunk.
     weights: floating arrays that all chunks share.
@@ -116,14 +116,14 @@ def in_sections(
   )
 
 
-def _in_sections_forward(run, size, weights, state, x, reset):
+def _forward_in_chunks_fwd(run, size, weights, state, x, reset):
   del size
   return jax.vjp(lambda *floats: run(*floats, reset), weights, state, x)
 
 
-def _in_sections_backward(run, size, pull, cotangents):
+def _forward_in_chunks_bwd(run, size, pull, cotangents):
   del run, size
   return *pull(cotangents), None
 
 
-in_sections.defvjp(_in_sections_forward, _in_sections_backward)
+forward_in_chunks.defvjp(_forward_in_chunks_fwd, _forward_in_chunks_bwd)
