@@ -3,13 +3,18 @@
   git worktree add ../before COMMIT
   python -m benchmarks.checkouts ../before
   python -m benchmarks.checkouts ../before --cases ppo mixer:gru:gradient
+  python -m benchmarks.checkouts ../before --cases prefill generate engine load
 
 The calls are those of `benchmarks.ppo`, `benchmarks.s5`, `benchmarks.mixers` at
 1,024 elements and `benchmarks.streaming`, 256 steps after 1,024 elements, as
 each checkout has these modules, and an update of each other agent with its
-published values and a GRU. A process of each compiles a case; then they
-take turns, and the median of the ratios of neighbors is printed, of CPU time,
-which other programs on the machine hardly change, and of wall time.
+published values and a GRU. `TEXTS` are calls of generation, by a network of
+attention and with default options: prompts that are read, tokens that are
+drawn, and a run of an engine, nearly all of it steps; and a model that is
+loaded from a directory in the transformers library's format. A process of each
+compiles a case; then they take turns, and the median of the ratios of neighbors
+is printed, of CPU time, which other programs on the machine hardly change, and
+of wall time.
 """
 
 import argparse
@@ -20,8 +25,10 @@ import pathlib
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
+TEXTS = "prefill", "generate", "engine", "load"
 _ROUNDS, _SECONDS, _MOST = 15, 0.1, 20
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Agents and their environments.
@@ -35,14 +42,56 @@ _AGENTS = {
 def cases(mixers: list[str]) -> list[str]:
   """Names of all calls, with those of the given mixers."""
   kinds = "forward", "gradient"
-  found = ["ppo", *(f"agent:{name}" for name in _AGENTS)]
+  found = ["ppo", *(f"agent:{name}" for name in _AGENTS), *TEXTS]
   found += [f"s5:{time}:{kind}" for time in (1024, 16384) for kind in kinds]
   found += [f"mixer:{name}:{kind}" for name in mixers for kind in kinds]
   return found + [f"step:{name}" for name in mixers]
 
 
+def make_text(case: str):
+  """What a case of `TEXTS` calls, of the checkout that is imported."""
+  import jax
+  import numpy as np
+
+  from jaxseq import generation
+  from jaxseq import nn
+  from jaxseq.interop import huggingface
+
+  vocabulary = 4096 if case == "load" else 512
+  sizes = {"d_model": 256, "num_layers": 2, "activation": "none"}
+  stack = nn.StackConfig("attention", norm="rms", **sizes)
+  if case == "load":
+    eps = {"norm_eps": 1e-6}  # that of the norms, which the format has once
+    stack = nn.StackConfig("mamba2", norm="rms", mixer_options=eps, **sizes)
+  config = nn.NetworkConfig(stack, head_bias=False)
+  network = nn.SequenceNetwork(config, vocabulary, vocabulary)
+  length = 1024 if case == "prefill" else 32
+  prompts = np.random.default_rng(0).integers(0, 512, (8, length))
+  variables = jax.jit(network.init)(jax.random.key(0), prompts)
+  if case == "load":
+    folder = tempfile.TemporaryDirectory()
+    huggingface.save(folder.name, config, variables)
+
+    def load():
+      jax.block_until_ready(huggingface.load(folder.name)[1])
+
+    load.folder = folder  # which lasts as long as the function
+    return load
+  if case == "engine":
+    options = generation.EngineConfig(slots=8, steps=8)
+    engine = generation.Engine(network, variables, options)
+    asked = [generation.Request(prompt, 64) for prompt in prompts]
+    return lambda: engine.run(asked)
+  drawn = 1 if case == "prefill" else 64
+  arguments = network, variables, prompts, drawn, jax.random.key(1)
+  return lambda: jax.block_until_ready(generation.generate(*arguments)[0])
+
+
 def make(case: str):
   """What a case calls, of the checkout that is imported."""
+  if case in TEXTS:
+    return make_text(case)
+
   import jax
   import numpy as np
 
