@@ -3,38 +3,95 @@
   git worktree add ../before COMMIT
   python -m benchmarks.checkouts ../before
   python -m benchmarks.checkouts ../before --cases ppo mixer:gru:gradient
+  python -m benchmarks.checkouts ../before --cases prefill generate engine load
 
 The calls are those of `benchmarks.ppo`, `benchmarks.s5`, `benchmarks.mixers` at
 1,024 elements and `benchmarks.streaming`, 256 steps after 1,024 elements, as
-each checkout has these modules. A process of each compiles a case; then they
-take turns, and the median of the ratios of neighbors is printed, of CPU time,
-which other programs on the machine hardly change, and of wall time.
+each checkout has these modules, and an update of each other agent with its
+published values and a GRU. `TEXTS` are calls of generation, by a network of
+attention and with default options: prompts that are read, tokens that are
+drawn, and a run of an engine, nearly all of it steps; and a model that is
+loaded from a directory in the transformers library's format. A process of each
+compiles a case; then they take turns, and the median of the ratios of neighbors
+is printed, of CPU time, which other programs on the machine hardly change, and
+of wall time.
 """
 
 import argparse
+from collections.abc import Callable
 import functools
 import os
 import pathlib
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
+TEXTS = "prefill", "generate", "engine", "load"
 _ROUNDS, _SECONDS, _MOST = 15, 0.1, 20
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
+# Agents and their environments.
+_AGENTS = {
+  "pqn": "RepeatPreviousEasy",
+  "r2d2": "RepeatPreviousEasy",
+  "sac": "Pendulum-v1",
+}
 
 
 def cases(mixers: list[str]) -> list[str]:
   """Names of all calls, with those of the given mixers."""
   kinds = "forward", "gradient"
-  found = ["ppo"]
+  found = ["ppo", *(f"agent:{name}" for name in _AGENTS), *TEXTS]
   found += [f"s5:{time}:{kind}" for time in (1024, 16384) for kind in kinds]
   found += [f"mixer:{name}:{kind}" for name in mixers for kind in kinds]
   return found + [f"step:{name}" for name in mixers]
 
 
+def make_text(case: str):
+  """What a case of `TEXTS` calls, of the checkout that is imported."""
+  import jax
+  import numpy as np
+
+  from jaxseq import generation
+  from jaxseq import nn
+  from jaxseq.interop import huggingface
+
+  vocabulary = 4096 if case == "load" else 512
+  sizes = {"d_model": 256, "num_layers": 2, "activation": "none"}
+  stack = nn.StackConfig("attention", norm="rms", **sizes)
+  if case == "load":
+    eps = {"norm_eps": 1e-6}  # that of the norms, which the format has once
+    stack = nn.StackConfig("mamba2", norm="rms", mixer_options=eps, **sizes)
+  config = nn.NetworkConfig(stack, head_bias=False)
+  network = nn.SequenceNetwork(config, vocabulary, vocabulary)
+  length = 1024 if case == "prefill" else 32
+  prompts = np.random.default_rng(0).integers(0, 512, (8, length))
+  variables = jax.jit(network.init)(jax.random.key(0), prompts)
+  if case == "load":
+    folder = tempfile.TemporaryDirectory()
+    huggingface.save(folder.name, config, variables)
+
+    def load():
+      jax.block_until_ready(huggingface.load(folder.name)[1])
+
+    load.folder = folder  # which lasts as long as the function
+    return load
+  if case == "engine":
+    options = generation.EngineConfig(slots=8, steps=8)
+    engine = generation.Engine(network, variables, options)
+    asked = [generation.Request(prompt, 64) for prompt in prompts]
+    return lambda: engine.run(asked)
+  drawn = 1 if case == "prefill" else 64
+  arguments = network, variables, prompts, drawn, jax.random.key(1)
+  return lambda: jax.block_until_ready(generation.generate(*arguments)[0])
+
+
 def make(case: str):
   """What a case calls, of the checkout that is imported."""
+  if case in TEXTS:
+    return make_text(case)
+
   import jax
   import numpy as np
 
@@ -51,6 +108,8 @@ def make(case: str):
       for function in (ppo.ppo.init, ppo.ppo.update)
     )
     arguments = (init(jax.random.key(0)),)
+  elif kind == "agent":
+    update, arguments = _agent(rest[0])
   elif kind == "s5":
     arguments = s5.problem(int(rest[0]), 8, 128, 64)
     update = s5.ours if rest[1] == "forward" else s5.gradient(s5.ours)
@@ -74,10 +133,36 @@ def make(case: str):
   return lambda: jax.block_until_ready(compiled(*arguments))
 
 
-def serve() -> None:
+def _agent(name):
+  """An update of an agent, and the state after those that fill its replay."""
+  import jax
+
+  from jaxseq import nn
+  from jaxseq.rl import algorithms
+  from jaxseq.rl import networks
+
+  algorithm = algorithms.get(name)
+  network = networks.Config(nn.StackConfig("gru", d_model=64, num_layers=1))
+  given = {"env_id": _AGENTS[name], "network": network, "num_envs": 16}
+  if name != "pqn":
+    given |= {"learning_starts": 64, "replay_sequences": 256}
+  published = dict(getattr(algorithm.Config, "published", {}))
+  config = algorithm.Config(**published | given)
+  init = jax.jit(functools.partial(algorithm.init, config))
+  update = functools.partial(algorithm.train, config, num_updates=1)
+  run, _ = jax.jit(functools.partial(algorithm.train, config, num_updates=8))(
+    init(jax.random.key(0))
+  )
+  return update, (run,)
+
+
+def serve(make: Callable[[str], Callable[[], object]] = make) -> None:
   """Answers lines of a case and a number of calls with their best seconds.
 
   First it says which mixers there are.
+
+  Args:
+    make: returns what a case calls.
   """
   from jaxseq import mixers
 
@@ -103,15 +188,23 @@ class Checkout:
 
   Args:
     root: its directory.
+    cases: a file whose `make` returns what a case calls.
+    devices: virtual ones.
 
   Attributes:
     mixers: that it has.
   """
 
-  def __init__(self, root: pathlib.Path):
+  def __init__(
+    self, root: pathlib.Path, cases: str = __file__, devices: int = 1
+  ):
     # XLA's pool of threads on a CPU of two cores can wait for itself for ever.
     own = {"PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu"}
-    serve = f"import runpy; runpy.run_path({str(__file__)!r})['serve']()"
+    own["JAX_NUM_CPU_DEVICES"] = str(devices)
+    serve = (
+      "import runpy; run = runpy.run_path; "
+      f"run({__file__!r})['serve'](run({cases!r})['make'])"
+    )
     self._process = subprocess.Popen(
       [sys.executable, "-c", serve],
       cwd=root,
@@ -153,6 +246,18 @@ def compared(checkouts: list[Checkout], case: str, rounds: int):
   return *best, *ratios
 
 
+def print_head() -> None:
+  """Prints the head of what `print_compared` prints."""
+  head = "case", "ms before", "ms here", "wall ratio", "CPU ratio"
+  print(f"{head[0]:>28}", *(f"{word:>10}" for word in head[1:]))
+
+
+def print_compared(checkouts: list[Checkout], case: str, rounds: int) -> None:
+  """Prints the line of a case, see `compared`."""
+  numbers = compared(checkouts, case, rounds)
+  print(f"{case:>28}", *(f"{x:>10.3f}" for x in numbers), flush=True)
+
+
 def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("before", type=pathlib.Path, help="the other checkout")
@@ -168,11 +273,9 @@ def main():
   checkouts = [Checkout(flags.before.resolve()), Checkout(_ROOT)]
   before, here = (checkout.mixers for checkout in checkouts)
   names = flags.cases or cases([name for name in before if name in here])
-  head = "case", "ms before", "ms here", "wall ratio", "CPU ratio"
-  print(f"{head[0]:>28}", *(f"{word:>10}" for word in head[1:]))
+  print_head()
   for case in names:
-    numbers = compared(checkouts, case, flags.rounds)
-    print(f"{case:>28}", *(f"{x:>10.3f}" for x in numbers), flush=True)
+    print_compared(checkouts, case, flags.rounds)
   for checkout in checkouts:
     checkout.close()
 

@@ -23,13 +23,13 @@ from jaxseq.data import point_processes
 from jaxseq.data import sources
 from jaxseq.tasks import base
 from jaxseq.tasks import events
-from jaxseq.tasks.point_processes import event_arms
-from jaxseq.tasks.point_processes import event_floors
-from jaxseq.tasks.point_processes import event_futures
-from jaxseq.tasks.point_processes import event_metrics
-from jaxseq.tasks.point_processes import event_next_k
-from jaxseq.tasks.point_processes import event_sequences
-from jaxseq.tasks.point_processes import event_windows
+from jaxseq.tasks.events import arms as event_arms
+from jaxseq.tasks.events import event_futures
+from jaxseq.tasks.events import event_next_k
+from jaxseq.tasks.events import event_sequences
+from jaxseq.tasks.events import event_windows
+from jaxseq.tasks.events import future_baselines
+from jaxseq.tasks.events import metrics as event_metrics
 from jaxseq.training import recipes
 from jaxseq.training import supervised
 
@@ -106,7 +106,7 @@ def futures(seeds=2, updates=1500, samples=32):
   args = happened, places, edges
   show(
     "process, expected counts",
-    [table(event_floors.expected_counts(BASE, *args))],
+    [table(future_baselines.expected_counts(BASE, *args))],
   )
   excitation = BASE.excitation(happened)[places.row, places.event]
   drawn = BASE.simulate(
@@ -128,11 +128,11 @@ def futures(seeds=2, updates=1500, samples=32):
     drawn.times[:, 0], np.eye(3)[drawn.marks[:, 0]], drawn.inside[:, 0]
   )
   show("process, one sample", [(t_map(first), both(drawn)[1])])
-  rate = event_floors.train_rate(train, places, edges, 3)
+  rate = future_baselines.train_rate(train, places, edges, 3)
   show("train rate", [table(rate)])
-  density = event_floors.history_density(*args, 3)
+  density = future_baselines.history_density(*args, 3)
   show("HistoryDensity", [table(density)])
-  future, predicted = event_floors.most_popular(happened, places, 3)
+  future, predicted = future_baselines.most_popular(happened, places, 3)
   show("MostPopular", [(t_map(predicted), otd(future))])
   prefix = event_sequences.Sequences(
     *(x[places.row] for x in part[:3]), places.event.astype(np.int32) + 1

@@ -23,7 +23,7 @@ from configs import blocks
 from configs.synthetic import recursion as config
 from jaxseq import nn
 from jaxseq.data.tokens import recursion
-from jaxseq.tasks import masked_network
+from jaxseq.tasks.masked_language import network as masked_network
 from jaxseq.training import optimizers
 from jaxseq.training import recipes
 

@@ -21,9 +21,9 @@ import numpy as np
 from jaxseq import data
 from jaxseq.nn import masks
 from jaxseq.tasks import forecasting
-from jaxseq.tasks import suffix_models
-from jaxseq.tasks.items import ranking
-from jaxseq.tasks.point_processes import event_sequences
+from jaxseq.tasks import ranking
+from jaxseq.tasks.events import event_sequences
+from jaxseq.tasks.language import suffix_models
 
 _SCRIPT = pathlib.Path(__file__).with_name("peers_own.py")
 ONE_CORE = ("nice", "-n", "10", "taskset", "-c", "0")

@@ -5,10 +5,10 @@
 
 The gradient of adapters on the answers of the same chats, of mixed lengths:
 once in rows that they share, each read from a fresh state (see
-`tasks.instruction`), and once in a row each that is filled up. Printed are the
-rows, the share of their elements that are chats', the loss, and the tokens of
-chats that a second of the processor reads, the best of some turns. Networks are
-not trained, and tokens are random.
+`tasks.adaptation.instruction`), and once in a row each that is filled up.
+Printed are the rows, the share of their elements that are chats', the loss, and
+the tokens of chats that a second of the processor reads, the best of some
+turns. Networks are not trained, and tokens are random.
 """
 
 import argparse
@@ -22,8 +22,8 @@ from jaxseq import nn
 from jaxseq.adapt import lora
 from jaxseq.data import chats
 from jaxseq.tasks import adaptation
-from jaxseq.tasks import chat_adaptation
 from jaxseq.tasks import losses
+from jaxseq.tasks.adaptation import chat_adaptation
 
 _MIXERS = {
   "gru": ("gru",),

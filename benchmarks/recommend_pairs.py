@@ -12,8 +12,8 @@ import sys
 
 import numpy as np
 
+from jaxseq.tasks import ranking
 from jaxseq.tasks import recommendation
-from jaxseq.tasks.items import ranking
 from jaxseq.training import tables
 
 

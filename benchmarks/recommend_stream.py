@@ -18,8 +18,8 @@ import jax
 import numpy as np
 
 from jaxseq import nn
-from jaxseq.tasks.items import item_network
-from jaxseq.tasks.items import item_streams
+from jaxseq.tasks.recommendation import item_streams
+from jaxseq.tasks.recommendation import network as item_network
 from jaxseq.training import tables
 
 _EVENTS = flags.DEFINE_integer("events", 1_000_000, "how many")

@@ -49,7 +49,7 @@ from jaxseq import nn
 from jaxseq.adapt import lora
 from jaxseq.data import chat_sets
 from jaxseq.tasks import adaptation
-from jaxseq.tasks import chat_adaptation
+from jaxseq.tasks.adaptation import chat_adaptation
 from jaxseq.training import recipes
 from jaxseq.training import supervised
 

@@ -55,10 +55,10 @@ from jaxseq.generation import picture_drawing
 from jaxseq.generation import pointing
 from jaxseq.programs import set_answers
 from jaxseq.tasks import masked_language
-from jaxseq.tasks import picture_codes
 from jaxseq.tasks import pictures
 from jaxseq.tasks import tree_figures
 from jaxseq.tasks import tree_scores
+from jaxseq.tasks.pictures import picture_codes
 from jaxseq.training import supervised
 
 TINY = bool(os.environ.get("JAXSEQ_TINY"))

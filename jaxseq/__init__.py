@@ -18,6 +18,7 @@ if TYPE_CHECKING:
   from jaxseq import generation as generation
   from jaxseq import interop as interop
   from jaxseq import kernels as kernels
+  from jaxseq import limits as limits
   from jaxseq import mixers as mixers
   from jaxseq import models as models
   from jaxseq import nn as nn

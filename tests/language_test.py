@@ -123,6 +123,14 @@ def test_docstrings_of_private_functions_are_one_sentence():
 SHARED = {"base", "preparation", "registry"}
 # A kind of data has the name that its data sets and its task have.
 KINDS = pathlib.PurePath("jaxseq/data/sources")
+# A program has the name of its line of work.
+PROGRAMS = pathlib.PurePath("jaxseq/programs")
+# Each line of work has a folder, with the same names for the same parts.
+TASKS = pathlib.PurePath("jaxseq/tasks")
+PARTS = {
+  *("task", "arms", "network", "answers"),
+  *("baselines", "metrics", "figures"),
+}
 # The kernels of each operation have the names of their chips.
 KERNELS = pathlib.PurePath("jaxseq/kernels")
 
@@ -130,7 +138,9 @@ KERNELS = pathlib.PurePath("jaxseq/kernels")
 def test_no_two_modules_share_a_name():
   paths = collections.defaultdict(list)
   for path in sources():
-    if path.stem in {"__init__", *SHARED} or path.parent == KINDS:
+    if path.stem in {"__init__", *SHARED} or path.parent in (KINDS, PROGRAMS):
+      continue
+    if path.parent.parent == TASKS and path.stem in PARTS:
       continue
     if KERNELS not in path.parents:
       paths[path.stem].append(str(path))

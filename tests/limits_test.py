@@ -6,16 +6,16 @@ import pathlib
 
 import pytest
 
-from jaxseq import _limits
+from jaxseq import limits
 
 
 def test_growth_is_bounded_by_the_size_of_the_file():
-  _limits.check_growth("a", _limits.FREE, 1)
-  _limits.check_growth("a", 10**11, 10**9)
+  limits.check_growth("a", limits.FREE, 1)
+  limits.check_growth("a", 10**11, 10**9)
   with pytest.raises(ValueError, match="a: got 1 bytes that would take 268435"):
-    _limits.check_growth("a", _limits.FREE + 1, 1)
+    limits.check_growth("a", limits.FREE + 1, 1)
   with pytest.raises(ValueError, match="expected at most 100000000000"):
-    _limits.check_growth("a", 10**11 + 1, 10**9)
+    limits.check_growth("a", 10**11 + 1, 10**9)
 
 
 def test_files_lie_in_their_folder(tmp_path):
@@ -23,16 +23,14 @@ def test_files_lie_in_their_folder(tmp_path):
   (folder / "part").mkdir(parents=True)
   outside.write_text("secret")
   for good in (folder / "a", folder / "part" / ".." / "a", folder / "..a"):
-    assert _limits.check_within(good, folder) == good
+    assert limits.check_within(good, folder) == good
   (folder / "link").symlink_to(outside)
   (folder / "inside").symlink_to(folder / "part")
   (tmp_path / "settings").symlink_to(folder)
   (folder / "up").symlink_to(tmp_path)
-  assert _limits.check_within(folder / "inside" / "a", folder)
+  assert limits.check_within(folder / "inside" / "a", folder)
   # The folder itself may be a link, as it is the user who names it.
-  assert _limits.check_within(
-    tmp_path / "settings" / "a", tmp_path / "settings"
-  )
+  assert limits.check_within(tmp_path / "settings" / "a", tmp_path / "settings")
   for bad in (
     outside,
     folder,
@@ -43,7 +41,7 @@ def test_files_lie_in_their_folder(tmp_path):
     tmp_path / "set-2" / "a",
   ):
     with pytest.raises(ValueError, match="expected a file of the set in"):
-      _limits.check_within(bad, folder)
+      limits.check_within(bad, folder)
 
 
 @pytest.mark.timeout(60)
@@ -53,18 +51,18 @@ def test_pipes_and_devices_are_not_read(tmp_path):
   endless.symlink_to("/dev/zero")
   for path in (pipe, endless, "/dev/null"):
     with pytest.raises(ValueError, match="got a pipe or a device, expected a"):
-      _limits.read_bytes(path)
+      limits.read_bytes(path)
     with pytest.raises(ValueError, match="got a pipe or a device, expected a"):
-      _limits.check_regular(path)
+      limits.check_regular(path)
   with pytest.raises(IsADirectoryError):
-    _limits.read_bytes(tmp_path)
+    limits.read_bytes(tmp_path)
   file.write_bytes(b"\xc3\xa9")
-  assert _limits.read_text(file, 2) == "é"
+  assert limits.read_text(file, 2) == "é"
   with pytest.raises(ValueError, match="file: got 2 bytes, expected at most 1"):
-    _limits.read_text(file, 1)
+    limits.read_text(file, 1)
   file.write_bytes(b"\xc3")
   with pytest.raises(ValueError, match="file: got .*, expected UTF-8"):
-    _limits.read_text(file)
+    limits.read_text(file)
 
 
 @pytest.mark.parametrize(
@@ -78,14 +76,14 @@ def test_pipes_and_devices_are_not_read(tmp_path):
   ],
 )
 def test_ways_in_which_patterns_are_tried(pattern, ways):
-  assert _limits.ways(pattern, 60) == ways
+  assert limits.ways(pattern, 60) == ways
 
 
 @pytest.mark.parametrize(
   "pattern", ["(a+)+", "(a|a)*", "((a?b?)*c?)*", "(aa|aa)" * 40, ".*" * 12]
 )
 def test_patterns_without_an_end_have_more_ways_than_can_be_tried(pattern):
-  assert _limits.ways(pattern, 60) > 10**12
+  assert limits.ways(pattern, 60) > 10**12
 
 
 # Modules that open what nobody else has written, or may be a pipe.
@@ -105,12 +103,12 @@ def _opens(tree):
       mode = node.args[1] if len(node.args) > 1 else None
       writes = isinstance(mode, ast.Constant) and set(mode.value) & set("wax")
       opener = [x.value for x in node.keywords if x.arg == "opener"]
-      if not writes and list(map(ast.unparse, opener)) != ["_limits.regular"]:
+      if not writes and list(map(ast.unparse, opener)) != ["limits.regular"]:
         yield name
     elif name in ("np.load", "np.fromfile", "np.loadtxt", "np.genfromtxt"):
       yield name
     elif name.rpartition(".")[2] in ("read_bytes", "read_text"):
-      if not name.startswith("_limits."):
+      if not name.startswith("limits."):
         yield name
 
 
@@ -119,6 +117,6 @@ def test_readers_open_files_by_one_opener():
   found = {}
   for path in sorted((root / "jaxseq").rglob("*.py")):
     calls = list(_opens(ast.parse(path.read_text())))
-    if calls and path.name != "_limits.py":
+    if calls and path.name != "limits.py":
       found[path.relative_to(root).as_posix()] = calls
   assert found.keys() == _OPEN_OTHERWISE.keys(), found

@@ -60,7 +60,7 @@ COMMON = {
   "_files",
   "_json",
   "_lazy",
-  "_limits",
+  "limits",
   "_machine",
   "_registry",
   "_serialization",

@@ -23,6 +23,7 @@ from typing import Any
 
 from configs import variants
 from configs.classify import _shared
+import experiments.lra  # noqa: F401
 from jaxseq.programs import classify
 
 # Layers, width, states, blocks; mixer, network and optimizer options; batch

@@ -12,6 +12,7 @@ Meant for a GPU. `:tiny` only checks in seconds that everything works.
 from configs import supervised
 from configs import variants
 from configs.classify import _shared
+import experiments.lra  # noqa: F401
 
 FULL = _shared.base(
   "pathfinder",

@@ -9,6 +9,7 @@ common than others: the baseline is the share of the most common, about 0.2.
 """
 
 from configs.compare import _shared
+import experiments.lra  # noqa: F401
 
 FULL = _shared.of(
   "listops",

@@ -20,13 +20,13 @@ docs/results/structure.md.
 from configs import blocks
 from configs import supervised
 from configs import variants
-from jaxseq.programs import drawn_pictures
+from jaxseq.programs import pictures
 from jaxseq.training import configuration
 
 STATE = {"ssm_size": 64, "blocks": 1}
 _S5 = blocks.arm("s5", mixer_options=STATE)
 _ATTENTION = blocks.bare("attention", **blocks.TRANSFORMER)["attention"]
-PIXELS = drawn_pictures.Config(
+PIXELS = pictures.Config(
   data="digits",
   data_options={"order": "row"},
   levels=17,
@@ -61,9 +61,7 @@ CODES = configuration.updated(
 )
 
 
-def written(
-  config: drawn_pictures.Config, folder: str
-) -> drawn_pictures.Config:
+def written(config: pictures.Config, folder: str) -> pictures.Config:
   """Returns a config of models of a run's codes, by S5."""
   return configuration.updated(
     config,

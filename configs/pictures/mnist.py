@@ -19,10 +19,10 @@ from configs import blocks
 from configs import supervised
 from configs import variants
 from configs.pictures import digits
-from jaxseq.programs import drawn_pictures
+from jaxseq.programs import pictures
 from jaxseq.training import configuration
 
-PIXELS = drawn_pictures.Config(
+PIXELS = pictures.Config(
   data="mnist_subset",
   data_options={"order": "row"},
   levels=2,

@@ -16,7 +16,7 @@ from jaxseq import validate
 from jaxseq.planner import baselines
 from jaxseq.planner import planned
 from jaxseq.planner import rows
-from jaxseq.tasks.token_rows import Documents as Documents
+from jaxseq.tasks.language.token_rows import Documents as Documents
 from jaxseq.training import configuration
 
 # Fields of the cost model that follow from the network and the options.

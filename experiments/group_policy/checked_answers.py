@@ -28,8 +28,8 @@ from jaxseq.programs import adapted_files
 from jaxseq.tasks import adaptation
 from jaxseq.tasks import base
 from jaxseq.tasks import losses
-from jaxseq.tasks import named_rewards
 from jaxseq.tasks import task as lines
+from jaxseq.tasks.adaptation import named_rewards
 from jaxseq.training import batching
 from jaxseq.training import supervised
 from jaxseq.training.comparison import arms
@@ -330,7 +330,7 @@ class Config(base.Comparison):
     digits: number of digits of each number.
     draws: answers per prompt in evaluations.
     reward: "package.module:name" of a function that rewards answers instead of
-      the check of sums, see `tasks.named_rewards`.
+      the check of sums, see `tasks.adaptation.named_rewards`.
     group: see `ArmConfig`, for all arms, also for the following ones.
     rollout_updates: see `ArmConfig`.
     policy: fields of `group_policy.Config`.

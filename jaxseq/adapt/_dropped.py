@@ -12,7 +12,7 @@ from jaxseq import recurrence
 
 @functools.partial(
   jax.tree_util.register_dataclass,
-  data_fields=("w", "a", "b", "magnitude", "key"),
+  data_fields=("w", "a", "b", "magnitude", "factors", "key"),
   meta_fields=("scale", "path", "dropout"),
 )
 @dataclasses.dataclass(frozen=True)
@@ -45,13 +45,8 @@ def dropped(
   """Returns a weight with dropout; masks differ by path."""
   own = jax.random.fold_in(key, zlib.crc32(weight.path.encode()))
   words = jax.random.key_data(jax.random.split(own, weight.a.shape[:-2]))
-  return Dropped(
-    weight.w,
-    weight.a,
-    weight.b,
-    weight.magnitude,
-    weight.scale,
-    weight.path,
-    words,
-    dropout,
-  )
+  given = {
+    field.name: getattr(weight, field.name)
+    for field in dataclasses.fields(weight)
+  }
+  return Dropped(**given, key=words, dropout=dropout)

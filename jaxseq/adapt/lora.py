@@ -339,7 +339,8 @@ def attach(
 
   Returns:
     Variables for the network's `apply`. Products take more time than with
-    `merge`; only the factors take additional memory.
+    `merge`; only the factors take additional memory. DoRA's norms are computed
+    here, once.
 
   Raises:
     ValueError: if there is no such weight, or its shape differs; when applied,
@@ -347,6 +348,17 @@ def attach(
   """
   if dropout and key is None:
     raise validate.error("key", None, "that of the dropout")
+
+  def finish(weight: recurrence.LowRank) -> recurrence.LowRank:
+    if dropout:
+      weight = _dropped.dropped(weight, dropout, key)
+    return weight.with_factors()
+
+  return _replaced(variables, adapters, finish)
+
+
+def _replaced(variables, adapters, finish):
+  """Variables whose adapted weights are `finish` of `recurrence.LowRank`."""
   flat = traverse_util.flatten_dict(variables["params"], sep="/")
   for path, factors in adapters.items():
     _check(path, factors, flat)
@@ -358,9 +370,7 @@ def attach(
       scale=factors.scale,
       path=f"params/{path}",
     )
-    if dropout:
-      weight = _dropped.dropped(weight, dropout, key)
-    flat[path] = weight
+    flat[path] = finish(weight)
   return {**variables, "params": traverse_util.unflatten_dict(flat, sep="/")}
 
 
@@ -376,16 +386,7 @@ def merge(
   Raises:
     ValueError: if there is no such weight, or its shape differs.
   """
-  attached = attach(variables, adapters)
-
-  def is_adapted(leaf: object) -> bool:
-    return isinstance(leaf, recurrence.LowRank)
-
-  return jax.tree.map(
-    lambda leaf: leaf.merged() if is_adapted(leaf) else leaf,
-    attached,
-    is_leaf=is_adapted,
-  )
+  return _replaced(variables, adapters, recurrence.LowRank.merged)
 
 
 def _check(path, factors, flat):

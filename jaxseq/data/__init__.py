@@ -26,6 +26,7 @@ if TYPE_CHECKING:
   from jaxseq.data import affinity as affinity
   from jaxseq.data import anomalies as anomalies
   from jaxseq.data import arrays as arrays
+  from jaxseq.data import cache as cache
   from jaxseq.data import chat_sets as chat_sets
   from jaxseq.data import chats as chats
   from jaxseq.data import checks as checks
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
   from jaxseq.data import graphs as graphs
   from jaxseq.data import images as images
   from jaxseq.data import known_columns as known_columns
-  from jaxseq.data import listops as listops
   from jaxseq.data import missing as missing
   from jaxseq.data import mnist1d as mnist1d
   from jaxseq.data import ngram_scores as ngram_scores
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
   from jaxseq.data import padding as padding
   from jaxseq.data import panel_windows as panel_windows
   from jaxseq.data import panels as panels
-  from jaxseq.data import pathfinder as pathfinder
   from jaxseq.data import pendulum_images as pendulum_images
   from jaxseq.data import point_processes as point_processes
   from jaxseq.data import recordings as recordings

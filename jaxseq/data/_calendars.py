@@ -65,9 +65,9 @@ def _continuations(times, count) -> dict[Calendar, np.ndarray]:
   ):
     fitting["weekdays"] = np.busday_offset(days[-1], ahead)
   months = days.astype("datetime64[M]")
-  apart = np.diff(months).astype(int)
-  if apart[0] > 0 and np.all(apart == apart[0]):
-    later = months[-1] + (ahead * apart[0]).astype("timedelta64[M]")
+  steps = np.diff(months).astype(int)
+  if steps[0] > 0 and np.all(steps == steps[0]):
+    later = months[-1] + (ahead * steps[0]).astype("timedelta64[M]")
     inside = days - months.astype("datetime64[D]")
     same = later.astype("datetime64[D]") + inside[0]
     # Not every month has a 31st.

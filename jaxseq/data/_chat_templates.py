@@ -136,6 +136,6 @@ def _compiled(template):
 
 def _sandbox():
   """Imports the sandbox module, which needs jinja2."""
-  what = "templates of chats are run by jinja2"
+  reason = "templates of chats are run by jinja2"
   module = "jaxseq.data._template_sandbox"
-  return packages.imported(module, "jaxseq[chats]", what)
+  return packages.imported(module, "jaxseq[chats]", reason)

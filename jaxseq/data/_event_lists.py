@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseq import _json
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import _event_streams
 from jaxseq.data import _part_splits
@@ -140,7 +140,7 @@ def _find(path):
   if place.is_dir():
     files = sorted(f for f in place.iterdir() if f.suffix in SUFFIXES)
     for file in files:
-      _limits.check_within(file, place)
+      limits.check_within(file, place)
   else:
     files = sorted(map(pathlib.Path, glob.glob(str(path))))
   if not files:
@@ -161,7 +161,7 @@ def _contents(path):
     yield _Rows(str(path), split, _parquet(path))
     return
   try:
-    content = _limits.read_bytes(path)
+    content = limits.read_bytes(path)
     if path.suffix in _PICKLES:
       parts = _pickled(content)
     else:
@@ -172,9 +172,9 @@ def _contents(path):
   wanted = split if split in parts else None
   for name, rows in parts.items():
     if rows and (wanted is None or name == wanted):
-      where = f"{path}: {name}" if name else str(path)
-      columns = _columns(where, rows)
-      yield _Rows(where, name or split, columns)
+      place = f"{path}: {name}" if name else str(path)
+      columns = _columns(place, rows)
+      yield _Rows(place, name or split, columns)
 
 
 def _dicts(content):
@@ -215,15 +215,15 @@ def _pickled(content):
   return parts
 
 
-def _columns(where, rows):
+def _columns(place, rows):
   """Columns of rows that are dicts with the same names."""
   if not isinstance(rows, list) or not all(isinstance(r, dict) for r in rows):
-    raise ValueError(f"{where}: got other rows, expected objects with names.")
+    raise ValueError(f"{place}: got other rows, expected objects with names.")
   for number, row in enumerate(rows):
     if set(row) != set(rows[0]):
       name = sorted(set(row) ^ set(rows[0]))[0]
       raise ValueError(
-        f"{where}, row {number}: got a column {name!r} here or in row 0 alone, "
+        f"{place}, row {number}: got a column {name!r} here or in row 0 alone, "
         "expected the same columns in all."
       )
   return {name: [row[name] for row in rows] for name in rows[0]}
@@ -239,7 +239,7 @@ def _parquet(path):
       metadata.row_group(n).total_byte_size
       for n in range(metadata.num_row_groups)
     )
-    _limits.check_growth(path, size + 8 * metadata.num_rows, held)
+    limits.check_growth(path, size + 8 * metadata.num_rows, held)
     table = file.read()
     table.validate(full=True)
     for name in table.column_names:
@@ -268,14 +268,14 @@ def _places(parts, time):
   )
 
 
-def _array(values, where, kind):
+def _array(values, place, kind):
   """Converts a non-empty list of numbers to int64 or float64."""
   try:
     array = np.asarray(values, np.float64)
   except (TypeError, ValueError) as error:
-    raise ValueError(f"{where}: got no list of numbers.") from error
+    raise ValueError(f"{place}: got no list of numbers.") from error
   if array.ndim != 1 or not len(array):
-    raise ValueError(f"{where}: got no event, expected a list with some.")
+    raise ValueError(f"{place}: got no event, expected a list with some.")
   wrong = ~np.isfinite(array)
   if kind is int:
     wrong |= (array < 0) | (array != np.round(array)) | (array >= _MOST)
@@ -283,6 +283,6 @@ def _array(values, where, kind):
     event = int(np.argmax(wrong))
     expected = "a whole number from 0 on" if kind is int else "a finite number"
     raise ValueError(
-      f"{where}: got {array[event]:g} for event {event}, expected {expected}."
+      f"{place}: got {array[event]:g} for event {event}, expected {expected}."
     )
   return array.astype(np.int64) if kind is int else array

@@ -8,7 +8,7 @@ from typing import get_args
 
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import _row_groups
 from jaxseq.data import _time_stamps
@@ -245,8 +245,8 @@ def windows(
   # The rounding error of the division must not add a window.
   count = max(1, int(np.ceil(horizon / window - 1e-9)))
   held = sum(times.nbytes for times in streams.times)
-  size = 2 * _limits.OBJECT * count * len(streams.ids)
-  _limits.check_growth(source, size, held)
+  size = 2 * limits.OBJECT * count * len(streams.ids)
+  limits.check_growth(source, size, held)
   times, marks = [], []
   for one, words in zip(streams.times, streams.marks):
     # An event at the very end of a window belongs to it.

@@ -52,10 +52,10 @@ def make(kind: type[T], values: Any, name: str) -> T:
 
 def hints(kind: type) -> dict[str, Any]:
   """Returns the annotations of the fields of a dataclass or named tuple."""
-  every = typing.get_type_hints(kind)
+  types = typing.get_type_hints(kind)
   if not dataclasses.is_dataclass(kind):
-    return every
-  return {field.name: every[field.name] for field in dataclasses.fields(kind)}
+    return types
+  return {field.name: types[field.name] for field in dataclasses.fields(kind)}
 
 
 def _fits(value, hint):

@@ -19,7 +19,7 @@ import zlib
 
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 
 _MAGIC = b"\x93NUMPY"
 # The longest header that NumPy reads by default.
@@ -88,7 +88,7 @@ def read_header(file: BinaryIO, kinds: str = "biufSU") -> Header:
 
 def open_map(path: str | os.PathLike) -> np.ndarray:
   """Returns a file's array as a read-only memory map."""
-  with open(path, "rb", opener=_limits.regular) as file:
+  with open(path, "rb", opener=limits.regular) as file:
     header = read_header(file)
     start = file.tell()
   left = os.path.getsize(path) - start
@@ -105,13 +105,13 @@ def open_map(path: str | os.PathLike) -> np.ndarray:
 
 def read_archive(path: str | os.PathLike) -> dict[str, np.ndarray]:
   """Returns the arrays of an .npz archive by name, their checksums verified."""
-  with open(path, "rb", opener=_limits.regular) as file:
+  with open(path, "rb", opener=limits.regular) as file:
     held = os.fstat(file.fileno()).st_size
     try:
       with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
         size = sum(member.file_size for member in members)
-        _limits.check_growth(path, size, held)
+        limits.check_growth(path, size, held)
         arrays = {}
         for member in members:
           name, array = _member(archive, member)

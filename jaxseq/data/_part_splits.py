@@ -97,9 +97,9 @@ def moved(sizes: Sequence[int], ends: Sequence[int]) -> tuple[int, ...]:
   return tuple(result.tolist() if result.min() > 0 else sizes)
 
 
-def of_groups(parts: Parts, own: np.ndarray) -> Parts:
+def of_groups(parts: Parts, groups: np.ndarray) -> Parts:
   """Returns the rows by the parts of their groups; `own`: group of each row."""
-  return Parts(*(np.flatnonzero(np.isin(own, rows)) for rows in parts))
+  return Parts(*(np.flatnonzero(np.isin(groups, rows)) for rows in parts))
 
 
 def check_shares(valid: float, test: float) -> None:

@@ -33,12 +33,12 @@ def group(
 
 
 def tell_moved(
-  where: str, rows: Sequence[np.ndarray], times: np.ndarray, unit: str
+  place: str, rows: Sequence[np.ndarray], times: np.ndarray, unit: str
 ) -> None:
   """Logs the number of rows that are earlier than the row before, if any are.
 
   Args:
-    where: the rows' file, for the message.
+    place: the rows' file, for the message.
     rows: row numbers of each id, in any order.
     times: (rows,) times of all rows.
     unit: name of the group that should be in order, for the message.
@@ -51,7 +51,7 @@ def tell_moved(
     logging.warning(
       "%s: %d of %d rows have an earlier time than the row before in %s; they "
       "are put in the order of time",
-      where,
+      place,
       moved,
       len(times),
       unit,

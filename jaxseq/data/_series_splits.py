@@ -119,14 +119,14 @@ def make(
   if prepared.gaps == "channel":
     channels += ("time since the element before",)
   names = ", ".join(prepared.targets or ())
-  asked = {
+  text = {
     "class": "which class?",
     "number": f"{names}?",
     "step": f"{names} at every element?",
     "none": "without targets.",
   }[targets.kind]
   info = datasets.Info(
-    description or f"Series of {', '.join(whole.channels)}; {asked}",
+    description or f"Series of {', '.join(whole.channels)}; {text}",
     source,
     license,
     num_classes=None if targets.classes is None else len(targets.classes),

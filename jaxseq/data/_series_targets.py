@@ -15,7 +15,7 @@ from jaxseq import validate
 from jaxseq.data import _raw_arrays
 from jaxseq.data import recordings
 from jaxseq.data import table_layouts
-from jaxseq.data.files import _columns
+from jaxseq.data.files import columns as text_columns
 from jaxseq.data.files import table_files
 
 # A whole number, also as 1.0: tables with missing values write it so.
@@ -71,8 +71,8 @@ def find(
     words, place = _of_file(whole, columns, labels)
   for name in columns.label:
     if "" in words[name]:
-      where = place(words[name].index(""), name)
-      raise ValueError(f"{where}: got nothing, expected a label.")
+      position = place(words[name].index(""), name)
+      raise ValueError(f"{position}: got nothing, expected a label.")
   if target == "auto":
     target = _kind([words[name] for name in columns.label])
   if target == "number":
@@ -88,7 +88,7 @@ def find(
 def of_classes(
   words: Sequence[str],
   place: Callable[[int], str],
-  own: np.ndarray,
+  groups: np.ndarray,
   name: str,
 ) -> Targets:
   """Returns the class targets of training series, with sorted classes.
@@ -96,7 +96,7 @@ def of_classes(
   Args:
     words: the label of each series; 1.0 is the class 1.
     place: location of each in its file, for messages.
-    own: (n,) number of the whole series that contains each.
+    groups: (n,) number of the whole series that contains each.
     name: name of the labels.
 
   Raises:
@@ -105,7 +105,7 @@ def of_classes(
   matches = list(map(_WHOLE.fullmatch, words))
   if all(matches):
     words = [match[1] for match in matches if match]
-  classes, count = in_order(words), len(np.unique(own))
+  classes, count = in_order(words), len(np.unique(groups))
   if all(matches) and len(classes) == count > 1:
     raise ValueError(
       f"{place(0)}: got a different whole number for each of the {count} series"
@@ -208,8 +208,8 @@ def check_classes(
   if found.classes is None:
     return
   # Classes without any example are in a header only, and are allowed.
-  there = np.unique(found.values)
-  lacking = np.setdiff1d(there, found.values[train])
+  present = np.unique(found.values)
+  lacking = np.setdiff1d(present, found.values[train])
   if len(lacking):
     number = int(np.flatnonzero(found.values == lacking[0])[0])
     raise ValueError(
@@ -244,7 +244,7 @@ def _kind(entries):
   words = entries[0]
   try:
     for word in words:
-      _columns.number(word, "")
+      text_columns.number(word, "")
   except ValueError:
     return "class"
   return "class" if all(map(_WHOLE.fullmatch, words)) else "number"
@@ -252,10 +252,10 @@ def _kind(entries):
 
 def _number(word, name, place, number, optional):
   """Parses a number to predict."""
-  if optional and word in _columns.MISSING:
+  if optional and word in text_columns.MISSING:
     return float("nan")
   try:
-    value = _columns.number(word, name)
+    value = text_columns.number(word, name)
   except ValueError:
     value = float("nan")
   if value != value:

@@ -60,9 +60,11 @@ def operation(sign: str, left: Any, right: Any, most: int) -> int:
   if sign == "+":
     return _size(left) + _size(right) >> _BITS
   if sign == "*":
-    times, what = (left, right) if isinstance(left, int) else (right, left)
+    times, repeated = (left, right) if isinstance(left, int) else (right, left)
     if isinstance(times, int):
-      return (of(what, most) + _size(what) + 64) * max(0, times) >> _BITS
+      return (of(repeated, most) + _size(repeated) + 64) * max(
+        0, times
+      ) >> _BITS
   if sign == "%" and isinstance(left, _TEXT):
     args = right if isinstance(right, tuple) else (right,)
     return _formatted(left, args, most)
@@ -79,20 +81,20 @@ def method(receiver: Any, name: str, args: Any, options: Any, most: int) -> int:
     options: arguments by name.
     most: units that are left.
   """
-  every = (*args, *options.values())
+  arguments = (*args, *options.values())
   if isinstance(receiver, Mapping):
     return 0
   if isinstance(receiver, str):
     rule = _METHODS.get(name)
     if rule is not None:
-      return rule(receiver, every, most)
+      return rule(receiver, arguments, most)
   if name in ("encode", "decode"):
     # Some codecs take quadratic time.
     return len(receiver) ** 2 >> 2 * _BITS
   if not isinstance(receiver, (*_TEXT, int, float)):
-    return of([receiver, *every], most)
+    return of([receiver, *arguments], most)
   text = receiver if isinstance(receiver, _TEXT) else ""
-  return _product((text, *every), most) >> _BITS
+  return _product((text, *arguments), most) >> _BITS
 
 
 def filtered(name: str, args: Any, options: Any, most: int) -> int:
@@ -108,15 +110,15 @@ def filtered(name: str, args: Any, options: Any, most: int) -> int:
   if name in _SHALLOW:
     return _size(value) >> _BITS
   others = args[1:]
-  every = (*others, *options.values())
+  arguments = (*others, *options.values())
   if name == "tojson":
-    return (of(value, most) + 1) * (6 + sum(map(_weight, every)))
+    return (of(value, most) + 1) * (6 + sum(map(_weight, arguments)))
   if name == "format":
-    return _formatted(value, every, most)
+    return _formatted(value, arguments, most)
   if name == "round":
-    return sum(map(_weight, every)) ** 2 >> _BITS
+    return sum(map(_weight, arguments)) ** 2 >> _BITS
   if name in ("batch", "slice"):
-    return _product(args, most) + _product(every, most)
+    return _product(args, most) + _product(arguments, most)
   if name == "sum" and not (options or others):
     return of(value, most)
   if name == "striptags":
@@ -124,11 +126,11 @@ def filtered(name: str, args: Any, options: Any, most: int) -> int:
   if isinstance(value, str) or name in ("join", "replace"):
     rule = _METHODS.get(name)
     if rule is not None and name == "join":
-      joiner = every[0] if every else ""
+      joiner = arguments[0] if arguments else ""
       return rule(str(joiner), (value,), most)
     if rule is not None:
-      return rule(str(value), every, most)
-  return _product((value, *every), most) >> _BITS
+      return rule(str(value), arguments, most)
+  return _product((value, *arguments), most) >> _BITS
 
 
 def _size(value):

@@ -10,7 +10,7 @@ from typing import Any
 from absl import logging
 import numpy as np
 
-from jaxseq.data.files import _columns
+from jaxseq.data.files import columns
 from jaxseq.data.files import text_forms
 
 # A lone year could be any number.
@@ -334,7 +334,7 @@ def _number(word):
   """Parses a finite number."""
   try:
     value = float(word)
-    _columns.numbers([value])
+    columns.numbers([value])
   except ValueError:
     raise ValueError(
       f"got {word[:40]!r}, expected a finite number, as the time before is."

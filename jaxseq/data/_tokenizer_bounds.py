@@ -17,7 +17,7 @@ import struct
 from typing import Any
 
 from jaxseq import _json
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 
 # Bytes that any text may grow to, and beyond them the growth per byte: the
@@ -73,11 +73,11 @@ def checked(content: str, name: str, vocab_size: int | None = None) -> str:
     factor = 1
     for part in parts(described.get(field)):
       factor *= _factor(part)
-    if factor > _limits.RATIO:
+    if factor > limits.RATIO:
       raise validate.error(
         f"{name}: {field}",
         f"{factor} bytes for one",
-        f"at most {_limits.RATIO}",
+        f"at most {limits.RATIO}",
       )
   for field in ("normalizer", "pre_tokenizer", "decoder"):
     for part in parts(described.get(field)):
@@ -116,7 +116,7 @@ def _check_vocabulary(described, name, vocab_size):
   _check_most(f"{name}: max_input_chars_per_word", longest, _WORD)
   ids += _integers(described.get("post_processor"))
   for number in ids:
-    _check_most(f"{name}: the number of a token", number, _limits.COUNT - 1)
+    _check_most(f"{name}: the number of a token", number, limits.COUNT - 1)
   count = len({word for word in words if isinstance(word, str)})
   if vocab_size is not None and count > vocab_size:
     expected = f"at most {vocab_size}, as the model has"

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data import packages
-from jaxseq.data.files import _columns
+from jaxseq.data.files import columns
 
 
 class Series(NamedTuple):
@@ -40,11 +40,11 @@ def parse_csv(text: str, source: str) -> Series:
     ValueError: naming the first invalid line.
   """
   rows = []
-  with _columns.lines(source, text) as lines:
+  with columns.lines(source, text) as lines:
     next(lines, None)
     for line in lines:
       try:
-        value, label = _columns.numbers(line.split(",")[-2:])
+        value, label = columns.numbers(line.split(",")[-2:])
       except ValueError as error:
         said = f"expected a value and a label; got {line.strip()!r}."
         raise ValueError(said) from error
@@ -160,5 +160,5 @@ def mitdb(length: int = 128, step: int = 4) -> datasets.Splits:
 def _read(package: str, file: str) -> Series:
   path = packages.find(file, f"datasets/data/{file}", package)
   return parse_csv(
-    _limits.read_bytes(path).decode("utf-8", "replace"), str(path)
+    limits.read_bytes(path).decode("utf-8", "replace"), str(path)
   )

@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxseq import _codec
 from jaxseq import _json
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import _fields
 from jaxseq.data import _npy
@@ -90,7 +90,7 @@ def load(
       f"{path} holds no {_INFO}: give the folder that jaxseq.data.arrays.save "
       "has written as path."
     )
-  info = _decoded(_limits.check_within(path / _INFO, path))
+  info = _decoded(limits.check_within(path / _INFO, path))
   parts = []
   for part in _PARTS:
     datasets_of_parts = {
@@ -111,7 +111,7 @@ def load(
 
 
 def _open(file, path):
-  _limits.check_within(file, path)
+  limits.check_within(file, path)
   try:
     return _npy.open_map(file)
   except (OSError, ValueError) as error:
@@ -175,7 +175,7 @@ def _encoded(info: datasets.Info) -> str:
 def _decoded(file: pathlib.Path) -> datasets.Info:
   """Undoes `_encoded`."""
   try:
-    values = _json.loads(_limits.read_bytes(file, _limits.JSON))
+    values = _json.loads(limits.read_bytes(file, limits.JSON))
   except ValueError as error:
     raise ValueError(f"{file} is not JSON: {error}.") from error
   validate.instance(str(file), values, dict, "a JSON object")

@@ -15,7 +15,7 @@ import pathlib
 
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import chats as chats_
 from jaxseq.data import datasets
@@ -155,11 +155,11 @@ def _splits(
     validate.number(name, share, 0, 1)
   valid, test = (round(share * len(rows)) for share in fractions)
   train = len(rows) - valid - test
-  every = [example for group in rows for example in group]
-  longest = max((len(example.tokens) for example in every), default=0)
-  held = sum(len(example.text.encode()) for example in every)
+  examples = [example for group in rows for example in group]
+  longest = max((len(example.tokens) for example in examples), default=0)
+  held = sum(len(example.text.encode()) for example in examples)
   # All chats are padded to the longest: 4 bytes a token, 1 of the mask.
-  _limits.check_growth(about[1], 5 * longest * len(every), held)
+  limits.check_growth(about[1], 5 * longest * len(examples), held)
   if min(train, valid, test) < 1:
     expected = "one in each part at least, by valid_fraction and test_fraction"
     raise validate.error("the data", f"{len(rows)} examples", expected)
@@ -170,7 +170,7 @@ def _splits(
   content, vocab_size = None, 256
   if tokenizer is not None:
     place = pathlib.Path(tokenizer) / "tokenizer.json"
-    content = _limits.read_text(place, _limits.JSON)
+    content = limits.read_text(place, limits.JSON)
     coder = chats_.read_template(tokenizer).tokenizer
     vocab_size = coder.get_vocab_size()
   info = datasets.Info(

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseq import _json
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import _chat_templates
 from jaxseq.data import text_tokens
@@ -229,7 +229,7 @@ def read_pairs(path: str | os.PathLike) -> list[tuple[Chat, Chat]]:
 def _lines(path):
   """The objects of a file's lines, and their names."""
   lines = []
-  with open(path, "rb", opener=_limits.regular) as file:
+  with open(path, "rb", opener=limits.regular) as file:
     for number, line in enumerate(file, 1):
       if line.strip():
         name = f"{os.fspath(path)}, line {number}"
@@ -257,14 +257,14 @@ def read_template(folder: str | os.PathLike) -> Template:
   config = {}
   if place.exists():
     try:
-      config = _json.loads(_limits.read_text(place, _limits.JSON), long=True)
+      config = _json.loads(limits.read_text(place, limits.JSON), long=True)
     except ValueError as error:
       raise ValueError(f"{place} is no JSON: {error}.") from error
   validate.instance(str(place), config, dict, "an object")
   template = config.get("chat_template")
   if (folder / "chat_template.jinja").exists():
     place = folder / "chat_template.jinja"
-    template = _limits.read_text(place, _limits.JSON)
+    template = limits.read_text(place, limits.JSON)
   elif isinstance(template, list):
     named = [each for each in template if isinstance(each, dict)]
     template = {each.get("name"): each.get("template") for each in named}.get(
@@ -282,7 +282,7 @@ def read_template(folder: str | os.PathLike) -> Template:
   _chat_templates.compiled(template, str(place))
   written = folder / "tokenizer.json"
   tokenizer = text_tokens.read_tokenizer(
-    _limits.read_text(written, _limits.JSON), str(written)
+    limits.read_text(written, limits.JSON), str(written)
   )
   return Template(tokenizer, template, special)
 

@@ -151,8 +151,8 @@ def _check_values(dataset, name, info, maps):
       axes = _AXES[: array.ndim]
       _values.check_range(f"{name}: {key}", array, low, above, axes, expected)
 
-  every = {"inputs": inputs, "targets": targets, **extras._asdict()}
-  for key, array in every.items():
+  arrays = {"inputs": inputs, "targets": targets, **extras._asdict()}
+  for key, array in arrays.items():
     if wanted(array):
       names = info.channels if key == "inputs" else None
       fits = names is not None and len(names) == array.shape[-1]

@@ -271,9 +271,9 @@ def make_splits(
   if scaling == "source":
     moments = [_moments(source)] * count
   elif scaling == "own":
-    both = joined([source, target])
+    joint = joined([source, target])
     moments = [
-      _moments(datasets.take(both, both.extras.domain == domain))
+      _moments(datasets.take(joint, joint.extras.domain == domain))
       for domain in range(count)
     ]
   else:

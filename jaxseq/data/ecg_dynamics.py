@@ -124,9 +124,11 @@ def _pushed(angle, parameters):
   total = np.zeros_like(angle)
   shift = (slice(None),) + (None,) * (angle.ndim - 1)
   for a, theta, b in zip(parameters.a.T, parameters.theta.T, parameters.b.T):
-    apart = angle - theta[shift]
-    apart -= 2 * np.pi * np.rint(apart / (2 * np.pi))
-    total -= a[shift] * apart * np.exp(apart**2 / (-2 * b[shift] ** 2))
+    difference = angle - theta[shift]
+    difference -= 2 * np.pi * np.rint(difference / (2 * np.pi))
+    total -= (
+      a[shift] * difference * np.exp(difference**2 / (-2 * b[shift] ** 2))
+    )
   return total
 
 

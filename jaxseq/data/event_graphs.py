@@ -100,14 +100,14 @@ def load(
     date_format=_time_stamps.date_format(table.words[time], str, date_format),
   )
   table_files.check_named(table, destination, "a node")
-  where = table_files.describe(path)
+  place = table_files.describe(path)
   everything = [np.arange(len(stamps))]
-  _row_groups.tell_moved(where, everything, stamps, "the table")
+  _row_groups.tell_moved(place, everything, stamps, "the table")
   return of_events(
     table.words[source],
     table.words[destination],
     stamps,
-    where,
+    place,
     prepared,
     features=values,
     bipartite=bipartite,
@@ -187,12 +187,12 @@ def tgb_seq(
   others: list[np.ndarray | None] = []
   for number, name in enumerate(("valid", "test"), 1):
     # Rows of these files follow the table, which sorting by time may reorder.
-    own = (np.cumsum(split == number) - 1)[order][part == number]
+    of_part = (np.cumsum(split == number) - 1)[order][part == number]
     file = folder / f"{folder.name}_{name}_ns.npy"
-    array = _array(file, len(own))
+    array = _array(file, len(of_part))
     if array is not None:
       _values.refuse(str(file), array, _is_no_node, _AXES, None, _NODE)
-      array = array[own].astype(np.int32) + 1
+      array = array[of_part].astype(np.int32) + 1
     others.append(array)
   features = _array(folder / f"{folder.name}_edge_feat.npy", len(order))
   if features is not None:
@@ -253,7 +253,7 @@ def of_events(
   sources: Sequence[str],
   destinations: Sequence[str],
   times: np.ndarray,
-  where: str,
+  place: str,
   source: graphs.GraphSource | None = None,
   *,
   features: np.ndarray | None = None,
@@ -270,7 +270,7 @@ def of_events(
     sources: (events,) names.
     destinations: (events,) names.
     times: (events,) numbers or dates.
-    where: origin of the events, for descriptions and messages.
+    place: origin of the events, for descriptions and messages.
     source: the columns of the table, if the events come from one.
     features: (events, k), or None.
     bipartite: see `load`.
@@ -289,17 +289,21 @@ def of_events(
   begins, ends = np.asarray(sources)[order], np.asarray(destinations)[order]
   if bipartite:
     to, head = np.unique(ends, return_inverse=True)
-    by, tail = np.unique(begins, return_inverse=True)
-    tail, names, apart = tail + len(to), np.concatenate([to, by]), len(to)
+    tails, tail = np.unique(begins, return_inverse=True)
+    tail, names, num_sources = (
+      tail + len(to),
+      np.concatenate([to, tails]),
+      len(to),
+    )
   else:
     names, number = np.unique(np.stack([begins, ends]), return_inverse=True)
-    (tail, head), apart = number.reshape(2, -1), None
+    (tail, head), num_sources = number.reshape(2, -1), None
   times = _time_stamps.as_array(times)
   stamps = _time_stamps.seconds(times)[order]
   prepared = dataclasses.replace(
     source or graphs.GraphSource(),
     nodes=tuple(map(str, names)),
-    destinations=apart,
+    destinations=num_sources,
   )
   if parts is None:
     parts = interactions.by_time(stamps, valid_fraction, test_fraction)
@@ -307,7 +311,7 @@ def of_events(
     np.stack([tail, head], axis=1) + 1,
     stamps,
     parts,
-    where,
+    place,
     len(names),
     None if features is None else features[order].astype(np.float32),
     candidates=candidates,
@@ -322,7 +326,7 @@ def make_splits(
   nodes: np.ndarray,
   times: np.ndarray,
   part: np.ndarray,
-  where: str,
+  place: str,
   count: int,
   features: np.ndarray | None = None,
   others: Sequence[np.ndarray | None] = (None, None),
@@ -337,7 +341,7 @@ def make_splits(
     times: (events,), non-decreasing.
     part: (events,) 0 for training, 1 for validation, 2 for testing;
       non-decreasing.
-    where: origin of the events, for descriptions and messages.
+    place: origin of the events, for descriptions and messages.
     count: number of all nodes.
     features: (events, k) float32, or None.
     others: candidates of the validation and of the test events; drawn if None.
@@ -354,10 +358,10 @@ def make_splits(
   validate.integer("candidates", candidates, 1, max(1, most))
   if not sizes[0] or not sizes[2]:
     got = f"{sizes[0]} for training and {sizes[2]} for testing"
-    raise validate.error(f"{where}: events", got, "some of both")
+    raise validate.error(f"{place}: events", got, "some of both")
   destinations = np.unique(nodes[:, 1])
   if len(destinations) < 2:
-    raise validate.error(f"{where}: destinations", 1, "two or more")
+    raise validate.error(f"{place}: destinations", 1, "two or more")
   rng = np.random.default_rng(seed)
   source = source or graphs.GraphSource().between(np.asarray(times, float))
   times = times - times[:1]
@@ -380,7 +384,7 @@ def make_splits(
     sets.append(part_set if size else None)
   info = datasets.Info(
     f"{len(nodes)} events of {count} nodes; where does the next one go?",
-    where,
+    place,
     "that of the files",
     vocab_size=count + 1,
     preparation=source,

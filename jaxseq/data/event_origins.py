@@ -74,8 +74,8 @@ def load(
       raise validate.error("paths", paths, "two tables or more")
     columns = {"stream": stream, "time": time, "mark": mark, "seed": seed}
     sets = _of_tables(paths, columns)
-    where = ", ".join(map(table_files.describe, paths))
-    return of_streams(sets, length, "Streams of which table?", where)
+    place = ", ".join(map(table_files.describe, paths))
+    return of_streams(sets, length, "Streams of which table?", place)
   validate.integer("classes", classes, 2, len(_ORDERS))
   processes = [
     point_processes.Hawkes(

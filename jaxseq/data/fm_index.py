@@ -25,7 +25,7 @@ import numpy as np
 
 from jaxseq import _files
 from jaxseq import _json
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import _npy
 
@@ -143,16 +143,16 @@ class FMIndex:
   def _rank(self, symbol, row):
     """Counts a symbol in the first `row` entries of `bwt`."""
     block, left = divmod(row, self.block)
-    here = self.bwt[row - left : row]
+    symbols = self.bwt[row - left : row]
     return int(self.checkpoints[block, symbol]) + np.count_nonzero(
-      here == symbol
+      symbols == symbol
     )
 
   def _ranks(self, row):
     """Counts each symbol in the first `row` entries of `bwt`."""
     block, left = divmod(row, self.block)
-    here = self.bwt[row - left : row]
-    more = np.bincount(here, minlength=self.vocab_size + SHIFT)
+    entries = self.bwt[row - left : row]
+    more = np.bincount(entries, minlength=self.vocab_size + SHIFT)
     return self.checkpoints[block] + more
 
 
@@ -186,9 +186,9 @@ def build(
       document = np.frombuffer(document, np.uint8)
     tokens = np.asarray(document)
     if tokens.ndim != 1 or not len(tokens) or tokens.dtype.kind not in "iu":
-      what = f"shape {tokens.shape} and dtype {tokens.dtype}"
+      got = f"shape {tokens.shape} and dtype {tokens.dtype}"
       expected = "(tokens,) integers, at least one"
-      raise validate.error(f"document {number}", what, expected)
+      raise validate.error(f"document {number}", got, expected)
     if tokens.min() < 0 or tokens.max() >= vocab_size:
       received = f"tokens from {tokens.min()} to {tokens.max()}"
       expected = f"tokens from 0 to {vocab_size - 1}"
@@ -236,7 +236,7 @@ def load(folder: str | os.PathLike) -> FMIndex:
   """
   folder = pathlib.Path(folder)
   try:
-    about = _json.loads(_limits.read_bytes(folder / "index.json", _limits.JSON))
+    about = _json.loads(limits.read_bytes(folder / "index.json", limits.JSON))
     arrays = {
       name: _npy.open_map(folder / f"{name}.npy")
       for name in (*_ARRAYS, *_DOCUMENTS)

@@ -19,7 +19,7 @@ import zipfile
 from absl import logging
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import _npy
 from jaxseq.data import _time_stamps
@@ -75,16 +75,16 @@ def treat(
   return missing_values.fill_forward(values, present, mean)
 
 
-def _observed(series, missing, ends, where):
+def _observed(series, missing, ends, place):
   """Mask of the measured values; None if no value was filled."""
   known = ~np.isnan(series.values)
   if missing == "refuse" or known.all():
     return None
-  tell_filled(where, missing, dict(zip(series.names, known.mean(axis=0))))
+  tell_filled(place, missing, dict(zip(series.names, known.mean(axis=0))))
   for name, start, end in zip(("train", "valid", "test"), (0, *ends), ends):
     if start < end and not known[start:end].any():
       raise ValueError(
-        f"{where}: {name}: got no measured value, expected some, as filled ones"
+        f"{place}: {name}: got no measured value, expected some, as filled ones"
         " are not scored. Choose other shares, or other times (valid_from,"
         " test_from)."
       )
@@ -92,12 +92,12 @@ def _observed(series, missing, ends, where):
 
 
 def tell_filled(
-  where: str, missing: Missing, known: Mapping[str, float]
+  place: str, missing: Missing, known: Mapping[str, float]
 ) -> None:
   """Warns of filled values, if there are any.
 
   Args:
-    where: origin of the values.
+    place: origin of the values.
     missing: how they were filled.
     known: share of the values that are present, by channel or series.
   """
@@ -107,7 +107,7 @@ def tell_filled(
     logging.warning(
       "%s: %.1f %% of the values are missing and are filled (missing = %r), at"
       " most %.1f %%, of %r: errors are measured without them.",
-      *(where, np.mean(list(shares.values())), missing, shares[worst], worst),
+      *(place, np.mean(list(shares.values())), missing, shares[worst], worst),
     )
 
 
@@ -354,11 +354,11 @@ def autots_hourly(**options: Unpack[Options]) -> datasets.Splits:
 
 def _unzipped(path):
   """The content of the first file in a zip archive."""
-  with open(path, "rb", opener=_limits.regular) as file:
+  with open(path, "rb", opener=limits.regular) as file:
     try:
       with zipfile.ZipFile(file) as archive:
         first = archive.infolist()[0]
-        _limits.check_growth(path, first.file_size, os.path.getsize(path))
+        limits.check_growth(path, first.file_size, os.path.getsize(path))
         return _npy.read_member(archive, first)
     except (*_npy.DAMAGE, IndexError) as error:
       raise ValueError(f"{path} is no whole zip archive: {error}.") from error

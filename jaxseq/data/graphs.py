@@ -77,18 +77,18 @@ def switched_pair(
   """
   third = -(-nodes // 3)
   first = int(rng.integers(third, nodes - third + 1))
-  apart = np.zeros((nodes, nodes), bool)
+  edges = np.zeros((nodes, nodes), bool)
   for part in (slice(0, first), slice(first, nodes)):
-    apart[part, part] = _half(rng, part.stop - part.start)
+    edges[part, part] = _half(rng, part.stop - part.start)
   while True:
-    u, v = rng.permutation(_drawn(rng, apart[:first, :first]))
-    x, y = first + _drawn(rng, apart[first:, first:])
-    joined = apart.copy()
+    u, v = rng.permutation(_drawn(rng, edges[:first, :first]))
+    x, y = first + _drawn(rng, edges[first:, first:])
+    joined = edges.copy()
     for one, other, value in ((u, v, 0), (x, y, 0), (u, x, 1), (v, y, 1)):
       joined[one, other] = joined[other, one] = value
     # If both switched edges were bridges, two halves remain.
     if is_connected(joined):
-      return apart, joined
+      return edges, joined
 
 
 def _half(rng, nodes):

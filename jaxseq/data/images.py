@@ -16,7 +16,7 @@ import zlib
 
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data import packages
@@ -55,7 +55,7 @@ class Options(TypedDict, total=False):
 def _read_idx(path: str | os.PathLike) -> np.ndarray:
   """Reads an array in the idx format of MNIST, compressed by gzip or not."""
   path = pathlib.Path(path)
-  content = _limits.read_bytes(path)
+  content = limits.read_bytes(path)
   if content[:2] == b"\x1f\x8b":
     content = _decompressed(content, path)
   dtype, shape, start = _idx_header(content, path)
@@ -75,7 +75,7 @@ def _decompressed(content, path):
     start = decoder.decompress(content, 4 + 4 * 255)
     dtype, shape, first = _idx_header(start, path)
     size = first + math.prod(shape) * dtype.itemsize
-    _limits.check_growth(path, size, len(content))
+    limits.check_growth(path, size, len(content))
     # One byte more detects that the array is longer.
     most = max(size + 1 - len(start), 1)
     rest = decoder.decompress(decoder.unconsumed_tail, most)
@@ -268,7 +268,7 @@ def fashion(
 def _idx_path(folder, name):
   for candidate in (folder / f"{name}.gz", folder / name):
     if candidate.is_file():
-      return _limits.check_within(candidate, folder)
+      return limits.check_within(candidate, folder)
   raise datasets.MissingData(
     f"{folder} has no {name}.gz: apt-get install dataset-fashion-mnist, or "
     "give the folder as path."

@@ -15,7 +15,7 @@ from absl import logging
 import numpy as np
 
 from jaxseq.data import scale
-from jaxseq.data.files import _columns
+from jaxseq.data.files import columns
 
 # Most words of a column; each has a feature.
 _WORDS = 100
@@ -93,7 +93,7 @@ def learn(words: Words, declared: Sequence[str], place: Place) -> Features:
   """
   names, worded, mean, deviation = [], [], [], []
   for column, entries in words.items():
-    given = [word for word in entries if word not in _columns.MISSING]
+    given = [word for word in entries if word not in columns.MISSING]
     if column not in declared and given and all(map(_is_number, given)):
       constants = scale.Scale.of(_numbers(entries, column, place)[:, None])
       names.append(column)
@@ -120,7 +120,7 @@ def _level_of(words):
   """Normalizes words: 1.0 becomes 1, NA and similar become empty."""
   names = {}
   for word in set(words):
-    name = "" if word in _columns.MISSING else word
+    name = "" if word in columns.MISSING else word
     names[word] = f"{float(name):.15g}" if _is_number(name) else name
   return np.array([names[word] for word in words], object)
 

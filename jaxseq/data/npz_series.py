@@ -17,7 +17,7 @@ from typing import Unpack
 
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import _npy
 from jaxseq.data import _series_splits
@@ -43,8 +43,8 @@ class Places(NamedTuple):
 
   def place(self, row: int, column: str | None = None) -> str:
     """Returns the location of an example."""
-    where = f"{self.path}, {self.word} {row}"
-    return where if column is None else f"{where}: {column!r}"
+    text = f"{self.path}, {self.word} {row}"
+    return text if column is None else f"{text}: {column!r}"
 
 
 def _read(
@@ -59,8 +59,8 @@ def _read(
   parts = _parts(arrays, path)
   values, ids, labels, part_numbers = [], [], [], []
   for number, (name, part_arrays) in enumerate(parts.items()):
-    where = f"{path}: {name}" if name else str(path)
-    rows = _series(part_arrays, where, path.stat().st_size)
+    label = f"{path}: {name}" if name else str(path)
+    rows = _series(part_arrays, label, path.stat().st_size)
     values += rows
     part_ids = part_arrays.get("ids")
     ids += map(str, range(len(rows)) if part_ids is None else part_ids.tolist())
@@ -138,8 +138,8 @@ def _series(arrays, name, held):
   if not whole or lengths.min() < 1 or lengths.max() > time:
     expected = f"integers from 1 to {time}"
     raise validate.error(f"{name}: lengths", lengths.tolist()[:5], expected)
-  size = 8 * int(lengths.sum()) * array.shape[2] + _limits.OBJECT * count
-  _limits.check_growth(name, size, held)
+  size = 8 * int(lengths.sum()) * array.shape[2] + limits.OBJECT * count
+  limits.check_growth(name, size, held)
   return [
     row[:length].astype(np.float64) for row, length in zip(array, lengths)
   ]

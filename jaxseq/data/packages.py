@@ -8,13 +8,13 @@ from types import ModuleType
 from jaxseq.data import datasets
 
 
-def find(what: str, file: str, *packages: str) -> pathlib.Path:
+def find(noun: str, file: str, *packages: str) -> pathlib.Path:
   """Returns the path of a file, or a folder, inside an installed package.
 
   Nothing is imported: some of these packages take seconds, or need others.
 
   Args:
-    what: contents of the file, for the message.
+    noun: contents of the file, for the message.
     file: path inside the package.
     *packages: packages to search, in this order.
 
@@ -30,18 +30,18 @@ def find(what: str, file: str, *packages: str) -> pathlib.Path:
   first, *others = packages
   also = "".join(f" (and {package})" for package in others)
   raise datasets.MissingData(
-    f"{what} is a file of the package {first}{also}: pip install --no-deps "
+    f"{noun} is a file of the package {first}{also}: pip install --no-deps "
     f"{first} is enough, as nothing else of it is used."
   )
 
 
-def imported(module: str, package: str, what: str) -> ModuleType:
+def imported(module: str, package: str, reason: str) -> ModuleType:
   """Imports a module.
 
   Args:
     module: full name of the module.
     package: name to install it by.
-    what: what needs it, for the message.
+    reason: what needs it, for the message.
 
   Raises:
     MissingData: if the package is not installed.
@@ -49,4 +49,4 @@ def imported(module: str, package: str, what: str) -> ModuleType:
   try:
     return importlib.import_module(module)
   except ImportError as error:
-    raise datasets.MissingData(f"{what}: pip install '{package}'.") from error
+    raise datasets.MissingData(f"{reason}: pip install '{package}'.") from error

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 
 
@@ -43,7 +43,7 @@ def pad_sequences(
   # One long sequence pads all others to its length.
   held = sum(sequence.nbytes for sequence in sequences)
   size = length * max(sequence[:1].nbytes for sequence in sequences)
-  _limits.check_growth("sequences", size * len(sequences), held)
+  limits.check_growth("sequences", size * len(sequences), held)
   trailing = {sequence.shape[1:] for sequence in sequences}
   if len(trailing) > 1:
     shapes = ", ".join(map(str, sorted(trailing)))

@@ -213,9 +213,9 @@ def _source(panel, columns, spans, encoding, normalize, **sizes):
   """Builds the preparation, with the scale of each series' training span."""
   mean, deviation = [], []
   for member, (end, *_) in zip(panel.members, spans):
-    own = scales.Scale.of(member.values[:end])
-    mean += own.mean
-    deviation += own.deviation
+    scale = scales.Scale.of(member.values[:end])
+    mean += scale.mean
+    deviation += scale.deviation
   times = [m.times for m in panel.members if m.times is not None]
   return panel_sources.PanelSource(
     reader="forecast_table",

@@ -169,13 +169,15 @@ def read(
         found or "steps",
         lambda number, rows=rows: table.place(int(rows[number]), columns.time),
       )
-    own = {column: words[column][rows] for column in along}
+    along_columns = {column: words[column][rows] for column in along}
     count = len(series.values)
     if count > len(rows):
       # Inserted rows repeat the entries of the whole series.
-      own = {x: np.repeat(entry[:1], count) for x, entry in own.items()}
+      along_columns = {
+        x: np.repeat(entry[:1], count) for x, entry in along_columns.items()
+      }
       rows = rows[np.minimum(np.arange(count), len(rows) - 1)]
-    member = Member(name, series.values, series.times, own, rows)
+    member = Member(name, series.values, series.times, along_columns, rows)
     members.append(_without_future(member, columns, files[0]))
   return Panel(members, channels, found, table, date_format)
 

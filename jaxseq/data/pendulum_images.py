@@ -14,7 +14,7 @@ import functools
 import numpy as np
 
 from jaxseq import validate
-from jaxseq.data import _cache
+from jaxseq.data import cache
 from jaxseq.data import datasets
 
 # Part of the cache key: raise it when the set changes.
@@ -224,7 +224,7 @@ def load(
 
   options = {"version": _VERSION, "seed": seed, "counts": counts}
   options["frames"] = [frames, kept]
-  generated = _cache.arrays("pendulum", options, make, enabled=cached)
+  generated = cache.arrays("pendulum", options, make, enabled=cached)
   parts = []
   for part, count in counts.items():
     chosen = generated[f"{part}_frames"]

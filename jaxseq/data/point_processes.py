@@ -161,14 +161,14 @@ class Hawkes:
       return mu.sum() * gap + excitation.sum(axis=1) * decay
 
     for i in range(times.shape[1]):
-      here = i < lengths
-      gap = np.where(here, times[:, i] - last, 0)
+      inside = i < lengths
+      gap = np.where(inside, times[:, i] - last, 0)
       compensator = expected(gap)
       excitation *= np.exp(-self.b * gap)[:, None]
       intensity = (mu + excitation)[rows, marks[:, i]]
-      densities[here, i] = (np.log(intensity) - compensator)[here]
-      excitation += jumps[marks[:, i]] * here[:, None]
-      last = np.where(here, times[:, i], last)
+      densities[inside, i] = (np.log(intensity) - compensator)[inside]
+      excitation += jumps[marks[:, i]] * inside[:, None]
+      last = np.where(inside, times[:, i], last)
     return LogDensity(densities, -expected(horizon - last))
 
   def excitation(self, events: Events) -> np.ndarray:

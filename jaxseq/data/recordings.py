@@ -58,8 +58,8 @@ class Recordings(NamedTuple):
     rows = np.arange(len(values))
     fields = {"ids": tuple(map(str, rows)), "part": 0 * rows} | fields
     none = dict.fromkeys(("channels", "stamps", "elements", "table"))
-    own = {"numbers": {}, "rows": rows, "own": rows, "names": fields["ids"]}
-    return cls(values=values, entries=entries, **{**none, **own, **fields})
+    labels = {"numbers": {}, "rows": rows, "own": rows, "names": fields["ids"]}
+    return cls(values=values, entries=entries, **{**none, **labels, **fields})
 
   def place(
     self, number: int, column: str | None = None, element: int | None = None

@@ -28,7 +28,6 @@ SETS = _registry.Registry(
     "basic_motions": "jaxseq.data.ts_series:basic_motions",
     "cardano_sentiment": "jaxseq.data.ts_series:cardano_sentiment",
     "chats": "jaxseq.data.chat_sets:chats",
-    "cifar": "jaxseq.data.files.cifar:load",
     "covid_3month": "jaxseq.data.ts_series:covid_3month",
     "digits": "jaxseq.data.images:digits",
     "drifting_nodes": "jaxseq.data.graph_generators:drifting_nodes",
@@ -58,12 +57,7 @@ SETS = _registry.Registry(
     "kjv": "jaxseq.data.text:kjv",
     "kjv_chapters": "jaxseq.data.sources.paragraphs:kjv_chapters",
     "letters": "jaxseq.data.sources.letters:load",
-    "listops": "jaxseq.data.listops:load",
     "loans": "jaxseq.data.sources.logs:loans",
-    "lra_listops": "jaxseq.data.files.lra:listops",
-    "lra_pathfinder": "jaxseq.data.files.lra:pathfinder",
-    "lra_retrieval": "jaxseq.data.files.lra:retrieval",
-    "lra_text": "jaxseq.data.files.lra:text",
     "mitdb": "jaxseq.data.anomalies:mitdb",
     "ml_100k": "jaxseq.data.files.movielens:ml_100k",
     "ml_100k_graph": "jaxseq.data.event_graphs:ml_100k_graph",
@@ -73,7 +67,6 @@ SETS = _registry.Registry(
     "npz": "jaxseq.data.npz_series:load",
     "osuleaf": "jaxseq.data.ts_series:osuleaf",
     "paragraphs": "jaxseq.data.sources.paragraphs:load",
-    "pathfinder": "jaxseq.data.pathfinder:load",
     "pendulum": "jaxseq.data.pendulum_images:load",
     "pickup_gesture": "jaxseq.data.ts_series:pickup_gesture",
     "plaid": "jaxseq.data.ts_series:plaid",
@@ -129,15 +122,15 @@ def load(name: str, seed: int | None = None, **options: Any) -> datasets.Splits:
   """
   function = loader(name)
   needs = _options(function)
-  what = f"options of the data set {name!r}"
+  noun = f"options of the data set {name!r}"
   for option in options:
-    validate.choice(what, option, [key for key in needs if key != "seed"])
+    validate.choice(noun, option, [key for key in needs if key != "seed"])
   missing = [
     key for key, needed in needs.items() if needed and key not in options
   ]
   if missing:
     raise ValueError(
-      f"{what}: got no {', '.join(missing)}, expected the place of its files."
+      f"{noun}: got no {', '.join(missing)}, expected the place of its files."
     )
   if "seed" in needs and seed is not None:
     options["seed"] = seed

@@ -74,11 +74,11 @@ class Moments(NamedTuple):
     """Returns the moments of both chunks together (Chan et al., 1979)."""
     count = self.count + other.count
     share = other.count / np.maximum(count, 1)
-    apart = other.mean - self.mean
+    shift = other.mean - self.mean
     return Moments(
       count,
-      self.mean + share * apart,
-      self.squares + other.squares + self.count * share * apart**2,
+      self.mean + share * shift,
+      self.squares + other.squares + self.count * share * shift**2,
       np.maximum(self.largest, other.largest),
     )
 

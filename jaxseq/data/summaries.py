@@ -104,9 +104,9 @@ def of_rows(
     "parts": {},
   }
   for number, name in enumerate(PARTS):
-    own = times[parts == number]
-    if len(own):
-      ends = {"first": _word(own.min()), "last": _word(own.max())}
+    part_times = times[parts == number]
+    if len(part_times):
+      ends = {"first": _word(part_times.min()), "last": _word(part_times.max())}
       found["parts"][name] = ends
   return found
 
@@ -148,7 +148,7 @@ def of_splits(splits: Any) -> dict[str, Any] | None:
     if value:
       summary[name] = list(value)
   parts: dict[str, Any] = {}
-  own = info.summary or {}
+  written = info.summary or {}
   for name in PARTS:
     part = getattr(splits, name)
     if isinstance(part, datasets.ArrayDataset):
@@ -157,8 +157,8 @@ def of_splits(splits: Any) -> dict[str, Any] | None:
         parts[name]["elements"] = int(np.sum(part.lengths))
       elif prepared.kind == "text":
         parts[name]["elements"] = int(part.inputs.size)
-      parts[name] |= own.get("parts", {}).get(name, {})
-  return {**summary, **own, "parts": parts}
+      parts[name] |= written.get("parts", {}).get(name, {})
+  return {**summary, **written, "parts": parts}
 
 
 def text(summary: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ import sysconfig
 
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import datasets
 
@@ -49,7 +49,7 @@ def kjv_bytes(path: str | os.PathLike | None = None) -> bytes:
     command = f"`bible {' '.join(_KJV_COMMAND)}`"
     advice = f"give what {command} prints, or apt-get install bible-kjv"
     path = datasets.find_file(path, advice)
-    return _check_kjv(_limits.read_bytes(path), str(path))
+    return _check_kjv(limits.read_bytes(path), str(path))
   program = shutil.which("bible")
   if program is None:
     raise datasets.MissingData(
@@ -244,8 +244,8 @@ def _python_documents(root):
   if folder is not None:
     # The running interpreter's own library may have its files elsewhere.
     for path in paths.values():
-      _limits.check_within(path, root)
-  return [(name, _limits.read_bytes(paths[name])) for name in sorted(paths)]
+      limits.check_within(path, root)
+  return [(name, limits.read_bytes(paths[name])) for name in sorted(paths)]
 
 
 def _manifest_digest(manifest: Iterable[tuple[str, str]]) -> str:

@@ -29,8 +29,8 @@ def repeat(
     ValueError: if an argument is of another type, or `times` is not positive.
   """
   validate.positive("times", times)
-  both = [_tokens("context", context), _tokens("question", question)]
-  return np.concatenate(both * times)
+  parts = [_tokens("context", context), _tokens("question", question)]
+  return np.concatenate(parts * times)
 
 
 def repeat_documents(

@@ -18,7 +18,7 @@ from typing import Any
 from absl import logging
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import _text_pieces
 from jaxseq.data import _tokenizer_bounds
@@ -60,7 +60,7 @@ def _library(name="a tokenizer"):
 
 
 @contextlib.contextmanager
-def _one_sentence(what: str) -> Iterator[None]:
+def _one_sentence(noun: str) -> Iterator[None]:
   """Converts any exception of the library to a ValueError."""
   try:
     yield
@@ -72,7 +72,7 @@ def _one_sentence(what: str) -> Iterator[None]:
     if not panic and not isinstance(error, Exception):
       raise
     reason = " ".join(str(error).split())[:200]
-    raise ValueError(f"{what}: {reason or type(error).__name__}.") from None
+    raise ValueError(f"{noun}: {reason or type(error).__name__}.") from None
 
 
 def encode(content: bytes, tokenizer: Any | None, name: str) -> np.ndarray:
@@ -113,7 +113,7 @@ def of_files(
   """
   wrong = []
   for file in files:
-    content = _limits.read_bytes(file)
+    content = limits.read_bytes(file)
     yield encode(content, tokenizer, str(file))
     byte = _not_utf8(content) if tokenizer is None else None
     if byte is not None:

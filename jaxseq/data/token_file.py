@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from jaxseq import _files
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 
 _MAGIC = b"MMIDIDX\0\0"
@@ -59,7 +59,7 @@ class TokenFile:
     index, binary = _paths(path)
     size = binary.stat().st_size
     # The index may be larger: a document of one byte takes 20 bytes there.
-    _limits.check_growth(index, index.stat().st_size, size)
+    limits.check_growth(index, index.stat().st_size, size)
     dtype, lengths, begins, documents = _read_index(index)
     self._place, self._size = index, size
     ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
@@ -76,7 +76,7 @@ class TokenFile:
       or (np.diff(documents) < 0).any()
     ):
       raise _damaged(index, "documents that are not all sequences in order")
-    with open(binary, "rb", opener=_limits.regular) as file:
+    with open(binary, "rb", opener=limits.regular) as file:
       # An empty file cannot be mapped.
       self.tokens = np.memmap(file, dtype, "r") if size else np.zeros(0, dtype)
     self.starts = ends[documents]
@@ -87,7 +87,7 @@ class TokenFile:
 
   def digest(self) -> str:
     """Returns a sha256 of the index and of the size of the tokens in bytes."""
-    digest = hashlib.sha256(_limits.read_bytes(self._place))
+    digest = hashlib.sha256(limits.read_bytes(self._place))
     digest.update(f"{self._size} bytes".encode())
     return digest.hexdigest()
 
@@ -118,7 +118,7 @@ def write(
   codes = {np.dtype(kind): code for code, kind in _CODES.items()}
   validate.choice("dtype", dtype, codes)
   index, binary = _paths(path)
-  limits = np.iinfo(dtype)
+  bounds = np.iinfo(dtype)
   lengths = []
   with _files.replacing(binary) as file:
     for number, document in enumerate(documents):
@@ -127,8 +127,8 @@ def write(
       if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
         got = f"{tokens.dtype.name}{list(tokens.shape)}"
         raise _wrong(name, got, "integers (n,)")
-      if tokens.size and not limits.min <= tokens.min() <= tokens.max() <= (
-        limits.max
+      if tokens.size and not bounds.min <= tokens.min() <= tokens.max() <= (
+        bounds.max
       ):
         got = f"tokens from {tokens.min()} to {tokens.max()}"
         raise _wrong(name, got, f"those of {dtype.name}")
@@ -154,7 +154,7 @@ def _paths(path) -> tuple[pathlib.Path, pathlib.Path]:
 
 def _read_index(path):
   """Returns the token type, lengths, starts in bytes and documents."""
-  content = _limits.read_bytes(path)
+  content = limits.read_bytes(path)
   if len(content) < _HEAD.size or not content.startswith(_MAGIC):
     got = repr(content[: len(_MAGIC)])
     raise _wrong(str(path), f"a beginning {got}", repr(_MAGIC))

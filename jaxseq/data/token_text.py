@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from jaxseq import _json
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data import text_tokens
@@ -168,7 +168,7 @@ def _has_lines(file):
 
 def _lines(file, coder, field):
   """Yields the tokens of the text in each line of a file."""
-  with open(file, "rb", opener=_limits.regular) as lines:
+  with open(file, "rb", opener=limits.regular) as lines:
     for number, line in enumerate(lines, 1):
       if line.strip():
         name = f"{file}, line {number}"

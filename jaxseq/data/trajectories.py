@@ -20,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import validate
-from jaxseq.data import _cache
 from jaxseq.data import _values
+from jaxseq.data import cache
 from jaxseq.data import datasets
 
 Array = jax.Array | np.ndarray
@@ -336,7 +336,7 @@ def save(path: str | os.PathLike, trajectories: Trajectories) -> None:
   """
   arrays = {name: np.asarray(getattr(trajectories, name)) for name in _STORED}
   try:
-    _cache.write(path, arrays)
+    cache.write(path, arrays)
   except OSError as error:
     said = f"path {path} cannot be written to: {error.strerror}."
     raise ValueError(said) from error
@@ -357,9 +357,9 @@ def load(path: str | os.PathLike) -> Trajectories:
   """
   path = datasets.find_file(path, "record trajectories and save them there")
   try:
-    stored = _cache.read(path)
+    stored = cache.read(path)
     arrays = [stored[name] for name in _STORED]
-  except (*_cache.UNREADABLE, KeyError) as error:
+  except (*cache.UNREADABLE, KeyError) as error:
     raise ValueError(
       f"{path} does not hold the arrays that save writes: reading it failed "
       f"with {error!r}."

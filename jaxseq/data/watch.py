@@ -16,7 +16,7 @@ from typing import Unpack
 
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import _npy
 from jaxseq.data import _pickles
@@ -86,7 +86,7 @@ def _series(value: object, path: str | os.PathLike) -> list[np.ndarray]:
       raise validate.error(name, f"shape {array.shape}", expected)
   # A pickle can refer to one recording any number of times.
   size = sum(array.nbytes for array in arrays)
-  _limits.check_growth(path, size, os.path.getsize(path))
+  limits.check_growth(path, size, os.path.getsize(path))
   return [
     _values.to_float32(f"{path}: X: recording {number}", array)
     for number, array in enumerate(arrays)
@@ -96,7 +96,7 @@ def _series(value: object, path: str | os.PathLike) -> list[np.ndarray]:
 def _content(path: str | os.PathLike) -> dict[str, Any]:
   """Returns the dict in an .npy file that holds nothing else."""
   try:
-    with open(path, "rb", opener=_limits.regular) as file:
+    with open(path, "rb", opener=limits.regular) as file:
       header = _npy.read_header(file, kinds="O")
       if header.shape != ():
         raise ValueError(f"it is an array {header.shape} of objects")

@@ -64,11 +64,11 @@ def label_array(
 
 
 def alike(
-  name: str, array: np.ndarray, other_name: str, other: np.ndarray, what: str
+  name: str, array: np.ndarray, other_name: str, other: np.ndarray, noun: str
 ) -> None:
   """Checks that a table has as many columns as another one."""
   if array.shape[1] != other.shape[1]:
-    expected = f"{other.shape[1]} {what}, as {other_name}"
+    expected = f"{other.shape[1]} {noun}, as {other_name}"
     raise validate.error(name, f"shape {array.shape}", expected)
 
 

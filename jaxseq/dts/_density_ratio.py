@@ -67,5 +67,5 @@ def tc_and_loss(params: PyTree, key: Array, z: Array) -> tuple[Array, Array]:
 
   tc = total_correlation(logits(lax.stop_gradient(params), z))
   true = lax.stop_gradient(z)
-  both = (logits(params, x) for x in (true, permute(key, true)))
-  return tc, discriminator_loss(*both)
+  logit_pairs = (logits(params, x) for x in (true, permute(key, true)))
+  return tc, discriminator_loss(*logit_pairs)

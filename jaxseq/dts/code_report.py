@@ -230,8 +230,8 @@ def _watched(rows, metric):
 
 def _part(rows, metric):
   """The part of the data that a metric is of."""
-  there = len(scalars.column(rows, f"valid_{metric}")[0])
-  return "validation" if there else "test"
+  scores = len(scalars.column(rows, f"valid_{metric}")[0])
+  return "validation" if scores else "test"
 
 
 def _draw(vae, variables, splits, directory):

@@ -125,5 +125,5 @@ def dip_penalty(cov: Array, off_diagonal: float, diagonal: float) -> Array:
     ().
   """
   variances = jnp.diagonal(cov)
-  beside = jnp.square(cov).sum() - jnp.square(variances).sum()
-  return off_diagonal * beside + diagonal * jnp.square(variances - 1).sum()
+  off_squares = jnp.square(cov).sum() - jnp.square(variances).sum()
+  return off_diagonal * off_squares + diagonal * jnp.square(variances - 1).sum()

@@ -173,17 +173,17 @@ def baselines(
     raw = [np.asarray(part.inputs) for part in (train, test)]
     raw = [x.reshape(len(x), -1) for x in raw]
     results["raw windows"] = _accuracies(raw, train.targets, test.targets, 0)
-  every = np.asarray(splits.train.inputs)
+  inputs = np.asarray(splits.train.inputs)
   if "forecast" in tasks:
     x = np.asarray(test.inputs)
     for name, series in (
       ("last value", _forecasts.last_value(x)),
-      ("linear map", _forecasts.linear(every, x)),
+      ("linear map", _forecasts.linear(inputs, x)),
     ):
       results[name] = {"forecast mse": _forecasts.mse(series, x)}
   if "anomaly" in tasks:
     gaussian = _sklearn.load("covariance").LedoitWolf()
-    gaussian.fit(every.reshape(len(every), -1))
+    gaussian.fit(inputs.reshape(len(inputs), -1))
     distance = gaussian.mahalanobis(test.inputs.reshape(len(test.inputs), -1))
     results["Gaussian"] = {
       "anomaly auc": diagnostics.anomaly_auc(distance, test.targets)

@@ -137,12 +137,12 @@ def log_densities(
 
   def of_one(arguments):
     """Log q(z), log q(z_d) and log q(z_G) of one sample."""
-    z, own = arguments
+    z, row = arguments
     each = _log_normal(z, mu, logvar)  # (R, D)
     parts = [each.sum(axis=-1, keepdims=True), each]
     if groups is not None:
       parts.append(_group_sums(each, groups))
-    weights = _log_weights(own, mu.shape[0], kind, size, dtype)
+    weights = _log_weights(row, mu.shape[0], kind, size, dtype)
     joined = jnp.concatenate(parts, axis=-1) + weights[:, None]
     log_q = jax.nn.logsumexp(joined, axis=0)
     end = 1 + mu.shape[-1]
@@ -211,7 +211,7 @@ def _log_normal(z, mu, logvar):
   return -0.5 * (_LOG_2PI + logvar + square)
 
 
-def _log_weights(own, rows, kind, size, dtype):
+def _log_weights(row, rows, kind, size, dtype):
   """Returns the logarithm of each row's weight for the sample of one: (R,)."""
   count = jnp.asarray(rows, dtype)
   if kind != "mss":
@@ -219,9 +219,9 @@ def _log_weights(own, rows, kind, size, dtype):
   rank = jnp.arange(rows)
   others = count - 1
   # The last row is followed by the first.
-  follows = rank == (own + 1) % rows
+  follows = rank == (row + 1) % rows
   more = jnp.where(follows, jnp.log((size - others) / size), 0.0)
-  weights = jnp.where(rank == own, -math.log(size), more - jnp.log(others))
+  weights = jnp.where(rank == row, -math.log(size), more - jnp.log(others))
   return weights.astype(dtype)
 
 

@@ -183,17 +183,17 @@ def _folds(fitted, tested, seed):
   # Both halves have as many recordings of each class: if a domain had more of
   # one class, the class would predict the domain.
   if any(windows.recordings is None for windows in (*fitted, *tested)):
-    both = fitted, tested
-    return [[[np.ones(len(x.codes), bool) for x in part] for part in both]]
+    parts = fitted, tested
+    return [[[np.ones(len(x.codes), bool) for x in part] for part in parts]]
   folds = [([], []), ([], [])]
   for fit, test in zip(fitted, tested):
     # Only test windows of the target tell their classes.
     recordings = np.concatenate([test.recordings, fit.recordings])
     classes = np.concatenate([test.classes, fit.classes])
-    there, rows = np.unique(recordings, return_index=True)
-    order = np.random.default_rng(seed).permutation(len(there))
+    names, rows = np.unique(recordings, return_index=True)
+    order = np.random.default_rng(seed).permutation(len(names))
     order = order[np.argsort(classes[rows[order]], kind="stable")]
-    first = there[order[::2]]
+    first = names[order[::2]]
     fit, test = (np.isin(x.recordings, first) for x in (fit, test))
     if fit.all() or not fit.any():
       return []
@@ -206,9 +206,9 @@ def _folds(fitted, tested, seed):
 def _windows(name: str, windows: Windows) -> Windows:
   codes = _arrays.code_array(windows.codes, f"{name}.codes")
   classes = _arrays.label_array(windows.classes, len(codes), f"{name}.classes")
-  recordings, where = windows.recordings, f"{name}.recordings"
+  recordings, label = windows.recordings, f"{name}.recordings"
   if recordings is not None:
-    recordings = _arrays.label_array(recordings, len(codes), where)
+    recordings = _arrays.label_array(recordings, len(codes), label)
   return Windows(codes, classes, recordings)
 
 

@@ -20,9 +20,9 @@ from jaxseq.data import sources
 from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import base
 from jaxseq.tasks import events
-from jaxseq.tasks.point_processes import event_arms
-from jaxseq.tasks.point_processes import event_likelihood
-from jaxseq.tasks.point_processes import event_sequences
+from jaxseq.tasks.events import arms as event_arms
+from jaxseq.tasks.events import event_likelihood
+from jaxseq.tasks.events import event_sequences
 
 
 @base.documented

@@ -21,10 +21,10 @@ from jaxseq.estimators import base
 from jaxseq.estimators import panel_rows
 from jaxseq.estimators import series_input
 from jaxseq.estimators import updating
-from jaxseq.tasks import conformal
-from jaxseq.tasks import forecast_season
 from jaxseq.tasks import forecasting
 from jaxseq.tasks import sizes
+from jaxseq.tasks.forecasting import conformal
+from jaxseq.tasks.forecasting import forecast_season
 from jaxseq.types import PyTree
 
 
@@ -55,15 +55,15 @@ class Forecaster(updating.Updated, base.SizedEstimator):
     OPTIONS
     input_length: time steps that a forecast reads; None for four seasons, but
       at least the horizon, and less if the series is short, see
-      `tasks.forecast_season.input_length`.
+      `tasks.forecasting.forecast_season.input_length`.
     horizon: time steps to forecast.
     channels: "independent": each channel is a separate sequence, and all share
       one network; "mixed": they are read together.
     normalize: whether each window is shifted and scaled to mean 0 and standard
       deviation 1, and its forecast transformed back.
     period: steps of a season; forecasts are differences to the last season, see
-      `tasks.forecast_season`; None to detect it from the dates or the values, 0
-      to forecast the values themselves.
+      `tasks.forecasting.forecast_season`; None to detect it from the dates or
+      the values, 0 to forecast the values themselves.
     intervals: whether the end of the series, `validation_fraction` of it, is
       held back to calibrate intervals by its errors. Without it the errors of
       the validation part are used, if there is one; they are slightly too
@@ -169,8 +169,9 @@ class Forecaster(updating.Updated, base.SizedEstimator):
     """Forecasts intervals of the values after a series.
 
     The intervals are those of split conformal prediction, see
-    `tasks.conformal`, separately for each step and channel: they cover `level`
-    percent of values like those at the end of the training series.
+    `tasks.forecasting.conformal`, separately for each step and channel: they
+    cover `level` percent of values like those at the end of the training
+    series.
 
     Args:
       y: as for `predict`.

@@ -15,8 +15,8 @@ from jaxseq.data import sources
 from jaxseq.estimators import base
 from jaxseq.estimators import item_rows
 from jaxseq.tasks import temporal_graph
-from jaxseq.tasks.node_streams import graph_answers
-from jaxseq.tasks.node_streams import graph_network
+from jaxseq.tasks.temporal_graph import answers as graph_answers
+from jaxseq.tasks.temporal_graph import network as graph_network
 from jaxseq.types import PyTree
 
 _GRAPH = graph_network.Options(

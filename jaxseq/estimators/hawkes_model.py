@@ -12,9 +12,9 @@ from jaxseq import validate
 from jaxseq.data import point_processes
 from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import event_estimator
-from jaxseq.tasks.point_processes import event_floors
-from jaxseq.tasks.point_processes import event_metrics
-from jaxseq.tasks.point_processes import hawkes_fit
+from jaxseq.tasks.events import future_baselines
+from jaxseq.tasks.events import hawkes_fit
+from jaxseq.tasks.events import metrics as event_metrics
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -155,7 +155,9 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
       raise validate.error(name, "no event", expected)
     rows, last = np.arange(len(events.lengths)), events.lengths - 1
     places = event_metrics.Places(rows, last, events.times[rows, last])
-    return event_floors.expected_counts(self._parameters, events, places, edges)
+    return future_baselines.expected_counts(
+      self._parameters, events, places, edges
+    )
 
   @property
   def _parameters(self):

@@ -23,8 +23,8 @@ from jaxseq.estimators import item_rows
 from jaxseq.estimators import updating
 from jaxseq.tasks import outputs
 from jaxseq.tasks import recommendation
-from jaxseq.tasks.items import item_streams
-from jaxseq.tasks.items import recommendation_arms
+from jaxseq.tasks.recommendation import arms as recommendation_arms
+from jaxseq.tasks.recommendation import item_streams
 
 
 @base.documented
@@ -48,7 +48,7 @@ class NextItem(updating.Updated):
     OPTIONS
     length: number of newest items of a history that are read.
     loss: "full", "sampled" or "gbce", see
-      `tasks.items.recommendation_arms.Options`, as `negatives`.
+      `tasks.recommendation.arms.Options`, as `negatives`.
     negatives: sampled items, for losses other than "full".
     gap: unit of the gaps between items, for dates in seconds, for a mixer that
       reads them; None ignores times.

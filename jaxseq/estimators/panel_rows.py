@@ -10,8 +10,8 @@ from jaxseq.data import panels
 from jaxseq.data import series_frames
 from jaxseq.data import table_layouts
 from jaxseq.estimators import base
-from jaxseq.tasks import conformal
 from jaxseq.tasks import forecasting
+from jaxseq.tasks.forecasting import conformal
 
 
 def columns(forecaster: Any) -> panels.Columns | None:

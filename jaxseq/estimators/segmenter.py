@@ -14,8 +14,8 @@ from jaxseq.data import sources
 from jaxseq.data.sources import paragraphs
 from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import base
-from jaxseq.tasks import section_scores
 from jaxseq.tasks import segmentation
+from jaxseq.tasks.segmentation import section_scores
 
 Documents = Sequence[Sequence[str]]
 

@@ -137,8 +137,10 @@ def parse(
     # A token that is not shown, if there is only an echo.
     requests.append(Request(tokens, max(1, length), seed=seed + i, **options))
     if echo:
-      is_text, begun = isinstance(prompt, str), tokens[0] == codec.start
-      echoes.append(prompt if is_text else codec.decode(tokens[int(begun) :]))
+      is_text, has_start = isinstance(prompt, str), tokens[0] == codec.start
+      echoes.append(
+        prompt if is_text else codec.decode(tokens[int(has_start) :])
+      )
   stream = _flag("stream", body.get("stream", False))
   include_usage = _include_usage(body.get("stream_options"), stream)
   logged = logprobs is not None and logprobs is not False

@@ -145,10 +145,12 @@ def advance(
     ended=rows.ended | ended,
     past=_row_states.where(count > 0, past, rows.past),
   )
-  every = jax.nn.log_softmax(logits)
-  logs = jax.vmap(lambda x, *at: x[at])(every, verdict.nodes, verdict.tokens)
+  log_probs = jax.nn.log_softmax(logits)
+  logs = jax.vmap(lambda x, *at: x[at])(
+    log_probs, verdict.nodes, verdict.tokens
+  )
   if tops:
-    places = jax.vmap(lambda x, at: x[at])(every, verdict.nodes)
+    places = jax.vmap(lambda x, at: x[at])(log_probs, verdict.nodes)
     logs = logs, _drawing.tops(places, tops)
   progress = Progress(rows, before, progress.limit, states, memory)
   return progress, verdict, logs

@@ -40,8 +40,8 @@ def readers(
   shared = draft.begin(memory, vocab_size, 1)
   if isinstance(draft, recycling.Recycling):
     return network, variables, shared
-  both = _pairs.Both(network, draft.network)
-  return both, (variables, memory.variables), None
+  networks = _pairs.Both(network, draft.network)
+  return networks, (variables, memory.variables), None
 
 
 def tuned_states(reader: Any, variables: PyTree) -> PyTree:
@@ -81,7 +81,7 @@ class Drawing:
       slots, newest = self._passed(network, variables, slots, work, constraint)
       return slots, _put(drawn, newest, 1 + done * depth)
 
-    begun = jnp.sum(slots.active)
+    active = jnp.sum(slots.active)
     drawn = _slots.nothing(1 + most * depth, slots, work)
     slots, drawn = lax.cond(
       jnp.any(fresh),
@@ -89,7 +89,7 @@ class Drawing:
       lambda *same: same[:2],
       *(slots, drawn, fresh, work, constraint),
     )
-    return _slots.repeated(step, slots, drawn, work, begun)
+    return _slots.repeated(step, slots, drawn, work, active)
 
   def _passed(self, network, variables, slots, work, constraint):
     """Returns slots after one pass, and the tokens that it has drawn."""

@@ -43,8 +43,8 @@ class Draws(NamedTuple):
     logits, controls = self._processed(logits, depth)
     best = token_sampling.most_probable(logits)
     first = jnp.arange(logits.shape[-1]) == best[..., None]
-    alone = jnp.where(first, 0, -jnp.inf).astype(logits.dtype)
-    return jnp.where(controls.temperature[..., None] == 0, alone, logits)
+    greedy = jnp.where(first, 0, -jnp.inf).astype(logits.dtype)
+    return jnp.where(controls.temperature[..., None] == 0, greedy, logits)
 
   def tokens(self, logits: jax.Array, depth: np.ndarray) -> jax.Array:
     """Draws the token that follows each node: (rows, nodes) int32."""

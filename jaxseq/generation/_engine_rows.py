@@ -139,9 +139,9 @@ def arrivals(
   patterns: bool,
 ) -> _slots.Arrivals:
   """Returns arrays of new rows."""
-  there = [row.task if row else None for row in rows]
+  tasks = [row.task if row else None for row in rows]
   seen = np.zeros((len(rows), len(idle.stop)), bool)
-  for i, task in enumerate(there):
+  for i, task in enumerate(tasks):
     if task and task.request.sampling.penalizes:
       seen[i] = task.seen(len(task.prompt))[0]
 
@@ -155,7 +155,7 @@ def arrivals(
     limit=numbers(lambda row: row.task.request.length),
     controls=jax.tree.map(
       lambda *leaves: np.stack(leaves),
-      *[task.controls if task else idle for task in there],
+      *[task.controls if task else idle for task in tasks],
     ),
     seen=seen,
     before=numbers(lambda row: row.task.prompt[-1]),
@@ -195,7 +195,7 @@ def all_but(number: int, continuation: int | None) -> Callable[[Row], bool]:
       return True
     if continuation is None:
       return False
-    begun = row.placed or row.continuation
-    return row.continuation != continuation or not begun
+    started = row.placed or row.continuation
+    return row.continuation != continuation or not started
 
   return other

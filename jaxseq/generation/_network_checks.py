@@ -13,12 +13,12 @@ from jaxseq.types import TokenNetwork
 
 def vocab_size(network: TokenNetwork, variables: PyTree) -> int:
   """Returns the number of tokens that a network chooses from."""
-  what = type(network).__name__
+  kind = type(network).__name__
   if not callable(getattr(network, "apply", None)):
     expected = "a network with `apply`"
     if hasattr(network, "network"):
       expected += ": the `network` of what `jaxseq.load` returns"
-    raise validate.error("network", what, expected)
+    raise validate.error("network", kind, expected)
   if not isinstance(network, nn.SequenceNetwork):
     size = getattr(network, "num_outputs", None)
     if size is None:
@@ -27,9 +27,9 @@ def vocab_size(network: TokenNetwork, variables: PyTree) -> int:
     return size
   if network.vocab_size is None:
     expected = "one of tokens, with a vocab_size"
-    raise validate.error("network", f"{what} of vectors", expected)
+    raise validate.error("network", f"{kind} of vectors", expected)
   if network.config.pooling != "none":
-    got = f"{what} with pooling {network.config.pooling!r}"
+    got = f"{kind} with pooling {network.config.pooling!r}"
     raise validate.error("network", got, "pooling 'none'")
   if network.num_outputs > network.vocab_size:
     expected = f"at most the vocab_size, {network.vocab_size}, to be read again"

@@ -66,8 +66,8 @@ def make_prompts(
 def check_no_text(prompt: Any) -> None:
   """Rejects a text instead of tokens."""
   if isinstance(prompt, str | bytes):
-    what = type(prompt).__name__
-    raise validate.error("prompt", what, "tokens: Codec().encode(text)")
+    kind = type(prompt).__name__
+    raise validate.error("prompt", kind, "tokens: Codec().encode(text)")
 
 
 def one_way(sampling: Any, options: dict[str, Any]) -> Any:

@@ -210,14 +210,14 @@ def repeated(
   slots: Slots,
   drawn: Drawn,
   work: Work,
-  begun: jax.Array,
+  active: jax.Array,
 ) -> tuple[Slots, Drawn]:
   """Runs a step until `work.steps`, or until `work.enough` rows have ended."""
 
   def goes_on(carry):
     done, slots, _ = carry
     left = jnp.sum(slots.active)
-    return (done < work.steps) & (left > 0) & (begun - left < work.enough)
+    return (done < work.steps) & (left > 0) & (active - left < work.enough)
 
   carry = jnp.zeros((), jnp.int32), slots, drawn
   _, slots, drawn = lax.while_loop(
@@ -255,8 +255,8 @@ def draw(
     )
     return slots, drawn
 
-  begun = jnp.sum(slots.active)
-  return repeated(step, slots, nothing(most, slots, work), work, begun)
+  count = jnp.sum(slots.active)
+  return repeated(step, slots, nothing(most, slots, work), work, count)
 
 
 @functools.partial(jax.jit, donate_argnums=0)
@@ -345,7 +345,7 @@ def _placed(slots, reading, arrivals, key, constraint):
   """Returns slots with the started rows."""
   keys = token_sampling.row_keys(key, arrivals.seeds, arrivals.continuation)
   history = token_sampling.unused_history(arrivals.seen)
-  begun = Slots(
+  fresh = Slots(
     reading.logits,
     _thin_states.thin_like(reading.states, slots.states),
     _drawing.start(keys, history, constraint, arrivals.constraint),
@@ -358,6 +358,6 @@ def _placed(slots, reading, arrivals, key, constraint):
   placed = jax.tree.map(
     lambda leaf, new: leaf.at[arrivals.slot].set(new, mode="drop"),
     slots._replace(memory=None),
-    begun,
+    fresh,
   )
   return placed._replace(memory=slots.memory)

@@ -78,8 +78,8 @@ def _used(leaf):
 def _shortest(leaf, used):
   """Cuts an array along the axis with the smallest used share."""
   choices = []
-  for axis, there in enumerate(used, 1):
-    places = np.flatnonzero(there)
+  for axis, mask in enumerate(used, 1):
+    places = np.flatnonzero(mask)
     first, last = (places[0], places[-1]) if len(places) else (0, 0)
     size, full = 1 << int(last - first).bit_length(), leaf.shape[axis]
     choices.append((size / full, axis, size, min(first, full - size)))

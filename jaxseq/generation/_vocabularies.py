@@ -194,9 +194,9 @@ class Vocabulary:
   def _live(self, table, accepting, column, trie):
     """Returns the states that reach an accepting one, token by token."""
     single = self._some & (np.diff(self.starts) == 1)
-    alone = np.unique(column[self.content[self.starts[:-1][single]]])
+    columns = np.unique(column[self.content[self.starts[:-1][single]]])
     by_bytes = live(edges_of(table), accepting)
-    by_single = live(edges_of(table[:, alone]), accepting)
+    by_single = live(edges_of(table[:, columns]), accepting)
     if np.array_equal(by_bytes, by_single):
       return by_single
     words = np.unique(trie.ends[self._some])

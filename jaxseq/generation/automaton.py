@@ -120,8 +120,8 @@ def from_table(
   accepting = np.asarray(accepting, bool)
   validate.shape("accepting", accepting, (states,))
   if transitions.dtype.kind not in "iu":
-    what = f"dtype {transitions.dtype}"
-    raise validate.error("transitions", what, "integers")
+    got = f"dtype {transitions.dtype}"
+    raise validate.error("transitions", got, "integers")
   if transitions.min() < -1 or transitions.max() >= states:
     extent = f"states from {transitions.min()} to {transitions.max()}"
     raise validate.error("transitions", extent, f"-1 to {states - 1}")

@@ -135,7 +135,7 @@ def beam_search(
   if end_token is not None:
     validate.integer("end_token", end_token, 0, vocab_size - 1)
   constraints.check(constraint, vocab_size)
-  how = _Options(
+  options = _Options(
     length,
     groups,
     beams // groups,
@@ -145,7 +145,7 @@ def beam_search(
     end_at_match and constraint is not None,
   )
   penalties = strength, length_penalty
-  return _search(network, how, variables, prompt, constraint, *penalties)
+  return _search(network, options, variables, prompt, constraint, *penalties)
 
 
 def ranked(beams: Beams, *, length_penalty: float = 0.0) -> Beams:
@@ -204,17 +204,19 @@ class _Carry(NamedTuple):
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _search(
-  network, how, variables, prefix, constraint, strength, length_penalty
+  network, options, variables, prefix, constraint, strength, length_penalty
 ):
   """Runs the compiled part of `beam_search`."""
 
   def body(old, time):
-    logs = _log_probs(how, old, time)
+    logs = _log_probs(options, old, time)
     total = old.log_prob[..., None] + logs
     count = jnp.where(old.ended, old.count, old.count + 1)
     score = _normalized(total, count[..., None], length_penalty)
     score = score - old.paid[..., None]
-    selection, parent, token, paid = _choose(how, score, old.ended, strength)
+    selection, parent, token, paid = _choose(
+      options, score, old.ended, strength
+    )
     chosen = _gather(
       old._replace(logits=None, allowed=None, count=count), parent
     )
@@ -224,21 +226,23 @@ def _search(
       tokens=chosen.tokens.at[..., time].set(token),
       log_prob=jnp.take_along_axis(total, flat, axis=-1),
       selection=selection,
-      paid=chosen.paid + paid if how.carry_penalty else old.paid,
+      paid=chosen.paid + paid if options.carry_penalty else old.paid,
     )
-    return _advance(network, how, variables, constraint, chosen, token), None
+    return _advance(
+      network, options, variables, constraint, chosen, token
+    ), None
 
-  start = _begin(how, prefix, constraint)
-  last, _ = lax.scan(body, start, jnp.arange(how.length))
+  start = _begin(options, prefix, constraint)
+  last, _ = lax.scan(body, start, jnp.arange(options.length))
   return Beams(
     last.tokens, last.count, last.log_prob, last.selection, last.states
   )
 
 
-def _begin(how, prefix, constraint) -> _Carry:
+def _begin(options, prefix, constraint) -> _Carry:
   """Returns beams without tokens: the first one of each group is alive."""
   batch_shape = prefix.logits.shape[:-1]
-  shape = (*batch_shape, how.groups, how.width)
+  shape = (*batch_shape, options.groups, options.width)
   axes = len(batch_shape), len(batch_shape) + 1
   logits, states = jax.tree.map(
     lambda x: jnp.broadcast_to(
@@ -247,13 +251,13 @@ def _begin(how, prefix, constraint) -> _Carry:
     (prefix.logits, prefix.states),
   )
   zeros = jnp.zeros(shape, logits.dtype)
-  first = jnp.where(jnp.arange(how.width) == 0, zeros, -jnp.inf)
+  first = jnp.where(jnp.arange(options.width) == 0, zeros, -jnp.inf)
   state = allowed = None
   if constraint is not None:
     state = constraint.initial(shape)
     allowed = constraint.allowed(state)
   return _Carry(
-    tokens=jnp.zeros((*shape, how.length), jnp.int32),
+    tokens=jnp.zeros((*shape, options.length), jnp.int32),
     log_prob=first,
     selection=first,
     paid=zeros,
@@ -266,31 +270,31 @@ def _begin(how, prefix, constraint) -> _Carry:
   )
 
 
-def _log_probs(how, old, time):
+def _log_probs(options, old, time):
   """Returns log probabilities; a beam that has ended repeats its token."""
   logs = constraints.masked_log_probs(
-    old.logits, old.allowed, renormalize=how.renormalize
+    old.logits, old.allowed, renormalize=options.renormalize
   )
-  if not how.may_end:
+  if not options.may_end:
     return logs
   last = lax.dynamic_index_in_dim(old.tokens, jnp.maximum(time - 1, 0), axis=-1)
   same = jnp.where(jnp.arange(logs.shape[-1]) == last, 0.0, -jnp.inf)
   return jnp.where(old.ended[..., None], same.astype(logs.dtype), logs)
 
 
-def _advance(network, how, variables, constraint, chosen, token) -> _Carry:
+def _advance(network, options, variables, constraint, chosen, token) -> _Carry:
   """Reads the chosen tokens: the network, the constraint, and which end."""
   logits, states = network.apply(variables, token, chosen.states, method="step")
   ended = chosen.ended
-  if how.end_token is not None:
-    ended = ended | (token == how.end_token)
-  if how.may_end:
+  if options.end_token is not None:
+    ended = ended | (token == options.end_token)
+  if options.may_end:
     states = _row_states.where(ended, chosen.states, states)
   state = allowed = None
   if constraint is not None:
     state = constraint.advance(chosen.constraint, token)
     allowed = constraint.allowed(state)
-  if how.end_at_match:
+  if options.end_at_match:
     ended = ended | ~jnp.any(allowed, axis=-1)
   return chosen._replace(
     ended=ended,
@@ -301,17 +305,17 @@ def _advance(network, how, variables, constraint, chosen, token) -> _Carry:
   )
 
 
-def _choose(how, score, ended, strength):
+def _choose(options, score, ended, strength):
   """Selects the beams of all groups: score, parent, token, new penalty."""
   vocab = score.shape[-1]
   group_axis = score.ndim - 3
 
-  def group(taken, own):
-    score, ended = own
+  def group(taken, beams):
+    score, ended = beams
     cost = jnp.where(ended[..., None], 0, strength * taken[..., None, :])
     cost = jnp.broadcast_to(cost.astype(score.dtype), score.shape)
     flat = (score - cost).reshape(*score.shape[:-2], -1)
-    best, index = lax.top_k(flat, how.width)
+    best, index = lax.top_k(flat, options.width)
     parent, token = index // vocab, index % vocab
     counts = ~jnp.take_along_axis(ended, parent, -1) & (best > -jnp.inf)
     hits = jax.nn.one_hot(token, vocab, dtype=taken.dtype)

@@ -156,8 +156,10 @@ class Engine:
     self._pool = None
     if patterns is not None:
       if constraint is not None:
-        what = type(constraint).__name__
-        raise validate.error("constraint", what, "None, as there are patterns")
+        constraint_kind = type(constraint).__name__
+        raise validate.error(
+          "constraint", constraint_kind, "None, as there are patterns"
+        )
       self._pool = pattern_pool.PatternPool(vocab_size, patterns)
       constraint = self._pool.table
     self.network = network
@@ -414,8 +416,8 @@ class Engine:
     """Starts a row whose prompt was read before."""
     row.placed = True
     self._rows[slot] = row
-    where = self._arrivals([row]), self._key, self._constraint
-    self._arrays = _slots.place(self._arrays, prefix, *where)
+    arguments = self._arrivals([row]), self._key, self._constraint
+    self._arrays = _slots.place(self._arrays, prefix, *arguments)
 
   def _work(self):
     """Returns the arrays of the next call."""

@@ -99,13 +99,13 @@ def grammar(lines: int = codes.LINES) -> Grammar:
     for i, kind in enumerate(kinds):
       rows.append({})
       last = i == len(kinds) - 1
-      here = len(rows) - 1
-      after = behind if last and behind is not None else here + 1
+      state = len(rows) - 1
+      after = behind if last and behind is not None else state + 1
       if kind == byte_programs.VALUES:
         # The first number, and then more or the end; it is the last argument.
-        rows.append(dict.fromkeys(range(256), here + 1))
-        rows[here] = dict.fromkeys(range(256), here + 1)
-        rows[here + 1][codes.LIST_END] = 0
+        rows.append(dict.fromkeys(range(256), state + 1))
+        rows[state] = dict.fromkeys(range(256), state + 1)
+        rows[state + 1][codes.LIST_END] = 0
         continue
       tokens = {
         byte_programs.VALUE: range(256),
@@ -114,7 +114,7 @@ def grammar(lines: int = codes.LINES) -> Grammar:
         byte_programs.PREDICATE: range(codes.PREDICATE, codes.OUTPUT),
         byte_programs.LIST: range(codes.LINE, codes.LINE + codes.LINES),
       }[kind]
-      rows[here] = dict.fromkeys(tokens, after)
+      rows[state] = dict.fromkeys(tokens, after)
     return first
 
   for token, function in enumerate(

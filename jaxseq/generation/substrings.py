@@ -66,15 +66,19 @@ class Substrings:
 
   def _rank(self, symbol, row):
     """Returns the number of occurrences of a symbol before a row."""
-    here, block = self._block(row)
-    hits = jnp.sum(here == symbol[..., None], axis=-1, dtype=jnp.int32)
+    symbols_of_block, block = self._block(row)
+    hits = jnp.sum(
+      symbols_of_block == symbol[..., None], axis=-1, dtype=jnp.int32
+    )
     return self.checkpoints[block, symbol] + hits
 
   def _ranks(self, row):
     """Occurrences of each symbol before a row, (*batch, symbols)."""
-    here, block = self._block(row)
+    symbols_of_block, block = self._block(row)
     symbols = jnp.arange(self.checkpoints.shape[-1])
-    hits = jnp.sum(here[..., None] == symbols, axis=-2, dtype=jnp.int32)
+    hits = jnp.sum(
+      symbols_of_block[..., None] == symbols, axis=-2, dtype=jnp.int32
+    )
     return self.checkpoints[block] + hits
 
   def _block(self, row):

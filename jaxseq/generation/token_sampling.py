@@ -261,8 +261,8 @@ def process_logits(
   early = jnp.asarray(length < controls.min_length)[..., None] & controls.stop
   left = jnp.where(early, -jnp.inf, logits)
   # If only an end token is allowed, the minimum length does not apply.
-  there = jnp.any(left > -jnp.inf, axis=-1, keepdims=True)
-  logits = jnp.where(there, left, logits)
+  possible = jnp.any(left > -jnp.inf, axis=-1, keepdims=True)
+  logits = jnp.where(possible, left, logits)
   temperature = jnp.asarray(controls.temperature, logits.dtype)
   temperature = jnp.where(temperature == 0, 1, temperature)
   logits = logits / temperature[..., None]

@@ -54,8 +54,8 @@ class Trie:
   def _edges(self, state):
     """Tokens and nodes of the edges out of a node, then -1."""
     edge = self.first[state][..., None] + jnp.arange(self.width)
-    there = edge < self.first[state + 1][..., None]
-    return jnp.where(there, self.token[edge], -1), self.node[edge]
+    exists = edge < self.first[state + 1][..., None]
+    return jnp.where(exists, self.token[edge], -1), self.node[edge]
 
 
 def build(

@@ -6,7 +6,7 @@ import shutil
 from typing import Any
 
 from jaxseq import _json
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq.interop import safetensors_file
 from jaxseq.training import files
 
@@ -41,7 +41,7 @@ def read_json(path: pathlib.Path, *, constants: bool = True) -> dict[str, Any]:
     got = f"got no {path.name}, expected a directory with one."
     raise ValueError(f"{path.parent}: {got}")
   try:
-    content = _limits.read_bytes(_own(path), _limits.JSON)
+    content = limits.read_bytes(_own(path), limits.JSON)
     contents = _json.loads(content, constants=constants)
   except ValueError as error:
     raise ValueError(f"{path} is not JSON ({error}).") from error
@@ -78,7 +78,7 @@ def _own(path):
   # Hugging Face's cache has links from models--*/snapshots/* to blobs.
   if root.parent.name == "snapshots":
     root = root.parents[1]
-  return _limits.check_within(path, root)
+  return limits.check_within(path, root)
 
 
 def tensors(directory: pathlib.Path) -> dict[str, safetensors_file.Stored]:

@@ -11,7 +11,7 @@ import weakref
 
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq.interop import safetensors_file
 
 # Number of runs of rows that are read at the same time: a single read does not
@@ -31,7 +31,7 @@ class RowFile:
   def __init__(self, path: str | os.PathLike):
     """Opens the file until the object is deleted."""
     self._path = path
-    self.descriptor = _limits.regular(path, os.O_RDONLY)
+    self.descriptor = limits.regular(path, os.O_RDONLY)
     weakref.finalize(self, os.close, self.descriptor)
     self._pool = futures.ThreadPoolExecutor(_THREADS)
 

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.interop import _model_files
 from jaxseq.interop import _peft_experts
@@ -202,7 +202,7 @@ def _check_patterns(contents, names, where):
         raise validate.error(f"{place}: characters", len(key), expected)
       _ending(key, place)
       # Each pattern is preceded by one more repetition.
-      ways = (longest + 2) * _limits.ways(key, longest)
+      ways = (longest + 2) * limits.ways(key, longest)
       tries += len(names) * ways
       if tries > _MOST_TRIES:
         expected = (

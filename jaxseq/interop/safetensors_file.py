@@ -22,7 +22,7 @@ import numpy as np
 
 from jaxseq import _files
 from jaxseq import _json
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq.training import files
 from jaxseq.training import integrity
 
@@ -129,7 +129,7 @@ def _tensor(path, name, start, entry):
   if not size or not dtype.itemsize or begin % dtype.itemsize:
     with safetensors.safe_open(path, framework="np") as file:
       return file.get_tensor(name)
-  with open(path, "rb", opener=_limits.regular) as file:
+  with open(path, "rb", opener=limits.regular) as file:
     memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
   array = np.frombuffer(memory, dtype.newbyteorder("<"), size, begin)
   return array.reshape(shape)
@@ -272,7 +272,7 @@ def _whole(path, run):
     if error.errno not in what:
       raise
     raise ValueError(f"{path} is {what[error.errno]}.") from error
-  except _limits.NoFile:
+  except limits.NoFile:
     raise
   except (safetensors.SafetensorError, *_DAMAGE) as error:
     raise ValueError(
@@ -282,7 +282,7 @@ def _whole(path, run):
 
 def _read_header(path):
   """Reads a header and its end, if it is valid for the package and JSON."""
-  with open(path, "rb", opener=_limits.regular) as file:
+  with open(path, "rb", opener=limits.regular) as file:
     size = os.fstat(file.fileno()).st_size
     if size < 8:
       raise ValueError(f"it has {size} bytes, and is empty or cut short")

@@ -40,9 +40,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _json
-from jaxseq import _limits
 from jaxseq import _machine
 from jaxseq import _serialization
+from jaxseq import limits
 from jaxseq import nn
 from jaxseq import validate
 from jaxseq.interop import _model_files
@@ -209,7 +209,7 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
   program = pathlib.Path(path)
   path = program.with_suffix(".json")
   try:
-    described = _json.loads(_limits.read_bytes(path, _limits.JSON))
+    described = _json.loads(limits.read_bytes(path, limits.JSON))
     validate.instance("JSON", described, dict, "an object")
     if described.get("format") != FORMAT:
       raise validate.error("format", described.get("format"), str(FORMAT))
@@ -220,7 +220,7 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
     for name, stated in names.items():
       if not _model_files.is_name(name):
         raise validate.error("files", name[:80], "names of files beside it")
-      with open(path.with_name(name), "rb", opener=_limits.regular) as file:
+      with open(path.with_name(name), "rb", opener=limits.regular) as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != stated:
           raise ValueError(f"{name} is not the file that it was made with")
     if program != path and program.name not in described["files"]:
@@ -233,7 +233,7 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
 def _programs(path):
   """Returns the names of a JSON's files, which may be damaged; or []."""
   try:
-    return list(_json.loads(_limits.read_bytes(path, _limits.JSON))["files"])
+    return list(_json.loads(limits.read_bytes(path, limits.JSON))["files"])
   except (ValueError, KeyError, TypeError):
     return []
 

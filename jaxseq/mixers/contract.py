@@ -277,7 +277,7 @@ def apply(
         # In `jax.shard_map` with the rows split; gradients are then summed.
         params, state, reset = varying_as(x, (params, state, reset))
       if sections and all(value is None for value in options.values()):
-        return _in_sections(function, config, params, x, state, reset)
+        return _forward_in_chunks(function, config, params, x, state, reset)
       arguments = config, params, x, state, reset, *more
       y, *rest = function(*arguments, **options)
       return y.astype(x.dtype), *rest
@@ -288,8 +288,8 @@ def apply(
   return decorate
 
 
-def _in_sections(function, config, params, x, state, reset):
-  """Runs `function`, in sections unless x is short or there is a gradient."""
+def _forward_in_chunks(function, config, params, x, state, reset):
+  """Runs `function`, in chunks unless x is short or there is a gradient."""
 
   def run(params, state, x, reset):
     y, state = function(config, params, x, state, reset)
@@ -304,7 +304,7 @@ def _in_sections(function, config, params, x, state, reset):
   if not isinstance(x.shape[-2], int) or x.shape[-2] <= size:
     state, y = run(params, state, x, reset)
   else:
-    state, y = recurrence.in_sections(run, size, params, state, x, reset)
+    state, y = recurrence.forward_in_chunks(run, size, params, state, x, reset)
   return y, state
 
 

@@ -62,8 +62,8 @@ def make(
     params = contract.cast(params, contract.wide_dtype(x))
     return run(over_element, config, params, x, state, reset)
 
-  both = {"apply": decorator(whole), "step": single}
-  return contract.of_module(config_type, **both)
+  functions = {"apply": decorator(whole), "step": single}
+  return contract.of_module(config_type, **functions)
 
 
 def step_by(

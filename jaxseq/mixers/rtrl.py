@@ -200,12 +200,12 @@ def _attached(config, params, state):
   for name, axes in _traced(config, params).items():
     trace = state.traces[name]
     # Zero, with the derivative of the state by the parameter.
-    own = params[name].astype(jnp.finfo(trace.dtype).dtype)
-    own -= jax.lax.stop_gradient(own)
+    value = params[name].astype(jnp.finfo(trace.dtype).dtype)
+    value -= jax.lax.stop_gradient(value)
     if axes:
-      flat = flat.at[:count].add(_sums(trace * own, axes, count))
+      flat = flat.at[:count].add(_sums(trace * value, axes, count))
     else:
-      flat += jnp.tensordot(trace, own, own.ndim)
+      flat += jnp.tensordot(trace, value, value.ndim)
   return restore(flat)
 
 
@@ -219,12 +219,12 @@ def _derivatives(config, params, last):
   # so that the derivatives of their sum are those of all numbers.
   of_sum = _pulled(pull, (jnp.arange(flat.size) < count).astype(flat.dtype))
   table = _traced(config, params)
-  every = None
+  by_row = None
   if not all(table.values()):
     rows = jnp.eye(flat.size, dtype=flat.dtype)
-    every = jax.vmap(lambda row: _pulled(pull, row))(rows)
+    by_row = jax.vmap(lambda row: _pulled(pull, row))(rows)
   return {
-    name: (of_sum if axes else every)[name] for name, axes in table.items()
+    name: (of_sum if axes else by_row)[name] for name, axes in table.items()
   }
 
 

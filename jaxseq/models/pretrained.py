@@ -18,8 +18,8 @@ from typing import NamedTuple
 from absl import logging
 import numpy as np
 
-from jaxseq import _limits
 from jaxseq import generation
+from jaxseq import limits
 from jaxseq import nn
 from jaxseq.data import chats
 from jaxseq.data import datasets
@@ -186,7 +186,7 @@ def load(
   network = huggingface.make_network(config, variables)
   file, codec, template = directory / "tokenizer.json", None, None
   if file.is_file():
-    text = _limits.read_text(file, _limits.JSON)
+    text = limits.read_text(file, limits.JSON)
     tokenizer = text_tokens.read_tokenizer(text, str(file))
     codec = generation.Codec(tokenizer, start=None)
     template = _template(directory)

@@ -16,8 +16,8 @@ import numpy as np
 from jaxseq import generation
 from jaxseq import validate
 from jaxseq.generation import tries
-from jaxseq.tasks.items import item_network
-from jaxseq.tasks.items import semantic_network
+from jaxseq.tasks.recommendation import network as item_network
+from jaxseq.tasks.recommendation import semantic_network
 from jaxseq.types import PyTree
 
 

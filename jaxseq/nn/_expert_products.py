@@ -260,11 +260,12 @@ def _backward(kind, residuals, dy):
     def pull():
       return jax.vjp(functools.partial(_expert, kind), x, weights)[1](dy)
 
-    dx, own = jax.lax.cond(
+    dx, added = jax.lax.cond(
       place < used, pull, lambda: jax.tree.map(jnp.zeros_like, (x, weights))
     )
     slopes = [
-      slope.at[number].add(one) for slope, one in zip(slopes, own, strict=True)
+      slope.at[number].add(one)
+      for slope, one in zip(slopes, added, strict=True)
     ]
     return slopes, dx
 
@@ -305,8 +306,8 @@ def ragged(kind, x, chosen, shares, *matrices):
     low = None
     if isinstance(W, recurrence.LowRankRows):
       a, b = (x.reshape(-1, *x.shape[2:]) for x in (W.a, W.b))
-      every = jnp.bincount(pairs, length=len(a)).astype(jnp.int32)
-      low = wide(wide(rows, a, every).astype(rows.dtype), b, every)
+      counts = jnp.bincount(pairs, length=len(a)).astype(jnp.int32)
+      low = wide(wide(rows, a, counts).astype(rows.dtype), b, counts)
       W = W.w
     W = W.array() if isinstance(W, recurrence.Weight) else W
     y = wide(rows, W, sizes)

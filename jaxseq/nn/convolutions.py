@@ -51,8 +51,8 @@ def convolve(
   validate.shape("kernel", kernel, (*space, channels, "out"))
   dilation = tuple(dilation or (1,) * len(strides))
   sizes = tuple(
-    (size - 1) * apart + 1
-    for size, apart in zip(kernel.shape[:-2], dilation, strict=True)
+    (size - 1) * step + 1
+    for size, step in zip(kernel.shape[:-2], dilation, strict=True)
   )
   if isinstance(padding, str):
     pads = lax.padtype_to_pads(x.shape[1:-1], sizes, strides, padding)
@@ -147,16 +147,16 @@ def products(
   """
   *sizes, _, out = kernel.shape
   x = jnp.pad(x, [(0, 0), *pads, (0, 0)])
-  reach = [(n - 1) * apart for n, apart in zip(sizes, dilation, strict=True)]
+  reach = [(n - 1) * step for n, step in zip(sizes, dilation, strict=True)]
   ends = [n - far for n, far in zip(x.shape[1:-1], reach, strict=True)]
 
   def seen(taps):
     """Returns the inputs of one tap at each place, (batch, *space', in)."""
     places = [slice(None)]
-    for tap, apart, end, stride in zip(
+    for tap, step, end, stride in zip(
       taps, dilation, ends, strides, strict=True
     ):
-      places.append(slice(tap * apart, tap * apart + end, stride))
+      places.append(slice(tap * step, tap * step + end, stride))
     return x[tuple(places)]
 
   total = 0

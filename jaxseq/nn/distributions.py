@@ -70,8 +70,8 @@ class Categorical(NamedTuple):
     log_q = jax.nn.log_softmax(_wide(other.logits))
     # 0 log 0 = 0, also in the gradient.
     never = jnp.isneginf(log_p)
-    apart = jnp.where(never, 0, log_p) - jnp.where(never, 0, log_q)
-    return jnp.sum(jnp.exp(log_p) * apart, axis=-1)
+    difference = jnp.where(never, 0, log_p) - jnp.where(never, 0, log_q)
+    return jnp.sum(jnp.exp(log_p) * difference, axis=-1)
 
   def mode(self) -> jax.Array:
     """Returns the most probable values: (...) int32."""

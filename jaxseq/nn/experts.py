@@ -145,19 +145,19 @@ def balance_loss(
   chosen, _ = route(logits, routing)
   axes = tuple(range(logits.ndim - 1))
   used = jax.nn.one_hot(chosen, routing.experts, dtype=logits.dtype)
-  where = None if mask is None else mask[..., None]
-  each = None if mask is None else where[..., None]
+  mask_of_experts = None if mask is None else mask[..., None]
+  each = None if mask is None else mask_of_experts[..., None]
   share = _mean(used, (*axes, logits.ndim - 1), each)
-  mean = _mean(jax.nn.softmax(logits, axis=-1), axes, where)
+  mean = _mean(jax.nn.softmax(logits, axis=-1), axes, mask_of_experts)
   return routing.experts * jnp.sum(jax.lax.stop_gradient(share) * mean)
 
 
-def _mean(x, axes, where):
+def _mean(x, axes, mask):
   """Returns the mean over the elements that count; 0 if there are none."""
-  if where is None:
+  if mask is None:
     return jnp.mean(x, axis=axes)
-  count = jnp.sum(jnp.broadcast_to(where, x.shape), axis=axes, dtype=x.dtype)
-  return jnp.sum(x, axis=axes, where=where) / jnp.maximum(count, 1)
+  count = jnp.sum(jnp.broadcast_to(mask, x.shape), axis=axes, dtype=x.dtype)
+  return jnp.sum(x, axis=axes, where=mask) / jnp.maximum(count, 1)
 
 
 class Experts(linen.Module):

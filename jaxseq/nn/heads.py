@@ -145,8 +145,8 @@ class SquashedGaussianHead(Head, kw_only=True):
   @linen.compact
   def __call__(self, x: jax.Array) -> distributions.SquashedGaussian:
     """Maps (..., n) features to a distribution with batch shape (...)."""
-    both = _read_out(self, 2 * self.num_outputs, x)
-    mean, log_std = jnp.split(both, 2, axis=-1)
+    outputs = _read_out(self, 2 * self.num_outputs, x)
+    mean, log_std = jnp.split(outputs, 2, axis=-1)
     low, high = self.log_std_bounds
     return distributions.SquashedGaussian(mean, jnp.clip(log_std, low, high))
 

@@ -166,9 +166,9 @@ class SequenceLayer(recurrent.Recurrent):
     if config.bidirectional or not config.mixes:
       state = ()
     elif config.parallel:
-      every = config.mixer_config, *config.parallel_mixers
-      names = "mixer", *(f"mixer_{i}" for i in range(1, len(every)))
-      state = tuple(map(make, every, names))
+      configs = config.mixer_config, *config.parallel_mixers
+      names = "mixer", *(f"mixer_{i}" for i in range(1, len(configs)))
+      state = tuple(map(make, configs, names))
     else:
       state = make(config.mixer_config, "mixer")
     if config.channel_mix:
@@ -233,8 +233,8 @@ class SequenceLayer(recurrent.Recurrent):
       mixer.SequenceMixer(self.config.mixer_config, x.dtype, parent=None)
       for _ in range(2)
     )
-    both = bidirectional.Bidirectional(ahead, back, name="mixer")
-    return both(x, run.reset, run.lengths, **options)
+    model = bidirectional.Bidirectional(ahead, back, name="mixer")
+    return model(x, run.reset, run.lengths, **options)
 
   def _norm(self, kind, name, x, run):
     return make_norm(self.config, kind, run.dtype, run.train, name, run.mask(x))

@@ -218,8 +218,8 @@ class LayerConfig:
     Raises:
       ValueError: if the configuration has a rejected option.
     """
-    every = getattr(self, "every_layer", (self,))
-    for each in (self, *every):
+    layers = getattr(self, "every_layer", (self,))
+    for each in (self, *layers):
       if batch_norm and each.norm == "batch":
         raise validate.error(
           f"{where}.norm", "batch", f"'layer', 'rms' or 'none': {batch_norm}"
@@ -228,7 +228,7 @@ class LayerConfig:
         raise validate.error(
           f"{where}.dropout", each.dropout, f"0.0: {dropout}"
         )
-    for each in every if bidirectional else ():
+    for each in layers if bidirectional else ():
       for options in (each, each.mixer_config, *each.parallel_mixers):
         if getattr(options, "bidirectional", False):
           expected = f"False: {bidirectional}"
@@ -243,10 +243,10 @@ class LayerConfig:
     else:
       names = [] if self.feedforward == "none" else ["bias"]
     for option in options:
-      what = f"{name} of feedforward {self.feedforward!r}"
+      option_name = f"{name} of feedforward {self.feedforward!r}"
       if not names:
-        raise validate.error(what, option, "none")
-      validate.choice(what, option, names)
+        raise validate.error(option_name, option, "none")
+      validate.choice(option_name, option, names)
     if not isinstance(options.get("bias", True), bool):
       raise validate.error(f"{name}.bias", options["bias"], "True or False")
     try:

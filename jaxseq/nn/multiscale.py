@@ -261,9 +261,9 @@ class MultiScaleQuantizer(linen.Module):
     ratio = config.residual_ratio
     if not ratio:
       return x
-    which = config.convolution_of_scale[scale]
-    kernel = self.kernel[which].reshape(-1, config.width)
-    y = surroundings(x) @ kernel + self.bias[which]
+    index = config.convolution_of_scale[scale]
+    kernel = self.kernel[index].reshape(-1, config.width)
+    y = surroundings(x) @ kernel + self.bias[index]
     return (1 - ratio) * x + ratio * y
 
   def sums(self, codes: jax.Array) -> jax.Array:

@@ -67,7 +67,7 @@ class PairHead(linen.Module):
     else:
       validate.shape("lengths", lengths, tuple(batch))
       inside = masks.inside(time, lengths)
-    both = (inside[..., :, None] & inside[..., None, :])[..., None]
+    pairs = (inside[..., :, None] & inside[..., None, :])[..., None]
 
     def convolved(y, name, size, channels, dilation=1, bias=False):
       return linen.Conv(
@@ -78,7 +78,7 @@ class PairHead(linen.Module):
         dtype=dtype,
         conv_general_dilated=convolutions.for_linen,
         name=name,
-      )(jnp.where(both, y, 0))
+      )(jnp.where(pairs, y, 0))
 
     h = dense.Dense(self.width, dtype=dtype, name="reduce")(x)
     shape = (*batch, time, time, self.width)
@@ -93,7 +93,7 @@ class PairHead(linen.Module):
         momentum=0.9,
         dtype=dtype,
         name=f"block_{i}_norm",
-      )(y, mask=both)
+      )(y, mask=pairs)
       z = convolved(linen.relu(z), f"block_{i}_in", 3, self.channels)
       z = linen.Dropout(self.dropout)(z, deterministic=not train)
       z = linen.relu(z)
@@ -137,8 +137,8 @@ def corrected(maps: jax.Array, inside: jax.Array) -> jax.Array:
   Returns:
     maps' shape.
   """
-  both = inside[..., :, None] & inside[..., None, :]
-  a = jnp.where(both[..., None, :, :], maps, 0)
+  pairs = inside[..., :, None] & inside[..., None, :]
+  a = jnp.where(pairs[..., None, :, :], maps, 0)
   a = a + a.swapaxes(-1, -2)
   rows = a.sum(axis=-1, keepdims=True)
   columns = a.sum(axis=-2, keepdims=True)

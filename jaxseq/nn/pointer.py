@@ -151,9 +151,9 @@ class Pointing(linen.Module):
 
     last = weights("")
     if self.glimpses:
-      own = weights("glimpse_")
+      glimpse = weights("glimpse_")
       for _ in range(self.glimpses):
-        read = jnp.exp(point(own, memory, query, mask)) @ memory
+        read = jnp.exp(point(glimpse, memory, query, mask)) @ memory
         query = query + read if self.add else read
     return point(last, memory, query, mask)
 

@@ -165,8 +165,8 @@ class SequenceModel(recurrent.Recurrent):
         state, memory = state or (None, None)
         number, turn = uses[i]
         run = blocks[number].step if step else blocks[number]
-        both = jnp.concatenate([x, first.astype(x.dtype)], axis=-1)
-        shift, memory = run(both, memory, reset, turn=turn)
+        joined = jnp.concatenate([x, first.astype(x.dtype)], axis=-1)
+        shift, memory = run(joined, memory, reset, turn=turn)
       arguments = x, state, reset, train, arrays, step, condition, lengths
       x, state, shared = module(*arguments, shared, shift)
       if i in uses:
@@ -198,17 +198,17 @@ class SequenceModel(recurrent.Recurrent):
     config, params = self.config, variables.get("params", {})
 
     def fresh(one, *path):
-      own = functools.reduce(
+      initial = functools.reduce(
         lambda tree, name: tree.get(name, {}), path, params
       )
 
-      def make(own):
-        return mixers.fresh_state(one, batch_shape, dtype, own or None)
+      def make(initial):
+        return mixers.fresh_state(one, batch_shape, dtype, initial or None)
 
       if not _scans(config):
-        return make(own)
-      every = {"axis_size": config.num_layers, "out_axes": len(batch_shape)}
-      return jax.vmap(make, **every)(own)
+        return make(initial)
+      axes = {"axis_size": config.num_layers, "out_axes": len(batch_shape)}
+      return jax.vmap(make, **axes)(initial)
 
     states = self.states_of(fresh)
     if TUNED in variables:

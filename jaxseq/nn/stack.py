@@ -146,9 +146,9 @@ class StackConfig(LayerConfig):
     for index, each in enumerate(layers):
       for name in _IN_COMMON:
         if getattr(each, name) != first[name]:
-          where = f"layers[{index}].{name}"
+          field = f"layers[{index}].{name}"
           expected = f"{first[name]!r}, as of the first"
-          raise validate.error(where, getattr(each, name), expected)
+          raise validate.error(field, getattr(each, name), expected)
       entries.append({name: getattr(each, name) for name in _OWN})
     number = {"layers": tuple(entries), "num_layers": len(layers)}
     return cls(**{**first, **number, **fields})
@@ -196,14 +196,14 @@ class StackConfig(LayerConfig):
     have them, unless they are given or the layers are scanned.
     """
     distinct: dict[Any, LayerConfig] = {}
-    every = []
+    configs = []
     for index in range(self.num_layers):
       fields = self._fields(index)
       key = tuple(fields.values())
       if key not in distinct:
         distinct[key] = self._layer(index, fields)
-      every.append(distinct[key])
-    return tuple(every)
+      configs.append(distinct[key])
+    return tuple(configs)
 
   def _fields(self, index: int) -> dict[str, Any]:
     """Returns the fields of one layer."""
@@ -262,8 +262,8 @@ class StackConfig(LayerConfig):
   @property
   def mixer_names(self) -> tuple[str, ...]:
     """The names of all mixers, layer by layer or in turn."""
-    beside = (name for each in self._kinds for name, _ in each.parallel)
-    return (*(each.mixer for each in self._kinds), *beside)
+    parallel = (name for each in self._kinds for name, _ in each.parallel)
+    return (*(each.mixer for each in self._kinds), *parallel)
 
   @functools.cached_property
   def shared_blocks(

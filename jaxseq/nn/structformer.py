@@ -212,8 +212,8 @@ def relations(head: Array, names: tuple[Relation, ...]) -> Array:
   """Returns (*batch, relations, time, time) of heads, with a zero diagonal."""
   child = jnp.swapaxes(head, -1, -2)
   sibling = _without_self(head @ child)
-  every = {"head": head, "child": child, "sibling": sibling}
-  return jnp.stack([every[name] for name in names], axis=-3)
+  maps = {"head": head, "child": child, "sibling": sibling}
+  return jnp.stack([maps[name] for name in names], axis=-3)
 
 
 class Parser(linen.Module):
@@ -392,8 +392,8 @@ def _without_self(x):
 def _highest(x):
   """The maxima from the second to the first index, or of the second alone."""
   late = jnp.tri(x.shape[-1], dtype=bool)
-  every = jnp.where(late, x[..., :, None], x[..., None, :])
-  return _running(jnp.maximum, every, -2)
+  candidates = jnp.where(late, x[..., :, None], x[..., None, :])
+  return _running(jnp.maximum, candidates, -2)
 
 
 def _running(extreme, x, axis, reverse=False):
@@ -426,9 +426,9 @@ def _heads_before(first, last, scores):
   parts = jnp.where(late, scores[..., :, None] - highest, -jnp.inf)
   total, _ = linear.linear_scan(falls(highest), jnp.exp(parts))
   share = jnp.where(late, 1 / jnp.where(late, total, 1), 0)
-  begun = jnp.swapaxes(first * _to_the_right(last, share, highest), -1, -2)
+  entering = jnp.swapaxes(first * _to_the_right(last, share, highest), -1, -2)
   turned = jnp.swapaxes(highest, -1, -2)
-  summed, _ = linear.linear_scan(falls(turned), begun)
+  summed, _ = linear.linear_scan(falls(turned), entering)
   return jnp.swapaxes(jnp.exp(scores[..., :, None] - turned) * summed, -1, -2)
 
 

@@ -240,8 +240,8 @@ def apply(config, params, x, state=None, reset=None, *, axis=None, turn=0):
   h = head_parts.normed(h, params["feedforward_norm"], config.eps)
   z = contract.pointwise(_gated, project("W_in", h))
   # A weight that is not an array contains arrays with the same axis of turns.
-  own = jax.tree.map(lambda leaf: leaf[turn], params["L"])
-  return recurrence.dense(project("W_out", z), own), state
+  lora = jax.tree.map(lambda leaf: leaf[turn], params["L"])
+  return recurrence.dense(project("W_out", z), lora), state
 
 
 @contract.step(Config, init, initial_state)

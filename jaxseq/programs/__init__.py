@@ -14,22 +14,22 @@ if TYPE_CHECKING:
   from jaxseq.programs import classify as classify
   from jaxseq.programs import command as command
   from jaxseq.programs import compare as compare
-  from jaxseq.programs import drawn_pictures as drawn_pictures
+  from jaxseq.programs import decision as decision
   from jaxseq.programs import dts as dts
   from jaxseq.programs import forecast as forecast
-  from jaxseq.programs import hidden_letters as hidden_letters
   from jaxseq.programs import icrl as icrl
   from jaxseq.programs import icrl_suite as icrl_suite
   from jaxseq.programs import language_model as language_model
   from jaxseq.programs import line as line
-  from jaxseq.programs import offline_rl as offline_rl
+  from jaxseq.programs import masked_language as masked_language
   from jaxseq.programs import own_data as own_data
   from jaxseq.programs import own_files as own_files
+  from jaxseq.programs import pictures as pictures
   from jaxseq.programs import sampled as sampled
-  from jaxseq.programs import self_prediction as self_prediction
   from jaxseq.programs import serve as serve
   from jaxseq.programs import serve_flags as serve_flags
   from jaxseq.programs import set_answers as set_answers
+  from jaxseq.programs import spr as spr
   from jaxseq.programs import text_flags as text_flags
   from jaxseq.programs import token_command as token_command
 else:

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import _json
-from jaxseq import _limits
 from jaxseq import data
+from jaxseq import limits
 from jaxseq import nn
 from jaxseq import validate
 from jaxseq.adapt import initial_states
@@ -31,9 +31,9 @@ from jaxseq.programs import adapted_files
 from jaxseq.programs import serve
 from jaxseq.tasks import adaptation
 from jaxseq.tasks import base
-from jaxseq.tasks import chat_adaptation
 from jaxseq.tasks import language
 from jaxseq.tasks import task as tasks
+from jaxseq.tasks.adaptation import chat_adaptation
 from jaxseq.training import configuration
 from jaxseq.training.comparison import curves
 from jaxseq.training.comparison import experiment
@@ -64,7 +64,7 @@ class Config(base.DataComparison):
       `tasks.adaptation.TextProblem`; required if states are tuned.
     jump_every: for texts, see `tasks.language`.
     valid_tokens: for texts, see `tasks.language`.
-    pairs: fields of `tasks.preference.Config`, for all arms.
+    pairs: fields of `tasks.adaptation.preference.Config`, for all arms.
     context: see `serve.Loading`, also for the next two.
     param_dtype: dtype of the base's parameters.
     quantize: whether to round the base's weights to 8 bits, for all methods
@@ -176,7 +176,7 @@ def _random(config):
 def _start(path, served):
   """Returns a pretrained model's token for the beginning of a text."""
   contents = _json.loads(
-    _limits.read_bytes(path / "config.json", _limits.JSON), long=True
+    limits.read_bytes(path / "config.json", limits.JSON), long=True
   )
   first = contents.get("bos_token_id")
   if isinstance(first, int) and 0 <= first < served.network.vocab_size:

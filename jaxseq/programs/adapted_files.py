@@ -6,7 +6,7 @@ import pathlib
 from typing import Any
 
 from jaxseq import _json
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import nn
 from jaxseq import validate
 from jaxseq.adapt import initial_states
@@ -44,7 +44,7 @@ def begin(
   """
   place = directory / FILE
   if place.is_file():
-    stored = _json.loads(_limits.read_bytes(place, _limits.JSON))
+    stored = _json.loads(limits.read_bytes(place, limits.JSON))
     validate.instance(str(place), stored, dict, "an object")
     digest = stored.get("sha256")
     validate.instance(f"{place}: sha256", digest, str, "a digest")

@@ -5,9 +5,9 @@ from typing import Any
 
 from jaxseq.tasks import base
 from jaxseq.tasks import classification
-from jaxseq.tasks import classification_figures
 from jaxseq.tasks import regression
 from jaxseq.tasks import task
+from jaxseq.tasks.classification import figures as classification_figures
 from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import work as works
 

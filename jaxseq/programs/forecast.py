@@ -5,9 +5,9 @@ import functools
 
 from jaxseq import validate
 from jaxseq.tasks import base
-from jaxseq.tasks import forecast_figures
-from jaxseq.tasks import forecast_season
 from jaxseq.tasks import forecasting
+from jaxseq.tasks.forecasting import figures as forecast_figures
+from jaxseq.tasks.forecasting import forecast_season
 from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import work as works
 

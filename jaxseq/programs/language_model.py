@@ -14,10 +14,10 @@ from jaxseq.models import token_model
 from jaxseq.programs import text_flags
 from jaxseq.tasks import base
 from jaxseq.tasks import budget
-from jaxseq.tasks import dynamic_evaluation
 from jaxseq.tasks import language
-from jaxseq.tasks import streamed_language
-from jaxseq.tasks import token_rows
+from jaxseq.tasks.language import dynamic_evaluation
+from jaxseq.tasks.language import streamed_language
+from jaxseq.tasks.language import token_rows
 from jaxseq.training import configuration
 from jaxseq.training.comparison import arms
 from jaxseq.training.comparison import curves

@@ -184,16 +184,18 @@ if TYPE_CHECKING:
   from jaxseq.recurrence.selective.selective import (
     selective_step as selective_step,
   )
-  from jaxseq.recurrence.shared import pieces as pieces
+  from jaxseq.recurrence.shared import function_chunks as function_chunks
   from jaxseq.recurrence.shared import stepwise as stepwise
   from jaxseq.recurrence.shared._contractions import dense as dense
   from jaxseq.recurrence.shared._contractions import dense_heads as dense_heads
   from jaxseq.recurrence.shared.affine import split_affine as split_affine
   from jaxseq.recurrence.shared.chunked import chunked as chunked
+  from jaxseq.recurrence.shared.function_chunks import (
+    forward_in_chunks as forward_in_chunks,
+  )
+  from jaxseq.recurrence.shared.function_chunks import in_chunks as in_chunks
   from jaxseq.recurrence.shared.low_rank import LowRank as LowRank
   from jaxseq.recurrence.shared.low_rank_rows import LowRankRows as LowRankRows
-  from jaxseq.recurrence.shared.pieces import in_pieces as in_pieces
-  from jaxseq.recurrence.shared.pieces import in_sections as in_sections
   from jaxseq.recurrence.shared.stepwise import fold as fold
   from jaxseq.recurrence.shared.weights import Weight as Weight
   from jaxseq.recurrence.systems import lti as lti

@@ -97,8 +97,8 @@ def outer_scan(q, k, v, decay=None, init=None, *, reset=None, inclusive=True):
     None if x is None else jnp.expand_dims(x, -2) for x in (q, k, v, decay)
   )
   init = None if init is None else jnp.expand_dims(init, -3)
-  how = {"reset": reset, "inclusive": inclusive}
-  o, S = outer_scan_heads(q, k, v, decay, init, **how)
+  options = {"reset": reset, "inclusive": inclusive}
+  o, S = outer_scan_heads(q, k, v, decay, init, **options)
   return o[..., 0, :], S[..., 0, :, :]
 
 

@@ -44,8 +44,8 @@ def step_of(
   states = {"state": step_program.first_of(fresh)}
   if images:
     states["frames"] = memory[images[0]]
-  alone = getattr(inner, "shows_history", False)
-  if not alone and env.previous_action != "none":
+  shows_history = getattr(inner, "shows_history", False)
+  if not shows_history and env.previous_action != "none":
     states["last_action"] = action
   shapes = {
     k: jax.ShapeDtypeStruct(x.shape, x.dtype) for k, x in inputs.items()
@@ -66,9 +66,9 @@ def step_of(
     unused = jax.random.key(0)
     before = memory | dict(zip(images, [last.get("frames")]))
     before = jax.tree.unflatten(structure, before.values())
-    begun = env.reset(unused, shown)
+    fresh = env.reset(unused, shown)
     going = env.step(unused, before, last.get("last_action", action), shown)
-    seen, after = wrappers.select(first, begun, going[:2])
+    seen, after = wrappers.select(first, fresh, going[:2])
     return seen, [_named(after)[0][name] for name in images]
 
   def compute(arrays, states):

@@ -18,8 +18,8 @@ _TRANSPARENT = wrappers.EpisodeStatistics, wrappers.FlattenHistory
 
 def columns(player: rollout.Player) -> list[str]:
   """Returns the headers of the table."""
-  asked = ["asked"] if _answers(player.env, np.zeros(1)) is not None else []
-  return ["step", "observation", *asked, "action", "reward", "value"]
+  question = ["asked"] if _answers(player.env, np.zeros(1)) is not None else []
+  return ["step", "observation", *question, "action", "reward", "value"]
 
 
 def rows(player, episode, limit=None):

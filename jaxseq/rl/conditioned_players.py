@@ -159,8 +159,8 @@ def achieved(
   each played for `episodes` episodes. The result has "return", for the last
   target, and "return_TARGET" for each target.
   """
-  asked = jnp.repeat(jnp.array(targets, jnp.float32), episodes)
-  totals = _play(arm.conditioned, model, variables, scale, player, key, asked)
+  returns = jnp.repeat(jnp.array(targets, jnp.float32), episodes)
+  totals = _play(arm.conditioned, model, variables, scale, player, key, returns)
   means = totals.reshape(len(targets), episodes).mean(axis=1)
   return {"return": means[-1]} | {
     f"return_{target:g}": mean for target, mean in zip(targets, means)

@@ -154,9 +154,9 @@ class Trained:
     def decide(variables, observation, memory, key):
       shown = params.replace(observation=observation)
       unused = jax.random.key(0)
-      begun = env.reset(unused, shown)
+      restarted = env.reset(unused, shown)
       going = env.step(unused, memory.env_state, memory.action, shown)[:2]
-      seen, env_state = wrappers.select(memory.first, begun, going)
+      seen, env_state = wrappers.select(memory.first, restarted, going)
       policy, _, states = network.apply(
         variables,
         jax.tree.map(lambda x: x[None], seen),

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from jaxseq import _json
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import trajectories
 from jaxseq.nn import masks
@@ -227,7 +227,5 @@ def load_or_make(
     trajectories.save(path, trajectories.mix(parts, episodes, seed))
 
   processes.first_then_rest(record_levels, f"recording {str(path)!r}")
-  levels = _json.loads(
-    _limits.read_bytes(directory / LEVELS_FILE, _limits.JSON)
-  )
+  levels = _json.loads(limits.read_bytes(directory / LEVELS_FILE, limits.JSON))
   return trajectories.load(path), levels

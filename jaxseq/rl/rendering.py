@@ -134,10 +134,10 @@ def frames(films: Sequence[Film], limit: int = 120) -> list[np.ndarray]:
   pictures = []
   for episode in films:
     last = episode.length - 1
-    every = -(-episode.length // limit)
+    stride = -(-episode.length // limit)
     # Counted back from the last one, which is always drawn.
-    steps = range(last % every, episode.length, every)
-    pictures += [_scenes.frame(episode, t, every) for t in steps]
+    steps = range(last % stride, episode.length, stride)
+    pictures += [_scenes.frame(episode, t, stride) for t in steps]
   return pictures
 
 

@@ -250,12 +250,12 @@ def evaluation_configs(
     merged = dict(agent.env_options) | dict(options.items())
     agents[name] = dataclasses.replace(agent, env_options=tuple(merged.items()))
     player = algorithms.of(agent).player(agents[name])
-    for what in ("observation_space", "action_space"):
-      both = trained, player
-      expected, got = (getattr(p.env, what)(p.env_params) for p in both)
+    for space in ("observation_space", "action_space"):
+      players = trained, player
+      expected, got = (getattr(p.env, space)(p.env_params) for p in players)
       if spaces.signature(got) != spaces.signature(expected):
         raise errors.UserError(
-          f"config.evaluations.{name}: got the {what.replace('_', ' ')} {got},"
+          f"config.evaluations.{name}: got the {space.replace('_', ' ')} {got},"
           f" expected that of the training, {expected}"
         )
   return agents

@@ -105,14 +105,14 @@ def show_evaluations(config: rl_arms.Config, task: str, results: Any) -> None:
       ["environment", *results],
       [
         [
-          where,
+          place,
           *(tables.mean_std(arm["evaluation"]) for arm in rows.values()),
         ]
-        for where, rows in evaluated.items()
+        for place, rows in evaluated.items()
       ],
       title=f"Return of {over}",
     )
-  for where, rows in evaluated.items():
+  for place, rows in evaluated.items():
     trials = _trials(rows)
     if not trials:
       continue
@@ -128,7 +128,7 @@ def show_evaluations(config: rl_arms.Config, task: str, results: Any) -> None:
           start=1,
         )
       ],
-      title=f"{where}: return of each trial of {over}",
+      title=f"{place}: return of each trial of {over}",
     )
 
 
@@ -141,11 +141,11 @@ def draw_trials(directory: pathlib.Path, task: str, results: Any) -> None:
     results: of the arms.
   """
   trials = {
-    where: {
+    place: {
       name: (1 + np.arange(values.shape[1]), values)
       for name, values in _trials(results_of_task).items()
     }
-    for where, results_of_task in _evaluated(task, results).items()
+    for place, results_of_task in _evaluated(task, results).items()
   }
   if all(trials.values()):
     x, y = "trial within an episode", "mean return of the trial"

@@ -74,14 +74,14 @@ class Config:
     replay, least = self.replay, self.variant.min_replay
     image_shape = self.variant.update.networks.encoder.image_shape
     if image_shape != replay.observation_shape:
-      what = f"{replay.observation_shape}, the shape of {self.stack} frames"
-      raise validate.error("encoder.image_shape", image_shape, what)
+      expected = f"{replay.observation_shape}, the shape of {self.stack} frames"
+      raise validate.error("encoder.image_shape", image_shape, expected)
     if least < replay.least:
-      what = f"at least {replay.least} for a sequence to be drawn"
-      raise validate.error("min_replay", least, what)
+      expected = f"at least {replay.least} for a sequence to be drawn"
+      raise validate.error("min_replay", least, expected)
     if replay.capacity < least:
-      what = f"at least min_replay = {least}"
-      raise validate.error("capacity", replay.capacity, what)
+      expected = f"at least min_replay = {least}"
+      raise validate.error("capacity", replay.capacity, expected)
 
   @property
   def replay(self) -> frames.Config:
@@ -93,8 +93,8 @@ class Config:
     sequence = agent.sequence if agent.recurrent else None
     capacity = self.capacity
     if capacity is None:
-      every = sequence.length if sequence else 1
-      capacity = math.ceil(self.num_steps / every) * every
+      stride = sequence.length if sequence else 1
+      capacity = math.ceil(self.num_steps / stride) * stride
     return frames.Config(
       capacity=capacity,
       frame_shape=self.frame_shape,

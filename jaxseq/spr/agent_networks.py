@@ -55,8 +55,8 @@ class Config:
     shape, model = encoders.latent_shape(self.encoder), self.transition
     size = math.prod(shape)
     if self.head.features != size:
-      what = f"{size}, the elements of the encoder's latent {shape}"
-      raise validate.error("head.features", self.head.features, what)
+      wanted = f"{size}, the elements of the encoder's latent {shape}"
+      raise validate.error("head.features", self.head.features, wanted)
     expected = {"num_actions": self.head.num_actions}
     if isinstance(model, mixer_transition.Config):
       expected["latent_shape"] = shape
@@ -64,8 +64,8 @@ class Config:
       expected["channels"] = shape[-1]
     for name, value in expected.items():
       if model is not None and getattr(model, name) != value:
-        what = f"{value}, as in the encoder and head"
-        raise validate.error(f"transition.{name}", getattr(model, name), what)
+        wanted = f"{value}, as in the encoder and head"
+        raise validate.error(f"transition.{name}", getattr(model, name), wanted)
 
   @property
   def drops(self) -> bool:

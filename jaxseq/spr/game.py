@@ -116,13 +116,13 @@ def make(env_id: str, options: Mapping[str, Any] | None = None) -> Game:
   actions = spaces.convert(env.action_space(env_params))
   single = not isinstance(env, mixtures.Mixture)
   if not (single and isinstance(actions, spaces.Discrete)):
-    what = "a single environment with Discrete actions"
-    raise validate.error("env_id", env_id, what)
+    expected = "a single environment with Discrete actions"
+    raise validate.error("env_id", env_id, expected)
   seen = env.observation_space(env_params)
   action_masks.check(seen, actions)
   if action_masks.is_masked(seen):
-    what = "an environment without masks of actions"
-    raise validate.error("env_id", env_id, what)
+    expected = "an environment without masks of actions"
+    raise validate.error("env_id", env_id, expected)
   if not spaces.is_image(seen):
     env = wrappers.flat(env)
   return Game(env_id, env, env_params, getattr(env, "frame_stack", 1))

@@ -299,12 +299,12 @@ def _follow(config, state, params, noise):
   target, target_noise, momentum = _target_part(params), noise, None
   copies = step % config.target_period == 0
   tau = jnp.where(copies, config.target_tau, 0)
-  every = config.target_period == 1
-  if not (every and config.target_tau == 1):
+  each_update = config.target_period == 1
+  if not (each_update and config.target_tau == 1):
     target = optax.incremental_update(target, state.target, tau)
   if config.target_noise != "copied":
     target_noise = state.target_noise
-  elif not every:
+  elif not each_update:
     target_noise = wrappers.select(copies, noise, state.target_noise)
   if config.has_momentum:
     momentum = _momentum_part(config, state.params)

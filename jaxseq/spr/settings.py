@@ -108,8 +108,10 @@ def agent_config(settings: Settings, game: games.Game) -> agent.Config:
       stacks.Config, settings.memory, name="memory"
     )
     if not getattr(game.env, "keep_memory", True):
-      what = "True: a memory here lasts for an episode, and so for all trials"
-      raise validate.error("env_options.keep_memory", False, what)
+      expected = (
+        "True: a memory here lasts for an episode, and so for all trials"
+      )
+      raise validate.error("env_options.keep_memory", False, expected)
   changes = {
     "networks": dataclasses.replace(
       networks,

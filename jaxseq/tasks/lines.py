@@ -33,8 +33,8 @@ class Line(NamedTuple):
 
 
 def _task(name):
-  """Returns the kind of a task's models, named after the task."""
-  return {name: f"jaxseq.tasks.{name}"}
+  """Returns the kind of a task's models, which has the name of its folder."""
+  return {name: f"jaxseq.tasks.{name}.task"}
 
 
 _PROGRAMS = "jaxseq.programs"
@@ -46,10 +46,10 @@ LINES = {
     data={".npz": "npz", ".ts": "ts", "/": "image_folders", "": "table"},
   ),
   "compare": Line(f"{_PROGRAMS}.compare"),
-  "decision": Line(f"{_PROGRAMS}.offline_rl", modes=_PLAYED),
+  "decision": Line(f"{_PROGRAMS}.decision", modes=_PLAYED),
   "dts": Line(f"{_PROGRAMS}.dts", {"codes": "jaxseq.dts.code_task"}),
   "events": Line(
-    "jaxseq.tasks.point_processes.event_windows",
+    "jaxseq.tasks.events.event_windows",
     _task("events"),
     data={"": "event_table"},
   ),
@@ -66,18 +66,19 @@ LINES = {
     data={".bin": "token_file", ".idx": "token_file", "": "text_files"},
   ),
   "masked_language": Line(
-    f"{_PROGRAMS}.hidden_letters",
-    _task("masked_language") | _task("pairs"),
+    f"{_PROGRAMS}.masked_language",
+    _task("masked_language") | {"pairs": "jaxseq.tasks.pairs"},
     data={"": "letters"},
   ),
   "next_element": Line(
-    "jaxseq.tasks.next_element",
+    "jaxseq.tasks.next_element.task",
     _task("next_element"),
     data={"": "event_log"},
   ),
   "pictures": Line(
-    f"{_PROGRAMS}.drawn_pictures",
-    _task("pictures") | _task("picture_codes"),
+    f"{_PROGRAMS}.pictures",
+    _task("pictures")
+    | {"picture_codes": "jaxseq.tasks.pictures.picture_codes"},
     (*MODES, "generate"),
     data={"": "image_folders"},
   ),
@@ -89,24 +90,24 @@ LINES = {
     },
   ),
   "recommend": Line(
-    "jaxseq.tasks.recommendation",
+    "jaxseq.tasks.recommendation.task",
     _task("recommendation")
     | {
-      "semantic_ids": "jaxseq.tasks.recommendation:CODES",
-      "item_sentences": "jaxseq.tasks.recommendation:SENTENCES",
+      "semantic_ids": "jaxseq.tasks.recommendation.task:CODES",
+      "item_sentences": "jaxseq.tasks.recommendation.task:SENTENCES",
     },
     (*MODES, "serve_stream"),
     data={"": "interaction_table"},
   ),
   "segmentation": Line(
-    "jaxseq.tasks.segmentation",
+    "jaxseq.tasks.segmentation.task",
     _task("segmentation"),
     data={"": "paragraphs"},
   ),
-  "spr": Line(f"{_PROGRAMS}.self_prediction", modes=_PLAYED, mesh=False),
+  "spr": Line(f"{_PROGRAMS}.spr", modes=_PLAYED, mesh=False),
   "synthetic": Line(f"{_PROGRAMS}.sampled", modes=_PLAYED),
   "temporal_graph": Line(
-    "jaxseq.tasks.temporal_graph",
+    "jaxseq.tasks.temporal_graph.task",
     _task("temporal_graph"),
     mesh=False,
     data={"": "graph_table"},

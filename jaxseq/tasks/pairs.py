@@ -24,7 +24,7 @@ from jaxseq.tasks import masked_language
 from jaxseq.tasks import outputs
 from jaxseq.tasks import pair_structures
 from jaxseq.tasks import task
-from jaxseq.tasks.masked_network import MaskedNetwork
+from jaxseq.tasks.masked_language.network import MaskedNetwork
 from jaxseq.training import supervised
 from jaxseq.types import PyTree
 

@@ -114,10 +114,10 @@ def _begun(variables, update):
 
 
 @jax.jit
-def _picked(which, new, old):
+def _picked(mask, new, old):
   """Returns of some seeds the one tree, of the others the other."""
   return jax.tree.map(
-    lambda x, y: jnp.where(which.reshape(-1, *[1] * (x.ndim - 1)), x, y),
+    lambda x, y: jnp.where(mask.reshape(-1, *[1] * (x.ndim - 1)), x, y),
     new,
     old,
   )

@@ -20,7 +20,7 @@ from jaxseq.training.devices import device_mesh
 from jaxseq.types import PyTree
 
 # Names of leaves that older checkpoints lack, which are zeros there: the
-# rests of the times of `tasks.node_streams.node_memory.Memory`.
+# rests of the times of `tasks.temporal_graph.node_memory.Memory`.
 _ADDED = ("time_rest", "since_rest")
 _PYTHON_TYPES = {t.__name__: t for t in (bool, int, float, complex, str)}
 

@@ -165,8 +165,8 @@ def merged(
   out = dict(fields)
   for change in changes:
     for name, value in change.items():
-      both = isinstance(out.get(name), Mapping) and isinstance(value, Mapping)
-      out[name] = merged(out[name], value) if both else value
+      nested = isinstance(out.get(name), Mapping) and isinstance(value, Mapping)
+      out[name] = merged(out[name], value) if nested else value
   return out
 
 
@@ -277,8 +277,13 @@ def _type_name(cls: type) -> str:
     module = (
       spec.name if spec else pathlib.Path(getattr(main, "__file__", "")).stem
     )
-  # A folder of `experiments` has the name of the experiment.
-  module = module.removesuffix(".program")
+  # The class stays the same where its module has another name than it had when
+  # configs were saved.
+  old = getattr(sys.modules.get(cls.__module__), "SAVED_AS", None)
+  if old is not None:
+    return f"{old}.{cls.__qualname__}"
+  # A folder of `experiments`, or of `tasks`, has the name of what it is about.
+  module = module.removesuffix(".program").removesuffix(".task")
   return f"{module.rpartition('.')[2]}.{cls.__qualname__}"
 
 

@@ -98,8 +98,8 @@ class Feed:
       self.close()
       self._items = prefetch.Prefetch(self._make, self._chunks(first))
     batches = next(self._items)
-    made = jax.tree.leaves(batches.rows)[0].shape[0]
-    if made != count:
+    got = jax.tree.leaves(batches.rows)[0].shape[0]
+    if got != count:
       self.close()
       return self._make((first, count))
     self._next = first + count
@@ -111,10 +111,10 @@ class Feed:
     Raises:
       UserError: the state is of a run on other data.
     """
-    there = np.stack([np.asarray(x)[0] for x in carry])
-    if not np.array_equal(there, np.stack(self._source.digest)):
+    saved = np.stack([np.asarray(x)[0] for x in carry])
+    if not np.array_equal(saved, np.stack(self._source.digest)):
       texts = [
-        np.stack(x).tobytes().hex() for x in (self._source.digest, there)
+        np.stack(x).tobytes().hex() for x in (self._source.digest, saved)
       ]
       raise errors.UserError(
         f"the data: got a file with digest {texts[0]}, expected {texts[1]}, "
@@ -143,10 +143,10 @@ class Feed:
     numbers = (first + np.arange(count))[:, None] * batch + np.arange(batch)
     mesh = device_mesh.make(self._mesh)
     if mesh is None:
-      made = Batches(np.int32(first), self._rows(numbers))
-      return placement.share(self._mesh, self._num_runs, made)
-    where = device_mesh.cut_examples(mesh, numbers, axis=1)
-    columns = _columns(where, numbers.shape)
+      batches = Batches(np.int32(first), self._rows(numbers))
+      return placement.share(self._mesh, self._num_runs, batches)
+    sharding = device_mesh.cut_examples(mesh, numbers, axis=1)
+    columns = _columns(sharding, numbers.shape)
     everywhere = device_mesh.whole(mesh)
 
     def put(x):
@@ -155,7 +155,7 @@ class Feed:
         return x[:, np.searchsorted(columns, wanted)]
 
       shape = *numbers.shape, *x.shape[2:]
-      return jax.make_array_from_callback(shape, where, part)
+      return jax.make_array_from_callback(shape, sharding, part)
 
     rows = jax.tree.map(put, self._rows(numbers[:, columns]))
     return Batches(device_mesh.put(np.int32(first), everywhere), rows)
@@ -171,8 +171,8 @@ class Feed:
     )
 
 
-def _columns(where, shape):
+def _columns(sharding, shape):
   """The rows of a batch, rising, that the devices of this process need."""
-  parts = where.addressable_devices_indices_map(shape).values()
-  every = np.arange(shape[1])
-  return np.unique(np.concatenate([every[rows] for _, rows in parts]))
+  parts = sharding.addressable_devices_indices_map(shape).values()
+  columns = np.arange(shape[1])
+  return np.unique(np.concatenate([columns[rows] for _, rows in parts]))

@@ -63,8 +63,8 @@ def sentences(failed: Failed) -> list[str]:
     for seed, text in seeds.items():
       alike.setdefault(text, []).append(seed)
     for text, numbers in alike.items():
-      which = "seed" if len(numbers) == 1 else "seeds"
-      texts.append(f"{arm}, {which} {', '.join(map(str, numbers))}: {text}")
+      noun = "seed" if len(numbers) == 1 else "seeds"
+      texts.append(f"{arm}, {noun} {', '.join(map(str, numbers))}: {text}")
   return texts
 
 

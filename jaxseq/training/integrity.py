@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseq import _json
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq.training import _leaves
 from jaxseq.training import files
 
@@ -74,7 +74,7 @@ def file_digests(root: pathlib.Path) -> dict[str, list]:
   out = {}
   for path in sorted(root.rglob("*")):
     if path.is_file() and path != root / FILE:
-      with open(path, "rb", opener=_limits.regular) as file:
+      with open(path, "rb", opener=limits.regular) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
       out[path.relative_to(root).as_posix()] = [path.stat().st_size, digest]
   return out
@@ -96,7 +96,7 @@ def read(root: pathlib.Path) -> Record:
   if not (root / FILE).is_file():
     # Such as a pipe, which one would wait for.
     raise DamagedError(f"{FILE} is no file")
-  raw = _limits.read_bytes(root / FILE)
+  raw = limits.read_bytes(root / FILE)
   try:
     text = raw.decode("utf-8")
     stored = _json.loads(text, long=True)
@@ -127,7 +127,7 @@ def check_files(root: pathlib.Path, record: Record) -> None:
         raise DamagedError(f"{name} is no file")
       if size_on_disk != size:
         raise DamagedError(f"{name} has {size_on_disk} bytes instead of {size}")
-      with open(path, "rb", opener=_limits.regular) as file:
+      with open(path, "rb", opener=limits.regular) as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != digest:
           raise DamagedError(f"{name} was altered: its SHA-256 differs")
     except FileNotFoundError:

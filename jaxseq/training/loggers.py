@@ -21,7 +21,7 @@ from typing import Any
 from absl import logging
 
 from jaxseq import _json
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq.training import _event_files
 from jaxseq.training import errors
 from jaxseq.training import files
@@ -166,7 +166,7 @@ def _identity(name: str, directory: pathlib.Path) -> str:
 
 def _read(directory: pathlib.Path) -> dict[str, dict[str, Any]]:
   try:
-    return _json.loads(_limits.read_bytes(directory / FILE, _limits.JSON))
+    return _json.loads(limits.read_bytes(directory / FILE, limits.JSON))
   except FileNotFoundError:
     return {}
 

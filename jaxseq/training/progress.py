@@ -75,16 +75,16 @@ class Progress:
     if step >= self._total:
       self._draw()
 
-  def doing(self, what: str, *, compiles: bool = False) -> None:
+  def doing(self, action: str, *, compiles: bool = False) -> None:
     """Shows what runs now, until the next call.
 
     Args:
-      what: such as "evaluating"; "" for what runs most of the time.
+      action: such as "evaluating"; "" for what runs most of the time.
       compiles: whether it may be compiled first; then its time does not count
         for speed and time left, because it comes once.
     """
     self._close()
-    self._doing = what
+    self._doing = action
     self._apart = time.monotonic() if compiles else None
     # It may take minutes.
     self._draw(at_once=compiles)

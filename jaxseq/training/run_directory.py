@@ -27,7 +27,7 @@ import jax
 
 from jaxseq import _files
 from jaxseq import _json
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq.training import _lock
 from jaxseq.training import configuration
 from jaxseq.training import errors
@@ -190,7 +190,7 @@ def _check_same_run(path, config, described, may_change) -> None:
   """Raises a UserError unless `path` holds the run that is described."""
   file, holds = path / CONFIG_FILE, f"workdir {str(path)!r} holds"
   try:
-    stored = _json.loads(_limits.read_bytes(file, _limits.JSON))
+    stored = _json.loads(limits.read_bytes(file, limits.JSON))
   except (OSError, ValueError) as error:
     raise errors.UserError(
       f"{str(file)!r} cannot be read ({errors.one_sentence(error)}): choose "
@@ -250,23 +250,23 @@ def _write_versions(file: pathlib.Path) -> None:
   earlier: list[dict] = []
   if file.exists():
     try:
-      stored = _json.loads(_limits.read_bytes(file, _limits.JSON))
+      stored = _json.loads(limits.read_bytes(file, limits.JSON))
       earlier = [*stored.pop("earlier", []), stored]
     except (OSError, ValueError, AttributeError, TypeError):
       logging.warning("%s was unreadable and is written again", file)
   if earlier:
     changed = {
-      what: [
+      kind: [
         f"{key} {earlier[-1].get(key)} -> {current[key]}"
         for key in keys
         if earlier[-1].get(key) != current[key]
       ]
-      for what, keys in (
+      for kind, keys in (
         ("versions", ("python", *_PACKAGES, "numpy")),
         ("devices", ("device", "device_count")),
       )
     }
-    changed = {what: listed for what, listed in changed.items() if listed}
+    changed = {kind: listed for kind, listed in changed.items() if listed}
     if changed:
       logging.warning(
         "Resuming with other %s than the run had (%s): its numbers may differ "
@@ -279,11 +279,11 @@ def _write_versions(file: pathlib.Path) -> None:
 
 def _git_commit() -> dict[str, Any] | None:
   """Returns the commit of the code that runs, or None outside of git."""
-  here = pathlib.Path(__file__).resolve().parent
+  folder = pathlib.Path(__file__).resolve().parent
 
   def git(*arguments: str) -> str:
     return subprocess.run(
-      ["git", "-C", str(here), *arguments],
+      ["git", "-C", str(folder), *arguments],
       capture_output=True,
       text=True,
       check=True,

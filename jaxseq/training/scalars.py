@@ -30,7 +30,7 @@ import jax
 import numpy as np
 
 from jaxseq import _json
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.training import _event_files
 from jaxseq.training import errors
@@ -283,7 +283,7 @@ def split_updates(
 def _lines(path: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
   """Yields the whole lines of a file with their rows, and warns of damage."""
   with open(
-    path, encoding="utf-8", errors="replace", opener=_limits.regular
+    path, encoding="utf-8", errors="replace", opener=limits.regular
   ) as file:
     lines = file.readlines()
   for number, line in enumerate(lines, start=1):

@@ -211,6 +211,10 @@ def test_attached_is_merged_in_every_product(mixers):
   _check_attached(network, variables, tokens, adapters)
 
 
+def _is_adapted(leaf):
+  return isinstance(leaf, recurrence.LowRank)
+
+
 def _check_attached(network, variables, tokens, adapters):
   """Asserts that merged and attached adapters, steps and pieces are equal."""
   reset = jnp.zeros(tokens.shape, bool).at[0, 7].set(True)

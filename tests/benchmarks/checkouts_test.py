@@ -10,6 +10,10 @@ from benchmarks import checkouts
 def test_every_kind_of_call_has_a_case():
   assert checkouts.cases(["gru"]) == [
     "ppo",
+    "agent:pqn",
+    "agent:r2d2",
+    "agent:sac",
+    *checkouts.TEXTS,
     "s5:1024:forward",
     "s5:1024:gradient",
     "s5:16384:forward",
@@ -18,6 +22,14 @@ def test_every_kind_of_call_has_a_case():
     "mixer:gru:gradient",
     "step:gru",
   ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", checkouts.TEXTS)
+def test_a_call_of_generation_can_be_repeated(case):
+  function = checkouts.make(case)
+  for _ in range(2):
+    function()
 
 
 @pytest.mark.slow

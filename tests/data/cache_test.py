@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxseq.data import _cache
+from jaxseq.data import cache
 
 
 @pytest.fixture
@@ -27,12 +27,12 @@ class Maker:
 def test_arrays_are_made_once(folder):
   make = Maker()
   for _ in range(2):
-    found = _cache.arrays("set", {"seed": 1, "sizes": [2, 3]}, make)
+    found = cache.arrays("set", {"seed": 1, "sizes": [2, 3]}, make)
     np.testing.assert_array_equal(found["a"], np.arange(5000))
     assert found["b"].dtype == np.float32
   assert make.count == 1
-  _cache.arrays("set", {"seed": 2, "sizes": [2, 3]}, make)
-  _cache.arrays("other", {"seed": 1, "sizes": [2, 3]}, make)
+  cache.arrays("set", {"seed": 2, "sizes": [2, 3]}, make)
+  cache.arrays("other", {"seed": 1, "sizes": [2, 3]}, make)
   assert make.count == 3
   # Nothing half-written stays behind.
   assert len(list(folder.iterdir())) == 3
@@ -41,7 +41,7 @@ def test_arrays_are_made_once(folder):
 def test_nothing_is_written_unasked(folder):
   make = Maker()
   for _ in range(2):
-    _cache.arrays("set", {}, make, enabled=False)
+    cache.arrays("set", {}, make, enabled=False)
   assert make.count == 2
   assert not folder.exists()
 
@@ -49,7 +49,7 @@ def test_nothing_is_written_unasked(folder):
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "other"])
 def test_damaged_files_are_made_again(folder, damage):
   make = Maker()
-  _cache.arrays("set", {}, make)
+  cache.arrays("set", {}, make)
   (path,) = folder.iterdir()
   content = path.read_bytes()
   middle = len(content) // 2
@@ -63,10 +63,10 @@ def test_damaged_files_are_made_again(folder, damage):
       "other": b"no archive",
     }[damage]
   )
-  found = _cache.arrays("set", {}, make)
+  found = cache.arrays("set", {}, make)
   np.testing.assert_array_equal(found["a"], np.arange(5000))
   assert make.count == 2
-  _cache.arrays("set", {}, make)
+  cache.arrays("set", {}, make)
   assert make.count == 2
 
 
@@ -75,36 +75,36 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path, monkeypatch):
   monkeypatch.setenv("JAXSEQ_CACHE", str(tmp_path / "file" / "below"))
   make = Maker()
   with pytest.raises(ValueError, match="below cannot .* set JAXSEQ_CACHE"):
-    _cache.arrays("set", {}, make)
+    cache.arrays("set", {}, make)
   # Before what takes long was made in vain.
   assert make.count == 0
 
 
 def test_what_cannot_be_kept_is_not_lost(folder, caplog):
   make = Maker()
-  _cache.arrays("set", {}, make)
+  cache.arrays("set", {}, make)
   (path,) = folder.iterdir()
   path.unlink()
   # In the way of the file.
   path.mkdir()
-  found = _cache.arrays("set", {}, make)
+  found = cache.arrays("set", {}, make)
   np.testing.assert_array_equal(found["a"], np.arange(5000))
   assert "could not be written (Is a directory)" in caplog.text
 
 
 def test_what_is_written_can_be_read(tmp_path, monkeypatch):
   # Zeros, of which the compressed file is a thousandth.
-  monkeypatch.setattr(_cache._limits, "FREE", 2**10)
+  monkeypatch.setattr(cache.limits, "FREE", 2**10)
   zeros = {"a": np.zeros(2**20, np.uint8), "b": np.arange(3)}
-  _cache.write(tmp_path / "a.npz", zeros)
-  found = _cache.read(tmp_path / "a.npz")
+  cache.write(tmp_path / "a.npz", zeros)
+  found = cache.read(tmp_path / "a.npz")
   np.testing.assert_array_equal(found["a"], zeros["a"])
   np.testing.assert_array_equal(found["b"], zeros["b"])
 
 
 def test_who_may_read_other_files_may_read_these(tmp_path):
   (tmp_path / "other").write_bytes(b"")
-  _cache.write(tmp_path / "a.npz", {"a": np.zeros(3)})
+  cache.write(tmp_path / "a.npz", {"a": np.zeros(3)})
   modes = {path.stat().st_mode for path in tmp_path.iterdir()}
   assert len(modes) == 1
 
@@ -114,12 +114,12 @@ def test_without_a_home_directory_the_variable_is_named(monkeypatch):
     raise RuntimeError("Could not determine home directory.")
 
   monkeypatch.delenv("JAXSEQ_CACHE", raising=False)
-  monkeypatch.setattr(_cache.pathlib.Path, "home", no_home)
+  monkeypatch.setattr(cache.pathlib.Path, "home", no_home)
   with pytest.raises(ValueError, match="no home directory .*set JAXSEQ_CACHE"):
-    _cache.folder()
+    cache.folder()
 
 
 def test_the_folder_is_in_the_home_directory(monkeypatch, tmp_path):
   monkeypatch.delenv("JAXSEQ_CACHE", raising=False)
   monkeypatch.setenv("HOME", str(tmp_path))
-  assert _cache.folder() == tmp_path / ".cache" / "jaxseq"
+  assert cache.folder() == tmp_path / ".cache" / "jaxseq"

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from jaxseq import data
-from jaxseq.tasks.point_processes import event_likelihood
-from jaxseq.tasks.point_processes import event_sequences
+from jaxseq.tasks.events import event_likelihood
+from jaxseq.tasks.events import event_sequences
 from tests.data import writing
 
 TIMES = [[0.0, 1.5, 2.0], [0.0, 0.25]]

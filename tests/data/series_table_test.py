@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from jaxseq import _limits
 from jaxseq import data
+from jaxseq import limits
 from tests.data import writing
 
 LONG = """id,time,x,y,label
@@ -418,7 +418,7 @@ def test_parquet_files_that_would_take_far_more_memory_are_refused(
   parquet.write_table(pyarrow.table(table), path)
   size = path.stat().st_size
   assert 8 * 3 * rows > 100 * size
-  monkeypatch.setattr(_limits, "FREE", 2**20)
+  monkeypatch.setattr(limits, "FREE", 2**20)
   with pytest.raises(ValueError, match=f"flat.parquet: got {size} bytes"):
     load(path)
 

@@ -16,7 +16,7 @@ from jaxseq.rl import conditioned_players
 from jaxseq.tasks import base
 from jaxseq.tasks import classification
 from jaxseq.tasks import events
-from jaxseq.tasks.point_processes import event_arms
+from jaxseq.tasks.events import arms as event_arms
 from tests.models import cases
 from tests.rl import pole_player
 

@@ -10,7 +10,7 @@ import jaxseq
 from jaxseq import estimators
 from jaxseq.estimators import item_histories
 from jaxseq.tasks import recommendation
-from jaxseq.tasks.items import recommendation_answers
+from jaxseq.tasks.recommendation import answers as recommendation_answers
 
 SMALL = {
   "d_model": 8,

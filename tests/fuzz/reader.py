@@ -5,8 +5,8 @@ import pathlib
 from typing import Any
 from typing import NamedTuple
 
-from jaxseq import _limits
 from jaxseq import data
+from jaxseq import limits
 from jaxseq.data import checks
 from jaxseq.data import datasets
 
@@ -37,7 +37,7 @@ def one(read: Callable[[pathlib.Path], Any]) -> Callable[[pathlib.Path], Any]:
 
 def words(path: pathlib.Path) -> str:
   """The content of a file, whatever it is, as text."""
-  return _limits.read_bytes(path).decode("utf-8", "replace")
+  return limits.read_bytes(path).decode("utf-8", "replace")
 
 
 def checked(load: Callable[..., data.Splits], **options: Any):
@@ -68,7 +68,7 @@ def refused(read: Callable[[pathlib.Path], Any]):
   def run(folder):
     try:
       read(folder)
-    except (_limits.NoFile, datasets.MissingData):
+    except (limits.NoFile, datasets.MissingData):
       raise
     except ValueError:
       return

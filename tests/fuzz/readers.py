@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from experiments.lra import cifar
+from experiments.lra import data as lra
 from jaxseq import _json
-from jaxseq import _limits
 from jaxseq import data
-from jaxseq.data import _cache
+from jaxseq import limits
 from jaxseq.data import _pickles
 from jaxseq.data import anomalies
 from jaxseq.data import arrays
+from jaxseq.data import cache
 from jaxseq.data import fm_index
 from jaxseq.data import forecast_tables
 from jaxseq.data import forecast_windows
@@ -27,10 +29,8 @@ from jaxseq.data import text
 from jaxseq.data import trajectories
 from jaxseq.data import ts_series
 from jaxseq.data import watch
-from jaxseq.data.files import cifar
 from jaxseq.data.files import ett
 from jaxseq.data.files import hhar
-from jaxseq.data.files import lra
 from jaxseq.data.files import speech_commands
 from jaxseq.data.files import uci_har
 from jaxseq.data.files import uea
@@ -255,15 +255,15 @@ READERS = {
     share=0.3,
   ),
   "preparation": Reader(
-    {"file": _PREPARED}, one(lambda f: _prepared(_limits.read_bytes(f)))
+    {"file": _PREPARED}, one(lambda f: _prepared(limits.read_bytes(f)))
   ),
   "json": Reader(
     {"file": model_readers.TENSORS},
-    one(lambda f: _json.loads(_limits.read_bytes(f))),
+    one(lambda f: _json.loads(limits.read_bytes(f))),
   ),
   "pickles": Reader(
     {"file": pickle.dumps(np.array(_watch(), object), 3)},
-    one(lambda f: _pickles.loads(_limits.read_bytes(f))),
+    one(lambda f: _pickles.loads(limits.read_bytes(f))),
   ),
   "watch": Reader(
     {"watch.npy": contents.npy(np.array(_watch(), object))}, _read_watch
@@ -276,7 +276,7 @@ READERS = {
   "archives": Reader({"file": contents.recorded()}, one(trajectories.load)),
   "arrays in archives": Reader(
     {"file": contents.npy(np.arange(6.0))},
-    one(_cache.read),
+    one(cache.read),
     contents.zipped("a.npy"),
   ),
   "idx": Reader(_fashion(), checked(lambda path: images.fashion(path=path))),
@@ -306,7 +306,7 @@ READERS = {
   ),
   "bible": Reader(
     {"file": b"Ge1:1 In the\nGe1:2 And the\nEx1:1 Now these\n"},
-    one(lambda f: text._documents_of_bible(_limits.read_bytes(f), "book")),
+    one(lambda f: text._documents_of_bible(limits.read_bytes(f), "book")),
   ),
   "hhar": Reader(
     {"file": _HHAR},

@@ -1,6 +1,6 @@
 """Every reader of the package is among those that damaged files are tried on.
 
-What a reader opens goes through one opener, `_limits.regular`. Here all whole
+What a reader opens goes through one opener, `limits.regular`. Here all whole
 files are read once, and who was there when a file was opened is noted.
 """
 
@@ -11,15 +11,15 @@ import sys
 
 import pytest
 
-from jaxseq import _limits
 from jaxseq import data
+from jaxseq import limits
 from jaxseq.data.sources import registry as kinds
 from jaxseq.interop import described_file
 from tests.fuzz import model_readers
 from tests.fuzz import readers
 from tests.fuzz.reader import write
 
-_PACKAGE = pathlib.Path(_limits.__file__).parent
+_PACKAGE = pathlib.Path(limits.__file__).parent
 _OPENERS = ("regular", "read_bytes", "read_text", "check_regular")
 
 
@@ -27,7 +27,7 @@ _OPENERS = ("regular", "read_bytes", "read_text", "check_regular")
 def opened(tmp_path_factory):
   """Code that was running when a file was opened, of all readers."""
   running = set()
-  opener = _limits.regular
+  opener = limits.regular
 
   def noted(path, flags):
     frame = sys._getframe(1)
@@ -37,7 +37,7 @@ def opened(tmp_path_factory):
     return opener(path, flags)
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(_limits, "regular", noted)
+    patch.setattr(limits, "regular", noted)
     for name, reader in readers.READERS.items():
       folder = tmp_path_factory.mktemp("whole")
       write(reader, folder)
@@ -54,8 +54,8 @@ def test_all_modules_that_open_files_are_fuzzed(opened):
   lacking = [
     path.relative_to(_PACKAGE).as_posix()
     for path in sorted(_PACKAGE.rglob("*.py"))
-    if path.name != "_limits.py"
-    and any(f"_limits.{name}" in path.read_text() for name in _OPENERS)
+    if path.name != "limits.py"
+    and any(f"limits.{name}" in path.read_text() for name in _OPENERS)
     and str(path) not in names
   ]
   assert not lacking, f"no reader of tests/fuzz opens files by {lacking}"

@@ -30,15 +30,15 @@ from jaxseq.tasks import language
 from jaxseq.tasks import masked_language
 from jaxseq.tasks import next_element
 from jaxseq.tasks import pairs
-from jaxseq.tasks import picture_codes
 from jaxseq.tasks import pictures
 from jaxseq.tasks import recommendation
 from jaxseq.tasks import regression
 from jaxseq.tasks import segmentation
 from jaxseq.tasks import temporal_graph
-from jaxseq.tasks.items import recommendation_arms
-from jaxseq.tasks.node_streams import graph_network
-from jaxseq.tasks.point_processes import event_arms
+from jaxseq.tasks.events import arms as event_arms
+from jaxseq.tasks.pictures import picture_codes
+from jaxseq.tasks.recommendation import arms as recommendation_arms
+from jaxseq.tasks.temporal_graph import network as graph_network
 
 INFO = functools.partial(data.Info, "what", "from where", "none")
 

@@ -17,11 +17,11 @@ from jaxseq.data import rna
 from jaxseq.dts import evaluation
 from jaxseq.models import token_model
 from jaxseq.tasks import events
-from jaxseq.tasks import language
 from jaxseq.tasks import masked_language
 from jaxseq.tasks import tree_scores
-from jaxseq.tasks.point_processes import event_answers
-from jaxseq.tasks.point_processes import gap_mixture
+from jaxseq.tasks.events import answers as event_answers
+from jaxseq.tasks.events import gap_mixture
+from jaxseq.tasks.language import task as language
 from tests.models import cases
 
 # float32, and sums in another order.

@@ -13,7 +13,7 @@ from jaxseq.tasks import base
 from jaxseq.tasks import decision
 from jaxseq.tasks import events
 from jaxseq.tasks import language
-from jaxseq.tasks.point_processes import event_arms
+from jaxseq.tasks.events import arms as event_arms
 from jaxseq.training.devices import device_mesh
 from tests.training.devices import device_mesh_test
 

@@ -7,9 +7,9 @@ import pytest
 
 from jaxseq import nn
 from jaxseq.tasks import regression
-from jaxseq.tasks.point_processes import event_arms
-from jaxseq.tasks.point_processes import event_network
-from jaxseq.tasks.point_processes import event_sequences
+from jaxseq.tasks.events import arms as event_arms
+from jaxseq.tasks.events import event_sequences
+from jaxseq.tasks.events import network as event_network
 
 # Sums in another order, in float32.
 _CLOSE = {"rtol": 1e-5, "atol": 1e-5}

@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 
 from configs.continual import digits
+from configs.pictures import digits as pictures
+from jaxseq.tasks import forecasting
+from jaxseq.tasks.events import arms as event_arms
 from jaxseq.training import configuration
 from jaxseq.training import errors
 
@@ -366,6 +369,8 @@ def test_json_is_the_same_however_the_program_was_started(
 ):
   program = """
 import dataclasses, json
+from jaxseq.tasks import forecasting
+from jaxseq.tasks.events import arms as event_arms
 from jaxseq.training import configuration
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -387,3 +392,14 @@ def test_a_folder_of_experiments_names_its_config():
   # Runs begun when it was one module continue.
   config = digits.get_config("tiny")
   assert configuration.to_json(config)["_type"] == "continual.Config"
+
+
+def test_moved_modules_have_their_names_of_before_in_saved_configs():
+  # Classes of folders of `tasks`, and of modules with other names.
+  arms = event_arms.ArmConfig(), forecasting.ArmConfig()
+  saved = [configuration.to_json(x) for x in (*arms, pictures.PIXELS)]
+  assert [x["_type"] for x in saved] == [
+    "event_arms.ArmConfig",
+    "forecasting.ArmConfig",
+    "drawn_pictures.Config",
+  ]

@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
-  from jaxseq.data.files import cifar as cifar
+  from jaxseq.data.files import columns as columns
   from jaxseq.data.files import ett as ett
   from jaxseq.data.files import hhar as hhar
   from jaxseq.data.files import log_files as log_files
-  from jaxseq.data.files import lra as lra
   from jaxseq.data.files import movielens as movielens
   from jaxseq.data.files import speech_commands as speech_commands
   from jaxseq.data.files import table_files as table_files

@@ -12,7 +12,7 @@ from typing import IO
 import zipfile
 import zlib
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq.data import packages
 
 # Suffixes that are not part of a table's own name.
@@ -54,7 +54,7 @@ class _Bounded(io.RawIOBase):
     except _ERRORS as error:
       raise _damaged(self._path, self._kind, error) from error
     self._count += len(piece)
-    _limits.check_growth(self._path, self._count, self._size)
+    limits.check_growth(self._path, self._count, self._size)
     buffer[: len(piece)] = piece
     return len(piece)
 
@@ -74,7 +74,7 @@ def opened(path: pathlib.Path) -> Iterator[tuple[IO[bytes], str | None]]:
     MissingData: if pyarrow is needed and not installed.
     OSError: if the file cannot be opened.
   """
-  with open(path, "rb", opener=_limits.regular) as file:
+  with open(path, "rb", opener=limits.regular) as file:
     head = file.read(8)
     file.seek(0)
     if head.startswith(_OLD_WORKBOOK):

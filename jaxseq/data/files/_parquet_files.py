@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq.data import packages
-from jaxseq.data.files import _columns
+from jaxseq.data.files import columns
 
 SUFFIXES = (".parquet", ".pq")
 
@@ -21,7 +21,7 @@ def opened(path: pathlib.Path) -> Any:
     "pyarrow.parquet", "jaxseq[table]", f"{path} is a Parquet file"
   )
   try:
-    _limits.check_regular(path)
+    limits.check_regular(path)
     return parquet.ParquetFile(path)
   except _arrow_errors() as error:
     raise _damaged(path, error) from error
@@ -48,11 +48,11 @@ def chunks(
   # Repeated words stay one copy, however often the file repeats them.
   parquet = packages.imported("pyarrow.parquet", "jaxseq[table]", str(path))
   try:
-    _limits.check_regular(path)
+    limits.check_regular(path)
     with parquet.ParquetFile(path, read_dictionary=words) as file:
       count = file.metadata.num_rows
       held = 8 * count * max(1, len(column_names))
-      _limits.check_growth(path, held, os.path.getsize(path))
+      limits.check_growth(path, held, os.path.getsize(path))
       start = 0
       for batch in file.iter_batches(size, columns=column_names):
         # Detects word indices beyond their list, and similar damage.
@@ -94,11 +94,11 @@ def _floats(path, lines, array, name):
   if not plain:
     words = _words(array)
     try:
-      return np.array([_columns.number(word, name) for word in words])
+      return np.array([columns.number(word, name) for word in words])
     except ValueError as error:
       raise ValueError(
         f"{path}: {error} The column is of type {kind}."
       ) from error
   values = array.cast(pyarrow.float64(), safe=False)
   values = values.to_numpy(zero_copy_only=False).astype(np.float64)
-  return _columns.finite(path, lines, values, name)
+  return columns.finite(path, lines, values, name)

@@ -20,7 +20,7 @@ from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data import domains
 from jaxseq.data import recordings
-from jaxseq.data.files import _columns
+from jaxseq.data.files import columns
 
 CLASSES = ("bike", "sit", "stand", "walk", "stairsup", "stairsdown")
 USERS = ("a", "b", "c", "d", "e", "f", "g", "h", "i")
@@ -37,7 +37,7 @@ def _rows(path):
   values, times = array.array("f"), array.array("d")
   users, devices, labels = (array.array("b") for _ in range(3))
   names = []
-  with _columns.lines(path) as lines:
+  with columns.lines(path) as lines:
     header = next(lines, "").strip()
     if header != _HEADER:
       raise ValueError(
@@ -52,8 +52,8 @@ def _rows(path):
         names.append(device)
         if len(names) > _DEVICES:
           raise ValueError(f"more than {_DEVICES} devices.")
-      times.extend(_columns.numbers([arrival], "Arrival_Time"))
-      values.extend(_columns.numbers((x, y, z), "x, y and z"))
+      times.extend(columns.numbers([arrival], "Arrival_Time"))
+      values.extend(columns.numbers((x, y, z), "x, y and z"))
       users.append(USERS.index(validate.choice("User", user, USERS)))
       devices.append(names.index(device))
       labels.append(_LABELS.index(validate.choice("gt", label, _LABELS)) - 1)

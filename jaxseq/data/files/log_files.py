@@ -18,14 +18,14 @@ import zlib
 from absl import logging
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import _row_groups
 from jaxseq.data import _time_stamps
 from jaxseq.data import datasets
 from jaxseq.data import table_layouts
-from jaxseq.data.files import _columns
 from jaxseq.data.files import _compressed
+from jaxseq.data.files import columns as text_columns
 from jaxseq.data.files import text_forms
 
 _XES = (".xes", ".gz")
@@ -72,7 +72,7 @@ def read(
     MissingData: if there is no such file.
   """
   place = datasets.find_file(path, "give the file of a log as path")
-  content = _limits.read_bytes(place)
+  content = limits.read_bytes(place)
   sha256 = hashlib.sha256(content).hexdigest()
   if digest not in (None, sha256):
     raise validate.error(f"{place}: digest", sha256, f"{digest!r}")
@@ -135,7 +135,7 @@ def _read_csv(place, content, columns):
     try:
       return _cases(place, rows, columns)
     except UnicodeDecodeError:
-      _columns.decoded(content, place)  # Raises an error with the place.
+      text_columns.decoded(content, place)  # Raises an error with the place.
       raise
     except csv.Error as error:
       said = f"{place}, line {rows.line_num}: {error}."
@@ -158,16 +158,16 @@ def _cases(place, rows, columns):
   others: dict[str, list[str]] = {}
   order: dict[str, list[int]] = {}
   for number, row in enumerate(rows):
-    where = f"{place}, line {rows.line_num}"
+    position = f"{place}, line {rows.line_num}"
     # Surplus entries are under the key None; missing entries have value None.
     count = sum(x is not None for x in row.values()) - (None in row)
     count += len(row.get(None, ()))
     if count != len(names):
-      raise ValueError(f"{where}: got {count} of {len(names)} entries.")
+      raise ValueError(f"{position}: got {count} of {len(names)} entries.")
     key, name, *step = (row[column] for column in wanted)
     if not key or not name or not all(step):
       got = {column: row[column] for column in wanted}
-      raise validate.error(where, got, "values")
+      raise validate.error(position, got, "values")
     at = "" if time is None else row[time]
     event = Event(name, step[0] if step else "", at, rows.line_num)
     cases.setdefault(key, []).append(event)
@@ -281,11 +281,11 @@ class _Log:
 
 def _decompressed(place, content):
   """Decompresses gzip content, within bounds."""
-  most = max(_limits.FREE, _limits.RATIO * len(content))
+  most = max(limits.FREE, limits.RATIO * len(content))
   try:
     with gzip.open(io.BytesIO(content)) as file:
       text = file.read(most + 1)
   except (OSError, EOFError, zlib.error) as error:
     raise ValueError(f"{place} is no file of gzip: {error}.") from None
-  _limits.check_growth(place, len(text), len(content))
+  limits.check_growth(place, len(text), len(content))
   return text

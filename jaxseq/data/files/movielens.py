@@ -16,7 +16,7 @@ from typing import Unpack
 
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import _row_groups
 from jaxseq.data import datasets
@@ -109,7 +109,7 @@ def ml_1m(
   place = place / "ratings.dat" if place.is_dir() else place
   advice = "ml-1m.zip of grouplens.org/datasets/movielens holds it"
   users, items, times = [], [], []
-  content = _limits.read_bytes(datasets.find_file(place, advice))
+  content = limits.read_bytes(datasets.find_file(place, advice))
   lines = content.decode("latin-1").splitlines()
   for number, line in enumerate(lines, 1):
     user, *rest = line.split("::")
@@ -122,5 +122,5 @@ def ml_1m(
   stamps = np.array(times)
   _, rows = _row_groups.group(users, stamps)
   source = interactions.InteractionSource()
-  where = str(place)
-  return interactions.of_rows(rows, items, stamps, source, where, **options)
+  name = str(place)
+  return interactions.of_rows(rows, items, stamps, source, name, **options)

@@ -13,7 +13,7 @@ import wave
 
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import datasets
 
@@ -28,7 +28,7 @@ def _read_wav(path: str | os.PathLike) -> np.ndarray:
   size = os.path.getsize(path)
   content = b""
   try:
-    _limits.check_regular(path)
+    limits.check_regular(path)
     with wave.open(os.fspath(path), "rb") as file:
       kind = (file.getnchannels(), file.getsampwidth() * 8, file.getframerate())
       if kind == (1, 16, RATE):
@@ -50,8 +50,8 @@ def _paths(folder, words):
   listed, advice = {}, f"unpack Speech Commands into {folder}"
   for part, name in _LISTS.items():
     path = datasets.find_file(folder / name, advice)
-    _limits.check_within(path, folder)
-    lines = _limits.read_bytes(path).decode("utf-8", "replace").splitlines()
+    limits.check_within(path, folder)
+    lines = limits.read_bytes(path).decode("utf-8", "replace").splitlines()
     listed[part] = {line.strip() for line in lines}
   parts = {"train": [], "valid": [], "test": []}
   for word in words:
@@ -103,7 +103,7 @@ def load(
       raise ValueError(f"{folder} has no recordings for the part {part}.")
     inputs = np.zeros((len(names), rate, 1), np.float32)
     for row, name in zip(inputs, names):
-      path = _limits.check_within(folder / name, folder)
+      path = limits.check_within(folder / name, folder)
       values = _read_wav(path)[:RATE][:: RATE // rate]
       row[: len(values), 0] = values / np.float32(2**15)
     labels = [words.index(name.split("/")[0]) for name in names]

@@ -19,14 +19,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data import series_frames
-from jaxseq.data.files import _columns
 from jaxseq.data.files import _compressed
 from jaxseq.data.files import _parquet_files
 from jaxseq.data.files import _text_rows
+from jaxseq.data.files import columns as text_columns
 from jaxseq.data.files import text_forms
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
@@ -100,17 +100,17 @@ class Table(NamedTuple):
       and path.suffix not in _parquet_files.SUFFIXES
     )
     word = "line" if text else "row"
-    where = f"{path}, {word} {self.line[row]}"
-    return where if column is None else f"{where}: column {column!r}"
+    position = f"{path}, {word} {self.line[row]}"
+    return position if column is None else f"{position}: column {column!r}"
 
 
-def check_named(table: Table, column: str, what: str) -> None:
+def check_named(table: Table, column: str, noun: str) -> None:
   """Rejects empty entries in a column of names.
 
   Args:
     table: table with the words of the column.
     column: name of the column.
-    what: the named thing for the message, such as "a user".
+    noun: the named thing for the message, such as "a user".
 
   Raises:
     ValueError: naming the place of the first empty entry.
@@ -118,7 +118,7 @@ def check_named(table: Table, column: str, what: str) -> None:
   words = table.words[column]
   if "" in words:
     place = table.place(words.index(""), column)
-    raise ValueError(f"{place}: got nothing, expected the name of {what}.")
+    raise ValueError(f"{place}: got nothing, expected the name of {noun}.")
 
 
 def find(path: Path) -> tuple[pathlib.Path, ...]:
@@ -147,7 +147,7 @@ def find(path: Path) -> tuple[pathlib.Path, ...]:
       if _suffix(file) in SUFFIXES and file.is_file()
     )
     for file in files:
-      _limits.check_within(file, place)
+      limits.check_within(file, place)
   elif place.is_file():
     files = [place]
   else:
@@ -377,7 +377,7 @@ def _frame_chunk(frame, words, numbers):
   for name, column in values.items():
     if column is None:
       column = _floats(frame, lines, others[name], name)
-    entries[name] = _columns.finite(frame, lines, column, name)
+    entries[name] = text_columns.finite(frame, lines, column, name)
   return lines, entries
 
 
@@ -386,7 +386,7 @@ def _refuse_words(path, entries):
   names = [
     name
     for name, words in entries
-    if not all(word.strip() in _columns.MISSING for word in words)
+    if not all(word.strip() in text_columns.MISSING for word in words)
     and not any(map(_is_number, words))
   ]
   # The error for a single one is raised where the column is read.
@@ -421,12 +421,15 @@ def _floats(path, lines, numbers, name):
   """Parses a column of numbers to (rows,) float64."""
   try:
     values = np.array(
-      [float("nan" if word in _columns.MISSING else word) for word in numbers]
+      [
+        float("nan" if word in text_columns.MISSING else word)
+        for word in numbers
+      ]
     )
     largest = np.nanmax(np.abs(values), initial=0)
     written = np.count_nonzero(np.isnan(values))
-    missing = sum(word in _columns.MISSING for word in numbers)
-    if _columns.holds(largest) and written == missing:
+    missing = sum(word in text_columns.MISSING for word in numbers)
+    if text_columns.holds(largest) and written == missing:
       if not any("_" in word for word in numbers):
         return values
   except ValueError:
@@ -435,14 +438,14 @@ def _floats(path, lines, numbers, name):
   values = []
   for place, word in enumerate(numbers):
     try:
-      values.append(_columns.number(word, name))
+      values.append(text_columns.number(word, name))
     except ValueError as error:
       hint = text_forms.hint(word)
       if not hint and not any(map(_is_number, numbers)):
         hint = f" {_no_channel([name])}"
       word = "row" if isinstance(path, Frame) else "line"
-      where = f"{path}, {word} {lines[place]}"
-      raise ValueError(f"{where}: {error}{hint}") from error
+      position = f"{path}, {word} {lines[place]}"
+      raise ValueError(f"{position}: {error}{hint}") from error
   return np.array(values)
 
 

@@ -22,8 +22,8 @@ from typing import NamedTuple
 from absl import logging
 
 from jaxseq import validate
-from jaxseq.data.files import _columns
 from jaxseq.data.files import _compressed
+from jaxseq.data.files import columns
 
 _SAMPLE, _PIECE = 2**16, 2**20
 # Text codecs that are not character sets, or that are slow.
@@ -116,14 +116,14 @@ def of_file(path: pathlib.Path, form: Form) -> Text:
 
 
 @contextlib.contextmanager
-def opened(path: pathlib.Path, form: Form) -> Iterator[_columns.Lines]:
+def opened(path: pathlib.Path, form: Form) -> Iterator[columns.Lines]:
   """Opens a table; ValueErrors in the block name the current line."""
   text = of_file(path, form)
   with _compressed.opened(path) as (content, _):
     wrapped = io.TextIOWrapper(
       content, text.encoding, errors="replace", newline=""
     )
-    with _columns.lines(path, text=wrapped, blank=True) as lines:
+    with columns.lines(path, text=wrapped, blank=True) as lines:
       yield lines
 
 
@@ -231,7 +231,7 @@ def _decimal(sample, delimiter):
   commas, points = [], False
   for column in zip(*(row for row in rows if len(row) == width)):
     words = [word.strip() for word in column]
-    words = [word for word in words if word not in _columns.MISSING]
+    words = [word for word in words if word not in columns.MISSING]
     some = [word for word in words if _COMMA.fullmatch(word)]
     rest = [word for word in words if not _COMMA.fullmatch(word)]
     if all(map(_NUMBER.fullmatch, rest)):

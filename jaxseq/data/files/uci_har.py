@@ -16,11 +16,11 @@ from typing import Unpack
 
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data import domains
-from jaxseq.data.files import _columns
+from jaxseq.data.files import columns
 
 CLASSES = tuple(
   "walking walking_upstairs walking_downstairs sitting standing laying".split()
@@ -37,8 +37,8 @@ _STEP = LENGTH // 2
 def _rows(root, file, width, dtype):
   """Reads the numbers of a file in the set's folder, (lines, width)."""
   path = datasets.find_file(root / file, "unpack 'UCI HAR Dataset' there")
-  _limits.check_within(path, root)
-  return _columns.read(path, width, dtype)
+  limits.check_within(path, root)
+  return columns.read(path, width, dtype)
 
 
 def _part(folder, part):

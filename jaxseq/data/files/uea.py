@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import datasets
-from jaxseq.data.files import _columns
+from jaxseq.data.files import columns
 
 _SIGN = re.compile("[:()]")
 _BETWEEN = re.compile(r"\)\s*,\s*\(")
@@ -80,16 +80,14 @@ def _pairs(text):
 
 def _values(text, stamped):
   """Returns the values of one channel and its time stamps."""
-  pairs = _pairs(_columns.plain(text)) if stamped else []
+  pairs = _pairs(columns.plain(text)) if stamped else []
   words = (
-    [value for _, value in pairs]
-    if stamped
-    else _columns.plain(text).split(",")
+    [value for _, value in pairs] if stamped else columns.plain(text).split(",")
   )
   # Infinities are rejected; NaN is a missing value.
   values = [np.nan if word.strip() == "?" else float(word) for word in words]
-  _columns.numbers(value for value in values if value == value)
-  return values, _columns.numbers((time for time, _ in pairs), "time stamps")
+  columns.numbers(value for value in values if value == value)
+  return values, columns.numbers((time for time, _ in pairs), "time stamps")
 
 
 def _stamps(channels):
@@ -117,7 +115,7 @@ def read_ts(path: str | os.PathLike) -> TsFile:
   path = datasets.find_file(path, hint)
   header = {}
   series, labels, times = [], [], []
-  with _columns.lines(path) as lines:
+  with columns.lines(path) as lines:
     for line in map(str.strip, lines):
       if line.startswith(("#", "%")):
         continue
@@ -138,7 +136,7 @@ def read_ts(path: str | os.PathLike) -> TsFile:
       if not longest:
         raise ValueError("the case has no values.")
       count = sum(len(values) for values, _ in read)
-      _limits.check_growth("the case", 4 * longest * len(read), 4 * count)
+      limits.check_growth("the case", 4 * longest * len(read), 4 * count)
       case = np.full((longest, len(read)), np.nan, np.float32)
       for channel, (values, _) in enumerate(read):
         case[: len(values), channel] = values
@@ -158,7 +156,7 @@ def read_ts(path: str | os.PathLike) -> TsFile:
     if len({name.lower() for name in classes}) < len(classes):
       raise ValueError(f"{path}: classLabel: got a class twice.")
   elif labels:
-    labels = _columns.numbers(labels, f"{path}: targets")
+    labels = columns.numbers(labels, f"{path}: targets")
   return TsFile(
     header.get("problemname", path.stem),
     series,

@@ -17,12 +17,12 @@ from typing import Unpack
 
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq.data import datasets
 from jaxseq.data import domains
 from jaxseq.data import padding
 from jaxseq.data import recordings
-from jaxseq.data.files import _columns
+from jaxseq.data.files import columns
 
 GESTURES = 8
 _FOLDER = re.compile(r"U([0-9]{1,9})\s*\(([0-9]{1,9})\)")
@@ -58,8 +58,8 @@ def read(path: str | os.PathLike) -> recordings.Recordings:
           f"{file}: got this name, expected one that ends in Acceleration, a "
           f"gesture from 1 to {GESTURES}, a hyphen and a repetition."
         )
-      _limits.check_within(file, root)
-      series.append(_columns.read(file, 3, np.float32))
+      limits.check_within(file, root)
+      series.append(columns.read(file, 3, np.float32))
       if not len(series[-1]):
         raise ValueError(f"{file} has no lines of numbers.")
       rest.append((int(match[1]) - 1, user, day, int(match[2] or 0)))

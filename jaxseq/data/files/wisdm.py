@@ -19,7 +19,7 @@ from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data import domains
 from jaxseq.data import recordings
-from jaxseq.data.files import _columns
+from jaxseq.data.files import columns
 
 CLASSES = tuple("Walking Jogging Sitting Standing Upstairs Downstairs".split())
 RATE = 20.0
@@ -32,7 +32,7 @@ _MIN_RECORDS = 19200
 def _records(path):
   """The complete records of the file, and the number of the others."""
   records, left_out = [], 0
-  with _columns.lines(path) as lines:
+  with columns.lines(path) as lines:
     for record in (record for line in lines for record in line.split(";")):
       fields = [field.strip() for field in record.split(",")]
       if fields[-1] == "" and len(fields) == _FIELDS + 1:
@@ -45,7 +45,7 @@ def _records(path):
       user, activity, *numbers = fields
       label = CLASSES.index(validate.choice("the activity", activity, CLASSES))
       number = validate.integer("the user", int(user), 0, 2**31 - 1)
-      time, *values = _columns.numbers(numbers)
+      time, *values = columns.numbers(numbers)
       if time == 0:
         left_out += 1
       else:

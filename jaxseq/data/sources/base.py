@@ -14,7 +14,7 @@ from typing import final
 
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import _fields
 from jaxseq.data import datasets
@@ -79,7 +79,7 @@ class Source:
       )
       kinds = (hint, *typing.get_args(hint))
       if value is not None and Count in kinds:
-        validate.integer(name, value, 1, _limits.COUNT)
+        validate.integer(name, value, 1, limits.COUNT)
       elif value is not None and Positive in kinds:
         validate.above_zero(name, value)
     if self.reader is not None:

@@ -227,16 +227,16 @@ class EventSource(base.TableSource):
       columns |= {name: getattr(self, name) for name in others}
       streams = _event_streams.read(path, **columns)
     if streams.unit is not None and self.unit is None:
-      where = streams.place(0, self.time)
+      place = streams.place(0, self.time)
       raise ValueError(
-        f"{where}: got a date, expected numbers, as in training."
+        f"{place}: got a date, expected numbers, as in training."
       )
     classes = set(self.classes or ())
     for number, words in enumerate(streams.marks):
       for event, word in enumerate(words):
         if word not in classes:
-          where = streams.place(number, self.mark, event)
-          _raw_arrays.class_numbers([word], self.classes, where)
+          place = streams.place(number, self.mark, event)
+          _raw_arrays.class_numbers([word], self.classes, place)
     dataset = self.prepare(streams.marks, times=streams.times)
     return base.Examples(streams.ids, dataset, labeled=True)
 
@@ -315,8 +315,8 @@ def load(
     **options,
   )
   if unit is not None and streams.unit is None:
-    where = streams.place(0, time)
-    expected = f"None: times are numbers in {where}, and stay as they are"
+    place = streams.place(0, time)
+    expected = f"None: times are numbers in {place}, and stay as they are"
     raise validate.error("unit", unit, expected)
   horizon = _event_streams.observed(streams, horizon, time)
   source = table_files.describe(path)
@@ -383,10 +383,10 @@ def _summary(streams, begin, times, parts):
   at = np.concatenate(stamps)
   if streams.unit is not None:
     since = at * _event_streams.SECONDS[streams.unit] * 1e6
-    begun = _time_stamps.parse_date(streams.start)
-    at = begun + np.rint(since).astype("timedelta64[us]")
-  own = np.repeat(part, [len(one) for one in times])
-  summary = summaries.of_rows(at, own, streams=len(streams.ids))
+    start = _time_stamps.parse_date(streams.start)
+    at = start + np.rint(since).astype("timedelta64[us]")
+  part_of_event = np.repeat(part, [len(one) for one in times])
+  summary = summaries.of_rows(at, part_of_event, streams=len(streams.ids))
   if streams.unit is not None:
     summary["unit"] = streams.unit
   return summary

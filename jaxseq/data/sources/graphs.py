@@ -224,11 +224,14 @@ class GraphSource(base.TableSource):
       if (nodes < (1, 0)).any():
         raise validate.error("nodes", int(nodes.min()), "numbers from 1 on")
       return nodes.astype(np.int32)
-    apart = self.destinations or 0
-    places = {name: n + 1 for n, name in enumerate(self.nodes[apart:], apart)}
+    num_sources = self.destinations or 0
+    places = {
+      name: n + 1
+      for n, name in enumerate(self.nodes[num_sources:], num_sources)
+    }
     goals = places
     if self.destinations is not None:
-      goals = {name: n + 1 for n, name in enumerate(self.nodes[:apart])}
+      goals = {name: n + 1 for n, name in enumerate(self.nodes[:num_sources])}
     count, rows = len(self.nodes), []
     for pair in zip(sources, destinations):
       row = [0, 0]

@@ -23,7 +23,7 @@ import warnings
 from absl import logging
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import _part_splits
 from jaxseq.data import _raw_arrays
@@ -154,7 +154,7 @@ def _find(path: str | os.PathLike) -> Pictures:
       f"class, and in them files that end in {', '.join(SUFFIXES)}, as path."
     )
   for file in files:
-    _limits.check_within(file, root)
+    limits.check_within(file, root)
   names = [file.relative_to(root) for file in files]
   labels = ["" if len(n.parts) == 1 else n.parts[0] for n in names]
   return Pictures(
@@ -176,11 +176,11 @@ def _read(
     try:
       with warnings.catch_warnings():
         warnings.simplefilter("error")
-        _limits.check_regular(file)
+        limits.check_regular(file)
         with Image.open(file, formats=_FORMATS) as image:
-          if image.width * image.height > _limits.PIXELS:
+          if image.width * image.height > limits.PIXELS:
             size = f"{image.width} x {image.height} pixels"
-            raise ValueError(f"it has {size}, over {_limits.PIXELS}")
+            raise ValueError(f"it has {size}, over {limits.PIXELS}")
           shown = _upright(_of_bytes(image, Image), image, Image)
           if shown.has_transparency_data:
             shown, is_clear = _on_white(shown, Image)
@@ -195,7 +195,7 @@ def _read(
       raise ValueError(f"{file} is no picture, or damaged: {said}.") from error
     held += file.stat().st_size
     taken = pictures[-1].nbytes * len(pictures)
-    _limits.check_growth(f"{files[0]} and others", taken, held)
+    limits.check_growth(f"{files[0]} and others", taken, held)
     if pictures[-1].shape != pictures[0].shape:
       pixels, first = (
         " x ".join(map(str, p.shape[:2])) for p in (pictures[-1], pictures[0])
@@ -244,9 +244,9 @@ def _check_size(size, whole="height and width"):
   """Rejects heights and widths of no pixels, or of too many."""
   for name, one in zip(("height", "width"), size):
     if one is not None:
-      validate.integer(name, one, 1, _limits.PIXELS)
-  if (size[0] or 1) * (size[1] or 1) > _limits.PIXELS:
-    expected = f"at most {_limits.PIXELS} pixels"
+      validate.integer(name, one, 1, limits.PIXELS)
+  if (size[0] or 1) * (size[1] or 1) > limits.PIXELS:
+    expected = f"at most {limits.PIXELS} pixels"
     raise validate.error(whole, size, expected)
 
 

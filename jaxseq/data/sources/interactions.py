@@ -211,9 +211,9 @@ def load(
   words = None
   if texts is not None:
     words = table_files.texts(texts, item, text, source.form, "\n")
-  where = table_files.describe(path)
+  place = table_files.describe(path)
   return of_rows(
-    rows, table.words[item], stamps, source, where, texts=words, **options
+    rows, table.words[item], stamps, source, place, texts=words, **options
   )
 
 
@@ -222,7 +222,7 @@ def of_rows(
   words: Sequence[str],
   stamps: np.ndarray,
   source: InteractionSource,
-  where: str,
+  place: str,
   *,
   texts: Mapping[str, str] | None = None,
   split: Split = "leave_one_out",
@@ -239,7 +239,7 @@ def of_rows(
     words: the item of each row.
     stamps: (rows,) times of the rows.
     source: source without the items, which are those of the rows.
-    where: origin of the rows.
+    place: origin of the rows.
     texts: texts of the items by name, or None; a missing text is empty.
     split: "leave_one_out": the last item of a user is for testing, the last but
       one for validation; or "time": the rows of all users after two points in
@@ -276,7 +276,7 @@ def of_rows(
     parts = [part[kept] for part, kept in zip(parts, stay)]
   histories = [numbers[one] for one in rows]
   gaps = None if gap is None else [source.gaps(stamps[one]) for one in rows]
-  splits = make_splits(histories, parts, source, length, where, gaps)
+  splits = make_splits(histories, parts, source, length, place, gaps)
   summary = summaries.of_rows(
     *(stamps[np.concatenate(rows)], np.concatenate(parts)),
     users=len(rows),
@@ -325,7 +325,7 @@ def chains(
   ring = rng.permutation(items)
   following = np.empty(items, int)
   following[ring] = np.roll(ring, -1)
-  every, taken = np.arange(users), np.zeros((users, items), bool)
+  all_users, taken = np.arange(users), np.zeros((users, items), bool)
   steps: list[np.ndarray] = []
   for _ in range(events):
     # The largest of these numbers is a draw by the weights.
@@ -333,9 +333,9 @@ def chains(
     chosen = np.where(taken, -np.inf, noise).argmax(axis=1)
     if steps:
       after = following[steps[-1]]
-      follows = (rng.random(users) < follow) & ~taken[every, after]
+      follows = (rng.random(users) < follow) & ~taken[all_users, after]
       chosen = np.where(follows, after, chosen)
-    taken[every, chosen] = True
+    taken[all_users, chosen] = True
     steps.append(chosen)
   histories = list(np.stack(steps, axis=1).astype(np.int32) + 1)
   source = InteractionSource(items=tuple(map(str, range(items))))
@@ -385,7 +385,7 @@ def make_splits(
   parts: Sequence[np.ndarray],
   source: InteractionSource,
   length: int,
-  where: str,
+  place: str,
   gaps: Sequence[np.ndarray] | None = None,
 ) -> datasets.Splits:
   """Returns histories as sequences whose targets are the next items.
@@ -396,7 +396,7 @@ def make_splits(
       2 for testing; non-decreasing.
     source: source with the items.
     length: number of items of the chunks of training histories.
-    where: origin of the histories.
+    place: origin of the histories.
     gaps: gaps (n_i,) float32 before each user's items, or None.
 
   Returns:
@@ -413,12 +413,12 @@ def make_splits(
     part = examples(histories, parts, number, length, gaps)
     if part is None and name != "valid":
       expected = "some: users with 3 rows or more, or another split"
-      raise validate.error(f"{where}: {name}", "no next item", expected)
+      raise validate.error(f"{place}: {name}", "no next item", expected)
     sets.append(part)
   count = len(source.items or ())
   info = datasets.Info(
     f"Items of {len(histories)} users, of {count}; which one is next?",
-    where,
+    place,
     "that of the files",
     num_classes=count + 1,
     vocab_size=count + 1,
@@ -480,13 +480,13 @@ def _rows(path, source):
     numbers=(),
     form=source.form,
   )
-  for name, what in ((source.user, "a user"), (source.item, "an item")):
-    table_files.check_named(table, name, what)
+  for name, noun in ((source.user, "a user"), (source.item, "an item")):
+    table_files.check_named(table, name, noun)
   words = table.words[source.time]
   stamps = _time_stamps.parse(
     words, lambda row: table.place(row, source.time), source.dates, source.form
   )
   ids, rows = _row_groups.group(table.words[source.user], stamps)
-  where = table_files.describe(path)
-  _row_groups.tell_moved(where, rows, stamps, "its user's history")
+  place = table_files.describe(path)
+  _row_groups.tell_moved(place, rows, stamps, "its user's history")
   return table, ids, rows, stamps

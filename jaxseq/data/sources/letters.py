@@ -21,14 +21,14 @@ from typing import Literal
 from absl import logging
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import _part_splits
 from jaxseq.data import _raw_arrays
 from jaxseq.data import _sentence_words
 from jaxseq.data import datasets
 from jaxseq.data import padding
-from jaxseq.data.files import _columns
+from jaxseq.data.files import columns
 from jaxseq.data.sources import base
 from jaxseq.data.sources import text
 
@@ -137,14 +137,14 @@ class LetterSource(base.Source):
 
   def _tell_unknown(self, rows, others):
     """Warns of words of encoded sentences that are not in the vocabulary."""
-    every = np.concatenate(rows)
-    unknown = int((every == self.tokens.index("<unk>")).sum())
+    letters = np.concatenate(rows)
+    unknown = int((letters == self.tokens.index("<unk>")).sum())
     if unknown:
       logging.warning(
         "%d of %d words are not in the model's vocabulary, most often %s: they"
         " are read as <unk>, and are not scored.",
         unknown,
-        len(every) - 2 * len(rows),
+        len(letters) - 2 * len(rows),
         others,
       )
 
@@ -201,7 +201,7 @@ def records(
   names: list[str] = []
   sequences: list[str] = []
   for name, file in text.find(path, pattern):
-    content = _columns.decoded(_limits.read_bytes(file), name)
+    content = columns.decoded(limits.read_bytes(file), name)
     if content.lstrip().startswith(">"):
       for record in content.lstrip()[1:].split("\n>"):
         title, _, letters = record.partition("\n")
@@ -211,8 +211,8 @@ def records(
           place = f"{name}, record {names[-1]!r}"
           raise validate.error(place, "no letter", "one or more")
     elif lines:
-      every = [line.rstrip() for line in content.splitlines()]
-      filled = [(i, line) for i, line in enumerate(every, 1) if line]
+      all_lines = [line.rstrip() for line in content.splitlines()]
+      filled = [(i, line) for i, line in enumerate(all_lines, 1) if line]
       names += [f"{name}:{number}" for number, _ in filled]
       sequences += [line for _, line in filled]
     elif content:
@@ -307,7 +307,7 @@ def load(
 def make_splits(
   sequences: Sequence[str],
   source: LetterSource,
-  where: str,
+  place: str,
   valid_fraction: float = 0.1,
   test_fraction: float = 0.1,
   partners: Sequence[np.ndarray] | None = None,
@@ -318,7 +318,7 @@ def make_splits(
   Args:
     sequences: sequences of letters.
     source: source that encodes them.
-    where: origin of the sequences.
+    place: origin of the sequences.
     valid_fraction: share for validation.
     test_fraction: share for testing.
     partners: for each sequence (n,) the place paired with each letter, from 0
@@ -348,7 +348,7 @@ def make_splits(
   parts = datasets.consecutive(dataset, sizes)
   info = datasets.Info(
     "Letters of sequences; which ones are hidden?",
-    where,
+    place,
     "that of the files",
     vocab_size=len(source.tokens),
     tokens=source.tokens,

@@ -160,9 +160,9 @@ class PanelSource(windows.WindowSource):
     for title, member in zip(titles, members):
       self._check_length(f"{name}: {title}", member)
       numbers.append(self.number_of(member.name))
-      own = self.scale_of(f"{name}: {title}", numbers[-1], member.values)
-      constants.append(own)
-      scaled = scale.apply(member.values, *own)[None]
+      moments = self.scale_of(f"{name}: {title}", numbers[-1], member.values)
+      constants.append(moments)
+      scaled = scale.apply(member.values, *moments)[None]
       fill = np.zeros(scaled.shape[-1])
       if self.mean is None and self.missing != "refuse":
         fill = np.nanmean(scaled[0], axis=0)

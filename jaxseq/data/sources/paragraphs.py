@@ -17,13 +17,13 @@ import zlib
 
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import _part_splits
 from jaxseq.data import datasets
 from jaxseq.data import padding
 from jaxseq.data import text as texts
-from jaxseq.data.files import _columns
+from jaxseq.data.files import columns
 from jaxseq.data.sources import base
 from jaxseq.data.sources import text
 
@@ -126,7 +126,7 @@ def read(
   """
   names, documents = [], []
   for name, file in text.find(path, pattern):
-    content = _columns.decoded(_limits.read_bytes(file), name)
+    content = columns.decoded(limits.read_bytes(file), name)
     sections: list[list[str]] = [[]]
     for line in content.splitlines():
       if _WORD.search(line):
@@ -226,14 +226,14 @@ def kjv_chapters(
   """
   books = texts.bible_chapters(texts.kjv_bytes(path))
   source = ParagraphSource(reader="paragraphs", buckets=buckets, words=words)
-  where = "Debian's bible-kjv 4.39"
+  place = "Debian's bible-kjv 4.39"
   runs = [[run] for book in books for run in pieces(book, longest)]
-  return _splits(runs, source, where, (0.1, 0.2), seed)
+  return _splits(runs, source, place, (0.1, 0.2), seed)
 
 
-def _splits(documents, source, where, fractions, seed):
+def _splits(documents, source, place, fractions, seed):
   """Splits documents at random, with all chunks of each in one part."""
-  kind = f"documents of two sections or more in {where}"
+  kind = f"documents of two sections or more in {place}"
   documents = [runs for runs in documents if runs]
   sizes = _part_splits.sizes(sum(map(len, documents)), *fractions, kind)
   order = np.random.default_rng(seed).permutation(len(documents))
@@ -243,7 +243,7 @@ def _splits(documents, source, where, fractions, seed):
   parts = datasets.consecutive(dataset, _part_splits.moved(sizes, ends))
   info = datasets.Info(
     "Paragraphs of a document; where do its sections begin?",
-    where,
+    place,
     "that of the files",
     num_classes=2,
     preparation=source,

@@ -15,7 +15,7 @@ from typing import Self
 
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import _raw_arrays
 from jaxseq.data import _tokenizer_bounds
@@ -121,7 +121,7 @@ def find(
       and not any(p.startswith(".") for p in file.relative_to(place).parts)
     ]
     for file in files:
-      _limits.check_within(file, place)
+      limits.check_within(file, place)
     named = [(file.relative_to(place).as_posix(), file) for file in files]
   else:
     files = sorted(glob.glob(str(path), recursive=True))
@@ -151,7 +151,7 @@ def tokenizer_of(
   if path is None:
     return None, None
   place = datasets.find_file(path, "give a tokenizer.json as tokenizer")
-  content = _limits.read_text(place, _limits.JSON)
+  content = limits.read_text(place, limits.JSON)
   return text_tokens.read_tokenizer(content, str(place)), content
 
 

@@ -12,7 +12,7 @@ from typing import get_args
 from absl import logging
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import _calendars
 from jaxseq.data import _raw_arrays
@@ -335,7 +335,7 @@ def _on_steps(values, times, steps, place, channels):
     )
   rows = np.concatenate([[0], np.cumsum(counts).astype(int)])
   size = 8 * (rows[-1] + 1) * values.shape[1]
-  _limits.check_growth(place(0), int(size), values.nbytes)
+  limits.check_growth(place(0), int(size), values.nbytes)
   filled = np.full((rows[-1] + 1, values.shape[1]), np.nan)
   filled[rows] = values
   if times.dtype.kind == "M":

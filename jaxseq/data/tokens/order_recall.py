@@ -25,7 +25,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data import text as texts
@@ -204,7 +204,7 @@ def _words(text, vocab_size):
     words = " ".join(lines).split()
   else:
     path = datasets.find_file(text, "give the path of a text file, or 'kjv'")
-    words = _limits.read_text(path).split()
+    words = limits.read_text(path).split()
   kinds, which, counts = np.unique(
     words, return_inverse=True, return_counts=True
   )

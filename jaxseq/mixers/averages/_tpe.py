@@ -92,8 +92,8 @@ def run(
     out, last = _scan(decay, inputs, sums[j], first, stride, axis)
     if grid and count is not None:
       # Sums from before a reset are dropped.
-      there = count[..., None] - stride + jnp.arange(stride) >= 0
-      last = jnp.where(there[..., None], last, 0)
+      filled = count[..., None] - stride + jnp.arange(stride) >= 0
+      last = jnp.where(filled[..., None], last, 0)
     out = jnp.repeat(gain, per_head) * out
     eps, eps_on = config.norm_eps, config.norm_eps_on
     out = positions.rms_norm(out, norm, eps, eps_on=eps_on)
@@ -128,8 +128,8 @@ def _scan(decay, x, before, first, stride, axis):
 
   if axis is not None and free:
     # Behind the places without an element the sums are what they were.
-    there = by_place(jnp.ones((*batch, time, 1), bool))
-    decay = jnp.where(there, decay, 1)
+    filled = by_place(jnp.ones((*batch, time, 1), bool))
+    decay = jnp.where(filled, decay, 1)
   sums, last = recurrence.linear_scan(
     decay, by_place(x), before, reset=by_place(first), axis=axis
   )
@@ -139,5 +139,5 @@ def _scan(decay, x, before, first, stride, axis):
     # In the order of time, in which the whole array need not end with a row.
     end = lax.axis_size(axis) * time
     return sums, jnp.roll(last, -(end % stride), -2)
-  both = jnp.concatenate([before.astype(sums.dtype), sums], axis=-2)
-  return sums, both[..., -stride:, :]
+  extended = jnp.concatenate([before.astype(sums.dtype), sums], axis=-2)
+  return sums, extended[..., -stride:, :]

@@ -117,11 +117,11 @@ def apply(
   i, f = (recurrence.dense(x, params[f"W_{n}"], wide=True) for n in "if")
   window = state.conv
   if config.d_conv > 1:
-    both = jnp.concatenate([i, f], axis=-1)
-    both, window = recurrence.causal_conv(
-      both, params["conv_weight"], None, window, reset, axis=axis
+    gates = jnp.concatenate([i, f], axis=-1)
+    gates, window = recurrence.causal_conv(
+      gates, params["conv_weight"], None, window, reset, axis=axis
     )
-    i, f = jnp.split(both, 2, axis=-1)
+    i, f = jnp.split(gates, 2, axis=-1)
   # The difference 1 - a loses all digits if a is near 1.
   a = bound + (1 - bound) * jax.nn.sigmoid(f)
   b = (1 - bound) * jax.nn.sigmoid(-f) * jax.nn.silu(i)

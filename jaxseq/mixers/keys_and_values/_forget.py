@@ -83,8 +83,12 @@ def initial(config: Any, window: Any, dtype: jax.typing.DTypeLike) -> Any:
     window = recurrence.FadingWindowState(*window, fades)
   if not (names := _shifted(config)):
     return window
-  last = jnp.zeros((*batch[:-1], groups * width), dtype)
-  key, value = (last if n in names else None for n in ("k_shift", "v_shift"))
+  # An array for each: both may be donated.
+  shape = *batch[:-1], groups * width
+  key, value = (
+    jnp.zeros(shape, dtype) if name in names else None
+    for name in ("k_shift", "v_shift")
+  )
   return ShiftState(window, key, value)
 
 

@@ -354,8 +354,8 @@ def weights(
   maps = jnp.moveaxis(maps, -2, -3)
   if mask is None:
     return maps
-  both = mask[..., None, :, None] & mask[..., None, None, :]
-  return jnp.where(both, maps, 0)
+  pairs = mask[..., None, :, None] & mask[..., None, None, :]
+  return jnp.where(pairs, maps, 0)
 
 
 def _both_ways(config, params, x, reset, clusters, values=None):

@@ -214,8 +214,8 @@ def _queries(config, params, x):
 
 def _kept(config, params, x):
   """Latents and unrotated keys, (*batch, time, 1, d_latent + d_rotary)."""
-  both = contract.project(params, "W_kv", x)
-  latents, keys = jnp.split(both, (config.latent_width,), axis=-1)
+  projected = contract.project(params, "W_kv", x)
+  latents, keys = jnp.split(projected, (config.latent_width,), axis=-1)
   latents = head_parts.normed(latents, params["kv_norm"], config.eps)
   return jnp.concatenate([latents, keys], axis=-1)[..., None, :]
 
@@ -239,9 +239,9 @@ def _make(config, params, state):
   finite = jnp.all(jnp.isfinite(state), axis=-1, keepdims=True)
   clean = jnp.where(finite, state, 0)
   latents, shared = jnp.split(clean, (config.latent_width,), axis=-1)
-  both = recurrence.dense(latents[..., 0, :], params["W_kv2"])
-  both = both.reshape(*both.shape[:-1], config.heads, -1)
-  keys, values = jnp.split(both, (config.key_width,), axis=-1)
+  projected = recurrence.dense(latents[..., 0, :], params["W_kv2"])
+  projected = projected.reshape(*projected.shape[:-1], config.heads, -1)
+  keys, values = jnp.split(projected, (config.key_width,), axis=-1)
   shared = jnp.broadcast_to(shared, (*keys.shape[:-1], shared.shape[-1]))
   keys = jnp.concatenate([keys, shared], axis=-1)
   return jnp.where(finite, keys, jnp.nan), values

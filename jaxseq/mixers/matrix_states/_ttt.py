@@ -84,13 +84,13 @@ def chunk(state: Carried, x, reset, shared: Shared):
   size = shared.rates.shape[0]
   index = jnp.arange(time)
   entered = jnp.round(lax.stop_gradient(state.place)).astype(jnp.int32)
-  begun = jnp.full((rows, time), -1)
+  start = jnp.full((rows, time), -1)
   if reset is not None:
-    begun = lax.cummax(jnp.where(reset, index, -1), axis=1)
-  place = jnp.where(begun >= 0, index - begun, index + entered)
-  following = (begun < 0) & (place >= size)
-  kind = jnp.where(begun >= 0, 2, following.astype(jnp.int32))
-  batch = begun - following  # Distinct for different mini-batches.
+    start = lax.cummax(jnp.where(reset, index, -1), axis=1)
+  place = jnp.where(start >= 0, index - start, index + entered)
+  following = (start < 0) & (place >= size)
+  kind = jnp.where(start >= 0, 2, following.astype(jnp.int32))
+  batch = start - following  # Distinct for different mini-batches.
   place = place % size
   same = jnp.tril(batch[:, :, None] == batch[:, None, :])
 
@@ -106,8 +106,8 @@ def chunk(state: Carried, x, reset, shared: Shared):
     return jax.tree.map(jnp.add, shared.layers, moved)
 
   first = _gradients(whole(state.layers), k, target, shared)
-  own = _sums(first, rate, kind == 0)
-  total = jax.tree.map(jnp.add, state.sums, own)
+  first_sums = _sums(first, rate, kind == 0)
+  total = jax.tree.map(jnp.add, state.sums, first_sums)
   second = jax.tree.map(
     lambda weight, sums: weight - ended * sums, state.layers, total
   )
@@ -134,7 +134,7 @@ def chunk(state: Carried, x, reset, shared: Shared):
   sums = _sums(pairs, rate, batch == batch[:, -1:])
   entering = _wide(last == 0)
   sums = jax.tree.map(lambda old, new: new + entering(old), state.sums, sums)
-  after = _next_place(state.place, begun[:, -1:], time, size)
+  after = _next_place(state.place, start[:, -1:], time, size)
   full = place[:, -1] == size - 1
   kept, dropped = _wide(~full), _wide(full)
   layers = jax.tree.map(
@@ -144,9 +144,9 @@ def chunk(state: Carried, x, reset, shared: Shared):
   return carried, jnp.moveaxis(o, 1, 2)
 
 
-def _next_place(place, begun, time, size):
+def _next_place(place, start, time, size):
   """Number of elements of the mini-batch after the chunk, with a slope of 1."""
-  after = jnp.where(begun >= 0, time - begun, place + time)
+  after = jnp.where(start >= 0, time - start, place + time)
   whole = jnp.floor((lax.stop_gradient(after) + 0.5) / size)
   return (after - size * whole).astype(place.dtype)
 

@@ -159,7 +159,7 @@ def apply(
     return S, recurrence.dense(o, params["W_o"])
 
   size = _PIECE if axis is None else None
-  S, y = recurrence.in_pieces(run, S, (x, reset, mask), x.ndim - 2, size)
+  S, y = recurrence.in_chunks(run, S, (x, reset, mask), x.ndim - 2, size)
   return y, State(S[..., :-1], S[..., -1])
 
 
@@ -224,7 +224,9 @@ def _with_prefix(config, params, x, S, reset, axis, prefix, mask):
   index = jnp.arange(time)
   if axis is not None:
     index = index + jax.lax.axis_index(axis) * time
-  own = jnp.broadcast_to(index < jnp.asarray(prefix)[..., None], x.shape[:-1])
+  in_prefix = jnp.broadcast_to(
+    index < jnp.asarray(prefix)[..., None], x.shape[:-1]
+  )
   first = None
   if reset is not None:
     first = reset & (index == 0)
@@ -233,18 +235,20 @@ def _with_prefix(config, params, x, S, reset, axis, prefix, mask):
     place, _ = positions.since_reset(
       jnp.zeros_like(S[..., 0, 0, 0]), reset, time, axis
     )
-    own = own & (place == index)
+    in_prefix = in_prefix & (place == index)
     first = jnp.any(first, axis=-1)
   if mask is not None:
-    own = own & mask
+    in_prefix = in_prefix & mask
 
-  def run(total, x, own):
-    k, v = _keys_and_values(config, params, x, own, "_prefix")
+  def run(total, x, in_prefix):
+    k, v = _keys_and_values(config, params, x, in_prefix, "_prefix")
     wide = {"preferred_element_type": total.dtype}
     return total + jnp.einsum("...thk,...thv->...hkv", k, v, **wide), None
 
   zeros = contract.varying_as(x, jnp.zeros_like(S))
-  added, _ = recurrence.in_pieces(run, zeros, (x, own), x.ndim - 2, _PIECE)
+  added, _ = recurrence.in_chunks(
+    run, zeros, (x, in_prefix), x.ndim - 2, _PIECE
+  )
   if axis is not None:
     added = jax.lax.psum(added, axis)
     if first is not None:

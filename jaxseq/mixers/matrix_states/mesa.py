@@ -181,8 +181,8 @@ def _scan(config, q, weighted, k, v, decay, ridge, H, G, *, reset, axis=None):
     flat = (*k.shape[:-2], -1)
     before = H.reshape(*H.shape[:-3], -1)
     elements = factors.reshape(flat), added.reshape(flat), before
-    every, last = recurrence.linear_scan(*elements, **more)
-    x = _solve(every.reshape(shape), ridge, q)
+    scanned, last = recurrence.linear_scan(*elements, **more)
+    x = _solve(scanned.reshape(shape), ridge, q)
     last = last.reshape(H.shape)
   o, G = recurrence.outer_scan_heads(x, weighted, v, decay, G, **more)
   return o, last, G

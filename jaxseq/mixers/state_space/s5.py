@@ -70,9 +70,9 @@ class Config(discretize.StepSizes):
     super().__post_init__()
     block = self.blocks * (2 if self.conj_sym else 1)
     if self.ssm_size % block:
-      what = "2 * blocks with conj_sym" if self.conj_sym else "blocks"
+      factors = "2 * blocks with conj_sym" if self.conj_sym else "blocks"
       raise contract.error(
-        "ssm_size", self.ssm_size, f"a multiple of {what}, {block}"
+        "ssm_size", self.ssm_size, f"a multiple of {factors}, {block}"
       )
 
   @property

@@ -199,9 +199,9 @@ def apply(
   places = jnp.concatenate([jnp.broadcast_to(front, old.seen.shape), place], -1)
   zeros = jnp.zeros(old.seen.shape, segment.dtype)
   segments = jnp.concatenate([zeros, segment], -1)
-  there = jnp.concatenate([old.seen, jnp.ones(gaps.shape, bool)], -1)
+  occurred = jnp.concatenate([old.seen, jnp.ones(gaps.shape, bool)], -1)
   behind = place[..., :, None] - places[..., None, :]
-  seen = (behind >= 0) & (behind < config.memory) & there[..., None, :]
+  seen = (behind >= 0) & (behind < config.memory) & occurred[..., None, :]
   seen &= segment[..., :, None] == segments[..., None, :]
   keys, values, prompts = _events(
     config, params, marks, times, old, seen, reset
@@ -236,8 +236,8 @@ def intensity(
       if config.prompts:
         rows = state.prompts.keys[..., index, :]
         blocks.append(jnp.einsum("...gd,...pd->...gp", ask, rows))
-      weight, own, *share = _weights(config, blocks)
-      answer = own * value + jnp.einsum(
+      weight, own_weight, *share = _weights(config, blocks)
+      answer = own_weight * value + jnp.einsum(
         "...gm,...md->...gd", weight, state.values[..., index, :]
       )
       if config.prompts:

@@ -162,8 +162,8 @@ def apply(
   """
   fresh = initial_state(config, params, gaps.shape[:-1])
   state = fresh if state is None else state
-  begun = jnp.ones(gaps.shape, bool)
-  before = _shift(begun[..., None], state.begun[..., None])[..., 0]
+  started = jnp.ones(gaps.shape, bool)
+  before = _shift(started[..., None], state.begun[..., None])[..., 0]
   if reset is not None:
     before &= ~reset
   alpha = params["marks"][marks]
@@ -190,7 +190,7 @@ def apply(
     if config.form == "backward":
       left = _output(config, layer, x - jump, left, left)
     right = _output(config, layer, x, right, skip)
-  states = State(jnp.stack(xs, -2), jnp.stack(us, -2), begun)
+  states = State(jnp.stack(xs, -2), jnp.stack(us, -2), started)
   axis = gaps.ndim - 1
   return states, jax.tree.map(lambda x: jnp.take(x, -1, axis), states)
 
@@ -202,15 +202,15 @@ def intensity(
   config: Config, params: decays.Params, state: State, elapsed: Array
 ) -> Array:
   """Returns intensities (..., n, marks) at times (..., n) since an event."""
-  begun = state.begun[..., None]
+  started = state.begun[..., None]
   left = None
   for i, layer in enumerate(_layers(config, params)):
     last = state.u[..., i, :][..., None, :]
-    pace = _pace(config, layer, last, begun, i)
+    pace = _pace(config, layer, last, started, i)
     a = _decay(config, layer, pace, elapsed)
     x = a * state.x[..., i, :][..., None, :]
     if i:
-      x = x + _drive(config, layer, a, last, left, begun)
+      x = x + _drive(config, layer, a, last, left, started)
     left = _output(config, layer, x, left, left)
   return decays.read_out(params["read_out"], left)
 
@@ -251,7 +251,7 @@ def _normed(config, layer, u):
   return decays.norm(layer["norm"], u) if config.norm == "pre" else u
 
 
-def _pace(config, layer, last, begun, index):
+def _pace(config, layer, last, started, index):
   """Returns the pace s (..., P) of gaps after events with inputs `last`."""
   if not config.relative_time:
     return jnp.ones_like(layer["log_decay"])
@@ -259,7 +259,7 @@ def _pace(config, layer, last, begun, index):
   if not index:
     return jax.nn.softplus(pace["b"])
   seen = _normed(config, layer, last) @ pace["W"].T
-  return jax.nn.softplus(jnp.where(begun[..., None], seen, 0) + pace["b"])
+  return jax.nn.softplus(jnp.where(started[..., None], seen, 0) + pace["b"])
 
 
 def _decay(config, layer, pace, gaps):
@@ -270,14 +270,14 @@ def _decay(config, layer, pace, gaps):
   return jnp.exp(pace * gaps[..., None] * Lambda)
 
 
-def _drive(config, layer, a, last, left, begun):
+def _drive(config, layer, a, last, left, started):
   """Returns the input's contribution to the states during a gap."""
   if config.form == "impulse":
     return 0
   if config.form == "backward":
     v = _normed(config, layer, left)
   else:
-    v = jnp.where(begun[..., None], _normed(config, layer, last), 0)
+    v = jnp.where(started[..., None], _normed(config, layer, last), 0)
   return (a - 1) * (v @ _matrix(config, layer["B"]).T)
 
 

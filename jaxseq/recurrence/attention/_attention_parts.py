@@ -23,17 +23,17 @@ def attend(q: jax.Array | list[jax.Array], parts: list[Part]) -> jax.Array:
   """
   # The parts are not concatenated. A query that sees an undefined number gives
   # NaN; numbers that it does not see have to be finite.
-  every = q if isinstance(q, list) else [q] * len(parts)
-  *batch, queries, heads, _ = every[0].shape
+  queries_of_parts = q if isinstance(q, list) else [q] * len(parts)
+  *batch, queries, heads, _ = queries_of_parts[0].shape
   groups = parts[0][0].shape[-2]
-  wide = jnp.promote_types(every[0].dtype, jnp.float32)
+  wide = jnp.promote_types(queries_of_parts[0].dtype, jnp.float32)
   product = functools.partial(
     jnp.einsum, precision="highest", preferred_element_type=wide
   )
   # Queries that share keys side by side: one matrix for each row and group.
   shape = *batch, groups, heads // groups, queries
   scores, defined = [], []
-  for q, (k, _, visible, *bias) in zip(every, parts, strict=True):
+  for q, (k, _, visible, *bias) in zip(queries_of_parts, parts, strict=True):
     width = q.shape[-1]
     q = jnp.moveaxis(q, -2, -3).reshape(*batch, groups, -1, width)
     # XLA on CPUs would recompute the keys for each query.

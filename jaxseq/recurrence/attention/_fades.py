@@ -51,15 +51,15 @@ def with_halo(
     return Fading(jnp.concatenate([before, decay], axis=-2), None)
   heads = decay.shape[-1]
   # Cached elements of the whole sequence also decayed on other devices.
-  both, init = (
+  sums, init = (
     jnp.concatenate(pair, axis=-1)
     for pair in (
       (decay, jnp.zeros_like(decay)),
       (jnp.zeros_like(fades), fades),
     )
   )
-  both = jnp.concatenate([_halo.previous(both, count, axis, init), both], -2)
-  return Fading(both[..., :heads], both[..., heads:])
+  sums = jnp.concatenate([_halo.previous(sums, count, axis, init), sums], -2)
+  return Fading(sums[..., :heads], sums[..., heads:])
 
 
 def kept(fading: Fading, window: int) -> jax.Array:
@@ -123,8 +123,8 @@ def between(decay: jax.Array) -> jax.Array:
   whole = jnp.pad(_pairs(through[..., -1])[..., :-1, :], _above(len(lead)))
   far = through[..., None, None] + rest[..., None, None, :, :]
   far += whole[..., :, None, :, None]
-  own = jnp.eye(parts, dtype=bool)[:, None, :, None]
-  sums = jnp.where(own, _pairs(split)[..., :, :, None, :], far)
+  same_part = jnp.eye(parts, dtype=bool)[:, None, :, None]
+  sums = jnp.where(same_part, _pairs(split)[..., :, :, None, :], far)
   sums = sums.reshape(*lead, parts * _PART, parts * _PART)
   return sums[..., :count, :count]
 

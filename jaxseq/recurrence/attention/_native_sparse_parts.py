@@ -32,8 +32,8 @@ def attend(sizes, q, gates, t, first, table, fetch, near):
   size, scale = sizes.block_size, 1 / math.sqrt(q.shape[-1])
   starts, mean_keys, mean_values = table
   number = (t - first) // size
-  own = (first + number * size)[..., None]  # (rows, queries, 1)
-  oldest = own - jnp.minimum(number, sizes.kept - 1)[..., None] * size
+  query_block = (first + number * size)[..., None]  # (rows, queries, 1)
+  oldest = query_block - jnp.minimum(number, sizes.kept - 1)[..., None] * size
   starts, t = starts[:, None], t[:, None]
   complete = (starts >= oldest) & (starts + size - 1 <= t)
   scores = _product("rghqd,rgnd->rghqn", q, mean_keys) * scale
@@ -41,15 +41,17 @@ def attend(sizes, q, gates, t, first, table, fetch, near):
   o = _product("rghqn,rgnd->rghqd", shares, mean_values) * gates[..., :1]
 
   weights = jnp.mean(lax.stop_gradient(shares), axis=2)
-  forced = (starts == oldest) | (starts == own - size)
+  forced = (starts == oldest) | (starts == query_block - size)
   weights = jnp.where(forced[:, None], 2, weights)
-  weights = jnp.where((complete & (starts != own))[:, None], weights, -1)
+  weights = jnp.where(
+    (complete & (starts != query_block))[:, None], weights, -1
+  )
   count = min(sizes.block_count - 1, starts.shape[-1])
   best, index = lax.top_k(weights, count)
   chosen = jnp.take_along_axis(starts[:, None], index, axis=-1)
   chosen = jnp.where(best < 0, FAR, chosen)
-  own = jnp.broadcast_to(own[:, None], (*chosen.shape[:-1], 1))
-  blocks = jnp.concatenate([own, chosen], axis=-1)
+  query_block = jnp.broadcast_to(query_block[:, None], (*chosen.shape[:-1], 1))
+  blocks = jnp.concatenate([query_block, chosen], axis=-1)
   keys, values = (
     x.reshape(*x.shape[:3], -1, x.shape[-1]) for x in fetch(blocks)
   )

@@ -91,8 +91,8 @@ def attend(
       return averages(q, k, v, sight, window, *more)
     kernel = registry.find("window", "tpu" if method == "pallas" else "gpu")
     alike = (x.astype(dtype) for x in (q, k, v))
-    how = {"whole": whole, "plain": averages}
-    return kernel(method, window, *alike, begin, **how).astype(q.dtype)
+    extras = {"whole": whole, "plain": averages}
+    return kernel(method, window, *alike, begin, **extras).astype(q.dtype)
 
   method = _method(method, k, v, table, search, fading)
   dtype = jnp.result_type(q, k, v)
@@ -280,7 +280,7 @@ def _attend(q, near, table, start, first, search):
   select = None
   if search is not None:
     start, anchor = start[..., 0], start[..., 1]
-    options = {"start": start, "anchor": anchor, "own": place}
+    options = {"start": start, "anchor": anchor, "query": place}
     select = functools.partial(hip.visible, search, **options)
   visible = index >= start[:, :, None]
   visible &= index <= place[:, None]

@@ -113,24 +113,24 @@ def cluster_attention(
   number = episode[..., None] * clusters + cluster.astype(jnp.int32)
   number = jnp.moveaxis(number, -1, -2).reshape(-1, time)
   last = jnp.broadcast_to(episode[..., -1:], (*batch, heads)).reshape(-1)
-  both = jnp.concatenate([k, v], axis=-1)
+  kv = jnp.concatenate([k, v], axis=-1)
 
   def flat(x):
     return x.reshape(-1, *x.shape[len(batch) + 1 :])
 
   state = jnp.concatenate([init.keys, init.values], axis=-1)
-  state, count = flat(state).astype(both.dtype), flat(init.count)
+  state, count = flat(state).astype(kv.dtype), flat(init.count)
   # The caller's flag may override the state's count: any number will do then.
   count = jnp.clip(jnp.nan_to_num(count), 0, window)
   count = jnp.round(count).astype(jnp.int32)
   if axis is None:
-    o, state, count = _run(q, both, number, last, state, count)
+    o, state, count = _run(q, kv, number, last, state, count)
   else:
-    q, both, number, last = _prefix.vary(axis, q, both, number, last)
+    q, kv, number, last = _prefix.vary(axis, q, kv, number, last)
     local = _prefix.vary(axis, state)
     zeros = _prefix.vary(axis, jnp.zeros_like(count))
     numbers = _sorted(number, number[:, :0])
-    left, state_part = _kept(both, *numbers, last, local)
+    left, state_part = _kept(kv, *numbers, last, local)
     through = jnp.broadcast_to((last == 0)[:, None], state_part.shape)
     summary = _recent.Recent(through, state_part, left)
     nothing = jax.tree.map(jnp.zeros_like, summary)
@@ -138,9 +138,7 @@ def cluster_attention(
     entering, _ = _prefix.entering(
       summary, begin, nothing, _recent.combine, axis=axis
     )
-    o, state, count = _run(
-      q, both, number, last, entering.state, entering.count
-    )
+    o, state, count = _run(q, kv, number, last, entering.state, entering.count)
     state, count = _prefix.replicate_last((state, count), axis)
   o = o.reshape(*batch, heads, time, width)
   # In the given floating dtype, if the first episode continues.
@@ -148,7 +146,7 @@ def cluster_attention(
   came, ended = jnp.sum(came, axis=-1), last[:, None]
   if axis is not None:
     came, ended = lax.psum((came, ended), axis)
-  dtype = jnp.promote_types(both.dtype, init.count.dtype)
+  dtype = jnp.promote_types(kv.dtype, init.count.dtype)
   before = flat(init.count).astype(dtype)
   going_on = jnp.minimum(before + came.astype(dtype), window)
   count = jnp.where(ended == 0, going_on, count.astype(dtype))
@@ -188,8 +186,8 @@ def cluster_step(
   if reset is not None:
 
     def begun(x):
-      where = reset.reshape(reset.shape + (1,) * (x.ndim - reset.ndim))
-      return jnp.where(where, jnp.zeros((), x.dtype), x)
+      flags = reset.reshape(reset.shape + (1,) * (x.ndim - reset.ndim))
+      return jnp.where(flags, jnp.zeros((), x.dtype), x)
 
     init = jax.tree.map(begun, init)
   held = jnp.arange(window) >= window - jnp.round(init.count[..., None])
@@ -226,7 +224,7 @@ def cluster_step(
   return o.astype(q.dtype), state
 
 
-def _run(q, both, number, last, state, count):
+def _run(q, kv, number, last, state, count):
   """Attention of rows (rows, time, D), from buffers (rows, clusters, ...)."""
   rows, clusters, reach, _ = state.shape
   time, width = q.shape[1:]
@@ -235,14 +233,14 @@ def _run(q, both, number, last, state, count):
   numbers = jnp.where(held, jnp.arange(clusters)[:, None], -1)
   numbers = numbers.reshape(rows, -1).astype(jnp.int32)
   order, number = _sorted(number, numbers)
-  both = jnp.concatenate([state.reshape(rows, -1, 2 * width), both], axis=1)
-  earlier = both.shape[1] - time
-  both = jnp.take_along_axis(both, order[..., None], axis=1)
+  kv = jnp.concatenate([state.reshape(rows, -1, 2 * width), kv], axis=1)
+  earlier = kv.shape[1] - time
+  kv = jnp.take_along_axis(kv, order[..., None], axis=1)
   back = jnp.argsort(order, axis=-1)[:, earlier:]
   q = jnp.pad(q, ((0, 0), (earlier, 0), (0, 0)))
   q = jnp.take_along_axis(q, order[..., None], axis=1)
   begins = jnp.pad(number[:, 1:] != number[:, :-1], ((0, 0), (1, 0)))
-  k, v = jnp.split(both, 2, axis=-1)
+  k, v = jnp.split(kv, 2, axis=-1)
   arguments = (x[:, :, None] for x in (q, k, v))
   o, _ = window.window_attention(
     # Blocks of queries that read few more keys than they see.
@@ -252,7 +250,7 @@ def _run(q, both, number, last, state, count):
     block_size=max(64, reach),
   )
   o = jnp.take_along_axis(o[:, :, 0], back[..., None], axis=1)
-  return o, *_from_sorted(both, number, last, state)
+  return o, *_from_sorted(kv, number, last, state)
 
 
 def _sorted(number, buffered):
@@ -262,13 +260,13 @@ def _sorted(number, buffered):
   return order, jnp.take_along_axis(number, order, axis=-1)
 
 
-def _kept(both, order, number, last, like):
+def _kept(kv, order, number, last, like):
   """Buffers and counts of one chunk, shaped like the given ones."""
-  both = jnp.take_along_axis(both, order[..., None], axis=1)
-  return _from_sorted(both, number, last, like)
+  kv = jnp.take_along_axis(kv, order[..., None], axis=1)
+  return _from_sorted(kv, number, last, like)
 
 
-def _from_sorted(both, number, last, like):
+def _from_sorted(kv, number, last, like):
   """The last elements (rows, clusters, window, 2 D) of the last episode."""
   clusters, window = like.shape[1:3]
   wanted = last[:, None] * clusters + jnp.arange(clusters)
@@ -279,8 +277,8 @@ def _from_sorted(both, number, last, like):
   start, end = below(wanted), below(wanted + 1)
   index = end[..., None] - window + jnp.arange(window)
   valid = index >= start[..., None]
-  flat = jnp.maximum(index, 0).reshape(both.shape[0], -1)
-  values = jnp.take_along_axis(both, flat[..., None], axis=1)
+  flat = jnp.maximum(index, 0).reshape(kv.shape[0], -1)
+  values = jnp.take_along_axis(kv, flat[..., None], axis=1)
   values = values.reshape(like.shape)
   values = jnp.where(valid[..., None], values, jnp.zeros((), values.dtype))
   return values, jnp.minimum(end - start, window)

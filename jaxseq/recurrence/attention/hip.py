@@ -69,17 +69,17 @@ class Hip:
     return scored + self.keys + self.near + 2 * self.block + self.sinks
 
   def candidates(
-    self, start: jax.Array, anchor: jax.Array, own: jax.Array
+    self, start: jax.Array, anchor: jax.Array, query: jax.Array
   ) -> tuple[jax.Array, jax.Array]:
     """Returns the first key of the whole blocks, and the number of blocks.
 
     Args:
       start: first key that each query sees.
       anchor: first element of its episode, which may be before all keys.
-      own: place of the query's own key.
+      query: place of the query's own key.
     """
     first = -(-(start - anchor) // self.block)
-    last = (own - self.near - anchor) // self.block
+    last = (query - self.near - anchor) // self.block
     return anchor + first * self.block, jnp.maximum(0, last - first)
 
 
@@ -138,7 +138,7 @@ def visible(
   scores: jax.Array,
   start: jax.Array,
   anchor: jax.Array,
-  own: jax.Array,
+  query: jax.Array,
 ) -> jax.Array:
   """Mask of the keys that queries see, if all products are available.
 
@@ -147,7 +147,7 @@ def visible(
     scores: (rows, heads..., time, keys), finite where a query may see the key.
     start: (rows, time) int32, first key that each query may see.
     anchor: (rows, time) int32, first element of its episode.
-    own: (time,) int32, place of its own key.
+    query: (time,) int32, place of its own key.
 
   Returns:
     Bool like scores.
@@ -159,9 +159,9 @@ def visible(
   def spread(x):
     return x.reshape(x.shape[0], *heads, x.shape[1], 1)
 
-  own = jnp.broadcast_to(own, start.shape)
-  base, count = map(spread, hip.candidates(start, anchor, own))
-  start, anchor, own = map(spread, (start, anchor, own))
+  query = jnp.broadcast_to(query, start.shape)
+  base, count = map(spread, hip.candidates(start, anchor, query))
+  start, anchor, query = map(spread, (start, anchor, query))
   # For each key, the best score among it and the keys that share its block.
   best = scores
   for shift in range(1, size):
@@ -192,4 +192,4 @@ def visible(
   places = jnp.broadcast_to(jnp.clip(number, 0, most), scores.shape)
   seen = ~searched | jnp.take_along_axis(block_flags, places, axis=-1)
   seen |= index < anchor + hip.sinks
-  return seen & (index >= start) & (index <= own)
+  return seen & (index >= start) & (index <= query)

@@ -181,10 +181,10 @@ def native_sparse_step(
     places = (newest[:, None, None, None] + blocks) % sizes.capacity
     return parts.slices(keys, places, size), parts.slices(values, places, size)
 
-  own = newest // size
+  query_block = newest // size
   # Its own block has a mean as soon as its last element is there.
   ends = (newest % size == size - 1)[:, None, None]
-  place = row, slice(None), own % sizes.kept
+  place = row, slice(None), query_block % sizes.kept
   begin = -(newest % size)[:, None, None, None]
   for i, x in enumerate(fetch(jnp.broadcast_to(begin, (*k.shape[:2], 1, 1)))):
     mean = jnp.where(ends, jnp.mean(x[:, :, 0, 0], axis=-2), means[i][place])

@@ -158,16 +158,16 @@ def _chunk(state, x, reset):
   scores = jnp.concatenate([before, inside], axis=-1) / math.sqrt(d)
   shares = jax.nn.softmax(jnp.where(visible, scores, -jnp.inf), axis=-1)
   shares = jnp.where(visible, shares, 0)
-  every = jnp.concatenate([seen_values, v], axis=2)
-  o = jnp.moveaxis(shares @ every[:, :, None], 3, 1)
+  all_values = jnp.concatenate([seen_values, v], axis=2)
+  o = jnp.moveaxis(shares @ all_values[:, :, None], 3, 1)
   o = o.reshape(rows, time, groups * shared, -1)
 
   old -= product(old, w) @ (jnp.swapaxes(T, -1, -2) @ w)
   k -= jnp.swapaxes(T @ by_k, -1, -2) @ w
   faded = jnp.concatenate([faded + through[..., -1:], fade[..., -1, :]], -1)
-  own = jnp.sum(episode == episode[:, -1:], axis=1, keepdims=True)
+  last_episode = jnp.sum(episode == episode[:, -1:], axis=1, keepdims=True)
   carried = jnp.where(episode[:, -1:] == 0, count, 0)
-  count = jnp.minimum(window, carried + own).astype(count.dtype)
+  count = jnp.minimum(window, carried + last_episode).astype(count.dtype)
   held = place >= window - _whole(count)
 
   def newest(x, axis):
@@ -177,7 +177,7 @@ def _chunk(state, x, reset):
 
   fades = newest(faded, 3).reshape(rows, window, -1)
   keys = newest(jnp.concatenate([old, k], axis=2), 2)
-  return (keys, newest(every, 2), fades, count), o
+  return (keys, newest(all_values, 2), fades, count), o
 
 
 def _whole(count):

@@ -367,9 +367,9 @@ def _step(problem):
     placed = problem.embedded(k, index)
     if problem.expand is None:
       return placed, v
-    both = problem.expand(placed)
-    _window_checks.expanded(problem.q, *both, len(index))
-    return both
+    expanded = problem.expand(placed)
+    _window_checks.expanded(problem.q, *expanded, len(index))
+    return expanded
 
   front_key, keys = moved(problem.init.keys, problem.k)
   front_value = values = None
@@ -407,8 +407,8 @@ def _last_reset(reset, time, axis):
 
 def _flat(k, v):
   """Packs keys and values as (*batch, time, features), to send at once."""
-  both = jnp.stack([x for x in (k, v) if x is not None], axis=-3)
-  return both.reshape(*both.shape[:-3], -1)
+  stacked = jnp.stack([x for x in (k, v) if x is not None], axis=-3)
+  return stacked.reshape(*stacked.shape[:-3], -1)
 
 
 def _starts(begin, reset, earlier, time):

@@ -89,10 +89,10 @@ def _associative(state, inputs, reset, sink):
     reset = jnp.zeros(logits.shape[:2], bool)
   elif sink is not None:
     # A fresh sequence starts with the sink.
-    begun = _softmax_state.softmax_combine(
+    after_reset = _softmax_state.softmax_combine(
       _softmax_state.fresh(sink, leaves), leaves
     )
-    leaves = _resets.select(reset, begun, leaves)
+    leaves = _resets.select(reset, after_reset, leaves)
   states = _scan_tree(state, leaves, reset)
   o = jnp.einsum(
     "rtd,rtde->rte", _softmax_state.divide(q, states.u[:, 1:]), states.w[:, 1:]
@@ -188,8 +188,8 @@ def _masks(reset, length):
   """Masks: t counts s; t reads the initial state; the last state counts s."""
   causal = jnp.tri(length, dtype=bool)[None]
   if reset is None:
-    every = jnp.ones((1, length, 1), bool)
-    return causal, every, every
+    all_visible = jnp.ones((1, length, 1), bool)
+    return causal, all_visible, all_visible
   segment = jnp.cumsum(reset, axis=1)[..., None]
   same = segment == segment.swapaxes(1, 2)
   return causal & same, segment == 0, segment == segment[:, -1:]

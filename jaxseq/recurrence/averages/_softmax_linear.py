@@ -89,11 +89,13 @@ def _channels_function(sink, size, method):
   """Returns the function of a section; the same object for equal options."""
 
   def run(state, inputs, reset):
-    beside = _softmax_state.beside
-    average = _softmax_state.divide(state.w, beside(state.u, state.w))
-    how = {"sink": sink, "size": size, "method": method}
-    o, average, m, u = averages(inputs, state.m, state.u, average, reset, **how)
-    state = SoftmaxState(m, u, beside(u, average) * average)
+    align = _softmax_state.beside
+    average = _softmax_state.divide(state.w, align(state.u, state.w))
+    options = {"sink": sink, "size": size, "method": method}
+    o, average, m, u = averages(
+      inputs, state.m, state.u, average, reset, **options
+    )
+    state = SoftmaxState(m, u, align(u, average) * average)
     return state, o.astype(_softmax_state.output_dtype(inputs))
 
   return run
@@ -212,8 +214,8 @@ def _tree(logits, reset, sink, init):
     return _merge(init, lax.associative_scan(_merge, leaves, axis=1))
   flags = jnp.broadcast_to(reset[..., None], logits.shape)
   if sink is not None:
-    begun = _merge((jnp.full_like(logits, sink), 1), leaves)
-    leaves = (jnp.where(flags, x, y) for x, y in zip(begun, leaves))
+    after_reset = _merge((jnp.full_like(logits, sink), 1), leaves)
+    leaves = (jnp.where(flags, x, y) for x, y in zip(after_reset, leaves))
 
   def combine(left, right):
     flag, *state = right

@@ -66,9 +66,11 @@ def softmax_scan(
   init = None if init is None else _one_channel(init)
   validate.choice("method", method, linear.KERNEL_METHODS)
   # Of the sums; how chunks are cut is chosen in any case.
-  how = {"chunk_size": chunk_size, "named": method}
+  options = {"chunk_size": chunk_size, "named": method}
   x = _elements(scores, values)
-  outputs, final = _recurrences.scan(_SOFTMAX, x, init, reset, axis=axis, **how)
+  outputs, final = _recurrences.scan(
+    _SOFTMAX, x, init, reset, axis=axis, **options
+  )
   return outputs, _no_channel(final)
 
 

@@ -79,8 +79,8 @@ def softmax_outer_scan(
   """
   _check_sink(sink)
   x = _softmax_state.Inputs(q, logits, k, v)
-  how = {"chunk_size": chunk_size, "method": method, "sink": sink}
-  return _recurrences.scan(_SOFTMAX_OUTER, x, init, reset, axis=axis, **how)
+  options = {"chunk_size": chunk_size, "method": method, "sink": sink}
+  return _recurrences.scan(_SOFTMAX_OUTER, x, init, reset, axis=axis, **options)
 
 
 def softmax_outer_step(
@@ -208,11 +208,11 @@ def _over_time(call, x, init, reset, *, sink, method, chunk_size=None):
   """Outputs and the last state, of one batch axis."""
 
   def fold(state):
-    how = {"sink": sink, "size": chunk_size, "method": method}
+    options = {"sink": sink, "size": chunk_size, "method": method}
     if method in ("decays", "pallas"):
-      how["method"] = "auto" if method == "decays" else method
-      return _softmax_linear.channels(state, x, reset, **how)
-    return _softmax_chunk.run(x, state, reset, **how)
+      options["method"] = "auto" if method == "decays" else method
+      return _softmax_linear.channels(state, x, reset, **options)
+    return _softmax_chunk.run(x, state, reset, **options)
 
   final, o = _softmax_state.with_constant_shift(
     *(fold, x.logits, init, reset, sink), known=method == "pallas"

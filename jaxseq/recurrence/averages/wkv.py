@@ -69,8 +69,8 @@ def wkv_scan(
     NotImplementedError: if the method is "pallas", and no kernel runs here.
   """
   x = _Inputs(k, v, decay, bonus)
-  how = {"chunk_size": chunk_size, "method": method, "named": method}
-  return _recurrences.scan(_WKV, x, init, reset, axis=axis, **how)
+  options = {"chunk_size": chunk_size, "method": method, "named": method}
+  return _recurrences.scan(_WKV, x, init, reset, axis=axis, **options)
 
 
 def wkv_step(

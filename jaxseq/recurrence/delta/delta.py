@@ -79,9 +79,9 @@ def delta_scan(
     NotImplementedError: if there is no kernel for "pallas" here, or none for
       these sizes and dtypes.
   """
-  how = {"chunk_size": chunk_size, "method": method, "axis": axis}
+  options = {"chunk_size": chunk_size, "method": method, "axis": axis}
   x = _delta_forms.Tied(q, k, v, read, decay)
-  return _recurrences.scan(_DELTA, x, init, reset, **how)
+  return _recurrences.scan(_DELTA, x, init, reset, **options)
 
 
 def delta_scan_heads(
@@ -93,7 +93,7 @@ def delta_scan_heads(
   init: jax.Array | None = None,
   *,
   reset: jax.Array | None = None,
-  **how,
+  **options,
 ) -> tuple[jax.Array, jax.Array]:
   """`delta_scan` with heads as an axis after time.
 
@@ -107,7 +107,7 @@ def delta_scan_heads(
     decay: (*batch, time, heads, dk), (*batch, time, heads, 1) or None.
     init: (*batch, heads, dk, dv) state before the first element, or None.
     reset: (*batch, time) bool or None.
-    **how: further options of `delta_scan`.
+    **options: further options of `delta_scan`.
 
   Returns:
     Outputs (*batch, time, heads, dv) and the last state (*batch, heads, dk,
@@ -127,7 +127,7 @@ def delta_scan_heads(
   )
   if reset is not None:
     reset = jnp.broadcast_to(reset[..., None, :], (*batch, heads, time))
-  o, final = delta_scan(*elements, init, reset=reset, **how)
+  o, final = delta_scan(*elements, init, reset=reset, **options)
   return jnp.moveaxis(o, -3, -2), final
 
 
@@ -168,9 +168,9 @@ def dplr_scan(
   Raises:
     ValueError: if shapes, dtypes or options do not fit the above.
   """
-  how = {"chunk_size": chunk_size, "method": method, "axis": axis}
+  options = {"chunk_size": chunk_size, "method": method, "axis": axis}
   x = _delta_forms.General(q, k, v, a, b, decay)
-  return _recurrences.scan(_DPLR, x, init, reset, **how)
+  return _recurrences.scan(_DPLR, x, init, reset, **options)
 
 
 def delta_step(
@@ -245,8 +245,8 @@ def _run(call, x, state, reset, *, method, chunk_size):
     return o.astype(call.out), final
   narrow = jnp.result_type(x.q, x.k, x.v)
   operands = _contractions.operand_dtype(narrow, call.dtype)
-  how = method, operands, call.out, call.guarded
-  chunk = functools.partial(_delta_chunk.chunk, *how)
+  options = method, operands, call.out, call.guarded
+  chunk = functools.partial(_delta_chunk.chunk, *options)
   final, o = _chunks.over_chunks(chunk, chunk_size, state, x, reset)
   return o, final
 
@@ -259,8 +259,8 @@ def _by_kernel(call, x, state, reset, chunk_size):
   op, *_ = _chosen(call, x)
   form = support.form(op, jnp.result_type(*x[:4], state))
   kernel = registry.find(op, form.chip)
-  how = {"chunk_size": chunk_size, "plain": delta_scan}
-  return kernel(form, *x, state, reset, **how)
+  options = {"chunk_size": chunk_size, "plain": delta_scan}
+  return kernel(form, *x, state, reset, **options)
 
 
 def _chosen(call, x):

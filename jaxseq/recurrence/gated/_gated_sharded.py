@@ -29,8 +29,8 @@ def scan(
   heads, batch, _ = state[0].shape
   chosen = choose(scheme, lax.axis_size(axis), batch, heads)
   params, state, x, reset = _prefix.vary(axis, params, tuple(state), x, reset)
-  by = {"batch": _by_batch, "heads": _by_heads, "relay": _relay}[chosen]
-  return by(run, params, state, x, reset, axis)
+  split = {"batch": _by_batch, "heads": _by_heads, "relay": _relay}[chosen]
+  return split(run, params, state, x, reset, axis)
 
 
 def choose(scheme: str, devices: int, batch: int, heads: int) -> str:
@@ -41,9 +41,9 @@ def choose(scheme: str, devices: int, batch: int, heads: int) -> str:
     fits = (name for name, size in sizes.items() if size % devices == 0)
     return next(fits, "relay")
   if scheme in sizes and sizes[scheme] % devices:
-    what = {"batch": "rows of the batch", "heads": "heads"}[scheme]
+    noun = {"batch": "rows of the batch", "heads": "heads"}[scheme]
     raise validate.error(
-      f"number of {what}",
+      f"number of {noun}",
       sizes[scheme],
       f"a multiple of the {devices} devices for scheme {scheme!r}",
     )

@@ -63,8 +63,8 @@ def linear_scan(
     ValueError: if shapes, dtypes or the method do not fit the above.
     NotImplementedError: if the method is "pallas", and no kernel runs here.
   """
-  how = {"reverse": reverse, "method": method, "axis": axis}
-  return _recurrences.scan(_LINEAR, _Inputs(a, b), init, reset, **how)
+  options = {"reverse": reverse, "method": method, "axis": axis}
+  return _recurrences.scan(_LINEAR, _Inputs(a, b), init, reset, **options)
 
 
 def linear_step(

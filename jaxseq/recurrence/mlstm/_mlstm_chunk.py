@@ -97,8 +97,8 @@ def chunk(
   def products(inputs, Cn):
     return _outer_chunk.run("chunked", inputs, Cn, reset, guarded)
 
-  apart = reset if guarded else None
-  o, Cn = _cotangents.of_episodes(products, inputs, Cn[:, None], apart)
+  episodes = reset if guarded else None
+  o, Cn = _cotangents.of_episodes(products, inputs, Cn[:, None], episodes)
   o = o[:, 0].astype(dtype)
   h = read(o[..., :-1], o[..., -1], m, shift, eps)
   last = Packed(Cn[:, 0], shift[:, -1])

@@ -65,6 +65,8 @@ def _combine(
   old, new = jnp.exp(from_left - m), jnp.exp(state.m - m)
   n = old[..., None] * before.n + new[..., None] * state.n
   old, new = (x[..., None, None] for x in (old, new))
-  both = _mlstm_chunk.MLSTMState(old * before.C + new * state.C, n, m)
+  combined = _mlstm_chunk.MLSTMState(old * before.C + new * state.C, n, m)
   total = left.decay + right.decay
-  return _summaries.Decayed(_summaries.all_through(left, right), total, both)
+  return _summaries.Decayed(
+    _summaries.all_through(left, right), total, combined
+  )

@@ -76,8 +76,13 @@ def mlstm_scan(
   """
   validate.number("eps", eps, 0)
   x = _mlstm_chunk.Inputs(q, k, v, log_input, log_forget)
-  how = {"eps": eps, "chunk_size": chunk_size, "method": method, "axis": axis}
-  return _recurrences.one_head(_MLSTM, x, init, reset, **how)
+  options = {
+    "eps": eps,
+    "chunk_size": chunk_size,
+    "method": method,
+    "axis": axis,
+  }
+  return _recurrences.one_head(_MLSTM, x, init, reset, **options)
 
 
 def mlstm_scan_heads(
@@ -122,8 +127,13 @@ def mlstm_scan_heads(
   """
   validate.number("eps", eps, 0)
   x = _mlstm_chunk.Inputs(q, k, v, log_input, log_forget)
-  how = {"eps": eps, "chunk_size": chunk_size, "method": method, "axis": axis}
-  return _recurrences.scan(_MLSTM, x, init, reset, **how)
+  options = {
+    "eps": eps,
+    "chunk_size": chunk_size,
+    "method": method,
+    "axis": axis,
+  }
+  return _recurrences.scan(_MLSTM, x, init, reset, **options)
 
 
 def mlstm_step(
@@ -190,7 +200,7 @@ def _run(call, x, state, reset, *, eps, method, chunk_size=None):
     h, packed = _by_kernel(call, eps, x, packed, reset)
   else:
     operands = _contractions.operand_dtype(call.out, call.dtype)
-    how = method, operands, call.out, call.guarded, eps
+    options = method, operands, call.out, call.guarded, eps
 
     def heads_first(leaf):
       leaf = jnp.moveaxis(leaf, 2, 1)
@@ -200,7 +210,7 @@ def _run(call, x, state, reset, *, eps, method, chunk_size=None):
       if reset is not None:
         reset = jnp.repeat(reset, heads, axis=0)
       x = jax.tree.map(heads_first, x)
-      state, h = _mlstm_chunk.chunk(*how, state, x, reset)
+      state, h = _mlstm_chunk.chunk(*options, state, x, reset)
       h = h.reshape(-1, heads, *h.shape[1:])
       return state, jnp.moveaxis(h, 1, 2)
 
@@ -233,8 +243,8 @@ def _by_kernel(call, eps, x, packed, reset):
     return (o, total), tuple(state)
 
   elements = q, x.k.astype(out), v, log_weight, decay
-  apart = reset if call.guarded else None
-  (o, total), (C, n) = _cotangents.of_episodes(scan, elements, (C, n), apart)
+  episodes = reset if call.guarded else None
+  (o, total), (C, n) = _cotangents.of_episodes(scan, elements, (C, n), episodes)
   Cn = jnp.concatenate([C, n[..., None]], axis=-1)
   h = _mlstm_chunk.read(o.astype(dtype), total, m, shift, eps)
   last = _mlstm_chunk.Packed(Cn.reshape(packed.Cn.shape), of.shift[:, -1])

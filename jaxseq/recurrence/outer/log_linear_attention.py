@@ -111,10 +111,10 @@ def log_linear_scan(
     return chunked.chunked(chunk, state, x, reset, size=chunk_size)
 
   if axis is not None:
-    _, own = run(values, jnp.zeros_like(before), reset)
-    own, S = (x.reshape(init.S.shape) for x in (own, before))
+    _, local = run(values, jnp.zeros_like(before), reset)
+    local, S = (x.reshape(init.S.shape) for x in (local, before))
     total = jnp.sum(rest[0][..., 0], axis=-1)
-    before = _entering(S, own, total, stretches, axis)
+    before = _entering(S, local, total, stretches, axis)
     before = before.reshape(*batch, levels * dk, dv)
   o, last = run(values, before, reset)
   if axis is not None:
@@ -182,17 +182,17 @@ def _places(count, reset, shape, axis):
   # empty.
   *batch, time = shape
   index = jnp.arange(time, dtype=jnp.int32)
-  begun = jnp.full((*batch, time), -1)
+  start = jnp.full((*batch, time), -1)
   if reset is not None:
-    begun = lax.cummax(jnp.where(reset, index, -1), axis=len(batch))
-  fresh, last = begun >= 0, begun[..., -1]
+    start = lax.cummax(jnp.where(reset, index, -1), axis=len(batch))
+  fresh, last = start >= 0, start[..., -1]
   after = jnp.where(last >= 0, time - last, time)
   last = last >= 0
   count, stretches = jnp.broadcast_to(count, tuple(batch)), []
   if axis is not None:
     last, after, count = _prefix.vary(axis, last, after, count)
-    every = lax.all_gather((last, after), axis)
-    for ended, more in zip(*every):
+    gathered = lax.all_gather((last, after), axis)
+    for ended, more in zip(*gathered):
       before = count
       count = jnp.where(ended, more, count + more)
       stretches.append((ended, before, count))
@@ -202,22 +202,22 @@ def _places(count, reset, shape, axis):
   final = _wrapped(jnp.where(last, after, count + after))
   if axis is not None:
     final = _prefix.replicate_last(final, axis)
-  places = jnp.where(fresh, index - begun, index + _whole(count)[..., None])
+  places = jnp.where(fresh, index - start, index + _whole(count)[..., None])
   return places % _MOST, final, stretches
 
 
-def _entering(S, own, total, stretches, axis):
+def _entering(S, local, total, stretches, axis):
   """Returns the states before this device's chunk."""
   # `own` are the states after each chunk from zeros, `total` its sums of
   # decays.
-  S, own, total = _prefix.vary(axis, S, own, total)
+  S, local, total = _prefix.vary(axis, S, local, total)
   entering, rank = S, lax.axis_index(axis)
-  every = zip(stretches, *lax.all_gather((own, total), axis))
-  for device, ((ended, before, after), own, total) in enumerate(every):
+  devices = zip(stretches, *lax.all_gather((local, total), axis))
+  for device, ((ended, before, after), local, total) in enumerate(devices):
     entering = jnp.where(device == rank, S, entering)
     ends = _whole(before) % _MOST, _whole(after)
     kept = jnp.where(ended, 0, jnp.exp(total))
-    S = _merged(S, *ends, kept) + own
+    S = _merged(S, *ends, kept) + local
   return entering
 
 

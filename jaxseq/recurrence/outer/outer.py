@@ -74,9 +74,9 @@ def outer_scan(
     NotImplementedError: if there is no kernel for "pallas" here, or none for
       these sizes and dtypes.
   """
-  x, how = _outer_forms.Inputs(q, k, v, decay), {"chunk_size": chunk_size}
-  how |= {"method": method, "inclusive": inclusive, "axis": axis}
-  return _recurrences.one_head(_OUTER, x, init, reset, **how)
+  x, options = _outer_forms.Inputs(q, k, v, decay), {"chunk_size": chunk_size}
+  options |= {"method": method, "inclusive": inclusive, "axis": axis}
+  return _recurrences.one_head(_OUTER, x, init, reset, **options)
 
 
 def outer_scan_heads(
@@ -118,9 +118,9 @@ def outer_scan_heads(
     ValueError: if shapes, dtypes or options do not fit the above.
     NotImplementedError: as in `outer_scan`.
   """
-  x, how = _outer_forms.Inputs(q, k, v, decay), {"chunk_size": chunk_size}
-  how |= {"method": method, "inclusive": inclusive, "axis": axis}
-  return _recurrences.scan(_OUTER, x, init, reset, **how)
+  x, options = _outer_forms.Inputs(q, k, v, decay), {"chunk_size": chunk_size}
+  options |= {"method": method, "inclusive": inclusive, "axis": axis}
+  return _recurrences.scan(_OUTER, x, init, reset, **options)
 
 
 def outer_step(
@@ -165,10 +165,10 @@ def _chosen(call, x):
   return op, dtype, call.shape("time heads dk dv")
 
 
-def _run(call, x, state, reset, *, inclusive, **how):
+def _run(call, x, state, reset, *, inclusive, **options):
   """Runs [N, T, G, K], ..., [N, H, K, V]; reads before or after an element."""
   if inclusive:
-    return _inclusive(call, x, state, reset, **how)
+    return _inclusive(call, x, state, reset, **options)
   # The outputs, shifted back, have then read the state before their element.
   # Unlike a product with inverse decays, this divides by no decay.
   first = jnp.repeat(
@@ -181,7 +181,7 @@ def _run(call, x, state, reset, *, inclusive, **how):
     before = _resets.select(reset[:, 0], jnp.zeros_like(state), state)
   first = jnp.einsum("...thk,...hkv->...thv", first, before)
   q = jnp.concatenate([q[:, 1:], jnp.zeros_like(q[:, :1])], axis=1)
-  o, state = _inclusive(call, x._replace(q=q), state, reset, **how)
+  o, state = _inclusive(call, x._replace(q=q), state, reset, **options)
   o = jnp.concatenate([first.astype(o.dtype), o[:, :-1]], axis=1)
   return o if reset is None else _resets.forget(reset[..., None], o), state
 
@@ -192,8 +192,8 @@ def _inclusive(call, x, state, reset, *, method, chunk_size):
     op, dtype, _ = _chosen(call, x)
     form = support.form(op, dtype)
     kernel = registry.find(op, form.chip)
-    how = {"chunk_size": chunk_size, "plain": outer_scan_heads}
-    o, final = kernel(form, *x, state, reset, **how)
+    options = {"chunk_size": chunk_size, "plain": outer_scan_heads}
+    o, final = kernel(form, *x, state, reset, **options)
     return o.astype(call.out), final
   rows, time, groups, dk = x.q.shape
   heads, dv = x.v.shape[2:]
@@ -206,9 +206,9 @@ def _inclusive(call, x, state, reset, *, method, chunk_size):
     shared = leaf.shape[2] // groups
     return leaf.reshape(rows, time, groups, shared, leaf.shape[-1])
 
-  how = method, operands, call.out, call.guarded
+  options = method, operands, call.out, call.guarded
   final, o = _chunks.over_chunks(
-    functools.partial(_chunk, *how),
+    functools.partial(_chunk, *options),
     chunk_size,
     state.reshape(rows * groups, heads // groups, dk, dv),
     jax.tree.map(grouped, x),

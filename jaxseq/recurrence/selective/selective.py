@@ -82,9 +82,9 @@ def selective_scan(
     NotImplementedError: if the method is "pallas", and there is no kernel for
       the platform, or for these A, B, C and dtypes.
   """
-  x, how = _Inputs(x, delta, A, B, C, D), {"chunk_size": chunk_size}
-  how |= {"method": method, "axis": axis, "by_kernel": method == "pallas"}
-  return _recurrences.scan(_SELECTIVE, x, init, reset, **how)
+  x, options = _Inputs(x, delta, A, B, C, D), {"chunk_size": chunk_size}
+  options |= {"method": method, "axis": axis, "by_kernel": method == "pallas"}
+  return _recurrences.scan(_SELECTIVE, x, init, reset, **options)
 
 
 def selective_step(

@@ -48,13 +48,15 @@ from jaxseq import _lazy
 if TYPE_CHECKING:
   from jaxseq.recurrence.shared import affine as affine
   from jaxseq.recurrence.shared import chunked as chunked
+  from jaxseq.recurrence.shared import function_chunks as function_chunks
   from jaxseq.recurrence.shared import low_rank as low_rank
   from jaxseq.recurrence.shared import low_rank_rows as low_rank_rows
-  from jaxseq.recurrence.shared import pieces as pieces
   from jaxseq.recurrence.shared import stepwise as stepwise
   from jaxseq.recurrence.shared import weights as weights
-  from jaxseq.recurrence.shared.pieces import in_pieces as in_pieces
-  from jaxseq.recurrence.shared.pieces import in_sections as in_sections
+  from jaxseq.recurrence.shared.function_chunks import (
+    forward_in_chunks as forward_in_chunks,
+  )
+  from jaxseq.recurrence.shared.function_chunks import in_chunks as in_chunks
   from jaxseq.recurrence.shared.stepwise import fold as fold
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

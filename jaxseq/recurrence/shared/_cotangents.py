@@ -34,8 +34,8 @@ def contained(
   # parts along their first axes, which have that shape, whatever their rank.
   # `reach(flags, *undefined)` maps flags of such shapes to flags of the
   # arguments' parts.
-  both = flags, arguments
-  flags, arguments = _varying.vary_as_all(both, both)
+  pair = flags, arguments
+  flags, arguments = _varying.vary_as_all(pair, pair)
   # Zeros whose cotangents mark undefined cotangents of the results.
   like = jax.tree.leaves(arguments)[0]
   marks = tuple(jnp.zeros_like(like, "float32", shape=s) for s in shapes)

@@ -96,9 +96,9 @@ def entering(
   index = jnp.arange(devices)
 
   def place(leaf, first, nothing):
-    where = index.reshape((devices,) + (1,) * (leaf.ndim - 1))
-    leaf = jnp.where(where < start, nothing, leaf)
-    return jnp.where(where == start, first, leaf)
+    device = index.reshape((devices,) + (1,) * (leaf.ndim - 1))
+    leaf = jnp.where(device < start, nothing, leaf)
+    return jnp.where(device == start, first, leaf)
 
   before = fold(combine, jax.tree.map(place, last, initial, neutral), neutral)
   return before, None if same is None else unpack(same)
@@ -121,8 +121,8 @@ def final(
   # `combine` have a type of values that differ between devices.
   if gathered is not None:
     # In front of all: a neutral summary is neutral only on the left.
-    every = jax.tree.map(_in_front, initial, gathered)
-    state = fold(combine, every, neutral).state
+    chunks = jax.tree.map(_in_front, initial, gathered)
+    state = fold(combine, chunks, neutral).state
     result = jax.tree.map(lambda x, y: x.astype(y.dtype), state, last)
     if not any(_varies(leaf, axis) for leaf in jax.tree.leaves(result)):
       return result
@@ -198,9 +198,9 @@ def _by_ppermute(packed, unpack, initial, combine, axis, rank, reverse):
   packed = jnp.where(rank == 0, _pack(initial)[0], send(packed, 1))
   hops = 1
   while hops < devices:
-    both = combine(unpack(send(packed, hops)), unpack(packed), hops)
+    combined = combine(unpack(send(packed, hops)), unpack(packed), hops)
     # A device without a sender receives zeros.
-    packed = jnp.where(rank >= hops, _pack(both)[0], packed)
+    packed = jnp.where(rank >= hops, _pack(combined)[0], packed)
     hops *= 2
   return unpack(packed)
 

@@ -113,8 +113,8 @@ def scan(
   """
   x = jax.tree.map(jnp.asarray, x)
   if axis is not None:
-    how = {"chunk_size": chunk_size, "method": method} | options
-    one = functools.partial(scan, of, **how)
+    settings = {"chunk_size": chunk_size, "method": method} | options
+    one = functools.partial(scan, of, **settings)
     part = functools.partial(of.part, one, **options)
     reverse = bool(options.get("reverse"))
     y, last = _summaries.split(part, x, init, reset, axis=axis, reverse=reverse)
@@ -138,17 +138,17 @@ def scan(
 
   def run(x, init, reset, *, method, **sizes):
     def once(x, init):
-      how = options | sizes | {"method": method}
-      return of.run(call, x, init, reset, **how)
+      settings = options | sizes | {"method": method}
+      return of.run(call, x, init, reset, **settings)
 
-    apart = reset if call.guarded and method in of.products else None
-    return _cotangents.of_episodes(once, x, init, apart)
+    episodes = reset if call.guarded and method in of.products else None
+    return _cotangents.of_episodes(once, x, init, episodes)
 
   def by_platform(in_rows, init, reset):
     rows = x._replace(**in_rows)
-    how = {"method": method, "chunk_size": chunk_size}
+    settings = {"method": method, "chunk_size": chunk_size}
     arguments = run, rows, init, reset
-    return choice.by_platform(*of.chosen(call, x), *arguments, **how)
+    return choice.by_platform(*of.chosen(call, x), *arguments, **settings)
 
   return over_rows(by_platform, call.sizes["*batch"], in_rows, init, reset)
 
@@ -194,7 +194,7 @@ def of_one_head(of: Recurrence) -> Recurrence:
 
 
 def one_head(
-  of: Recurrence, x: Any, init: PyTree, reset: jax.Array | None, **how: Any
+  of: Recurrence, x: Any, init: PyTree, reset: jax.Array | None, **options: Any
 ) -> tuple[PyTree, PyTree]:
   """Runs the `scan` of a recurrence with heads for arrays without that axis."""
   call = check(of_one_head(of), x, init, reset)
@@ -202,7 +202,7 @@ def one_head(
   def run(x, init, reset):
     x = jax.tree.map(lambda z: z.reshape(*z.shape[:2], 1, *z.shape[2:]), x)
     init = jax.tree.map(lambda z: z.reshape(len(z), 1, *z.shape[1:]), init)
-    y, last = scan(of, x, init, reset, **how)
+    y, last = scan(of, x, init, reset, **options)
     return jnp.squeeze(y, 2), jax.tree.map(lambda z: jnp.squeeze(z, 1), last)
 
   return over_rows(run, call.sizes["*batch"], x, init, reset)

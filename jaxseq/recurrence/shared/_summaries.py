@@ -125,13 +125,13 @@ def split(
   # `part(x, init, reset)` is made of arrays that vary over devices; `init` is
   # the state before the whole sequence, the same on all devices, like arrays of
   # `x` that do not depend on time: from those all compute the last state.
-  where = {"axis": axis, "reverse": reverse}
+  along = {"axis": axis, "reverse": reverse}
   varied = _prefix.vary(axis, x, init, reset)
   of = part(*varied)
   zeros = jax.tree.map(jnp.zeros_like, of.summary)
   begin = of.begun(zeros, varied[1])
   entering, chunks = _prefix.entering(
-    of.summary, begin, of.neutral(zeros), of.combine, **where
+    of.summary, begin, of.neutral(zeros), of.combine, **along
   )
   y, last = of.run(entering.state)
   begin = nothing = None
@@ -139,7 +139,7 @@ def split(
     zeros = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), chunks)
     begin, nothing = of.begun(zeros, init), of.neutral(zeros)
   combine = of.combine if of.given is None else of.given(x)
-  return y, _prefix.final(chunks, begin, nothing, combine, last, **where)
+  return y, _prefix.final(chunks, begin, nothing, combine, last, **along)
 
 
 def before_resets(reset):

@@ -83,8 +83,8 @@ def chunked(
         raise validate.error(name, f"shape {jnp.shape(leaf)}", expected)
   _checks.reset(reset, tuple(lead))
   size = min(validate.positive("size", size), time)
-  apart = reset is not None and contexts.is_guarded()
-  if apart:
+  guarded = reset is not None and contexts.is_guarded()
+  if guarded:
     chunk = functools.partial(_guarded, chunk)
 
   def run(x, init, reset):
@@ -92,7 +92,7 @@ def chunked(
       final, y = _chunks.over_chunks(chunk, size, init, x, reset, weights)
       return y, final
 
-    return _cotangents.of_episodes(once, x, init, reset if apart else None)
+    return _cotangents.of_episodes(once, x, init, reset if guarded else None)
 
   init = _varying.vary_as_all(x, init)
   return _recurrences.over_rows(run, tuple(batch), x, init, reset)

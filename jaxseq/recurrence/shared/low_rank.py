@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Self
 
 import jax
 from jax import lax
@@ -13,7 +14,7 @@ from jaxseq.recurrence.shared import weights
 
 @functools.partial(
   jax.tree_util.register_dataclass,
-  data_fields=("w", "a", "b", "magnitude"),
+  data_fields=("w", "a", "b", "magnitude", "factors"),
   meta_fields=("scale", "path"),
 )
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +23,7 @@ class LowRank(weights.Weight):
 
   With a magnitude (DoRA, arXiv:2402.09353) column j of the sum is multiplied by
   magnitude[j] and divided by its norm, without a gradient of the norm; only the
-  norm needs the sum.
+  norm needs the sum, once in `with_factors`, or in each product.
 
       w = recurrence.LowRank(w, a, b, scale=2.0)
       y = recurrence.dense(x, w, bias)
@@ -34,6 +35,7 @@ class LowRank(weights.Weight):
     magnitude: (m,), or None. All may have the same axes before these.
     scale: factor of a b.
     path: path of the parameter in the variables, for messages.
+    factors: (m,), those of the columns, from `with_factors`; or None.
   """
 
   w: jax.Array | weights.Weight
@@ -42,6 +44,7 @@ class LowRank(weights.Weight):
   magnitude: jax.Array | None = None
   scale: float = 1.0
   path: str = "the weight"
+  factors: jax.Array | None = None
 
   @property
   def shape(self) -> tuple[int, ...]:
@@ -92,9 +95,15 @@ class LowRank(weights.Weight):
       total = total * self._gain(total)[..., None, :]
     return total.astype(self.w.dtype)
 
+  def with_factors(self) -> Self:
+    """Returns this weight with the factors of its columns, if it has any."""
+    if self.magnitude is None:
+      return self
+    return dataclasses.replace(self, factors=self.gain())
+
   def gain(self) -> jax.Array:
     """Returns the factors (m,) of the columns of the sum."""
-    return self._gain(self._sum())
+    return self._gain(self._sum()) if self.factors is None else self.factors
 
   def _sum(self):
     """Returns w + scale a b, at least float32."""

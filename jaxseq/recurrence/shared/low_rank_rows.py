@@ -11,6 +11,9 @@ from jaxseq.recurrence.shared import _contractions
 from jaxseq.recurrence.shared import low_rank
 from jaxseq.recurrence.shared import weights
 
+# Products with more adapters at once take longer than gathering factors.
+_MOST_AT_ONCE = 16
+
 
 @functools.partial(
   jax.tree_util.register_dataclass,
@@ -22,7 +25,9 @@ class LowRankRows(weights.Weight):
   """Weights w + a[i] b[i], with the adapter i of each row of a batch.
 
   Several adapters serve one batch (S-LoRA, arXiv:2311.03285): the product with
-  w is shared by all rows, and the factors are gathered by row.
+  w is shared by all rows. The factors are gathered by row, or, if there are
+  fewer adapters than rows of one element each, all are multiplied at once, and
+  products with other adapters are masked.
 
       w = recurrence.LowRankRows(w, a, b, rows=jnp.array([0, 2, 1, 2]))
       y = recurrence.dense(x, w, bias)
@@ -64,7 +69,10 @@ class LowRankRows(weights.Weight):
     """Returns the products of x (rows, ..., n), (rows, ..., m)."""
     rows = self._rows_of(x, 2, "a product of (rows, ..., n)")
     y = _contractions.dense(x, self.w, wide=True)
-    y = y + jax.vmap(_thin)(x, self.a[rows], self.b[rows])
+    if x.ndim == 2 and len(self.a) < min(len(x), _MOST_AT_ONCE):
+      y = y + _masked(x, self.a, self.b, rows)
+    else:
+      y = y + jax.vmap(_thin)(x, self.a[rows], self.b[rows])
     if self.gain is not None:
       gain = self.gain[rows].astype(y.dtype)
       y = y * gain.reshape(len(x), *[1] * (x.ndim - 2), gain.shape[-1])
@@ -132,3 +140,13 @@ class LowRankRows(weights.Weight):
 def _thin(x, a, b):
   """Product of one row and its two factors."""
   return _contractions.dense(_contractions.dense(x, a), b, wide=True)
+
+
+def _masked(x, a, b, rows):
+  """Products of x (rows, n) with all factors; each row keeps its own."""
+  # Factors are finite, so that what is masked adds zeros.
+  adapters, n, rank = a.shape
+  low = _contractions.dense(x, jnp.moveaxis(a, 0, 1).reshape(n, -1))
+  own = rows[:, None] == jnp.repeat(jnp.arange(adapters), rank)
+  low = jnp.where(own, low, 0)
+  return _contractions.dense(low, b.reshape(adapters * rank, -1), wide=True)

@@ -118,5 +118,5 @@ def fold(
   def one(carry, *x_t):
     return step(carry, jax.tree.unflatten(structure, x_t))
 
-  how = {"axis": len(batch), "fresh": fresh, "unroll": unroll}
-  return over_time(one, init, tuple(leaves), reset, **how)
+  options = {"axis": len(batch), "fresh": fresh, "unroll": unroll}
+  return over_time(one, init, tuple(leaves), reset, **options)

@@ -162,8 +162,8 @@ def _states_by_scan(system, Bu, h, reset, options):
   """Result of `_states`, through `linear_scan`: few and large operations."""
   a, Bu = join(system.a), join(_split(Bu, system.a)).swapaxes(0, 1)
   h, reset = join(h), None if reset is None else reset.swapaxes(0, 1)
-  how = {"reverse": options.reverse, "method": options.method}
-  states, final = linear.linear_scan(a, Bu, h, reset=reset, **how)
+  settings = {"reverse": options.reverse, "method": options.method}
+  states, final = linear.linear_scan(a, Bu, h, reset=reset, **settings)
   states = _parts(states.swapaxes(0, 1), system.a)
   return _parts(final, system.a), jnp.concatenate(states, axis=-1)
 

@@ -14,7 +14,7 @@ def part(run, power, x, init, reset) -> _summaries.Part:
   # the entering state is added at the end.
   length = x.u.shape[-2]
   wide = x.u.astype(jnp.promote_types(x.u.dtype, jnp.float32))
-  beside, state = run(x._replace(u=wide), None, reset)
+  outputs, state = run(x._replace(u=wide), None, reset)
   if init is not None:
     state = state.astype(jnp.result_type(state, init))
   through = None if reset is None else ~jnp.any(reset, axis=-1)
@@ -24,11 +24,11 @@ def part(run, power, x, init, reset) -> _summaries.Part:
   def completed(state):
     seen = _siso_systems.response(x.A, x.C, state, length)
     seen = _summaries.entered(_summaries.before_resets(reset), seen)
-    return beside + seen, _advance(own_power, summary, state, 1)
+    return outputs + seen, _advance(own_power, summary, state, 1)
 
   # `power` is that of the transition that is the same on all devices.
-  own, given = (functools.partial(_combine, p) for p in (own_power, power))
-  return _summaries.Part(summary, completed, own, lambda x: given)
+  local, given = (functools.partial(_combine, p) for p in (own_power, power))
+  return _summaries.Part(summary, completed, local, lambda x: given)
 
 
 def _advance(power, chunk, state, hops):

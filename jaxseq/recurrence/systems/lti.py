@@ -69,8 +69,8 @@ def lti_scan(
     NotImplementedError: if the method is "pallas", and no kernel runs here.
   """
   x = _Inputs(Lambda_bar, B_bar, C, u, D)
-  how = {"reverse": reverse, "chunk_size": chunk_size, "method": method}
-  return _recurrences.scan(_LTI, x, init, reset, axis=axis, **how)
+  options = {"reverse": reverse, "chunk_size": chunk_size, "method": method}
+  return _recurrences.scan(_LTI, x, init, reset, axis=axis, **options)
 
 
 class _Inputs(NamedTuple):
@@ -117,8 +117,8 @@ def _run(call, x, init, reset, *, reverse, method, chunk_size, **options):
     kernel = registry.find("lti", form.chip)
     y, final = kernel(form, *arguments, **options)
   else:
-    how = _lti_chunk.Options(bool(reverse), method, chunk_size)
-    y, final = _lti_chunk.run(*arguments, how)
+    settings = _lti_chunk.Options(bool(reverse), method, chunk_size)
+    y, final = _lti_chunk.run(*arguments, settings)
   return y, _lti_chunk.join(final)
 
 

@@ -103,7 +103,7 @@ def _scan(chunk_size, x, init, reset):
   if init is not None:
     init = _siso_systems.joined_parts(init, is_complex).astype(B.dtype)
   y, final = _recurrences.over_rows(
-    functools.partial(_in_sections, chunk), batch, x.u, init, reset
+    functools.partial(_forward_in_chunks, chunk), batch, x.u, init, reset
   )
   if is_complex:
     final = lax.complex(*jnp.split(final, 2, axis=-1))
@@ -192,7 +192,7 @@ def _chunk(A, B, C, size):
   return _Chunk(kernel, read_in, read_out, powers)
 
 
-def _in_sections(chunk, u, init, reset):
+def _forward_in_chunks(chunk, u, init, reset):
   """Result of `_run`, section by section of time for narrow u."""
   rows, time, H = u.shape
   _, S, size = chunk.read_in.shape

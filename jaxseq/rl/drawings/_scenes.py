@@ -54,7 +54,7 @@ def of(game: Any) -> Callable[..., None]:
   return _SCENES_OF_GYMNAX.get(game.name, _timeline.draw)
 
 
-def frame(film, t: int, every: int = 1) -> np.ndarray:
+def frame(film, t: int, period: int = 1) -> np.ndarray:
   """Returns step t of an episode as a picture (HEIGHT, WIDTH, 3) uint8.
 
   Above the drawing are the game, the trial if there are several, the step and
@@ -64,8 +64,8 @@ def frame(film, t: int, every: int = 1) -> np.ndarray:
   """
   canvas = paint.Canvas(WIDTH, HEIGHT)
   place = f"step {t + 1} of {film.length}"
-  if every > 1:
-    place += f", 1 of {every} shown"
+  if period > 1:
+    place += f", 1 of {period} shown"
   if t + 1 == film.length and not film.ended:
     place += ", cut here"
   if film.taken.trial is not None:

@@ -55,18 +55,18 @@ def rows(film, t: int) -> dict[str, Mark]:
   seen, (done,), types = film.choices(t), film.action(t), game.card_types
   time = int(film.states.time[t])
   first = t - time  # Of this game: a meta-episode may contain earlier games.
-  sees, asked = card(seen[-1], types), NOTHING
+  sees, question = card(seen[-1], types), NOTHING
   match game:
     case card_games.RepeatFirst():
-      asked = card(film.choices(first)[0], types)
+      question = card(film.choices(first)[0], types)
     case card_games.RepeatPrevious():
       if time >= game.k - 1:
-        asked = card(film.choices(t - game.k + 1)[0], types)
+        question = card(film.choices(t - game.k + 1)[0], types)
     case card_games.Autoencode():
       if seen[0]:
         return {"sees": sees, "asked": NOTHING, "does": NOTHING}
       sees = Mark("play\nback")
-      asked = card(int(film.states.stack[t][0]), types)
+      question = card(int(film.states.stack[t][0]), types)
     case card_games.CountRecall():
       value, query = seen
       count = sum(film.choices(i)[0] == query for i in range(first, t + 1))
@@ -80,7 +80,7 @@ def rows(film, t: int) -> dict[str, Mark]:
       return {"sees": sees, "does": Mark(("higher", "lower")[done])}
     case _:
       raise validate.error("game", game, "one with a timeline")
-  return {"sees": sees, "asked": asked, "does": card(done, types)}
+  return {"sees": sees, "asked": question, "does": card(done, types)}
 
 
 def draw(canvas, area, film, t):

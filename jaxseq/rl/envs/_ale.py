@@ -81,10 +81,10 @@ class Player:
     before = self._look(0)
     return reward + self.emulator.act(action), before
 
-  def _look(self, which: int) -> np.ndarray:
+  def _look(self, index: int) -> np.ndarray:
     """Copies the emulator's screen into one of the buffers."""
-    self.emulator.getScreenGrayscale(self._screens[which])
-    return self._screens[which]
+    self.emulator.getScreenGrayscale(self._screens[index])
+    return self._screens[index]
 
   def _shrink(self, screen: np.ndarray) -> np.ndarray:
     return self.resize(screen, (SIZE, SIZE))

@@ -22,14 +22,14 @@ def call(function: Callable[..., Any], results: PyTree, *arguments: Any) -> Any:
   leaves, structure = jax.tree.flatten(arguments)
   leaves = [jnp.asarray(leaf) for leaf in leaves]
   shapes, reply_structure = jax.tree.flatten(results)
-  asked, replied = _record(leaves), _record(shapes)
+  names, replied = _record(leaves), _record(shapes)
 
   def answer(requests):
     requests = np.ascontiguousarray(requests)
-    rows = requests.view(asked).reshape(requests.shape[:-1])
+    rows = requests.view(names).reshape(requests.shape[:-1])
     replies = np.zeros(rows.shape, replied)
     for i in np.ndindex(rows.shape):
-      values = [rows[i][name] for name in asked.names]
+      values = [rows[i][name] for name in names.names]
       result = function(*structure.unflatten(values))
       replies[i] = tuple(jax.tree.leaves(result))
     return replies[..., None].view(np.uint8)

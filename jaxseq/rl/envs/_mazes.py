@@ -96,10 +96,10 @@ def carve(words: jax.Array, maze: Maze) -> Maze:
   row = jnp.where(stuck, found_row, maze.row)
   column = jnp.where(stuck, found_column, maze.column)
 
-  here = _bitboard.cell(size, row, column)
+  cell = _bitboard.cell(size, row, column)
   ways = [above, below, solid << 2, solid >> 2]
   is_open = [
-    (~_bitboard.is_empty(way & here)).astype(jnp.int32) for way in ways
+    (~_bitboard.is_empty(way & cell)).astype(jnp.int32) for way in ways
   ]
   # The part of the word that the choice of room did not use is uniform, too.
   rest = words[0] * num_exits.astype(jnp.uint32)

@@ -35,9 +35,11 @@ def make(
     env, _ = registry.make(name, **options)
   except ValueError as error:
     if options:
-      own = "a view's own options are shown, noise, delay and flicker"
+      options_of_view = (
+        "a view's own options are shown, noise, delay and flicker"
+      )
       said = str(error).rstrip(".")
-      raise ValueError(f"{said} ({own}).") from error
+      raise ValueError(f"{said} ({options_of_view}).") from error
     raise
 
   hiding = {

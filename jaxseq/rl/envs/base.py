@@ -247,8 +247,8 @@ class Environment(Jitted):
     done = terminated | truncated
     with self._needs("reset_words"):
       fresh = self.restart(reset_words, stepped, params)
-    begun, played = (self.observe(fresh, params), fresh), (final, stepped)
-    after = select(done, begun, played)
+    restarted, played = (self.observe(fresh, params), fresh), (final, stepped)
+    after = select(done, restarted, played)
     return outcome(*after, reward, terminated, truncated, final)
 
   def step_env(

@@ -111,8 +111,8 @@ class RepeatPrevious(card_game.CardGame):
   ) -> tuple[RepeatPreviousState, jax.Array]:
     """Plays one step; see the base class."""
     right = action == state.window[0]
-    asked = state.time >= self.k - 1
-    reward = jnp.where(asked, _paid(right, self.num_cards - self.k), 0)
+    is_asked = state.time >= self.k - 1
+    reward = jnp.where(is_asked, _paid(right, self.num_cards - self.k), 0)
     # Shifting is cheaper than a ring buffer, which is a scatter under vmap.
     window = jnp.concatenate([state.window[1:], card[None]])
     return state.replace(window=window), reward
@@ -288,8 +288,8 @@ class CountRecall(card_game.CardGame):
     """Plays one step; see the base class."""
     # The dealt values follow from the deck.
     values = jax.tree.map(lambda leaf: leaf[0], state.deck)
-    asked = jnp.arange(self.card_types, dtype=jnp.int32) == state.cards[1]
-    left = jnp.where(asked, _decks.remaining(values), 0)
+    is_asked = jnp.arange(self.card_types, dtype=jnp.int32) == state.cards[1]
+    left = jnp.where(is_asked, _decks.remaining(values), 0)
     right = action == self.max_count - jnp.sum(left, dtype=jnp.int32)
     return state.replace(cards=card), _paid(right, self.num_steps)
 

@@ -43,14 +43,14 @@ def cells(
 
   Four fifths of them, in a fixed random order, are for training.
   """
-  every = np.stack(np.divmod(np.arange(size * size), size)[::-1], axis=1)
-  every = every.astype(np.int32)
+  places = np.stack(np.divmod(np.arange(size * size), size)[::-1], axis=1)
+  places = places.astype(np.int32)
   if goals == "all":
-    return every
-  order = np.random.default_rng(0).permutation(len(every))
-  count = round(_TRAINING * len(every))
+    return places
+  order = np.random.default_rng(0).permutation(len(places))
+  count = round(_TRAINING * len(places))
   picked = order[:count] if goals == "training" else order[count:]
-  return every[np.sort(picked)]
+  return places[np.sort(picked)]
 
 
 def expert(position: jax.Array, goal: jax.Array) -> jax.Array:

@@ -257,12 +257,12 @@ class LabyrinthExplore(Labyrinth):
   ) -> tuple[EnvState, jax.Array]:
     """Plays one step; see the base class."""
     state = self._go(words, state, action)
-    here = self._cell(state.position)
-    is_new = _bitboard.is_empty(state.explored & here)
+    cell = self._cell(state.position)
+    is_new = _bitboard.is_empty(state.explored & cell)
     bonus = jnp.float32(1) / state.num_free.astype(jnp.float32)
     reward = jnp.where(is_new, bonus, jnp.float32(-1 / self.episode_length))
     state = state.replace(
-      explored=state.explored | here,
+      explored=state.explored | cell,
       num_new=state.num_new - is_new.astype(jnp.int32),
     )
     return state, reward

@@ -107,9 +107,9 @@ class MineSweeper(base.Environment):
   ) -> tuple[EnvState, jax.Array]:
     """Plays one step; see the base class."""
     row, column = _bitboard.place(action, self.width)
-    here = _bitboard.cell(self.height, row, column)
-    is_mine = ~_bitboard.is_empty(state.mines & here)
-    is_new = _bitboard.is_empty((state.mines | state.opened) & here)
+    cell = _bitboard.cell(self.height, row, column)
+    is_mine = ~_bitboard.is_empty(state.mines & cell)
+    is_new = _bitboard.is_empty((state.mines | state.opened) & cell)
     open_reward = jnp.float32(1 / self.num_clear)
     again = jnp.float32(-0.5 / (self.num_clear - 2))
     boom = jnp.float32(-0.5 - 1 / self.num_clear)
@@ -120,7 +120,7 @@ class MineSweeper(base.Environment):
     around = jnp.where(jnp.abs(rows - row) <= 1, three, 0)
     state = state.replace(
       time=state.time + 1,
-      opened=state.opened | (here & ~state.mines),
+      opened=state.opened | (cell & ~state.mines),
       num_opened=state.num_opened + is_new.astype(jnp.int32),
       exploded=is_mine.astype(jnp.int32),
       count=_bitboard.count(state.mines & around),

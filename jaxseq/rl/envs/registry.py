@@ -135,26 +135,26 @@ def atari_id(game: str) -> str:
 
 def _entries() -> dict[str, tuple[str, dict[str, Any]]]:
   """Returns the path of each environment, and its options."""
-  here = "jaxseq.rl.envs"
+  package = "jaxseq.rl.envs"
   entries = {}
   for game in (*_POPGYM, *_ALIASES):
     name = _ALIASES.get(game, game)
     module, options = _POPGYM[name]
     for level, difficulty in enumerate(_DIFFICULTIES):
       entries[game + difficulty] = (
-        f"{here}.{module}:{name}",
+        f"{package}.{module}:{name}",
         {option: values[level] for option, values in options.items()},
       )
   entries |= {
     game: (path, _OWN_OPTIONS.get(game, {})) for game, path in _OWN.items()
   }
   for game in _MINATAR:
-    entries[f"{game}-MinAtar"] = f"{here}.minatar:MinAtar", {"game": game}
+    entries[f"{game}-MinAtar"] = f"{package}.minatar:MinAtar", {"game": game}
   for task in PLAYGROUND:
-    path = f"{here}.adapters.libraries:playground"
+    path = f"{package}.adapters.libraries:playground"
     entries[f"Playground-{task}"] = path, {"task": task}
   for game in _ATARI:
-    entries[atari_id(game)] = f"{here}.atari:Atari", {"game": game}
+    entries[atari_id(game)] = f"{package}.atari:Atari", {"game": game}
   return entries
 
 

@@ -79,13 +79,15 @@ class Config:
   def __post_init__(self):
     validate.at_least(self, capacity=1, stack=1, max_steps=1, num_predictions=0)
     validate.literals(self)
-    what = ""
+    expected = ""
     if self.capacity < self.least:
-      what = f"at least {self.least} for such stacks, predictions and returns"
+      expected = (
+        f"at least {self.least} for such stacks, predictions and returns"
+      )
     elif self.capacity % self.every:
-      what = f"a multiple of {self.every}, the steps between sequences"
-    if what:
-      raise validate.error("capacity", self.capacity, what)
+      expected = f"a multiple of {self.every}, the steps between sequences"
+    if expected:
+      raise validate.error("capacity", self.capacity, expected)
 
   @property
   def every(self) -> int:

@@ -50,8 +50,8 @@ class AgentHistory(history.FlattenHistory):
     seen, _ = jax.eval_shape(lambda key: self._reset(key, params), key)
     size = action_masks.split(seen)[0].state.shape[-1]
     state = spaces.Box(-math.inf, math.inf, (size,))
-    own = action_masks.shown(space)
-    return action_masks.like(space, spaces.Dict({"own": own, "state": state}))
+    view = action_masks.shown(space)
+    return action_masks.like(space, spaces.Dict({"own": view, "state": state}))
 
   def _flat_action(self, action, params):
     flatten = super()._flat_action
@@ -59,16 +59,16 @@ class AgentHistory(history.FlattenHistory):
 
   def _flatten(self, observation, action, first, params):
     """Returns the agents' observations, each with its history."""
-    count, own = self.env.num_agents, observation.own
+    count, views = self.env.num_agents, observation.own
     before = jnp.broadcast_to(action, (count, action.shape[-1]))
     flatten = super()._flatten
-    flat = jax.vmap(lambda *each: flatten(*each, first, params))(own, before)
+    flat = jax.vmap(lambda *each: flatten(*each, first, params))(views, before)
     if not self.shows_state:
       return flat
     state = observation.state
     if state is None:
       space = self.shown_space(params)
-      seen = own if self.mask_in_observation else action_masks.split(own)[0]
+      seen = views if self.mask_in_observation else action_masks.split(views)[0]
       state = jax.vmap(functools.partial(spaces.flatten, space))(seen)
     state = jnp.broadcast_to(state.reshape(-1), (count, state.size))
     flat, mask = action_masks.split(flat)

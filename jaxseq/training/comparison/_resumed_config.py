@@ -7,7 +7,7 @@ from typing import Any
 from absl import logging
 
 from jaxseq import _json
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq.training import run_directory
 
 # Fields whose defaults for people's own files have changed.
@@ -21,7 +21,7 @@ def config_of(directory: pathlib.Path) -> Mapping[str, Any]:
   """Returns the fields of the run in a directory; {} without a run."""
   file = directory / run_directory.CONFIG_FILE
   try:
-    config = _json.loads(_limits.read_text(file, _limits.JSON))["config"]
+    config = _json.loads(limits.read_text(file, limits.JSON))["config"]
   except (OSError, ValueError, KeyError, TypeError):
     return {}
   return config if isinstance(config, Mapping) else {}

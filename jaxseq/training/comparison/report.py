@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxseq import _json
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq.training import configuration
 from jaxseq.training import files
 from jaxseq.training import finite
@@ -304,4 +304,4 @@ def read(directory: pathlib.Path) -> run.Results | None:
   file = directory / RESULTS
   if not file.is_file():
     return None
-  return _json.loads(_limits.read_bytes(file))
+  return _json.loads(limits.read_bytes(file))

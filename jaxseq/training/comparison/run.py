@@ -80,8 +80,8 @@ def train(
 
 def _train(config, directory, names, arms_by_name, each):
   """Returns results and failures of arms that are trained as one program."""
-  first, *beside = (arms_by_name[name] for name in names)
-  program = first.program(config, beside)
+  first, *others = (arms_by_name[name] for name in names)
+  program = first.program(config, others)
   places = [directory / name for name in names]
   label = names[0] if len(names) == 1 else f"{len(names)} arms"
   start = time.monotonic()

@@ -84,9 +84,9 @@ class SeedProgram:
 
     @functools.cache
     def first():
-      where = self._where()
-      options: dict[str, Any] = {"out_shardings": where}
-      if where is None and jax.default_backend() == "cpu":
+      sharding = self._where()
+      options: dict[str, Any] = {"out_shardings": sharding}
+      if sharding is None and jax.default_backend() == "cpu":
         # It runs once: optimizing it costs more than it gives.
         options["compiler_options"] = {"xla_backend_optimization_level": 0}
       return self.compile(
@@ -134,13 +134,13 @@ class SeedProgram:
 
   def template(self) -> PyTree:
     """Returns the shapes of all seeds' states, placed as they are trained."""
-    shapes, where = self._shapes, self._where()
-    if where is None:
+    shapes, sharding = self._shapes, self._where()
+    if sharding is None:
       return shapes
     return jax.tree.map(
       lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at),
       shapes,
-      where,
+      sharding,
     )
 
   def chunk(self, state: PyTree, count: int) -> tuple[PyTree, PyTree]:

@@ -30,8 +30,10 @@ def groups(config: Any, made: Mapping[str, Any]) -> list[list[str]]:
   """
   members = {}
   for name, arm in made.items():
-    alone = arm.stack is None or not config.mesh.trivial
-    members.setdefault((name,) if alone else (None, arm.stack), []).append(name)
+    separate = arm.stack is None or not config.mesh.trivial
+    members.setdefault((name,) if separate else (None, arm.stack), []).append(
+      name
+    )
   return list(members.values())
 
 

@@ -320,13 +320,13 @@ def _measured(rule, state):
   if state.best is None:
     return {"variables": "last"}
   best = jax.device_get(state.best)
-  made = int(jax.device_get(state.update).max())
+  done = int(jax.device_get(state.update).max())
   updates = ", ".join(f"{x:,}" for x in best.update.tolist())
   scores = ", ".join(f"{x:.4g}" for x in best.score.tolist())
   said = f"{rule.metric} was best, {scores}, after update {updates}"
-  if best.update.min() < made:
+  if best.update.min() < done:
     word = "fell" if rule.higher else "rose"
-    said += f", and {word} until update {made:,}"
+    said += f", and {word} until update {done:,}"
   return {
     "variables": "best on validation",
     "best_update": per_seed.of(best.update),

@@ -110,17 +110,17 @@ def make(config: MeshConfig) -> jax.sharding.Mesh | None:
   rest = config.parameters * config.time
   data = config.data or total // rest
   count, wrong = data * rest, None
-  asked = f"{config.data} x {config.parameters} x {config.time}"
-  asked += " (data, parameters, time)"
+  shape = f"{config.data} x {config.parameters} x {config.time}"
+  shape += " (data, parameters, time)"
   if not config.data and (not data or total % rest):
-    asked = f"parameters={config.parameters} and time={config.time}"
+    shape = f"parameters={config.parameters} and time={config.time}"
     wrong = f"a product that divides the {total} devices"
   elif count > total:
     wrong = f"at most the {total} devices that there are"
   elif jax.process_count() > 1 and count != total:
     wrong = f"all {total} devices, as there are {jax.process_count()} processes"
   if wrong:
-    raise errors.UserError(f"mesh: got {asked}, expected {wrong}")
+    raise errors.UserError(f"mesh: got {shape}, expected {wrong}")
   # Neighbors on the last axis are close to each other.
   return jax.make_mesh(
     (data, config.parameters, config.time),
@@ -142,13 +142,13 @@ def jit(function: Callable, mesh: jax.sharding.Mesh, **options: Any):
   return call
 
 
-def spread(tree: T, what: str = "examples of a batch") -> T:
+def spread(tree: T, noun: str = "examples of a batch") -> T:
   """Deals the examples of a batch out; without a mesh it changes nothing.
 
   Args:
     tree: pytree of arrays with a leading axis of examples, and of scalars,
       inside `jit`.
-    what: name of the examples, for the message.
+    noun: name of the examples, for the message.
 
   Raises:
     UserError: (a ValueError) the examples do not come out even.
@@ -163,7 +163,7 @@ def spread(tree: T, what: str = "examples of a batch") -> T:
       return x
     if x.shape[0] % count:
       raise errors.UserError(
-        f"mesh: got {count} groups of devices for the {x.shape[0]} {what}, "
+        f"mesh: got {count} groups of devices for the {x.shape[0]} {noun}, "
         "expected a divisor of these (data times parameters)"
       )
     free = (_P.UNCONSTRAINED,) * (x.ndim - 1)
@@ -273,10 +273,10 @@ def place(tree: T, mesh: jax.sharding.Mesh, split: bool) -> T:
   return jax.tree.map(put, tree, placements)
 
 
-def put(array: np.ndarray, where: jax.sharding.Sharding) -> jax.Array:
+def put(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
   """Puts a host's array onto devices; those of this process get their parts."""
   return jax.make_array_from_callback(
-    np.shape(array), where, lambda index: np.asarray(array[index])
+    np.shape(array), sharding, lambda index: np.asarray(array[index])
   )
 
 

@@ -89,18 +89,18 @@ def gather(config: device_mesh.MeshConfig, tree: T) -> T:
 
   With a mesh all processes have to call it.
   """
-  where = everywhere(config)
-  if where is not None:
-    tree = jax.jit(lambda tree: tree, out_shardings=where)(tree)
+  sharding = everywhere(config)
+  if sharding is not None:
+    tree = jax.jit(lambda tree: tree, out_shardings=sharding)(tree)
   return jax.device_get(tree)
 
 
 def create(config: device_mesh.MeshConfig, function: Callable[[], T]) -> T:
   """Returns what a function makes, such as keys, on all devices of a mesh."""
-  where = everywhere(config)
-  if where is None:
+  sharding = everywhere(config)
+  if sharding is None:
     return function()
-  return jax.jit(function, out_shardings=where)()
+  return jax.jit(function, out_shardings=sharding)()
 
 
 def keys(

@@ -75,8 +75,8 @@ def over(
     if any(leaf.shape[0] > 1 for leaf in jax.tree.leaves(mapped_arguments)):
       return jax.lax.map(of_one, mapped_arguments)
     # No loop, and no axis of length 1 in every operation.
-    alone = of_one(jax.tree.map(lambda leaf: leaf[0], mapped_arguments))
-    return jax.tree.map(lambda leaf: jnp.expand_dims(leaf, 0), alone)
+    single = of_one(jax.tree.map(lambda leaf: leaf[0], mapped_arguments))
+    return jax.tree.map(lambda leaf: jnp.expand_dims(leaf, 0), single)
 
   return mapped
 

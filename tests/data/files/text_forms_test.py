@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from jaxseq import _limits
+from jaxseq import limits
 from jaxseq.data.files import table_files
 from jaxseq.data.files import text_forms
 
@@ -106,8 +106,8 @@ def test_compressed_tables_are_read_within_bounds(
   path.write_bytes(whole[: len(whole) // 2])
   with pytest.raises(ValueError, match=rf"is no whole {kind} file: .*[^.]\.$"):
     read(path, ())
-  monkeypatch.setattr(_limits, "FREE", 1000)
-  monkeypatch.setattr(_limits, "RATIO", 2)
+  monkeypatch.setattr(limits, "FREE", 1000)
+  monkeypatch.setattr(limits, "RATIO", 2)
   packed(path, kind, b"x\ty\n" + b"1\t2\n" * 100_000)
   with pytest.raises(ValueError, match=r"would take \d+ in memory, expected"):
     read(path, ())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxseq import data
-from jaxseq.tasks.point_processes import event_sequences
+from jaxseq.tasks.events import event_sequences
 from tests.data import writing
 
 SHOP = """user,at,kind,part

@@ -177,9 +177,9 @@ def test_cases_that_come_later_are_read_with_their_names(tmp_path, form):
 def test_a_file_that_unpacks_out_of_proportion_is_refused(
   tmp_path, monkeypatch
 ):
-  from jaxseq import _limits
+  from jaxseq import limits
 
-  monkeypatch.setattr(_limits, "FREE", 1000)
+  monkeypatch.setattr(limits, "FREE", 1000)
   (tmp_path / "a.xes.gz").write_bytes(gzip.compress(b" " * 10**6))
   with pytest.raises(ValueError, match=r"a\.xes\.gz"):
     data.load("event_log", path=tmp_path / "a.xes.gz")

@@ -113,6 +113,14 @@ def test_decay_times_are_those_of_the_gates(x64, gate):
   )
 
 
+def test_fresh_states_can_be_donated():
+  """No two of their arrays are the same one."""
+  config = attention.Config(4, heads=2, key_shift=True, value_shift=True)
+  state = attention.initial_state(config, (2,))
+  run = jax.jit(lambda state: state, donate_argnums=0)
+  assert jax.tree.structure(run(state)) == jax.tree.structure(state)
+
+
 def test_open_gates_are_plain_attention():
   """Where gates keep all, outputs are those of attention without one."""
   config = attention.Config(

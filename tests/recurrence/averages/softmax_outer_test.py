@@ -310,7 +310,7 @@ def test_wide_logits_leave_outputs_narrow(method):
 
 
 @pytest.mark.slow
-def test_narrow_inputs_run_in_sections(monkeypatch):
+def test_narrow_inputs_run_in_chunks(monkeypatch):
   """Two of them and a remainder, with a state and resets, and gradients."""
   rng = np.random.default_rng(3)
   q, k = rng.normal(size=(2, 2, 20, 4))

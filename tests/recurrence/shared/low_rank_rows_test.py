@@ -1,5 +1,7 @@
 """Weights of which each row of a batch has another."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,6 +38,35 @@ def test_each_row_has_its_own(axes, dtype):
     # bfloat16 has 8 bits.
     bounds = _FLOAT32 if dtype == "float32" else {"rtol": 0, "atol": 0.1}
     np.testing.assert_allclose(np.asarray(result, "float32"), want, **bounds)
+
+
+@pytest.mark.parametrize(
+  ("shape", "gathers"), [((4, 6), False), ((3, 6), True), ((4, 5, 6), True)]
+)
+def test_factors_of_few_adapters_are_not_gathered(shape, gathers):
+  node = dataclasses.replace(_node(), gain=None).at(np.arange(shape[0]) % 3)
+  program = str(jax.make_jaxpr(recurrence.dense)(jnp.ones(shape), node))
+  assert ("gather" in program) == gathers
+
+
+def test_gradients_of_masked_products_are_those_of_sums():
+  node = _node().at([2, 0, 1, 2])
+  x = jax.random.normal(jax.random.key(1), (4, 6))
+
+  def of_sums(node, x):
+    total = node.w + node.a[node.rows] @ node.b[node.rows]
+    y = jnp.einsum("rn,rnm->rm", x, total) * node.gain[node.rows]
+    return jnp.sum(jnp.sin(0.1 * y))
+
+  def of_node(node, x):
+    return jnp.sum(jnp.sin(0.1 * recurrence.dense(x, node)))
+
+  found, want = (
+    jax.grad(f, (0, 1), allow_int=True)(node, x) for f in (of_node, of_sums)
+  )
+  for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(want)):
+    if jnp.issubdtype(one.dtype, jnp.floating):
+      np.testing.assert_allclose(one, other, **_FLOAT32)
 
 
 def test_heads_have_weights_of_their_own():

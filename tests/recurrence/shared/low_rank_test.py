@@ -36,6 +36,18 @@ def test_product_is_that_of_the_sum(magnitude):
   np.testing.assert_allclose(node.merged(), total, **_FLOAT32)
 
 
+def test_norms_are_computed_once():
+  node = _node(magnitude=True)
+  x = jax.random.normal(jax.random.key(1), (2, 12))
+  held = node.with_factors()
+  want = recurrence.dense(x, node)
+  np.testing.assert_allclose(recurrence.dense(x, held), want, **_FLOAT32)
+  assert "sqrt" in str(jax.make_jaxpr(recurrence.dense)(x, node))
+  assert "sqrt" not in str(jax.make_jaxpr(recurrence.dense)(x, held))
+  plain = _node()
+  assert plain.with_factors() is plain
+
+
 def test_heads_have_weights_of_their_own():
   node = _node(lead=(4,))
   x = jax.random.normal(jax.random.key(1), (2, 4, 12))

@@ -61,8 +61,8 @@ class Mask(NamedTuple):
 
   def _cut(self, of, i, j, part, other):
     return tuple(
-      of(device) if which is None else self.layout.part(of(device), which, -1)
-      for device, which in ((i, part), (j, other))
+      of(device) if index is None else self.layout.part(of(device), index, -1)
+      for device, index in ((i, part), (j, other))
     )
 
 

@@ -47,8 +47,8 @@ def of_team(game: object, limit: int, team_reward: bool = False) -> Team:
   """
   names = tuple(game.agents)
   observed, action = (
-    _shared(names, space, what)
-    for space, what in (
+    _shared(names, space, noun)
+    for space, noun in (
       (game.observation_space, "observations"),
       (game.action_space, "actions"),
     )
@@ -65,10 +65,13 @@ def of_team(game: object, limit: int, team_reward: bool = False) -> Team:
 
   def show(observations, state, out):
     seen = stack(observations).astype(observed.dtype)
-    own = {AGENT: jnp.arange(len(names)), action_masks.OBSERVATION: seen}
+    observation = {
+      AGENT: jnp.arange(len(names)),
+      action_masks.OBSERVATION: seen,
+    }
     if size:
-      own[action_masks.MASK] = _mask(game, stack, state, out, size)
-    return teams.Observation(own, observations.get(_STATE))
+      observation[action_masks.MASK] = _mask(game, stack, state, out, size)
+    return teams.Observation(observation, observations.get(_STATE))
 
   def begin(key):
     observations, state = game.reset(key)
@@ -103,13 +106,13 @@ def _mask(game, stack, state, out, size):
     return (jnp.arange(size) == 0) | ~out[:, None]
 
 
-def _shared(names, space_of, what):
+def _shared(names, space_of, noun):
   """Returns the common space of all agents."""
   found = [foreign.convert(space_of(name)) for name in names]
   if len({spaces.signature(space) for space in found}) > 1:
     listed = ", ".join(f"{n}: {space}" for n, space in zip(names, found))
     raise ValueError(
-      f"players: got 'team' where {what} differ ({listed}), expected agents"
+      f"players: got 'team' where {noun} differ ({listed}), expected agents"
       " with the same spaces, which share a network. Name one agent, or leave"
       " players out."
     )
