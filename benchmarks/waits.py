@@ -12,7 +12,8 @@ step of 16 rows that have one each; `dora`, a step beside one adapter with
 magnitudes; `trace`, a mixer, the gradient of four layers traced for an H100;
 `eager`, a mixer, a step that is not compiled; `split`, a recurrence, forward
 and gradient with time split over four devices on the cores that there are;
-`structformer`, tokens, the gradient of a parser of four sentences.
+`structformer`, tokens, the gradient of a parser's distances and heights of four
+sentences.
 
 Each checkout has a process, in which `benchmarks.checkouts` times its calls; it
 says what the columns are.
@@ -223,10 +224,11 @@ def _structformer(tokens):
   tokens = int(tokens)
   parser = structformer.Parser(structformer.Config(d_model=64))
   x = _normal(0, 4, tokens, 64)
-  variables = jax.jit(parser.init)(jax.random.key(0), x)
+  inside = jnp.ones(x.shape[:2], bool)
+  variables = jax.jit(parser.init)(jax.random.key(0), x, inside)
 
   def loss(variables, x):
-    leaves = jax.tree.leaves(parser.apply(variables, x))
+    leaves = jax.tree.leaves(parser.apply(variables, x, inside))
     return sum(jnp.sum(jnp.sin(leaf)) for leaf in leaves)
 
   return _compiled(jax.grad(loss), variables, x)
