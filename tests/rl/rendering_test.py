@@ -346,7 +346,7 @@ def test_a_long_episode_is_thinned_out():
   pictures = rendering.frames([film, film], limit=10)
   # Every third step, up to the last.
   assert len(pictures) == 2 * 9
-  np.testing.assert_array_equal(pictures[8], _scenes.frame(film, 24, every=3))
+  np.testing.assert_array_equal(pictures[8], _scenes.frame(film, 24, period=3))
 
 
 def test_a_film_says_what_it_leaves_out(monkeypatch):
