@@ -58,9 +58,9 @@ def frame(film, t: int, period: int = 1) -> np.ndarray:
   """Returns step t of an episode as a picture (HEIGHT, WIDTH, 3) uint8.
 
   Above the drawing are the game, the trial if there are several, the step and
-  the number of steps, and whether only one of `period` is shown or the recording
-  stops before the episode ends; below it the action, its reward and the return
-  so far, this reward included.
+  the number of steps, and whether only one step in `period` is shown or the
+  recording stops before the episode ends; below it the action, its reward and
+  the return so far, this reward included.
   """
   canvas = paint.Canvas(WIDTH, HEIGHT)
   place = f"step {t + 1} of {film.length}"
