@@ -39,7 +39,6 @@ if TYPE_CHECKING:
   from jaxseq.data import fm_index as fm_index
   from jaxseq.data import forecast_tables as forecast_tables
   from jaxseq.data import forecast_windows as forecast_windows
-  from jaxseq.data import geometry as geometry
   from jaxseq.data import grammar as grammar
   from jaxseq.data import graph_generators as graph_generators
   from jaxseq.data import images as images
