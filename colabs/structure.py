@@ -48,6 +48,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import optax
 
+from experiments.masked_language import tree_figures
 from experiments.pointing import decoding
 from experiments.pointing import geometry
 from experiments.pointing import program
@@ -56,7 +57,6 @@ from jaxseq import nn
 from jaxseq.generation import picture_drawing
 from jaxseq.tasks import masked_language
 from jaxseq.tasks import pictures
-from jaxseq.tasks import tree_figures
 from jaxseq.tasks import tree_scores
 from jaxseq.tasks.pictures import picture_codes
 from jaxseq.training import supervised

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
   from jaxseq.data import fm_index as fm_index
   from jaxseq.data import forecast_tables as forecast_tables
   from jaxseq.data import forecast_windows as forecast_windows
-  from jaxseq.data import grammar as grammar
   from jaxseq.data import graph_generators as graph_generators
   from jaxseq.data import images as images
   from jaxseq.data import known_columns as known_columns
@@ -55,7 +54,6 @@ if TYPE_CHECKING:
   from jaxseq.data import point_processes as point_processes
   from jaxseq.data import recordings as recordings
   from jaxseq.data import registry as registry
-  from jaxseq.data import rna as rna
   from jaxseq.data import scale as scale
   from jaxseq.data import series_frames as series_frames
   from jaxseq.data import series_table as series_table

@@ -67,7 +67,7 @@ LINES = {
   ),
   "masked_language": Line(
     f"{_PROGRAMS}.masked_language",
-    _task("masked_language") | {"pairs": "jaxseq.tasks.pairs"},
+    _task("masked_language"),
     data={"": "letters"},
   ),
   "next_element": Line(

@@ -151,7 +151,7 @@ def scores(
   Args:
     distance: (n, words), see `brackets`.
     heads: (n, words), see `heads_of`.
-    batch: with lengths, extras.heads and extras.boundaries, see `data.grammar`.
+    batch: with lengths, extras.heads and extras.boundaries.
 
   Returns:
     "uf1", "uf1_left" and "uf1_right", whose boundaries are `moved`, and "uas";

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.masked_language import rna
 from jaxseq import data
 from jaxseq import models
 from jaxseq import nn
-from jaxseq.data import rna
 from jaxseq.dts import evaluation
 from jaxseq.models import token_model
 from jaxseq.tasks import events

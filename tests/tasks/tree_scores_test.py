@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.masked_language import grammar
 from jaxseq import data
 from jaxseq import nn
-from jaxseq.data import grammar
 from jaxseq.nn import structformer
 from jaxseq.tasks import masked_language
 from jaxseq.tasks import tree_scores

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxseq.tasks import tree_figures
+from experiments.masked_language import tree_figures
 
 pyplot = pytest.importorskip("matplotlib.figure")
 

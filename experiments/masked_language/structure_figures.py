@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxseq.data import rna
+from experiments.masked_language import rna
 from jaxseq.training import figures
 
 # Inches per letter, of the margin, and of a panel's height; minimum letters.

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxseq.data import rna
-from jaxseq.tasks import structure_figures
+from experiments.masked_language import rna
+from experiments.masked_language import structure_figures
 
 pyplot = pytest.importorskip("matplotlib.figure")
 

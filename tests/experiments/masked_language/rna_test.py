@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from experiments.masked_language import rna
 from jaxseq import data
 from jaxseq.data import datasets
-from jaxseq.data import rna
 
 
 def test_hairpins_pair_what_is_complementary():

@@ -1,12 +1,14 @@
 """Pairs of the elements of sequences, such as bases in a structure of RNA.
 
 The model is a masked language network, random or pretrained by its own task,
-with `nn.PairHead` on its features. Training minimizes the binary cross-entropy
-over all pairs of letters; an evaluation decodes the structure of each sequence
-(`pair_structures`), and counts the pairs over all sequences.
+with `pair_heads.PairHead` on its features. Training minimizes the binary
+cross-entropy over all pairs of letters; an evaluation decodes the structure of
+each sequence (`pair_structures`), and counts the pairs over all sequences.
 """
 
+import dataclasses
 from typing import Any
+from typing import Literal
 
 from flax import linen
 import jax
@@ -14,21 +16,53 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments.masked_language import pair_heads
+from experiments.masked_language import pair_structures
+from experiments.masked_language import rna
 from jaxseq import data
-from jaxseq import nn
 from jaxseq import validate
-from jaxseq.data import rna
 from jaxseq.nn import masks
 from jaxseq.tasks import base
 from jaxseq.tasks import masked_language
 from jaxseq.tasks import outputs
-from jaxseq.tasks import pair_structures
 from jaxseq.tasks import task
 from jaxseq.tasks.masked_language.network import MaskedNetwork
 from jaxseq.training import supervised
 from jaxseq.types import PyTree
 
+# The module of the arms of both objectives in configs that were saved.
+SAVED_AS = "masked_language"
 _COUNTS = ("hits", "predicted", "true")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+  """Options of arms that a comparison can also set for all of them.
+
+  Attributes:
+    objective: "masked" language modeling, or "pairs".
+    pair_width: width of `pair_heads.PairHead`.
+    pair_channels: its channels.
+    pair_blocks: its number of blocks, with the dilations 1, 2 and 4 in turn.
+    pair_gamma: weight of pairs in decoded structures, see
+      `pair_structures.decode`.
+  """
+
+  objective: Literal["masked", "pairs"] = "masked"
+  pair_width: int = 128
+  pair_channels: int = 64
+  pair_blocks: int = 3
+  pair_gamma: float = pair_structures.GAMMA
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmConfig(Options, masked_language.ArmConfig):
+  """Options of an arm of either objective, with `Options`."""
+
+  def __post_init__(self):
+    super().__post_init__()
+    validate.at_least(self, pair_width=1, pair_channels=1, pair_blocks=0)
+    validate.above_zero("pair_gamma", self.pair_gamma)
 
 
 class PairNetwork(linen.Module):
@@ -36,7 +70,7 @@ class PairNetwork(linen.Module):
 
   Attributes:
     encoder: the network, whose own head is not used.
-    width: width of `nn.PairHead`.
+    width: width of `pair_heads.PairHead`.
     channels: its channels.
     blocks: its number of blocks, with the dilations 1, 2 and 4 in turn.
     gamma: weight in `pair_structures.decode`; the network does not use it.
@@ -56,7 +90,7 @@ class PairNetwork(linen.Module):
     x = self.encoder(tokens, lengths, train=train, features=True)
     dilations = tuple(2 ** (i % 3) for i in range(self.blocks))
     rate = self.encoder.config.stack.dropout
-    head = nn.PairHead(
+    head = pair_heads.PairHead(
       self.width, self.channels, dilations, rate, x.dtype, name="pairs"
     )
     return head(x, lengths, train)
@@ -67,7 +101,7 @@ class Problem(base.ArrayProblem):
 
   Args:
     arm: network and batch size, in sequences.
-    splits: data as from `data.rna.load`, with partners.
+    splits: data as from `rna.load`, with partners.
     encoder: initial variables of the masked language network; random ones if
       None.
 
@@ -81,7 +115,7 @@ class Problem(base.ArrayProblem):
 
   def __init__(
     self,
-    arm: masked_language.ArmConfig,
+    arm: ArmConfig,
     splits: data.Splits,
     encoder: base.PyTree | None = None,
   ):
@@ -261,7 +295,7 @@ def _predict(model, examples):
 
 TASK = task.Task(
   name="pairs",
-  arm=masked_language.ArmConfig,
+  arm=ArmConfig,
   problem=lambda arm, splits, config: Problem(arm, splits),
   metric="f1",
   better="higher",

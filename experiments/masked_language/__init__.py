@@ -14,13 +14,19 @@ stopped. It ends with a table, `DIR/learning_curve.png`, `DIR/results.json` and
 the trained model of each arm, `DIR/ARM/model.safetensors`. The second command
 fills in <mask> in a file; for sequences without it, it writes embeddings. The
 third trains a model of a structure's pairs from such a model.
+
+`import experiments.masked_language` makes the data sets "rna" and "grammar"
+known to `jaxseq.data`, and the models of pairs to `jaxseq.load`.
 """
 
+from jaxseq.data import registry
+from jaxseq.models import kinds
 from jaxseq.programs import command
-from jaxseq.training import app
+from jaxseq.tasks import lines
 
-main, __getattr__ = command.program("masked_language")
-
-
-if __name__ == "__main__":
-  app.run_main(main)
+registry.register("grammar", "experiments.masked_language.grammar:load")
+registry.register("rna", "experiments.masked_language.rna:load")
+kinds.KINDS.register("pairs", "experiments.masked_language.pairs:TASK")
+main, __getattr__ = command.program(
+  "masked_language", lines.Line("experiments.masked_language.program")
+)

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxseq.data import rna
-from jaxseq.tasks import pair_structures
+from experiments.masked_language import pair_structures
+from experiments.masked_language import rna
 
 decode = jax.jit(pair_structures.decode)
 

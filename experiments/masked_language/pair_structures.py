@@ -15,8 +15,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from experiments.masked_language import rna
 from jaxseq import validate
-from jaxseq.data import rna
 
 # As in CONTRAfold, and near the best on validation sequences, see
 # docs/results/masked_language.md.

@@ -6,8 +6,8 @@ import types
 import pytest
 
 from configs.masked_language import rna
-from jaxseq.data import rna as structures
-from jaxseq.programs import masked_language
+from experiments.masked_language import program
+from experiments.masked_language import rna as structures
 from jaxseq.training import configuration
 from tests.experiments import programs
 
@@ -16,7 +16,7 @@ def test_pairs_have_no_trees_to_draw():
   config = configuration.updated(
     rna.get_config("tiny"), objective="pairs", pair_width=4, pair_channels=4
   )
-  work = masked_language.work(config, types.SimpleNamespace(mode="train"))
+  work = program.work(config, types.SimpleNamespace(mode="train"))
   assert list(work.arms) == ["gru"]
 
 
