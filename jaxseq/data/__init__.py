@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
-  from jaxseq.data import activities as activities
   from jaxseq.data import anomalies as anomalies
   from jaxseq.data import arrays as arrays
   from jaxseq.data import cache as cache
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
   from jaxseq.data import panel_windows as panel_windows
   from jaxseq.data import panels as panels
   from jaxseq.data import pendulum_images as pendulum_images
+  from jaxseq.data import pickles as pickles
   from jaxseq.data import point_processes as point_processes
   from jaxseq.data import recordings as recordings
   from jaxseq.data import registry as registry
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
   from jaxseq.data import tokens as tokens
   from jaxseq.data import trajectories as trajectories
   from jaxseq.data import ts_series as ts_series
-  from jaxseq.data import watch as watch
+  from jaxseq.data import value_checks as value_checks
   from jaxseq.data.checks import check as check
   from jaxseq.data.checks import check_splits as check_splits
   from jaxseq.data.datasets import ArrayDataset as ArrayDataset

@@ -21,7 +21,6 @@ SETS = _registry.Registry(
   "data",
   {
     "acsf1": "jaxseq.data.ts_series:acsf1",
-    "activities": "jaxseq.data.activities:load",
     "arrays": "jaxseq.data.arrays:load",
     "arrow_head": "jaxseq.data.ts_series:arrow_head",
     "autots_hourly": "jaxseq.data.forecast_windows:autots_hourly",
@@ -46,7 +45,6 @@ SETS = _registry.Registry(
     "gunpoint": "jaxseq.data.ts_series:gunpoint",
     "hawkes": "jaxseq.data.point_processes:hawkes",
     "heartbeat": "jaxseq.data.factors:heartbeat",
-    "hhar": "jaxseq.data.files.hhar:load",
     "image_folders": "jaxseq.data.sources.images:load",
     "interaction_table": "jaxseq.data.sources.interactions:load",
     "italy_power_demand": "jaxseq.data.ts_series:italy_power_demand",
@@ -84,12 +82,8 @@ SETS = _registry.Registry(
     "tgb_seq": "jaxseq.data.event_graphs:tgb_seq",
     "token_file": "jaxseq.data.token_text:load",
     "ts": "jaxseq.data.ts_series:load",
-    "uci_har": "jaxseq.data.files.uci_har:load",
     "uea": "jaxseq.data.ts_series:archive",
     "unit_test": "jaxseq.data.ts_series:unit_test",
-    "uwave": "jaxseq.data.files.uwave:load",
-    "watch": "jaxseq.data.watch:load",
-    "wisdm": "jaxseq.data.files.wisdm:load",
   },
   written="registry.register",
 )

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from experiments.sensors import uci_har
 from jaxseq import data
 from jaxseq.data import domains
-from jaxseq.data.files import uci_har
 
 # Subject and class, from 1, of each window in the two folders.
 _TRAIN = [(1, 5), (1, 5), (1, 5), (1, 4), (1, 4), (3, 4), (3, 4), (3, 1)]

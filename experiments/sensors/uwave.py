@@ -84,7 +84,7 @@ def load(
 
   Args:
     path: the folder that holds the folders "U1 (1)" to "U8 (7)".
-    source: user, or users, with labels, 1 .. 8; see `domains.PAIRS`.
+    source: user, or users, with labels, 1 .. 8; see `sensors.pairs`.
     target: user, or users, without labels.
     seed: seed of the choice of held-out examples, a share of each gesture.
     **adaptation: see `domains.Options`.

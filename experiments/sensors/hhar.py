@@ -117,7 +117,7 @@ def load(
       lines take a minute.
     by: "user" or "device".
     source: user or device, or several, with labels: 0 .. 8 for users a .. i,
-      see `domains.PAIRS`; indices in info.devices for devices.
+      see `sensors.pairs`; indices in info.devices for devices.
     target: user or device without labels, or several.
     window: number of readings of a window.
     step: readings from the start of a window to the start of the next.

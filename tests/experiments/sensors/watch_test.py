@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 
+import experiments.sensors  # noqa: F401
 from jaxseq import data
 from jaxseq.data import domains
 

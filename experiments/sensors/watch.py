@@ -18,13 +18,12 @@ import numpy as np
 
 from jaxseq import limits
 from jaxseq import validate
-from jaxseq.data import _npy
-from jaxseq.data import _pickles
-from jaxseq.data import _values
 from jaxseq.data import datasets
 from jaxseq.data import domains
 from jaxseq.data import packages
+from jaxseq.data import pickles
 from jaxseq.data import recordings
+from jaxseq.data import value_checks
 
 LEFT, RIGHT = 0, 1
 _KEYS = ("X", "y", "subject", "side", "y_labels")
@@ -60,7 +59,7 @@ def read() -> tuple[recordings.Recordings, tuple[str, ...]]:
   if names is None or not all(isinstance(name, str) for name in names):
     raise ValueError(f"{path}: y_labels are no list of names.")
   expected = f"0 to {len(names) - 1}, as y_labels are {len(names)} names"
-  _values.check_range(f"{path}: y", labels, 0, len(names), _AXIS, expected)
+  value_checks.check_range(f"{path}: y", labels, 0, len(names), _AXIS, expected)
   entries = {"label": labels, "subject": subject, "side": side}
   return recordings.Recordings.of(series, entries), tuple(map(str, names))
 
@@ -88,7 +87,7 @@ def _series(value: object, path: str | os.PathLike) -> list[np.ndarray]:
   size = sum(array.nbytes for array in arrays)
   limits.check_growth(path, size, os.path.getsize(path))
   return [
-    _values.to_float32(f"{path}: X: recording {number}", array)
+    value_checks.to_float32(f"{path}: X: recording {number}", array)
     for number, array in enumerate(arrays)
   ]
 
@@ -96,15 +95,7 @@ def _series(value: object, path: str | os.PathLike) -> list[np.ndarray]:
 def _content(path: str | os.PathLike) -> dict[str, Any]:
   """Returns the dict in an .npy file that holds nothing else."""
   try:
-    with open(path, "rb", opener=limits.regular) as file:
-      header = _npy.read_header(file, kinds="O")
-      if header.shape != ():
-        raise ValueError(f"it is an array {header.shape} of objects")
-      array = _pickles.loads(file.read())
-    if not isinstance(array, np.ndarray) or array.shape != ():
-      raise ValueError("it is no single object")
-    # The dict is the entry of an array without axes.
-    content = array.item()
+    content = pickles.load_object(path)
     if not isinstance(content, dict):
       raise ValueError("it is no dict")
   except ValueError as error:

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from experiments.sensors import uwave
 from jaxseq import data
 from jaxseq.data import domains
-from jaxseq.data.files import uwave
 
 
 def write(root):

@@ -94,7 +94,7 @@ def renumbered(
 ) -> recordings.Recordings:
   """Drops users with few records and numbers the others from 0.
 
-  This is the numbering of CoDATS, which `domains.PAIRS` follows.
+  This is the numbering of CoDATS, which `sensors.pairs` follows.
 
   Args:
     whole: the recordings, as `read` returns them.
@@ -141,7 +141,7 @@ def load(
   Args:
     path: the file WISDM_ar_v1.1_raw.txt.
     source: subject, or subjects, with labels, in the numbering of `renumbered`;
-      see `domains.PAIRS`.
+      see `sensors.pairs`.
     target: subject, or subjects, without labels.
     window: elements of a window in time, 20 per second.
     step: elements from the start of a window to the start of the next.

@@ -112,7 +112,7 @@ def load(
 
   Args:
     path: the folder "UCI HAR Dataset".
-    source: subject, or subjects, with labels, 1 .. 30; see `domains.PAIRS`.
+    source: subject, or subjects, with labels, 1 .. 30; see `sensors.pairs`.
     target: subject, or subjects, without labels.
     **adaptation: see `domains.Options`.
 

@@ -10,11 +10,15 @@ after its dtype, shape and number of bytes were found to agree.
 import codecs
 import io
 import math
+import os
 import pickletools
 import re
 from typing import Any
 
 import numpy as np
+
+from jaxseq import limits
+from jaxseq.data import _npy
 
 _DTYPE = re.compile(r"b1|[iu][1248]|f[248]|[SU][1-9][0-9]{0,5}|O8?")
 # A string in quotes, with the escapes that Python 2 writes.
@@ -77,8 +81,35 @@ class _Array:
     self.places: list[int] | None = []
 
 
+def load_object(path: str | os.PathLike) -> Any:
+  """Returns what an .npy file of a single object holds, such as a dict.
+
+  Args:
+    path: the file, as from `np.save(path, np.array(content, object))`.
+
+  Raises:
+    ValueError: if it is another file, or `loads` refuses its pickle.
+    FileNotFoundError: if there is no such file.
+  """
+  with open(path, "rb", opener=limits.regular) as file:
+    header = _npy.read_header(file, kinds="O")
+    if header.shape != ():
+      raise ValueError(f"it is an array {header.shape} of objects")
+    array = loads(file.read())
+  if not isinstance(array, np.ndarray) or array.shape != ():
+    raise ValueError("it is no single object")
+  return array.item()
+
+
 def loads(content: bytes) -> Any:
-  """Returns a pickle's dicts, lists, tuples, strings, numbers and arrays."""
+  """Returns a pickle's dicts, lists, tuples, strings, numbers and arrays.
+
+  Args:
+    content: the bytes of the pickle.
+
+  Raises:
+    ValueError: if it is damaged, or has instructions that NumPy does not write.
+  """
   machine = _Machine(len(content))
   file = io.BytesIO(content)
   while code := file.read(1):

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from experiments.sensors import activities
 from jaxseq import data
-from jaxseq.data import activities
 from jaxseq.data import domains
 from tests.data import hashing
 

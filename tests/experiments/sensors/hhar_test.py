@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from experiments.sensors import hhar
 from jaxseq import data
 from jaxseq.data import domains
-from jaxseq.data.files import hhar
 
 _HEADER = "Index,Arrival_Time,Creation_Time,x,y,z,User,Model,Device,gt"
 _START = 1424696633908

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from experiments.sensors import wisdm
 from jaxseq import data
 from jaxseq.data import domains
-from jaxseq.data.files import wisdm
 
 
 def records(user, activity, count, start=49105962326000, value=0.0):
