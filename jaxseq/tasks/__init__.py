@@ -27,7 +27,6 @@ if TYPE_CHECKING:
   from jaxseq.tasks import sizes as sizes
   from jaxseq.tasks import summary_baselines as summary_baselines
   from jaxseq.tasks import summary_start as summary_start
-  from jaxseq.tasks import synthetic as synthetic
   from jaxseq.tasks import task as task
   from jaxseq.tasks import temporal_graph as temporal_graph
   from jaxseq.tasks import tree_scores as tree_scores

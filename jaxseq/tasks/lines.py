@@ -98,7 +98,6 @@ LINES = {
     data={"": "paragraphs"},
   ),
   "spr": Line(f"{_PROGRAMS}.spr", modes=_PLAYED, mesh=False),
-  "synthetic": Line(f"{_PROGRAMS}.sampled", modes=_PLAYED),
   "temporal_graph": Line(
     "jaxseq.tasks.temporal_graph.task",
     _task("temporal_graph"),

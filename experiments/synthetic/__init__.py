@@ -17,10 +17,9 @@ once, the networks are `DIR/ARM/network.safetensors`.
 """
 
 from jaxseq.programs import command
-from jaxseq.training import app
+from jaxseq.tasks import lines
 
-main, __getattr__ = command.program("synthetic")
-
-
-if __name__ == "__main__":
-  app.run_main(main)
+main, __getattr__ = command.program(
+  "synthetic",
+  lines.Line("experiments.synthetic.program", modes=("train", "evaluate")),
+)

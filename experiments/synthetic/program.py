@@ -1,6 +1,6 @@
 """Sampled tasks, including execution of programs that a network writes.
 
-Extends `tasks.synthetic`: for the task "programs" it decodes a program for each
+Extends `task`: for the task "programs" it decodes a program for each
 test sequence, greedily under the grammar; the program is right if its output is
 the sequence. A sequence with a right program has the size of the program's
 prefix code, any other one that of its bytes; one more bit distinguishes the
@@ -14,14 +14,14 @@ import gzip
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.synthetic import program_grammar
+from experiments.synthetic import task as synthetic
 from jaxseq import nn
 from jaxseq.data import tokens
 from jaxseq.data.tokens import byte_programs
 from jaxseq.data.tokens import program_codes
 from jaxseq.data.tokens import program_draws
 from jaxseq.generation import beams as search
-from jaxseq.generation import program_grammar
-from jaxseq.tasks import synthetic
 from jaxseq.training import per_seed
 from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import work as works

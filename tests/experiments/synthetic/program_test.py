@@ -4,10 +4,10 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.synthetic import program as sampled
 from jaxseq import nn
 from jaxseq.data.tokens import byte_programs
 from jaxseq.data.tokens import program_codes
-from jaxseq.programs import sampled
 
 UP = byte_programs.parse(
   "sequence_1 = range_func_up(3, 40)\noutput = sequence_1"

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.synthetic import task as synthetic
 from jaxseq import nn
 from jaxseq.data import tokens
-from jaxseq.tasks import synthetic
 
 ARM = synthetic.ArmConfig(
   nn.NetworkConfig(nn.StackConfig("gru", d_model=6, num_layers=1)), batch_size=3

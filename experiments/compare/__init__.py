@@ -15,10 +15,8 @@ training speed and the size of each mixer's recurrent state,
 """
 
 from jaxseq.programs import command
-from jaxseq.training import app
+from jaxseq.tasks import lines
 
-main, __getattr__ = command.program("compare")
-
-
-if __name__ == "__main__":
-  app.run_main(main)
+main, __getattr__ = command.program(
+  "compare", lines.Line("experiments.compare.program")
+)
