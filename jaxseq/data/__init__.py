@@ -43,7 +43,6 @@ if TYPE_CHECKING:
   from jaxseq.data import known_columns as known_columns
   from jaxseq.data import missing as missing
   from jaxseq.data import mnist1d as mnist1d
-  from jaxseq.data import ngram_scores as ngram_scores
   from jaxseq.data import npz_series as npz_series
   from jaxseq.data import packages as packages
   from jaxseq.data import padding as padding

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
   from jaxseq.nn import recurrent_core as recurrent_core
   from jaxseq.nn import sequence_model as sequence_model
   from jaxseq.nn import series_summaries as series_summaries
-  from jaxseq.nn import sparse_codes as sparse_codes
   from jaxseq.nn import stack as stack
   from jaxseq.nn import structformer as structformer
   from jaxseq.nn import zamba_block as zamba_block

@@ -3,8 +3,8 @@ from hypothesis import strategies
 import numpy as np
 import pytest
 
+from experiments.retrieval import ngram_scores
 from jaxseq.data import fm_index
-from jaxseq.data import ngram_scores
 
 
 @pytest.mark.parametrize("separate", [False, True])

@@ -1,10 +1,10 @@
 """Memories of sparse codes that store an item in one presentation.
 
-    config = sparse_codes.Config(width=200)
-    memory = sparse_codes.init(config)
-    memory, stored = sparse_codes.store(config, memory, items, key)
-    sparse_codes.recall(memory, parts)  # codes
-    sparse_codes.familiarity(memory, items)  # 1 of what was stored
+    config = memories.Config(width=200)
+    memory = memories.init(config)
+    memory, stored = memories.store(config, memory, items, key)
+    memories.recall(memory, parts)  # codes
+    memories.familiarity(memory, items)  # 1 of what was stored
 
 A code is one unit of each module. The more familiar an input, the more surely a
 module picks its best-matching unit; for a new input it draws one. So similar

@@ -5,14 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.prefix_language import losses
 from jaxseq import nn
-from jaxseq.tasks.language import prefix_language
 
 
 def test_hidden_tokens_are_of_the_prefix():
   tokens = jnp.arange(2 * 4000).reshape(2, 4000) + 1
   prefix = jnp.array([1000, 3000])
-  inputs, hidden = prefix_language.hide(jax.random.key(0), tokens, prefix, 0)
+  inputs, hidden = losses.hide(jax.random.key(0), tokens, prefix, 0)
   np.testing.assert_array_equal(inputs == 0, hidden)
   np.testing.assert_array_equal(jnp.where(hidden, tokens, inputs), tokens)
   for row, length in enumerate([1000, 3000]):
@@ -30,12 +30,12 @@ def test_loss_by_hand():
   nats = -np.asarray(jax.nn.log_softmax(logits))[0]
   following = (nats[3, 5] + nats[4, 0]) / 2
   of_hidden = (nats[0, 1] + nats[2, 3]) / 2
-  loss, metrics = prefix_language.prefix_loss(logits, tokens, hidden, 3)
+  loss, metrics = losses.prefix_loss(logits, tokens, hidden, 3)
   expected = following, of_hidden, following + 0.25 * of_hidden
   got = metrics["next_token_loss"], metrics["hidden_token_loss"], loss
   np.testing.assert_allclose(got, expected, rtol=1e-5)  # Sums in float32.
   mask = np.array([[False, True, True, True, False]])
-  loss, _ = prefix_language.prefix_loss(
+  loss, _ = losses.prefix_loss(
     logits, tokens, hidden, jnp.array([3]), weight=2.0, mask=mask
   )
   np.testing.assert_allclose(loss, nats[3, 5] + 2 * nats[2, 3], rtol=1e-5)
@@ -49,7 +49,7 @@ def test_a_network_learns_from_its_prefix():
   )
   network = nn.SequenceNetwork(config, 6, 6)
   tokens = jax.random.randint(jax.random.key(1), (2, 9), 0, 5)
-  inputs, hidden = prefix_language.hide(
+  inputs, hidden = losses.hide(
     jax.random.key(2), tokens[:, :-1], 5, 5, share=0.5
   )
   variables = jax.jit(network.init)(jax.random.key(0), inputs)
@@ -58,7 +58,7 @@ def test_a_network_learns_from_its_prefix():
   def slope(variables):
     def loss(variables):
       logits, _ = network.apply(variables, inputs, options={"prefix": 5})
-      return prefix_language.prefix_loss(logits, tokens, hidden, 5)[0]
+      return losses.prefix_loss(logits, tokens, hidden, 5)[0]
 
     return jax.grad(loss)(variables)
 
@@ -71,4 +71,4 @@ def test_shapes_must_fit():
   logits = jnp.zeros((2, 5, 6))
   tokens, hidden = jnp.zeros((2, 5), int), jnp.zeros((2, 5), bool)
   with pytest.raises(ValueError, match=r"tokens: got shape \(2, 5\), expected"):
-    prefix_language.prefix_loss(logits, tokens, hidden, 3)
+    losses.prefix_loss(logits, tokens, hidden, 3)

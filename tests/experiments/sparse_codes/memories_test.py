@@ -5,14 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.nn import sparse_codes
+from experiments.sparse_codes import memories
 
 
 @pytest.mark.usefixtures("x64")
 def test_codes_are_those_of_the_reference(golden):
   expected = golden("sparse_codes/code_selection")
   modules, units, width = expected["weights"].shape
-  config = sparse_codes.Config(
+  config = memories.Config(
     width,
     modules,
     units,
@@ -21,18 +21,18 @@ def test_codes_are_those_of_the_reference(golden):
     float(expected["lam"]),
     float(expected["shift"]),
   )
-  memory = sparse_codes.init(config)
+  memory = memories.init(config)
   for k in range(6):
     one = {
       name.partition("/")[2]: value
       for name, value in expected.items()
       if name.startswith(f"k{k}/")
     }
-    overlap = sparse_codes.overlaps(memory, one["input"])
+    overlap = memories.overlaps(memory, one["input"])
     np.testing.assert_allclose(overlap, one["overlap"], atol=1e-14)
-    likely = sparse_codes.probabilities(config, overlap)
+    likely = memories.probabilities(config, overlap)
     np.testing.assert_allclose(likely, one["probability"], rtol=1e-10)
-    memory, stored = sparse_codes.store_one(
+    memory, stored = memories.store_one(
       config, memory, one["input"], one["uniform"]
     )
     np.testing.assert_array_equal(stored.code, one["winner"])
@@ -44,7 +44,7 @@ def test_codes_are_those_of_the_reference(golden):
 
 
 def test_similar_items_share_units_and_unrelated_ones_by_chance():
-  config = sparse_codes.Config(width=400, modules=64, units=8)
+  config = memories.Config(width=400, modules=64, units=8)
   rng = np.random.default_rng(0)
   first = np.zeros((10, 400), np.float32)
   for row in first:
@@ -57,8 +57,8 @@ def test_similar_items_share_units_and_unrelated_ones_by_chance():
   items = np.stack(
     [np.concatenate([first, first]), np.concatenate([first, similar])]
   )
-  empty = sparse_codes.init(config, (2,))
-  memory, stored = sparse_codes.store(config, empty, items, jax.random.key(0))
+  empty = memories.init(config, (2,))
+  memory, stored = memories.store(config, empty, items, jax.random.key(0))
 
   def shared(a, b):
     return (a[:, None] == b[None]).mean(-1)
@@ -75,37 +75,37 @@ def test_similar_items_share_units_and_unrelated_ones_by_chance():
   assert others + 0.15 < np.diag(near).mean() < 0.95
   # A part is enough for the whole.
   part = first * (np.cumsum(first, axis=-1) <= 14)
-  codes = jax.vmap(sparse_codes.recall, (None, 0))(memory[0], part)
-  read = jax.vmap(sparse_codes.contents, (None, 0))(memory[0], codes)
+  codes = jax.vmap(memories.recall, (None, 0))(memory[0], part)
+  read = jax.vmap(memories.contents, (None, 0))(memory[0], codes)
   assert np.all(read[first > 0] > 0.5)
   assert read[first == 0].mean() < 0.2
 
 
 def test_items_come_one_after_the_other_and_empty_ones_change_nothing():
-  config = sparse_codes.Config(width=6, modules=3, units=2)
-  empty = sparse_codes.init(config)
+  config = memories.Config(width=6, modules=3, units=2)
+  empty = memories.init(config)
   items = jnp.eye(3, 6)
   key = jax.random.key(1)
-  memory, stored = sparse_codes.store(config, empty, items, key)
+  memory, stored = memories.store(config, empty, items, key)
   draws = jax.random.uniform(key, (3, 3))
   expected = empty
   for item, draw, code in zip(items, draws, stored.code):
-    expected, one = sparse_codes.store_one(config, expected, item, draw)
+    expected, one = memories.store_one(config, expected, item, draw)
     np.testing.assert_array_equal(one.code, code)
   np.testing.assert_array_equal(memory, expected)
   nothing = jnp.zeros(6)
-  assert sparse_codes.familiarity(memory, nothing) == 0
-  same, _ = sparse_codes.store_one(config, memory, nothing, draws[0])
+  assert memories.familiarity(memory, nothing) == 0
+  same, _ = memories.store_one(config, memory, nothing, draws[0])
   np.testing.assert_array_equal(same, memory)
 
 
 def test_errors_name_the_argument():
   with pytest.raises(ValueError, match="units: got 0"):
-    sparse_codes.Config(4, units=0)
-  config = sparse_codes.Config(4)
+    memories.Config(4, units=0)
+  config = memories.Config(4)
   with pytest.raises(ValueError, match=r"items: got shape \(2, 3\)"):
-    sparse_codes.store(
-      config, sparse_codes.init(config), jnp.ones((2, 3)), jax.random.key(0)
+    memories.store(
+      config, memories.init(config), jnp.ones((2, 3)), jax.random.key(0)
     )
   with pytest.raises(ValueError, match=r"x: got shape \(3,\), .*, 4\)"):
-    sparse_codes.familiarity(sparse_codes.init(config), jnp.ones(3))
+    memories.familiarity(memories.init(config), jnp.ones(3))
