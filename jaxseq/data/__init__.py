@@ -32,7 +32,6 @@ if TYPE_CHECKING:
   from jaxseq.data import domains as domains
   from jaxseq.data import ecg_dynamics as ecg_dynamics
   from jaxseq.data import event_graphs as event_graphs
-  from jaxseq.data import event_origins as event_origins
   from jaxseq.data import factors as factors
   from jaxseq.data import files as files
   from jaxseq.data import fm_index as fm_index
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
   from jaxseq.data import padding as padding
   from jaxseq.data import panel_windows as panel_windows
   from jaxseq.data import panels as panels
-  from jaxseq.data import pendulum_images as pendulum_images
   from jaxseq.data import pickles as pickles
   from jaxseq.data import point_processes as point_processes
   from jaxseq.data import recordings as recordings

@@ -65,12 +65,6 @@ def test_unknown_names_and_options_are_named():
     ("ecg", {"start": "late"}, "start: got 'late', expected one of 'aligned',"),
     ("heartbeat", {"noise": -1}, "noise: got -1, expected a finite number of"),
     ("heartbeat", {"test": 0}, "test: got 0, expected an integer of at least"),
-    ("pendulum", {"valid": 0}, "valid: got 0, expected an integer of at least"),
-    (
-      "pendulum",
-      {"frames": 10, "kept": 11},
-      "kept: got 11, expected an integer from 1 to 10",
-    ),
     ("seasonal_factors", {"length": 0}, "length: got 0, expected an integer"),
   ],
 )

@@ -16,6 +16,7 @@ from experiments.sensors import uci_har
 from experiments.sensors import uwave
 from experiments.sensors import watch
 from experiments.sensors import wisdm
+from experiments.speech_commands import data as speech_commands
 from jaxseq import _json
 from jaxseq import data
 from jaxseq import limits
@@ -34,7 +35,6 @@ from jaxseq.data import text
 from jaxseq.data import trajectories
 from jaxseq.data import ts_series
 from jaxseq.data.files import ett
-from jaxseq.data.files import speech_commands
 from jaxseq.data.files import uea
 from jaxseq.data.sources import events as event_sources
 from jaxseq.data.sources import images as image_sources

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
   from jaxseq.data.files import ett as ett
   from jaxseq.data.files import log_files as log_files
   from jaxseq.data.files import movielens as movielens
-  from jaxseq.data.files import speech_commands as speech_commands
   from jaxseq.data.files import table_files as table_files
   from jaxseq.data.files import text_forms as text_forms
   from jaxseq.data.files import uea as uea

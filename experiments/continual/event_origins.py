@@ -14,11 +14,13 @@ import itertools
 import numpy as np
 
 from jaxseq import validate
-from jaxseq.data import _event_streams
 from jaxseq.data import datasets
 from jaxseq.data import point_processes
 from jaxseq.data.files import table_files
 from jaxseq.data.sources import events
+
+# The shortest first.
+_UNITS = ("second", "minute", "hour", "day")
 
 # The kind of event that each of three kinds excites.
 _ORDERS = tuple(itertools.permutations(range(3)))
@@ -105,7 +107,7 @@ def _of_tables(paths, columns):
     expected = "tables with dates, or all with numbers, as times"
     raise validate.error("paths", paths, expected)
   # Loaded alone, each table gets the unit that fits its gaps.
-  unit = min(units, key=list(_event_streams.SECONDS).index)
+  unit = min(units, key=_UNITS.index)
   return [events.load(path, **columns, unit=unit) for path in paths]
 
 

@@ -7,8 +7,8 @@ from PIL import Image
 from PIL import ImageDraw
 import pytest
 
+from experiments.pendulum import images as pendulum_images
 from jaxseq import data
-from jaxseq.data import pendulum_images
 from tests.data import hashing
 
 
@@ -150,3 +150,15 @@ def test_cached_sets_are_the_same(tmp_path, monkeypatch):
     one, two = getattr(first, name), getattr(second, name)
     np.testing.assert_array_equal(one.inputs, two.inputs)
     np.testing.assert_array_equal(one.extras.gaps, two.extras.gaps)
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"valid": 0}, "valid: got 0, expected an integer of at least"),
+    ({"frames": 10, "kept": 11}, "kept: got 11, expected an integer from 1 to"),
+  ],
+)
+def test_wrong_options_are_named(options, message):
+  with pytest.raises(ValueError, match=message):
+    data.load("pendulum", **options)

@@ -5,8 +5,8 @@ import wave
 import numpy as np
 import pytest
 
+from experiments.speech_commands import data as speech_commands
 from jaxseq import data
-from jaxseq.data.files import speech_commands
 from tests.data import memory
 
 

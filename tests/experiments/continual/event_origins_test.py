@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import experiments.continual  # noqa: F401
 from jaxseq import data
 
 
