@@ -38,6 +38,17 @@ if importlib.util.find_spec("jaxseq") is None:
   source = found[0] if found else ".."
   # %pip install --quiet "{source}[log]"
 
+# %% [markdown]
+# Hulls and the drawings of trees are of two experiments, which are in the
+# repository and not in the wheel: on Colab, unpack an archive of it and open
+# this notebook in its folder `colabs`.
+
+# %%
+import sys
+
+if importlib.util.find_spec("experiments") is None:
+  sys.path.append("..")
+
 # %%
 import os
 import time
