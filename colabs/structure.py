@@ -68,7 +68,7 @@ from jaxseq import nn
 from jaxseq.generation import picture_drawing
 from jaxseq.tasks import masked_language
 from jaxseq.tasks import pictures
-from jaxseq.tasks import tree_scores
+from jaxseq.tasks.masked_language import tree_scores
 from jaxseq.tasks.pictures import picture_codes
 from jaxseq.training import supervised
 

@@ -17,7 +17,7 @@ from experiments.masked_language import structure_figures
 from experiments.masked_language import tree_figures
 from jaxseq.programs import masked_language as line
 from jaxseq.tasks import masked_language
-from jaxseq.tasks import tree_scores
+from jaxseq.tasks.masked_language import tree_scores
 from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import run
 from jaxseq.training.comparison import work as works

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxseq.tasks import tree_scores
+from jaxseq.tasks.masked_language import tree_scores
 from jaxseq.training import figures
 
 _brackets = jax.jit(tree_scores.brackets)

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
   from jaxseq.nn import sequence_model as sequence_model
   from jaxseq.nn import series_summaries as series_summaries
   from jaxseq.nn import stack as stack
-  from jaxseq.nn import structformer as structformer
   from jaxseq.nn import zamba_block as zamba_block
   from jaxseq.nn.bidirectional import Bidirectional as Bidirectional
   from jaxseq.nn.distributions import Categorical as Categorical

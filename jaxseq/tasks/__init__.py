@@ -29,6 +29,6 @@ if TYPE_CHECKING:
   from jaxseq.tasks import summary_start as summary_start
   from jaxseq.tasks import task as task
   from jaxseq.tasks import temporal_graph as temporal_graph
-  from jaxseq.tasks import tree_scores as tree_scores
+  from jaxseq.tasks.masked_language import tree_scores as tree_scores
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -21,13 +21,13 @@ from jaxseq import data
 from jaxseq import validate
 from jaxseq.nn import heads
 from jaxseq.nn import masks
-from jaxseq.nn import structformer
 from jaxseq.tasks import base
 from jaxseq.tasks import masking
 from jaxseq.tasks import outputs
 from jaxseq.tasks import task
-from jaxseq.tasks import tree_scores
 from jaxseq.tasks.masked_language import network as masked_network
+from jaxseq.tasks.masked_language import structformer
+from jaxseq.tasks.masked_language import tree_scores
 from jaxseq.tasks.masked_language.network import MaskedNetwork
 from jaxseq.training import supervised
 from jaxseq.types import PyTree

@@ -10,9 +10,9 @@ import pytest
 from experiments.masked_language import pair_heads
 from jaxseq import nn
 from jaxseq.mixers.keys_and_values import attention
-from jaxseq.nn import structformer
 from jaxseq.tasks import base
 from jaxseq.tasks.masked_language import network as masked_network
+from jaxseq.tasks.masked_language import structformer
 from jaxseq.tasks.masked_language.network import MaskedNetwork
 
 # The release takes the softmax of attention in float32.

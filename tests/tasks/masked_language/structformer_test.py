@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import structformer as cubes
-from jaxseq.nn import structformer
+from jaxseq.tasks.masked_language import structformer
 
 
 def flax_params(data, config, prefix="param/"):

@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxseq import data
 from jaxseq.nn import masks
-from jaxseq.nn import structformer
+from jaxseq.tasks.masked_language import structformer
 
 Array = jax.Array
 

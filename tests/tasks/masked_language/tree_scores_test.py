@@ -10,9 +10,9 @@ import pytest
 from experiments.masked_language import grammar
 from jaxseq import data
 from jaxseq import nn
-from jaxseq.nn import structformer
 from jaxseq.tasks import masked_language
-from jaxseq.tasks import tree_scores
+from jaxseq.tasks.masked_language import structformer
+from jaxseq.tasks.masked_language import tree_scores
 
 SPLITS = data.load("grammar", examples=200)
 
