@@ -34,7 +34,7 @@ class Config(base.TaskComparison):
 
 
 class Compared(NamedTuple):
-  """What mixers are compared on.
+  """The task of a comparison, with the sizes of its networks.
 
   Attributes:
     line: the task.
