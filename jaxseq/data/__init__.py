@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
-  from jaxseq.data import anomalies as anomalies
   from jaxseq.data import arrays as arrays
   from jaxseq.data import cache as cache
   from jaxseq.data import chat_sets as chat_sets
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
   from jaxseq.data import checks as checks
   from jaxseq.data import datasets as datasets
   from jaxseq.data import domains as domains
-  from jaxseq.data import ecg_dynamics as ecg_dynamics
   from jaxseq.data import event_graphs as event_graphs
   from jaxseq.data import factors as factors
   from jaxseq.data import files as files

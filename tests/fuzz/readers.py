@@ -11,6 +11,7 @@ import numpy as np
 
 from experiments.lra import cifar
 from experiments.lra import data as lra
+from experiments.sensors import anomalies
 from experiments.sensors import hhar
 from experiments.sensors import uci_har
 from experiments.sensors import uwave
@@ -20,7 +21,6 @@ from experiments.speech_commands import data as speech_commands
 from jaxseq import _json
 from jaxseq import data
 from jaxseq import limits
-from jaxseq.data import anomalies
 from jaxseq.data import arrays
 from jaxseq.data import cache
 from jaxseq.data import fm_index

@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
+from experiments.sensors import anomalies
 from jaxseq import data
-from jaxseq.data import anomalies
 
 _HEAD = "timestamp,value,is_anomaly\n"
 

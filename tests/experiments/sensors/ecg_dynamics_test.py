@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from experiments.sensors import ecg_dynamics
 from jaxseq import data
-from jaxseq.data import ecg_dynamics
 from jaxseq.data import factors
 
 _STEP = 1 / 512
