@@ -24,6 +24,7 @@ def said(code):
     ("graphs", "graph_sequences"),
     ("rna", "masked_language"),
     ("watch", "sensors"),
+    ("ecg_diff_count", "sensors"),
   ],
 )
 def test_data_without_the_import_name_the_module(name, module):

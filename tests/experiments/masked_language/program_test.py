@@ -8,13 +8,14 @@ import pytest
 from configs.masked_language import rna
 from experiments.masked_language import program
 from experiments.masked_language import rna as structures
-from jaxseq.training import configuration
 from tests.experiments import programs
 
 
 def test_pairs_have_no_trees_to_draw():
-  config = configuration.updated(
-    rna.get_config("tiny"), objective="pairs", pair_width=4, pair_channels=4
+  config = program.Config(
+    **vars(rna.get_config("tiny")) | {"objective": "pairs"},
+    pair_width=4,
+    pair_channels=4,
   )
   work = program.work(config, types.SimpleNamespace(mode="train"))
   assert list(work.arms) == ["gru"]
