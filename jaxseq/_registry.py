@@ -8,6 +8,7 @@ import pathlib
 import re
 from typing import Any
 
+from jaxseq import limits
 from jaxseq import validate
 
 
@@ -86,7 +87,7 @@ class Registry(Mapping[str, Any]):
     call = f'^{re.escape(self.written)}\\(\\s*"{re.escape(name)}"'
     for place in found and found.submodule_search_locations or ():
       for file in sorted(pathlib.Path(place).glob("*/__init__.py")):
-        if re.search(call, file.read_text(), re.MULTILINE):
+        if re.search(call, limits.read_text(file), re.MULTILINE):
           return f"experiments.{file.parent.name}"
     return None
 
