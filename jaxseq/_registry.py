@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 import importlib
 import importlib.util
-import pathlib
+import pkgutil
 import re
 from typing import Any
 
-from jaxseq import limits
 from jaxseq import validate
 
 
@@ -85,10 +84,12 @@ class Registry(Mapping[str, Any]):
     """The folder of `experiments` that registers a name, by its text."""
     found = importlib.util.find_spec("experiments") if self.written else None
     call = f'^{re.escape(self.written)}\\(\\s*"{re.escape(name)}"'
-    for place in found and found.submodule_search_locations or ():
-      for file in sorted(pathlib.Path(place).glob("*/__init__.py")):
-        if re.search(call, limits.read_text(file), re.MULTILINE):
-          return f"experiments.{file.parent.name}"
+    for folder in pkgutil.iter_modules(
+      found and found.submodule_search_locations or ()
+    ):
+      spec: Any = importlib.util.find_spec(f"experiments.{folder.name}")
+      if re.search(call, spec.loader.get_source(spec.name), re.MULTILINE):
+        return spec.name
     return None
 
   def path(self, name: str) -> Any:
