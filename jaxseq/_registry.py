@@ -84,12 +84,12 @@ class Registry(Mapping[str, Any]):
     """The folder of `experiments` that registers a name, by its text."""
     found = importlib.util.find_spec("experiments") if self.written else None
     call = f'^{re.escape(self.written)}\\(\\s*"{re.escape(name)}"'
-    for folder in pkgutil.iter_modules(
-      found and found.submodule_search_locations or ()
-    ):
-      spec: Any = importlib.util.find_spec(f"experiments.{folder.name}")
-      if re.search(call, spec.loader.get_source(spec.name), re.MULTILINE):
-        return spec.name
+    places = found.submodule_search_locations if found else None
+    for folder in pkgutil.iter_modules(places or ()):
+      finder: Any = folder.module_finder
+      source = finder.find_spec(folder.name).loader.get_source(folder.name)
+      if re.search(call, source or "", re.MULTILINE):
+        return f"experiments.{folder.name}"
     return None
 
   def path(self, name: str) -> Any:
