@@ -23,7 +23,6 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.data import activities as activities
-  from jaxseq.data import affinity as affinity
   from jaxseq.data import anomalies as anomalies
   from jaxseq.data import arrays as arrays
   from jaxseq.data import cache as cache
@@ -40,10 +39,8 @@ if TYPE_CHECKING:
   from jaxseq.data import fm_index as fm_index
   from jaxseq.data import forecast_tables as forecast_tables
   from jaxseq.data import forecast_windows as forecast_windows
-  from jaxseq.data import geometry as geometry
   from jaxseq.data import grammar as grammar
   from jaxseq.data import graph_generators as graph_generators
-  from jaxseq.data import graphs as graphs
   from jaxseq.data import images as images
   from jaxseq.data import known_columns as known_columns
   from jaxseq.data import missing as missing

@@ -44,7 +44,6 @@ SETS = _registry.Registry(
     "forecast_table": "jaxseq.data.forecast_tables:load",
     "grammar": "jaxseq.data.grammar:load",
     "graph_table": "jaxseq.data.event_graphs:load",
-    "graphs": "jaxseq.data.graphs:load",
     "gunpoint": "jaxseq.data.ts_series:gunpoint",
     "hawkes": "jaxseq.data.point_processes:hawkes",
     "heartbeat": "jaxseq.data.factors:heartbeat",
@@ -94,6 +93,7 @@ SETS = _registry.Registry(
     "watch": "jaxseq.data.watch:load",
     "wisdm": "jaxseq.data.files.wisdm:load",
   },
+  written="registry.register",
 )
 
 names = SETS.names

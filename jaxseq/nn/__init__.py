@@ -29,14 +29,12 @@ if TYPE_CHECKING:
   from jaxseq.nn import pair_heads as pair_heads
   from jaxseq.nn import picture_codec as picture_codec
   from jaxseq.nn import picture_network as picture_network
-  from jaxseq.nn import pointer as pointer
   from jaxseq.nn import prompt_pool as prompt_pool
   from jaxseq.nn import quantizer as quantizer
   from jaxseq.nn import recurrent as recurrent
   from jaxseq.nn import recurrent_core as recurrent_core
   from jaxseq.nn import sequence_model as sequence_model
   from jaxseq.nn import series_summaries as series_summaries
-  from jaxseq.nn import set_network as set_network
   from jaxseq.nn import sparse_codes as sparse_codes
   from jaxseq.nn import stack as stack
   from jaxseq.nn import structformer as structformer

@@ -82,13 +82,6 @@ LINES = {
     (*MODES, "generate"),
     data={"": "image_folders"},
   ),
-  "pointing": Line(
-    f"{_PROGRAMS}.set_answers",
-    {
-      "pointing": "jaxseq.models.pointed_sets:ORDERED",
-      "set_pointing": "jaxseq.models.pointed_sets:SETS",
-    },
-  ),
   "recommend": Line(
     "jaxseq.tasks.recommendation.task",
     _task("recommendation")

@@ -98,7 +98,7 @@ def test_wrong_command_lines(arguments, message):
     ("train event", "(did you mean 'events'?)\n"),
     ("predict icrl_suite", "(icrl_suite has no predict)\n"),
     (
-      "train pointing --data=sets.csv",
+      "train compare --data=sets.csv",
       "give --config=FILE.py --config.data_options.path=PATH\n",
     ),
   ],

@@ -22,8 +22,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csgraph
 
+from experiments.graph_sequences import affinity
 from jaxseq import validate
-from jaxseq.data import affinity
 from jaxseq.data import datasets
 from jaxseq.data import padding
 

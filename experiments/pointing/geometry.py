@@ -1,6 +1,6 @@
 """Sets of points with exact answers: hulls, triangulations, tours, orders.
 
-Answers are indices of the points, as `nn.pointer` writes them: 1 for the first
+Answers are indices of the points, as `pointer` writes them: 1 for the first
 point, and 0 for the end. Points on a line, to 1e-9, are not corners.
 
 Source: Vinyals et al., arXiv 1506.03134; triangles are sorted by the centers

@@ -162,7 +162,7 @@ class PointingDecoder(linen.Module):
   """Base of networks that read inputs and choose some of them in turn.
 
   A subclass has the layers `embed`, `decoder` and `pointing`, and `read`;
-  `generation.pointing` decodes.
+  `decoding` decodes.
 
   Attributes:
     config: options with `features`, the width of an input, and `no_repeat`.

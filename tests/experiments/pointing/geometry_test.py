@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from jaxseq.data import geometry
+from experiments.pointing import geometry
 
 
 def test_golden_targets(golden):

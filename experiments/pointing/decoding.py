@@ -1,6 +1,6 @@
 """Decoding from networks that point at their inputs, by beam search.
 
-`nn.pointer.PointerNetwork` and `nn.set_network.SetNetwork` have the methods
+`pointer.PointerNetwork` and `set_network.SetNetwork` have the methods
 `begin` and `step`; their choices are the tokens of `beams.beam_search`.
 """
 

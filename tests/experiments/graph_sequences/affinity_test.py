@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxseq.data import affinity
+from experiments.graph_sequences import affinity
 
 
 @pytest.mark.parametrize("name", ["hac_connected", "hac_two_components"])

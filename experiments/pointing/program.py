@@ -1,7 +1,7 @@
 """Pointing at elements of sets: hulls, tours, triangulations, sorting.
 
 A pointer network reads a set in some order, a set network ignores the order.
-Both output positions of elements; `data.geometry` computes exact answers, and a
+Both output positions of elements; `geometry` computes exact answers, and a
 set is solved if the whole greedy output equals the answer. Tours are also
 decoded, greedily and with beams, and their lengths are compared with the
 shortest tour.
@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.pointing import answers
+from experiments.pointing import decoding
+from experiments.pointing import geometry
+from experiments.pointing import pointer
+from experiments.pointing import set_network
 from jaxseq import validate
-from jaxseq.data import geometry
-from jaxseq.generation import pointing
-from jaxseq.models import pointed_sets
-from jaxseq.nn import pointer
-from jaxseq.nn import set_network
 from jaxseq.tasks import base
 from jaxseq.tasks import task as lines
 from jaxseq.training import per_seed
@@ -31,6 +31,8 @@ from jaxseq.training.comparison import work as works
 from jaxseq.training.devices import processes
 from jaxseq.types import PyTree
 
+# Configs of runs have the name that the module had when they were saved.
+SAVED_AS = "set_answers"
 # Seed of the test sets, different from all other draws.
 _TEST_SEED = 0x5E75
 
@@ -180,7 +182,7 @@ def area_ratio(
     The mean area ratio over the sets; and the share of polygons with at least
     three distinct corners and no repetition.
   """
-  chosen, _ = pointing.decode(
+  chosen, _ = decoding.decode(
     network,
     variables,
     jnp.asarray(sets.points),
@@ -213,7 +215,7 @@ def tour_lengths(
     include it.
   """
   arrays = jnp.asarray(sets.points), jnp.asarray(sets.lengths)
-  chosen = pointed_sets.answers(network, variables, *arrays, beams)
+  chosen = answers.answers(network, variables, *arrays, beams)
 
   def lengths(rows):
     return np.array(
@@ -232,7 +234,7 @@ def tour_lengths(
 
 @dataclasses.dataclass(frozen=True)
 class Config(base.TaskComparison):
-  """A comparison of pointing networks: `task` is one of `data.geometry`.
+  """A comparison of pointing networks: `task` is one of `geometry`.
 
   Attributes:
     task_options: fields of `geometry.draw`: the sizes `low` and `high`.
@@ -324,7 +326,7 @@ TASK = lines.Task(
   load=lambda config: None,
   more=_more,
   kind="pointing",
-  splits=lambda splits, arms: pointed_sets.splits_of(
+  splits=lambda splits, arms: answers.splits_of(
     next(iter(arms.values())).problem.data["train"]
   ),
 )

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.generation import pointing
-from jaxseq.nn import set_network
-from tests.nn.pointer_test import lstm
-from tests.nn.pointer_test import nested
+from experiments.pointing import decoding
+from experiments.pointing import set_network
+from tests.experiments.pointing.pointer_test import lstm
+from tests.experiments.pointing.pointer_test import nested
 
 
 def variables_of(params):
@@ -132,7 +132,7 @@ def test_what_is_decoded_has_its_probability():
   lengths = np.array([3, 5])
   init = jax.jit(network.init)
   variables = init(jax.random.key(1), elements, np.zeros((2, 5), int))
-  best, log_prob = pointing.decode(
+  best, log_prob = decoding.decode(
     network, variables, elements, 5, lengths=lengths, end=None
   )
   assert sorted(best[1, 0].tolist()) == list(range(5))

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from experiments.graph_sequences import affinity
+from experiments.graph_sequences import data as graphs
 from jaxseq import data
-from jaxseq.data import affinity
-from jaxseq.data import graphs
 
 SMALL = {"nodes": 12, "train": 40, "valid": 4, "test": 10}
 

@@ -1,5 +1,6 @@
 """Pointer models: hulls, tours, triangulations and sorting of new point sets.
 
+    import experiments.pointing
     model = jaxseq.load("runs/hull/lstm/model.safetensors")
     corners = model.predict("points.csv")["element"]
 
@@ -15,15 +16,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.pointing import decoding
+from experiments.pointing import geometry
+from experiments.pointing import pointer
+from experiments.pointing import set_network
 from jaxseq import data
 from jaxseq import validate
-from jaxseq.data import geometry
 from jaxseq.data import table_layouts
 from jaxseq.data.sources import series
-from jaxseq.generation import pointing
 from jaxseq.nn import masks
-from jaxseq.nn import pointer
-from jaxseq.nn import set_network
 from jaxseq.tasks import outputs
 from jaxseq.types import PyTree
 
@@ -107,7 +108,7 @@ def answers(
   else:
     time = geometry.choices("delaunay", count)
     most = 3 * jnp.maximum(1, 2 * lengths - 5) + 1
-  tokens, _ = pointing.decode(
+  tokens, _ = decoding.decode(
     network,
     variables,
     points,
@@ -115,7 +116,7 @@ def answers(
     lengths=lengths,
     beams=beams,
     end=0 if ends else None,
-    constraint=pointing.Tour(lengths, count) if tour else None,
+    constraint=decoding.Tour(lengths, count) if tour else None,
   )
   tokens = tokens[:, 0]
   chosen = tokens if ends else tokens + 1

@@ -15,11 +15,11 @@ from flax import linen
 import jax
 import jax.numpy as jnp
 
+from experiments.pointing import pointer
 from jaxseq import validate
 from jaxseq.mixers.gated import lstm
 from jaxseq.nn import dense
 from jaxseq.nn import mixer
-from jaxseq.nn import pointer
 
 
 @dataclasses.dataclass(frozen=True)

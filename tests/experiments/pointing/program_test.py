@@ -9,41 +9,41 @@ import pytest
 
 from configs.pointing import hull
 from configs.pointing import sorting
+from experiments.pointing import answers
+from experiments.pointing import decoding
+from experiments.pointing import geometry
+from experiments.pointing import pointer
+from experiments.pointing import program
 import jaxseq
 from jaxseq import models
 from jaxseq import nn
-from jaxseq.data import geometry
-from jaxseq.generation import pointing
-from jaxseq.models import pointed_sets
-from jaxseq.nn import pointer
-from jaxseq.programs import set_answers
 from jaxseq.tasks import base
 
 
 def test_choices_that_count():
   chosen = np.array([[2, 1, 3, 0, 0], [1, 3, 0, 0, 0]])
   sets = geometry.Sets(np.zeros((2, 4, 2)), chosen, np.array([4, 3]))
-  got, mask = set_answers.written(set_answers.ArmConfig(), sets)
+  got, mask = program.written(program.ArmConfig(), sets)
   np.testing.assert_array_equal(got, chosen)
   np.testing.assert_array_equal(mask.sum(axis=1), [4, 3])
-  arm = set_answers.ArmConfig(reads="sets")
-  got, mask = set_answers.written(arm, sets)
+  arm = program.ArmConfig(reads="sets")
+  got, mask = program.written(arm, sets)
   np.testing.assert_array_equal(got[0], [1, 0, 2, 0, 0])
   np.testing.assert_array_equal(mask.sum(axis=1), [3, 2])
 
 
 def test_right_choices_solve_a_set():
-  config = set_answers.Config(
+  config = program.Config(
     task="sort",
     task_options={"low": 3, "high": 4},
     arms={"one": {"reads": "sets"}},
     train_sets=40,
     test_sets=4,
   )
-  arm = set_answers.ArmConfig(reads="sets")
-  problem = set_answers.Problem(arm, config)
+  arm = program.ArmConfig(reads="sets")
+  problem = program.Problem(arm, config)
   batch = problem.data["test"]
-  chosen, mask = set_answers.written(arm, batch)
+  chosen, mask = program.written(arm, batch)
   right = jnp.log(jax.nn.one_hot(chosen, 4) * 0.9 + 0.025)
   metrics, count = problem.score(right, batch)
   assert count == 4
@@ -63,7 +63,7 @@ def test_right_choices_solve_a_set():
 @pytest.fixture(name="tours", scope="module")
 def fixture_tours():
   """A problem of tours and variables that may end early and repeat cities."""
-  config = set_answers.Config(
+  config = program.Config(
     task="tour",
     task_options={"low": 4, "high": 6},
     arms={"one": {}},
@@ -71,8 +71,8 @@ def fixture_tours():
     test_sets=6,
   )
   stack = dataclasses.replace(pointer.LSTM, d_model=8)
-  arm = set_answers.ArmConfig(nn.NetworkConfig(stack), beams=3, batch_size=4)
-  problem = set_answers.Problem(arm, config)
+  arm = program.ArmConfig(nn.NetworkConfig(stack), beams=3, batch_size=4)
+  problem = program.Problem(arm, config)
   variables = jax.jit(problem.init)(jax.random.key(0))
   return config, problem, variables
 
@@ -82,17 +82,15 @@ def test_tours_visit_every_city_once(tours, beams):
   _, problem, variables = tours
   sets, network = problem.data["test"], problem.network
   arrays = jnp.asarray(sets.points), jnp.asarray(sets.lengths)
-  free, _ = pointing.decode(network, variables, arrays[0], 7, lengths=arrays[1])
-  chosen = np.asarray(
-    pointed_sets.answers(network, variables, *arrays, beams=beams)
-  )
+  free, _ = decoding.decode(network, variables, arrays[0], 7, lengths=arrays[1])
+  chosen = np.asarray(answers.answers(network, variables, *arrays, beams=beams))
   assert set(sets.lengths) == {4, 5, 6}
   for row, without, length in zip(chosen, free[:, 0], sets.lengths):
     assert sorted(row[:length]) == [*range(1, length + 1)]
     assert not row[length:].any()
     assert sorted(without[:length]) != sorted(row[:length])
   # Predictions have the tours of the config's beams.
-  found = pointed_sets.compute(
+  found = answers.compute(
     network, variables, {"inputs": arrays[0], "lengths": arrays[1]}
   )
   assert network.config.beams == 3
@@ -103,7 +101,7 @@ def test_tours_visit_every_city_once(tours, beams):
 def test_models_of_tours_are_saved_and_exported(tours, tmp_path):
   _, problem, variables = tours
   sets = problem.data["test"]
-  splits = pointed_sets.splits_of(sets)
+  splits = answers.splits_of(sets)
   path = tmp_path / "tours.safetensors"
   jaxseq.save(path, models.make("pointing", problem.network, variables, splits))
   model = jaxseq.load(path)
@@ -112,16 +110,16 @@ def test_models_of_tours_are_saved_and_exported(tours, tmp_path):
     *range(1, sets.lengths[0] + 1)
   ]
   given = {"inputs": sets.points, "lengths": sets.lengths}
-  program = model.export(time=sets.points.shape[1])
-  np.testing.assert_array_equal(program.call(given)["chosen"], chosen)
+  exported = model.export(time=sets.points.shape[1])
+  np.testing.assert_array_equal(exported.call(given)["chosen"], chosen)
 
 
 def test_lengths_of_tours_are_compared_with_the_shortest(tours):
   config, problem, variables = tours
   sets, network = problem.data["test"], problem.network
-  found = set_answers.tour_lengths(network, variables, sets)
+  found = program.tour_lengths(network, variables, sets)
   arrays = jnp.asarray(sets.points), jnp.asarray(sets.lengths)
-  chosen = np.asarray(pointed_sets.answers(network, variables, *arrays))
+  chosen = np.asarray(answers.answers(network, variables, *arrays))
   lengths = [
     geometry.tour_length(points, row[row > 0] - 1)
     for points, row in zip(sets.points, chosen)
@@ -136,10 +134,10 @@ def test_lengths_of_tours_are_compared_with_the_shortest(tours):
   assert ratios.min() > 1 - 1e-9
   # Through more cities than have an exact answer.
   long = config.sets(2, 0, low=13, high=13, answered=False)
-  assert set(set_answers.tour_lengths(network, variables, long)) == {"length"}
-  arm = set_answers.ArmConfig(reads="sets")
+  assert set(program.tour_lengths(network, variables, long)) == {"length"}
+  arm = program.ArmConfig(reads="sets")
   with pytest.raises(ValueError, match="no_repeat: got False, expected True"):
-    set_answers.Problem(arm, config)
+    program.Problem(arm, config)
 
 
 @pytest.mark.parametrize("module", [hull, sorting])
@@ -147,9 +145,9 @@ def test_arms_of_the_configs_can_be_trained(module):
   config = module.get_config("tiny")
   whole = dataclasses.replace(config, arms=module.get_config().arms)
   for name in whole.arms:
-    arm = set_answers.TASK.arm_config(whole, name)
+    arm = program.TASK.arm_config(whole, name)
     variables = jax.eval_shape(
-      set_answers.Problem(arm, whole).init, jax.random.key(0)
+      program.Problem(arm, whole).init, jax.random.key(0)
     )
     optimizer = base.make_optimizer(arm, 200)
     assert jax.eval_shape(optimizer.init, variables["params"])

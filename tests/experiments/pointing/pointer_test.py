@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.pointing import decoding
+from experiments.pointing import pointer
+from experiments.pointing import set_network
 from jaxseq import nn
-from jaxseq.generation import pointing
-from jaxseq.nn import pointer
-from jaxseq.nn import set_network
 
 
 def lstm(params, width):
@@ -101,7 +101,7 @@ def test_golden_values(golden, x64, name):
     np.testing.assert_allclose(grads[key], want[key], rtol=1e-6, atol=1e-12)
   greedy = data["greedy"]
   time = greedy.shape[1]
-  chosen, _ = pointing.decode(
+  chosen, _ = decoding.decode(
     network, variables, jnp.asarray(data["x"]), time, lengths=lengths
   )
   np.testing.assert_array_equal(chosen[:, 0], np.maximum(greedy, 0))
@@ -153,8 +153,8 @@ def test_padding_changes_nothing():
 def test_beams_find_the_best_tour():
   network, variables, points = tiny(no_repeat=True)
   lengths = jnp.array([4, 3])
-  tour = pointing.Tour(lengths, 4)
-  chosen, log_prob = pointing.decode(
+  tour = decoding.Tour(lengths, 4)
+  chosen, log_prob = decoding.decode(
     network, variables, points, 5, lengths=lengths, beams=24, constraint=tour
   )
   for row, length in enumerate((4, 3)):
