@@ -142,9 +142,11 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
         )
         for seed in range(config.num_seeds)
       ]
-      own = scores(sequences, [program for _, program in pairs])
-      table = {key: per_seed.PerSeed(each[key] for each in runs) for key in own}
-      table["true_rate"] = per_seed.PerSeed([own["rate"]] * len(runs))
+      reference = scores(sequences, [program for _, program in pairs])
+      table = {
+        key: per_seed.PerSeed(each[key] for each in runs) for key in reference
+      }
+      table["true_rate"] = per_seed.PerSeed([reference["rate"]] * len(runs))
       return arm.more(program, variables, *rest) | table
 
     return dataclasses.replace(arm, more=more)

@@ -199,7 +199,7 @@ def histories(**options):
   arm = recommendation_arms.ArmConfig(
     network(mixer=mixer), batch_size=4, **options
   )
-  problem = recommendation.Problem(arm, splits)
+  problem = recommendation.make(arm, splits)
   kind = getattr(problem, "kind", "recommendation")
   return _case(kind, problem, splits)
 
