@@ -38,6 +38,17 @@ if importlib.util.find_spec("jaxseq") is None:
   source = found[0] if found else ".."
   # %pip install --quiet "{source}[log]"
 
+# %% [markdown]
+# Hulls and the drawings of trees are of two experiments, which are in the
+# repository and not in the wheel: on Colab, unpack an archive of it and open
+# this notebook in its folder `colabs`.
+
+# %%
+import sys
+
+if importlib.util.find_spec("experiments") is None:
+  sys.path.append("..")
+
 # %%
 import os
 import time
@@ -48,6 +59,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import optax
 
+from experiments.masked_language import tree_figures
 from experiments.pointing import decoding
 from experiments.pointing import geometry
 from experiments.pointing import program
@@ -56,8 +68,7 @@ from jaxseq import nn
 from jaxseq.generation import picture_drawing
 from jaxseq.tasks import masked_language
 from jaxseq.tasks import pictures
-from jaxseq.tasks import tree_figures
-from jaxseq.tasks import tree_scores
+from jaxseq.tasks.masked_language import tree_scores
 from jaxseq.tasks.pictures import picture_codes
 from jaxseq.training import supervised
 

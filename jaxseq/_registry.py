@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 import importlib
 import importlib.util
-import pathlib
+import pkgutil
 import re
 from typing import Any
 
@@ -84,10 +84,12 @@ class Registry(Mapping[str, Any]):
     """The folder of `experiments` that registers a name, by its text."""
     found = importlib.util.find_spec("experiments") if self.written else None
     call = f'^{re.escape(self.written)}\\(\\s*"{re.escape(name)}"'
-    for place in found and found.submodule_search_locations or ():
-      for file in sorted(pathlib.Path(place).glob("*/__init__.py")):
-        if re.search(call, file.read_text(), re.MULTILINE):
-          return f"experiments.{file.parent.name}"
+    places = found.submodule_search_locations if found else None
+    for folder in pkgutil.iter_modules(places or ()):
+      finder: Any = folder.module_finder
+      source = finder.find_spec(folder.name).loader.get_source(folder.name)
+      if re.search(call, source or "", re.MULTILINE):
+        return f"experiments.{folder.name}"
     return None
 
   def path(self, name: str) -> Any:

@@ -67,7 +67,7 @@ LINES = {
   ),
   "masked_language": Line(
     f"{_PROGRAMS}.masked_language",
-    _task("masked_language") | {"pairs": "jaxseq.tasks.pairs"},
+    _task("masked_language"),
     data={"": "letters"},
   ),
   "next_element": Line(
@@ -98,7 +98,6 @@ LINES = {
     data={"": "paragraphs"},
   ),
   "spr": Line(f"{_PROGRAMS}.spr", modes=_PLAYED, mesh=False),
-  "synthetic": Line(f"{_PROGRAMS}.sampled", modes=_PLAYED),
   "temporal_graph": Line(
     "jaxseq.tasks.temporal_graph.task",
     _task("temporal_graph"),

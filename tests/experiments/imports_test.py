@@ -19,7 +19,13 @@ def said(code):
 
 @pytest.mark.parametrize(
   ("name", "module"),
-  [("listops", "lra"), ("graphs", "graph_sequences")],
+  [
+    ("listops", "lra"),
+    ("graphs", "graph_sequences"),
+    ("rna", "masked_language"),
+    ("watch", "sensors"),
+    ("ecg_diff_count", "sensors"),
+  ],
 )
 def test_data_without_the_import_name_the_module(name, module):
   code = f"from jaxseq import data; data.load({name!r})"

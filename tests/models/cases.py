@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.masked_language import pairs
+from experiments.masked_language import rna
 from experiments.pointing import answers as pointed_sets
 from experiments.pointing import pointer
 from experiments.pointing import program as pointing
@@ -29,7 +31,6 @@ from jaxseq.tasks import forecasting
 from jaxseq.tasks import language
 from jaxseq.tasks import masked_language
 from jaxseq.tasks import next_element
-from jaxseq.tasks import pairs
 from jaxseq.tasks import pictures
 from jaxseq.tasks import recommendation
 from jaxseq.tasks import regression
@@ -198,7 +199,7 @@ def histories(**options):
   arm = recommendation_arms.ArmConfig(
     network(mixer=mixer), batch_size=4, **options
   )
-  problem = recommendation.Problem(arm, splits)
+  problem = recommendation.make(arm, splits)
   kind = getattr(problem, "kind", "recommendation")
   return _case(kind, problem, splits)
 
@@ -210,8 +211,8 @@ def items_by(what):
 
 
 def sequences(kind="masked_language"):
-  splits = data.load("rna", examples=16, length=28, seed=3)
-  arm = masked_language.ArmConfig(
+  splits = rna.load(examples=16, length=28, seed=3)
+  arm = pairs.ArmConfig(
     network(bidirectional=True),
     batch_size=4,
     pair_width=4,
