@@ -29,10 +29,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import timing
+from experiments.retrieval import ngram_scores
 import jaxseq
 from jaxseq import generation
 from jaxseq.data import fm_index
-from jaxseq.data import ngram_scores
 from jaxseq.data import text
 from jaxseq.generation import substrings
 

@@ -22,9 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments.pointing import set_network
 from jaxseq import nn
 from jaxseq.nn import masks
-from jaxseq.nn import set_network
 
 SIZE, LETTERS, BATCH, WIDTH = 10, 12, 128, 64
 

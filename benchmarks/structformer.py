@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import timing
-from jaxseq.nn import structformer
+from jaxseq.tasks.masked_language import structformer
 
 # Sentences and their tokens.
 SHAPES = ((64, 22), (4, 64), (4, 256), (64, 256))

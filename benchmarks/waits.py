@@ -21,6 +21,7 @@ says what the columns are.
 
 import argparse
 import functools
+import importlib.util
 import pathlib
 
 CASES = (
@@ -43,6 +44,7 @@ CASES = (
   "split:selective_scan",
 )
 _WIDTH, _VOCAB, _DEVICES = 256, 256, 4
+_PARSER = "structformer"
 
 
 def _normal(seed, *shape):
@@ -219,8 +221,10 @@ def _structformer(tokens):
   import jax
   import jax.numpy as jnp
 
-  from jaxseq.nn import structformer
-
+  # Earlier checkouts have it among the layers.
+  earlier = importlib.util.find_spec(f"jaxseq.nn.{_PARSER}")
+  place = "jaxseq.nn" if earlier else "jaxseq.tasks.masked_language"
+  structformer = importlib.import_module(f"{place}.{_PARSER}")
   tokens = int(tokens)
   parser = structformer.Parser(structformer.Config(d_model=64))
   x = _normal(0, 4, tokens, 64)

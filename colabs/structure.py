@@ -38,6 +38,17 @@ if importlib.util.find_spec("jaxseq") is None:
   source = found[0] if found else ".."
   # %pip install --quiet "{source}[log]"
 
+# %% [markdown]
+# Hulls and the drawings of trees are of two experiments, which are in the
+# repository and not in the wheel: on Colab, unpack an archive of it and open
+# this notebook in its folder `colabs`.
+
+# %%
+import sys
+
+if importlib.util.find_spec("experiments") is None:
+  sys.path.append("..")
+
 # %%
 import os
 import time
@@ -48,16 +59,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import optax
 
+from experiments.masked_language import tree_figures
+from experiments.pointing import decoding
+from experiments.pointing import geometry
+from experiments.pointing import program
 from jaxseq import data
 from jaxseq import nn
-from jaxseq.data import geometry
 from jaxseq.generation import picture_drawing
-from jaxseq.generation import pointing
-from jaxseq.programs import set_answers
 from jaxseq.tasks import masked_language
 from jaxseq.tasks import pictures
-from jaxseq.tasks import tree_figures
-from jaxseq.tasks import tree_scores
+from jaxseq.tasks.masked_language import tree_scores
 from jaxseq.tasks.pictures import picture_codes
 from jaxseq.training import supervised
 
@@ -104,13 +115,13 @@ def bare(mixer, width, layers, **options):
   )
 
 
-hulls = set_answers.Problem(
-  set_answers.ArmConfig(
+hulls = program.Problem(
+  program.ArmConfig(
     network=bare("lstm", 8 if TINY else 64, 1),
     batch_size=8 if TINY else 64,
     no_repeat=True,
   ),
-  set_answers.Config(
+  program.Config(
     task="hull",
     task_options={"low": 5, "high": 8},
     train_sets=64 if TINY else 20_000,
@@ -128,7 +139,7 @@ figure, axes = plt.subplots(1, 4, figsize=(11, 2.8))
 for axis, size in zip(axes, (5, 7, 8, 12)):
   new = geometry.draw("hull", 1, size, size, seed=100 + size)
   points = new.points[0]
-  chosen, _ = pointing.decode(
+  chosen, _ = decoding.decode(
     hulls.network, variables, jnp.asarray(new.points), size + 1
   )
   for row, style in ((new.chosen[0], "0.7"), (np.asarray(chosen[0, 0]), "C0")):

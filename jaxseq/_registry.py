@@ -3,9 +3,16 @@
 from collections.abc import Iterator
 from collections.abc import Mapping
 import importlib
+import importlib.util
+import pkgutil
+import re
 from typing import Any
 
 from jaxseq import validate
+
+
+class NotRegistered(ValueError):
+  """A name that nothing imported so far has registered."""
 
 
 class Registry(Mapping[str, Any]):
@@ -22,10 +29,13 @@ class Registry(Mapping[str, Any]):
 
   Attributes:
     kind: what the entries are, in the singular, for messages.
+    written: how an experiment writes its call of `register`, by which the
+      message for an unknown name finds the experiment that registers it.
   """
 
-  def __init__(self, kind: str, paths: Mapping[str, str]):
+  def __init__(self, kind: str, paths: Mapping[str, str], written: str = ""):
     self.kind = kind
+    self.written = written
     self._paths = dict(paths)
 
   def register(self, name: str, path: Any) -> None:
@@ -51,13 +61,44 @@ class Registry(Mapping[str, Any]):
     """Returns all names, sorted."""
     return tuple(sorted(self._paths))
 
+  def check(self, name: str, noun: str | None = None) -> str:
+    """Checks that there is an entry of a name.
+
+    Args:
+      name: the name, which is returned.
+      noun: what it is called in the message; `kind` by default.
+
+    Raises:
+      NotRegistered: (a ValueError) if an experiment has to be imported first.
+      ValueError: if there is no such entry.
+    """
+    noun = noun or self.kind
+    # What comes from a file may be of any type.
+    unknown = isinstance(name, str) and name not in self._paths
+    if unknown and (module := self._experiment(name)):
+      expected = f"`import {module}` before, which registers it"
+      raise NotRegistered(str(validate.error(noun, name, expected)))
+    return validate.choice(noun, name, self.names())
+
+  def _experiment(self, name):
+    """The folder of `experiments` that registers a name, by its text."""
+    found = importlib.util.find_spec("experiments") if self.written else None
+    call = f'^{re.escape(self.written)}\\(\\s*"{re.escape(name)}"'
+    places = found.submodule_search_locations if found else None
+    for folder in pkgutil.iter_modules(places or ()):
+      finder: Any = folder.module_finder
+      source = finder.find_spec(folder.name).loader.get_source(folder.name)
+      if re.search(call, source or "", re.MULTILINE):
+        return f"experiments.{folder.name}"
+    return None
+
   def path(self, name: str) -> Any:
     """Returns what was registered for a name, without importing it.
 
     Raises:
-      ValueError: if there is no such entry.
+      ValueError: if there is no such entry, see `check`.
     """
-    return self._paths[validate.choice(self.kind, name, self.names())]
+    return self._paths[self.check(name)]
 
   def get(self, name: str) -> Any:
     """Returns what a name stands for.

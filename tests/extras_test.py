@@ -118,9 +118,8 @@ found = planner.plan([30, 20, 5, 3], 4, cost, 16, method="milp")
 assert found.rows
 """,
   "rna": """
-from jaxseq import data
-splits = data.load("rna", examples=8, structure="folded")
-assert splits.train.extras.partners.any()
+import RNA
+assert RNA.fold("GGGAAAACCC")[0].count("(") == 3
 """,
   "serve": """
 import jax

@@ -23,6 +23,7 @@ marked nodes; `tiny`, which only checks in seconds that everything works.
 from configs import blocks
 from configs import supervised
 from configs import variants
+import experiments.graph_sequences  # noqa: F401
 from jaxseq.programs import classify
 from jaxseq.training import configuration
 

@@ -21,6 +21,7 @@ import dataclasses
 from configs import supervised
 from configs import variants
 from configs.classify import _shared
+import experiments.pendulum  # noqa: F401
 from jaxseq.training import configuration
 
 # 62 whole batches of 32 in 2,000 sequences.

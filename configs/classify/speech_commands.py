@@ -16,6 +16,7 @@ import dataclasses
 from configs import supervised
 from configs import variants
 from configs.classify import _shared
+import experiments.speech_commands  # noqa: F401
 
 EPOCH = 84_843 // 16
 S5 = _shared.s5_paper(128, 16, c_init="lecun_normal")

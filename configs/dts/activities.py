@@ -22,6 +22,7 @@ import dataclasses
 
 from configs import variants
 from configs.dts import _shared
+import experiments.sensors  # noqa: F401
 from jaxseq.training import configuration
 
 ALONE = {"w_yd": 0.0, "w_dd": 0.0, "w_dy": 0.0}

@@ -20,6 +20,7 @@ import dataclasses
 
 from configs import variants
 from configs.dts import _shared
+import experiments.sensors  # noqa: F401
 from jaxseq.training import configuration
 
 SEASONAL = _shared.base(

@@ -15,6 +15,7 @@ intervals as factors.
 
 from configs import variants
 from configs.dts import _shared
+import experiments.sensors  # noqa: F401
 from jaxseq.training import configuration
 
 ECG = _shared.base(

@@ -18,7 +18,7 @@ file of the package seglearn (`pip install --no-deps seglearn`).
     --config=configs/dts/watch_adaptation.py:own        each arm's own scaling
     --config=configs/dts/watch_adaptation.py:1_to_2     from one subject to
                                                         another, of the pairs in
-                                                        `jaxseq.data.domains`
+                                                        `experiments.sensors.pairs`
 
 and all of these together, in this order: `:own_heads_reverse`, `:own_1_to_2`.
 
@@ -30,7 +30,7 @@ import itertools
 
 from configs import variants
 from configs.dts import _shared
-from jaxseq.data import domains
+from experiments.sensors import pairs
 from jaxseq.programs import dts as program
 
 _DIRECTIONS = {
@@ -38,7 +38,7 @@ _DIRECTIONS = {
   "reverse": ("side", 1, 0),
   **{
     f"{source}_to_{target}": ("subject", source, target)
-    for source, target in domains.PAIRS["watch"]
+    for source, target in pairs.PAIRS["watch"]
   },
 }
 _WEIGHTS = {"0001": 0.001, "001": 0.01, "01": 0.1, "1": 1.0}

@@ -27,6 +27,7 @@ import dataclasses
 from configs import blocks
 from configs import supervised
 from configs import variants
+import experiments.masked_language  # noqa: F401
 from jaxseq.programs import own_data
 from jaxseq.tasks import masked_language
 from jaxseq.training import configuration

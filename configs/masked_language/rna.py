@@ -28,6 +28,7 @@ import dataclasses
 from configs import blocks
 from configs import supervised
 from configs import variants
+from experiments.masked_language import program
 from jaxseq.programs import own_data
 from jaxseq.tasks import masked_language
 from jaxseq.training import configuration
@@ -68,31 +69,33 @@ FULL = masked_language.Config(
   optimizer=supervised.adamw(3e-3, warmup_steps=100),
   arms={"attention": _ATTENTION, "gru": blocks.arm("gru", **_BOTH)},
 )
-PAIRS = dataclasses.replace(
-  FULL,
-  objective="pairs",
-  data_options={
-    "examples": 2000,
-    "length": 30,
-    "test_fraction": 0.25,
-    "seed": 1,
-  },
-  num_seeds=3,
-  num_updates=400,
-  updates_per_chunk=50,
-  chunks_per_evaluation=4,
-  batch_size=16,
-  optimizer=supervised.adamw(3e-3, warmup_steps=50),
-  pair_width=16,
-  pair_channels=16,
-  pair_blocks=2,
-  arms={
-    "random": _ATTENTION,
-    "pretrained": {
-      **_ATTENTION,
-      "encoder": "runs/rna/attention/model.safetensors",
+PAIRS = program.Config(
+  **{
+    **vars(FULL),
+    "objective": "pairs",
+    "data_options": {
+      "examples": 2000,
+      "length": 30,
+      "test_fraction": 0.25,
+      "seed": 1,
     },
-  },
+    "num_seeds": 3,
+    "num_updates": 400,
+    "updates_per_chunk": 50,
+    "chunks_per_evaluation": 4,
+    "batch_size": 16,
+    "optimizer": supervised.adamw(3e-3, warmup_steps=50),
+    "pair_width": 16,
+    "pair_channels": 16,
+    "pair_blocks": 2,
+    "arms": {
+      "random": _ATTENTION,
+      "pretrained": {
+        **_ATTENTION,
+        "encoder": "runs/rna/attention/model.safetensors",
+      },
+    },
+  }
 )
 # The sizes of the paper; its structure head has 32 blocks.
 RNAFM = {

@@ -13,7 +13,7 @@ with four beams; the tables have their lengths, and the ratios to the shortest.
 
 from configs import supervised
 from configs import variants
-from jaxseq.programs import set_answers
+from experiments.pointing import program
 from jaxseq.training import configuration
 
 LSTM = {
@@ -26,7 +26,7 @@ LSTM = {
     "residual": False,
   }
 }
-HULL = set_answers.Config(
+HULL = program.Config(
   task="hull",
   task_options={"low": 5, "high": 8},
   test_sizes=(5, 8, 12),

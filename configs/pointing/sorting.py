@@ -14,12 +14,12 @@ works.
 
 from configs import supervised
 from configs import variants
-from jaxseq.programs import set_answers
+from experiments.pointing import program
 
 NONE = ("", {})
 ADDED = ("_glimpse", {"glimpses": 1, "add_glimpses": True})
 ALONE = ("_glimpse_alone", {"glimpses": 1})
-SORTING = set_answers.Config(
+SORTING = program.Config(
   task="sort",
   task_options={"low": 10, "high": 10},
   network={"stack": {"mixer": "lstm", "d_model": 64, "num_layers": 1}},

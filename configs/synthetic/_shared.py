@@ -1,7 +1,7 @@
 """Shared parts of the configs of synthetic tasks."""
 
 from configs import supervised
-from jaxseq.tasks import synthetic
+from experiments.synthetic import task as synthetic
 
 
 def base(

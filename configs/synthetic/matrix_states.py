@@ -21,7 +21,7 @@ checks in seconds that everything works.
 from configs import blocks
 from configs import variants
 from configs.synthetic import state_tracking
-from jaxseq.tasks import synthetic
+from experiments.synthetic import task as synthetic
 from jaxseq.training import configuration
 
 

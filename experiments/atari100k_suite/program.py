@@ -38,8 +38,8 @@ class Config(spr_arms.Config):
   def __post_init__(self):
     super().__post_init__()
     if not self.games or len(set(self.games)) < len(self.games):
-      what = "one or more, each of them once"
-      raise validate.error("games", self.games, what)
+      expected = "one or more, each of them once"
+      raise validate.error("games", self.games, expected)
     for game in self.games:
       scores.check_game(game)
     for agent in self.against:
@@ -94,7 +94,7 @@ def finish(
       print(f"{name}: no aggregates, a run has no score on {', '.join(lost)}\n")
     else:
       agents[name] = played
-  made = {"games": results, "aggregates": {}}
+  summary = {"games": results, "aggregates": {}}
   for name, played in agents.items():
     written = scores.write(
       place / name,
@@ -103,18 +103,18 @@ def finish(
       against=config.against,
       curves=_curves(config, directory, name) if mode == "train" else None,
     )
-    made["aggregates"][name] = written.aggregates
+    summary["aggregates"][name] = written.aggregates
     for table in written.tables:
       tables.show(*table)
       print()
     print(f"Pictures: {', '.join(map(str, written.pictures)) or 'none'}\n")
   if len(agents) > 1:
     found = score_comparison.write(place, agents)
-    made["improvements"] = found.improvements
+    summary["improvements"] = found.improvements
     tables.show(*found.table)
     print(f"\nPicture: {found.picture or 'none'}\n")
   if mode == "train":
-    report.write(directory, made, failed)
+    report.write(directory, summary, failed)
 
 
 def _curves(config, directory, name):

@@ -55,8 +55,8 @@ def improvements(
   tables_of = {}
   for name, played in agents.items():
     if set(played) != set(games):
-      what = f"scores of the games {games}, as of the first agent"
-      raise validate.error(f"agents[{name!r}]", list(played), what)
+      expected = f"scores of the games {games}, as of the first agent"
+      raise validate.error(f"agents[{name!r}]", list(played), expected)
     tables_of[name] = scores.normalized_table({g: played[g] for g in games})
   results = {name: {} for name in agents}
   for a, b in itertools.combinations(agents, 2):

@@ -90,8 +90,8 @@ def normalized_table(scores: Mapping[str, Sequence[float]]) -> np.ndarray:
   columns = {game: normalize(game, values) for game, values in scores.items()}
   for game, column in columns.items():
     if column.ndim != 1 or not column.size or not np.isfinite(column).all():
-      what = "finite numbers, one per run"
-      raise validate.error(f"scores[{game!r}]", scores[game], what)
+      expected = "finite numbers, one per run"
+      raise validate.error(f"scores[{game!r}]", scores[game], expected)
   counts = {game: column.size for game, column in columns.items()}
   if len(set(counts.values())) > 1:
     raise validate.error("scores", counts, "equally many runs of each game")
@@ -235,12 +235,12 @@ def write(
 
 
 def write_tables(
-  directory: str | os.PathLike, name: str, *made: Table
+  directory: str | os.PathLike, name: str, *rendered: Table
 ) -> pathlib.Path:
   """Writes tables to a file in a directory; creates and returns it."""
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
-  text = "\n\n".join(tables.render(*table) for table in made)
+  text = "\n\n".join(tables.render(*table) for table in rendered)
   files.write_text(directory / name, text + "\n")
   return directory
 

@@ -13,11 +13,16 @@ methods and of baselines without training, with `DIR/learning_curve.png`,
 `DIR/accuracies_class.png` (among all classes seen) and
 `DIR/accuracies_task.png` (among those of the task). It resumes where an earlier
 run stopped. The second command evaluates the newest checkpoints.
+
+`import experiments.continual` makes the data set "event_origins" known to
+`jaxseq.data`: event streams, and the process or the table that each is from.
 """
 
+from jaxseq.data import registry
 from jaxseq.programs import command
 from jaxseq.tasks import lines
 
+registry.register("event_origins", "experiments.continual.event_origins:load")
 main, __getattr__ = command.program(
   "continual",
   lines.Line(

@@ -184,14 +184,14 @@ def balanced(
   """
   size = len(memory.targets)
   # At most `size` classes can have a place each.
-  every = min(size, jnp.iinfo(memory.targets.dtype).max + 1)
-  old = jax.nn.one_hot(memory.targets, every, dtype=jnp.int32)
+  num_classes = min(size, jnp.iinfo(memory.targets.dtype).max + 1)
+  old = jax.nn.one_hot(memory.targets, num_classes, dtype=jnp.int32)
   old = jnp.where(memory.filled[:, None], old, 0)
   old = jnp.where(memory.filled, (jnp.cumsum(old, 0) * old).sum(1) - 1, size)
   ranks = jnp.concatenate([old, ranks])
   labels = jnp.concatenate([memory.targets, targets.astype(jnp.int32)])
   stays = ranks < size // classes
-  counts = jax.nn.one_hot(labels, every, dtype=jnp.int32)
+  counts = jax.nn.one_hot(labels, num_classes, dtype=jnp.int32)
   counts = jnp.where(stays[:, None], counts, 0).sum(axis=0)
   first = jnp.cumsum(counts) - counts
   place = jnp.where(stays, first[labels] + ranks, size)

@@ -78,10 +78,12 @@ def _flat(inputs):
 def _table(stream, scores):
   """Returns accuracies by both masks from scores (tasks, n, classes)."""
   number = stream.test.targets // stream.per_task
-  own = np.arange(stream.classes) // stream.per_task
+  task_of_class = np.arange(stream.classes) // stream.per_task
   tables = np.zeros((2, stream.tasks, stream.tasks))
   for task, row in enumerate(scores):
-    for mask, allowed in enumerate((own <= task, own == number[:, None])):
+    for mask, allowed in enumerate(
+      (task_of_class <= task, task_of_class == number[:, None])
+    ):
       chosen = np.where(allowed, row, -np.inf).argmax(axis=1)
       right = chosen == stream.test.targets
       tables[mask, task] = [

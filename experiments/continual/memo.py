@@ -44,8 +44,8 @@ def read_out(
     task: the newest block.
     classes: number of classes seen.
   """
-  there = jnp.arange(len(features)) <= task
-  features = jnp.where(there[:, None, None], features, 0)
+  has_begun = jnp.arange(len(features)) <= task
+  features = jnp.where(has_begun[:, None, None], features, 0)
   logits = jnp.einsum("tnf,tfc->nc", features, kernel) + bias
   seen = jnp.arange(len(bias)) < classes
   return jnp.where(seen, logits, jnp.finfo(logits.dtype).min)
@@ -73,9 +73,11 @@ def aligned(
     old: number of classes of earlier tasks.
     classes: number of classes seen.
   """
-  there = (jnp.arange(len(kernel)) <= task)[:, None, None]
+  has_begun = (jnp.arange(len(kernel)) <= task)[:, None, None]
   number = jnp.arange(kernel.shape[-1])
-  lengths = jnp.sqrt(jnp.square(jnp.where(there, kernel, 0)).sum(axis=(0, 1)))
+  lengths = jnp.sqrt(
+    jnp.square(jnp.where(has_begun, kernel, 0)).sum(axis=(0, 1))
+  )
   new = (number >= old) & (number < classes)
 
   def mean(mask):
@@ -83,4 +85,4 @@ def aligned(
 
   tiny = jnp.finfo(kernel.dtype).tiny
   scale = mean(number < old) / jnp.maximum(mean(new), tiny)
-  return jnp.where(there & new & (old > 0), kernel * scale, kernel)
+  return jnp.where(has_begun & new & (old > 0), kernel * scale, kernel)

@@ -98,8 +98,8 @@ class ERACE(Replay):
   def _objective(self, variables, batch, key):
     """Returns asymmetric losses from the second task on."""
     inputs, old = self._recall(variables, key)
-    both = self._outputs(variables, jnp.concatenate([batch.inputs, inputs]))
-    logits, replayed = jnp.split(both, [len(batch.targets)])
+    outputs = self._outputs(variables, jnp.concatenate([batch.inputs, inputs]))
+    logits, replayed = jnp.split(outputs, [len(batch.targets)])
     seen = variables["statistics"]["seen"]
     later = self.task(variables) > 0
     masked = rehearsal.absent_out(logits, batch.targets, seen & later)
@@ -282,8 +282,8 @@ class MEMO(Replay):
     task, old = self.task(variables), self._old(variables)
     new = self.stream.per_task
     features = self._features(variables, examples.inputs)
-    there = jnp.arange(self.stream.tasks) <= task
-    features = jnp.where(there[:, None, None], features, 0)
+    has_begun = jnp.arange(self.stream.tasks) <= task
+    features = jnp.where(has_begun[:, None, None], features, 0)
     features = jnp.moveaxis(features, 0, 1).reshape(len(inside), -1)
     ranks = jnp.full(len(inside), len(inside))
     count = min(self.size // new, len(inside))

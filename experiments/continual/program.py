@@ -98,19 +98,19 @@ def _show(directory, results, train):
 
 def work(config: Config, program: experiment.Experiment) -> works.Work:
   """Returns the arms, whose tasks end and begin between chunks."""
-  every = rounds.updates(config)
+  per_task = rounds.updates(config)
   line = dataclasses.replace(
     TASK,
     source=functools.partial(task_streams.make, tasks=config.tasks),
     # Each task has its own learning rate schedule.
-    optimizer=lambda arm, updates: base.make_optimizer(arm, every),
+    optimizer=lambda arm, updates: base.make_optimizer(arm, per_task),
   )
-  made = line.work(config)
+  comparison = line.work(config)
   arms: dict[str, Any] = {
-    name: rounds.Arm(**vars(arm)) for name, arm in made.arms.items()
+    name: rounds.Arm(**vars(arm)) for name, arm in comparison.arms.items()
   }
   return dataclasses.replace(
-    made,
+    comparison,
     arms=arms,
     show=functools.partial(_show, train=program.mode == "train"),
   )

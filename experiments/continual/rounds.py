@@ -49,11 +49,11 @@ class Program(supervised_arms.Program):
   def chunk(self, state: supervised.State, count: int) -> tuple[Any, Any]:
     """Runs a number of updates, all of one task, for all seeds."""
     done = int(jax.device_get(state.update)[0])
-    every = self.problem.updates
-    if done and done % every == 0:
+    per_task = self.problem.updates
+    if done and done % per_task == 0:
       state = self._begin(state)
     state, metrics = super().chunk(state, count)
-    if (done + count) % every == 0:
+    if (done + count) % per_task == 0:
       state = self._end(state, *self._data)
     return state, metrics
 
@@ -71,12 +71,12 @@ def updates(config: Any) -> int:
     ValueError: if updates cannot be divided equally, or tasks do not end with a
       chunk.
   """
-  every, rest = divmod(config.num_updates, config.tasks)
-  if rest or every % config.updates_per_chunk:
+  per_task, rest = divmod(config.num_updates, config.tasks)
+  if rest or per_task % config.updates_per_chunk:
     multiple = config.tasks * config.updates_per_chunk
     expected = f"a multiple of {multiple}, chunks of all tasks"
     raise validate.error("num_updates", config.num_updates, expected)
-  return every
+  return per_task
 
 
 def kept(

@@ -150,9 +150,9 @@ class Network(linen.Module):
     else:
       lengths = None
       if self.middle is not None:
-        inputs, there = inputs[..., :-1], inputs[..., -1] > self.middle
+        inputs, inside = inputs[..., :-1], inputs[..., -1] > self.middle
         # Empty places of the memory have no elements.
-        lengths = jnp.maximum(there.sum(axis=1), 1)
+        lengths = jnp.maximum(inside.sum(axis=1), 1)
       x, _ = self.sequence(inputs, lengths=lengths, features=True)
       x = heads.pool(self.config.pooling, x, lengths)
     return self.base(x)
@@ -300,8 +300,8 @@ class Learner:
   def _visible(self, variables, scores):
     """Returns scores (n, classes), the lowest number for classes unseen."""
     seen = (self.task(variables) + 1) * self.stream.per_task
-    there = jnp.arange(self.stream.classes) < seen
-    return jnp.where(there, scores, jnp.finfo(scores.dtype).min)
+    is_seen = jnp.arange(self.stream.classes) < seen
+    return jnp.where(is_seen, scores, jnp.finfo(scores.dtype).min)
 
   def accuracies(
     self, variables: PyTree, test: data.ArrayDataset
@@ -313,8 +313,8 @@ class Learner:
     """
     scores = self._scores(variables, test.inputs)
     number = test.targets // self.stream.per_task
-    own = jnp.arange(self.stream.classes) // self.stream.per_task
-    within = jnp.where(own == number[:, None], scores, -jnp.inf)
+    task_of_class = jnp.arange(self.stream.classes) // self.stream.per_task
+    within = jnp.where(task_of_class == number[:, None], scores, -jnp.inf)
     weight = jax.nn.one_hot(number, self.stream.tasks)
     weight /= weight.sum(axis=0)
     by_mask = {"class": self._visible(variables, scores), "task": within}

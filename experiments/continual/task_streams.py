@@ -112,14 +112,17 @@ def make(splits: data.Splits, tasks: int) -> Stream:
   if classes % validate.positive("tasks", tasks):
     expected = f"a divisor of {classes}, the classes"
     raise validate.error("tasks", tasks, expected)
-  middle, both = None, (train, splits.test)
-  if any(part.lengths is not None for part in both):
+  middle, both_parts = None, (train, splits.test)
+  if any(part.lengths is not None for part in both_parts):
     # Marks are within the stored range, so that other channels keep their
     # precision.
     low, high = float(train.inputs.min()), float(train.inputs.max())
-    middle, both = (low + high) / 2, [_marked(part, low, high) for part in both]
+    middle, both_parts = (
+      (low + high) / 2,
+      [_marked(part, low, high) for part in both_parts],
+    )
   parts, per_task = [], classes // tasks
-  for part in both:
+  for part in both_parts:
     order = np.argsort(part.targets // per_task, kind="stable")
     targets = part.targets[order].astype(np.int32)
     parts.append(data.ArrayDataset(part.inputs[order], targets))
@@ -130,6 +133,6 @@ def make(splits: data.Splits, tasks: int) -> Stream:
 
 def _marked(part, low, high):
   """Adds a channel that is high inside of the series and low in the padding."""
-  there = np.where(datasets.inside(part), high, low)
-  both = [part.inputs, there[..., None].astype(part.inputs.dtype)]
-  return part._replace(inputs=np.concatenate(both, axis=-1))
+  inside = np.where(datasets.inside(part), high, low)
+  features = [part.inputs, inside[..., None].astype(part.inputs.dtype)]
+  return part._replace(inputs=np.concatenate(features, axis=-1))

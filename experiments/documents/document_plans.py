@@ -190,6 +190,6 @@ def make_planner(
   )
   if config.method == "stream" and not recurrent:
     raise validate.error("plan.method", "stream", "one that attention can use")
-  here = jax.process_index()
-  local = [i for i, d in enumerate(devices) if d.process_index == here]
+  process = jax.process_index()
+  local = [i for i, d in enumerate(devices) if d.process_index == process]
   return Planner(config, model, chunks, count, tuple(local))

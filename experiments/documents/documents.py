@@ -210,10 +210,10 @@ class Problem:
   def _held_out(self, text, tokens):
     """Returns batches of the first documents of a part."""
     part = first(from_text(text, self.max_length), tokens)
-    every = np.arange(len(part.lengths))
+    rows = np.arange(len(part.lengths))
     return [
-      self.planner.lay_out(part, every[start : start + self.batch_size]).batch
-      for start in range(0, len(every), self.batch_size)
+      self.planner.lay_out(part, rows[start : start + self.batch_size]).batch
+      for start in range(0, len(rows), self.batch_size)
     ]
 
 

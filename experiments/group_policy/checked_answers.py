@@ -441,13 +441,13 @@ TASK = lines.Task(
 def work(config: Config, program: experiment.Experiment) -> works.Work:
   """Returns the arms, and functions to load and save adapters of a base."""
   del program
-  made = TASK.work(config)
-  adapted = made.splits.adapted
+  comparison = TASK.work(config)
+  adapted = comparison.splits.adapted
   if adapted is None:
-    return made
+    return comparison
 
   def save(directory, name, variables, about):
-    arm, place = made.arms[name].problem.arm, directory / name
+    arm, place = comparison.arms[name].problem.arm, directory / name
     about = {**about, "base": config.base, "base_sha256": adapted.digest}
     arguments = config.base, arm, adapted, variables["params"], about
     served = adapted_files.write(place, *arguments)
@@ -456,4 +456,4 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
   begin = functools.partial(
     adapted_files.begin, base=config.base, adapted=adapted
   )
-  return dataclasses.replace(made, begin=begin, save=save)
+  return dataclasses.replace(comparison, begin=begin, save=save)

@@ -158,10 +158,10 @@ def draw(tasks: Family, key: Array, context: int) -> Batch:
     shown = env.observe(before, params)
     return transition(tasks, shown, action, reward, after)
 
-  asked = place(key_query)
+  query_place = place(key_query)
   steps = jax.vmap(step)(jax.random.split(key_context, context))
-  tokens = jnp.concatenate([query(tasks, asked)[None], steps])
-  return Batch(tokens, tasks.expert(asked))
+  tokens = jnp.concatenate([query(tasks, query_place)[None], steps])
+  return Batch(tokens, tasks.expert(query_place))
 
 
 class Problem(context_arms.Problem):

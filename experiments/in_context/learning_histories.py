@@ -128,7 +128,7 @@ def _learn(env, learner, sizes, num_actions, steps, keys):
 
   def run(key):
     key_task, key_learn = jax.random.split(key)
-    begun = env.reset(key_task, params)
+    start = env.reset(key_task, params)
 
     def step(carry, inputs):
       table, observation, state = carry
@@ -156,7 +156,7 @@ def _learn(env, learner, sizes, num_actions, steps, keys):
       key, number = inputs
       epsilon = learner.epsilon * jnp.maximum(0, 1 - 2 * number / total)
       keys = jax.random.split(key, steps), jnp.full(steps, epsilon)
-      (table, *_), played = jax.lax.scan(step, (table, *begun), keys)
+      (table, *_), played = jax.lax.scan(step, (table, *start), keys)
       return table, played
 
     def block(table, inputs):

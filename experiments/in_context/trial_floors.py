@@ -30,13 +30,13 @@ def dark_room_returns(room: dark_room.DarkRoom) -> dict[str, float]:
     "random", with uniformly sampled actions.
   """
   size, steps = room.size, room.max_steps
-  every = dark_room.cells(size, "all")
+  cells = dark_room.cells(size, "all")
   goals = dark_room.cells(size, room.goals) @ (1, size)
-  moved = np.clip(every[:, None] + dark_room.MOVES, 0, size - 1) @ (1, size)
+  moved = np.clip(cells[:, None] + dark_room.MOVES, 0, size - 1) @ (1, size)
   first = int(np.array(room.first_cell) @ (1, size))
   # (cells, goals) values with a given number of steps left.
   paid = (moved[..., None] == goals).astype(float)
-  best = uniform = np.zeros((len(every), len(goals)))
+  best = uniform = np.zeros((len(cells), len(goals)))
   for _ in range(steps):
     best = (paid + best[moved]).max(axis=1)
     uniform = (paid + uniform[moved]).mean(axis=1)

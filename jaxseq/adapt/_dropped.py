@@ -43,8 +43,8 @@ def dropped(
   weight: recurrence.LowRank, dropout: float, key: jax.Array
 ) -> Dropped:
   """Returns a weight with dropout; masks differ by path."""
-  own = jax.random.fold_in(key, zlib.crc32(weight.path.encode()))
-  words = jax.random.key_data(jax.random.split(own, weight.a.shape[:-2]))
+  weight_key = jax.random.fold_in(key, zlib.crc32(weight.path.encode()))
+  words = jax.random.key_data(jax.random.split(weight_key, weight.a.shape[:-2]))
   given = {
     field.name: getattr(weight, field.name)
     for field in dataclasses.fields(weight)

@@ -43,9 +43,9 @@ def open_any(
   places, tensors = {}, {}
   for name, stored in safetensors_file.stored(path).items():
     if name.startswith(_PARAMS) and len(stored.shape) > 1:
-      own = name.removeprefix(_PARAMS)
-      places[own] = _place(own.replace("/", "."), stored.shape)
-      tensors |= _tensors(places[own], stored)
+      tensor = name.removeprefix(_PARAMS)
+      places[tensor] = _place(tensor.replace("/", "."), stored.shape)
+      tensors |= _tensors(places[tensor], stored)
   return Opened(places, tensors)
 
 

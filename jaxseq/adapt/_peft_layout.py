@@ -128,11 +128,11 @@ def _named(name, a, b):
 
 def _wrapped(name, pairs):
   """Returns the name of the module that PEFT wraps around a parameter."""
-  container, _, own = name.rpartition(".")
-  if own == "weight":
+  container, _, leaf = name.rpartition(".")
+  if leaf == "weight":
     return container
   order = [x for x in _peft_experts.PARAMETERS if f"{container}.{x}" in pairs]
-  return container + ".base_layer" * (len(order) - 1 - order.index(own))
+  return container + ".base_layer" * (len(order) - 1 - order.index(leaf))
 
 
 @dataclasses.dataclass
@@ -172,18 +172,18 @@ def of_copies(copies: Mapping[str, jax.Array], opened: Any) -> Copies:
         expected = f"{opened.tensors[name].shape} of {name}"
         raise validate.error(f"copies: {path}", part.shape, expected)
       changed[name] = np.ascontiguousarray(part)
-  every = {
+  targets = {
     tensor: peft_modules.tensor_name(tensor, opened.modules)
     for tensor in opened.tensors
   }
   result = Copies()
   for name in changed:
-    module = every[name].rpartition(".")[0]
+    module = targets[name].rpartition(".")[0]
     result.modules.add(module)
-    for tensor, there in every.items():
-      if not there.startswith(f"{module}."):
+    for tensor, target in targets.items():
+      if not target.startswith(f"{module}."):
         continue
-      if there.rpartition(".")[0] != module or not _is_copied(there):
+      if target.rpartition(".")[0] != module or not _is_copied(target):
         expected = (
           "parameters of modules that hold no other module, such as norms, "
           "the embedding and the read-out"
@@ -192,7 +192,7 @@ def of_copies(copies: Mapping[str, jax.Array], opened: Any) -> Copies:
       array = changed.get(tensor)
       if array is None:
         array = opened.tensors[tensor].read().astype(np.float32)
-      result.tensors[f"{peft_modules.PREFIX}{there}"] = array
+      result.tensors[f"{peft_modules.PREFIX}{target}"] = array
   return result
 
 

@@ -189,9 +189,9 @@ def attach(
       # The gradient at 0 is one half, so that training can leave 0.
       value = jnp.maximum(value, 0)
     values[path] = leaf.fresh + value
-  beside = {path.rpartition("/")[0] for path in values}
+  parents = {path.rpartition("/")[0] for path in values}
   for path, leaf in leaves.items():
-    if leaf.kind == "exponents" and path.rpartition("/")[0] in beside:
+    if leaf.kind == "exponents" and path.rpartition("/")[0] in parents:
       values[path] = jnp.where(leaf.fresh < _NOTHING, 0, leaf.fresh)
   tree = traverse_util.unflatten_dict(values, sep="/")
   return {**variables, sequence_model.TUNED: {"stack": tree}}
@@ -337,8 +337,8 @@ def load(
   """
   states, base = described_file.load(path, KIND)
   if variables is not None and digest(variables) != base:
-    what = "states that were tuned for other parameters"
-    raise validate.error(str(path), what, "those of the network's own")
+    received = "states that were tuned for other parameters"
+    raise validate.error(str(path), received, "those of the network's own")
   return states
 
 

@@ -191,9 +191,13 @@ def _table(network, variables, config, names):
   paths = _hit(config.targets, labels)
   rows = []
   for path in (path for path in shapes if path in paths):
-    shape, own = shapes[path], labels[path]
-    rank = peft_modules.pattern(dict(config.rank_pattern), own, config.rank)
-    alpha = peft_modules.pattern(dict(config.alpha_pattern), own, config.alpha)
+    shape, module_names = shapes[path], labels[path]
+    rank = peft_modules.pattern(
+      dict(config.rank_pattern), module_names, config.rank
+    )
+    alpha = peft_modules.pattern(
+      dict(config.alpha_pattern), module_names, config.alpha
+    )
     count = math.prod(shape[:-2]) * rank * sum(shape[-2:])
     scale = peft_modules.scale(rank, alpha, config.rslora)
     layer = re.match(r"stack/layers(?:_(\d+))?/([^/]*)", path)
@@ -202,7 +206,7 @@ def _table(network, variables, config, names):
       number = layer[1] or ""
       parts = _parts(network.config.stack.every_layer[int(number or 0)])
       mixer = parts.get(layer[2], next(iter(parts.values())))
-    row = path, own[1:], shape, rank, scale, count, number, mixer
+    row = path, module_names[1:], shape, rank, scale, count, number, mixer
     rows.append(Row(*row))
   return Table(tuple(rows), _layers(network, rows))
 
@@ -216,11 +220,15 @@ def _hit(targets, labels):
       target: lambda name, target=target: f".{name}".endswith(f".{target}")
       for target in targets
     }
-  every = {name for those in labels.values() for name in those}
-  ends = {name.rsplit(".", 1)[-1] for name in every} | every
+  all_names = {name for those in labels.values() for name in those}
+  ends = {name.rsplit(".", 1)[-1] for name in all_names} | all_names
   paths = set()
   for target, test in tests.items():
-    those = {path for path, own in labels.items() if any(map(test, own))}
+    those = {
+      path
+      for path, module_names in labels.items()
+      if any(map(test, module_names))
+    }
     if not those:
       close = difflib.get_close_matches(target, sorted(ends), 5)
       near = "the nearest are" if close else "among them"
@@ -304,12 +312,12 @@ def init(
   for row in _table(network, variables, config, names).rows:
     *axes, n, m = row.shape
     # By path, not row number: other targets do not change the key.
-    own = jax.random.fold_in(key, zlib.crc32(row.path.encode()))
+    row_key = jax.random.fold_in(key, zlib.crc32(row.path.encode()))
     shape = (*axes, n, row.rank)
     if config.first == "gaussian":
-      a = jax.random.normal(own, shape) / row.rank
+      a = jax.random.normal(row_key, shape) / row.rank
     else:
-      a = jax.random.uniform(own, shape, minval=-1, maxval=1) / math.sqrt(n)
+      a = jax.random.uniform(row_key, shape, minval=-1, maxval=1) / math.sqrt(n)
     magnitude = None
     if config.dora:
       weight = flat[row.path]

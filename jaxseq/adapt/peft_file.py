@@ -298,8 +298,11 @@ def _stacked_factors(opened, place, modules, scale):
     a = np.zeros((rank, columns), np.float32)
     b = np.zeros((rows, rank), np.float32)
     if module is not None:
-      own = module.a.shape[0]
-      a[:own], b[:, :own] = module.a, module.b * (module.scale / scale)
+      own_rank = module.a.shape[0]
+      a[:own_rank], b[:, :own_rank] = (
+        module.a,
+        module.b * (module.scale / scale),
+      )
     every_a.append(a.T)
     every_b.append(b)
   return _plain(np.stack(every_a), place.read(every_b, np.float32), scale)
@@ -381,9 +384,9 @@ def write(
   layout = _peft_layout.of_modules(modules, opened)
   _warn(layout.ranks, opened, layout.dora)
   whole = _peft_layout.of_copies(copies, opened)
-  if both := sorted(whole.modules & layout.ranks.keys()):
+  if repeated := sorted(whole.modules & layout.ranks.keys()):
     expected = "no adapter of a module that is copied"
-    raise validate.error("adapters", both[0], expected)
+    raise validate.error("adapters", repeated[0], expected)
   directory = pathlib.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
   path = directory / peft_modules.WEIGHTS
@@ -406,8 +409,8 @@ def _blocks(place, factors):
     plain = magnitude[..., None, :] / np.abs(np.float32(place.scale))
     norms = place.to_torch(plain)
   # A has one matrix for each tensor, or one for each expert of a tensor.
-  every = a if a.ndim == 3 and parts[0].ndim == 2 else [a] * len(parts)
-  for name, one, part, norm in zip(place.names, every, parts, norms):
+  a_blocks = a if a.ndim == 3 and parts[0].ndim == 2 else [a] * len(parts)
+  for name, one, part, norm in zip(place.names, a_blocks, parts, norms):
     yield name, (place.rows, one.swapaxes(-1, -2), part, norm)
 
 
@@ -440,8 +443,8 @@ def _joined_experts(blocks, shape):
   """Returns the module of an expert tensor (experts, out, in)."""
   first = blocks[0][1]
   is_shared = all(np.array_equal(a, first) for _, a, _, _ in blocks)
-  every = [first] if is_shared else [a for _, a, _, _ in blocks]
-  a = np.concatenate(every, axis=1)
+  factors = [first] if is_shared else [a for _, a, _, _ in blocks]
+  a = np.concatenate(factors, axis=1)
   b = np.zeros((*shape[:2], a.shape[1]), np.float32)
   start = 0
   for rows, one, part, norm in blocks:

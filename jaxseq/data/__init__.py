@@ -22,9 +22,6 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
-  from jaxseq.data import activities as activities
-  from jaxseq.data import affinity as affinity
-  from jaxseq.data import anomalies as anomalies
   from jaxseq.data import arrays as arrays
   from jaxseq.data import cache as cache
   from jaxseq.data import chat_sets as chat_sets
@@ -32,33 +29,26 @@ if TYPE_CHECKING:
   from jaxseq.data import checks as checks
   from jaxseq.data import datasets as datasets
   from jaxseq.data import domains as domains
-  from jaxseq.data import ecg_dynamics as ecg_dynamics
   from jaxseq.data import event_graphs as event_graphs
-  from jaxseq.data import event_origins as event_origins
   from jaxseq.data import factors as factors
   from jaxseq.data import files as files
   from jaxseq.data import fm_index as fm_index
   from jaxseq.data import forecast_tables as forecast_tables
   from jaxseq.data import forecast_windows as forecast_windows
-  from jaxseq.data import geometry as geometry
-  from jaxseq.data import grammar as grammar
   from jaxseq.data import graph_generators as graph_generators
-  from jaxseq.data import graphs as graphs
   from jaxseq.data import images as images
   from jaxseq.data import known_columns as known_columns
   from jaxseq.data import missing as missing
   from jaxseq.data import mnist1d as mnist1d
-  from jaxseq.data import ngram_scores as ngram_scores
   from jaxseq.data import npz_series as npz_series
   from jaxseq.data import packages as packages
   from jaxseq.data import padding as padding
   from jaxseq.data import panel_windows as panel_windows
   from jaxseq.data import panels as panels
-  from jaxseq.data import pendulum_images as pendulum_images
+  from jaxseq.data import pickles as pickles
   from jaxseq.data import point_processes as point_processes
   from jaxseq.data import recordings as recordings
   from jaxseq.data import registry as registry
-  from jaxseq.data import rna as rna
   from jaxseq.data import scale as scale
   from jaxseq.data import series_frames as series_frames
   from jaxseq.data import series_table as series_table
@@ -73,7 +63,7 @@ if TYPE_CHECKING:
   from jaxseq.data import tokens as tokens
   from jaxseq.data import trajectories as trajectories
   from jaxseq.data import ts_series as ts_series
-  from jaxseq.data import watch as watch
+  from jaxseq.data import value_checks as value_checks
   from jaxseq.data.checks import check as check
   from jaxseq.data.checks import check_splits as check_splits
   from jaxseq.data.datasets import ArrayDataset as ArrayDataset

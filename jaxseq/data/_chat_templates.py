@@ -63,6 +63,7 @@ def render(
   prompts: bool,
   name: str,
   tools: Sequence[Mapping[str, Any]] | None = None,
+  options: Mapping[str, Any] | None = None,
 ) -> tuple[str, list[tuple[int, int]]]:
   """Returns the text of a chat, and the character ranges of its answers.
 
@@ -73,13 +74,15 @@ def render(
     prompts: whether the text ends where an answer is to begin.
     name: the chat's name in messages.
     tools: tools that the template may describe.
+    options: further names that the template reads.
 
   Returns:
     The text, and pairs of the first character of a `generation` block and the
     one after its last.
 
   Raises:
-    ValueError: if the template is invalid, rejects the chat, or fails.
+    ValueError: if the template is invalid, rejects the chat, or fails, or an
+      option has the name of another argument.
     MissingData: if jinja2 is not installed.
   """
   program = compiled(template, name)
@@ -87,17 +90,21 @@ def render(
   written = json.dumps([dict(message) for message in messages])
   mark = "\0" + hashlib.sha256(written.encode()).hexdigest()
   sandbox = _sandbox()
-  read = [*messages, *(tools or ())]
+  options = options or {}
+  given = {
+    "messages": messages,
+    "add_generation_prompt": prompts,
+    "tools": tools,
+    sandbox.MARK: mark,
+  }
+  if taken := sorted(given.keys() & options.keys()):
+    expected = "none of the names that every template gets"
+    raise validate.error(f"{name}: chat_template_kwargs", taken[0], expected)
+  read = [*messages, *(tools or ()), options]
   units = _FREE + _RATIO * _template_costs.of(read)
   try:
     with sandbox.budget(units):
-      text = program.render(
-        **special,
-        messages=messages,
-        add_generation_prompt=prompts,
-        tools=tools,
-        **{sandbox.MARK: mark},
-      )
+      text = program.render({**special, **options, **given})
   except Exception as error:  # The template's code may raise anything.
     reason = f"the chat template fails with it: {_sentence(error)}."
     raise ValueError(f"{name}: {reason}") from None

@@ -20,8 +20,8 @@ from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import _event_streams
 from jaxseq.data import _part_splits
-from jaxseq.data import _pickles
 from jaxseq.data import datasets
+from jaxseq.data import pickles
 from jaxseq.data.files import _parquet_files
 from jaxseq.data.files import table_files
 
@@ -187,7 +187,7 @@ def _dicts(content):
 
 def _pickled(content):
   """The rows of each part of a pickle of EasyTPP."""
-  whole = _pickles.loads(content)
+  whole = pickles.loads(content)
   if not isinstance(whole, dict):
     raise ValueError("it is no dict")
   parts, total = {}, 0

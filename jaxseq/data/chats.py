@@ -86,6 +86,7 @@ class Template:
     prompts: bool = False,
     name: str = "chat",
     tools: Sequence[Mapping[str, Any]] | None = None,
+    options: Mapping[str, Any] | None = None,
   ) -> str:
     """Returns the text of messages.
 
@@ -94,12 +95,14 @@ class Template:
       prompts: whether the text ends where an answer is to begin.
       name: name of the chat in messages.
       tools: descriptions of tools, which most templates write at the start.
+      options: further names that the template reads, such as enable_thinking.
 
     Raises:
-      ValueError: if the template rejects the chat, or fails.
+      ValueError: if the template rejects the chat, or fails, or an option has
+        the name of another argument.
       MissingData: if jinja2 is not installed.
     """
-    return self._render(messages, prompts, name, tools)[0]
+    return self._render(messages, prompts, name, tools, options)[0]
 
   def encode(
     self,
@@ -107,9 +110,10 @@ class Template:
     prompts: bool = False,
     name: str = "chat",
     tools: Sequence[Mapping[str, Any]] | None = None,
+    options: Mapping[str, Any] | None = None,
   ) -> list[int]:
     """Returns the tokens of messages, see `render`."""
-    text = self.render(messages, prompts, name, tools)
+    text = self.render(messages, prompts, name, tools, options)
     return text_tokens.token_ids(self.tokenizer, text, name)
 
   def example(self, chat: Chat, answers: Answers = "all") -> Example:
@@ -192,10 +196,10 @@ class Template:
     ]
     return text, [], bounds
 
-  def _render(self, messages, prompts, name, tools=None):
+  def _render(self, messages, prompts, name, tools=None, options=None):
     """Text, and the character ranges of its blocks."""
     return _chat_templates.render(
-      self.template, messages, self.special, prompts, name, tools
+      self.template, messages, self.special, prompts, name, tools, options
     )
 
 

@@ -9,8 +9,8 @@ example or with examples of one class only.
 import numpy as np
 
 from jaxseq import validate
-from jaxseq.data import _values
 from jaxseq.data import datasets
+from jaxseq.data import value_checks
 
 # Float and bool fields of `Extras`; the others are integers.
 _FLOATS = (
@@ -149,14 +149,16 @@ def _check_values(dataset, name, info, maps):
   def integers(key, array, low, above, expected):
     if wanted(array):
       axes = _AXES[: array.ndim]
-      _values.check_range(f"{name}: {key}", array, low, above, axes, expected)
+      value_checks.check_range(
+        f"{name}: {key}", array, low, above, axes, expected
+      )
 
   arrays = {"inputs": inputs, "targets": targets, **extras._asdict()}
   for key, array in arrays.items():
     if wanted(array):
       names = info.channels if key == "inputs" else None
       fits = names is not None and len(names) == array.shape[-1]
-      _values.check_finite(
+      value_checks.check_finite(
         f"{name}: {key}", array, _AXES, names if fits else None
       )
   tokens = info.vocab_size

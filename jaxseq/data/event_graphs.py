@@ -23,9 +23,9 @@ from jaxseq import validate
 from jaxseq.data import _npy
 from jaxseq.data import _row_groups
 from jaxseq.data import _time_stamps
-from jaxseq.data import _values
 from jaxseq.data import datasets
 from jaxseq.data import summaries
+from jaxseq.data import value_checks
 from jaxseq.data.files import movielens
 from jaxseq.data.files import table_files
 from jaxseq.data.files import text_forms
@@ -191,7 +191,7 @@ def tgb_seq(
     file = folder / f"{folder.name}_{name}_ns.npy"
     array = _array(file, len(of_part))
     if array is not None:
-      _values.refuse(str(file), array, _is_no_node, _AXES, None, _NODE)
+      value_checks.refuse(str(file), array, _is_no_node, _AXES, None, _NODE)
       array = array[of_part].astype(np.int32) + 1
     others.append(array)
   features = _array(folder / f"{folder.name}_edge_feat.npy", len(order))

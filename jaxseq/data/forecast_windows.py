@@ -23,11 +23,11 @@ from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import _npy
 from jaxseq.data import _time_stamps
-from jaxseq.data import _values
 from jaxseq.data import datasets
 from jaxseq.data import missing as missing_values
 from jaxseq.data import packages
 from jaxseq.data import scale as scales
+from jaxseq.data import value_checks
 from jaxseq.data.files import table_files
 from jaxseq.data.sources import windows as window_sources
 
@@ -54,7 +54,7 @@ def treat(
   validate.choice("missing", missing, choices)
   values = series.values
   if missing == "refuse":
-    _values.refuse(
+    value_checks.refuse(
       source,
       values,
       np.isnan,

@@ -19,8 +19,8 @@ from typing import get_args
 import numpy as np
 
 from jaxseq import validate
-from jaxseq.data import _values
 from jaxseq.data import datasets
+from jaxseq.data import value_checks
 
 Missing = Literal["refuse", "mask", "forward_fill", "mean"]
 
@@ -109,7 +109,7 @@ def fill_forward(
 def _refuse(name, inputs, channels, trained=False, choices=CHOICES):
   """Rejects NaN; infinities are not missing, and are rejected elsewhere."""
   fits = channels is not None and len(channels) == inputs.shape[-1]
-  _values.refuse(
+  value_checks.refuse(
     name,
     inputs,
     np.isnan,

@@ -20,9 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import validate
-from jaxseq.data import _values
 from jaxseq.data import cache
 from jaxseq.data import datasets
+from jaxseq.data import value_checks
 
 Array = jax.Array | np.ndarray
 # Arrays stored in a file: returns and time steps follow from these.
@@ -89,12 +89,12 @@ class Statistics(NamedTuple):
 def _narrow(name, array):
   """Converts values to float32 or int32, unless they are smaller."""
   if array.dtype.kind == "f":
-    return _values.to_float32(name, array, axes=("step",))
+    return value_checks.to_float32(name, array, axes=("step",))
   if array.dtype.kind not in "biu":
     raise validate.error(name, f"dtype {array.dtype}", "numbers")
   if array.dtype in (np.int64, np.uint32, np.uint64):
     expected = "integers of 32 bits"
-    _values.check_range(name, array, -(2**31), 2**31, ("step",), expected)
+    value_checks.check_range(name, array, -(2**31), 2**31, ("step",), expected)
     return array.astype(np.int32)
   return array
 
@@ -131,7 +131,7 @@ def from_flat(
       raise validate.error(name, received, expected)
   if dones.dtype.kind not in "biuf":
     raise validate.error("dones", f"dtype {dones.dtype}", "booleans")
-  _values.refuse(
+  value_checks.refuse(
     "dones", dones, lambda x: (x != 0) & (x != 1), ("step",), None, "0 or 1"
   )
   dones = dones.astype(bool)
@@ -149,7 +149,7 @@ def from_flat(
   if rewards.dtype.kind not in "biuf":
     raise validate.error("rewards", f"dtype {rewards.dtype}", "numbers")
   rewards = rewards[:count].astype(np.float64)
-  narrow = _values.to_float32("rewards", rewards, axes=("step",))
+  narrow = value_checks.to_float32("rewards", rewards, axes=("step",))
   returns = np.concatenate(
     [np.cumsum(part[::-1])[::-1] for part in np.split(rewards, ends[:-1])]
   )
@@ -159,7 +159,7 @@ def from_flat(
     narrow,
     dones[:count],
     timesteps.astype(np.int32),
-    _values.to_float32("returns", returns, axes=("step",)),
+    value_checks.to_float32("returns", returns, axes=("step",)),
   )
 
 

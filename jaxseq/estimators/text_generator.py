@@ -174,11 +174,11 @@ class TextGenerator(base.SequenceEstimator):
     length = min(self.length, cut)
 
     def problem(arm):
-      made = language.Problem(
+      result = language.Problem(
         arm, corpus, length=length, jump_every=_JUMP_EVERY
       )
-      made.part = "validation" if held else "test"
-      return made
+      result.part = "validation" if held else "test"
+      return result
 
     example = prepared.prepare([whole.tokens[: max(2, length)]])
     return base.Material(problem, cut // length, prepared, example)

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
   from jaxseq.generation import offline as offline
   from jaxseq.generation import pattern_pool as pattern_pool
   from jaxseq.generation import picture_drawing as picture_drawing
-  from jaxseq.generation import pointing as pointing
   from jaxseq.generation import prefix_cache as prefix_cache
-  from jaxseq.generation import program_grammar as program_grammar
   from jaxseq.generation import recycling as recycling
   from jaxseq.generation import requests as requests
   from jaxseq.generation import scoring as scoring

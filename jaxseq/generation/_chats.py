@@ -6,6 +6,7 @@ messages as written by the model's template.
 
 from collections.abc import Callable
 from collections.abc import Mapping
+import json
 from typing import Any
 from typing import NamedTuple
 
@@ -92,6 +93,8 @@ def _body(body, template, max_tokens):
   tools = _tools(body.pop("tools", None))
   choice = body.pop("tool_choice", None)
   validate.choice("tool_choice", choice, _TOOL_CHOICES)
+  options = body.pop("chat_template_kwargs", {})
+  validate.instance("chat_template_kwargs", options, Mapping, "an object")
   # Clients of the first interface have two words for the same.
   length = body.pop("max_tokens", max_tokens)
   logprobs = body.pop("logprobs", False)
@@ -101,7 +104,7 @@ def _body(body, template, max_tokens):
   if most and not logprobs:
     raise validate.error("top_logprobs", most, "0, or logprobs: true beside it")
   tokens = template.encode(
-    messages, True, "messages", None if choice == "none" else tools
+    messages, True, "messages", None if choice == "none" else tools, options
   )
   return {
     "max_completion_tokens": length,
@@ -129,8 +132,25 @@ def _messages(value):
         _text(part, f"{name}: content[{i}]") for i, part in enumerate(content)
       )
     validate.instance(f"{name}: content", content, str, "a text")
-    messages.append({**message, "content": content})
+    changed = {"content": content}
+    if isinstance(calls := message.get("tool_calls"), list):
+      changed["tool_calls"] = list(map(_call, calls))
+    messages.append({**message, **changed})
   return messages
+
+
+def _call(call):
+  """Returns a tool call whose arguments are an object, as templates expect."""
+  function = call.get("function") if isinstance(call, Mapping) else None
+  if not isinstance(function, Mapping):
+    return call
+  try:
+    arguments = json.loads(function["arguments"])
+  except (KeyError, TypeError, ValueError, RecursionError):
+    return call
+  if not isinstance(arguments, Mapping):
+    return call
+  return {**call, "function": {**function, "arguments": arguments}}
 
 
 def _text(part, name):

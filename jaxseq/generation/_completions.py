@@ -27,8 +27,11 @@ _FIXED = {
   "best_of": (None, 1),
   "suffix": (None, ""),
 }
-# Fields without an effect.
-_IGNORED = ("user",)
+# Fields without an effect: notes of clients, and wishes about hosts.
+_IGNORED = (
+  *("user", "metadata", "store", "service_tier", "safety_identifier"),
+  *("prompt_cache_key", "parallel_tool_calls"),
+)
 _SAMPLING = {
   "temperature": "temperature",
   "top_k": "top_k",

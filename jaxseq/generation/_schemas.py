@@ -67,7 +67,12 @@ def _list(begin, item, end):
 
 def _any_object(depth):
   """Returns the pattern of an object with any names."""
-  pair = f'"{_CHARACTER}*"{_SPACE}:{_SPACE}{_any(depth)}'
+  return _named(_any(depth))
+
+
+def _named(value):
+  """Returns the pattern of an object with any names and such values."""
+  pair = f'"{_CHARACTER}*"{_SPACE}:{_SPACE}{value}'
   return _list(r"\{", pair, r"\}")
 
 
@@ -192,8 +197,11 @@ class _Schema:
     if lost:
       raise validate.error(f"{name}: required", lost[0], "names of properties")
     if not properties:
-      closed = schema.get("additionalProperties", True) is False
-      return rf"\{{{_SPACE}\}}" if closed else _any_object(_NESTED)
+      values = schema.get("additionalProperties", True)
+      if values is False:
+        return rf"\{{{_SPACE}\}}"
+      inner = f"{name}.additionalProperties"
+      return _named(self.value(values, inner, depth + 1))
     pairs = [
       (
         f"{_literal(key)}{_SPACE}:{_SPACE}"

@@ -84,13 +84,13 @@ class Entries:
     count = len(
       {match[1] for name in shapes if (match := pattern.fullmatch(name))}
     )
-    for name, size, what in (
+    for name, size, unit in (
       ("vocab_size", shape[0], "rows of the embedding"),
       ("num_hidden_layers", count, "layers with weights"),
     ):
       value = self.contents.get(name)
       if value is not None and value != size:
-        raise self.error(name, value, f"{size}, the number of {what}")
+        raise self.error(name, value, f"{size}, the number of {unit}")
     self._layers = count
     if count > _MOST_LAYERS:
       expected = f"at most {_MOST_LAYERS} layers"

@@ -118,7 +118,7 @@ def _shards(directory):
       f"{index}: got {str(places)[:80]}, expected a weight_map from tensors to "
       "files beside it."
     )
-  every = {}
+  tensors = {}
   for name in sorted(set(places.values())):
     if not (directory / name).is_file():
       raise ValueError(f"{index} names {name}, which is not in {directory}.")
@@ -128,8 +128,8 @@ def _shards(directory):
         raise ValueError(
           f"{directory / name} holds {tensor}, which {index} does not say."
         )
-      every[tensor] = value
-  lost = sorted(places.keys() - every.keys())
+      tensors[tensor] = value
+  lost = sorted(places.keys() - tensors.keys())
   if lost:
     raise ValueError(f"{directory / places[lost[0]]} lacks {lost[0]}.")
-  return every
+  return tensors

@@ -68,8 +68,8 @@ def stack(g: Builder, values: Sequence[Any], axis: int = 0) -> Any:
 def choose(g: Builder, flag: Any, x: Any, y: Any) -> Any:
   """Selects x if the flag is true, else y."""
   if _is_complex(x) or _is_complex(y):
-    both = ((part(x, i), part(y, i)) for i in (0, 1))
-    return Pair(*(choose(g, flag, *each) for each in both))
+    pairs = ((part(x, i), part(y, i)) for i in (0, 1))
+    return Pair(*(choose(g, flag, *each) for each in pairs))
   return g.add("Where", flag, x, y)
 
 
@@ -137,16 +137,16 @@ def _round(g, e, x):
   return g.add("Mul", g.add("Sign", x), size)
 
 
-def _select(g, e, which, *cases):
+def _select(g, e, index, *cases):
   if e.invars[0].aval.dtype == np.bool_:
     if e.outvars[0].aval.dtype == np.bool_:
       # ONNX Runtime has Where only for numbers.
-      no, yes = g.add("And", g.add("Not", which), cases[0]), cases[1]
-      return g.add("Or", no, g.add("And", which, yes))
-    return g.add("Where", which, cases[1], cases[0])
+      no, yes = g.add("And", g.add("Not", index), cases[0]), cases[1]
+      return g.add("Or", no, g.add("And", index, yes))
+    return g.add("Where", index, cases[1], cases[0])
   result = cases[0]
   for i, case in enumerate(cases[1:], 1):
-    later = g.add("GreaterOrEqual", which, np.int32(i))
+    later = g.add("GreaterOrEqual", index, np.int32(i))
     result = g.add("Where", later, case, result)
   return result
 
@@ -312,8 +312,8 @@ def _dot(g, e, x, y):
   for i, j in zip((*left, *left_batch), (*right, *right_batch)):
     second[j] = first[i]
   batch = [first[i] for i in left_batch]
-  both = set(first) & set(second)
-  result = batch + [c for c in (*first, *second) if c not in both]
+  common = set(first) & set(second)
+  result = batch + [c for c in (*first, *second) if c not in common]
   words = ("".join(each) for each in (first, second, result))
   return g.add("Einsum", x, y, equation="{},{}->{}".format(*words))
 

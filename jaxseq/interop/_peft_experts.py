@@ -112,15 +112,15 @@ def stacks(shapes: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, Any]:
     shapes: the name of a tensor's module, and its shape, by the tensor's name.
   """
   result: dict[str, Stack] = {}
-  every: dict[str, dict[str, dict[int, str]]] = {}
+  containers: dict[str, dict[str, dict[int, str]]] = {}
   for tensor, (name, shape) in shapes.items():
     each = _EACH.fullmatch(name)
     if each and each[3] in _MATRICES and len(shape) == 2:
-      parts = every.setdefault(each[1], {})
+      parts = containers.setdefault(each[1], {})
       parts.setdefault(_MATRICES[each[3]], {})[int(each[2])] = tensor
     elif len(shape) == 3 and _WHOLE.fullmatch(name):
       result[name] = Stack(((tensor,),), shape[1:2], shape[0], True)
-  for container, parts in every.items():
+  for container, parts in containers.items():
     first = ("gate", "up") if "gate" in parts else ("up",)
     names = "gate_up_proj" if "gate" in parts else "up_proj", "down_proj"
     for name, blocks in zip(names, (first, ("down",))):

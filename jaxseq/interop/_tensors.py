@@ -99,13 +99,13 @@ def readers(
   expected = shapes(config, vocab_size)
   used = {path: places[path] for path in expected}
   known_names = {name for place in used.values() for name in place.names}
-  for verb, names, what in (
+  for verb, names, reason in (
     ("lacks", known_names - tensors.keys(), "asks for"),
     ("holds", tensors.keys() - known_names, "has no place for"),
   ):
     if names:
       raise ValueError(
-        f"{where} {verb} {_some(names)}, which config.json {what}."
+        f"{where} {verb} {_some(names)}, which config.json {reason}."
       )
   result = {}
   for path, place in used.items():
@@ -210,8 +210,8 @@ def shapes(
 
 def _distinct_layers(stack):
   """Returns a stack of distinct layers, and the index of each layer in it."""
-  every = stack.every_layer
-  first = [i for i, each in enumerate(every) if each not in every[:i]]
+  layers = stack.every_layer
+  first = [i for i, each in enumerate(layers) if each not in layers[:i]]
   together = stack.shared_block or stack.hybrid or stack.scan_layers
   if together or not (stack.layers or len(first) == 1):
     return stack, ()
@@ -221,7 +221,7 @@ def _distinct_layers(stack):
     num_layers=len(first),
     final_norm=stack.ends_in_norm,
   )
-  return distinct, [first.index(every.index(each)) for each in every]
+  return distinct, [first.index(layers.index(each)) for each in layers]
 
 
 def _some(names):

@@ -151,6 +151,8 @@ def decode(
     if finite:
       _check_finite(contents.tensors)
     return match.decode(contents)
+  except _registry.NotRegistered as error:
+    raise _registry.NotRegistered(f"{path}: {error}") from error
   except ValueError as error:
     raise ValueError(f"{path} is no whole {name}: {error}") from error
 

@@ -389,10 +389,10 @@ def _of_experts(name, module, stack):
   }
 
 
-def _unknown(name, known, what):
+def _unknown(name, known, description):
   """Returns the error of a name that the model does not have."""
   close = ", ".join(difflib.get_close_matches(name, known, 5, 0))
-  expected = f"modules of the model {what}; near are {close}"
+  expected = f"modules of the model {description}; near are {close}"
   return validate.error("adapter", name, expected)
 
 

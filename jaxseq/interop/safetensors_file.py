@@ -265,13 +265,13 @@ def _whole(path, run):
   try:
     return run()
   except OSError as error:
-    what = {
+    reasons = {
       errno.EISDIR: "a directory, expected a safetensors file",
       errno.ELOOP: "a symbolic link to itself",
     }
-    if error.errno not in what:
+    if error.errno not in reasons:
       raise
-    raise ValueError(f"{path} is {what[error.errno]}.") from error
+    raise ValueError(f"{path} is {reasons[error.errno]}.") from error
   except limits.NoFile:
     raise
   except (safetensors.SafetensorError, *_DAMAGE) as error:

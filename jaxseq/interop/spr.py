@@ -295,7 +295,7 @@ def _flattened(row, latent):
   return latent if "features" in row.axes else None
 
 
-def _check_names(what, got: Iterable, wanted: Iterable, others: Iterable):
+def _check_names(argument, got: Iterable, wanted: Iterable, others: Iterable):
   """Checks that no name is missing or unknown."""
 
   def show(names):
@@ -304,11 +304,11 @@ def _check_names(what, got: Iterable, wanted: Iterable, others: Iterable):
 
   missing = [name for name in wanted if name not in got]
   if missing:
-    raise ValueError(f"{what}: got no {show(missing)}, expected it.")
+    raise ValueError(f"{argument}: got no {show(missing)}, expected it.")
   unknown = [name for name in got if name not in others]
   if unknown:
     raise ValueError(
-      f"{what}: got {show(unknown)}, expected only what SPR's network has."
+      f"{argument}: got {show(unknown)}, expected only what SPR's network has."
     )
 
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
   from jaxseq.models import kinds as kinds
   from jaxseq.models import model as model
   from jaxseq.models import model_file as model_file
-  from jaxseq.models import pointed_sets as pointed_sets
   from jaxseq.models import predict_mode as predict_mode
   from jaxseq.models import predictions as predictions
   from jaxseq.models import pretrained as pretrained

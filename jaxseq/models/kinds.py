@@ -16,6 +16,7 @@ KINDS = _registry.Registry(
     for line in lines.LINES.values()
     for kind, path in line.kinds.items()
   },
+  written="kinds.KINDS.register",
 )
 names = KINDS.names
 
@@ -28,3 +29,17 @@ def get(kind: str) -> outputs.Outputs:
   """
   entry = KINDS.get(kind)
   return getattr(entry, "outputs", entry)
+
+
+def outside(kind: str) -> str | None:
+  """Returns the module of a kind that is registered from outside of jaxseq.
+
+  Raises:
+    ValueError: if there is no such kind.
+  """
+  path = KINDS.path(kind)
+  if isinstance(path, str):
+    module = path.partition(":")[0]
+  else:
+    module = get(kind).network.__module__
+  return None if module.split(".")[0] in ("jaxseq", "__main__") else module

@@ -68,7 +68,7 @@ class Model:
   digest: str = ""
 
   def __post_init__(self):
-    validate.choice("kind", self.kind, kinds.names())
+    kinds.KINDS.check(self.kind, "kind")
 
   @property
   def parts(self) -> outputs.Outputs:

@@ -10,12 +10,14 @@ mixers; everything else is numbers, strings and lists.
 
 import math
 import os
+import re
 
 from flax import errors as flax_errors
 import jax
 import numpy as np
 
 from jaxseq import _codec
+from jaxseq import _registry
 from jaxseq import validate
 from jaxseq.data import sources
 from jaxseq.interop import described_file
@@ -52,6 +54,8 @@ def save(path: str | os.PathLike, model: trained.Model) -> None:
     "about": _encode(model.about, "about"),
     "versions": _encode(model.versions, "versions"),
   }
+  if module := kinds.outside(model.kind):
+    described["module"] = module
   described_file.save(path, KIND, described, model.variables)
 
 
@@ -67,8 +71,8 @@ def load(path: str | os.PathLike, *, finite: bool = True) -> trained.Model:
     The model, with its digest.
 
   Raises:
-    ValueError: if the file is not a model, is damaged, or was written by a
-      later version.
+    ValueError: if the file is not a model, is damaged, was written by a later
+      version, or is of a kind whose module has to be imported first.
     FileNotFoundError: if there is no such file.
   """
   return described_file.load(path, KIND, finite=finite)
@@ -93,7 +97,7 @@ def _decode(contents):
   described = contents.described
   for name in ("network", "preparation", "signature", "about", "versions"):
     validate.instance(name, described[name], dict, "an object")
-  validate.choice("kind", described["kind"], kinds.names())
+  _check_kind(described)
   _check_preparation(described["preparation"], contents.tensors)
   model = trained.Model(
     described["kind"],
@@ -113,6 +117,17 @@ def _decode(contents):
   _check_fit(model)
   _check_names(model)
   return model
+
+
+def _check_kind(described):
+  """Rejects an unknown kind, with the module to import if the file names it."""
+  kind, module = described["kind"], described.get("module")
+  if kind not in kinds.names() and isinstance(module, str):
+    if re.fullmatch(r"[A-Za-z_][\w.]{,99}", module):
+      expected = f"`import {module}` before, which reads it"
+      wrong = validate.error("kind", kind, expected)
+      raise _registry.NotRegistered(str(wrong))
+  kinds.KINDS.check(kind, "kind")
 
 
 def _check_preparation(fields, tensors):
@@ -232,4 +247,6 @@ KIND = described_file.Kind(
   "jaxseq.save",
   ("kind", "network", "preparation", "signature", "about"),
   _decode,
+  # Only of kinds that are registered from outside of jaxseq.
+  ("module",),
 )

@@ -66,9 +66,11 @@ def serves(program: experiment.Experiment) -> bool:
 
 def _opened(source: str) -> TextIO:
   """Opens a file, or the standard input, like the training's table."""
-  own = source != "-"
+  is_file = source != "-"
   options = {"encoding": "utf-8-sig", "errors": "replace", "newline": ""}
-  return open(source if own else sys.stdin.fileno(), closefd=own, **options)
+  return open(
+    source if is_file else sys.stdin.fileno(), closefd=is_file, **options
+  )
 
 
 def answers(

@@ -26,20 +26,15 @@ if TYPE_CHECKING:
   from jaxseq.nn import mixer as mixer
   from jaxseq.nn import multiscale as multiscale
   from jaxseq.nn import network as network
-  from jaxseq.nn import pair_heads as pair_heads
   from jaxseq.nn import picture_codec as picture_codec
   from jaxseq.nn import picture_network as picture_network
-  from jaxseq.nn import pointer as pointer
   from jaxseq.nn import prompt_pool as prompt_pool
   from jaxseq.nn import quantizer as quantizer
   from jaxseq.nn import recurrent as recurrent
   from jaxseq.nn import recurrent_core as recurrent_core
   from jaxseq.nn import sequence_model as sequence_model
   from jaxseq.nn import series_summaries as series_summaries
-  from jaxseq.nn import set_network as set_network
-  from jaxseq.nn import sparse_codes as sparse_codes
   from jaxseq.nn import stack as stack
-  from jaxseq.nn import structformer as structformer
   from jaxseq.nn import zamba_block as zamba_block
   from jaxseq.nn.bidirectional import Bidirectional as Bidirectional
   from jaxseq.nn.distributions import Categorical as Categorical
@@ -60,8 +55,6 @@ if TYPE_CHECKING:
   from jaxseq.nn.mixer import SequenceMixer as SequenceMixer
   from jaxseq.nn.network import NetworkConfig as NetworkConfig
   from jaxseq.nn.network import SequenceNetwork as SequenceNetwork
-  from jaxseq.nn.pair_heads import ContactHead as ContactHead
-  from jaxseq.nn.pair_heads import PairHead as PairHead
   from jaxseq.nn.recurrent_core import RecurrentCore as RecurrentCore
   from jaxseq.nn.sequence_model import SequenceModel as SequenceModel
   from jaxseq.nn.stack import StackConfig as StackConfig

@@ -25,10 +25,8 @@ if TYPE_CHECKING:
   from jaxseq.programs import own_data as own_data
   from jaxseq.programs import own_files as own_files
   from jaxseq.programs import pictures as pictures
-  from jaxseq.programs import sampled as sampled
   from jaxseq.programs import serve as serve
   from jaxseq.programs import serve_flags as serve_flags
-  from jaxseq.programs import set_answers as set_answers
   from jaxseq.programs import spr as spr
   from jaxseq.programs import text_flags as text_flags
   from jaxseq.programs import token_command as token_command

@@ -203,8 +203,8 @@ def _tokenizer(config, pretrained, tokenizer):
 def _check_tokens(splits, tokenizer, vocab_size):
   """Rejects data of other tokens than the network's."""
   content = getattr(splits.info.preparation, "tokenizer", None)
-  own = content and text_tokens.read_tokenizer(content)
-  if (own and text_tokens.described(own)) != (
+  own_tokenizer = content and text_tokens.read_tokenizer(content)
+  if (own_tokenizer and text_tokens.described(own_tokenizer)) != (
     tokenizer and text_tokens.described(tokenizer)
   ):
     got = "bytes" if content is None else "those of another tokenizer"
@@ -414,27 +414,27 @@ TASK = tasks.Task(
 
 def work(config: Config, program: experiment.Experiment) -> works.Work:
   """Returns the arms, with functions that write their adapters."""
-  made = TASK.work(config)
-  source = made.splits
-  for name, arm in made.arms.items():
+  comparison = TASK.work(config)
+  source = comparison.splits
+  for name, arm in comparison.arms.items():
     if arm.more.table is not None:
       print(f"--- {name} ---\n{arm.more.table}")
       if source.pretrained:
         modules = [each for row in arm.more.table.rows for each in row.names]
         dora = arm.more.arm.adapters.dora
         peft_file.check_readable(modules, config.base, dora=dora)
-  problem = next(iter(made.arms.values())).problem
-  options = dict(made.options)
+  problem = next(iter(comparison.arms.values())).problem
+  options = dict(comparison.options)
   if program.mode != "predict":
     options |= _before(config, source, problem)
   return dataclasses.replace(
-    made,
+    comparison,
     options=options,
     splits=source.splits,
     begin=functools.partial(
       adapted_files.begin, base=config.base, adapted=source.adapted
     ),
-    save=functools.partial(_save, config, source, made.arms),
+    save=functools.partial(_save, config, source, comparison.arms),
   )
 
 
@@ -455,10 +455,10 @@ def _save(config, source, arms, directory, name, variables, about):
   arm, adapted, place = arms[name].more.arm, source.adapted, directory / name
   about = {**about, "base": config.base, "base_sha256": adapted.digest}
   # Adapters of pretrained models are served separately from the model.
-  apart = source.pretrained and arm.method != "full"
+  separate = source.pretrained and arm.method != "full"
   arguments = config.base, arm, adapted, variables["params"], about
-  served = adapted_files.write(place, *arguments, apart=apart)
-  if apart:
+  served = adapted_files.write(place, *arguments, separate=separate)
+  if separate:
     return
   network = adapted.network
   if source.pretrained:

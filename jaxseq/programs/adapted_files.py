@@ -67,7 +67,7 @@ def write(
   params: PyTree,
   about: Mapping[str, Any],
   *,
-  apart: bool = False,
+  separate: bool = False,
 ) -> dict[str, PyTree]:
   """Writes the trained adapters and initial states of an arm.
 
@@ -78,7 +78,7 @@ def write(
     adapted: the network.
     params: the trained variables.
     about: written to the adapters' about.json.
-    apart: whether adapters are served separately instead of merged.
+    separate: whether adapters are served separately instead of merged.
 
   Returns:
     Variables of the network to serve, without the states.
@@ -86,16 +86,20 @@ def write(
   method: Any = adaptation.make_method(arm, adapted)
   states = None
   if arm.method in adaptation.TUNED:
-    both = isinstance(method, tuning.LoraAndStates)
-    tuned, params = (params["states"], params["lora"]) if both else (params, {})
-    states = (method.states if both else method).scaled(tuned)
-    method = method.lora if both else None
+    has_states_and_lora = isinstance(method, tuning.LoraAndStates)
+    tuned, params = (
+      (params["states"], params["lora"])
+      if has_states_and_lora
+      else (params, {})
+    )
+    states = (method.states if has_states_and_lora else method).scaled(tuned)
+    method = method.lora if has_states_and_lora else None
   if "lora" in arm.method and base:
     peft_file.write(place / ADAPTER, params, base)
     text = json.dumps(about, indent=2, sort_keys=True, default=str)
     files.write_text(place / ADAPTER / "about.json", text + "\n")
   served = dict(adapted.variables)
-  if method and not apart:
+  if method and not separate:
     served = method.served(served, params)
   if states is not None:
     initial_states.save(place / STATES, states, served)

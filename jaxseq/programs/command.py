@@ -15,8 +15,7 @@ can be read and trained on. `--config.FIELD=VALUE` sets any field, such as
 --config.data_options.label=kind for the name of the label column, or
 --config.data_options.time=date for series with a column of times; evaluate
 takes the same flags as train. `--config=FILE.py` reads your own config, which
-the other tasks need: adapt, compare, decision, dts, icrl, icrl_suite, pointing,
-spr and synthetic.
+the other tasks need: adapt, compare, decision, dts, icrl, icrl_suite and spr.
 `jaxseq train TASK --help` lists the flags and the options of its data.
 """
 

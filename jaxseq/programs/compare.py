@@ -2,30 +2,29 @@
 
 import dataclasses
 from typing import Literal
+from typing import NamedTuple
 
 from jaxseq import data
 from jaxseq import validate
-from jaxseq.data import tokens
 from jaxseq.tasks import base
 from jaxseq.tasks import budget
 from jaxseq.tasks import classification
-from jaxseq.tasks import synthetic
+from jaxseq.tasks import task
 from jaxseq.training.comparison import experiment
 from jaxseq.training.comparison import work as works
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(base.TaskComparison):
-  """A comparison of mixers, on a data set or on a task of `jaxseq.data.tokens`.
+  """A comparison of mixers on a data set.
 
   Attributes:
-    kind: "classify": a data set of `jaxseq.data`; "synthetic": a task of
-      `jaxseq.data.tokens`.
+    kind: "classify": a data set of `jaxseq.data`.
     budget: number of parameters; None keeps the widths of the config.
   """
 
   _: dataclasses.KW_ONLY
-  kind: Literal["classify", "synthetic"]
+  kind: Literal["classify"]
   budget: int | None = None
 
   def __post_init__(self):
@@ -34,35 +33,50 @@ class Config(base.TaskComparison):
       validate.positive("budget", self.budget)
 
 
-def _of_data(config):
-  """Returns the task on a data set, its networks' sizes, and its elements."""
+class Compared(NamedTuple):
+  """The task of a comparison, with the sizes of its networks.
+
+  Attributes:
+    line: the task.
+    sizes: classes, tokens and features, see `budget.fit_width`.
+    pairs: whether an example is two sequences.
+    time: elements of an example.
+  """
+
+  line: task.Task
+  sizes: tuple[int | None, int | None, int]
+  pairs: bool
+  time: int
+
+
+def of_data(config: Config) -> Compared:
+  """Returns the classification of a data set.
+
+  Raises:
+    ValueError: see `data.load`.
+  """
   splits = data.load(config.task, **config.task_options)
   inputs, pairs = splits.train.inputs, classification.is_paired(splits)
   sizes = splits.info.num_classes, splits.info.vocab_size, inputs.shape[-1]
   line = dataclasses.replace(
     classification.TASK.of(splits), load=lambda config: splits, figures=None
   )
-  return line, sizes, pairs, inputs.shape[1] * (2 if pairs else 1)
-
-
-def _of_tokens(config):
-  """Returns the same as `_of_data` for a sampled task."""
-  options = tokens.make_config(config.task, **config.task_options)
-  if options.num_classes is None:
-    expected = "a task on tokens, not signals"
-    raise validate.error("task", config.task, expected)
-  line = dataclasses.replace(
-    synthetic.TASK,
-    problem=lambda arm, source, config: synthetic.Problem(arm, *source),
-  )
-  return line, (options.num_classes, options.vocab_size, 1), False, options.time
+  return Compared(line, sizes, pairs, inputs.shape[1] * (2 if pairs else 1))
 
 
 def work(config: Config, program: experiment.Experiment) -> works.Work:
   """Returns every arm, with its width fitted to the budget."""
   del program
-  of = {"classify": _of_data, "synthetic": _of_tokens}[config.kind]
-  line, sizes, pairs, time = of(config)
+  return work_on(config, of_data(config))
+
+
+def work_on(config: Config, compared: Compared) -> works.Work:
+  """Returns every arm on a task, with its width fitted to the budget.
+
+  Raises:
+    ValueError: if no width fits.
+  """
+  line, sizes, pairs, time = compared
 
   def fit(arm, source, config):
     del source

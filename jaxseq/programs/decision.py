@@ -80,10 +80,11 @@ def work(config: Config, program: experiment.Experiment) -> works.Work:
 
 def _options(config, env_id, levels, known) -> dict[str, Any]:
   """Returns the options of the tables and pictures."""
-  asked = {f"return_{t:g}": f"asked for {t:g}" for t in config.targets[:-1]}
+  columns = {f"return_{t:g}": f"asked for {t:g}" for t in config.targets[:-1]}
   return {
     "title": f"{env_id}: mean return in play, for each return asked for",
-    "columns": {"return": f"return, asked for {config.targets[-1]:g}"} | asked,
+    "columns": {"return": f"return, asked for {config.targets[-1]:g}"}
+    | columns,
     "baselines": {
       f"recorded: {name}": {"return": float(x)} for name, x in known.items()
     },

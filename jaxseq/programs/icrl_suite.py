@@ -118,13 +118,13 @@ def finish(
     "overall": "Mean return over the whole training",
   }
 
-  for kind, what in shown.items():
+  for kind, title in shown.items():
     if mode == "train" or kind == "evaluation":
       suite.show(
         config,
         results,
         lambda env, arm, kind=kind: tables.mean_std(results[env][arm][kind]),
-        f"{what}; {tables.over_seeds(config.num_seeds)}",
+        f"{title}; {tables.over_seeds(config.num_seeds)}",
       )
   if mode == "train":
     suite.show(

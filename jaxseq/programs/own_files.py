@@ -69,12 +69,12 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
   else:
     options = own_data.of_loader(data, **_OPTIONS.get(data, {}))
   task = importlib.import_module(next(iter(line.kinds.values()))).TASK
-  own = task.own_files
-  by_size = "d_model" not in own.stack
+  defaults = task.own_files
+  by_size = "d_model" not in defaults.stack
   return importlib.import_module(line.body).Config(
     data=data,
     data_options=options,
-    network={"stack": own.stack, **own.network},
+    network={"stack": defaults.stack, **defaults.network},
     optimizer={"warmup_steps": 50, **({} if by_size else _RATE)},
     num_updates=1500,
     early_stopping=None,
@@ -83,12 +83,12 @@ def get_config(variant: str = "classify.table") -> base.DataComparison:
       mixer: {
         "network": {"stack": {"mixer": mixer, **mixers.traits(mixer).block}}
       }
-      for mixer in own.mixers
+      for mixer in defaults.mixers
     },
     **{
       "batch_size": 16,
       "chunks_per_evaluation": 2,
-      **own.fields,
-      **own.by_data.get(data, {}),
+      **defaults.fields,
+      **defaults.by_data.get(data, {}),
     },
   )

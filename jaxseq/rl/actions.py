@@ -49,21 +49,23 @@ def spec_of(space: spaces.Space) -> Spec:
   """Returns the spec of an action space.
 
   Raises:
-    ValueError: if it is not `Discrete`, `MultiDiscrete` or a `Box`.
+    ValueError: if it is not `Discrete`, `MultiDiscrete` or a `Box` of floats.
   """
   match spaces.convert(space):
     case spaces.Discrete():
       return Spec("categorical", (space.n,))
     case spaces.MultiDiscrete():
       return Spec("factored", space.sizes)
-    case spaces.Box():
+    # bfloat16 is of the kind V.
+    case spaces.Box() if np.dtype(space.dtype).kind in "fV":
       return Spec("gaussian", tuple(space.shape))
-  raise validate.error("action space", space, "Discrete, MultiDiscrete or Box")
+  expected = "Discrete, MultiDiscrete, for several integers, or a Box of floats"
+  raise validate.error("action space", space, expected)
 
 
 @dataclasses.dataclass(frozen=True)
 class Bounded(Spec):
-  """A continuous action with bounds; the policy's numbers are in [-1, 1].
+  """A continuous action with bounds, which the policy's -1 and 1 stand for.
 
   Attributes, beside those of `Spec`:
     low: the environment's lower bound of each number.
@@ -74,9 +76,13 @@ class Bounded(Spec):
   high: tuple[float, ...]
 
   def to_environment(self, action: Array) -> Array:
-    """Maps numbers in [-1, 1] to the range between the bounds."""
+    """Maps -1 to the lower bound and 1 to the upper one; clips what is beyond.
+
+    Rounding never exceeds a bound.
+    """
     low, high = (jnp.array(x, action.dtype) for x in (self.low, self.high))
-    return (low + (high - low) * (action + 1) / 2).reshape(self.sizes)
+    scaled = low + (high - low) * ((action + 1) / 2)
+    return jnp.clip(scaled, low, high).reshape(self.sizes)
 
 
 def bounded_spec_of(space: spaces.Space) -> Spec:
@@ -85,17 +91,22 @@ def bounded_spec_of(space: spaces.Space) -> Spec:
   Raises:
     ValueError: if it is not `Discrete` or a `Box` with finite bounds.
   """
-  spec, space = spec_of(space), spaces.convert(space)
-  if spec.kind == "categorical":
+  spec = scaled_spec_of(space)
+  if spec.kind == "categorical" or isinstance(spec, Bounded):
     return spec
-  if spec.kind == "gaussian":
-    bounds = [np.broadcast_to(x, spec.sizes) for x in (space.low, space.high)]
-    if np.isfinite(bounds).all():
-      low, high = (tuple(x.ravel().tolist()) for x in bounds)
-      return Bounded(spec.kind, spec.sizes, low, high)
   raise validate.error(
     "action space", space, "Discrete, or a Box with finite bounds"
   )
+
+
+def scaled_spec_of(space: spaces.Space) -> Spec:
+  """Returns the spec of an action space, `Bounded` if numbers have bounds.
+
+  Raises:
+    ValueError: if it is not `Discrete`, `MultiDiscrete` or a `Box`.
+  """
+  spec, bounds = spec_of(space), spaces.bounds(space)
+  return spec if bounds is None else Bounded(spec.kind, spec.sizes, *bounds)
 
 
 class Factored(NamedTuple):

@@ -1,4 +1,4 @@
-"""Warnings about agents that train badly: values too large, a useless critic.
+"""Warnings about agents that train badly: wrong sizes, a useless critic.
 
 `warnings` checks the metrics of a training run, and `Watch` the rows of a log
 while they are written. `experiments.icrl` has one for each arm; in your own
@@ -25,10 +25,13 @@ _RECENT = 10
 _LARGE, _EXPLODED = 10.0, 100.0
 # A critic that outputs noise has an explained variance slightly below 0.
 _USELESS = -0.1
+# A network hardly tells numbers apart that are larger, or all smaller.
+_LEAST_SEEN, _MOST_SEEN = 0.01, 30.0
 _SIZES = "target_rms", "value_rms"
 _SOFT = "alpha", "entropy"
 _VARIANCE = "explained_variance"
-_NAMES = frozenset((*_SIZES, *_SOFT, _VARIANCE, "q_value"))
+_SEEN = "observation_size"
+_NAMES = frozenset((*_SIZES, *_SOFT, _VARIANCE, _SEEN, "q_value"))
 _PAGE = "see docs/flat_returns.md"
 
 
@@ -40,7 +43,10 @@ def warnings(
       runner, metrics = ppo.train(config, runner, config.num_updates)
       print(health.warnings(config, metrics))
 
-  There are two warnings:
+  There are three warnings:
+    observation_size: in the last ten updates the root mean square of the
+      largest number in observations was above 30, or below 0.01, and
+      `normalize_observation` is off.
     values: in the last ten updates the root mean square of the values or their
       targets was above 10, or above 100 `reward_scale` with normalized rewards;
       or a mean action value of R2D2 or SAC was above that.
@@ -60,6 +66,7 @@ def warnings(
     for name in _NAMES & set(metrics)
   }
   found = {
+    _SEEN: _observation_size(config, histories.get(_SEEN)),
     "values": _values(config, histories),
     _VARIANCE: _explained_variance(config, histories.get(_VARIANCE)),
   }
@@ -100,6 +107,24 @@ class Watch:
       if name not in self._warned:
         self._warned.add(name)
         logging.warning("%s, step %s: %s", directory.name, f"{step:,}", text)
+
+
+def _observation_size(config, history):
+  """Returns a warning of observations that are large or small, or ""."""
+  if config.normalize_observation or history is None:
+    return ""
+  recent = history[:, -_RECENT:]
+  large = (recent > _MOST_SEEN).all(axis=1)
+  small = ((recent > 0) & (recent < _LEAST_SEEN)).all(axis=1)
+  odd = large | small
+  if recent.shape[1] < _RECENT or not odd.any():
+    return ""
+  return (
+    f"{_SEEN}: got {np.median(recent[odd]):.3g}{_seeds(odd)}, the root mean"
+    f" square of the largest number in observations, expected"
+    f" {_LEAST_SEEN:g} to {_MOST_SEEN:g}. Set normalize_observation=True;"
+    f" {_PAGE}."
+  )
 
 
 def _values(config, histories):

@@ -13,10 +13,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq import validate
 from jaxseq.rl import actions
 from jaxseq.rl import networks
+from jaxseq.rl import rollout
 from jaxseq.rl.envs import action_masks
 from jaxseq.rl.envs import spaces
 from jaxseq.rl.envs import teams
@@ -29,8 +31,9 @@ Array = jax.Array
 # The collection of variables that are not parameters: `Statistics`.
 COLLECTION = "statistics"
 
-# Added to variances, so that constant numbers stay finite.
-_EPSILON = 1e-8
+# Added to variances, so that constant numbers stay finite: a share of the
+# squared mean, whose rounding is no variance, and the least number.
+_SHARE, _LEAST = 1e-12, 1e-30
 # In standard deviations; a number that hardly ever changes soon exceeds it.
 _MAX_SIZE = 10.0
 
@@ -74,11 +77,13 @@ def merge(statistics: Statistics, observation: Array) -> Statistics:
   count = statistics.count + flat.shape[0]
   share = flat.shape[0] / count
   shift = origin - statistics.mean + offset
+  # The 1 of no observations would take the digits of a small variance.
+  before = jnp.where(statistics.count > 0, statistics.variance, 0)
   return Statistics(
     count=count,
     mean=statistics.mean + share * shift,
-    variance=statistics.variance
-    + share * (variance - statistics.variance)
+    variance=before
+    + share * (variance - before)
     + share * (1 - share) * jnp.square(shift),
   )
 
@@ -90,7 +95,8 @@ def normalize(statistics: Statistics, observation: Array) -> Array:
   into the statistics.
   """
   _, mean, variance = jax.lax.stop_gradient(statistics)
-  scaled = (observation - mean) * jax.lax.rsqrt(variance + _EPSILON)
+  floor = _SHARE * jnp.square(mean) + _LEAST
+  scaled = (observation - mean) * jax.lax.rsqrt(variance + floor)
   return jnp.clip(scaled, -_MAX_SIZE, _MAX_SIZE)
 
 
@@ -174,6 +180,27 @@ def normalized(
   size = spaces.flat_size(space)
   history = (False,) * (size - len(is_number))
   return Normalized(network, (*is_number, *history, *(True,) * num_state))
+
+
+def largest(player: rollout.Player, observation: PyTree) -> Array | None:
+  """Returns the size of observations, to see whether they need normalization.
+
+  Args:
+    player: the environment that was played.
+    observation: (..., d), observations as the network is passed them.
+
+  Returns:
+    The root mean square () of that number of the environment which has the
+    greatest one; None if it shows images or only choices.
+  """
+  space = player.env.shown_space(player.env_params)
+  columns = np.flatnonzero(spaces.is_number(space))
+  seen, _ = action_masks.split(observation)
+  seen = getattr(seen, "own", seen)
+  if not len(columns) or not isinstance(seen, jax.Array):
+    return None
+  squares = jnp.square(seen[..., columns].astype(jnp.float32))
+  return jnp.sqrt(squares.mean(axis=range(squares.ndim - 1)).max())
 
 
 def after_update(

@@ -6,6 +6,7 @@ from typing import Any
 from typing import Literal
 from typing import NamedTuple
 
+from absl import logging
 import jax
 import jax.numpy as jnp
 
@@ -16,8 +17,10 @@ from jaxseq.rl import mixtures
 from jaxseq.rl import networks
 from jaxseq.rl import wrappers
 from jaxseq.rl.envs import _described_spaces
+from jaxseq.rl.envs import base
 from jaxseq.rl.envs import protocol
 from jaxseq.rl.envs import registry
+from jaxseq.rl.envs import spaces
 from jaxseq.rl.envs import teams
 from jaxseq.training import batching
 from jaxseq.types import PyTree
@@ -98,6 +101,7 @@ def environment(
   *,
   as_images: bool = False,
   previous_action: str = "zeros",
+  scale_actions: bool = False,
   agents: Agents = "refused",
 ) -> tuple[protocol.Env, PyTree]:
   """Returns the environment that agents see, and its parameters.
@@ -109,6 +113,8 @@ def environment(
     as_images: whether images stay images, stacked if the environment has a
       `frame_stack`; they are flattened otherwise.
     previous_action: see `wrappers.FlattenHistory`.
+    scale_actions: whether the previous action is shown in units of its bounds,
+      if it has any, see `wrappers.FlattenHistory`.
     agents: how a game of several agents is observed, see `envs.teams`:
       "refused"; "apart", each agent sees its own observation; or "central",
       with the state for a critic.
@@ -125,20 +131,22 @@ def environment(
       several agents and these are refused, or a central critic is requested
       for a single player.
   """
-  show = as_images, previous_action, agents
+  show = as_images, previous_action, scale_actions, agents
   return _environment(registry.replaced(), env_id, options, params, *show)
 
 
 # The result is cached, so it must hold arrays, never tracers of a caller.
 @functools.cache
 def _environment(
-  replaced, env_id, options, params, as_images, previous_action, agents
+  replaced, env_id, options, params, as_images, before, scale_actions, agents
 ):
   """Builds the environment; cached until a registered one is replaced."""
   del replaced
   with jax.ensure_compile_time_eval():
     env, env_params = _made(env_id, options, params)
   _check(env_id, env, env_params)
+  if "max_steps_in_episode" not in dict(params):
+    _warn_of_one_step(env_id, env)
   with jax.ensure_compile_time_eval():
     show = wrappers.images if as_images else wrappers.flat
     if hasattr(env, "num_agents"):
@@ -146,8 +154,13 @@ def _environment(
     elif agents == "central" and not env_id.startswith(registry.OUTSIDE):
       expected = f"'separate': {env_id} is played by one agent"
       raise validate.error("critic", agents, expected)
+    history = {"previous_action": before}
+    if scale_actions:
+      # Of the first of a mixture, as in the network's actions.
+      space = env.action_space(env_params)
+      history["action_bounds"] = spaces.bounds(space)
     env = mixtures.wrap(
-      env, lambda e: wrappers.EpisodeStatistics(show(e, previous_action))
+      env, lambda e: wrappers.EpisodeStatistics(show(e, **history))
     )
   return env, env_params
 
@@ -201,9 +214,28 @@ def _check(env_id, env, env_params):
   _described_spaces.check(env_id, env, env_params)
 
 
+def _warn_of_one_step(env_id, env):
+  """Warns if every episode is cut off at once because no limit was set."""
+  fields = "max_steps", "default_params"
+  # Neither gymnax's base nor ours knows how long an episode may be.
+  bases = "gymnax.environments.environment", base.__name__
+  for cls in type(wrappers.innermost(env)).__mro__:
+    if any(field in vars(cls) for field in fields):
+      if cls.__module__ in bases:
+        logging.warning(
+          "%s: every episode is cut off after one step, as neither max_steps"
+          " nor default_params sets a time limit.",
+          env_id,
+        )
+      return
+
+
 def _made(env_id, options, params):
   """Makes an environment, and its parameters with overridden fields."""
   env, env_params = envs.make(env_id, **dict(options))
+  if not hasattr(env_params, "max_steps_in_episode"):
+    expected = "a dataclass with max_steps_in_episode, the time limit"
+    raise validate.error(f"parameters of {env_id}", env_params, expected)
   names = [field.name for field in dataclasses.fields(env_params)]
   for name, _ in params:
     validate.choice("env_params", name, names)

@@ -19,21 +19,16 @@ if TYPE_CHECKING:
   from jaxseq.tasks import masking as masking
   from jaxseq.tasks import next_element as next_element
   from jaxseq.tasks import outputs as outputs
-  from jaxseq.tasks import pair_structures as pair_structures
-  from jaxseq.tasks import pairs as pairs
   from jaxseq.tasks import pictures as pictures
   from jaxseq.tasks import ranking as ranking
   from jaxseq.tasks import recommendation as recommendation
   from jaxseq.tasks import regression as regression
   from jaxseq.tasks import segmentation as segmentation
   from jaxseq.tasks import sizes as sizes
-  from jaxseq.tasks import structure_figures as structure_figures
   from jaxseq.tasks import summary_baselines as summary_baselines
   from jaxseq.tasks import summary_start as summary_start
-  from jaxseq.tasks import synthetic as synthetic
   from jaxseq.tasks import task as task
   from jaxseq.tasks import temporal_graph as temporal_graph
-  from jaxseq.tasks import tree_figures as tree_figures
-  from jaxseq.tasks import tree_scores as tree_scores
+  from jaxseq.tasks.masked_language import tree_scores as tree_scores
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

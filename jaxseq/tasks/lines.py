@@ -67,7 +67,7 @@ LINES = {
   ),
   "masked_language": Line(
     f"{_PROGRAMS}.masked_language",
-    _task("masked_language") | {"pairs": "jaxseq.tasks.pairs"},
+    _task("masked_language"),
     data={"": "letters"},
   ),
   "next_element": Line(
@@ -81,13 +81,6 @@ LINES = {
     | {"picture_codes": "jaxseq.tasks.pictures.picture_codes"},
     (*MODES, "generate"),
     data={"": "image_folders"},
-  ),
-  "pointing": Line(
-    f"{_PROGRAMS}.set_answers",
-    {
-      "pointing": "jaxseq.models.pointed_sets:ORDERED",
-      "set_pointing": "jaxseq.models.pointed_sets:SETS",
-    },
   ),
   "recommend": Line(
     "jaxseq.tasks.recommendation.task",
@@ -105,7 +98,6 @@ LINES = {
     data={"": "paragraphs"},
   ),
   "spr": Line(f"{_PROGRAMS}.spr", modes=_PLAYED, mesh=False),
-  "synthetic": Line(f"{_PROGRAMS}.sampled", modes=_PLAYED),
   "temporal_graph": Line(
     "jaxseq.tasks.temporal_graph.task",
     _task("temporal_graph"),

@@ -229,6 +229,13 @@ def _check_same_run(path, config, described, may_change) -> None:
       for name, old, new in changed
       if old != configuration.ABSENT or name not in defaults
     ]
+    # And one that this version has not.
+    former = getattr(config, "FORMER", {}).items()
+    changed = [
+      (name, old, new)
+      for name, old, new in changed
+      if new != configuration.ABSENT or (name, old) not in former
+    ]
   if changed:
 
     def said(value):

@@ -82,18 +82,18 @@ def _package_page(package: griffe.Module) -> str:
     and alias.target_path.startswith("jaxseq.")
     and alias.target_path != f"{package.path}.{name}"
   }
-  own = [
+  members = [
     name
     for name, member in package.members.items()
     if name in offered
     and "._" in offered[name].target_path
     or not (member.is_alias or member.is_module or name.startswith("_"))
   ]
-  page = _page(package) + f"    options:\n      members: {own or 'false'}\n"
+  page = _page(package) + f"    options:\n      members: {members or 'false'}\n"
   if offered:
     page += "\n## Names\n\n| Name | What it is |\n| --- | --- |\n"
     for name, alias in offered.items():
-      place = f"{package.path}.{name}" if name in own else _place(alias)
+      place = f"{package.path}.{name}" if name in members else _place(alias)
       page += f"| [`{name}`][{place}] | {_summary(alias)} |\n"
   below = [module for module in modules(package) if module.parent is package]
   if below:

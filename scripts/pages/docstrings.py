@@ -73,8 +73,8 @@ def _take_comment(module: griffe.Module, attribute: griffe.Attribute) -> None:
 
 def _take_made(module: griffe.Module, attribute: griffe.Attribute) -> None:
   """The docstring of a function that another one has made."""
-  made = getattr(importlib.import_module(module.path), attribute.name)
-  text = inspect.getdoc(made) or ""
+  value = getattr(importlib.import_module(module.path), attribute.name)
+  text = inspect.getdoc(value) or ""
   attribute.docstring = griffe.Docstring(text, parent=attribute)
 
 

@@ -57,13 +57,13 @@ def on_page_markdown(
 ) -> str:
   """Turns links to files of the repository into links to pages."""
   del config
-  own = page.file.src_uri
+  path = page.file.src_uri
 
   def replace(match):
-    address = _address(_resolve(own, match[1]))
+    address = _address(_resolve(path, match[1]))
     if files.get_file_from_path(address) is None:
       return match[1]  # MkDocs says that it leads nowhere.
-    return posixpath.relpath(address, posixpath.dirname(own) or ".")
+    return posixpath.relpath(address, posixpath.dirname(path) or ".")
 
   parts = re.split(rf"({_FENCED.pattern})", markdown, flags=re.M | re.S)
   return "".join(

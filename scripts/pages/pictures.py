@@ -179,7 +179,7 @@ def packages() -> None:
     if row:
       picture.arrow(394, y - 18, 394, y - 42)
   picture.box(656, 164, 176, 284, "x")
-  beside = {
+  others = {
     "data": "data sets",
     "training": "runs, devices",
     "models": "files, predictions",
@@ -187,7 +187,7 @@ def packages() -> None:
     "planner": "mixed lengths",
     "interop": "others' weights",
   }
-  for row, (name, words) in enumerate(beside.items()):
+  for row, (name, words) in enumerate(others.items()):
     picture.text(656, 46 + 47 * row, name, "bold")
     picture.text(656, 64 + 47 * row, words, "small")
   picture.write("packages.svg")

@@ -14,11 +14,11 @@ from configs.dts import quick
 from configs.icrl import quickstart
 from configs.icrl import r2d2
 from configs.synthetic import selective_copying
+from experiments.synthetic import task as synthetic
 from jaxseq import data
 from jaxseq.programs import dts
 from jaxseq.rl import rl_arms
 from jaxseq.spr import runner
-from jaxseq.tasks import synthetic
 from jaxseq.training import configuration
 from tests.compile import kernels
 from tests.compile import targets

@@ -196,13 +196,13 @@ def test_windows_at_every_step_are_looked_at_once(monkeypatch):
   windows = data.datasets.sliding_windows(values, 100)
   part = data.ArrayDataset(windows, windows[:, -1])
   read = []
-  chunks = checks._values._chunks
+  chunks = checks.value_checks._chunks
 
   def counted(array):
     read.append(array.size)
     return chunks(array)
 
-  monkeypatch.setattr(checks._values, "_chunks", counted)
+  monkeypatch.setattr(checks.value_checks, "_chunks", counted)
   known = info(num_classes=None)
   checks.check(part, "mine", known)
   assert windows.size > 90 * max(read)

@@ -181,14 +181,6 @@ def test_stratified_holding(cut):
   np.testing.assert_array_equal(found, np.round(counts / 2))
 
 
-def test_published_pairs():
-  assert set(domains.PAIRS) == {"uci_har", "hhar", "wisdm", "uwave", "watch"}
-  for pairs in domains.PAIRS.values():
-    assert len(set(pairs)) == 10
-    assert all(source != target for source, target in pairs)
-  assert domains.PAIRS["hhar"][2] == (0, 6)
-
-
 def test_wrong_options_are_named(cut):
   def adapt(**options):
     options = {"by": "subject", "source": 1, "target": 2} | options

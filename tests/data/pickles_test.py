@@ -9,7 +9,7 @@ import pickletools
 import numpy as np
 import pytest
 
-from jaxseq.data import _pickles
+from jaxseq.data import pickles
 from tests.data import memory
 
 
@@ -45,11 +45,11 @@ def assert_equal(found, want):
 @pytest.mark.parametrize("protocol", [3, 4])
 def test_what_numpy_writes_is_read(protocol):
   want = content()
-  found = _pickles.loads(pickle.dumps(want, protocol))
+  found = pickles.loads(pickle.dumps(want, protocol))
   assert_equal(found, want)
   assert not found["big"].flags.writeable
   # As np.save writes an object, an array without axes around it.
-  whole = _pickles.loads(pickle.dumps(np.array(want, object), protocol))
+  whole = pickles.loads(pickle.dumps(np.array(want, object), protocol))
   assert_equal(whole.item(), want)
 
 
@@ -61,7 +61,7 @@ def test_what_numpy_1_wrote_is_read():
   names = [argument for _, argument, _ in pickletools.genops(text)]
   assert "numpy.core.multiarray _reconstruct" in names
   assert "_codecs encode" in names
-  assert_equal(_pickles.loads(text), want)
+  assert_equal(pickles.loads(text), want)
 
 
 class _Widened:
@@ -122,7 +122,7 @@ class _Call:
 )
 def test_nothing_else_is_made(value, message):
   with pytest.raises(ValueError, match=message):
-    _pickles.loads(pickle.dumps(value, 4))
+    pickles.loads(pickle.dumps(value, 4))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_nothing_else_is_made(value, message):
 )
 def test_damaged_ones_are_refused(text):
   with pytest.raises(ValueError):
-    _pickles.loads(text)
+    pickles.loads(text)
 
 
 def test_one_value_is_not_copied_any_number_of_times():
@@ -164,14 +164,14 @@ def test_one_value_is_not_copied_any_number_of_times():
   text = encode + b"]" + b"h\x01h\x02R" * 2000 + b"."
   with memory.at_most(20):
     with pytest.raises(ValueError, match="more out of its values than it hold"):
-      _pickles.loads(text)
+      pickles.loads(text)
   deep = b"]" * 100_000 + b"a" * 99_999 + b"."
-  assert len(_pickles.loads(deep)) == 1
+  assert len(pickles.loads(deep)) == 1
 
 
 def test_nothing_in_the_package_unpickles_or_reads_formats_with_links():
   """HDF5 files can name other files, as archives can places to unpack to."""
-  root = pathlib.Path(_pickles.__file__).parents[1]
+  root = pathlib.Path(pickles.__file__).parents[1]
   refused = {"dill", "h5py", "joblib", "marshal", "pickle", "shelve", "tarfile"}
   for path in sorted(root.rglob("*.py")):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -61,27 +61,10 @@ def test_unknown_names_and_options_are_named():
 @pytest.mark.parametrize(
   ("name", "options", "message"),
   [
-    (
-      "activities",
-      {"source": 1},
-      "source and target: got 1 and 1, expected .* none twice",
-    ),
-    (
-      "activities",
-      {"source": -1},
-      "source and target: got -1, expected an integer of at least 0",
-    ),
-    ("activities", {"valid": 0}, "valid: got 0, expected an integer of at"),
     ("ecg", {"rate": 0}, "rate: got 0, expected a finite number above 0"),
     ("ecg", {"start": "late"}, "start: got 'late', expected one of 'aligned',"),
     ("heartbeat", {"noise": -1}, "noise: got -1, expected a finite number of"),
     ("heartbeat", {"test": 0}, "test: got 0, expected an integer of at least"),
-    ("pendulum", {"valid": 0}, "valid: got 0, expected an integer of at least"),
-    (
-      "pendulum",
-      {"frames": 10, "kept": 11},
-      "kept: got 11, expected an integer from 1 to 10",
-    ),
     ("seasonal_factors", {"length": 0}, "length: got 0, expected an integer"),
   ],
 )

@@ -9,9 +9,9 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.synthetic import task as synthetic
 from jaxseq.interop import network_file
 from jaxseq.rl import conditioned_players
-from jaxseq.tasks import synthetic
 from jaxseq.training import errors
 from jaxseq.training import scalars
 from jaxseq.training.comparison import supervised_arms

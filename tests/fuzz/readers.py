@@ -11,11 +11,16 @@ import numpy as np
 
 from experiments.lra import cifar
 from experiments.lra import data as lra
+from experiments.sensors import anomalies
+from experiments.sensors import hhar
+from experiments.sensors import uci_har
+from experiments.sensors import uwave
+from experiments.sensors import watch
+from experiments.sensors import wisdm
+from experiments.speech_commands import data as speech_commands
 from jaxseq import _json
 from jaxseq import data
 from jaxseq import limits
-from jaxseq.data import _pickles
-from jaxseq.data import anomalies
 from jaxseq.data import arrays
 from jaxseq.data import cache
 from jaxseq.data import fm_index
@@ -24,18 +29,13 @@ from jaxseq.data import forecast_windows
 from jaxseq.data import images
 from jaxseq.data import npz_series
 from jaxseq.data import packages
+from jaxseq.data import pickles
 from jaxseq.data import series_table
 from jaxseq.data import text
 from jaxseq.data import trajectories
 from jaxseq.data import ts_series
-from jaxseq.data import watch
 from jaxseq.data.files import ett
-from jaxseq.data.files import hhar
-from jaxseq.data.files import speech_commands
-from jaxseq.data.files import uci_har
 from jaxseq.data.files import uea
-from jaxseq.data.files import uwave
-from jaxseq.data.files import wisdm
 from jaxseq.data.sources import events as event_sources
 from jaxseq.data.sources import images as image_sources
 from jaxseq.data.sources import text as text_sources
@@ -263,7 +263,7 @@ READERS = {
   ),
   "pickles": Reader(
     {"file": pickle.dumps(np.array(_watch(), object), 3)},
-    one(lambda f: _pickles.loads(limits.read_bytes(f))),
+    one(lambda f: pickles.loads(limits.read_bytes(f))),
   ),
   "watch": Reader(
     {"watch.npy": contents.npy(np.array(_watch(), object))}, _read_watch

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments.continual import event_origins
 from jaxseq.data import event_graphs
-from jaxseq.data import event_origins
 from jaxseq.data.files import movielens
 from jaxseq.data.sources import events
 from jaxseq.data.sources import interactions

@@ -71,6 +71,39 @@ def test_messages_become_a_prompt():
   assert request.length == 4
 
 
+CALLS = """
+{%- for message in messages %}{% for call in message.tool_calls or [] %}
+{%- for name, value in call.function.arguments | items %}{{ name }}={{ value }}
+{%- endfor %};{% endfor %}{% endfor %}{{ "thinks" if enable_thinking }}"""
+
+
+def test_templates_get_objects_of_arguments_and_options():
+  pytest.importorskip("jinja2", reason="the extra chats is needed")
+  template = chats.Template(_Bytes(), CALLS)
+  call = {"id": "x", "type": "function"}
+  arguments = ('{"a": 1}', {"b": 2})
+  calls = [
+    {**call, "function": {"name": "f", "arguments": x}} for x in arguments
+  ]
+  messages = [{"role": "assistant", "content": None, "tool_calls": calls}]
+  body = {"messages": messages, "chat_template_kwargs": {"enable_thinking": 1}}
+  (request,) = _parse(body, template).requests
+  assert bytes(request.prompt.tolist()).decode() == "a=1;b=2;thinks"
+  body["chat_template_kwargs"] = {"tools": []}
+  with pytest.raises(ValueError, match="chat_template_kwargs: got 'tools'"):
+    _parse(body, template)
+  for wrong in ("no JSON", "[1]"):
+    calls[0]["function"]["arguments"] = wrong
+    with pytest.raises(ValueError, match="the chat template fails with it"):
+      _parse({"messages": messages}, template)
+
+
+def test_fields_that_change_no_answer_are_taken():
+  fields = {"user": "me", "metadata": {}, "store": False}
+  fields |= {"service_tier": "auto", "parallel_tool_calls": True}
+  assert _parse({"messages": MESSAGES, **fields}).requests
+
+
 @pytest.mark.parametrize(
   ("body", "message"),
   [
@@ -150,6 +183,11 @@ def _format(schema):
       {"type": "array", "items": {"type": "string"}, "minItems": 2},
       ['["a", "\\n"]', '["a","b","\u00fc"]'],
       ['["a"]', "[]", '["a" "b"]', '["\n", ""]'],
+    ),
+    (
+      {"type": "object", "additionalProperties": {"type": "integer"}},
+      ['{"a": 1, "b": -2}', "{}"],
+      ['{"a": "b"}', '{"a": 1.5}'],
     ),
     (None, ['{"a": [1, {"b": "c"}]}', "{}"], ["[1]", "{a: 1}", '{"a": }']),
   ],

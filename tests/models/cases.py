@@ -11,17 +11,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.masked_language import pairs
+from experiments.masked_language import rna
+from experiments.pointing import answers as pointed_sets
+from experiments.pointing import pointer
+from experiments.pointing import program as pointing
 from jaxseq import data
 from jaxseq import models
 from jaxseq import nn
 from jaxseq.dts import autoencoder
 from jaxseq.dts import problem as dts_problem
 from jaxseq.dts import series_encoders
-from jaxseq.models import pointed_sets
 from jaxseq.nn import multiscale
 from jaxseq.nn import picture_codec
-from jaxseq.nn import pointer
-from jaxseq.programs import set_answers
 from jaxseq.tasks import base
 from jaxseq.tasks import classification
 from jaxseq.tasks import events
@@ -29,7 +31,6 @@ from jaxseq.tasks import forecasting
 from jaxseq.tasks import language
 from jaxseq.tasks import masked_language
 from jaxseq.tasks import next_element
-from jaxseq.tasks import pairs
 from jaxseq.tasks import pictures
 from jaxseq.tasks import recommendation
 from jaxseq.tasks import regression
@@ -198,7 +199,7 @@ def histories(**options):
   arm = recommendation_arms.ArmConfig(
     network(mixer=mixer), batch_size=4, **options
   )
-  problem = recommendation.Problem(arm, splits)
+  problem = recommendation.make(arm, splits)
   kind = getattr(problem, "kind", "recommendation")
   return _case(kind, problem, splits)
 
@@ -210,8 +211,8 @@ def items_by(what):
 
 
 def sequences(kind="masked_language"):
-  splits = data.load("rna", examples=16, length=28, seed=3)
-  arm = masked_language.ArmConfig(
+  splits = rna.load(examples=16, length=28, seed=3)
+  arm = pairs.ArmConfig(
     network(bidirectional=True),
     batch_size=4,
     pair_width=4,
@@ -298,7 +299,7 @@ def graph():
 
 
 def points(reads="ordered"):
-  config = set_answers.Config(
+  config = pointing.Config(
     task="sort" if reads == "sets" else "hull",
     task_options={"low": 3, "high": 5},
     train_sets=12,
@@ -306,10 +307,10 @@ def points(reads="ordered"):
     arms={"one": {}},
   )
   stack = dataclasses.replace(pointer.LSTM, d_model=8)
-  arm = set_answers.ArmConfig(
+  arm = pointing.ArmConfig(
     nn.NetworkConfig(stack), reads=reads, steps=1, batch_size=4
   )
-  problem = set_answers.Problem(arm, config)
+  problem = pointing.Problem(arm, config)
   splits = pointed_sets.splits_of(problem.data["test"])
   return _case(problem.kind, problem, splits)
 

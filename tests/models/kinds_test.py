@@ -10,18 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.masked_language import rna
 from jaxseq import data
 from jaxseq import models
 from jaxseq import nn
-from jaxseq.data import rna
 from jaxseq.dts import evaluation
 from jaxseq.models import token_model
 from jaxseq.tasks import events
 from jaxseq.tasks import masked_language
-from jaxseq.tasks import tree_scores
 from jaxseq.tasks.events import answers as event_answers
 from jaxseq.tasks.events import gap_mixture
 from jaxseq.tasks.language import task as language
+from jaxseq.tasks.masked_language import tree_scores
 from tests.models import cases
 
 # float32, and sums in another order.

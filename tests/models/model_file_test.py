@@ -5,6 +5,9 @@ import functools
 import hashlib
 import json
 import pathlib
+import re
+import sys
+import types
 
 import jax
 import numpy as np
@@ -17,6 +20,7 @@ from jaxseq.interop import described_file
 from jaxseq.interop import safetensors_file
 from jaxseq.models import model_file
 from jaxseq.rl import algorithms
+from jaxseq.tasks import classification
 from jaxseq.training import integrity
 from tests.models import cases
 
@@ -312,3 +316,35 @@ def test_files_of_other_kinds_stay_readable():
   assert action in range(4)
   player = jaxseq.load(folder / "player.safetensors")
   close(player.scale.mean, wanted["mean"])
+
+
+def test_kinds_from_outside_name_the_module_that_reads_them(
+  tmp_path, monkeypatch
+):
+  reader = types.ModuleType("some_project.read")
+  reader.TASK = classification.TASK
+  monkeypatch.setitem(sys.modules, reader.__name__, reader)
+  path, kinds = tmp_path / "m.safetensors", model_file.kinds.KINDS
+  model = cases.case("classification").model
+  with monkeypatch.context() as registered:
+    registered.setitem(kinds._paths, "some_kind", f"{reader.__name__}:TASK")
+    jaxseq.save(path, dataclasses.replace(model, kind="some_kind"))
+    assert jaxseq.load(path).kind == "some_kind"
+  message = (
+    f"{path}: kind: got 'some_kind', expected `import some_project.read` "
+    "before, which reads it."
+  )
+  with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    jaxseq.load(path)
+
+  def other(described, tensors):
+    described["module"] = "some project\nand commands"
+
+  damaged = rewritten(path, tmp_path, other)
+  with pytest.raises(ValueError, match="got 'some_kind', expected one of"):
+    jaxseq.load(damaged)
+
+
+def test_kinds_of_jaxseq_name_no_module(file):
+  _, metadata = safetensors_file.read_all(file)
+  assert "module" not in json.loads(metadata["jaxseq"])

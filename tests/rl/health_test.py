@@ -162,3 +162,20 @@ def test_an_agent_of_the_experiment_is_watched(tmp_path, logged):
     for hook in program.hooks:
       hook(tmp_path, step, row)
   assert len(logged) == 1
+
+
+@pytest.mark.parametrize(("size", "told"), [(500.0, "500"), (0.001, "0.001")])
+def test_observations_of_other_sizes_are_to_be_normalized(size, told):
+  metrics = _learning() | {"observation_size": np.ones((2, UPDATES))}
+  assert health.warnings(_ppo(), metrics) == {}
+  # Nothing but zeros is of no size.
+  empty = metrics | {"observation_size": np.zeros((2, UPDATES))}
+  assert health.warnings(_ppo(), empty) == {}
+  metrics["observation_size"][1, 3:] = size
+  (text,) = health.warnings(_ppo(), metrics).values()
+  assert f"observation_size: got {told} (seeds 1)" in text
+  assert "Set normalize_observation=True" in text
+  normalized = _ppo(normalize_observation=True)
+  assert health.warnings(normalized, metrics) == {}
+  metrics["observation_size"][1, -1] = 1.0
+  assert health.warnings(_ppo(), metrics) == {}

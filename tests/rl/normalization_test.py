@@ -97,6 +97,21 @@ def test_normalized_observations():
   )
 
 
+@pytest.mark.parametrize("size", [2.0**-40, 2.0**-20, 2.0**20, 2.0**40])
+def test_observations_of_any_size_are_normalized_alike(size):
+  stream = np.random.default_rng(3).normal(0.2, 2, (500, 2)).astype(np.float32)
+  plain, scaled = (
+    normalization.normalize(_merge_all([x]), x) for x in (stream, size * stream)
+  )
+  np.testing.assert_allclose(scaled, plain, rtol=1e-6)
+  # What never changes is 0, and its rounding is no change.
+  same = np.float32(size) * np.float32(
+    [[0.1], [0.1], [np.nextafter(0.1, 1, dtype=np.float32)]]
+  )
+  scaled = normalization.normalize(_merge_all([same]), same)
+  assert np.abs(scaled).max() < 0.1
+
+
 @pytest.mark.parametrize(
   ("env_id", "numbers", "size"),
   [

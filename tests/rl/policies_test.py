@@ -143,6 +143,10 @@ _IMAGES = dataclasses.replace(
       network=_SMALL,
       normalize_observation=True,
     ),
+    # The bounds of its actions are not those of the default parameters.
+    ppo.Config(
+      env_id="Pendulum-v1", env_params={"max_torque": 5.0}, network=_SMALL
+    ),
     r2d2.Config(env_id="CountRecallEasy", network=_SMALL),
     pytest.param(
       ppo.Config(

@@ -286,10 +286,12 @@ def test_the_loop_of_the_page_plays_gymnasium(tmp_path):
   assert names["play"](path, env, 3) == returns
 
 
-def test_a_step_without_jaxseq_plays_as_evaluate_does(tmp_path):
+@pytest.mark.parametrize("scales", [False, True])
+def test_a_step_without_jaxseq_plays_as_evaluate_does(scales, tmp_path):
   config = dataclasses.replace(
     _CONFIG,
     env_id="PositionOnlyPendulumEasy",
+    scale_actions=scales,
     env_params=(("max_steps_in_episode", 9),),
     network=toy.network("mamba2", 8),
   )
@@ -321,12 +323,13 @@ def test_a_step_without_jaxseq_plays_as_evaluate_does(tmp_path):
     }
     results = call(given | states)
     states = {name: results[f"next_{name}"] for name in states}
-    want = np.asarray(played.action[t])
-    np.testing.assert_allclose(states["last_action"][0], want, rtol=1e-4)
+    want = np.asarray(played.action[t]) * (2 if scales else 1)
     bounded = np.clip(want, -2, 2)
+    before = bounded if scales else want
+    np.testing.assert_allclose(states["last_action"][0], before, rtol=1e-4)
     np.testing.assert_allclose(results["action"][0], bounded, rtol=1e-4)
     np.testing.assert_allclose(results["value"], played.value[t], rtol=1e-3)
-  assert np.abs(played.action).max() > 2
+  assert np.abs(played.action).max() > (1 if scales else 2)
   described, call, _ = _program(
     policies.load(path), tmp_path / "b.bin", deterministic=False
   )
@@ -334,4 +337,5 @@ def test_a_step_without_jaxseq_plays_as_evaluate_does(tmp_path):
   noise = np.array([[-1.5]], np.float32)
   results = call(given | states | {"noise": noise})
   drawn = results["mean"] + np.exp(results["log_std"]) * noise
+  drawn = np.clip(2 * drawn, -2, 2) if scales else drawn
   np.testing.assert_allclose(results["next_last_action"], drawn, rtol=1e-5)

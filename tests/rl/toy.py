@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 
 from flax import struct
 import gymnax
@@ -32,7 +33,8 @@ class Paid(base.Environment):
 
   Every episode is cut off after `limit` steps, and before that with
   probability `cut` at each step, or ends by itself after a random number of 1
-  to `longest` steps, if that is set. Shows a function of the time.
+  to `longest` steps, if that is set. Shows a function of the time, times
+  `size`.
   """
 
   limit: int = 5
@@ -41,6 +43,7 @@ class Paid(base.Environment):
   continuous: int = 0
   choices: tuple[int, ...] = ()
   pay: float = 1.0
+  size: float = 1.0
 
   step_words = 1
   reset_words = 1
@@ -75,7 +78,7 @@ class Paid(base.Environment):
     return spaces.Discrete(2)
 
   def observe(self, state, params):
-    return jnp.sin(state.time.astype(jnp.float32))[None]
+    return self.size * jnp.sin(state.time.astype(jnp.float32))[None]
 
 
 @struct.dataclass
@@ -128,6 +131,33 @@ class Walk(base.Environment):
     if self.bounds is None:
       return spaces.Discrete(2)
     return spaces.Box(*self.bounds, (1,))
+
+
+@dataclasses.dataclass(frozen=True)
+class Aim(base.Environment):
+  """Pays 100 less the distance from 260; actions reach from 200 to 300.
+
+  Shows the action before. Pays -1,000 for actions beyond the bounds.
+  """
+
+  observations = more_spaces.Box(-math.inf, math.inf, (1,))
+  max_steps = 4
+
+  def action_space(self, params=None):
+    # Made by jax.numpy, as gymnax's are.
+    return spaces.Box(jnp.array([200.0]), jnp.array([300.0]), (1,))
+
+  def start(self, words, params):
+    return WalkState(jnp.int32(0), jnp.float32(0))
+
+  def advance(self, words, state, action, params):
+    action = action[0]
+    inside = (action >= 200.0) & (action <= 300.0)
+    reward = jnp.where(inside, 100 - jnp.abs(action - 260.0), -1000.0)
+    return WalkState(state.time + 1, action), reward
+
+  def observe(self, state, params):
+    return state.position[None] / 300
 
 
 @struct.dataclass

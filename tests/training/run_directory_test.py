@@ -176,6 +176,25 @@ def test_a_field_of_a_later_version_may_have_its_default(tmp_path):
   assert "lr" in json.loads(file.read_text())["config"]["optim"]
 
 
+def test_a_field_of_an_earlier_version_may_say_what_holds_now(tmp_path):
+  @dataclasses.dataclass(frozen=True)
+  class Earlier(Config):
+    depth: int = 3
+
+  class Shrunk(Config):
+    FORMER = MappingProxyType({"depth": 3})
+
+  Earlier.__qualname__ = Shrunk.__qualname__ = Config.__qualname__
+  prepare(tmp_path, Earlier())
+  with pytest.raises(errors.UserError, match="depth was 3 and is now not set"):
+    prepare(tmp_path, Config())
+  prepare(tmp_path, Shrunk())
+  assert "depth" not in json.loads((tmp_path / "config.json").read_text())
+  prepare(tmp_path / "other", Earlier(depth=4))
+  with pytest.raises(errors.UserError, match="depth was 4 and is now not set"):
+    prepare(tmp_path / "other", Shrunk())
+
+
 def test_an_option_of_a_later_version_may_be_none(tmp_path):
   prepare(tmp_path, Config(options=MappingProxyType({"path": "a"})))
   later = {"path": "a", "time": "when"}

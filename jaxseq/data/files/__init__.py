@@ -7,15 +7,10 @@ from jaxseq import _lazy
 if TYPE_CHECKING:
   from jaxseq.data.files import columns as columns
   from jaxseq.data.files import ett as ett
-  from jaxseq.data.files import hhar as hhar
   from jaxseq.data.files import log_files as log_files
   from jaxseq.data.files import movielens as movielens
-  from jaxseq.data.files import speech_commands as speech_commands
   from jaxseq.data.files import table_files as table_files
   from jaxseq.data.files import text_forms as text_forms
-  from jaxseq.data.files import uci_har as uci_har
   from jaxseq.data.files import uea as uea
-  from jaxseq.data.files import uwave as uwave
-  from jaxseq.data.files import wisdm as wisdm
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -1,19 +1,16 @@
-"""Event logs in files: CSV with a row for each event, and XES.
+"""Event logs in files: tables with a row for each event, and XES.
 
 From XES the names of traces, and the names and times of their events, are read,
 but no attributes nested in others. A document type, which can define entities,
 is rejected. The events of a case are sorted by time.
 """
 
+from collections.abc import Callable
 from collections.abc import Mapping
-import csv
-import gzip
 import hashlib
-import io
-import os
+import pathlib
 from typing import NamedTuple
 from xml.parsers import expat
-import zlib
 
 from absl import logging
 import numpy as np
@@ -22,85 +19,120 @@ from jaxseq import limits
 from jaxseq import validate
 from jaxseq.data import _row_groups
 from jaxseq.data import _time_stamps
-from jaxseq.data import datasets
 from jaxseq.data import table_layouts
 from jaxseq.data.files import _compressed
-from jaxseq.data.files import columns as text_columns
+from jaxseq.data.files import table_files
 from jaxseq.data.files import text_forms
 
-_XES = (".xes", ".gz")
 _EVENT_KEYS = ("concept:name", "lifecycle:transition")
 # Attribute of times in XES, and column of times in tables made from XES.
 _TIME = "time:timestamp"
+# What a file of XML begins with, after a byte order mark.
+_XML = (b"<", b"\xff\xfe<", b"\xfe\xff\0<")
 
 
-class Event(NamedTuple):
-  """An event of a case.
+class Log(NamedTuple):
+  """The cases of a log, in the order of their first events.
 
   Attributes:
-    activity: name of the activity.
-    transition: lifecycle transition of the activity, or "".
-    time: time as written in the file, or "".
-    line: line in the file, for messages.
+    names: names of the cases.
+    cases: the symbols of each case.
+    digest: sha256 of the file; None for frames and several files.
+    date_format: format of the dates, see `text_forms.Form`.
   """
 
-  activity: str
-  transition: str
-  time: str
-  line: int
+  names: tuple[str, ...]
+  cases: list[list[str]]
+  digest: str | None
+  date_format: str | None
+
+
+class _Events(NamedTuple):
+  """The events of a file.
+
+  Attributes:
+    source: the file, for messages.
+    names: names of the cases.
+    rows: the events (n_i,) of each case.
+    activity: activity of each event.
+    transition: lifecycle transition of each event, or "".
+    time: time of each event as written in the file, or "".
+    place: returns the location of an event, for messages.
+  """
+
+  source: str
+  names: tuple[str, ...]
+  rows: list[np.ndarray]
+  activity: list[str]
+  transition: list[str]
+  time: list[str]
+  place: Callable[[int], str]
 
 
 def read(
-  path: str | os.PathLike,
+  path: table_files.Path,
   columns: Mapping[str, str],
   digest: str | None = None,
-) -> tuple[list[str], list[list[str]], str]:
-  """Reads the cases of a log, in the order of their first events.
+  form: text_forms.Form = text_forms.OPEN,
+) -> Log:
+  """Reads the cases of a log.
 
   Args:
-    path: see `sources.logs.load`.
+    path: see `sources.logs.load`; a frame is read as a table.
     columns: names of a table's columns "case" and "activity", "transition" if
       a symbol is an activity with its transition, and optionally "time"; if it
       is not given, "time:timestamp" is read if the file has it.
     digest: see `sources.logs.load`.
-
-  Returns:
-    Names of the cases, the symbols of each, and the sha256 of the file.
+    form: format of tables; fields that are None are detected.
 
   Raises:
     ValueError: naming the place of an invalid entry.
     MissingData: if there is no such file.
   """
-  place = datasets.find_file(path, "give the file of a log as path")
-  content = limits.read_bytes(place)
-  sha256 = hashlib.sha256(content).hexdigest()
+  files = table_files.find(path)
+  sha256 = _digest(files)
   if digest not in (None, sha256):
-    raise validate.error(f"{place}: digest", sha256, f"{digest!r}")
-  if place.suffix in _XES:
-    names, cases = _read_xes(place, content, columns)
+    raise validate.error(f"{files[0]}: digest", sha256, f"{digest!r}")
+  if len(files) == 1 and _is_xes(files[0]):
+    events = _read_xes(files[0], columns)
   else:
-    names, cases = _read_csv(place, content, columns)
-  cases = _in_time(place, cases, columns.get("time"))
-  joined = "transition" in columns
-  symbols = [
-    [f"{x.activity}/{x.transition}" if joined else x.activity for x in case]
-    for case in cases
-  ]
-  return names, symbols, sha256
+    events = _read_table(path, files, columns, form)
+  rows, date_format = _in_time(events, columns.get("time"), form)
+  symbols = events.activity
+  if "transition" in columns:
+    symbols = [*map("/".join, zip(symbols, events.transition))]
+  cases = [[symbols[row] for row in one] for one in rows]
+  return Log(events.names, cases, sha256, date_format)
 
 
-def _in_time(place, cases, given):
-  """Sorts the events of each case by time; equal times keep their order."""
-  events = [event for case in cases for event in case]
-  words = [event.time for event in events]
-  if given is None and not any(words):
-    return cases
+def _digest(files):
+  """The sha256 of a file; None for frames and several files."""
+  if len(files) != 1 or not isinstance(files[0], pathlib.Path):
+    return None
+  with open(files[0], "rb", opener=limits.regular) as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_xes(path):
+  if not isinstance(path, pathlib.Path):
+    return False
+  if ".xes" in path.suffixes[-2:]:
+    return True
+  with _compressed.opened(path) as (content, _):
+    start = content.read(64).removeprefix(b"\xef\xbb\xbf")
+  return start.lstrip().startswith(_XML)
+
+
+def _in_time(events, given, form):
+  """The events of each case in the order of time, and the dates' format."""
+  if given is None and not any(events.time):
+    return events.rows, form.date_format
 
   def where(row):
-    return f"{place}, line {events[row].line}: {given or _TIME!r}"
+    return f"{events.place(row)}: column {given or _TIME!r}"
 
   try:
-    stamps = _time_stamps.parse(words, where)
+    stamps = _time_stamps.parse(events.time, where, form=form)
   except ValueError as error:
     if given is not None:
       raise
@@ -109,14 +141,14 @@ def _in_time(place, cases, given):
       " times, or name another column by the option time.",
       error,
     )
-    return cases
-  rows = np.split(np.arange(len(events)), np.cumsum([*map(len, cases)])[:-1])
-  _row_groups.tell_moved(str(place), rows, stamps, "its case")
+    return events.rows, form.date_format
+  rows = events.rows
+  _row_groups.tell_moved(events.source, rows, stamps, "its case")
   if _steps(stamps, rows, -1) and not _steps(stamps, rows, 1):
     # The log is newest first, so simultaneous events are reversed, too.
     rows = [row[::-1] for row in rows]
-  rows = [row[np.argsort(stamps[row], kind="stable")] for row in rows]
-  return [[events[i] for i in row] for row in rows]
+  found = _time_stamps.date_format(events.time, where, form.date_format)
+  return [row[np.argsort(stamps[row], kind="stable")] for row in rows], found
 
 
 def _steps(stamps, rows, sign):
@@ -125,62 +157,35 @@ def _steps(stamps, rows, sign):
   return sum(int((steps == sign).sum()) for steps in later)
 
 
-def _read_csv(place, content, columns):
-  """Names and cases of a table, in the order of their first events."""
-  form = text_forms.of_file(place, text_forms.OPEN)
-  with _compressed.opened(place) as (stream, _):
-    # Decode line by line: the whole text may take four times the bytes.
-    text = io.TextIOWrapper(stream, form.encoding, newline="")
-    rows = csv.DictReader(text, delimiter=form.delimiter)
-    try:
-      return _cases(place, rows, columns)
-    except UnicodeDecodeError:
-      text_columns.decoded(content, place)  # Raises an error with the place.
-      raise
-    except csv.Error as error:
-      said = f"{place}, line {rows.line_num}: {error}."
-      raise ValueError(said) from error
-
-
-def _cases(place, rows, columns):
-  """Reads names and cases from the rows of a table."""
-  names = list(rows.fieldnames or ())
-  for option, name in columns.items():
-    if names.count(name) != 1:
-      expected = (
-        f"one column {name!r}, or the name of another one as the option "
-        f"{option} (--config.data_options.{option}=NAME)"
-      )
-      raise validate.error(f"{place}: columns", rows.fieldnames, expected)
-  time = columns.get("time", _TIME if names.count(_TIME) == 1 else None)
-  wanted = [name for option, name in columns.items() if option != "time"]
-  cases: dict[str, list[Event]] = {}
-  others: dict[str, list[str]] = {}
-  order: dict[str, list[int]] = {}
-  for number, row in enumerate(rows):
-    position = f"{place}, line {rows.line_num}"
-    # Surplus entries are under the key None; missing entries have value None.
-    count = sum(x is not None for x in row.values()) - (None in row)
-    count += len(row.get(None, ()))
-    if count != len(names):
-      raise ValueError(f"{position}: got {count} of {len(names)} entries.")
-    key, name, *step = (row[column] for column in wanted)
-    if not key or not name or not all(step):
-      got = {column: row[column] for column in wanted}
-      raise validate.error(position, got, "values")
-    at = "" if time is None else row[time]
-    event = Event(name, step[0] if step else "", at, rows.line_num)
-    cases.setdefault(key, []).append(event)
-    if not number and time is None:
-      others = {x: [] for x in names if x not in wanted and _is_time(x, row[x])}
-    if others:
-      order.setdefault(key, []).append(number)
-      for column, words in others.items():
-        words.append(row[column])
-  if not cases:
-    raise ValueError(f"{place}: got no rows, expected at least one.")
-  _tell_falling(place, others, [*map(np.array, order.values())])
-  return list(cases), list(cases.values())
+def _read_table(path, files, columns, form):
+  """The events of tables or a frame."""
+  names = table_files.header(files[0], form)
+  columns = dict(columns)
+  if _TIME in names:
+    columns.setdefault("time", _TIME)
+  words = [*columns.values()]
+  others = []
+  if "time" not in columns:
+    first = table_files.first_row(files[0], form)
+    others = [name for name, word in first.items() if _is_time(name, word)]
+    others = [name for name in others if name not in words]
+  wanted = dict.fromkeys((*words, *others))
+  table = table_files.read(files, [*wanted], (), form=form)
+  for option, noun in (
+    *(("case", "a case"), ("activity", "an activity")),
+    ("transition", "a transition"),
+  ):
+    if option in columns:
+      table_files.check_named(table, columns[option], noun)
+  cases, rows = _row_groups.group(table.words[columns["case"]])
+  source = table_files.describe(path)
+  _tell_falling(source, {name: table.words[name] for name in others}, rows)
+  blank = [""] * len(table.line)
+  activity, transition, time = (
+    table.words[columns[option]] if option in columns else blank
+    for option in ("activity", "transition", "time")
+  )
+  return _Events(source, cases, rows, activity, transition, time, table.place)
 
 
 def _is_time(name, word):
@@ -208,37 +213,47 @@ def _tell_falling(place, columns, rows):
       )
 
 
-def _read_xes(place, content, columns):
-  """Names and cases of an XES log, in its order; unnamed ones get numbers."""
-  if place.suffix == ".gz":
-    content = _decompressed(place, content)
+def _read_xes(place, columns):
+  """The events of an XES log, in its order; unnamed cases get numbers."""
   parser = expat.ParserCreate()
   log = _Log(place, parser, columns.get("time", _TIME))
   parser.StartDoctypeDeclHandler = log.refuse
   parser.StartElementHandler = log.start
   parser.EndElementHandler = log.end
   try:
-    parser.Parse(content, True)
+    with _compressed.opened(place) as (content, _):
+      parser.ParseFile(content)
   except (expat.ExpatError, LookupError, ValueError) as error:
     if str(error).startswith(str(place)):
       raise  # The handler's error, which names the place.
     raise ValueError(f"{place} is no XML: {error}.") from None
-  if not log.cases:
+  if not log.sizes:
     raise ValueError(f"{place}: got no trace, expected those of a log in XES.")
-  return log.names, log.cases
+  ends = np.cumsum(log.sizes)
+  return _Events(
+    str(place),
+    tuple(log.names),
+    np.split(np.arange(ends[-1]), ends[:-1]),
+    *(log.activity, log.transition, log.time),
+    lambda row: f"{place}, line {log.line[row]}",
+  )
 
 
 class _Log:
-  """Collects names and cases of a log from its XML elements."""
+  """Collects the cases and events of a log from its XML elements."""
 
   def __init__(self, place, parser, time):
     self.place = place
     self.names: list[str] = []
-    self.cases: list[list[Event]] = []
+    self.sizes: list[int] = []
+    self.activity: list[str] = []
+    self.transition: list[str] = []
+    self.time: list[str] = []
+    self.line: list[int] = []
     self._parser = parser
     # The event attributes to read.
     self._keys = {("string", key) for key in _EVENT_KEYS} | {("date", time)}
-    self._time = time
+    self._time_key = time
     self._open: list[str] = []
     self._event: dict[str, str] = {}
 
@@ -250,8 +265,8 @@ class _Log:
     self._open.append(tag)
     key, value = attributes.get("key"), attributes.get("value")
     if tag == "trace":
-      self.names.append(str(len(self.cases)))
-      self.cases.append([])
+      self.names.append(str(len(self.sizes)))
+      self.sizes.append(0)
     elif tag == "event":
       self._event = {}
     elif (tag, key) not in self._keys or value is None:
@@ -269,23 +284,8 @@ class _Log:
     if self._open[-1:] != ["trace"] or "concept:name" not in event:
       expected = "an event with a concept:name, in a trace"
       raise validate.error(f"{self.place}: event", event, expected)
-    self.cases[-1].append(
-      Event(
-        event["concept:name"],
-        event.get("lifecycle:transition", ""),
-        event.get(self._time, ""),
-        self._parser.CurrentLineNumber,
-      )
-    )
-
-
-def _decompressed(place, content):
-  """Decompresses gzip content, within bounds."""
-  most = max(limits.FREE, limits.RATIO * len(content))
-  try:
-    with gzip.open(io.BytesIO(content)) as file:
-      text = file.read(most + 1)
-  except (OSError, EOFError, zlib.error) as error:
-    raise ValueError(f"{place} is no file of gzip: {error}.") from None
-  limits.check_growth(place, len(text), len(content))
-  return text
+    self.sizes[-1] += 1
+    self.activity.append(event["concept:name"])
+    self.transition.append(event.get("lifecycle:transition", ""))
+    self.time.append(event.get(self._time_key, ""))
+    self.line.append(self._parser.CurrentLineNumber)

@@ -255,6 +255,16 @@ def read(
   )
 
 
+def first_row(
+  path: Any, form: text_forms.Form = text_forms.OPEN
+) -> dict[str, str]:
+  """Returns the words of a file's first row by column; none without rows."""
+  names = header(path, form)
+  for _, entries in _chunks(path, names, names, (), form):
+    return {name: words[0] for name, words in entries.items()}
+  return {}
+
+
 def texts(
   path: Path,
   item: str,

@@ -34,6 +34,8 @@ _COMMA = re.compile(
   r"[+-]?(?:[0-9]{1,3}(?:\.[0-9]{3})+|[0-9]*),[0-9]+(?:[eE][+-]?[0-9]+)?"
 )
 _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+")
+# The first line of Excel's files that names the delimiter.
+_STATED = re.compile(r'"?sep=([^\r\n"])"?\r?\n', re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
@@ -96,12 +98,14 @@ class Text(NamedTuple):
     encoding: encoding of the text.
     decimal: decimal sign.
     compression: such as "gzip"; None for an uncompressed text.
+    stated: whether the first line only names the delimiter, as in "sep=;".
   """
 
   delimiter: str
   encoding: str
   decimal: str
   compression: str | None
+  stated: bool
 
 
 def of_file(path: pathlib.Path, form: Form) -> Text:
@@ -124,6 +128,8 @@ def opened(path: pathlib.Path, form: Form) -> Iterator[columns.Lines]:
       content, text.encoding, errors="replace", newline=""
     )
     with columns.lines(path, text=wrapped, blank=True) as lines:
+      if text.stated:
+        next(lines)
       yield lines
 
 
@@ -171,7 +177,11 @@ def _of_content(path, state, form):
     sample = sample.rpartition("\n")[0] or sample
   plain = pathlib.Path(path.stem) if compression else path
   usual = "\t" if plain.suffix == ".tsv" else ","
-  delimiter = form.delimiter or _delimiter(sample, usual)
+  stated = _STATED.match(sample)
+  if stated:
+    sample = sample[stated.end() :]
+  found = stated[1] if stated else _delimiter(sample, usual)
+  delimiter = form.delimiter or found
   decimal = form.decimal or _decimal(sample, delimiter)
   parts = [f"by {compression}"] if compression else []
   if not form.encoding and encoding != "utf-8-sig":
@@ -187,7 +197,7 @@ def _of_content(path, state, form):
       " options encoding, delimiter and decimal.",
       *(path, ", ".join(parts)),
     )
-  return Text(delimiter, encoding, decimal, compression)
+  return Text(delimiter, encoding, decimal, compression, bool(stated))
 
 
 def _encoding(content, given):

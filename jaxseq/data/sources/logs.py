@@ -3,10 +3,10 @@
     splits = data.load("event_log", path="receipt.csv")
     splits = data.load("event_log", path="bpic2012.xes.gz", transitions=True)
 
-A log is a CSV file, with a row for each event, or XES, the XML of the IEEE
-1849-2016, optionally compressed by gzip. The events of a case are sorted by
-time, if there are times. The logs of Receipt and BPI'12 are in the source
-distribution of pm4py 2.2.32, whose code is not used:
+A log is a table with a row for each event, or XES, the XML of the IEEE
+1849-2016, optionally compressed. The events of a case are sorted by time, if
+there are times. The logs of Receipt and BPI'12 are in the source distribution
+of pm4py 2.2.32, whose code is not used:
 
     pip download --no-deps --no-binary :all: pm4py==2.2.32
     tar xzf pm4py-2.2.32.tar.gz --wildcards '*/tests/input_data/*'
@@ -15,16 +15,18 @@ distribution of pm4py 2.2.32, whose code is not used:
 from collections.abc import Sequence
 import dataclasses
 import functools
-import os
 from typing import Any
 from typing import ClassVar
 
+from absl import logging
 import numpy as np
 
 from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data import padding
 from jaxseq.data.files import log_files
+from jaxseq.data.files import table_files
+from jaxseq.data.files import text_forms
 from jaxseq.data.sources import base
 
 # The symbol after the last activity of a case.
@@ -32,7 +34,7 @@ END = "(end)"
 
 
 @dataclasses.dataclass(frozen=True)
-class LogSource(base.Source):
+class LogSource(base.TableSource):
   """Cases of a log, with numbers for activities.
 
   `prepare` takes cases: for each the names of its activities, in order. All
@@ -65,16 +67,21 @@ class LogSource(base.Source):
     """Number of symbols: 0, the activities, and the end."""
     return len(self.activities) + 2
 
+  @property
+  def reads_frames(self) -> bool:
+    """True if `read` accepts frames."""
+    return self.reader is not None
+
   def log(
-    self, path: str | os.PathLike, digest: str | None = None
-  ) -> tuple[list[str], list[list[str]], str]:
+    self, path: table_files.Path, digest: str | None = None
+  ) -> log_files.Log:
     """Reads a log file, see `log_files.read`."""
     columns = {"case": self.case, "activity": self.activity}
     if self.transitions:
       columns["transition"] = self.transition
     if self.time is not None:
       columns["time"] = self.time
-    return log_files.read(path, columns, digest)
+    return log_files.read(path, columns, digest, self.form)
 
   @functools.cached_property
   def _numbers(self) -> dict[str, int]:
@@ -102,12 +109,17 @@ class LogSource(base.Source):
     return traces([self.encode(x, f"case {n}") for n, x in enumerate(values)])
 
   def _read(self, path: Any) -> base.Examples:
-    names, cases, _ = self.log(path)
-    rows = [
-      self.encode(case, f"{path}: case {name!r}")
-      for name, case in zip(names, cases)
-    ]
-    return base.Examples(tuple(names), traces(rows))
+    log = self.log(path)
+    known, count = self._numbers, sum(map(len, log.cases))
+    unseen = [x for case in log.cases for x in case if x not in known]
+    if unseen:
+      logging.warning(
+        "%s: got %r, expected an activity of the training, in %d of %d rows; "
+        "they are left out, and are no targets.",
+        *(table_files.describe(path), unseen[0], len(unseen), count),
+      )
+    rows = [[0, *(known.get(x, -1) for x in case)] for case in log.cases]
+    return base.Examples(log.names, _known(traces([*map(np.int32, rows)])))
 
 
 def traces(rows: Sequence[np.ndarray], end: int = -1) -> datasets.ArrayDataset:
@@ -123,14 +135,29 @@ def traces(rows: Sequence[np.ndarray], end: int = -1) -> datasets.ArrayDataset:
   return datasets.ArrayDataset(inputs, targets, lengths)
 
 
+def _known(dataset):
+  """Leaves out the inputs that are -1; targets stay beside the others."""
+  rows = [
+    (row[:size][row[:size] >= 0], wanted[:size][row[:size] >= 0])
+    for row, wanted, size in zip(*dataset[:3])
+  ]
+  inputs, lengths = padding.pad_sequences([row for row, _ in rows])
+  targets, _ = padding.pad_sequences([wanted for _, wanted in rows])
+  return datasets.ArrayDataset(inputs, targets, lengths)
+
+
 def load(
-  path: str | os.PathLike,
+  path: table_files.Path,
   *,
   case: str = "case:concept:name",
   activity: str = "concept:name",
   transition: str = "lifecycle:transition",
   time: str | None = None,
   transitions: bool = False,
+  delimiter: str | None = None,
+  encoding: str | None = None,
+  decimal: str | None = None,
+  date_format: str | None = None,
   digest: str | None = None,
   valid_fraction: float = 0.2,
   test_fraction: float = 1 / 3,
@@ -139,7 +166,7 @@ def load(
   """Loads the traces of a log, to predict the next activity.
 
   Args:
-    path: a `.csv`, `.xes` or `.xes.gz` file.
+    path: a table, such as a CSV file or a frame, several, or a file of XES.
     case: column that names the case of a row.
     activity: column of the activities.
     transition: column of lifecycle transitions of activities, such as "start".
@@ -147,6 +174,10 @@ def load(
       case; if None "time:timestamp", if the file has it.
     transitions: whether an activity and its transition are one symbol, or the
       activity alone.
+    delimiter: between columns; if None a comma, or a tab in a .tsv file.
+    encoding: of texts, such as "cp1252"; detected per file if None.
+    decimal: decimal sign, "." or ","; detected per file if None.
+    date_format: of dates, such as "%d.%m.%Y"; detected if None.
     digest: sha256 that the file must have; not checked if None.
     valid_fraction: share for validation of the cases not for testing.
     test_fraction: share of all cases for testing.
@@ -159,20 +190,22 @@ def load(
     ValueError: naming the place of an invalid entry.
     MissingData: if there is no such file.
   """
-  columns = LogSource(
+  source = LogSource(
     reader="event_log",
     case=case,
     activity=activity,
     transition=transition,
     time=time,
     transitions=transitions,
+    **text_forms.fields(delimiter, encoding, decimal, date_format),
   )
-  _, cases, digest = columns.log(path, digest)
-  shares = valid_fraction, test_fraction
-  splits = make_splits(cases, str(path), digest, *shares, seed, columns)
+  log = source.log(path, digest)
+  source = dataclasses.replace(source, date_format=log.date_format)
+  place, shares = table_files.describe(path), (valid_fraction, test_fraction)
+  splits = make_splits(log.cases, place, log.digest, *shares, seed, source)
   counts = {
-    "rows": sum(map(len, cases)),
-    "cases": len(cases),
+    "rows": sum(map(len, log.cases)),
+    "cases": len(log.cases),
     "activities": len(splits.info.tokens) - 2,
   }
   info = dataclasses.replace(splits.info, summary={"counts": counts})

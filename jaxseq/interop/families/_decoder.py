@@ -141,10 +141,10 @@ class Layer:
   ) -> Places:
     """Returns the places of dense layers, by names here and in the files."""
     paths = {}
-    for here, there in names.items():
-      name = self.named(f"{theirs}.{there}")
-      paths[f"{ours}/{here}/kernel"] = _placement.linear(f"{name}.weight")
-      paths[f"{ours}/{here}/bias"] = _placement.same(f"{name}.bias")
+    for our_name, their_name in names.items():
+      name = self.named(f"{theirs}.{their_name}")
+      paths[f"{ours}/{our_name}/kernel"] = _placement.linear(f"{name}.weight")
+      paths[f"{ours}/{our_name}/bias"] = _placement.same(f"{name}.bias")
     return paths
 
   def experts(
@@ -163,12 +163,12 @@ class Layer:
     if bias is not None:
       name = self.named(f"{theirs}.{bias}")
       paths["feedforward/selection_bias"] = _placement.same(name)
-    for here, there in names.items():
+    for our_name, their_name in names.items():
       each = [
-        self.named(f"{theirs}.experts.{i}.{there}.weight")
+        self.named(f"{theirs}.experts.{i}.{their_name}.weight")
         for i in range(self.config.routing.experts)
       ]
-      paths[f"feedforward/{here}"] = _placement.stacked(
+      paths[f"feedforward/{our_name}"] = _placement.stacked(
         [_placement.linear(name) for name in each]
       )
     return paths
@@ -262,8 +262,8 @@ class Decoder:
 def layer_norms(names: Mapping[str, str]) -> Places:
   """Returns the places of layer norms, by paths here and in the files."""
   paths = {}
-  for here, there in names.items():
-    paths |= renamed(here, there, _NORM)
+  for ours, theirs in names.items():
+    paths |= renamed(ours, theirs, _NORM)
   return paths
 
 

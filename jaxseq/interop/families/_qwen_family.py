@@ -144,9 +144,9 @@ def _gated_attention(layer):
   size = 2 * layer.mixer.heads * width
   index = np.arange(size).reshape(-1, 2, width).swapaxes(0, 1)
   for bias in ("", "_bias"):
-    both = paths[f"mixer/W_q{bias}"]
+    joint = paths[f"mixer/W_q{bias}"]
     for name, rows in zip("qg", index, strict=True):
-      place = _placement.rows(both, rows.ravel(), size)
+      place = _placement.rows(joint, rows.ravel(), size)
       paths[f"mixer/W_{name}{bias}"] = place
   for name in "qk":
     norm = layer.named(f"self_attn.{name}_norm.weight")

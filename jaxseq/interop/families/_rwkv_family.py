@@ -78,13 +78,13 @@ def _options(entries, epsilon):
   width, layers = entries.count("hidden_size"), entries.layers
   hidden = entries.count("attention_hidden_size", None)
   inner = entries.count("intermediate_size", None)
-  every = entries.get("rescale_every", int, 6)
-  halvings = [i // every if every > 0 else 0 for i in range(layers + 1)]
+  period = entries.get("rescale_every", int, 6)
+  halvings = [i // period if period > 0 else 0 for i in range(layers + 1)]
   if halvings[-1] > _MOST_HALVINGS:
     expected = (
       f"at least {layers / _MOST_HALVINGS:g}, or 0, for {layers} layers"
     )
-    raise entries.error("rescale_every", every, expected)
+    raise entries.error("rescale_every", period, expected)
   epsilons = [epsilon * 4**count for count in halvings[:-1]]
   last = _LAST_EPSILON * 4 ** halvings[-1]
   options = {
@@ -145,7 +145,7 @@ def _layers(mixer, feedforward, norms):
       **layer.module(*mixer),
       **layer.module(*feedforward, "feedforward"),
       **_decoder.layer_norms(
-        {here: layer.named(there) for here, there in names.items()}
+        {ours: layer.named(theirs) for ours, theirs in names.items()}
       ),
     }
 

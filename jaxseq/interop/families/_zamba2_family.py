@@ -168,9 +168,9 @@ def _around(config):
     paths[f"{ours}/L"] = _stacked([f"model.layers.{i}.linear" for i in layers])
     # Adapters are numbered like the layers with blocks, over all blocks.
     turns = range(number, len(uses), len(blocks))
-    for name, there in _ADAPTERS.items():
+    for name, module in _ADAPTERS.items():
       for end, half in enumerate(("down", "up")):
-        each = [f"{theirs}.{there}.{turn}.{end}" for turn in turns]
+        each = [f"{theirs}.{module}.{turn}.{end}" for turn in turns]
         paths[f"{ours}/{name}_{half}"] = _stacked(each)
   return paths
 

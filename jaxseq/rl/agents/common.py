@@ -52,6 +52,10 @@ class Config:
       Statistics of observations count hidden numbers as 0.
     shows_action: whether the network sees the previous action beside each
       observation. Environments that show it by themselves still do.
+    scale_actions: whether actions that are numbers with bounds are scaled, so
+      that -1 stands for the lower bound and 1 for the upper one: in the policy,
+      whose actions are clipped to the bounds, and as the previous action that
+      the network sees. SAC always scales the policy's.
     num_envs: environments played in parallel; games, if several agents play.
     total_steps: environment steps of the whole run, over all environments;
       rounded down to whole updates.
@@ -92,6 +96,7 @@ class Config:
   normalize_observation: bool = False
   drop_observation: float = 0.0
   shows_action: bool = True
+  scale_actions: bool = False
   num_envs: int = 64
   total_steps: int = 15_000_000
   learning_rate: float = 5e-5
@@ -223,12 +228,12 @@ def exploring(config: Any, num_updates: Array) -> dict[str, PyTree]:
 def player(
   config: Config,
   make: Callable[[actions.Spec], networks.Policy],
-  spec_of: Callable[[Any], actions.Spec] = actions.spec_of,
+  spec_of: Callable[[Any], actions.Spec] | None = None,
 ) -> rollout.Player:
   """Returns the environment of a configuration and a network to play it.
 
   `make` builds the network from the action spec, which `spec_of` reads from the
-  environment's action space.
+  environment's action space; by default that of `actions`.
 
   Raises:
     ValueError: if the environment or an option is unknown.
@@ -239,9 +244,16 @@ def player(
     config.env_params,
     as_images=config.network.encoder is not None,
     previous_action="zeros" if config.shows_action else "none",
+    scale_actions=config.scale_actions,
     agents=config.agents,
   )
-  network = make(spec_of(env.action_space(env_params)))
+  if spec_of is None:
+    scaled = config.scale_actions
+    spec_of = actions.scaled_spec_of if scaled else actions.spec_of
+  # Bounds are numbers here, even if they are made by jax.numpy.
+  with jax.ensure_compile_time_eval():
+    spec = spec_of(env.action_space(env_params))
+  network = make(spec)
   if config.normalize_observation:
     network = normalization.normalized(network, env, env_params)
   return rollout.Player(env, env_params, network)
@@ -367,6 +379,14 @@ def scale_rewards(
   factor = config.reward_scale * return_scale.scale(statistics)
   changed = override(config, {"reward_scale": factor})
   return changed, statistics, {"reward_scale": factor}
+
+
+def observation_metrics(
+  player: rollout.Player, observation: PyTree
+) -> dict[str, Array]:
+  """Returns the metric `observation_size`, see `normalization.largest`."""
+  size = normalization.largest(player, observation)
+  return {} if size is None else {"observation_size": size}
 
 
 def make_train(

@@ -313,7 +313,11 @@ def learn_if_ready(
 
 
 def finish(
-  config: Config, runner: Any, transition: Any, metrics: dict[str, jax.Array]
+  config: Config,
+  player: rollout.Player,
+  runner: Any,
+  transition: rollout.Transition,
+  metrics: dict[str, jax.Array],
 ) -> tuple[dict[str, Any], dict[str, jax.Array]]:
   """Returns the state fields that every update changes, and all metrics."""
   statistics = runner.statistics
@@ -323,6 +327,7 @@ def finish(
     )
   num_updates = runner.num_updates + 1
   metrics = metrics | common.episode_metrics(transition)
+  metrics |= common.observation_metrics(player, transition.observation)
   metrics["env_steps"] = num_updates * config.steps_per_update
   return {"num_updates": num_updates, "statistics": statistics}, metrics
 

@@ -211,8 +211,8 @@ def update(
     that the values explain; `target_rms` and `value_rms` are the root mean
     squares of returns and values;
     `reward_scale` is the factor of normalized rewards, and `target_mean` and
-    `target_scale` are the statistics of `popart`; `env_steps` counts all steps
-    so far.
+    `target_scale` are the statistics of `popart`; `observation_size` is that
+    of `normalization.largest`; `env_steps` counts all steps so far.
 
   Raises:
     UserError: (a ValueError) the devices of a mesh do not divide the number
@@ -236,6 +236,7 @@ def update(
     variables = {**variables, name: seen}
   num_updates = runner.num_updates + 1
   metrics |= common.episode_metrics(taken) | scaled
+  metrics |= common.observation_metrics(player, taken.observation)
   # All agents of a game end an episode together.
   metrics["episodes"] //= getattr(player.env, "num_agents", 1)
   metrics["explained_variance"] = policy.explained_variance(

@@ -73,6 +73,7 @@ class Config(on_policy.Config):
   published: ClassVar[Mapping[str, Any]] = types.MappingProxyType(
     {
       "network": networks.Config(),
+      "scale_actions": False,
       "num_envs": 64,
       "total_steps": 15_000_000,
       "learning_rate": 5e-5,
@@ -90,6 +91,7 @@ class Config(on_policy.Config):
   )
 
   network: networks.Config = networks.GENERAL
+  scale_actions: bool = True
   num_envs: int = 16
   total_steps: int = 1_000_000
   learning_rate: float = 2e-3

@@ -191,8 +191,8 @@ def update(
     `loss`, `td_error` (mean absolute), `q_value` (of the actions taken, on the
     network's scale), `grad_norm` (before clipping) and `value_clipped` (of
     `value_losses.Options`) are means over minibatches, NaN before the first
-    optimizer step; `epsilon` is that of this update; `env_steps` counts all
-    steps so far.
+    optimizer step; `epsilon` is that of this update; `observation_size` is
+    that of `normalization.largest`; `env_steps` counts all steps so far.
   """
   config = common.override(config, overrides)
   key, key_play, key_learn = jax.random.split(runner.key, 3)
@@ -206,7 +206,9 @@ def update(
     config, runner.returns, transition
   )
   learned, tree, metrics = _learn(config, runner, replay, key_learn)
-  changed, metrics = off_policy.finish(config, runner, transition, metrics)
+  changed, metrics = off_policy.finish(
+    config, player(config), runner, transition, metrics
+  )
   metrics |= {"epsilon": epsilon, **scaled}
   runner = RunnerState(
     learned=learned,

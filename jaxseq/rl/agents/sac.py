@@ -71,6 +71,7 @@ class Config(off_policy.Config):
   published: ClassVar[Mapping[str, Any]] = types.MappingProxyType(
     {
       **off_policy.Config.published,
+      "scale_actions": False,
       "learning_rate": 3e-4,
       "reward_scale": 1.0,
       "tau": 0.005,
@@ -78,6 +79,7 @@ class Config(off_policy.Config):
     }
   )
 
+  scale_actions: bool = True
   reward_scale: float = 30.0
   max_grad_norm: float = 40.0
   adam_epsilon: float = 1e-8
@@ -232,7 +234,8 @@ def update(
     `critic_loss`, `actor_loss`, `td_error` (mean absolute), `q_value` (of the
     actions taken), `entropy` of the policy, `alpha` and `grad_norm` (before
     clipping) are means over minibatches, NaN before the first optimizer step;
-    `env_steps` counts all steps so far.
+    `observation_size` is
+    that of `normalization.largest`; `env_steps` counts all steps so far.
   """
   config = common.override(config, overrides)
   key, key_play, key_learn = jax.random.split(runner.key, 3)
@@ -242,7 +245,9 @@ def update(
     config, runner.returns, transition
   )
   learned, _, metrics = _learn(config, runner, replay, key_learn)
-  changed, metrics = off_policy.finish(config, runner, transition, metrics)
+  changed, metrics = off_policy.finish(
+    config, player(config), runner, transition, metrics
+  )
   runner = runner._replace(
     learned=learned, replay=replay, key=key, returns=returns, **changed
   )

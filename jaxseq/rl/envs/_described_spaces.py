@@ -134,9 +134,12 @@ def check(env_id: str, env: protocol.Env, params: PyTree) -> None:
     action = spaces.zeros(env.action_space(params))
     observation, state = env.reset(key, params)
     element(f"observation of {env_id}", space, observation)
-    observation, _, reward, terminated, truncated, _ = env.step(
-      key, state, action, params
-    )
+    played = env.step(key, state, action, params)
+    if len(played) != 6:
+      names = "observation, state, reward, terminated, truncated and info"
+      expected = f"6 values, as in gymnax 1.0: {names}"
+      raise validate.error(f"step of {env_id}", len(played), expected)
+    observation, _, reward, terminated, truncated, _ = played
     element(f"observation of {env_id} after a step", space, observation)
     flags = {"terminated": terminated, "truncated": truncated}
     for name, value in {"reward": reward, **flags}.items():

@@ -253,7 +253,10 @@ def make(env_id: str = "", /, **options: Any) -> tuple[protocol.Env, PyTree]:
   """
   # Positional, so that an option of that name is reported as unknown.
   env_id = env_id or options.pop("env_id", "")
-  library, slash, name = str(env_id).partition("/")
+  if not isinstance(env_id, str):
+    expected = "a name, under which envs.register makes it known"
+    raise validate.error("env_id", env_id, expected)
+  library, slash, name = env_id.partition("/")
   factory = None
   try:
     if env_id in ENVIRONMENTS:
@@ -268,6 +271,12 @@ def make(env_id: str = "", /, **options: Any) -> tuple[protocol.Env, PyTree]:
       return _make_of_gymnax(env_id, options)
   except TypeError as error:
     raise ValueError(_not_taken(env_id, factory, options, error)) from error
+  if not hasattr(env, "default_params"):
+    expected = (
+      "an environment with the interface of gymnax 1.0; gymnasium.register"
+      f" makes one of Gymnasium known, as 'gymnasium/{env_id}-v0'"
+    )
+    raise validate.error(env_id, type(env).__name__, expected)
   return env, env.default_params
 
 

@@ -270,11 +270,32 @@ def is_image(space: Space) -> bool:
 
 
 def is_bounded(space: Space) -> bool:
-  """Returns whether elements are those of a `Box` with finite bounds."""
+  """Returns whether elements are those of a `Box` with finite bounds.
+
+  A range that exceeds float32 counts as infinite: gymnax uses the largest
+  number where there is no bound.
+  """
   space = convert(space)
-  return isinstance(space, Box) and bool(
-    np.isfinite(space.low).all() and np.isfinite(space.high).all()
-  )
+  if not isinstance(space, Box):
+    return False
+  low, high = (np.asarray(x, float) for x in (space.low, space.high))
+  return bool((high - low <= np.finfo(np.float32).max).all())
+
+
+def bounds(space: Space) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+  """Returns the lower and the upper bound of each number of a `Box`.
+
+  They are those of the vector of `flatten`; None if not all are finite, or if
+  it is another space.
+  """
+  space = convert(space)
+  if not is_bounded(space):
+    return None
+  flat = [
+    np.broadcast_to(np.asarray(x, np.float32), space.shape).ravel().tolist()
+    for x in (space.low, space.high)
+  ]
+  return tuple(flat[0]), tuple(flat[1])
 
 
 def is_number(space: Space) -> np.ndarray:

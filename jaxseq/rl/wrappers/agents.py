@@ -26,6 +26,7 @@ class AgentHistory(history.FlattenHistory):
     previous_action: see `FlattenHistory`.
     first_step: see `FlattenHistory`.
     mask_in_observation: see `FlattenHistory`.
+    action_bounds: see `FlattenHistory`.
     shows_state: whether each agent's vector is an `envs.teams.Observation`,
       which also has the state for a critic: that of the game, or the
       observations of all agents, concatenated, if the game has no state.

@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
+from typing import Any
 from typing import Literal
 from typing import NamedTuple
 
 from flax import struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxseq import validate
 from jaxseq.rl.envs import action_masks
@@ -23,9 +25,9 @@ class FlattenHistory(base.Wrapper):
 
   The observation is one float32 vector: the environment's observation, the
   previous action, and whether this is the first step of an episode. Discrete
-  parts become one-hots; continuous actions are included as given, even
-  beyond their bounds. A recurrent policy needs the first-step flag: a linear
-  recurrence cannot tell from its state alone that it is fresh.
+  parts become one-hots; continuous actions are included as given, even beyond
+  their bounds, or scaled. A recurrent policy needs the first-step flag: a
+  linear recurrence cannot tell from its state alone that it is fresh.
 
   POPGym gives this to every agent, by its wrappers PreviousAction and
   Antialias (Morad et al., arXiv:2303.01859). Its own encoding is
@@ -44,11 +46,14 @@ class FlattenHistory(base.Wrapper):
       first step, then (1, 0)).
     mask_in_observation: whether the vector also holds the mask, after the
       environment's observation.
+    action_bounds: lower and upper bounds of the numbers of an action, which are
+      then shown as -1 at the lower bound to 1 at the upper one.
   """
 
   previous_action: Literal["zeros", "first", "none"] = "zeros"
   first_step: Literal["number", "one_hot"] = "number"
   mask_in_observation: bool = False
+  action_bounds: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
   def __post_init__(self):
     validate.literals(self)
@@ -90,7 +95,13 @@ class FlattenHistory(base.Wrapper):
     return spaces.flatten(space, spaces.zeros(space))
 
   def _flat_action(self, action: PyTree, params: PyTree) -> jax.Array:
-    return spaces.flatten(self.env.action_space(params), action)
+    flat = spaces.flatten(self.env.action_space(params), action)
+    if self.action_bounds is None:
+      return flat
+    low, high = np.array(self.action_bounds, np.float32)
+    # A number that cannot change is 0.
+    half = np.where(high > low, (high - low) / 2, 1)
+    return (flat - (low + high) / 2) / half
 
   def _history_size(self, params: PyTree) -> int:
     """Returns the size of the history after the environment's observation."""
@@ -140,6 +151,7 @@ class ImageHistory(FlattenHistory):
     previous_action: see `FlattenHistory`.
     first_step: see `FlattenHistory`.
     mask_in_observation: False, as an image cannot hold a mask.
+    action_bounds: see `FlattenHistory`.
   """
 
   def __post_init__(self):
@@ -227,24 +239,24 @@ class FrameStack(base.Wrapper):
     return jnp.concatenate([blank, frame], axis=-1)
 
 
-def flat(env: protocol.Env, previous_action: str = "zeros") -> protocol.Env:
+def flat(env: protocol.Env, **options: Any) -> protocol.Env:
   """Returns an environment whose observations are vectors with a history.
 
   Args:
     env: the environment; returned unchanged if it shows its own history.
-    previous_action: see `FlattenHistory`.
+    **options: of `FlattenHistory`.
   """
   if getattr(env, "shows_history", False):
     return env
-  return FlattenHistory(env, previous_action)
+  return FlattenHistory(env, **options)
 
 
-def images(env: protocol.Env, previous_action: str = "zeros") -> protocol.Env:
+def images(env: protocol.Env, **options: Any) -> protocol.Env:
   """Returns an environment that shows images, stacked if it requests several.
 
   Args:
     env: the environment; `env.frame_stack` is the number of stacked images.
-    previous_action: see `FlattenHistory`.
+    **options: of `ImageHistory`.
 
   Raises:
     ValueError: its observations are not images.
@@ -256,4 +268,4 @@ def images(env: protocol.Env, previous_action: str = "zeros") -> protocol.Env:
   num_frames = getattr(env, "frame_stack", 1)
   if num_frames > 1:
     env = FrameStack(env, num_frames)
-  return ImageHistory(env, previous_action)
+  return ImageHistory(env, **options)

@@ -7,7 +7,6 @@ from jaxseq import _lazy
 if TYPE_CHECKING:
   from jaxseq.tasks.language import baselines as baselines
   from jaxseq.tasks.language import dynamic_evaluation as dynamic_evaluation
-  from jaxseq.tasks.language import prefix_language as prefix_language
   from jaxseq.tasks.language import streamed_language as streamed_language
   from jaxseq.tasks.language import suffix_models as suffix_models
   from jaxseq.tasks.language import task as task

@@ -6,7 +6,9 @@ from jaxseq import _lazy
 
 if TYPE_CHECKING:
   from jaxseq.tasks.masked_language import network as network
+  from jaxseq.tasks.masked_language import structformer as structformer
   from jaxseq.tasks.masked_language import task as task
+  from jaxseq.tasks.masked_language import tree_scores as tree_scores
   from jaxseq.tasks.masked_language.task import TASK as TASK
   from jaxseq.tasks.masked_language.task import ArmConfig as ArmConfig
   from jaxseq.tasks.masked_language.task import Config as Config

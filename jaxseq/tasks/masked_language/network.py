@@ -14,8 +14,8 @@ from jaxseq.mixers.keys_and_values import attention
 from jaxseq.nn import dense
 from jaxseq.nn import layer
 from jaxseq.nn import masks
-from jaxseq.nn import structformer
 from jaxseq.tasks import masking
+from jaxseq.tasks.masked_language import structformer
 from jaxseq.types import PyTree
 
 

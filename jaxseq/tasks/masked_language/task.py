@@ -6,10 +6,12 @@ true ones at the chosen places, and evaluation masks only: letters that nothing
 determines then cost at least their entropy.
 """
 
+from collections.abc import Mapping
 import dataclasses
 import functools
+import types
 from typing import Any
-from typing import Literal
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -19,14 +21,13 @@ from jaxseq import data
 from jaxseq import validate
 from jaxseq.nn import heads
 from jaxseq.nn import masks
-from jaxseq.nn import structformer
 from jaxseq.tasks import base
 from jaxseq.tasks import masking
 from jaxseq.tasks import outputs
-from jaxseq.tasks import pair_structures
 from jaxseq.tasks import task
-from jaxseq.tasks import tree_scores
 from jaxseq.tasks.masked_language import network as masked_network
+from jaxseq.tasks.masked_language import structformer
+from jaxseq.tasks.masked_language import tree_scores
 from jaxseq.tasks.masked_language.network import MaskedNetwork
 from jaxseq.training import supervised
 from jaxseq.types import PyTree
@@ -39,7 +40,6 @@ class Options:
   """Options of arms that a comparison can also set for all of them.
 
   Attributes:
-    objective: "masked" language modeling, or "pairs", see `tasks.pairs`.
     encoder: path of a masked language model of the same network, whose
       variables initialize training; "" for random ones.
     share: share of the letters that are chosen.
@@ -49,14 +49,8 @@ class Options:
       stack's layers and has their width, number and dropout; 0 for no parser.
     parser_heads: heads of its attention.
     parser_learns: whether the parser is trained.
-    pair_width: width of `nn.PairHead`, for the objective "pairs".
-    pair_channels: its channels.
-    pair_blocks: its number of blocks, with the dilations 1, 2 and 4 in turn.
-    pair_gamma: weight of pairs in decoded structures, see
-      `pair_structures.decode`.
   """
 
-  objective: Literal["masked", "pairs"] = "masked"
   encoder: str = ""
   share: float = 0.15
   positions: int = 0
@@ -64,10 +58,16 @@ class Options:
   parser: int = 0
   parser_heads: int = 4
   parser_learns: bool = True
-  pair_width: int = 128
-  pair_channels: int = 64
-  pair_blocks: int = 3
-  pair_gamma: float = pair_structures.GAMMA
+  # Fields that earlier runs were saved with, at what they mean now.
+  FORMER: ClassVar[Mapping[str, Any]] = types.MappingProxyType(
+    {
+      "objective": "masked",
+      "pair_width": 128,
+      "pair_channels": 64,
+      "pair_blocks": 3,
+      "pair_gamma": 6.0,
+    }
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +78,6 @@ class ArmConfig(Options, base.ArmConfig):
     super().__post_init__()
     validate.number("share", self.share, 0, 1)
     validate.at_least(self, positions=0, parser=0, parser_heads=1)
-    validate.at_least(self, pair_width=1, pair_channels=1, pair_blocks=0)
-    validate.above_zero("pair_gamma", self.pair_gamma)
     if self.parser and self.token_dropout:
       raise validate.error("token_dropout", True, "False with a parser")
     width = self.network.stack.d_model

@@ -103,7 +103,7 @@ class ArmConfig(Options, base.ArmConfig):
       self.network.stack.refuse(
         "network.stack", bidirectional="the next item is predicted"
       )
-    if self.from_ease and (self.loss != "full" or self.items != "ids"):
+    if self.from_ease and (self.loss, self.items) != ("full", "ids"):
       expected = "False but for the loss 'full' and the items 'ids'"
       raise validate.error("from_ease", True, expected)
     if self.loss in ("masked", "autoencode") and (
@@ -141,57 +141,16 @@ def make_network(arm: ArmConfig, splits: data.Splits) -> Network:
     raise validate.error("the data", got, expected)
   if arm.gaps and splits.train.extras.gaps is None:
     raise validate.error("gaps", True, "False, or data with the option gap")
-  if arm.items != "ids" and not _texts(splits):
+  represented = _REPRESENTATIONS[arm.items]
+  if represented.has_texts and not _texts(splits):
     expected = "'ids', or data with an option of texts"
     raise validate.error("items", arm.items, expected)
   keys = getattr(splits.info.preparation, "keys", None) or ()
-  if arm.wish is not None and (arm.items != "semantic" or arm.wish not in keys):
+  wishes = keys if represented.has_wishes else ()
+  if arm.wish is not None and arm.wish not in wishes:
     expected = f"None, or with items='semantic' one of {', '.join(keys)}"
     raise validate.error("wish", arm.wish, expected)
-  sizes = splits.info.vocab_size - 1, inputs.shape[1]
-  if arm.items == "semantic":
-    _check_plain(arm, arm.temperature is None)
-    return semantic_network.SemanticNetwork(
-      arm.network,
-      *sizes,
-      1 + arm.levels,
-      arm.codes,
-      arm.repeats,
-      wishes=arm.wish is not None,
-    )
-  if arm.items == "sentences":
-    stack = arm.network.stack
-    _check_plain(arm, True)
-    if stack.mixer != "attention" or stack.dropout:
-      got = f"mixer {stack.mixer!r}, dropout {stack.dropout}"
-      expected = "attention without dropout for items by sentences"
-      raise validate.error("network.stack", got, expected)
-    options = dataclasses.replace(
-      arm.sentences,
-      items=min(arm.sentences.items, inputs.shape[1]),
-      d_model=stack.d_model,
-      num_layers=stack.num_layers,
-      temperature=arm.temperature or arm.sentences.temperature,
-    )
-    return sentence_network.SentenceNetwork(options, sizes[0], arm.repeats)
-  return ItemNetwork(
-    arm.network,
-    *sizes,
-    arm.repeats,
-    arm.gaps,
-    text_mixer=arm.text_mixer if arm.items == "text" else None,
-    temperature=arm.temperature,
-    masked=arm.loss == "masked",
-    rebuilds=arm.loss == "autoencode",
-    linear=arm.from_ease and sizes[0] <= item_linear.MOST,
-  )
-
-
-def _check_plain(arm, fits):
-  """Rejects options that only items with "ids" or "text" have."""
-  if arm.loss != "full" or arm.gaps or not fits:
-    expected = "'ids' or 'text' with a loss over a sample, gaps or cosines"
-    raise validate.error("items", arm.items, expected)
+  return represented.network(arm, splits.info.vocab_size - 1, inputs.shape[1])
 
 
 def item_variables(
@@ -207,33 +166,129 @@ def item_variables(
   Raises:
     ValueError: if more items have equal codes than a level has codes.
   """
-  if isinstance(network, ItemNetwork) and network.linear:
+  return _REPRESENTATIONS[arm.items].variables(arm, splits, network)
+
+
+class _Ids:
+  """Items by learned vectors, and perhaps by the scores of EASE."""
+
+  has_texts = False
+  has_wishes = False
+
+  def network(self, arm, num_items, length, text_mixer=None):
+    """The network of an arm that reads `length` of the items."""
+    return ItemNetwork(
+      arm.network,
+      num_items,
+      length,
+      arm.repeats,
+      arm.gaps,
+      text_mixer=text_mixer,
+      temperature=arm.temperature,
+      masked=arm.loss == "masked",
+      rebuilds=arm.loss == "autoencode",
+      linear=arm.from_ease and num_items <= item_linear.MOST,
+    )
+
+  def variables(self, arm, splits, network):
+    """The variables of items, see `item_variables`."""
+    if not network.linear:
+      return None
     return {"scores": item_linear.fit(splits, arm.repeats)}
-  if arm.items == "ids":
-    return None
-  texts = _texts(splits)
-  if arm.items == "text":
-    return {"tokens": item_texts.tokens(texts)}
-  if isinstance(network, sentence_network.SentenceNetwork):
+
+
+class _Text(_Ids):
+  """Items by vectors that a network computes from their words."""
+
+  has_texts = True
+
+  def network(self, arm, num_items, length):
+    return super().network(arm, num_items, length, arm.text_mixer)
+
+  def variables(self, arm, splits, network):
+    return {"tokens": item_texts.tokens(_texts(splits))}
+
+
+class _Semantic:
+  """Items by sequences of codes of their words."""
+
+  has_texts = True
+  has_wishes = True
+
+  def network(self, arm, num_items, length):
+    _check_plain(arm, arm.temperature is None)
+    return semantic_network.SemanticNetwork(
+      arm.network,
+      num_items,
+      length,
+      1 + arm.levels,
+      arm.codes,
+      arm.repeats,
+      wishes=arm.wish is not None,
+    )
+
+  def variables(self, arm, splits, network):
+    texts = _texts(splits)
+    width = min(_WIDTH, len(texts) - 1)
+    fitted = semantic_ids.fit(
+      jax.random.key(0),
+      semantic_ids.word_vectors(texts, width),
+      levels=arm.levels,
+      codes=arm.codes,
+    )
+    ids = semantic_ids.identifiers(fitted.codes)
+    if ids.max() >= arm.codes:
+      expected = f"more than {ids.max()}, the number of items that are alike"
+      raise validate.error("codes", arm.codes, expected)
+    none = np.zeros_like(ids[:1])
+    tokens = semantic_ids.tokens_of(ids, arm.codes)
+    variables = {"ids": np.concatenate([none, tokens])}
+    if arm.wish is not None:
+      variables |= item_wishes.tables(wished(arm, splits))
+    return variables
+
+
+class _Sentences:
+  """Items by their words, in one sentence of a history."""
+
+  has_texts = True
+  has_wishes = False
+
+  def network(self, arm, num_items, length):
+    stack = arm.network.stack
+    _check_plain(arm, True)
+    if stack.mixer != "attention" or stack.dropout:
+      got = f"mixer {stack.mixer!r}, dropout {stack.dropout}"
+      expected = "attention without dropout for items by sentences"
+      raise validate.error("network.stack", got, expected)
+    options = dataclasses.replace(
+      arm.sentences,
+      items=min(arm.sentences.items, length),
+      d_model=stack.d_model,
+      num_layers=stack.num_layers,
+      temperature=arm.temperature or arm.sentences.temperature,
+    )
+    return sentence_network.SentenceNetwork(options, num_items, arm.repeats)
+
+  def variables(self, arm, splits, network):
     attributes = splits.info.preparation.attributes()
     return sentence_network.tables(attributes, network.options)
-  width = min(_WIDTH, len(texts) - 1)
-  fitted = semantic_ids.fit(
-    jax.random.key(0),
-    semantic_ids.word_vectors(texts, width),
-    levels=arm.levels,
-    codes=arm.codes,
-  )
-  ids = semantic_ids.identifiers(fitted.codes)
-  if ids.max() >= arm.codes:
-    expected = f"more than {ids.max()}, the number of items that are alike"
-    raise validate.error("codes", arm.codes, expected)
-  none = np.zeros_like(ids[:1])
-  tokens = semantic_ids.tokens_of(ids, arm.codes)
-  variables = {"ids": np.concatenate([none, tokens])}
-  if arm.wish is not None:
-    variables |= item_wishes.tables(wished(arm, splits))
-  return variables
+
+
+# The representations of `Options.items`.
+_REPRESENTATIONS = {
+  "ids": _Ids(),
+  "text": _Text(),
+  "semantic": _Semantic(),
+  "sentences": _Sentences(),
+}
+
+
+def _check_plain(arm, fits):
+  """Rejects options that only items with "ids" or "text" have."""
+  if arm.loss != "full" or arm.gaps or not fits:
+    expected = "'ids' or 'text' with a loss over a sample, gaps or cosines"
+    raise validate.error("items", arm.items, expected)
 
 
 def wished(arm: ArmConfig, splits: data.Splits) -> dict[str, np.ndarray]:

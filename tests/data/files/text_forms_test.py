@@ -36,6 +36,21 @@ def test_a_table_of_a_german_excel_is_read(tmp_path, caplog, encoding):
   assert ("in cp1252" in told) == (encoding == "cp1252")
 
 
+@pytest.mark.parametrize("sign", [";", ",", "\t"])
+def test_a_first_line_may_name_the_delimiter(tmp_path, sign):
+  text = f'sep={sign}\r\nid{sign}x\r\n"a{sign}b"{sign}1.5\r\n'
+  path = write(tmp_path / "a.csv", text, "utf-8-sig")
+  table = read(path, ("id",))
+  assert table.words["id"] == [f"a{sign}b"]
+  assert table.numbers["x"].tolist() == [1.5]
+  assert table.place(0) == f"{path}, line 3"
+  german = write(tmp_path / "b.csv", f"SEP=;\n{_GERMAN}", "cp1252")
+  assert read(german).numbers["Umsatz"].tolist() == [1234.56, -0.5]
+  # A column may have such a name.
+  path = write(tmp_path / "c.csv", "sep=a,x\n1,2\n")
+  assert read(path, ()).names == ("sep=a", "x")
+
+
 def test_options_go_before_what_is_found(tmp_path, caplog):
   path = write(tmp_path / "a.csv", _GERMAN, "cp1252")
   with pytest.raises(ValueError, match="line 1: got bytes that are no UTF-8"):

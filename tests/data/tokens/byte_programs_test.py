@@ -4,12 +4,12 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.synthetic import program_grammar
 from jaxseq import generation
 from jaxseq.data import tokens
 from jaxseq.data.tokens import byte_programs
 from jaxseq.data.tokens import program_codes
 from jaxseq.data.tokens import program_draws
-from jaxseq.generation import program_grammar
 
 
 @pytest.fixture(name="cases", scope="module")

@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.synthetic import task as synthetic
 from jaxseq import nn
 from jaxseq.data import tokens
 from jaxseq.data.tokens import order_recall
-from jaxseq.tasks import synthetic
 
 
 def test_golden_markers_and_bins(golden):

@@ -16,6 +16,7 @@ import pytest
 
 from jaxseq.rl import algorithms
 from jaxseq.rl import encoders
+from jaxseq.rl import health
 from jaxseq.rl import rollout
 from jaxseq.rl.agents import common
 from jaxseq.rl.envs import action_masks
@@ -23,13 +24,18 @@ from jaxseq.training import optimizers
 from tests.rl import toy
 from tests.rl.some_actions import SomeActions
 
-toy.register(PaidByContract=toy.Paid, SomeByContract=SomeActions)
+toy.register(
+  PaidByContract=toy.Paid, SomeByContract=SomeActions, AimByContract=toy.Aim
+)
 
 _LIMIT = 5
 _ENVIRONMENT = {
   "env_id": "JaxseqTest-PaidByContract",
   "env_options": (("limit", _LIMIT),),
 }
+
+# Those that only take one choice.
+_OF_CHOICES = {"pqn", "r2d2"}
 
 # Those with three networks compile for longer than all others.
 _DEAR = {"sac"}
@@ -211,6 +217,73 @@ def test_observations_are_dropped_in_training_alone(name):
     runner.variables, world, jax.random.key(2)
   )
   np.testing.assert_allclose(world.observation[:, 0], np.sin(1), rtol=1e-6)
+
+
+@one_quick
+@pytest.mark.parametrize(
+  ("size", "normalizes"), [(1e5, False), (1e-4, False), (1e5, True)]
+)
+def test_sizes_of_observations_are_told(name, size, normalizes):
+  algorithm, config = case(name)
+  options = dict(_ENVIRONMENT["env_options"]) | {"size": size}
+  config = dataclasses.replace(
+    config, env_options=options, normalize_observation=normalizes
+  )
+  runner = algorithm.init(config, jax.random.key(0))
+  _, metrics = algorithm.train(config, runner, 10)
+  # Sines of 0 to 4, as every episode has five steps.
+  expected = size * np.sqrt(np.square(np.sin(np.arange(5))).mean())
+  np.testing.assert_allclose(metrics["observation_size"], expected, rtol=0.2)
+  told = health.warnings(config, metrics).get("observation_size", "")
+  assert ("Set normalize_observation=True" in told) != normalizes
+
+
+@every
+def test_actions_reach_all_between_their_bounds_and_nothing_beyond(name):
+  algorithm, config = case(name)
+  config = dataclasses.replace(
+    config,
+    env_id="JaxseqTest-AimByContract",
+    env_options=(),
+    normalize_observation=False,
+    scale_actions=True,
+  )
+  if name in _OF_CHOICES:
+    with pytest.raises(ValueError, match="environment with Discrete actions"):
+      algorithm.player(config)
+    return
+  player = algorithm.player(config)
+
+  @jax.jit
+  def play(key):
+    runner = algorithm.init(config, key)
+    world = rollout.start(player, key, 16, runner.variables)
+    return rollout.collect(player, runner.variables, world, key, 32)[1]
+
+  taken = play(jax.random.key(0))
+  # -1,000 is paid for an action beyond the bounds.
+  assert (np.asarray(taken.reward) >= 40).all()
+  actions = np.asarray(
+    jax.vmap(jax.vmap(player.network.actions.to_environment))(taken.action)
+  )
+  assert actions.min() < 215
+  assert actions.max() > 285
+  assert 235 < actions.mean() < 265
+  # The action before, as the network sees it: 0 at first, then -1 to 1.
+  before = np.asarray(taken.observation)[..., 1]
+  np.testing.assert_allclose(
+    before[1:],
+    np.where(taken.reset[1:], 0, (actions[:-1, :, 0] - 250) / 50),
+    rtol=1e-4,
+    atol=1e-5,
+  )
+
+
+def test_defaults_scale_actions_and_published_values_do_not():
+  for name in ("ppo", "sac"):
+    cls = algorithms.get(name).Config
+    assert cls().scale_actions
+    assert not algorithms.published(cls).scale_actions
 
 
 def _masked(name, **options):

@@ -6,6 +6,7 @@ import optax
 import pytest
 
 from configs.classify import digits
+from experiments.graph_sequences import data as graphs
 from jaxseq import data
 from jaxseq import nn
 from jaxseq.tasks import base
@@ -163,7 +164,7 @@ def test_wrong_options():
 
 
 def test_attention_takes_the_clusters_of_nodes():
-  splits = data.load("graphs", order="tree", nodes=9, train=4, valid=2, test=2)
+  splits = graphs.load(order="tree", nodes=9, train=4, valid=2, test=2)
   clusters = splits.test.extras.clusters
   biased = {"bidirectional": True, "tree_levels": clusters.shape[-1]}
   stack = nn.StackConfig.alternating(

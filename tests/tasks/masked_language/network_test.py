@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.masked_language import pair_heads
 from jaxseq import nn
 from jaxseq.mixers.keys_and_values import attention
-from jaxseq.nn import structformer
 from jaxseq.tasks import base
 from jaxseq.tasks.masked_language import network as masked_network
+from jaxseq.tasks.masked_language import structformer
 from jaxseq.tasks.masked_language.network import MaskedNetwork
 
 # The release takes the softmax of attention in float32.
@@ -146,7 +147,7 @@ def test_the_encoder_of_the_release(golden, name):
       "bias": params["contact_head.regression.bias"],
     }
     contacts = jax.nn.sigmoid(
-      jax.jit(nn.ContactHead().apply)(
+      jax.jit(pair_heads.ContactHead().apply)(
         {"params": {"regression": regression}}, maps, letters
       )
     )
@@ -189,7 +190,7 @@ def test_the_head_of_pairs_of_the_release(golden):
     "var": of("block0/bn1.running_var").astype("d"),
   }
   variables = {"params": params, "batch_stats": {"block_0_norm": statistics}}
-  head = nn.PairHead(width=len(of("reduce/bias")), dilations=(2,))
+  head = pair_heads.PairHead(width=len(of("reduce/bias")), dilations=(2,))
   with jax.enable_x64(True):
     length = int(of("length"))
     x = jnp.asarray(arrays["representation/2"][:, 1 : length + 1])

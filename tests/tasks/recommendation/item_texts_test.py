@@ -127,7 +127,7 @@ def test_texts_are_asked_for_and_read_from_a_table(tmp_path):
   splits = data.load("item_chains", users=8, items=14, events=6)
   arm = dataclasses.replace(cases.items_by("text").problem.arm, batch_size=2)
   with pytest.raises(ValueError, match="items: got 'text', expected 'ids'"):
-    recommendation.Problem(arm, splits)
+    recommendation.make(arm, splits)
   table = tmp_path / "films.csv"
   table.write_text("item,title,kind\n7,Heat,Crime\n3,Ran,War\n")
   found = table_files.texts(table, "item", ("title", "kind"))

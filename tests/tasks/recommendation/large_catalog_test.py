@@ -30,7 +30,7 @@ def _step(loss):
     *(nn.NetworkConfig(stack), recipes.Recipe(warmup_steps=0), BATCH),
     loss=loss,
   )
-  problem = recommendation.Problem(arm, data.Splits(part, None, part, info))
+  problem = recommendation.make(arm, data.Splits(part, None, part, info))
   optimizer = base.make_optimizer(arm, 100)
   start = jax.jit(lambda key: supervised.init(problem, optimizer, key))
   step = jax.jit(

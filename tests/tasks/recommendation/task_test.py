@@ -12,12 +12,13 @@ from jaxseq import data
 from jaxseq import nn
 from jaxseq.data.sources import interactions
 from jaxseq.tasks import base
+from jaxseq.tasks import recommendation
 from jaxseq.tasks.recommendation import arms as recommendation_arms
 from jaxseq.tasks.recommendation import baselines as item_baselines
 from jaxseq.tasks.recommendation import item_streams
 from jaxseq.tasks.recommendation import metrics as item_metrics
 from jaxseq.tasks.recommendation import network as item_network
-from jaxseq.tasks.recommendation import task as recommendation
+from jaxseq.tasks.recommendation import task as recommendation_task
 from jaxseq.training import recipes
 from jaxseq.training import supervised
 from tests.models import cases
@@ -40,7 +41,7 @@ def _arm(d_model=8, batch_size=4, pooling="none", mixer="gru", **options):
 def test_a_network_learns_what_follows(loss):
   splits = data.load("item_chains", users=300, items=25, events=8)
   arm = _arm(d_model=24, batch_size=50, loss=loss)
-  problem = recommendation.Problem(arm, splits)
+  problem = recommendation.make(arm, splits)
   optimizer = base.make_optimizer(arm, 250)
   state = supervised.init(problem, optimizer, jax.random.key(0))
   state, _ = jax.jit(
@@ -76,7 +77,7 @@ def test_the_newest_items_are_read_whatever_stands_behind():
 
 def test_a_network_of_both_sides_is_asked_behind_the_newest():
   splits = data.load("item_chains", users=8, items=14, events=6)
-  problem = recommendation.Problem(_arm(loss="masked"), splits)
+  problem = recommendation.make(_arm(loss="masked"), splits)
   network = problem.network
   variables = jax.jit(problem.init)(jax.random.key(0))
   items = np.array([[3, 1, 4, 9, 9], [2, 7, 1, 8, 5]], np.int32)
@@ -102,7 +103,7 @@ def test_a_network_of_both_sides_is_asked_behind_the_newest():
 
 def test_a_network_starts_from_ease():
   splits = data.load("item_chains", users=60, items=25, events=8)
-  problem = recommendation.Problem(_arm(from_ease=True), splits)
+  problem = recommendation.make(_arm(from_ease=True), splits)
   variables = jax.jit(problem.init)(jax.random.key(0))
   known = variables[item_network.ITEMS]["scores"]
   histories = item_baselines.histories(splits, "train")
@@ -164,7 +165,7 @@ def test_the_share_of_items_told_is_the_same_in_batches_of_any_size():
     10,
     "memory",
   )
-  problem = recommendation.Problem(_arm(loss="autoencode"), splits)
+  problem = recommendation.make(_arm(loss="autoencode"), splits)
   variables = problem.init(jax.random.key(0))
   shares = []
   for problem.at_least in (4, 8):
@@ -179,7 +180,7 @@ def test_items_are_told_from_one_vector_and_rank_the_rest():
   options = {"users": 200, "items": 12, "events": 6, "length": 4}
   splits = data.load("item_chains", follow=0.0, **options)
   arm = _arm(d_model=32, batch_size=50, loss="autoencode")
-  problem = recommendation.Problem(arm, splits)
+  problem = recommendation.make(arm, splits)
   optimizer = base.make_optimizer(arm, 800)
   state = supervised.init(problem, optimizer, jax.random.key(0))
   state, _ = jax.jit(
@@ -229,13 +230,13 @@ def test_targets_that_were_taken_before_are_told(caplog, monkeypatch):
   )
   few = splits._replace(test=data.take(splits.test, slice(5, None)))
   config = types.SimpleNamespace(repeats=False)
-  recommendation._baselines(few, config, "test")
-  recommendation._baselines(splits, config, "valid")
+  recommendation_task._baselines(few, config, "test")
+  recommendation_task._baselines(splits, config, "valid")
   config.repeats = True
-  recommendation._baselines(splits, config, "test")
+  recommendation_task._baselines(splits, config, "test")
   assert not caplog.text
   config.repeats = False
-  recommendation._baselines(splits, config, "test")
+  recommendation_task._baselines(splits, config, "test")
   assert "5 of 40 test targets had been taken before" in caplog.text
   assert "--config.repeats=True" in caplog.text
 
@@ -243,9 +244,9 @@ def test_targets_that_were_taken_before_are_told(caplog, monkeypatch):
 def test_wrong_data_and_networks_are_refused():
   splits = data.load("item_chains", users=8, items=14, events=6)
   with pytest.raises(ValueError, match="network.pooling: got 'mean'"):
-    recommendation.Problem(_arm(pooling="mean"), splits)
+    recommendation.make(_arm(pooling="mean"), splits)
   with pytest.raises(ValueError, match="the data: got .*histories of items"):
-    recommendation.Problem(_arm(), data.load("hawkes", train=6, horizon=5.0))
+    recommendation.make(_arm(), data.load("hawkes", train=6, horizon=5.0))
 
 
 def test_the_config_for_a_table_takes_one_of_few_users(tmp_path):
@@ -257,11 +258,11 @@ def test_the_config_for_a_table_takes_one_of_few_users(tmp_path):
   arm = recommendation_arms.ArmConfig(
     cases.network(), batch_size=config.batch_size
   )
-  assert recommendation.Problem(arm, splits).size == 20
+  assert recommendation.make(arm, splits).size == 20
   arm = dataclasses.replace(arm, batch_size=64)
   message = "64, expected at most 20, .* examples; set --config.batch_size"
   with pytest.raises(ValueError, match=message):
-    recommendation.Problem(arm, splits)
+    recommendation.make(arm, splits)
 
 
 def test_a_sample_is_scored_as_among_all_items():
@@ -287,11 +288,23 @@ def test_a_sample_is_scored_as_among_all_items():
   )
 
 
+def test_an_arm_has_the_problem_of_its_loss():
+  splits = data.load("item_chains", users=8, items=14, events=6)
+  losses = "full", "sampled", "gbce", "masked", "autoencode"
+  made = [type(recommendation.make(_arm(loss=x), splits)) for x in losses]
+  assert len(set(made)) == len(losses)
+  assert made[0] is recommendation.Problem
+  with pytest.raises(
+    ValueError, match="arm: got .loss 'sampled' and items 'ids'"
+  ):
+    recommendation.Problem(_arm(loss="sampled"), splits)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", ["sampled", "gbce"])
 def test_losses_over_a_sample_reach_what_they_look_at(loss):
   splits = data.load("item_chains", users=8, items=14, events=6)
-  problem = recommendation.Problem(_arm(loss=loss, negatives=3), splits)
+  problem = recommendation.make(_arm(loss=loss, negatives=3), splits)
   variables = jax.jit(problem.init)(jax.random.key(0))
   batch = base.first(problem.data["train"])
   (value, told), grads = jax.value_and_grad(problem.loss, has_aux=True)(
@@ -313,7 +326,7 @@ def test_gaps_reach_the_mixer_and_are_asked_for():
     _arm(gaps=True)
   arm = _arm(mixer="s5", gaps=True)
   with pytest.raises(ValueError, match="gaps: got True, expected False, or da"):
-    recommendation.Problem(arm, splits)
+    recommendation.make(arm, splits)
   splits = splits._replace(
     **{
       part: one._replace(
@@ -324,10 +337,10 @@ def test_gaps_reach_the_mixer_and_are_asked_for():
       for part, one, gap in zip(("train", "valid", "test"), splits, (1, 1, 3))
     }
   )
-  problem = recommendation.Problem(arm, splits)
+  problem = recommendation.make(arm, splits)
   variables = jax.jit(problem.init)(jax.random.key(0))
   # Gaps of 1 are none.
-  plain = recommendation.Problem(_arm(mixer="s5"), splits)
+  plain = recommendation.make(_arm(mixer="s5"), splits)
   losses = [
     float(one.scores(variables, problem.data[part])[0]["test_loss"])
     for part in ("valid", "test")

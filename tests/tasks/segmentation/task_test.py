@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.masked_language import rna
 from jaxseq import data
 from jaxseq import nn
 from jaxseq.data import text
@@ -195,4 +196,4 @@ def test_other_data_are_refused(splits):
   with pytest.raises(ValueError, match="document 0: paragraph: got 'int'"):
     source.prepare([[1, 2]])
   with pytest.raises(ValueError, match="expected documents of paragraphs"):
-    segmentation.Problem(ARM, data.load("rna", examples=24, length=28))
+    segmentation.Problem(ARM, rna.load(examples=24, length=28))

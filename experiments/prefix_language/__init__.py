@@ -1,0 +1,1 @@
+"""Language models that read a prefix at once, as the mixer `jrt`."""

@@ -1,0 +1,1 @@
+"""Retrieval of documents by texts that a language model writes (SEAL)."""

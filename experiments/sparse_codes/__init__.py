@@ -1,0 +1,1 @@
+"""Memories of sparse codes, which store an item after seeing it once."""
