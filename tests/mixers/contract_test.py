@@ -20,15 +20,13 @@ _FLOAT64 = {"rtol": 1e-9, "atol": 1e-10}
 
 def _problems():
   """Yields each mixer's case and the length of its sequences."""
-  for case in cases.every(marks=pytest.mark.slow):
-    name, options = case.values[0]
-    long = pytest.param(
-      (case.values[0], programs.LONG), id=f"{case.id}-long", marks=case.marks
+  for case in cases.every():
+    (bound,) = case.values
+    if not bound[1]:
+      yield pytest.param((bound, programs.SHORT), id=case.id)
+    yield pytest.param(
+      (bound, programs.LONG), id=f"{case.id}-long", marks=pytest.mark.slow
     )
-    if not options:
-      yield pytest.param((case.values[0], programs.SHORT), id=name)
-      long = pytest.param(*long.values, id=long.id, marks=pytest.mark.slow)
-    yield long
 
 
 @pytest.fixture(scope="module", params=list(_problems()))
