@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import itertools
 from typing import Literal
 from typing import NamedTuple
 from typing import get_args
 
+from absl import logging
 import numpy as np
 
 from jaxseq import limits
@@ -36,7 +38,7 @@ class Streams(NamedTuple):
     words: entry of each stream, by column.
     rows: arrays (events_i,), the table's row of each event.
     table: table that they were read from.
-    start: date of the start of observation, if times were dates.
+    start: start of observation, a date if times were dates; 0 if None.
     unit: unit of the times, if they were dates.
   """
 
@@ -65,8 +67,23 @@ def read(
   unit: Unit | None = None,
   ties: Ties = "refuse",
   words: Sequence[str] = (),
+  learn: bool = False,
 ) -> Streams:
-  """Reads streams of events, see `sources.events.load`, by first rows."""
+  """Reads streams of events, by first rows.
+
+  Args:
+    path: see `sources.events.load`, as for the other options.
+    time: column of the times.
+    stream: column of the streams.
+    mark: column or columns of the marks.
+    form: format of the tables.
+    start: start of observation.
+    unit: unit of dates.
+    ties: handling of simultaneous events.
+    words: further columns with one entry for each stream.
+    learn: whether to start numbers that count from long before the first event
+      at this event; otherwise they are rejected.
+  """
   validate.choice("unit", unit, (*SECONDS, None))
   validate.choice("ties", ties, get_args(Ties))
   files = table_files.find(path)
@@ -87,7 +104,7 @@ def read(
   ids, rows = _row_groups.group(names, stamps)
   _row_groups.tell_moved(table_files.describe(path), rows, stamps, "its stream")
   gaps = [np.diff(_time_stamps.seconds(stamps[one])) for one in rows]
-  dated = stamps.dtype.kind == "M"
+  dated = _time_stamps.are_dates(stamps)
   if dated and unit is None:
     unit = usual_unit(gaps)
   zoned = dated and _time_stamps.has_zone(table.words[time][0])
@@ -98,9 +115,18 @@ def read(
     )
   begin, at = _since(table, time, stamps, start, unit if dated else None)
   if start is None and not dated:
-    check_start(
-      [at[one] for one in rows], lambda n: table.place(int(rows[n][0]), time)
-    )
+    since = [at[one] for one in rows]
+    late = _late_start(since) if learn else None
+    if late is None:
+      check_start(since, lambda n: table.place(int(rows[n][0]), time))
+    else:
+      start, at = late.start, at - late.start
+      logging.warning(
+        "%s: times count from long before the first event: the observation of"
+        " all streams begins at %.15g; if it began earlier, give the option"
+        " start.",
+        *(table_files.describe(path), start),
+      )
   streams = Streams(
     ids,
     [at[one] for one in rows],
@@ -109,7 +135,7 @@ def read(
     rows,
     table,
     # Mark UTC starts: times without offsets are not comparable with them.
-    f"{begin}{'Z' * zoned}" if dated else None,
+    f"{begin}{'Z' * zoned}" if dated else None if start is None else str(start),
     unit if dated else None,
   )
   return apart(streams, time, ties)
@@ -147,6 +173,33 @@ def check_start(
     ValueError: if the first event is further from 0 than from the last one, and
       by far more than the median gap.
   """
+  late = _late_start(times)
+  if late is not None:
+    first = times[late.number][0]
+    raise ValueError(
+      f"{place(late.number)}: got the first event of all at {first:.15g}, "
+      f"where the usual gap is {late.usual:g}, expected times since the "
+      f"observation began. Pass start={late.start:.15g}, or when it began; "
+      "start=0 keeps the times as they are."
+    )
+
+
+class _Late(NamedTuple):
+  """A start of times that count from long before the first event.
+
+  Attributes:
+    number: number of the stream that has the first event.
+    start: last whole number that is not after that event.
+    usual: median gap.
+  """
+
+  number: int
+  start: float
+  usual: float
+
+
+def _late_start(times):
+  """A start if times count from long before the first event, or None."""
   number = min(
     (n for n, row in enumerate(times) if len(row)), key=lambda n: times[n][0]
   )
@@ -155,12 +208,8 @@ def check_start(
   gaps = np.concatenate([np.diff(row) for row in times])
   usual = np.median(gaps[gaps > 0]) if (gaps > 0).any() else span
   if usual > 0 and first > max(span, _LATE * usual):
-    raise ValueError(
-      f"{place(number)}: got the first event of all at {first:.15g}, where the "
-      f"usual gap is {usual:g}, expected times since the observation began. "
-      f"Pass start={np.floor(first):.15g}, or when it began; start=0 keeps the "
-      "times as they are."
-    )
+    return _Late(number, float(np.floor(first)), float(usual))
+  return None
 
 
 def _since(table, time, stamps, start, unit):
@@ -212,6 +261,33 @@ def _marks(table, columns, rows):
     return [[_ONE_MARK] * len(one) for one in rows]
   words = list(map(BETWEEN.join, zip(*(table.words[c] for c in columns))))
   return [[words[row] for row in one] for one in rows]
+
+
+def known(
+  times: Sequence[np.ndarray],
+  marks: Sequence[Sequence[str]],
+  names: Sequence[str],
+  place: Callable[[int], str],
+) -> tuple[list[np.ndarray], list[list[str]]]:
+  """Returns times and marks without events of unknown marks, with a warning.
+
+  Args:
+    times: arrays (events_i,) of each stream.
+    marks: lists of as many words.
+    names: the marks of the training.
+    place: location of an event, numbered through all streams, for messages.
+
+  Raises:
+    ValueError: if there are events, and none has a known mark.
+  """
+  words = [word for row in marks for word in row]
+  noun = "a kind of event of the training"
+  found = _row_groups.known(words, set(names), place, noun)
+  parts = np.split(found, np.cumsum([*map(len, times)])[:-1])
+  return (
+    [row[kept] for row, kept in zip(times, parts)],
+    [list(itertools.compress(row, kept)) for row, kept in zip(marks, parts)],
+  )
 
 
 def apart(streams: Streams, time: str, ties: Ties) -> Streams:

@@ -1,11 +1,15 @@
 """Rows of tables, grouped by their ids."""
 
+from collections.abc import Callable
+from collections.abc import Container
 from collections.abc import Hashable
 from collections.abc import Iterable
 from collections.abc import Sequence
 
 from absl import logging
 import numpy as np
+
+from jaxseq import validate
 
 
 def group(
@@ -56,3 +60,34 @@ def tell_moved(
       len(times),
       unit,
     )
+
+
+def known(
+  words: Sequence[str],
+  names: Container[str],
+  place: Callable[[int], str],
+  noun: str,
+) -> np.ndarray:
+  """Returns which rows (rows,) have a name of the training; warns of others.
+
+  Args:
+    words: the name in each row.
+    names: names of the training.
+    place: location of a row, for messages.
+    noun: the named thing, such as "an item of the training".
+
+  Raises:
+    ValueError: if there are rows, and none has such a name.
+  """
+  found = np.array([word in names for word in words], bool)
+  if not len(found) or found.all():
+    return found
+  first = int(np.argmin(found))
+  if not found.any():
+    raise validate.error(place(first), words[first][:40], noun)
+  logging.warning(
+    "%s: got %r, expected %s; %d of %d rows are such and are left out.",
+    *(place(first), words[first][:40], noun),
+    *(np.count_nonzero(~found), len(found)),
+  )
+  return found

@@ -242,6 +242,8 @@ def _kind(entries):
   if len(entries) > 1:
     return "number"
   words = entries[0]
+  if not text_columns.TRUTH.keys().isdisjoint(words):
+    return "class"
   try:
     for word in words:
       text_columns.number(word, "")

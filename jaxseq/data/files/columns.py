@@ -14,7 +14,11 @@ from numpy import typing as npt
 
 from jaxseq import limits
 
-MISSING = frozenset(("", "NA", "N/A", "NaN", "nan", "NULL", "null"))
+MISSING = frozenset(
+  ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null")
+)
+# Truth values as programs write them.
+TRUTH = {"True": 1, "False": 0, "true": 1, "false": 0, "TRUE": 1, "FALSE": 0}
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -129,7 +133,7 @@ def number(word: str, name: str) -> float:
   """Parses an entry of a column of numbers; NaN if it is missing."""
   text = word.strip()
   try:
-    value = float("nan" if text in MISSING else text)
+    value = float("nan" if text in MISSING else TRUTH.get(text, text))
     # Python also accepts 1_000 and "-nan".
     if (value != value and text not in MISSING) or "_" in text:
       raise ValueError(text)

@@ -2,11 +2,11 @@
 
 A CSV file has a line of names, then a line for each row, with values between
 commas (tabs in a .tsv file), as UTF-8; other formats, and compressed files, see
-`text_forms`. A value is missing if it is empty, or NA, N/A, NaN, nan, NULL or
-null. A blank line is a missing value in a table with one column; otherwise it
-is skipped. Parquet files need the package pyarrow, the extra "table". A frame
-of pandas, or one that Arrow can read, such as polars', can replace a file;
-pandas is not imported for that.
+`text_forms`. A value is missing if it is empty, or NA, NaN, NULL or the like;
+True and False are numbers, too. A blank line is a missing value in a table with
+one column; otherwise it is skipped. Parquet files need the package pyarrow, the
+extra "table". A frame of pandas, or one that Arrow can read, such as polars',
+can replace a file; pandas is not imported for that.
 """
 
 from collections.abc import Sequence
@@ -461,7 +461,7 @@ def _floats(path, lines, numbers, name):
 
 def _is_number(word):
   try:
-    float(word)
+    float(text_columns.TRUTH.get(word.strip(), word))
   except ValueError:
     return False
   return True

@@ -114,7 +114,7 @@ class EventSource(base.TableSource):
     if not sum(map(len, stamps)):
       raise ValueError("times: got no events, expected streams with some.")
     together = np.concatenate([row for row in stamps if len(row)])
-    if together.dtype.kind == "M":
+    if _time_stamps.are_dates(together):
       at = _time_stamps.seconds(together)
       gaps = [np.diff(_time_stamps.seconds(row)) for row in stamps]
       unit = fields.setdefault("unit", _event_streams.usual_unit(gaps))
@@ -143,7 +143,9 @@ class EventSource(base.TableSource):
     given = np.asarray([until] if single else until)
     if given.dtype.kind == "U":
       given = _time_stamps.parse(given.tolist(), lambda _: "observed_until")
-    if self.unit is not None and _time_stamps.as_array(given).dtype.kind != "M":
+    if self.unit is not None and not _time_stamps.are_dates(
+      _time_stamps.as_array(given)
+    ):
       raise validate.error("observed_until", until, "a date, as the times are")
     ends = self.numbers("observed_until", given)
     if not single and ends.shape != last.shape:
@@ -164,7 +166,7 @@ class EventSource(base.TableSource):
       ValueError: if they are dates and the training data had numbers.
     """
     array = _time_stamps.as_array(stamps)
-    if array.dtype.kind != "M":
+    if not _time_stamps.are_dates(array):
       return array.astype(np.float64)
     if self.start is None or self.unit is None:
       raise validate.error(name, "dates", "numbers, as in training")
@@ -231,13 +233,12 @@ class EventSource(base.TableSource):
       raise ValueError(
         f"{place}: got a date, expected numbers, as in training."
       )
-    classes = set(self.classes or ())
-    for number, words in enumerate(streams.marks):
-      for event, word in enumerate(words):
-        if word not in classes:
-          place = streams.place(number, self.mark, event)
-          _raw_arrays.class_numbers([word], self.classes, place)
-    dataset = self.prepare(streams.marks, times=streams.times)
+    rows = np.concatenate([*streams.rows, np.zeros(0, int)]).astype(int)
+    times, marks = _event_streams.known(
+      *(streams.times, streams.marks, self.classes or ()),
+      lambda event: streams.table.place(int(rows[event]), self.mark),
+    )
+    dataset = self.prepare(marks, times=times)
     return base.Examples(streams.ids, dataset, labeled=True)
 
 
@@ -276,7 +277,8 @@ def load(
     decimal: decimal sign, "." or ","; detected per file if None.
     date_format: of dates, such as "%d.%m.%Y"; detected if None.
     start: start of observation of all streams. If None it is 0, or for dates
-      the last whole unit before the first event of the file.
+      the last whole unit before the first event of the file; for numbers from
+      long before that event, such as seconds since 1970, it is that event.
     unit: unit in which dates become numbers; if None the largest that is not
       longer than the median gap between two events of a stream.
     ties: handling of simultaneous events of a stream: "refuse", or "spread",
@@ -312,6 +314,7 @@ def load(
     unit=unit,
     words=() if split is None else (split,),
     form=text_forms.Form(**form),
+    learn=True,
     **options,
   )
   if unit is not None and streams.unit is None:
@@ -348,13 +351,14 @@ def load(
   if not trained:
     raise ValueError(f"{source}: got no event in the training part.")
   classes, sizes = _classes(trained, mark)
-  _check_known(streams, parts, marks, classes, mark)
-  begins = start if streams.start is None else streams.start
+  times, marks = _event_streams.known(
+    times, marks, classes, lambda _: f"{source}: column {mark!r}"
+  )
   prepared = EventSource(
     classes=classes,
     horizon=float(horizon),
     length=max(map(len, times)),
-    start=None if begins is None else str(begins),
+    start=streams.start,
     unit=streams.unit,
     sizes=sizes,
     reader="event_table",
@@ -495,21 +499,3 @@ def _classes(trained, mark):
     raise validate.error("mark", f"{mark}: {sizes} words", expected)
   joined = map(_event_streams.BETWEEN.join, itertools.product(*words))
   return tuple(joined), sizes
-
-
-def _check_known(streams, parts, marks, classes, mark):
-  """Rejects marks that no training event has."""
-  names = set(classes)
-  lacking = {
-    word for rows in parts[1:] for i in rows for word in marks[i]
-  } - names
-  if lacking:
-    word = min(lacking)
-    number, words = next(
-      (i, words) for i, words in enumerate(streams.marks) if word in words
-    )
-    place = streams.place(number, mark, words.index(word))
-    raise ValueError(
-      f"{place}: got the mark {word!r}, which no event of the training part "
-      "has, expected at least one."
-    )

@@ -140,11 +140,16 @@ class InteractionSource(base.TableSource):
 
   def _read(self, path: Any) -> base.Examples:
     table, ids, rows, stamps = _rows(path, self)
-    words, items = table.words[self.item], set(self.items or ())
-    for row, word in enumerate(words):
-      if word not in items:
-        place = table.place(row, self.item)
-        raise validate.error(place, word[:40], "an item of the training file")
+    words, names = table.words[self.item], set(self.items or ())
+    known = _row_groups.known(
+      words,
+      names,
+      lambda row: table.place(row, self.item),
+      "an item of the training",
+    )
+    # Users of new items alone have no history.
+    users = [(name, one[known[one]]) for name, one in zip(ids, rows)]
+    ids, rows = zip(*(user for user in users if len(user[1])))
     histories = [[words[row] for row in one] for one in rows]
     times = None if self.gap is None else [stamps[one] for one in rows]
     _time_stamps.tell_unit(_time_stamps.usual_gap(times or ()), self.step)
@@ -201,7 +206,7 @@ def load(
   )
   table, _, rows, stamps = _rows(path, source)
   step = _time_stamps.usual_gap([stamps[one] for one in rows]) or None
-  dates = stamps.dtype.kind == "M"
+  dates = _time_stamps.are_dates(stamps)
   source = dataclasses.replace(
     source,
     dates=dates,

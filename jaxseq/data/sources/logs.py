@@ -18,10 +18,10 @@ import functools
 from typing import Any
 from typing import ClassVar
 
-from absl import logging
 import numpy as np
 
 from jaxseq import validate
+from jaxseq.data import _row_groups
 from jaxseq.data import datasets
 from jaxseq.data import padding
 from jaxseq.data.files import log_files
@@ -109,16 +109,12 @@ class LogSource(base.TableSource):
     return traces([self.encode(x, f"case {n}") for n, x in enumerate(values)])
 
   def _read(self, path: Any) -> base.Examples:
-    log = self.log(path)
-    known, count = self._numbers, sum(map(len, log.cases))
-    unseen = [x for case in log.cases for x in case if x not in known]
-    if unseen:
-      logging.warning(
-        "%s: got %r, expected an activity of the training, in %d of %d rows; "
-        "they are left out, and are no targets.",
-        *(table_files.describe(path), unseen[0], len(unseen), count),
-      )
-    rows = [[0, *(known.get(x, -1) for x in case)] for case in log.cases]
+    log, numbers = self.log(path), self._numbers
+    place = f"{table_files.describe(path)}: column {self.activity!r}"
+    steps = [step for case in log.cases for step in case]
+    noun = "an activity of the training"
+    _row_groups.known(steps, numbers, lambda _: place, noun)
+    rows = [[0, *(numbers.get(x, -1) for x in case)] for case in log.cases]
     return base.Examples(log.names, _known(traces([*map(np.int32, rows)])))
 
 

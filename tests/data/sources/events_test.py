@@ -158,7 +158,6 @@ def test_events_at_the_same_time_are_declared(tmp_path):
       {},
       "column 'user': got nothing, expected the name of a stream",
     ),
-    (SHOP.replace("b,4,buy", "b,4,sell"), {"split": "part"}, "the mark 'sell'"),
     (SHOP, {"unit": "year"}, "unit: got 'year', expected one of"),
     (SHOP, {"unit": "hour"}, "unit: got 'hour', .* numbers in .*line 4: col"),
     (SHOP, {"split": "kind"}, "line 2: column 'kind': got 'buy' where 'a' has"),
@@ -172,13 +171,25 @@ def test_wrong_tables_are_refused_with_their_place(
     load(write(tmp_path, text), **options)
 
 
-def test_marks_that_are_unknown_are_refused_when_read_again(tmp_path):
+def test_events_of_unknown_marks_are_left_out(tmp_path, caplog):
   splits = load(write(tmp_path, SHOP), split="part")
+  source = splits.info.preparation
+  wanted = source.read(tmp_path / "shop.csv").dataset
   other = write(tmp_path, SHOP.replace("2.5,buy", "2.5,sell"))
-  with pytest.raises(
-    ValueError, match="line 2: column 'kind': got 'sell', exp"
-  ):
-    splits.info.preparation.read(other)
+  found = source.read(other).dataset
+  assert "line 2: column 'kind': got 'sell', expected a kind of event" in (
+    caplog.text
+  )
+  assert "1 of 5 rows are such and are left out" in caplog.text
+  assert found.lengths.tolist() == (wanted.lengths - [1, 0, 0]).tolist()
+  # The same if no event of the training part has it.
+  caplog.clear()
+  again = load(
+    write(tmp_path, SHOP.replace("b,4,buy", "b,4,sell")), split="part"
+  )
+  assert again.info.classes == splits.info.classes
+  assert again.test.lengths.sum() == splits.test.lengths.sum() - 1
+  assert "column 'kind': got 'sell'" in caplog.text
 
 
 def test_windows_are_no_more_than_the_events_allow(tmp_path):
@@ -285,7 +296,7 @@ def test_marks_of_several_columns(tmp_path):
     load(write(tmp_path, "user,at,kind,shop\na,1,b,\n"), **options)
 
 
-def test_numbers_since_1970_have_a_start(tmp_path):
+def test_numbers_since_1970_have_a_start(tmp_path, caplog):
   rows = [f"{user},{{}},x" for user in "abc" for _ in range(4)]
   at = 5 * np.arange(1, 13)
   text = "\n".join(["user,at,kind", *rows])
@@ -293,8 +304,16 @@ def test_numbers_since_1970_have_a_start(tmp_path):
   late = text.format(*(at + 1_700_000_000))
   options = {"test_fraction": 0.34, "valid_fraction": 0}
   wanted = load(write(tmp_path, small), **options)
-  with pytest.raises(ValueError, match="line 2: .*at 1700000005, .*start=0"):
-    load(write(tmp_path, late), **options)
+  first = load(write(tmp_path, late), **options)
+  assert "begins at 1700000005; if it began earlier, give the option" in (
+    caplog.text
+  )
+  source = first.info.preparation
+  source = data.sources.from_json(json.loads(json.dumps(source.to_json())))
+  assert source.start == "1700000005.0"
+  read = source.read(tmp_path / "shop.csv").dataset
+  assert read.inputs[0, :, 0].tolist() == [0, 5, 5, 5]
+  assert read.inputs[1, 0, 0] == 20
   found = load(tmp_path / "shop.csv", start=1_700_000_000, **options)
   for name in ("inputs", "targets"):
     np.testing.assert_array_equal(

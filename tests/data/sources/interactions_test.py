@@ -99,15 +99,21 @@ def test_rows_behind_a_time_are_for_testing(tmp_path):
   assert splits.train.lengths.tolist() == [6, 6]
 
 
-def test_what_is_wrong_is_told_with_its_place(tmp_path):
+def test_what_is_wrong_is_told_with_its_place(tmp_path, caplog):
   name = "interaction_table"
   path = write(tmp_path / "r.csv", [f"a,i{time},{time}" for time in range(4)])
   source = data.load("interaction_table", path=path).info.preparation
-  other = write(tmp_path / "o.csv", ["a,i0,1", "a,odd,2"])
-  with pytest.raises(
-    ValueError, match="o.csv, line 3: column 'item': got 'odd'"
-  ):
-    source.read(other)
+  other = write(tmp_path / "o.csv", ["a,i0,1", "a,odd,2", "b,odd,3"])
+  found = source.read(other)
+  assert found.ids == ("a",)
+  assert found.dataset.inputs.tolist() == [[1]]
+  assert "o.csv, line 3: column 'item': got 'odd', expected an item" in (
+    caplog.text
+  )
+  assert "2 of 3 rows are such and are left out" in caplog.text
+  new = write(tmp_path / "o.csv", ["a,odd,1"])
+  with pytest.raises(ValueError, match="line 2: column 'item': got 'odd'"):
+    source.read(new)
   with pytest.raises(ValueError, match="user 1: got shape .*a history of one"):
     source.prepare([["i0"], []])
   with pytest.raises(ValueError, match="times: got 'list', expected None"):

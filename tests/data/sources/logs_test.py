@@ -178,7 +178,7 @@ def test_cases_that_come_later_are_read_with_their_names(
   path.write_text(make([["a", "lost", "b"], ["lost"]]))
   found = source.read(path)
   assert "log." in caplog.text
-  assert "got 'lost', expected an activity of the training, in 2 of 4 rows" in (
+  assert "got 'lost', expected an activity of the training; 2 of 4 rows" in (
     caplog.text
   )
   assert found.dataset.inputs.tolist() == [[0, 1, 3], [0, 0, 0]]

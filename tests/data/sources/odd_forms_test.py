@@ -94,21 +94,31 @@ ODD = {
   "names with a point": {
     **SAME,
     "forecast": "absent: no names",
-    "events": r"refused: column 'kind': got '1\.0', expected one of '1', '2'",
+    "events": r"refused: column 'kind': got '1\.0', expected a kind of event",
     "interactions": r"refused: got '.\.0', expected an item of the training",
     "graph": NEW_NODE,
-    "log": r"warned: got '1\.0', expected an activity of the training, in 11",
+    "log": r"refused: got '1\.0', expected an activity of the training",
     "panel": NEW_SERIES,
   },
   "a new name": {
     **SAME,
     "series": "warned: got 'new', expected a class of the training; the target",
     "forecast": "absent: no names",
-    "events": "refused: column 'kind': got 'new', expected one of 'x', 'y'",
-    "interactions": "refused: got 'new', expected an item of the training file",
+    "events": "refused: column 'kind': got 'new', expected a kind of event of",
+    "interactions": "refused: got 'new', expected an item of the training",
     "graph": NEW_NODE,
-    "log": "warned: got 'new', expected an activity of the training, in 11 of",
+    "log": "refused: got 'new', expected an activity of the training",
     "panel": "refused: got .* twice in series 'new', expected one row for",
+  },
+  "a new name among others": {
+    **SAME,
+    "series": "warned: got 'new', .* the target of 1 of 3 series is unknown",
+    "forecast": "absent: no names",
+    "events": "warned: 'kind': got 'new', .* training; 1 of 12 rows are such",
+    "interactions": "warned: 'item': got 'new', .* training; 1 of 12 rows are",
+    "graph": "warned: got a node that no event of the training has .in 1 of 7",
+    "log": "warned: 'step': got 'new', .* training; 1 of 11 rows are such and",
+    "panel": "refused: series 'new': got 1 times, expected at least 4",
   },
   "no names": {
     **SAME,
@@ -119,6 +129,7 @@ ODD = {
     "log": "refused: line 2: column 'step': got nothing, expected the name of",
     "panel": "refused: got nothing, expected the name of a series",
   },
+  "truth values": SCALED,
   "a constant channel": SCALED,
   "a scale of 1e-6": SCALED,
   "a scale of 1e12": SCALED,
@@ -298,6 +309,26 @@ def constant(case):
   return Forms(one, other, rounding=1e-9)
 
 
+def one_new_name(case):
+  first = [case.later[0]]
+  if case.name == "table":  # All rows of a series have one label.
+    first = [x for x in case.later if stream(case, x) == stream(case, first[0])]
+  rest = case.later[len(first) :]
+  odd = case._replace(later=first)
+  if case.names is not None:
+    odd = odd.changed(case.names, lambda _: "new", ("later",))
+  return Forms(case, case._replace(later=[*odd.later, *rest]))
+
+
+def truth(case):
+  name = case.values[0]
+  one, other = (
+    case.changed(name, lambda x, w=w: w[float(x) > 0])
+    for w in (("0", "1"), ("False", "True"))
+  )
+  return Forms(one, other)
+
+
 def one_row(case):
   first = stream(case, case.later[0])
   others = [x for x in case.later[1:] if stream(case, x) != first]
@@ -328,7 +359,9 @@ FORMS = {
   "numbers with a point": pointed,
   "names with a point": named(lambda x: f"{x}.0", numbered=True),
   "a new name": named(lambda _: "new"),
+  "a new name among others": one_new_name,
   "no names": named(lambda _: ""),
+  "truth values": truth,
   "a constant channel": constant,
   "a scale of 1e-6": scaled(1e-6),
   "a scale of 1e12": scaled(1e12),
