@@ -62,8 +62,8 @@ def render(
   special: Mapping[str, str],
   prompts: bool,
   name: str,
-  tools: Sequence[Mapping[str, Any]] | None = None,
-  options: Mapping[str, Any] | None = None,
+  tools: Sequence[Mapping[str, object]] | None = None,
+  options: Mapping[str, object] | None = None,
 ) -> tuple[str, list[tuple[int, int]]]:
   """Returns the text of a chat, and the character ranges of its answers.
 

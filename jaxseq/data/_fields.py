@@ -22,7 +22,7 @@ _WORDS = {
 }
 
 
-def check(record: Any, name: str = "") -> None:
+def check(record: object, name: str = "") -> None:
   """Raises if a field of a dataclass or named tuple has another type."""
   for key, hint in hints(type(record)).items():
     value = getattr(record, key)
@@ -50,7 +50,7 @@ def make(kind: type[T], values: Any, name: str) -> T:
   return record
 
 
-def hints(kind: type) -> dict[str, Any]:
+def hints(kind: type) -> dict[str, object]:
   """Returns the annotations of the fields of a dataclass or named tuple."""
   types = typing.get_type_hints(kind)
   if not dataclasses.is_dataclass(kind):

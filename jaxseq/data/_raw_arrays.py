@@ -98,7 +98,7 @@ def times(name: str, stamps: Any, length: int) -> np.ndarray:
 
 
 def class_numbers(
-  labels: Any, classes: Sequence[str] | None, name: str = "targets"
+  labels: object, classes: Sequence[str] | None, name: str = "targets"
 ) -> np.ndarray:
   """Returns the class number of each label, (n,) int32."""
   array = np.asarray(labels)
@@ -121,7 +121,7 @@ def class_numbers(
 
 
 def class_targets(
-  targets: Any, classes: Sequence[str] | None, count: int
+  targets: object, classes: Sequence[str] | None, count: int
 ) -> np.ndarray:
   """Returns (count,) classes by their names or numbers; -1 if unknown."""
   if targets is None:

@@ -49,7 +49,7 @@ def of(value: object, most: int = ENDLESS) -> int:
   return total
 
 
-def operation(sign: str, left: Any, right: Any, most: int) -> int:
+def operation(sign: str, left: object, right: object, most: int) -> int:
   """Returns the units of `left sign right`."""
   if isinstance(left, int) and isinstance(right, int):
     bits = left.bit_length(), right.bit_length()

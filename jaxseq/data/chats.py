@@ -85,8 +85,8 @@ class Template:
     messages: Sequence[Message],
     prompts: bool = False,
     name: str = "chat",
-    tools: Sequence[Mapping[str, Any]] | None = None,
-    options: Mapping[str, Any] | None = None,
+    tools: Sequence[Mapping[str, object]] | None = None,
+    options: Mapping[str, object] | None = None,
   ) -> str:
     """Returns the text of messages.
 

@@ -18,7 +18,6 @@ import dataclasses
 import json
 import os
 import pathlib
-from typing import Any
 from typing import NamedTuple
 
 import numpy as np
@@ -285,7 +284,7 @@ def sort_suffixes(text: np.ndarray) -> np.ndarray:
   return order
 
 
-def _checked(about: Any, arrays: dict[str, np.ndarray]) -> FMIndex:
+def _checked(about: object, arrays: dict[str, np.ndarray]) -> FMIndex:
   """Builds the index of a folder after checks that its files fit together."""
   if not isinstance(about, dict) or about.pop("format", None) != _FORMAT:
     raise ValueError(f"index.json does not say that it is {_FORMAT!r}")

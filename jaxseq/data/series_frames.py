@@ -71,7 +71,7 @@ def stamps(index: Any) -> np.ndarray:
 
 
 def times_of(
-  name: str, index: Any, declared: bool = False
+  name: str, index: object, declared: bool = False
 ) -> np.ndarray | None:
   """Returns the times (n,) of an index, float64 or datetime64 in UTC.
 

@@ -137,7 +137,7 @@ def _word(time):
   return float(time)
 
 
-def of_splits(splits: Any) -> dict[str, Any] | None:
+def of_splits(splits: object) -> dict[str, Any] | None:
   """Returns the summary of data from a file; None for other data."""
   info = getattr(splits, "info", None)
   prepared = getattr(info, "preparation", None)

@@ -98,7 +98,7 @@ class TokenFile:
 
 
 def write(
-  path: str | os.PathLike, documents: Iterable[Any], dtype: Any = np.uint16
+  path: str | os.PathLike, documents: Iterable[object], dtype: Any = np.uint16
 ) -> None:
   """Writes documents one after the other, each as one sequence.
 

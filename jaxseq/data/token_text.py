@@ -12,7 +12,6 @@ from collections.abc import Iterator
 import itertools
 import os
 import pathlib
-from typing import Any
 
 import numpy as np
 
@@ -145,7 +144,7 @@ def _stem(path):
 
 
 def _documents(
-  files: list[pathlib.Path], coder: Any | None, field: str
+  files: list[pathlib.Path], coder: object | None, field: str
 ) -> Iterator[np.ndarray]:
   """Yields the tokens of each text; there has to be at least one."""
   some = False

@@ -68,7 +68,7 @@ def refuse(
     raise ValueError(f"{name}: got {got}, expected {expected}.")
 
 
-def to_float32(name: str, values: Any, **options: Any) -> np.ndarray:
+def to_float32(name: str, values: object, **options: Any) -> np.ndarray:
   """Converts to float32; raises if values overflow, see `check_finite`."""
   # Values that are too large become infinities, which are rejected.
   with np.errstate(over="ignore"):

@@ -25,7 +25,9 @@ class Order(NamedTuple):
   stamps: np.ndarray
 
 
-def of_rows(names: Sequence[str], items: Sequence[Any]) -> list[Order] | None:
+def of_rows(
+  names: Sequence[str], items: Sequence[object]
+) -> list[Order] | None:
   """Sorts series by their time indices; logs the number of moved rows.
 
   Args:

@@ -122,7 +122,7 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
 
   mixer: str | None = "s5"
   _: dataclasses.KW_ONLY
-  mixer_options: Mapping[str, Any] | None = None
+  mixer_options: Mapping[str, object] | None = None
   d_model: int | None = 64
   num_layers: int | None = 2
   dropout: float | None = 0.0
@@ -192,7 +192,7 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     return prepared.prepare(rows.values, times=rows.times, targets=rows.targets)
 
   @final
-  def _fit(self, *inputs: Any) -> Self:
+  def _fit(self, *inputs: object) -> Self:
     """Trains a network from scratch; sets all attributes that `fit` sets."""
     rows = self._read(*inputs, reset=True)
     seed = self._seed()
@@ -304,7 +304,7 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     return recipes.Recipe(weight_decay=self.weight_decay, **options)
 
   @final
-  def _examples(self, *inputs: Any) -> sources.Examples:
+  def _examples(self, *inputs: object) -> sources.Examples:
     """Converts inputs to examples for the model."""
     _scikit_learn.validation.check_is_fitted(self, "model_")
     rows = self._read(*inputs, reset=False)
@@ -314,13 +314,13 @@ class SequenceEstimator(_scikit_learn.base.BaseEstimator):
     return sources.Examples(rows.ids, part, times=ahead)
 
   @final
-  def _outputs(self, *inputs: Any) -> dict[str, np.ndarray]:
+  def _outputs(self, *inputs: object) -> dict[str, np.ndarray]:
     """Returns the network's outputs for examples."""
     examples = self._examples(*inputs)
     return self.model_.outputs(examples.dataset)
 
   @final
-  def predictions(self, *given: Any) -> predictions.Predictions:
+  def predictions(self, *given: object) -> predictions.Predictions:
     """Returns all predictions for examples, as named columns.
 
     Args:
@@ -373,7 +373,7 @@ class SeriesEstimator(SequenceEstimator):
   channels_first: bool = False
 
   @final
-  def fit(self, X: Any, y: Any = None) -> Self:
+  def fit(self, X: object, y: object = None) -> Self:
     """Trains a network from scratch.
 
     Args:
@@ -385,7 +385,7 @@ class SeriesEstimator(SequenceEstimator):
     """
     return self._fit(X, y)
 
-  def _targets(self, y: Any, rows: Rows, *, reset: bool) -> Rows:
+  def _targets(self, y: object, rows: Rows, *, reset: bool) -> Rows:
     """Adds targets to rows."""
     raise NotImplementedError
 

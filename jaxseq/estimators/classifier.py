@@ -52,7 +52,7 @@ class SequenceClassifier(
   _: dataclasses.KW_ONLY
   pooling: str = "mean"
 
-  def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
+  def partial_fit(self, X: object, y: object, classes: Any = None) -> Self:
     """Makes one update with all examples, at a constant learning rate.
 
     The first call, or the first after `fit`, starts from a fresh network. X is
@@ -69,7 +69,7 @@ class SequenceClassifier(
     return self._go_on(X, y, classes=classes)
 
   @final
-  def predict_proba(self, X: Any) -> np.ndarray:
+  def predict_proba(self, X: object) -> np.ndarray:
     """Returns the probability of each class, (n, classes)."""
     share = self._outputs(X)["probability"].astype(np.float64)
     return share / share.sum(axis=1, keepdims=True)

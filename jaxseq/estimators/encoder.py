@@ -58,7 +58,7 @@ class DisentangledEncoder(
   _: dataclasses.KW_ONLY
   latent: int = 8
   method: str = "dts"
-  method_options: Mapping[str, Any] | None = None
+  method_options: Mapping[str, object] | None = None
   d_model: int = 32
   num_layers: int = 1
   batch_size: int = 64
@@ -66,7 +66,7 @@ class DisentangledEncoder(
   weight_decay: float = 0.0
 
   @final
-  def transform(self, X: Any) -> np.ndarray:
+  def transform(self, X: object) -> np.ndarray:
     """Returns the means of q(z|x), (n, latent)."""
     return self._outputs(X)["code"].astype(np.float64)
 
@@ -92,7 +92,7 @@ class DisentangledEncoder(
     del y
     return -float(np.mean(self._outputs(X)["anomaly"]))
 
-  def score_samples(self, X: Any) -> np.ndarray:
+  def score_samples(self, X: object) -> np.ndarray:
     """Returns the bound of each series, (n,); low for anomalous series."""
     return -self._outputs(X)["anomaly"]
 
@@ -100,7 +100,7 @@ class DisentangledEncoder(
   def _n_features_out(self):
     return self.latent
 
-  def _targets(self, y: Any, rows: base.Rows, *, reset: bool) -> base.Rows:
+  def _targets(self, y: object, rows: base.Rows, *, reset: bool) -> base.Rows:
     del y, reset
     if self.missing == "mask":
       expected = "another one: a mask would be encoded, too"

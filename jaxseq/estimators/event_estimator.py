@@ -62,7 +62,7 @@ class EventModel(base.SequenceEstimator):
     times: Sequence[Any],
     marks: Sequence[Any] | None = None,
     *,
-    observed_until: Any = None,
+    observed_until: object = None,
   ) -> Self:
     """Trains a network from scratch.
 
@@ -122,7 +122,7 @@ class EventModel(base.SequenceEstimator):
     arrays = self.model_.variables, part, float(ends.max())
     return -float(_score(self.model_.network, *arrays))
 
-  def _until(self, observed_until: Any) -> Any:
+  def _until(self, observed_until: object) -> Any:
     """Returns the end of observation, given here or as a parameter."""
     return self.observed_until if observed_until is None else observed_until
 
@@ -239,7 +239,7 @@ def since(times: Any, start: Any) -> Any:
 
 
 def source_of(
-  times: Sequence[Any], classes: np.ndarray, until: Any, start: Any
+  times: Sequence[Any], classes: np.ndarray, until: object, start: Any
 ) -> sources.EventSource:
   """Returns the source of sequences, see `read`.
 

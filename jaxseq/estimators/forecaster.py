@@ -111,7 +111,7 @@ class Forecaster(updating.Updated, base.SizedEstimator):
     return self.input_length or self._length or self.model_.preparation.length
 
   @final
-  def fit(self, y: Any) -> Self:
+  def fit(self, y: object) -> Self:
     """Trains a network on all windows of a series.
 
     Args:
@@ -126,7 +126,7 @@ class Forecaster(updating.Updated, base.SizedEstimator):
     return self._fit(y)
 
   @final
-  def partial_fit(self, y: Any) -> Self:
+  def partial_fit(self, y: object) -> Self:
     """Makes one update with all windows of y, at a constant learning rate.
 
     The first call, or the first after `fit`, begins from a fresh network.
@@ -165,7 +165,7 @@ class Forecaster(updating.Updated, base.SizedEstimator):
     return self._restored(self.model_.outputs(part)["forecast"], part)
 
   @final
-  def predict_interval(self, y: Any = None, level: float = 80) -> np.ndarray:
+  def predict_interval(self, y: object = None, level: float = 80) -> np.ndarray:
     """Forecasts intervals of the values after a series.
 
     The intervals are those of split conformal prediction, see

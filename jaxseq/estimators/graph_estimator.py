@@ -61,7 +61,7 @@ class TemporalGraph(base.SequenceEstimator):
   columns: tuple[str, str, str] = ("source", "destination", "time")
 
   @final
-  def fit(self, X: Any, y: Any = None) -> Self:
+  def fit(self, X: object, y: object = None) -> Self:
     """Trains a network from the beginning, and reads all events.
 
     Args:

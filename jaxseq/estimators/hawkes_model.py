@@ -52,10 +52,10 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
 
   def fit(
     self,
-    times: Sequence[Any],
-    marks: Sequence[Any] | None = None,
+    times: Sequence[object],
+    marks: Sequence[object] | None = None,
     *,
-    observed_until: Any = None,
+    observed_until: object = None,
   ) -> Self:
     """Fits the process.
 
@@ -120,8 +120,8 @@ class HawkesModel(_scikit_learn.base.BaseEstimator):
 
   def expected_counts(
     self,
-    times: Sequence[Any],
-    marks: Sequence[Any] | None = None,
+    times: Sequence[object],
+    marks: Sequence[object] | None = None,
     *,
     edges: Sequence[float],
   ) -> np.ndarray:

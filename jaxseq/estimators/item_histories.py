@@ -32,7 +32,7 @@ class Histories:
     user: Hashable,
     items: Sequence[int],
     gaps: Sequence[float] | None,
-    last: Any,
+    last: object,
   ) -> None:
     """Appends items to the history of a user, who may be new.
 

@@ -46,7 +46,7 @@ class Encoder(
   _: dataclasses.KW_ONLY
   of: Literal["sequences", "letters"] = "sequences"
 
-  def fit(self, X: Any = None, y: Any = None) -> Self:
+  def fit(self, X: object = None, y: object = None) -> Self:
     """Loads the model.
 
     Args:

@@ -49,7 +49,7 @@ class NextActivity(base.SizedEstimator):
   mixer: str = "gru"
 
   @final
-  def fit(self, cases: Sequence[Sequence[Any]], y: Any = None) -> Self:
+  def fit(self, cases: Sequence[Sequence[object]], y: object = None) -> Self:
     """Trains a network from the beginning.
 
     Args:
@@ -74,7 +74,7 @@ class NextActivity(base.SizedEstimator):
     """
     return self.classes_[self.predict_proba(cases).argmax(axis=1)]
 
-  def predict_proba(self, cases: Sequence[Sequence[Any]]) -> np.ndarray:
+  def predict_proba(self, cases: Sequence[Sequence[object]]) -> np.ndarray:
     """Returns the next activity's probabilities (n, classes), see `predict`."""
     return self._outputs(cases)["probability"]
 

@@ -76,7 +76,7 @@ class NextItem(updating.Updated):
   columns: tuple[str, str, str] = ("user", "item", "time")
 
   @final
-  def fit(self, X: Any, y: Any = None) -> Self:
+  def fit(self, X: object, y: object = None) -> Self:
     """Trains a network from the beginning, and stores the users' histories.
 
     Args:
@@ -94,7 +94,7 @@ class NextItem(updating.Updated):
     self._users()
     return self
 
-  def partial_fit(self, X: Any, y: Any = None) -> Self:
+  def partial_fit(self, X: object, y: object = None) -> Self:
     """Makes one update with further rows of users, at a constant learning rate.
 
     A user's rows continue the known history, and only the items of X are
@@ -147,7 +147,7 @@ class NextItem(updating.Updated):
     k: int = 10,
     *,
     filter_viewed: bool = True,
-    items: Sequence[Any] | None = None,
+    items: Sequence[object] | None = None,
   ) -> models.Predictions:
     """Recommends items to users of the training and of later updates.
 
@@ -180,7 +180,7 @@ class NextItem(updating.Updated):
     *,
     times: Sequence[Any] | None = None,
     filter_viewed: bool = True,
-    items: Sequence[Any] | None = None,
+    items: Sequence[object] | None = None,
   ) -> models.Predictions:
     """Recommends items to users who were never seen, or in new sessions.
 
@@ -218,7 +218,7 @@ class NextItem(updating.Updated):
     best = item_streams.best(*arrays, features, taken, k, allowed)
     return self._listed(range(len(histories)), *best)
 
-  def update(self, user: Hashable, item: object, time: Any = None) -> Self:
+  def update(self, user: Hashable, item: object, time: object = None) -> Self:
     """Reads one more item of a user, who may be new, in constant time.
 
     Args:

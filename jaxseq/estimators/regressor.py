@@ -64,7 +64,7 @@ class SequenceRegressor(
   stepwise: bool = False
   pooling: str = "mean"
 
-  def partial_fit(self, X: Any, y: Any, *, carry: bool = False) -> Self:
+  def partial_fit(self, X: object, y: Any, *, carry: bool = False) -> Self:
     """Makes one update with all examples, at a constant learning rate.
 
     The first call, or the first after `fit`, begins from a fresh network. X and
@@ -128,7 +128,7 @@ class SequenceRegressor(
     return _scikit_learn.metrics.r2_score(*rows, sample_weight=weight)
 
   @final
-  def predict_stream(self, X: Any, return_std: bool = False) -> Any:
+  def predict_stream(self, X: object, return_std: bool = False) -> Any:
     """Predicts the next chunks of streams, carrying the states.
 
     Args:

@@ -66,7 +66,7 @@ class TextGenerator(base.SequenceEstimator):
   top_k: int | None = None
 
   @final
-  def fit(self, texts: Sequence[str], y: Any = None) -> Self:
+  def fit(self, texts: Sequence[str], y: object = None) -> Self:
     """Trains a network from the beginning.
 
     Args:

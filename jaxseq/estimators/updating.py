@@ -37,7 +37,9 @@ class Updated(base.SequenceEstimator):
     return {}
 
   @final
-  def _go_on(self, *inputs: Any, carry: bool = False, **options: Any) -> Self:
+  def _go_on(
+    self, *inputs: object, carry: bool = False, **options: object
+  ) -> Self:
     """Makes one update with all examples; with `carry` states are kept."""
     first = not hasattr(self, "_training")
     rows = self._read(*inputs, reset=first, **options)

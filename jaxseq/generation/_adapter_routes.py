@@ -54,7 +54,7 @@ class Changes:
       raise _in_flight.Refused(400, _in_fields(error)) from error
     return f"Success: LoRA adapter '{name}' added successfully."
 
-  async def unload(self, request: Any) -> str:
+  async def unload(self, request: object) -> str:
     """Lets no new request have an adapter; returns what has been done.
 
     Raises:

@@ -91,7 +91,7 @@ def advance(
   *,
   draft: _drafts.Draft,
   controls: token_sampling.Controls,
-  constraint: Any = None,
+  constraint: object = None,
   scheme: str = "auto",
   tops: int = 0,
 ) -> tuple[Progress, _drafts.Verdict, Any]:

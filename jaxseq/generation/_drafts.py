@@ -1,6 +1,5 @@
 """Drafts of next tokens, of which a network reads all and accepts a part."""
 
-from typing import Any
 from typing import NamedTuple
 from typing import Protocol
 
@@ -98,7 +97,7 @@ class Draft(Protocol):
     ...
 
   def read_prompt(
-    self, memory: PyTree, tokens: jax.Array, reset: Any, logits: jax.Array
+    self, memory: PyTree, tokens: jax.Array, reset: object, logits: jax.Array
   ) -> PyTree:
     """Reads the prompts, except for their last tokens, and returns the memory.
 

@@ -51,7 +51,7 @@ def tops(log_probs: jax.Array, count: int) -> requests.Tops:
 
 
 def next_token(
-  constraint: Any,
+  constraint: object,
   controls: token_sampling.Controls,
   rows: Rows,
   logits: jax.Array,

@@ -153,7 +153,7 @@ class Flights:
     for rows in self._rows:
       rows.give_up()
 
-  async def unless_over(self, work: Coroutine[Any, Any, T]) -> T:
+  async def unless_over(self, work: Coroutine[object, object, T]) -> T:
     """Returns what a coroutine does, for as long as nothing is given up."""
     done = asyncio.ensure_future(work)
     over = asyncio.ensure_future(self._over.wait())

@@ -47,7 +47,7 @@ def allowed(constraint: Any, past: Past) -> jax.Array | None:
 
 
 def at_nodes(
-  constraint: Any, past: Past, ids: jax.Array, tree: trees.Tree
+  constraint: object, past: Past, ids: jax.Array, tree: trees.Tree
 ) -> Past:
   """Returns the past after each node of a tree, leaves (rows, nodes, ...)."""
 

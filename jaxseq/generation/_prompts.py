@@ -25,7 +25,11 @@ class Prompts(NamedTuple):
 
 
 def make_prompts(
-  network: TokenNetwork, prompt: Any, lengths: Any, reset: Any, states: PyTree
+  network: TokenNetwork,
+  prompt: Any,
+  lengths: object,
+  reset: Any,
+  states: PyTree,
 ) -> Prompts:
   """Returns prompts as an array of tokens that the network knows."""
   check_no_text(prompt)
@@ -70,7 +74,7 @@ def check_no_text(prompt: Any) -> None:
     raise validate.error("prompt", kind, "tokens: Codec().encode(text)")
 
 
-def one_way(sampling: Any, options: dict[str, Any]) -> Any:
+def one_way(sampling: object, options: dict[str, object]) -> Any:
   """Returns `sampling`, or one from options by name if it is None."""
   if sampling is None:
     return token_sampling.from_options(options)
@@ -80,7 +84,7 @@ def one_way(sampling: Any, options: dict[str, Any]) -> Any:
   return sampling
 
 
-def check_sampling(sampling: Any) -> None:
+def check_sampling(sampling: object) -> None:
   """Rejects a value that is not a `Sampling`."""
   kind = token_sampling.Sampling
   validate.instance("sampling", sampling, kind, "Sampling(temperature=0.8)")

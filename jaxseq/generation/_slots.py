@@ -177,7 +177,7 @@ def advance(
   reading: Reading,
   work: Work,
   key: jax.Array,
-  constraint: Any,
+  constraint: object,
 ) -> tuple[Slots, Reading, Drawn]:
   """Slots, reading and tokens after a chunk of prompts and `most` tokens."""
   # The prompts' first tokens come with a reset, so that earlier states of a

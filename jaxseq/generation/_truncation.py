@@ -1,7 +1,5 @@
 """Truncation of logits by top-k, top-p and min-p."""
 
-from typing import Any
-
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -11,7 +9,7 @@ import jax.numpy as jnp
 _FIRST = 1024
 
 
-def truncated(logits: jax.Array, controls: Any) -> jax.Array:
+def truncated(logits: jax.Array, controls: object) -> jax.Array:
   """Sets logits that top-k, top-p and min-p exclude to -inf.
 
   Args:

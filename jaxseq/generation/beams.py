@@ -9,7 +9,6 @@ the beams, whatever their structure.
 
 from collections.abc import Sequence
 import functools
-from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -50,7 +49,7 @@ class Beams(NamedTuple):
 def beam_search(
   network: TokenNetwork,
   variables: PyTree,
-  prompt: jax.Array | Sequence[Any] | offline.Prefix,
+  prompt: jax.Array | Sequence[object] | offline.Prefix,
   length: int,
   *,
   beams: int,

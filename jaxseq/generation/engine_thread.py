@@ -73,7 +73,7 @@ class EngineThread:
   def submit(
     self,
     requests: Sequence[Request | Task],
-    hear: Callable[[list[Event] | str], Any],
+    hear: Callable[[list[Event] | str], object],
   ) -> list[int]:
     """Submits requests, all or none.
 

@@ -183,7 +183,7 @@ def rollouts(
 def read_prefix(
   network: TokenNetwork,
   variables: PyTree,
-  prompt: jax.Array | Sequence[Any],
+  prompt: jax.Array | Sequence[object],
   *,
   states: PyTree = None,
   lengths: jax.Array | None = None,

@@ -155,7 +155,7 @@ def complete(
   length: int | Sequence[int],
   key: jax.Array | None = None,
   *,
-  callback: Callable[[Piece], Any] | None = None,
+  callback: Callable[[Piece], object] | None = None,
   **options: Any,
 ) -> list[list[Completion]]:
   """Continues prompts to their ends.
@@ -190,7 +190,7 @@ def complete(
   return [[join(pieces) for pieces in row] for row in rows]
 
 
-def encoded(prompt: Any, codec: texts.Codec | None) -> np.ndarray:
+def encoded(prompt: object, codec: texts.Codec | None) -> np.ndarray:
   """Returns a prompt's tokens, (time,).
 
   Raises:

@@ -190,7 +190,7 @@ def _require(fields, name):
     raise validate.error("body", sorted(fields), f"{name!r} too: it is missing")
 
 
-def _locked(lock: threading.Lock, function: Callable, fields: Any) -> Any:
+def _locked(lock: threading.Lock, function: Callable, fields: object) -> Any:
   """Calls a function of fields under a lock."""
   with lock:
     return function(fields)

@@ -63,8 +63,8 @@ class Model:
   variables: PyTree
   preparation: data.Source
   signature: Signature
-  about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-  versions: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  about: Mapping[str, object] = dataclasses.field(default_factory=dict)
+  versions: Mapping[str, object] = dataclasses.field(default_factory=dict)
   digest: str = ""
 
   def __post_init__(self):

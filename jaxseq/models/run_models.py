@@ -21,7 +21,7 @@ _CHOOSING = {
 
 
 def choose_seed(
-  report: Mapping[str, Any], num_seeds: int, arm: Any = None
+  report: Mapping[str, object], num_seeds: int, arm: Any = None
 ) -> tuple[int, str]:
   """Returns the best seed by a validation metric, and the metric.
 

@@ -115,7 +115,9 @@ def _rows(
       yield error
 
 
-def _write(answers: Iterator[dict[str, Any]], out: TextIO) -> tuple[int, float]:
+def _write(
+  answers: Iterator[dict[str, object]], out: TextIO
+) -> tuple[int, float]:
   """Writes answers; returns their number and the time without the first."""
   # The first answer includes compilation.
   count, begin = 0, time.perf_counter()

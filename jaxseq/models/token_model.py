@@ -1,7 +1,5 @@
 """Tokenization and continuation of texts with language models."""
 
-from typing import Any
-
 import jax
 
 from jaxseq import data
@@ -17,7 +15,7 @@ def continue_text(
   length: int,
   *,
   seed: int = 0,
-  **options: Any,
+  **options: object,
 ) -> str:
   """Continues a text with a model of bytes, or of a tokenizer's tokens.
 

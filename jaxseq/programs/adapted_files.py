@@ -65,7 +65,7 @@ def write(
   arm: adaptation.MethodConfig,
   adapted: adaptation.Base,
   params: PyTree,
-  about: Mapping[str, Any],
+  about: Mapping[str, object],
   *,
   separate: bool = False,
 ) -> dict[str, PyTree]:

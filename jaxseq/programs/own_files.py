@@ -17,7 +17,7 @@ from jaxseq.tasks import lines
 from jaxseq.training import configuration
 
 # Options that differ from the loader's defaults, by kind of data.
-_OPTIONS: dict[str, dict[str, Any]] = {
+_OPTIONS: dict[str, dict[str, object]] = {
   "table": {"id": "id", "label": "label"},
   "image_folders": {"path": "data"},
   "event_table": {"stream": "stream", "mark": "mark"},

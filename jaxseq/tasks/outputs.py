@@ -44,7 +44,7 @@ class Outputs:
   ) = None
 
 
-def present(**arrays: Any) -> dict[str, np.ndarray]:
+def present(**arrays: object) -> dict[str, np.ndarray]:
   """Returns the arrays that are not None, by name."""
   return {k: np.asarray(x) for k, x in arrays.items() if x is not None}
 

@@ -42,7 +42,7 @@ class OwnFiles:
   """
 
   fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-  by_data: Mapping[str, Mapping[str, Any]] = dataclasses.field(
+  by_data: Mapping[str, Mapping[str, object]] = dataclasses.field(
     default_factory=dict
   )
   network: Mapping[str, Any] = dataclasses.field(default_factory=dict)

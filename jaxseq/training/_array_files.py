@@ -37,7 +37,7 @@ class ArrayFiles:
     self,
     path: pathlib.Path,
     described: Sequence[_leaves.Leaf],
-    values: Sequence[Any],
+    values: Sequence[object],
   ) -> None:
     """Starts to write; copies everything before it returns.
 

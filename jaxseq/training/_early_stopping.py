@@ -74,7 +74,7 @@ class Rule:
     )
     return state._replace(best=Best(state.variables, score, count, count))
 
-  def keep(self, state: PyTree, metrics: Mapping[str, Any]) -> Any:
+  def keep(self, state: PyTree, metrics: Mapping[str, object]) -> Any:
     """Returns the state with what an evaluation of the seeds says is best."""
     scores = np.asarray(metrics[self.metric], np.float32)
     best = _kept(self, state.best, state.variables, state.update, scores)

@@ -10,7 +10,6 @@ import math
 import pathlib
 import socket
 import time
-from typing import Any
 
 from absl import logging
 
@@ -40,7 +39,7 @@ class EventFiles:
         self._add(time.time(), step=purge_step, session_log=start)
 
   def write(
-    self, step: int, wall_time: float, values: Mapping[str, Any]
+    self, step: int, wall_time: float, values: Mapping[str, object]
   ) -> None:
     """Writes a row: of a list over seeds a tag each."""
     with self._tried():
@@ -80,7 +79,7 @@ class EventFiles:
           writer.close()
 
 
-def tags(row: Mapping[str, Any]) -> dict[str, float]:
+def tags(row: Mapping[str, object]) -> dict[str, float]:
   """Returns the numbers of a row that can be drawn, one for each seed.
 
   Args:

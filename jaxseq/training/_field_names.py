@@ -8,7 +8,7 @@ import difflib
 from typing import Any
 
 
-def shallow(config: Any) -> Any:
+def shallow(config: object) -> Any:
   """Returns a dataclass, or a ConfigDict of ml_collections, as a dictionary."""
   if dataclasses.is_dataclass(config):
     return {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
@@ -16,7 +16,7 @@ def shallow(config: Any) -> Any:
 
 
 def unknown(
-  name: str, field: str, known: Iterable[str], value: Mapping[str, Any]
+  name: str, field: str, known: Iterable[str], value: Mapping[str, object]
 ) -> str:
   """Returns the message for a field that a config does not have.
 
@@ -42,7 +42,7 @@ def unknown(
   return f"{name} has no field {field!r}{hint}; its fields are: {listed}"
 
 
-def _inside(fields: Mapping[str, Any]) -> Iterator[str]:
+def _inside(fields: Mapping[str, object]) -> Iterator[str]:
   """Yields dotted paths of what fields hold, but not the fields themselves."""
   for key, value in fields.items():
     value = shallow(value)

@@ -267,7 +267,7 @@ class Checkpointer:
     self,
     temporary: pathlib.Path,
     record: integrity.Record,
-    values: list[Any],
+    values: list[object],
   ) -> None:
     """Runs in the background: writes, then makes the step exist."""
     if jax.process_count() == 1:

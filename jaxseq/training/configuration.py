@@ -60,7 +60,7 @@ def options(of: str, annotations: Callable[[Any], Mapping[str, Any]]) -> Any:
 
 
 def from_config_dict(
-  cls: type[T], config: Any, *, name: str = "config", base: T | None = None
+  cls: type[T], config: object, *, name: str = "config", base: T | None = None
 ) -> T:
   """Builds a (nested) dataclass from a config and checks every field.
 
@@ -137,7 +137,7 @@ def load(
     raise FieldError(f"{said}. {hint}", error.path) from error
 
 
-def _getter(module: types.ModuleType) -> Callable[..., Any]:
+def _getter(module: types.ModuleType) -> Callable[..., object]:
   """Returns the `get_config` of a file."""
   getter = getattr(module, "get_config", None)
   if callable(getter):
@@ -159,7 +159,7 @@ def freeze(value: object) -> Any:
 
 
 def merged(
-  fields: Mapping[str, Any], *changes: Mapping[str, Any]
+  fields: Mapping[str, Any], *changes: Mapping[str, object]
 ) -> dict[str, Any]:
   """Returns fields with some of them changed, those of mappings one by one."""
   out = dict(fields)
@@ -170,7 +170,7 @@ def merged(
   return out
 
 
-def updated(config: T, **changes: Any) -> T:
+def updated(config: T, **changes: object) -> T:
   """Returns a config with other fields, which are checked.
 
   A mapping changes single fields of `Fields` and of dataclasses; it takes the
@@ -223,7 +223,7 @@ def to_json(value: object) -> Any:
   return repr(value)
 
 
-def difference(old: Any, new: Any, path: str = "") -> list[tuple]:
+def difference(old: object, new: object, path: str = "") -> list[tuple]:
   """Lists where two configs (as `to_json` gives them) differ.
 
   Returns:
@@ -241,7 +241,7 @@ def difference(old: Any, new: Any, path: str = "") -> list[tuple]:
   return [] if same else [(path, old, new)]
 
 
-def at_defaults(config: Any, path: str = "") -> set[str]:
+def at_defaults(config: object, path: str = "") -> set[str]:
   """Returns the dotted names of dataclasses' fields that have their defaults.
 
   Options in mappings are at their defaults where they are None. The names are
@@ -288,12 +288,12 @@ def _type_name(cls: type) -> str:
 
 
 @functools.cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: type) -> dict[str, object]:
   return typing.get_type_hints(cls, include_extras=True)
 
 
 def _convert(
-  annotation: object, value: Any, path: str, default: Any = None
+  annotation: object, value: object, path: str, default: object = None
 ) -> Any:
   """Returns `value` as `annotation` wants it, or raises a UserError."""
   if annotation is Any or isinstance(annotation, TypeVar):
@@ -404,7 +404,7 @@ class FieldError(errors.UserError):
     self.path = path
 
 
-def _wrong_type(annotation: object, value: Any, path: str) -> FieldError:
+def _wrong_type(annotation: object, value: object, path: str) -> FieldError:
   kind = "" if value is None else f" ({type(value).__name__})"
   return FieldError(
     f"{path}: got {value!r}{kind}, expected {_describe(annotation)}", path

@@ -140,7 +140,7 @@ class Guard:
     return sum(map(len, self.failed.values())) == len(self._runs)
 
   def take(
-    self, metrics: Mapping[str, Any]
+    self, metrics: Mapping[str, object]
   ) -> tuple[dict[str, Any], np.ndarray]:
     """Takes the flags (runs, leaves) out of a chunk's metrics; returns both."""
     rest = dict(metrics)
@@ -163,7 +163,7 @@ class Guard:
   def look(
     self,
     state: PyTree,
-    rows: Sequence[tuple[int, Mapping[str, Any]]],
+    rows: Sequence[tuple[int, Mapping[str, object]]],
     broken: np.ndarray,
     before: int,
     saved: int | None,
@@ -227,7 +227,7 @@ def replace(state: PyTree, seeds: Collection[int], num_seeds: int) -> Any:
   return jax.jit(lambda tree: jax.tree.map(lambda x: x[order], tree))(state)
 
 
-def hide(result: Any, seeds: Collection[int]) -> Any:
+def hide(result: object, seeds: Collection[int]) -> Any:
   """Returns results in which `PerSeed` lists have NaN for some seeds."""
   if isinstance(result, Mapping):
     return {k: hide(value, seeds) for k, value in result.items()}

@@ -346,7 +346,7 @@ def _write(writer, step: int, row: Metrics) -> None:
     writer.write(step, row)
 
 
-def _tell(bar: Any, text: str) -> None:
+def _tell(bar: object, text: str) -> None:
   """Prints what becomes of a run, with what the bar calls it."""
   if processes.is_first():
     label = f"{bar.label}: " if getattr(bar, "label", "") else ""

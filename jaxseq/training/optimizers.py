@@ -240,7 +240,7 @@ def over_steps(metrics: dict[str, Any]) -> dict[str, Any]:
   return means
 
 
-def _paths(params: PyTree) -> tuple[list[str], Any]:
+def _paths(params: PyTree) -> tuple[list[str], object]:
   pairs, treedef = jax.tree_util.tree_flatten_with_path(params)
   keystr = jax.tree_util.keystr
   return [keystr(p, simple=True, separator="/") for p, _ in pairs], treedef

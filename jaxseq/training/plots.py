@@ -79,7 +79,7 @@ def learning_curve(
 
 def learning_curves(
   path: str | os.PathLike,
-  panels: Mapping[str, Mapping[str, tuple[Any, Any]]],
+  panels: Mapping[str, Mapping[str, tuple[object, object]]],
   *,
   xlabel: str = "steps",
   ylabel: str = "",
@@ -231,7 +231,7 @@ def _draw(axes, prepared, references, labels=None):
   return ends
 
 
-def _prepare(label: str, steps: Any, values: Any, smooth: int) -> _Curve:
+def _prepare(label: str, steps: object, values: object, smooth: int) -> _Curve:
   """Returns a curve, checked and smoothed."""
   steps = np.asarray(steps, float)
   values = np.atleast_2d(np.asarray(values, float))

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import math
 import sys
 import time
-from typing import Any
 from typing import TextIO
 
 import numpy as np
@@ -98,7 +97,7 @@ class Progress:
   def update(
     self,
     step: int,
-    metrics: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, object] | None = None,
     *,
     timed: bool = True,
   ) -> None:

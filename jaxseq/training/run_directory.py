@@ -100,7 +100,7 @@ def _prepare(path, config, experiment, may_change):
 
 def open_existing(
   workdir: str | os.PathLike,
-  config: Any,
+  config: object,
   *,
   experiment: str,
   may_change: Iterable[str] = (),
@@ -121,7 +121,7 @@ def open_existing(
   return path
 
 
-def _describe(config: Any, experiment: str) -> dict[str, Any]:
+def _describe(config: object, experiment: str) -> dict[str, object]:
   """Returns the content of `config.json`."""
   return {
     "program": _PROGRAM,
@@ -284,7 +284,7 @@ def _write_versions(file: pathlib.Path) -> None:
   files.write_json(file, {**current, "earlier": earlier})
 
 
-def _git_commit() -> dict[str, Any] | None:
+def _git_commit() -> dict[str, object] | None:
   """Returns the commit of the code that runs, or None outside of git."""
   folder = pathlib.Path(__file__).resolve().parent
 

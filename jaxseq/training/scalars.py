@@ -98,7 +98,7 @@ class MetricWriter:
     files.write_text(self._path, "".join(whole_lines))
     self._purge_step = (step or 0) + 1 if whole_lines else 0
 
-  def write(self, step: int, values: Mapping[str, Any]) -> None:
+  def write(self, step: int, values: Mapping[str, object]) -> None:
     """Writes one row; it is in the file when this returns.
 
     Args:
@@ -222,7 +222,7 @@ def column(
   return steps, np.stack(values, axis=-1)
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, Any]:
   """Returns metrics as a flat dict of floats and vectors of floats.
 
   Raises:
@@ -248,7 +248,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def split_updates(
-  metrics: Mapping[str, Any], count: int, axis: int | None = 0
+  metrics: Mapping[str, object], count: int, axis: int | None = 0
 ) -> Iterator[dict[str, np.ndarray]]:
   """Splits metrics that are stacked over updates into one dict per update.
 

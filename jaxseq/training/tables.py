@@ -83,7 +83,7 @@ def natural_order(labels: Iterable[str]) -> list[str]:
 
 def render(
   columns: Sequence[str],
-  rows: Sequence[Sequence[Any]],
+  rows: Sequence[Sequence[object]],
   title: str | None = None,
 ) -> str:
   """Returns a table as aligned plain text.
@@ -168,7 +168,7 @@ def _numeric(columns, rows) -> list[bool]:
   return [bool(rows) and all(_is_number(r[i]) for r in rows) for i in cells]
 
 
-def _is_number(cell: Any) -> bool:
+def _is_number(cell: object) -> bool:
   return isinstance(cell, (int, float, np.number)) and not isinstance(
     cell, bool
   )

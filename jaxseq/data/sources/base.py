@@ -154,7 +154,7 @@ class Source:
     return fields
 
   @classmethod
-  def of_json(cls, fields: Mapping[str, Any]) -> Self:
+  def of_json(cls, fields: Mapping[str, object]) -> Self:
     """Undoes `to_json`; `fields` are without the kind.
 
     Raises:

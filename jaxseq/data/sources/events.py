@@ -95,7 +95,7 @@ class EventSource(base.TableSource):
     cls,
     times: Sequence[Any],
     classes: Sequence[str],
-    until: Any = None,
+    until: object = None,
     **fields: Any,
   ) -> Self:
     """Returns the source for training on streams in memory.
@@ -123,7 +123,7 @@ class EventSource(base.TableSource):
     horizon = float(source.ends_of(stamps, until).max())
     return dataclasses.replace(source, horizon=horizon)
 
-  def ends_of(self, times: Sequence[Any], until: Any = None) -> np.ndarray:
+  def ends_of(self, times: Sequence[object], until: Any = None) -> np.ndarray:
     """Returns the ends of observation of streams, (n,) float64 since the start.
 
     Args:

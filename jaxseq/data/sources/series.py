@@ -127,7 +127,7 @@ class SeriesSource(base.Source):
     return fields
 
   @classmethod
-  def of_json(cls, fields: Mapping[str, Any]) -> Self:
+  def of_json(cls, fields: Mapping[str, object]) -> Self:
     """See `Source.of_json`."""
     if fields.get("columns") is not None:
       columns = _fields.make(

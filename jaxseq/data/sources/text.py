@@ -51,7 +51,7 @@ class TextSource(base.Source):
   pattern: str = "**/*"
 
   @classmethod
-  def of_json(cls, fields: Mapping[str, Any]) -> Self:
+  def of_json(cls, fields: Mapping[str, object]) -> Self:
     """Undoes `to_json`, see `Source.of_json`."""
     source = super().of_json(fields)
     if source.tokenizer is not None:

@@ -154,7 +154,7 @@ _PUBLISHED_COUNTS = {
 }
 
 
-def call(function: str, *arguments: Any) -> list[int]:
+def call(function: str, *arguments: object) -> list[int]:
   """Calls a function.
 
   Args:

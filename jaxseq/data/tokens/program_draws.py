@@ -11,7 +11,6 @@ Source: arXiv 2503.13992, section 4, and its code.
 from collections.abc import Callable
 import dataclasses
 import functools
-from typing import Any
 from typing import Literal
 
 import jax
@@ -78,7 +77,7 @@ class _Draft:
     """Draws True with probability `share`."""
     return self.rng.random() < share
 
-  def add(self, function: str, *arguments: Any) -> int | None:
+  def add(self, function: str, *arguments: object) -> int | None:
     """Appends a line; returns its number, or None if it is dropped."""
     if len(self.lines) >= program_codes.LINES:
       return None
@@ -94,7 +93,7 @@ class _Draft:
     self.results.append(result)
     return len(self.lines) - 1
 
-  def change_each(self, change: Callable[[int, list[int]], Any]) -> None:
+  def change_each(self, change: Callable[[int, list[int]], object]) -> None:
     """Appends changes of each line, appended lines included."""
     place = 0
     while place < len(self.lines) < program_codes.LINES // 2:

@@ -41,7 +41,7 @@ TASKS = _registry.Registry(
 get = TASKS.get
 
 
-def make_config(name: str, **options: Any) -> Any:
+def make_config(name: str, **options: object) -> Any:
   """Builds the configuration of a task from its name and options.
 
   Args:

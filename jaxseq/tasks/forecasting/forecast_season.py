@@ -70,7 +70,7 @@ def length_of(times: int, period: int, horizon: int) -> int:
   return max(min(wanted, (times - horizon) // 2), period, 1)
 
 
-def _by_steps(prepared: Any) -> int:
+def _by_steps(prepared: object) -> int:
   """Returns the season of a usual time step; 0 if there is none."""
   step = getattr(prepared, "step", None)
   if step is None or getattr(prepared, "dates", None) is False:

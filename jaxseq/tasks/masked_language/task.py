@@ -59,7 +59,7 @@ class Options:
   parser_heads: int = 4
   parser_learns: bool = True
   # Fields that earlier runs were saved with, at what they mean now.
-  FORMER: ClassVar[Mapping[str, Any]] = types.MappingProxyType(
+  FORMER: ClassVar[Mapping[str, object]] = types.MappingProxyType(
     {
       "objective": "masked",
       "pair_width": 128,

@@ -28,7 +28,9 @@ def config_of(directory: pathlib.Path) -> Mapping[str, Any]:
 
 
 def continued(
-  before: Mapping[str, Any], after: Mapping[str, Any], directory: pathlib.Path
+  before: Mapping[str, object],
+  after: Mapping[str, object],
+  directory: pathlib.Path,
 ) -> Mapping[str, Any]:
   """Returns a configuration that resumes the run in a directory.
 

@@ -284,7 +284,7 @@ def open_directory(
 
 
 def merge(
-  config: Arms, arm: str, cls: type, shared: str = "", base: Any = None
+  config: Arms, arm: str, cls: type, shared: str = "", base: object = None
 ) -> Any:
   """Builds the whole configuration of one arm.
 

@@ -187,7 +187,7 @@ class MetricWriters(contextlib.ExitStack):
     for writer in self._all:
       writer.resume(step)
 
-  def write(self, step: int, values: Mapping[str, Any]) -> None:
+  def write(self, step: int, values: Mapping[str, object]) -> None:
     """Writes the part of each arm; a plain number is that of all arms."""
     count = len(self._all)
 

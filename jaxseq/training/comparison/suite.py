@@ -90,7 +90,7 @@ def run_all(
   mode: str,
   *,
   experiment: str,
-  each: Callable[[str, str, Any], None] = lambda task, name, state: None,
+  each: Callable[[str, str, object], None] = lambda task, name, state: None,
   done: Callable[[str, run.Results], None] = lambda task, results: None,
 ) -> tuple[Results, finite.Failed]:
   """Trains the runs that are not finished, or evaluates all.

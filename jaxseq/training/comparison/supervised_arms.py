@@ -186,7 +186,9 @@ class Program(seed_program.SeedProgram):
     ]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
-  def measure(self, function: Callable, variables: PyTree, *data: Any) -> Any:
+  def measure(
+    self, function: Callable, variables: PyTree, *data: object
+  ) -> Any:
     """Returns what a function says of all seeds, as lists over them.
 
     Args:

@@ -131,7 +131,7 @@ def glorot(key: Array, *shape: int) -> Array:
   return jax.nn.initializers.glorot_uniform()(key, shape, jnp.float32)
 
 
-def step_by(apply: Callable[..., tuple[Any, Any]]) -> Callable[..., Any]:
+def step_by(apply: Callable[..., tuple[object, object]]) -> Callable[..., Any]:
   """Returns the `step` of a model, its `apply` on one event."""
 
   def step(
