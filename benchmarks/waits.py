@@ -10,10 +10,10 @@ a cached prefix of 320 tokens; `engine`, a mixer and rows, requests of 64 tokens
 each; `top_p`, rows and vocabulary, truncated logits; `adapters`, how many, a
 step of 16 rows that have one each; `dora`, a step beside one adapter with
 magnitudes; `trace`, a mixer, the gradient of four layers traced for an H100;
-`eager`, a mixer, a step that is not compiled; `split`, a recurrence, forward
-and gradient with time split over four devices on the cores that there are;
-`structformer`, tokens, the gradient of a parser's distances and heights of four
-sentences.
+`eager`, a mixer, a step that is not compiled; `split`, a recurrence and rows, 2
+if not said, forward and gradient with time split over four devices on the cores
+that there are; `structformer`, tokens, the gradient of a parser's distances and
+heights of four sentences.
 
 Each checkout has a process, in which `benchmarks.checkouts` times its calls; it
 says what the columns are.
@@ -41,6 +41,7 @@ CASES = (
   *(f"eager:{name}" for name in ("s5", "gru", "mamba2")),
   *(f"structformer:{tokens}" for tokens in (22, 64, 256)),
   "split:lti_scan",
+  "split:lti_scan:8",
   "split:selective_scan",
 )
 _WIDTH, _VOCAB, _DEVICES = 256, 256, 4
@@ -238,14 +239,14 @@ def _structformer(tokens):
   return _compiled(jax.grad(loss), variables, x)
 
 
-def _split(name):
+def _split(name, rows=2):
   import jax
   import jax.numpy as jnp
   import numpy as np
 
   from jaxseq import recurrence
 
-  rows, time, width, states = 2, 4096, 64, 64
+  rows, time, width, states = int(rows), 4096, 64, 64
   u = _normal(0, rows, time, width)
   if name == "lti_scan":
     fixed = {

@@ -54,7 +54,7 @@ def _continuations(times, count) -> dict[Calendar, np.ndarray]:
     # The median of whole microseconds, exactly.
     step = np.sort(np.diff(times))[(len(times) - 1) // 2]
     fitting["steps"] = times[-1] + ahead * step
-  if times.dtype.kind != "M":
+  if not _time_stamps.are_dates(times):
     return fitting
   days = times.astype("datetime64[D]")
   clock = times - days

@@ -104,7 +104,7 @@ def read(
   ids, rows = _row_groups.group(names, stamps)
   _row_groups.tell_moved(table_files.describe(path), rows, stamps, "its stream")
   gaps = [np.diff(_time_stamps.seconds(stamps[one])) for one in rows]
-  dated = stamps.dtype.kind == "M"
+  dated = _time_stamps.are_dates(stamps)
   if dated and unit is None:
     unit = usual_unit(gaps)
   zoned = dated and _time_stamps.has_zone(table.words[time][0])

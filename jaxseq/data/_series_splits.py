@@ -202,7 +202,7 @@ def _constants(whole, train, targets, normalize, scale_targets, missing, gaps):
     fill = np.zeros(len(empty)) if normalize else np.nanmean(values, axis=0)
     constants["fill"] = tuple(map(float, fill))
   if whole.stamps is not None:
-    constants["dates"] = whole.stamps[0].dtype.kind == "M"
+    constants["dates"] = _time_stamps.are_dates(whole.stamps[0])
   if whole.stamps is not None and gaps != "ignore":
     constants["step"], equal = _time_stamps.steps_of(whole.stamps, train)
     if not equal:

@@ -233,9 +233,14 @@ def parse(
   return np.array(stamps, np.float64 if numeric else "datetime64[us]")
 
 
+def are_dates(times: np.ndarray) -> bool:
+  """Returns whether time stamps are dates, and not numbers."""
+  return times.dtype.kind == "M"
+
+
 def seconds(times: np.ndarray) -> np.ndarray:
   """Returns time stamps as float64: dates in seconds since 1970."""
-  if times.dtype.kind == "M":
+  if are_dates(times):
     return (times - np.datetime64(0, "us")) / np.timedelta64(1, "s")
   return times
 

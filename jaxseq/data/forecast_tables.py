@@ -163,7 +163,10 @@ def _single(path, columns, ends, terms):
   stamps = single.times if single.times is not None else np.arange(count)
   fields: dict[str, Any] = {"step": None}
   if single.times is not None:
-    fields = {"dates": stamps.dtype.kind == "M", "calendar": single.calendar}
+    fields = {
+      "dates": _time_stamps.are_dates(stamps),
+      "calendar": single.calendar,
+    }
     if steps == "ignore":
       fields["calendar"] = _calendars.find(stamps)
   splits = forecast_windows.make_splits(
@@ -208,7 +211,7 @@ def _summarized(splits, spans, values, names=(), left_out=0):
 def _check_calendar(options, times):
   """Rejects calendar features for times that are not dates."""
   if options.get("with_calendar") and (
-    times is None or times.dtype.kind != "M"
+    times is None or not _time_stamps.are_dates(times)
   ):
     raise validate.error("with_calendar", True, "False without dates")
 
@@ -226,7 +229,7 @@ def _by_time(times, valid_from, test_from, series):
   starts = []
   for name, word in (("valid_from", valid_from), ("test_from", test_from)):
     try:
-      if times.dtype.kind == "M":
+      if _time_stamps.are_dates(times):
         start = _time_stamps.parse_date(str(word))
       else:
         start = float(word)

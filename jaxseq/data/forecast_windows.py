@@ -181,7 +181,9 @@ def windows(
     datasets.sliding_windows(values[first:end], total), [input_length], axis=1
   )
   if times is not None:
-    times = _time_stamps.seconds(times) if times.dtype.kind == "M" else None
+    times = (
+      _time_stamps.seconds(times) if _time_stamps.are_dates(times) else None
+    )
   along = (
     None if x is None else datasets.sliding_windows(x[first:end], total)
     for x in (stamps, observed, times)

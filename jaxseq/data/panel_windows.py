@@ -226,7 +226,7 @@ def _source(panel, columns, spans, encoding, normalize, **sizes):
     time=columns.time,
     **dataclasses.asdict(columns.form) | {"date_format": panel.date_format},
     steps=columns.steps,
-    dates=times[0].dtype.kind == "M" if times else None,
+    dates=_time_stamps.are_dates(times[0]) if times else None,
     calendar=panel.calendar,
     series=columns.series,
     names=tuple(member.name for member in panel.members),

@@ -16,6 +16,7 @@ from absl import logging
 import numpy as np
 
 from jaxseq.data import _series_targets
+from jaxseq.data import _time_stamps
 from jaxseq.data import datasets
 from jaxseq.data import recordings
 
@@ -113,7 +114,7 @@ def of_rows(
 
 def _unit(step, times):
   """Formats a usual step with its unit."""
-  dates = times is not None and times.dtype.kind == "M"
+  dates = times is not None and _time_stamps.are_dates(times)
   return f"{step:g}{' seconds' if dates else ''}"
 
 

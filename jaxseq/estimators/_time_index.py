@@ -116,7 +116,7 @@ def following(
   gaps = np.diff(_time_stamps.seconds(stamps))
   step = float(np.median(gaps))
   wrong = int(np.argmax(np.abs(gaps - step) > _time_stamps.TOLERANCE * step))
-  unit = " seconds" if stamps.dtype.kind == "M" else ""
+  unit = " seconds" if _time_stamps.are_dates(stamps) else ""
   raise ValueError(
     f"{name}: got {stamps[wrong + 1]}, {gaps[wrong]:g}{unit} after the time "
     f"before, expected the usual step of {step:g}{unit}. Add the missing rows, "

@@ -215,7 +215,9 @@ def read(
 def _since_start(stamps, start):
   """Subtracts a numeric start from times; dates are returned as they are."""
   filled = [n for n, row in enumerate(stamps) if len(row)]
-  dated = [_time_stamps.as_array(stamps[n]).dtype.kind == "M" for n in filled]
+  dated = [
+    _time_stamps.are_dates(_time_stamps.as_array(stamps[n])) for n in filled
+  ]
   for number, one in zip(filled, dated):
     if one != dated[0]:
       got, expected = ("dates", "numbers") if one else ("numbers", "dates")

@@ -179,7 +179,7 @@ def stamps(
   else:
     times = _time_stamps.as_array(array)
   wrong = ~np.isfinite(times)
-  if dated is not None and (times.dtype.kind == "M") != dated:
+  if dated is not None and _time_stamps.are_dates(times) != dated:
     wrong[:] = True
   if wrong.any():
     row = int(np.argmax(wrong))

@@ -14,6 +14,7 @@ from jaxseq import data
 from jaxseq import models
 from jaxseq import validate
 from jaxseq.data import _row_groups
+from jaxseq.data import _time_stamps
 from jaxseq.data import sources
 from jaxseq.data.sources import interactions
 from jaxseq.estimators import _scikit_learn
@@ -365,7 +366,7 @@ class NextItem(updating.Updated):
     """Rejects rows before the last one of their user."""
     name = f"X: {self.columns[2]}"
     for user, times in zip(rows.ids, rows.times):
-      if (times.dtype.kind == "M") != self._dated:
+      if _time_stamps.are_dates(times) != self._dated:
         expected = f"{'dates' if self._dated else 'numbers'}, as in training"
         raise validate.error(name, f"dtype {times.dtype}", expected)
       last = self._histories.last.get(user, times[0])
@@ -386,7 +387,7 @@ class NextItem(updating.Updated):
     stamps = item_rows.stamps(times, place, dated)
     if reset:
       item_rows.check_one_kind(items, item)
-      self._dated = stamps.dtype.kind == "M"
+      self._dated = _time_stamps.are_dates(stamps)
       self.items_ = np.unique(items)
       by_name = {str(one): n for n, one in enumerate(self.items_)}
       self._number = by_name | {one: n for n, one in enumerate(self.items_)}

@@ -62,7 +62,7 @@ def read(
     panel.members[0].values,
     min(len(member.values) for member in panel.members),
     step=_time_stamps.usual_gap(times) if times else None,
-    dates=times[0].dtype.kind == "M" if times else None,
+    dates=_time_stamps.are_dates(times[0]) if times else None,
     calendar=panel.calendar,
   )
   return base.Rows([panel], ids=forecaster.series_, channels=panel.channels)

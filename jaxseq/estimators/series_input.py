@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxseq import validate
+from jaxseq.data import _time_stamps
 from jaxseq.data import series_frames
 from jaxseq.estimators import _scikit_learn
 from jaxseq.estimators import _time_index
@@ -44,7 +45,7 @@ def read(estimator: Any, X: Any, *, reset: bool) -> Series:
       estimator.n_features_in_ = series.values[0].shape[1]
       if hasattr(estimator, "feature_names_in_"):
         del estimator.feature_names_in_
-  dated = series.times and series.times[0].dtype.kind == "M"
+  dated = series.times and _time_stamps.are_dates(series.times[0])
   if reset:
     estimator.input_kind_ = kind
     estimator.channels_ = series.channels

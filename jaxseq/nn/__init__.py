@@ -19,7 +19,6 @@ if TYPE_CHECKING:
   from jaxseq.nn import for_nnx as for_nnx
   from jaxseq.nn import gtrxl_gate as gtrxl_gate
   from jaxseq.nn import heads as heads
-  from jaxseq.nn import intensities as intensities
   from jaxseq.nn import layer as layer
   from jaxseq.nn import layer_config as layer_config
   from jaxseq.nn import masks as masks
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
   from jaxseq.nn import network as network
   from jaxseq.nn import picture_codec as picture_codec
   from jaxseq.nn import picture_network as picture_network
-  from jaxseq.nn import prompt_pool as prompt_pool
   from jaxseq.nn import quantizer as quantizer
   from jaxseq.nn import recurrent as recurrent
   from jaxseq.nn import recurrent_core as recurrent_core

@@ -37,7 +37,9 @@ def rows(player, episode, limit=None):
     row = [t, describe(space, seen[t])]
     if answers is not None:
       row.append(answers[t])
-    action = np.asarray(episode.action[t])
+    action = np.asarray(
+      player.network.actions.to_environment(episode.action[t])
+    )
     row.append(_number(action) if action.ndim == 0 else numbers(action))
     out.append([*row, f"{episode.reward[t]:+.3f}", f"{episode.value[t]:+.3f}"])
   return out
@@ -101,4 +103,6 @@ def _answers(env: Any, cards: np.ndarray) -> list[str] | None:
 
 def _number(value: object) -> str:
   value = np.asarray(value).item()
+  if isinstance(value, float) and value.is_integer() and abs(value) < 1e6:
+    return str(int(value))
   return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -64,19 +64,16 @@ class Config:
     validate.literals(self)
     counts = "width", "blocks"
     validate.fields(self, positive=counts, not_negative=("epsilon",))
-    if not 0 <= self.dropout < 1 or (self.kind == "impala" and self.dropout):
-      expected = "0 with kind 'impala'" if self.kind == "impala" else "[0, 1)"
+    layers_of = _KINDS[self.kind]
+    if not 0 <= self.dropout < 1 or (self.dropout and not layers_of.drops):
+      expected = "[0, 1)" if layers_of.drops else f"0 with kind {self.kind!r}"
       raise validate.error("dropout", self.dropout, expected)
-    axes = 1 if self.kind == "mlp" else 3
-    if len(self.image_shape) != axes:
-      expected = f"{axes} axes for kind {self.kind!r}"
+    if len(self.image_shape) != layers_of.axes:
+      expected = f"{layers_of.axes} axes for kind {self.kind!r}"
       raise validate.error("image_shape", self.image_shape, expected)
     if not self.channels:
       raise validate.error("channels", self.channels, "one or more")
-    lists = self.channels, self.kernels, self.strides
-    if self.kind == "conv" and len(set(map(len, lists))) > 1:
-      names = "channels, kernels and strides"
-      raise validate.error(names, lists, "as many of each")
+    layers_of.check(self)
     if min(latent_shape(self)) < 1:
       expected = f"room for kernels {self.kernels} with strides {self.strides}"
       raise validate.error("image_shape", self.image_shape, expected)
@@ -101,16 +98,8 @@ def suited(image_shape: tuple[int, ...]) -> dict[str, Any]:
 
 def latent_shape(config: Config) -> tuple[int, int, int]:
   """Returns (height, width, channels) of the latent."""
-  if config.kind == "mlp":
-    return 1, 1, config.width * config.channels[-1]
-  sizes = list(config.image_shape[:2])
-  steps = zip(config.kernels, config.strides)
-  if config.kind == "impala":
-    steps = [(1, 2)] * len(config.channels)
-  for kernel, stride in steps:
-    lost = kernel - 1 if config.padding == "VALID" else 0
-    sizes = [math.ceil((size - lost) / stride) for size in sizes]
-  return sizes[0], sizes[1], config.width * config.channels[-1]
+  height, width = _KINDS[config.kind].size(config)
+  return height, width, config.width * config.channels[-1]
 
 
 def init(key: Array, config: Config) -> Params:
@@ -125,27 +114,13 @@ def init(key: Array, config: Config) -> Params:
   """
   params: Params = {}
   last = config.image_shape[-1]
+  kind = _KINDS[config.kind]
   keys = jax.random.split(key, len(config.channels))
   for i, (key, channels) in enumerate(zip(keys, config.channels)):
     out = config.width * channels
-    if config.kind == "mlp":
-      params[f"dense_{i}"] = layers.init(key, (last, out), config.initializer)
-    elif config.kind == "conv":
-      shape = (config.kernels[i], config.kernels[i], last, out)
-      params[f"conv_{i}"] = layers.init(key, shape, config.initializer)
-    else:
-      params[f"stage_{i}"] = _init_stage(key, config, last, out)
+    params[f"{kind.name}_{i}"] = kind.init(key, config, i, last, out)
     last = out
   return params
-
-
-def _init_stage(key, config, last, out):
-  names = [f"block_{i}_{j}" for i in range(config.blocks) for j in range(2)]
-  keys = jax.random.split(key, len(names) + 1)
-  stage = {"in": layers.init(keys[0], (3, 3, last, out), config.initializer)}
-  for key, name in zip(keys[1:], names):
-    stage[name] = layers.init(key, (3, 3, out, out), config.initializer)
-  return stage
 
 
 def apply(
@@ -176,43 +151,112 @@ def apply(
   if image.dtype == jnp.uint8:
     x = x / 255
   x = x.reshape(-1, *image.shape[-axes:])
-  if config.kind != "impala":
-    x = _stack(config, params, x, key)
-  else:
-    for i in range(len(config.channels)):
-      x = _stage(config, params[f"stage_{i}"], x)
-    x = jax.nn.relu(x)
+  x = _KINDS[config.kind].apply(config, params, x, key)
   x = x.reshape(*image.shape[:-axes], *latent_shape(config))
   return layers.renormalize(x, config.epsilon) if config.renormalize else x
 
 
-def _stack(config, params, x, key):
-  """Runs convolutions or dense layers, each with a ReLU and dropout."""
-  drops = config.dropout > 0 and key is not None
-  keys = jax.random.split(key, len(config.channels)) if drops else None
-  for i in range(len(config.channels)):
-    if config.kind == "mlp":
-      x = layers.dense(params[f"dense_{i}"], x)
-    else:
-      options = {"padding": config.padding, "dtype": config.dtype}
-      layer, stride = params[f"conv_{i}"], config.strides[i]
-      x = layers.conv(layer, x, stride=stride, **options)
-    x = jax.nn.relu(x)
-    if drops:
-      mask = jax.random.bernoulli(keys[i], 1 - config.dropout, x.shape)
-      x = jnp.where(mask, x / (1 - config.dropout), 0)
-  return x
+class _Layers:
+  """Layers of one kind, each with a ReLU and dropout."""
+
+  axes: int
+  name: str
+  drops = True
+
+  def check(self, config):
+    """Rejects options that do not fit each other."""
+
+  def apply(self, config, params, x, key):
+    """Runs all layers."""
+    drops = config.dropout > 0 and key is not None
+    keys = jax.random.split(key, len(config.channels)) if drops else None
+    for i in range(len(config.channels)):
+      x = jax.nn.relu(self.layer(config, params[f"{self.name}_{i}"], i, x))
+      if drops:
+        mask = jax.random.bernoulli(keys[i], 1 - config.dropout, x.shape)
+        x = jnp.where(mask, x / (1 - config.dropout), 0)
+    return x
 
 
-def _stage(config, stage, x):
-  x = layers.max_pool(layers.conv(stage["in"], x, dtype=config.dtype))
-  for i in range(config.blocks):
-    y = x
-    for j in range(2):
-      layer = stage[f"block_{i}_{j}"]
-      y = layers.conv(layer, jax.nn.relu(y), dtype=config.dtype)
-    x = x + y
-  return x
+class _Dense(_Layers):
+  """Dense layers."""
+
+  axes, name = 1, "dense"
+
+  def size(self, config):
+    return 1, 1
+
+  def init(self, key, config, i, last, out):
+    return layers.init(key, (last, out), config.initializer)
+
+  def layer(self, config, params, i, x):
+    return layers.dense(params, x)
+
+
+class _Conv(_Layers):
+  """Convolutions with the kernels and strides of the options."""
+
+  axes, name = 3, "conv"
+
+  def check(self, config):
+    lists = config.channels, config.kernels, config.strides
+    if len(set(map(len, lists))) > 1:
+      names = "channels, kernels and strides"
+      raise validate.error(names, lists, "as many of each")
+
+  def size(self, config):
+    sizes = config.image_shape[:2]
+    for kernel, stride in zip(config.kernels, config.strides):
+      lost = kernel - 1 if config.padding == "VALID" else 0
+      sizes = [math.ceil((size - lost) / stride) for size in sizes]
+    return sizes
+
+  def init(self, key, config, i, last, out):
+    shape = (config.kernels[i], config.kernels[i], last, out)
+    return layers.init(key, shape, config.initializer)
+
+  def layer(self, config, params, i, x):
+    options = {"padding": config.padding, "dtype": config.dtype}
+    return layers.conv(params, x, stride=config.strides[i], **options)
+
+
+class _Impala(_Layers):
+  """Residual stages of 3x3 windows, each of which halves the image."""
+
+  axes, name, drops = 3, "stage", False
+
+  def size(self, config):
+    sizes = config.image_shape[:2]
+    for _ in config.channels:
+      sizes = [math.ceil(size / 2) for size in sizes]
+    return sizes
+
+  def init(self, key, config, i, last, out):
+    names = [f"block_{i}_{j}" for i in range(config.blocks) for j in range(2)]
+    keys = jax.random.split(key, len(names) + 1)
+    stage = {"in": layers.init(keys[0], (3, 3, last, out), config.initializer)}
+    for key, name in zip(keys[1:], names):
+      stage[name] = layers.init(key, (3, 3, out, out), config.initializer)
+    return stage
+
+  def apply(self, config, params, x, key):
+    for i in range(len(config.channels)):
+      x = self.stage(config, params[f"{self.name}_{i}"], x)
+    return jax.nn.relu(x)
+
+  def stage(self, config, stage, x):
+    x = layers.max_pool(layers.conv(stage["in"], x, dtype=config.dtype))
+    for i in range(config.blocks):
+      y = x
+      for j in range(2):
+        layer = stage[f"block_{i}_{j}"]
+        y = layers.conv(layer, jax.nn.relu(y), dtype=config.dtype)
+      x = x + y
+    return x
+
+
+# The layers of `Config.kind`.
+_KINDS = {"conv": _Conv(), "impala": _Impala(), "mlp": _Dense()}
 
 
 class ImageEncoder(linen.Module):

@@ -140,7 +140,8 @@ def record(
   if not dones.any(axis=0).all():
     expected = f"one whose episodes end within {limit} steps"
     raise validate.error("env_id", config.env_id, expected)
-  actions = played.action
+  act = jax.vmap(jax.vmap(player.network.actions.to_environment))
+  actions = jax.device_get(act(played.action))
   space = spaces.convert(player.env.action_space(player.env_params))
   if isinstance(space, spaces.Box):
     actions = np.clip(actions, space.low, space.high)

@@ -34,10 +34,10 @@ class Mixer(NamedTuple):
 _COMMON = ("gru", "lightnet", "mamba", "s5")
 
 
-def cases(marks=(), few=False):
+def cases(marks=()):
   """Yields each mixer with its defaults, and, so marked, with other options.
 
-  Those like others are marked, too; of few all but one of each kind of state.
+  Those like others are marked, too.
   """
   for name in mixers.names():
     for options in [{}, *checks.of(name).cases]:
@@ -45,9 +45,7 @@ def cases(marks=(), few=False):
       yield pytest.param(
         (name, tuple(options.items())),
         id="-".join([name, *words]),
-        marks=marks
-        if options or checks.of(name).like or (few and name not in _COMMON)
-        else (),
+        marks=marks if options or checks.of(name).like else (),
       )
 
 

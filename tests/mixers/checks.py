@@ -25,7 +25,8 @@ class Checks:
     path: the file; a failing test names it, with the field to declare there.
     cases: options beyond the defaults that change how the mixer computes; the
       contract tests run over each.
-    like: a mixer that computes as this one does; quick tests run it alone.
+    like: a mixer that computes as this one does; quick tests of split time run
+      it alone.
     collectives: what `apply` sends with time split over devices, kinds as
       "all_gather" with their number or "any"; tested only if given. That it
       does not grow with time is tested always.

@@ -88,8 +88,8 @@ def test_exported_for_any_batch(common_mixer):
   )
 
 
-def test_bfloat16(common_mixer):
-  mixer = common_mixer
+@pytest.mark.slow
+def test_bfloat16(mixer):
   x = cases.sequence(2, 37, dtype=jnp.bfloat16)
   y, state = mixer.apply(mixer.params, x)
   expected, _ = mixer.apply(mixer.params, x.astype(jnp.float32))

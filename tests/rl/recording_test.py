@@ -18,6 +18,8 @@ from jaxseq.tasks import decision
 from jaxseq.training import finite
 from tests.rl import toy
 
+toy.register(AimRecorded=toy.Aim)
+
 CONFIG = dataclasses.replace(
   algorithms.published(ppo.Config),
   env_id="CartPole-v1",
@@ -61,6 +63,23 @@ def test_one_whole_episode_of_each_environment(config):
     np.testing.assert_array_equal(known.lengths, 5)
     assert recorded.actions.shape == (30, 1)
     assert np.abs(recorded.actions).max() <= 2
+
+
+@pytest.mark.parametrize("scales", [False, True])
+def test_actions_are_those_of_the_environment(scales):
+  config = dataclasses.replace(
+    CONFIG,
+    env_id="JaxseqTest-AimRecorded",
+    env_params=(),
+    scale_actions=scales,
+  )
+  variables = ppo.init(config, jax.random.key(0)).variables
+  recorded = recording.record(config, variables, jax.random.key(1), 4)
+  assert recorded.actions.min() >= 200
+  assert recorded.actions.max() <= 300
+  if scales:
+    paid = 100 - np.abs(recorded.actions[:, 0] - 260)
+    np.testing.assert_allclose(recorded.rewards, paid, rtol=1e-5)
 
 
 @pytest.mark.slow

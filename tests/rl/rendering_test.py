@@ -10,6 +10,7 @@ from PIL import Image
 from PIL import ImageColor
 import pytest
 
+from jaxseq.rl import _transcript
 from jaxseq.rl import envs
 from jaxseq.rl import evaluate
 from jaxseq.rl import mixtures
@@ -221,6 +222,28 @@ def test_a_timeline_says_what_was_asked():
     for column in range(4)
   ]
   assert shades == ["#FFFFFF", "#FFFFFF", paint.PALE.upper(), "#FFFFFF"]
+
+
+@pytest.mark.parametrize(
+  ("reward", "text"),
+  [
+    (0.0, "0"),
+    (-0.5, "-0.50"),
+    (1234.5, "+1234"),
+    (-312_345.0, "-312345"),
+    (-1.25e7, "-1.2e7"),
+    (3e12, "+3.0e12"),
+  ],
+)
+def test_rewards_of_any_size_fit_their_cells(reward, text):
+  assert _timeline.brief(reward) == text
+  assert len(text) <= 7
+
+
+def test_whole_numbers_are_shown_as_such():
+  space = more_spaces.Box(-1e9, 1e9, (3,))
+  seen = np.array([12000.0, -3000.0, 0.125], np.float32)
+  assert _transcript.describe(space, seen) == "12000 -3000 0.125"
 
 
 def test_a_count_is_that_of_the_values_so_far():

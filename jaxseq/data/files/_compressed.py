@@ -85,7 +85,7 @@ def opened(path: pathlib.Path) -> Iterator[tuple[IO[bytes], str | None]]:
       return
     (kind,) = matches
     try:
-      stream = _decompressed(path, file, kind)
+      stream = _OPENERS[kind](path, file)
     except _ERRORS as error:
       raise _damaged(path, kind, error) from error
     size = os.fstat(file.fileno()).st_size
@@ -94,19 +94,16 @@ def opened(path: pathlib.Path) -> Iterator[tuple[IO[bytes], str | None]]:
       yield io.BufferedReader(bounded, 2**20), kind
 
 
-def _decompressed(path, file, kind):
+def _zstd(path, file):
   """Returns a decompressing stream of an open file."""
-  if kind == "gzip":
-    return gzip.open(file)
-  if kind == "bzip2":
-    return bz2.open(file)
-  if kind == "xz":
-    return lzma.open(file)
-  if kind == "zstd":
-    arrow = packages.imported(
-      "pyarrow", "jaxseq[table]", f"{path} is compressed by zstd"
-    )
-    return arrow.CompressedInputStream(arrow.PythonFile(file), "zstd")
+  arrow = packages.imported(
+    "pyarrow", "jaxseq[table]", f"{path} is compressed by zstd"
+  )
+  return arrow.CompressedInputStream(arrow.PythonFile(file), "zstd")
+
+
+def _zip(path, file):
+  """Returns a stream of the only file in an open archive."""
   whole = zipfile.ZipFile(file)
   names = whole.namelist()
   if "[Content_Types].xml" in names:
@@ -118,6 +115,16 @@ def _decompressed(path, file, kind):
       "Unpack it, and give the folder."
     )
   return whole.open(names[0])
+
+
+# Functions of a path and its open file that return a decompressing stream.
+_OPENERS = {
+  "gzip": lambda path, file: gzip.open(file),
+  "bzip2": lambda path, file: bz2.open(file),
+  "xz": lambda path, file: lzma.open(file),
+  "zstd": _zstd,
+  "zip": _zip,
+}
 
 
 def _workbook(path):

@@ -194,7 +194,7 @@ def _is_time(name, word):
     stamp = _time_stamps.parse([word], str)
   except ValueError:
     return False
-  return stamp.dtype.kind == "M" or name.lower() in table_layouts.TIMES
+  return _time_stamps.are_dates(stamp) or name.lower() in table_layouts.TIMES
 
 
 def _tell_falling(place, columns, rows):

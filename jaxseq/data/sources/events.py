@@ -114,7 +114,7 @@ class EventSource(base.TableSource):
     if not sum(map(len, stamps)):
       raise ValueError("times: got no events, expected streams with some.")
     together = np.concatenate([row for row in stamps if len(row)])
-    if together.dtype.kind == "M":
+    if _time_stamps.are_dates(together):
       at = _time_stamps.seconds(together)
       gaps = [np.diff(_time_stamps.seconds(row)) for row in stamps]
       unit = fields.setdefault("unit", _event_streams.usual_unit(gaps))
@@ -143,7 +143,9 @@ class EventSource(base.TableSource):
     given = np.asarray([until] if single else until)
     if given.dtype.kind == "U":
       given = _time_stamps.parse(given.tolist(), lambda _: "observed_until")
-    if self.unit is not None and _time_stamps.as_array(given).dtype.kind != "M":
+    if self.unit is not None and not _time_stamps.are_dates(
+      _time_stamps.as_array(given)
+    ):
       raise validate.error("observed_until", until, "a date, as the times are")
     ends = self.numbers("observed_until", given)
     if not single and ends.shape != last.shape:
@@ -164,7 +166,7 @@ class EventSource(base.TableSource):
       ValueError: if they are dates and the training data had numbers.
     """
     array = _time_stamps.as_array(stamps)
-    if array.dtype.kind != "M":
+    if not _time_stamps.are_dates(array):
       return array.astype(np.float64)
     if self.start is None or self.unit is None:
       raise validate.error(name, "dates", "numbers, as in training")

@@ -68,7 +68,7 @@ class GraphSource(base.TableSource):
   def between(self, times: np.ndarray) -> "GraphSource":
     """Returns the source for training events at some times."""
     ends = (times.min(), times.max())
-    dates = times.dtype.kind == "M"
+    dates = _time_stamps.are_dates(times)
     first, last = (str(x) if dates else repr(float(x)) for x in ends)
     return dataclasses.replace(self, first=first, last=last)
 

@@ -206,7 +206,7 @@ def load(
   )
   table, _, rows, stamps = _rows(path, source)
   step = _time_stamps.usual_gap([stamps[one] for one in rows]) or None
-  dates = stamps.dtype.kind == "M"
+  dates = _time_stamps.are_dates(stamps)
   source = dataclasses.replace(
     source,
     dates=dates,

@@ -170,7 +170,9 @@ class SeriesSource(base.Source):
   def _reads(self, times):
     """True if times of an index could be those of training data."""
     # Numbers only count rows, unless the training had unequal steps of them.
-    return bool(times) and (self.gaps is not None or times[0].dtype.kind == "M")
+    return bool(times) and (
+      self.gaps is not None or _time_stamps.are_dates(times[0])
+    )
 
   def _with_times(self, part, times):
     """Adds the time since the element before, if the network reads it."""
@@ -213,7 +215,7 @@ class SeriesSource(base.Source):
   def _check_kind(self, name, stamps):
     """Rejects dates if the training had numbers, and numbers for dates."""
     kinds = "numbers", "dates"
-    if self.dates is not None and (stamps.dtype.kind == "M") != self.dates:
+    if self.dates is not None and _time_stamps.are_dates(stamps) != self.dates:
       expected = f"{kinds[self.dates]}, as in training"
       raise validate.error(name, kinds[not self.dates], expected)
 

@@ -114,7 +114,7 @@ class WindowSource(base.TableSource):
         expected = f"at least {self.length} times, those of an input"
         raise ValueError(f"{name}: got {len(row)}, expected {expected}.")
       stamps = series_frames.stamps(getattr(item, "index", ()))
-      if stamps.dtype.kind == "M":
+      if _time_stamps.are_dates(stamps):
         self.check_step(f"{name}: index", stamps)
       scaled = self.standardize(row)[None]
       if self.mean is not None:
@@ -326,7 +326,7 @@ def _on_steps(values, times, steps, place, channels):
   wrong = between if steps == "insert" else between | (counts != 1)
   if wrong.any():
     first = int(np.argmax(wrong))
-    unit = " seconds" if times.dtype.kind == "M" else ""
+    unit = " seconds" if _time_stamps.are_dates(times) else ""
     raise ValueError(
       f"{place(first + 1)}: got {times[first + 1]}, {gaps[first]:g}{unit} "
       f"after the time before, expected the usual step of {step:g}{unit}; or "
@@ -338,7 +338,7 @@ def _on_steps(values, times, steps, place, channels):
   limits.check_growth(place(0), int(size), values.nbytes)
   filled = np.full((rows[-1] + 1, values.shape[1]), np.nan)
   filled[rows] = values
-  if times.dtype.kind == "M":
+  if _time_stamps.are_dates(times):
     wide = np.timedelta64(round(step * 1e6), "us")
     stamps = times[0] + np.arange(len(filled)) * wide
   else:

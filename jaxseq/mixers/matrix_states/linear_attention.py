@@ -25,6 +25,13 @@ those of its descendants:
     Config(d, feature_map="silu", value_map="silu", decay="fixed",
            log_decays=..., normalization="rms_width", gate="sigmoid")
 
+  Log-linear attention (Guo et al., arXiv:2506.04761, section 3): a state for
+  each range of the past, whose lengths are powers of 2, with weights that
+  depend on the reading element; `recurrence.log_linear_scan`.
+    Config(d, feature_map="none", decay="scalar", normalization="rms",
+           levels=15)
+  The mixer `log_linear` is Mamba-2 with such levels.
+
 The "scalar" decay is between the two: one input-dependent number per head, as
 in Mamba-2 (arXiv:2405.21060), here parametrized like the latter.
 """
@@ -44,6 +51,7 @@ from jaxseq.mixers import contract
 from jaxseq.mixers import head_parts
 from jaxseq.mixers import passes
 from jaxseq.mixers import positions
+from jaxseq.mixers.matrix_states import _levels
 from jaxseq.mixers.matrix_states import _outer
 
 TRAITS = contract.Traits(
@@ -82,6 +90,9 @@ class Config(_outer.HeadWidths):
     rotary_base: the slowest rotary frequency is about 1 / rotary_base.
     gate: factor on the heads' outputs, "none" (1), "silu"
       (silu(W_g x)) or "sigmoid".
+    levels: number of ranges of past elements, each with its own state; elements
+      older than 2^(levels - 2) may share the last. None for one state of all.
+      Not with "vector" decays.
   """
 
   feature_map: Literal["elu", "relu", "silu", "none"] = "elu"
@@ -95,6 +106,7 @@ class Config(_outer.HeadWidths):
   positions: Literal["none", "rotary"] = "none"
   rotary_base: float = 10000.0
   gate: Literal["none", "silu", "sigmoid"] = "none"
+  levels: int | None = None
 
   def __post_init__(self):
     super().__post_init__()
@@ -115,6 +127,10 @@ class Config(_outer.HeadWidths):
         raise contract.error("log_decays", self.log_decays, expected)
       if not all(-math.inf < log <= 0 for log in self.log_decays):
         raise contract.error("log_decays", self.log_decays, "numbers up to 0")
+    if self.levels is not None:
+      _levels.check(self.levels)
+      if self.decay == "vector":
+        raise contract.error("levels", self.levels, "None with vector decays")
     positions.check_rotary(self, "d_key", self.key_width)
 
   @property
@@ -127,11 +143,13 @@ class State(NamedTuple):
   """State of linear attention; fields that the configuration lacks are None.
 
   Attributes:
-    S: (*batch, heads, d_key, d_value), decayed sum of k v^T.
+    S: (*batch, heads, d_key, d_value), decayed sum of k v^T; with levels
+      (*batch, heads, levels, d_key, d_value).
     z: (*batch, heads, d_key), decayed sum of the keys, if normalization is
-      "sum".
+      "sum"; with levels (*batch, heads, levels, d_key).
     position: (*batch,) number of elements since the state was fresh, if
-      positions is "rotary"; in floating point: float32 counts up to 2^24.
+      positions is "rotary" or there are levels; in floating point: float32
+      counts up to 2^24.
   """
 
   S: jax.Array
@@ -154,8 +172,11 @@ def init(key: jax.Array, config: Config) -> contract.Params:
       W_g: (d_model, heads * d_value), if there is a gate.
       norm_scale: (d_value,), ones, if normalization is "rms"; of all heads,
         (heads * d_value,), if it is "rms_width".
+      level_proj: (d_model, heads * levels), if there are levels.
+      L_scale: (heads, levels), ones, if there are levels.
   """
-  draw = contract.Draws(key, "q k v o a a2 g")
+  names = "q k v o a a2 g" + (" levels" if config.levels else "")
+  draw = contract.Draws(key, names)
   width = config.d_model
   inner = config.heads * config.key_width
   values = config.heads * config.value_width
@@ -178,17 +199,22 @@ def init(key: jax.Array, config: Config) -> contract.Params:
     params["norm_scale"] = contract.ones(config.value_width)
   elif config.normalization == "rms_width":
     params["norm_scale"] = contract.ones(values)
+  if config.levels:
+    levels = draw.keys["levels"], width, config.heads, config.levels
+    params |= _levels.init(*levels)
   return params
 
 
 @contract.initial_state
 def initial_state(config, batch_shape=(), dtype=jnp.float32):
   """Returns the state of a fresh sequence: zeros."""
-  shape = (*batch_shape, config.heads, config.key_width)
+  levels = (config.levels,) if config.levels else ()
+  shape = (*batch_shape, config.heads, *levels, config.key_width)
+  counted = config.positions == "rotary" or config.levels
   return State(
     jnp.zeros((*shape, config.value_width), dtype),
     jnp.zeros(shape, dtype) if config.normalization == "sum" else None,
-    jnp.zeros(batch_shape, dtype) if config.positions == "rotary" else None,
+    jnp.zeros(batch_shape, dtype) if counted else None,
   )
 
 
@@ -244,17 +270,27 @@ def _log_decay(config, params, x):
 
 def _attend(config, params, plain, turned, v, x, state, reset, axis):
   """Normalized outputs (..., heads, d_value), and S and z after them."""
-
-  def scan(q, k, v, init):
-    return recurrence.outer_scan_heads(
-      q, k, v, decay, init, axis=axis, reset=reset
-    )
-
   decay = _log_decay(config, params, x)
+  if config.levels:
+    scales = _levels.scales(params, x)
+    decay = jnp.zeros_like(scales[..., :1]) if decay is None else decay
   if axis is None:
     decay = contract.varying_as(x, decay)
+
+  def scan(q, k, v, init):
+    if not config.levels:
+      return recurrence.outer_scan_heads(
+        q, k, v, decay, init, axis=axis, reset=reset
+      )
+    before = init, state.position
+    o, (last, _) = _levels.scan(
+      q, k, v, decay, scales, before, axis=axis, reset=reset
+    )
+    return o, last
+
   if config.normalization != "sum":
-    o, S = _outer.scan(*turned, v, decay, state.S, reset, axis)
+    q, k = turned
+    o, S = scan(q * q.shape[-1] ** -0.5, k, v, state.S)
     shape = o.shape
     if config.normalization == "rms_width":
       o = o.reshape(*shape[:-2], -1)
@@ -279,9 +315,11 @@ def _attend(config, params, plain, turned, v, x, state, reset, axis):
 
 def _turned(config, q, k, position, reset, axis):
   """Returns queries and keys with positions, and the next position."""
-  if config.positions == "none":
+  if position is None:
     return (q, k), None
   place, after = positions.since_reset(position, reset, q.shape[-3], axis)
+  if config.positions == "none":
+    return (q, k), after
   turned = (
     positions.rotary(x, place[..., None], config.rotary_base) for x in (q, k)
   )

@@ -17,10 +17,9 @@ import numpy as np
 from jaxseq import _serialization
 from jaxseq import recurrence
 from jaxseq.mixers import contract
-from jaxseq.mixers import head_parts
 from jaxseq.mixers import passes
+from jaxseq.mixers.matrix_states import _levels
 from jaxseq.mixers.state_space import mamba2
-from jaxseq.recurrence.outer import log_linear_attention
 
 TRAITS = dataclasses.replace(
   mamba2.TRAITS,
@@ -44,9 +43,7 @@ class Config(mamba2.Config):
 
   def __post_init__(self):
     super().__post_init__()
-    if not 2 <= self.levels <= log_linear_attention.LARGEST:
-      expected = f"2 to {log_linear_attention.LARGEST}"
-      raise contract.error("levels", self.levels, expected)
+    _levels.check(self.levels)
 
 
 @_serialization.exported("jaxseq.mixers.log_linear.State")
@@ -75,13 +72,11 @@ def init(key: jax.Array, config: Config) -> contract.Params:
       L_scale: (heads, levels), ones.
   """
   block, level = jax.random.split(key)
-  width, heads = config.d_model, config.heads
-  shape = width, heads * config.levels
-  rates = np.log(np.arange(1, heads + 1))
-  return mamba2.init(block, config) | {
+  rates = np.log(np.arange(1, config.heads + 1))
+  return {
+    **mamba2.init(block, config),
+    **_levels.init(level, config.d_model, config.heads, config.levels),
     "A_log": jnp.asarray(rates, jnp.float32),
-    "level_proj": contract.uniform(level, shape, width),
-    "L_scale": contract.ones(heads, config.levels),
   }
 
 
@@ -99,14 +94,12 @@ def initial_state(config, batch_shape=(), dtype=jnp.float32):
 
 def _run(over, config, params, x, state, reset):
   """Runs over a sequence; a reset empties the convolution's window too."""
-  logits = recurrence.dense(x, params["level_proj"], wide=True)
-  logits = head_parts.split(logits, config.heads)
-  scales = jax.nn.softplus(params["L_scale"] * logits)
+  scales = _levels.scales(params, x)
 
   def levels(scan, C, B, scaled, decay, before, *, reset):
     del scan
     elements = C, B, scaled, decay, scales, before
-    return over(_scan, *elements, reset=reset, step=_step)
+    return over(_levels.scan, *elements, reset=reset, step=_levels.step)
 
   def over_levels(scan, *arguments, **options):
     run = levels if scan is recurrence.outer_scan_heads else over
@@ -115,36 +108,6 @@ def _run(over, config, params, x, state, reset):
   inner = mamba2.State(state.conv, (state.ssm, state.count))
   y, after = mamba2.run(over_levels, config, params, x, inner, reset)
   return y, State(after.conv, *after.ssm)
-
-
-def _scan(C, B, v, decay, scales, state, *, reset, axis=None):
-  """Scans arrays (*batch, time, heads, n), B and C of groups."""
-  heads = v.shape[-2]
-  C, B = (jnp.repeat(x, heads // x.shape[-2], axis=-2) for x in (C, B))
-  arrays = (jnp.moveaxis(x, -2, -3) for x in (C, B, v, decay, scales))
-  reset = head_parts.resets(reset, (*v.shape[:-3], heads, v.shape[-3]))
-  o, last = recurrence.log_linear_scan(
-    *arrays, _of_heads(state, heads), reset=reset, axis=axis
-  )
-  return jnp.moveaxis(o, -3, -2), (last.S, last.count[..., 0])
-
-
-def _step(C, B, v, decay, scales, state, *, reset=None):
-  """Runs over one element; arrays (*batch, heads, n)."""
-  heads = v.shape[-2]
-  C, B = (jnp.repeat(x, heads // x.shape[-2], axis=-2) for x in (C, B))
-  reset = head_parts.resets(reset, v.shape[:-1], time=False)
-  o, last = recurrence.log_linear_step(
-    C, B, v, decay, scales, _of_heads(state, heads), reset=reset
-  )
-  return o, (last.S, last.count[..., 0])
-
-
-def _of_heads(state, heads):
-  """Returns the state with a count for each head."""
-  S, count = state
-  count = jnp.broadcast_to(count[..., None], (*count.shape, heads))
-  return recurrence.LogLinearState(S, count)
 
 
 apply, step = passes.make(Config, init, initial_state, _run, sections=True)

@@ -39,6 +39,14 @@ busy CPU core with 2048 elements, forward: 0.5 for a summary (`lti_scan`,
 `softmax_outer_scan`), 0.9 (`selective_scan`), 1.1 (`linear_scan`) and 0.3
 (`outer_scan`); 0.5 for a correction (`outer_scan`) and 0.7 (`siso_scan`). On an
 axis of one device nothing is added.
+
+`lti_scan` and `selective_scan` run forward twice, the first time for the state
+alone. A correction of their outputs takes longer than that, on such a core with
+512 to 1024 elements: for `lti_scan`, one more product with C, 2 to 4 times as
+long and 0.8 to 2.3 times with the gradient; for `selective_scan`, an
+exponential for each element and state, 1.5 times and 2.7 to 3.7 times. The
+gradient of the first run of `lti_scan` is that of a sum of products, with no
+loop over elements: 0.3 to 0.7 of the time of the loop's.
 """
 
 from typing import TYPE_CHECKING

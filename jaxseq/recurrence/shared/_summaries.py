@@ -52,11 +52,14 @@ def all_through(left: Decayed, right: Decayed) -> jax.Array | None:
   return None if left.through is None else left.through & right.through
 
 
-def through_and_kept(reset: jax.Array | None) -> tuple:
+def through_and_kept(
+  reset: jax.Array | None, *, reverse: bool = False
+) -> tuple:
   """`Decayed.through` of resets (*batch, time); flags since the last reset."""
   if reset is None:
     return None, None
-  later = lax.cumsum(reset.astype(jnp.int32), reset.ndim - 1, reverse=True)
+  numbers, axis = reset.astype(jnp.int32), reset.ndim - 1
+  later = lax.cumsum(numbers, axis, reverse=not reverse)
   return ~jnp.any(reset, axis=-1), (later == 0) | ((later == 1) & reset)
 
 

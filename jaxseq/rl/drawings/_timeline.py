@@ -102,7 +102,15 @@ def draw(canvas, area, film, t):
     for name, mark in marks.items():
       _draw_mark(canvas, (x, middles[name]), mark, width, height)
     reward, point = float(film.taken.reward[step]), (x, middles["earns"])
-    canvas.text(point, signed(reward, 2), 11, reward_color(reward))
+    canvas.text(point, brief(reward), 11, reward_color(reward))
+
+
+def brief(value: float) -> str:
+  """Formats a number with its sign in seven characters, as a cell holds."""
+  digits, _, exponent = f"{value:+.1e}".partition("e")
+  power = f"{digits}e{int(exponent)}"
+  texts = signed(value, 2), f"{value:+.0f}", power
+  return next((text for text in texts if len(text) <= 7), power)
 
 
 def signed(value: float, digits: int) -> str:

@@ -115,6 +115,16 @@ class Actions:
   low: tuple[float, ...] = ()
   high: tuple[float, ...] = ()
 
+  @property
+  def discrete(self) -> bool:
+    """True if an action is one of some options."""
+    return self.kind == "discrete"
+
+  @property
+  def shape(self) -> tuple[int, ...]:
+    """Shape of an action."""
+    return () if self.discrete else (self.size,)
+
 
 class Scales(NamedTuple):
   """The scales of observations and returns.
@@ -257,13 +267,13 @@ class DecisionModel(linen.Module):
     return self.norm(embed(x) + self.embed_timestep(place))
 
   def _numbers(self, action):
-    if self.actions.kind == "discrete":
+    if self.actions.discrete:
       return jax.nn.one_hot(action, self.actions.size)
     return action
 
   def _outputs(self, y):
     y = self.head(y).astype(jnp.float32)
-    if self.actions.kind == "discrete":
+    if self.actions.discrete:
       return y
     low, high = jnp.array(self.actions.low), jnp.array(self.actions.high)
     return 0.5 * (low + high) + 0.5 * (high - low) * jnp.tanh(y)
@@ -271,7 +281,7 @@ class DecisionModel(linen.Module):
 
 def choose(actions: Actions, output: Array) -> Array:
   """Converts outputs (*batch, size) of the model to actions."""
-  if actions.kind == "discrete":
+  if actions.discrete:
     return jnp.argmax(output, axis=-1).astype(jnp.int32)
   return output
 
@@ -324,7 +334,7 @@ def imitation_loss(
   Returns:
     The mean cross-entropy (nats), or squared error per number; and metrics.
   """
-  if actions.kind == "discrete":
+  if actions.discrete:
     loss, accuracy, _ = base.cross_entropy(outputs, taken, mask)
     return loss, {"train_accuracy": accuracy}
   error = jnp.mean((outputs - taken) ** 2, axis=-1)
@@ -357,10 +367,9 @@ class Problem:
     context: int,
     play: Callable[[Any, Scales], dict[str, Array]],
   ):
-    kind, size = model.actions.kind, model.actions.size
-    got = recorded.actions.shape
-    if got[1:] != (() if kind == "discrete" else (size,)):
-      expected = f"{kind}, with size {size}"
+    got, actions = recorded.actions.shape, model.actions
+    if got[1:] != actions.shape:
+      expected = f"{actions.kind}, with size {actions.size}"
       raise validate.error("recorded: the actions", f"shape {got}", expected)
     learnt = recorded
     if arm.top_share < 1:

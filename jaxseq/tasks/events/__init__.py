@@ -21,6 +21,7 @@ if TYPE_CHECKING:
   from jaxseq.tasks.events import hawkes_fit as hawkes_fit
   from jaxseq.tasks.events import metrics as metrics
   from jaxseq.tasks.events import network as network
+  from jaxseq.tasks.events import rate_models as rate_models
   from jaxseq.tasks.events import task as task
   from jaxseq.tasks.events.task import TASK as TASK
   from jaxseq.tasks.events.task import Config as Config

@@ -6,9 +6,9 @@ from typing import Literal
 
 from jaxseq import nn
 from jaxseq import validate
-from jaxseq.nn import intensities
-from jaxseq.nn.intensities import decays
 from jaxseq.tasks import base
+from jaxseq.tasks.events import rate_models
+from jaxseq.tasks.events.rate_models import decays
 
 # The module's name in configs that were saved.
 SAVED_AS = "event_arms"
@@ -27,7 +27,7 @@ class Options:
       probabilities of the mark; "intensity": an intensity per mark, of units
       that decay from event to event; "gompertz": intensities that rise or fall
       exponentially, all at the same rate, as in RMTPP; or a model of
-      `nn.intensities`, which replaces the network and uses only its width and
+      `rate_models`, which replaces the network and uses only its width and
       number of layers.
     points: random points per gap to integrate intensities in training.
     nodes: quadrature nodes to integrate intensities in evaluations.
@@ -57,7 +57,7 @@ class ArmConfig(Options, base.ArmConfig):
   """Options of an arm's network and training, with `Options`.
 
   Attributes:
-    head_options: fields of the Config of a model of `nn.intensities`.
+    head_options: fields of the Config of a model of `rate_models`.
   """
 
   _: dataclasses.KW_ONLY
@@ -88,12 +88,12 @@ class ArmConfig(Options, base.ArmConfig):
     return () if self.head in MODELS else super().ssm_parameters
 
   def model(self, num_marks: int) -> tuple[Any, decays.Config]:
-    """Returns the module of `nn.intensities` of the head, and its Config.
+    """Returns the module of `rate_models` of the head, and its Config.
 
     Raises:
       ValueError: if an option is unknown, or a value is wrong.
     """
-    module, stack = getattr(intensities, self.head), self.network.stack
+    module, stack = getattr(rate_models, self.head), self.network.stack
     names = {field.name for field in dataclasses.fields(module.Config)}
     fields = {"num_marks": num_marks, "d_model": stack.d_model}
     if "num_layers" in names:

@@ -2,7 +2,7 @@
 
 Either the gap has a mixture of log-normal distributions (Shchur et al.,
 arXiv:1909.12127), and the mark a categorical one; or each mark has an intensity
-between events, from any mixer or a model of `nn.intensities`.
+between events, from any mixer or a model of `rate_models`.
 """
 
 import functools
@@ -16,11 +16,11 @@ import jax.numpy as jnp
 
 from jaxseq import nn
 from jaxseq import validate
-from jaxseq.nn.intensities import decays
 from jaxseq.tasks.events import arms as event_arms
 from jaxseq.tasks.events import event_rates
 from jaxseq.tasks.events import event_sequences
 from jaxseq.tasks.events import gap_mixture
+from jaxseq.tasks.events.rate_models import decays
 from jaxseq.types import PyTree
 
 Array = jax.Array
@@ -50,7 +50,7 @@ class Memory(NamedTuple):
 
   Attributes:
     state: state that predictions are computed from, see `EventNetwork.read`.
-    carry: states of the network's layers; () for a model of `nn.intensities`.
+    carry: states of the network's layers; () for a model of `rate_models`.
   """
 
   state: PyTree
@@ -287,7 +287,7 @@ class EventNetwork(linen.Module):
 
   @property
   def _is_model(self):
-    """True if the head is a model of `nn.intensities`, without a network."""
+    """True if the head is a model of `rate_models`, without a network."""
     return self.config.head in event_arms.MODELS
 
   def _model(self, name, *arguments):

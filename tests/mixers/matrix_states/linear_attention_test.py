@@ -1,5 +1,6 @@
 """Linear attention against the sum over all pairs, and original code."""
 
+import dataclasses
 import functools
 
 import jax
@@ -10,6 +11,8 @@ import pytest
 from jaxseq import recurrence
 from jaxseq.mixers import positions
 from jaxseq.mixers.matrix_states import linear_attention
+from tests.mixers.golden_cases import FORWARD
+from tests.mixers.golden_cases import close
 
 RETNET = {
   "feature_map": "none",
@@ -217,3 +220,91 @@ def test_initial_parameters():
   assert params["W_a"].shape == (64, 4)
   # 4096 normal draws estimate their standard deviation to 1.1 %.
   assert abs(np.std(params["W_q"]) * 8 - 1) < 0.05
+
+
+LOG_LINEAR = {
+  "feature_map": "none",
+  "decay": "scalar",
+  "normalization": "rms",
+}
+
+
+def test_golden_levels(x64, golden):
+  """flash-linear-attention's naive form, of inputs that contain its arguments.
+
+  The mixer's projections pick queries, keys, values, decays and weights of
+  levels out of the features, by matrices of zeros and ones.
+  """
+  del x64
+  data = golden("log_linear/log_linear")
+  rows, time, heads, levels = data["level_scales"].shape
+  d_key, d_value = data["q"].shape[-1], data["v"].shape[-1]
+  temperature = 2.0
+  # Arguments of the mixer's sigmoid and softplus.
+  inside = {
+    "W_q": data["q"],
+    "W_k": data["k"],
+    "W_v": data["v"],
+    "W_a": -np.log(np.expm1(-temperature * data["decay"])),
+    "level_proj": np.log(np.expm1(data["level_scales"])),
+  }
+  parts = {k: v.reshape(rows, time, -1) for k, v in inside.items()}
+  x = np.concatenate(list(parts.values()), axis=-1)
+  width = x.shape[-1]
+  ends = np.cumsum([part.shape[-1] for part in parts.values()])
+  params = {
+    name: np.eye(width)[:, end - part.shape[-1] : end]
+    for (name, part), end in zip(parts.items(), ends)
+  }
+  params["W_o"] = np.eye(width)[: heads * d_value]
+  params["b_a"] = np.zeros(heads)
+  params["L_scale"] = np.ones((heads, levels))
+  params["norm_scale"] = np.ones(d_value)
+  config = linear_attention.Config(
+    width,
+    heads=heads,
+    d_key=d_key,
+    d_value=d_value,
+    decay_temperature=temperature,
+    levels=levels,
+    **LOG_LINEAR,
+  )
+  apply = jax.jit(functools.partial(linear_attention.apply, config))
+  y, state = apply(params, x)
+  o = data["o"] * d_key**-0.5
+  o /= np.sqrt(np.mean(o**2, -1, keepdims=True) + config.eps)
+  close(y[..., : heads * d_value], o.reshape(rows, time, -1), FORWARD)
+  close(state.S, np.moveaxis(data["state"], 1, 2), FORWARD)
+  np.testing.assert_array_equal(state.position, data["count"])
+
+
+@pytest.mark.parametrize("options", [{}, LOG_LINEAR, {"positions": "rotary"}])
+def test_equal_weights_of_levels_are_linear_attention(x64, options):
+  """A common factor of all levels disappears in the normalization."""
+  del x64
+  plain = linear_attention.Config(6, heads=2, eps=1e-16, **options)
+  config = dataclasses.replace(plain, levels=3)
+  params = jax.jit(linear_attention.init, static_argnums=1)(
+    jax.random.key(0), config
+  )
+  params = jax.tree.map(np.float64, params)
+  params["L_scale"] *= 0
+  x = np.random.default_rng(0).normal(size=(2, 37, 6))
+  reset = np.zeros((2, 37), bool)
+  reset[0, 5] = True
+  apply = jax.jit(linear_attention.apply, static_argnums=0)
+  got, _ = apply(config, params, x, None, reset)
+  for name in ("L_scale", "level_proj"):
+    del params[name]
+  expected, _ = apply(plain, params, x, None, reset)
+  # eps, and float64 rounding.
+  np.testing.assert_allclose(got, expected, rtol=0, atol=1e-9)
+
+
+def test_levels_that_are_refused():
+  with pytest.raises(ValueError, match="levels: got 1, expected 2 to 23"):
+    linear_attention.Config(8, levels=1)
+  with pytest.raises(ValueError, match="levels: got 3, expected None with"):
+    linear_attention.Config(
+      8, levels=3, feature_map="none", decay="vector", normalization="rms"
+    )

@@ -14,8 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq.rl import _transcript
 from jaxseq.rl import algorithms
 from jaxseq.rl import encoders
+from jaxseq.rl import evaluate
 from jaxseq.rl import health
 from jaxseq.rl import rollout
 from jaxseq.rl.agents import common
@@ -45,6 +47,14 @@ every = pytest.mark.parametrize(
   [
     pytest.param(name, marks=pytest.mark.slow if name in _DEAR else ())
     for name in algorithms.names()
+  ],
+)
+of_numbers = pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(name, marks=pytest.mark.slow if name in _DEAR else ())
+    for name in algorithms.names()
+    if name not in _OF_CHOICES
   ],
 )
 # Tests that compile updates of their own: one agent stays quick.
@@ -277,6 +287,25 @@ def test_actions_reach_all_between_their_bounds_and_nothing_beyond(name):
     rtol=1e-4,
     atol=1e-5,
   )
+
+
+@of_numbers
+def test_a_transcript_tells_the_actions_of_the_environment(name):
+  algorithm, config = case(name)
+  config = dataclasses.replace(
+    config,
+    env_id="JaxseqTest-AimByContract",
+    env_options=(),
+    normalize_observation=False,
+    scale_actions=True,
+  )
+  player = algorithm.player(config)
+  variables = algorithm.init(config, jax.random.key(0)).variables
+  episode, _ = evaluate.record(config, variables, jax.random.key(1), 4)
+  rows = _transcript.rows(player, jax.device_get(episode))
+  assert len(rows) == 4
+  for _, _, action, reward, _ in rows:
+    assert abs(100 - abs(float(action) - 260) - float(reward)) < 1
 
 
 def test_defaults_scale_actions_and_published_values_do_not():

@@ -7,7 +7,6 @@ import pytest
 
 from jaxseq import data
 from jaxseq import nn
-from jaxseq.nn.intensities import nhp
 from jaxseq.tasks import base
 from jaxseq.tasks import events
 from jaxseq.tasks.events import answers as event_answers
@@ -17,7 +16,8 @@ from jaxseq.tasks.events import event_futures
 from jaxseq.tasks.events import event_likelihood
 from jaxseq.tasks.events import event_sequences
 from jaxseq.tasks.events import network as event_network
-from tests.nn.intensities import cases
+from jaxseq.tasks.events.rate_models import nhp
+from tests.tasks.events.rate_models import cases
 
 HEADS = ("density", "intensity", "gompertz", *event_arms.MODELS)
 

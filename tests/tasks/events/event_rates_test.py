@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.nn.intensities import decays
 from jaxseq.tasks.events import event_calibration
 from jaxseq.tasks.events import event_rates
+from jaxseq.tasks.events.rate_models import decays
 
 TIMES = event_rates.table_times(0.0, 1.0, 50.0)
 

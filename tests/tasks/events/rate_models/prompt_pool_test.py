@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.nn import prompt_pool
+from jaxseq.tasks.events.rate_models import prompt_pool
 
 
 @pytest.mark.usefixtures("x64")

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseq import recurrence
-from jaxseq.nn.intensities import decays
+from jaxseq.tasks.events.rate_models import decays
 
 Array = jax.Array
 

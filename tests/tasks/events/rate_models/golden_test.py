@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.nn.intensities import cases
+from tests.tasks.events.rate_models import cases
 
 EPSILON = 2.0**-23
 NAMES = (

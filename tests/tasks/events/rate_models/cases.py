@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseq.nn.intensities import attnhp
-from jaxseq.nn.intensities import nhp
-from jaxseq.nn.intensities import s2p2
+from jaxseq.tasks.events.rate_models import attnhp
+from jaxseq.tasks.events.rate_models import nhp
+from jaxseq.tasks.events.rate_models import s2p2
 
 
 def nhp_model(data):

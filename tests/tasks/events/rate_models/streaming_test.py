@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.nn.intensities import attnhp
-from jaxseq.nn.intensities import decays
-from jaxseq.nn.intensities import nhp
-from jaxseq.nn.intensities import s2p2
+from jaxseq.tasks.events.rate_models import attnhp
+from jaxseq.tasks.events.rate_models import decays
+from jaxseq.tasks.events.rate_models import nhp
+from jaxseq.tasks.events.rate_models import s2p2
 
 MODELS = {
   "nhp": (nhp, nhp.Config(2, 4)),

@@ -12,9 +12,9 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxseq.nn import prompt_pool
-from jaxseq.nn.intensities import attnhp
-from jaxseq.nn.intensities import decays
+from jaxseq.tasks.events.rate_models import attnhp
+from jaxseq.tasks.events.rate_models import decays
+from jaxseq.tasks.events.rate_models import prompt_pool
 
 Array = jax.Array
 

@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING
 from jaxseq import _lazy
 
 if TYPE_CHECKING:
-  from jaxseq.nn.intensities import attnhp as attnhp
-  from jaxseq.nn.intensities import decays as decays
-  from jaxseq.nn.intensities import nhp as nhp
-  from jaxseq.nn.intensities import s2p2 as s2p2
+  from jaxseq.tasks.events.rate_models import attnhp as attnhp
+  from jaxseq.tasks.events.rate_models import decays as decays
+  from jaxseq.tasks.events.rate_models import nhp as nhp
+  from jaxseq.tasks.events.rate_models import prompt_pool as prompt_pool
+  from jaxseq.tasks.events.rate_models import s2p2 as s2p2
 else:
   __getattr__, __dir__, __all__ = _lazy.attach(__name__)

@@ -27,8 +27,8 @@ import numpy as np
 
 from jaxseq import recurrence
 from jaxseq import validate
-from jaxseq.nn import prompt_pool
-from jaxseq.nn.intensities import decays
+from jaxseq.tasks.events.rate_models import decays
+from jaxseq.tasks.events.rate_models import prompt_pool
 
 Array = jax.Array
 

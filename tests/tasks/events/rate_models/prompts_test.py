@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseq.nn.intensities import attnhp
-from jaxseq.nn.intensities import decays
-from tests.nn.intensities import published_prompts
+from jaxseq.tasks.events.rate_models import attnhp
+from jaxseq.tasks.events.rate_models import decays
+from tests.tasks.events.rate_models import published_prompts
 
 
 def _golden_model(data):

@@ -22,7 +22,7 @@ import numpy as np
 from jaxseq import recurrence
 from jaxseq import validate
 from jaxseq.mixers.state_space import hippo
-from jaxseq.nn.intensities import decays
+from jaxseq.tasks.events.rate_models import decays
 
 Array = jax.Array
 
