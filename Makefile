@@ -67,7 +67,8 @@ test-interop: ## jaxseq against transformers and torch (downloads torch)
 	.venvs/interop/bin/python -m pip --disable-pip-version-check --no-input \
 	  install --quiet --constraint constraints/$(INTEROP_PYTHON).txt \
 	  --requirement tests/interop/requirements.txt
-	.venvs/interop/bin/python -m pytest -m interop $(ARGS) tests/interop
+	.venvs/interop/bin/python -m pytest -m interop --timeout=900 $(ARGS) \
+	  tests/interop
 
 test-popgym: ## our games beside the original POPGym (ten minutes or more)
 	@PYTHON= sh scripts/venv.sh .venvs/popgym $(POPGYM_PYTHON)

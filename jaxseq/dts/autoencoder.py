@@ -76,7 +76,7 @@ class VAE(linen.Module):
     self.encoder = series_encoders.Encoder(
       self.config.encoder, self.config.latent
     )
-    self.decoder = decoders.Decoder(
+    self.decoder = decoders.make(
       self.config.decoder, self.length, self.channels
     )
     if self.config.scale is not None:
@@ -150,13 +150,13 @@ class VAE(linen.Module):
     return each[..., 0].sum(axis=-1)
 
   def begin(self, z: jax.Array) -> PyTree:
-    """See `decoders.Decoder.begin`."""
+    """See `decoders.PastDecoder.begin`."""
     return self.decoder.begin(z)
 
   def step(
     self, z: jax.Array, previous: jax.Array, states: PyTree
   ) -> tuple[jax.Array, PyTree]:
-    """See `decoders.Decoder.step`."""
+    """See `decoders.PastDecoder.step`."""
     return self.decoder.step(z, previous, states)
 
 

@@ -42,10 +42,15 @@ class Backbone:
     validate.literals(self)
     for width in self.widths:
       validate.positive("widths", width)
-    if self.kind != "mixer" and not self.widths:
+    if not self.is_mixer and not self.widths:
       raise validate.error("widths", (), f"some for kind {self.kind!r}")
-    if self.kind == "mixer":
+    if self.is_mixer:
       self.stack.refuse(batch_norm="its statistics would tie series")
+
+  @property
+  def is_mixer(self) -> bool:
+    """True if the backbone is a stack of sequence layers."""
+    return self.kind == "mixer"
 
 
 class Stack(linen.Module):

@@ -35,15 +35,14 @@ class DecoderConfig(backbones.Backbone):
     super().__post_init__()
     if not 0 <= self.word_dropout < 1:
       raise validate.error("word_dropout", self.word_dropout, "0 <= rate < 1")
-    if self.form == "ar" and self.kind == "mlp":
+    if (self.form, self.kind) == ("ar", "mlp"):
       raise validate.error("form", "ar", "'nonar' for an MLP, without time")
     if self.form == "nonar" and self.word_dropout:
       raise validate.error("word_dropout", self.word_dropout, "0 for 'nonar'")
-    if self.form == "nonar" and self.kind != "mixer" and self.skip_z:
+    if self.form == "nonar" and self.skip_z and not self.is_mixer:
       expected = f"False for form 'nonar' with kind {self.kind!r}"
       raise validate.error("skip_z", True, expected)
-    mixer = self.kind == "mixer"
-    layers = self.stack.num_layers if mixer else len(self.widths)
+    layers = self.stack.num_layers if self.is_mixer else len(self.widths)
     if self.skip_z and layers < 2:
       expected = (
         f"False for {layers} layer: the code goes to those behind the first"
@@ -54,6 +53,8 @@ class DecoderConfig(backbones.Backbone):
 class Decoder(linen.Module):
   """The mean of p(x|z), with the past at the input or without.
 
+  `make` returns the one of some options.
+
   Attributes:
     config: options.
     length: times of a series.
@@ -63,31 +64,6 @@ class Decoder(linen.Module):
   config: DecoderConfig
   length: int
   channels: int
-
-  def setup(self):
-    """Makes the layers."""
-    config = self.config
-    if config.kind == "mixer":
-      self.stack = backbones.Stack(config.stack, config.skip_z)
-    elif config.form == "ar":
-      self.stack = backbones.CausalConv(
-        config.widths, conditioned=config.skip_z
-      )
-    elif config.kind == "mlp":
-      self.hidden = [dense.Dense(width) for width in config.widths]
-    else:
-      # Each layer doubles the length, by two outputs for each element (Shi et
-      # al., arXiv:1609.05158).
-      self.start = dense.Dense(
-        -(-self.length // 2 ** len(config.widths)) * config.widths[0]
-      )
-      self.hidden = [
-        backbones.Conv(2 * width, 3)
-        for width in (*config.widths[1:], self.channels)
-      ]
-    if config.kind != "conv" or config.form == "ar":
-      wide = config.kind == "mlp"
-      self.out = dense.Dense(self.channels * (self.length if wide else 1))
 
   def __call__(
     self, z: jax.Array, x: jax.Array | None = None, train: bool = False
@@ -107,43 +83,48 @@ class Decoder(linen.Module):
     Raises:
       ValueError: if x is missing, or not needed.
     """
-    autoregressive = self.config.form == "ar"
-    if (x is None) == autoregressive:
-      got = None if x is None else "an array"
-      wanted = "the series" if autoregressive else "None"
-      raise validate.error("x", got, f"{wanted} for form {self.config.form!r}")
-    if autoregressive:
-      return self._with_past(z, x, train)
-    shape = (*z.shape[:-1], self.length, self.channels)
-    if self.config.kind == "mlp":
-      for layer in self.hidden:
-        z = linen.relu(layer(z))
-      return self.out(z).reshape(shape)
-    if self.config.kind == "conv":
-      h = linen.relu(self.start(z))
-      h = h.reshape(*z.shape[:-1], -1, self.config.widths[0])
-      around = [(0, 0)] * (h.ndim - 2) + [(1, 1), (0, 0)]
-      for i, layer in enumerate(self.hidden):
-        h = layer(jnp.pad(linen.relu(h) if i else h, around))
-        h = h.reshape(*h.shape[:-2], 2 * h.shape[-2], h.shape[-1] // 2)
-      return h[..., : self.length, :]
-    # Mixers without positions need the time as an input.
-    times = jnp.linspace(0, 1, self.length, dtype=z.dtype)[:, None]
-    parts = [
-      jnp.broadcast_to(x, (*shape[:-1], x.shape[-1]))
-      for x in (z[..., None, :], times)
-    ]
-    inputs = jnp.concatenate(parts, axis=-1)
-    h, _ = self.stack(inputs, z if self.config.skip_z else None, train=train)
+    if x is not None:
+      expected = f"None for form {self.config.form!r}"
+      raise validate.error("x", "an array", expected)
+    return self._mean(z, train)
+
+
+class PastDecoder(Decoder):
+  """The mean of each element from those before it: mixers, convolutions."""
+
+  def setup(self):
+    """Makes the layers."""
+    config = self.config
+    if config.is_mixer:
+      self.stack = backbones.Stack(config.stack, config.skip_z)
+    else:
+      self.stack = backbones.CausalConv(
+        config.widths, conditioned=config.skip_z
+      )
+    self.out = dense.Dense(self.channels)
+
+  def __call__(
+    self, z: jax.Array, x: jax.Array | None = None, train: bool = False
+  ) -> jax.Array:
+    """Returns the mean of the series, see `Decoder`."""
+    if x is None:
+      raise validate.error("x", None, "the series for form 'ar'")
+    past = jnp.pad(x[..., :-1, :], [(0, 0)] * (x.ndim - 2) + [(1, 0), (0, 0)])
+    if train and self.config.word_dropout:
+      keep = jax.random.bernoulli(
+        self.make_rng("dropout"), 1 - self.config.word_dropout, past.shape[:-1]
+      )
+      past = jnp.where(keep[..., None], past, 0)
+    h, _ = self.stack(_marked(past), z, self.begin(z), train=train)
     return self.out(h)
 
   def begin(self, z: jax.Array) -> PyTree:
-    """Returns the states before the first element, which z sets ("ar").
+    """Returns the states before the first element, which z sets.
 
     A mixer reads the code as an element of its own, in front of the series:
     that sets the state of any of them. Convolutions begin with zeros.
     """
-    if self.config.kind == "conv":
+    if not self.config.is_mixer:
       return self.stack.initial_state(z.shape[:-1], z.dtype)
     nothing = jnp.zeros((*z.shape[:-1], self.channels + 1), z.dtype)
     # The last input tells this element from a series' first.
@@ -153,7 +134,7 @@ class Decoder(linen.Module):
   def step(
     self, z: jax.Array, previous: jax.Array, states: PyTree
   ) -> tuple[jax.Array, PyTree]:
-    """Returns the mean of one element, given the one before it ("ar").
+    """Returns the mean of one element, given the one before it.
 
     Args:
       z: (*batch, D).
@@ -166,16 +147,72 @@ class Decoder(linen.Module):
     h, states = self.stack(_marked(previous), z, states, step=True)
     return self.out(h), states
 
-  def _with_past(self, z, x, train):
-    """Returns the mean of each element, given the true ones before it."""
-    past = jnp.pad(x[..., :-1, :], [(0, 0)] * (x.ndim - 2) + [(1, 0), (0, 0)])
-    if train and self.config.word_dropout:
-      keep = jax.random.bernoulli(
-        self.make_rng("dropout"), 1 - self.config.word_dropout, past.shape[:-1]
-      )
-      past = jnp.where(keep[..., None], past, 0)
-    h, _ = self.stack(_marked(past), z, self.begin(z), train=train)
+
+class _Mixer(Decoder):
+  """A stack of mixers that reads the code at every element."""
+
+  def setup(self):
+    self.stack = backbones.Stack(self.config.stack, self.config.skip_z)
+    self.out = dense.Dense(self.channels)
+
+  def _mean(self, z, train):
+    # Mixers without positions need the time as an input.
+    times = jnp.linspace(0, 1, self.length, dtype=z.dtype)[:, None]
+    shape = *z.shape[:-1], self.length
+    parts = [
+      jnp.broadcast_to(x, (*shape, x.shape[-1]))
+      for x in (z[..., None, :], times)
+    ]
+    inputs = jnp.concatenate(parts, axis=-1)
+    h, _ = self.stack(inputs, z if self.config.skip_z else None, train=train)
     return self.out(h)
+
+
+class _Mlp(Decoder):
+  """Dense layers to the whole series."""
+
+  def setup(self):
+    self.hidden = [dense.Dense(width) for width in self.config.widths]
+    self.out = dense.Dense(self.channels * self.length)
+
+  def _mean(self, z, train):
+    shape = *z.shape[:-1], self.length, self.channels
+    for layer in self.hidden:
+      z = linen.relu(layer(z))
+    return self.out(z).reshape(shape)
+
+
+class _Conv(Decoder):
+  """Convolutions that double the length.
+
+  Each has two outputs for each element (Shi et al., arXiv:1609.05158).
+  """
+
+  def setup(self):
+    widths = self.config.widths
+    self.start = dense.Dense(-(-self.length // 2 ** len(widths)) * widths[0])
+    self.hidden = [
+      backbones.Conv(2 * width, 3) for width in (*widths[1:], self.channels)
+    ]
+
+  def _mean(self, z, train):
+    h = linen.relu(self.start(z))
+    h = h.reshape(*z.shape[:-1], -1, self.config.widths[0])
+    around = [(0, 0)] * (h.ndim - 2) + [(1, 1), (0, 0)]
+    for i, layer in enumerate(self.hidden):
+      h = layer(jnp.pad(linen.relu(h) if i else h, around))
+      h = h.reshape(*h.shape[:-2], 2 * h.shape[-2], h.shape[-1] // 2)
+    return h[..., : self.length, :]
+
+
+_NONAUTOREGRESSIVE = {"mixer": _Mixer, "conv": _Conv, "mlp": _Mlp}
+
+
+def make(config: DecoderConfig, length: int, channels: int) -> Decoder:
+  """Returns the decoder of some options; see `Decoder`."""
+  if config.form == "ar":
+    return PastDecoder(config, length, channels)
+  return _NONAUTOREGRESSIVE[config.kind](config, length, channels)
 
 
 def _marked(x):

@@ -142,6 +142,11 @@ class Config:
       validate.fraction("anneal_ratio", self.anneal_ratio)
     self._check_combinations()
 
+  @property
+  def has_discriminator(self) -> bool:
+    """True if the total correlation is estimated by a density ratio."""
+    return self.method == "factor_vae"
+
   def _check_combinations(self):
     method, rewarding = self.method, self.method in _REWARDING
     rewards = ", ".join(_REWARDING)
@@ -153,7 +158,7 @@ class Config:
         "nats, which annealed_vae needs",
       ),
       (
-        method == "factor_vae" and grouped,
+        self.has_discriminator and grouped,
         "w_gtc",
         "None for factor_vae, whose discriminator does not know of groups",
       ),

@@ -180,7 +180,7 @@ class Problem(base.ArrayProblem):
     code = jnp.zeros((1, self.arm.model.latent))
     if self.heads is not None:
       params["heads"] = self.heads.init(key_heads, code)["params"]
-    if self.arm.objective.method == "factor_vae":
+    if self.arm.objective.has_discriminator:
       weights = _density_ratio.Discriminator().init(key_discriminator, code)
       params["discriminator"] = weights["params"]
     return {"params": params}
@@ -259,7 +259,7 @@ class Problem(base.ArrayProblem):
     seen = batch.inputs, z, batch.lengths
     nll = self._apply(params, keys, "nll", *seen).mean()
     loss, tc = 0.0, None
-    if arm.objective.method == "factor_vae":
+    if arm.objective.has_discriminator:
       tc, loss = _density_ratio.tc_and_loss(
         params["discriminator"], keys["permute"], z
       )
@@ -295,7 +295,7 @@ def make_optimizer(
     clip = optax.clip_by_global_norm(arm.optimizer.max_grad_norm)
     main = optax.chain(clip, main)
   main = flat_parameters.Elementwise(*main)
-  if arm.objective.method != "factor_vae":
+  if not arm.objective.has_discriminator:
     return main
   adversary = optax.adam(arm.discriminator_learning_rate, b1=0.5, b2=0.9)
   if arm.aggressive:
@@ -309,7 +309,7 @@ def make_optimizer(
 
 def _adam(arm, num_updates, *parts):
   """Returns the optimizer of some parts of the model, without clipping."""
-  mixers = [part.stack for part in parts if part.kind == "mixer"]
+  mixers = [part.stack for part in parts if part.is_mixer]
   names = {name for stack in mixers for name in stack.ssm_parameters}
   recipe = dataclasses.replace(arm.optimizer, max_grad_norm=None)
   return optimizers.make_optimizer(

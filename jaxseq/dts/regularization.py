@@ -169,7 +169,7 @@ def _conditional(config, weight, each, groups, progress):
 def _check_inputs(config, key, groups, tc):
   if config.kl_marg == "mmd" and key is None:
     raise validate.error("key", None, "a random key for kl_marg='mmd'")
-  if (tc is None) == (config.method == "factor_vae"):
+  if (tc is None) == config.has_discriminator:
     wanted = "None" if tc is not None else "the one of a density ratio"
     raise validate.error("tc", tc, f"{wanted} for {config.method}")
   if groups is None and config.w_gtc is not None:

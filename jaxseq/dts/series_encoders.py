@@ -70,24 +70,29 @@ class Encoder(linen.Module):
     Raises:
       ValueError: an MLP gets series of different lengths.
     """
-    kind = self.config.kind
-    x = without_padding(x, lengths)
-    if kind == "mlp":
-      if lengths is not None:
-        raise validate.error("lengths", "an array", "None for an MLP")
-      h = x.reshape(*x.shape[:-2], -1)
-      for i, width in enumerate(self.config.widths):
-        h = linen.relu(dense.Dense(width, name=f"dense_{i}")(h))
-    elif kind == "conv":
-      h = self._convolve(x, lengths)
-    else:
-      h = self._read(x, lengths, train)
+    backbone = {
+      "mixer": self._read,
+      "conv": self._convolve,
+      "mlp": self._flatten,
+    }[self.config.kind]
+    h = backbone(without_padding(x, lengths), lengths, train)
     mu = dense.Dense(self.latent, name="mu")(h)
     logvar = dense.Dense(self.latent, name="logvar")(h)
     return mu, jnp.clip(logvar, LOGVAR_MIN, LOGVAR_MAX)
 
-  def _convolve(self, x, lengths):
+  def _flatten(self, x, lengths, train):
+    """Returns what dense layers keep of series."""
+    del train
+    if lengths is not None:
+      raise validate.error("lengths", "an array", "None for an MLP")
+    h = x.reshape(*x.shape[:-2], -1)
+    for i, width in enumerate(self.config.widths):
+      h = linen.relu(dense.Dense(width, name=f"dense_{i}")(h))
+    return h
+
+  def _convolve(self, x, lengths, train):
     """Returns what convolutions keep of series."""
+    del train
     for i, width in enumerate(self.config.widths):
       ends = (1, 1 + x.shape[-2] % 2)
       x = jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [ends, (0, 0)])
