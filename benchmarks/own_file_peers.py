@@ -141,6 +141,7 @@ _SALES = {"time": "date", "missing": "refuse"}
 _SALES |= {"input_length": 28, "horizon": 14}
 _SENSORS = {"id": "run", "label": "state", "time": "t"}
 _LOGINS = {"stream": "account", "time": "when", "mark": "event"}
+_LOGINS |= {"unit": "minute"}
 _TICKETS = {"case": "case", "activity": "activity", "time": "time"}
 PEERS = {
   "sales": Peers(

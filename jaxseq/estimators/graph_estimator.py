@@ -20,7 +20,7 @@ from jaxseq.tasks.temporal_graph import network as graph_network
 from jaxseq.types import PyTree
 
 _GRAPH = graph_network.Options(
-  message="vectors", target="vectors", score="dot", run="exact"
+  message="vectors", target="vectors", score="dot", run="exact", repeats=50
 )
 
 

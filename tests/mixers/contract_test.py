@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseq import mixers
 from tests.mixers import cases
 from tests.mixers import checks
 from tests.mixers import programs
@@ -367,6 +368,8 @@ def test_bfloat16(problem):
   )
   for leaf in jax.tree.leaves(cases.fresh(mixer, (2,), jnp.bfloat16)):
     assert leaf.real.dtype == jnp.float32
+  if mixer.config != mixers.make_config(mixer.name, d_model=cases.D_MODEL):
+    return  # Bounds are declared for the defaults.
   with jax.enable_x64(True):
     exact, _ = problem.apply(x.astype("f8"), problem.fresh, reset)
   error = np.abs(y.astype("f8") - exact).max() / np.abs(exact).max()

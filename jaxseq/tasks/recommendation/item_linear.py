@@ -1,9 +1,14 @@
 """Scores of EASE that a network starts from, and adds to.
 
-EASE is fitted to the training part before the training, see `baselines.ease`.
-Its scores after each item of a history are sums of rows of a matrix; a network
-with them ranks as EASE does until it has learned something better.
+EASE is fitted to the training part before the training, see `baselines.ease`,
+and after it to the validation part, too: only the network's own variables were
+chosen by that part. The scores after each item of a history are sums of rows of
+a matrix; a network with them ranks as EASE does until it has learned something
+better.
 """
+
+from collections.abc import Mapping
+import itertools
 
 from flax import linen
 import jax
@@ -11,8 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseq import data
+from jaxseq.tasks import ranking
 from jaxseq.tasks.recommendation import baselines as item_baselines
 from jaxseq.tasks.recommendation import metrics as item_metrics
+from jaxseq.types import PyTree
 
 # Maximum number of items: the matrix is part of the model's file.
 MOST = 2_048
@@ -64,25 +71,68 @@ def fit(splits: data.Splits, repeats: bool) -> dict[str, np.ndarray]:
 
   Returns:
     "linear", (items + 1, items) float32, whose first row is that of the
-    padding, and "decay", the weight of an item relative to the one after it.
+    padding, "decay", the weight of an item relative to the one after it, and
+    the "regularization".
   """
   known = item_baselines.histories(splits, "train")
-  best, kept = -np.inf, {}
-  for regularization in item_metrics.REGULARIZATIONS:
-    inverse = item_baselines.ease_inverse(known.has, regularization)
-    for decay in (1.0, *item_metrics.DECAYS):
-      scorer = item_baselines.ease(known, decay, inverse=inverse)
-      score = 0.0
-      if splits.valid is not None:
-        metrics = item_metrics.floor(scorer, splits, "valid", repeats)
-        score = metrics["ndcg_10"]
-      if score > best:
-        best = score
-        kept = {"inverse": inverse, "decay": decay}
-      if splits.valid is None:
-        break
-  weights = item_baselines.ease_weights(kept["inverse"])
-  return {
-    "linear": np.pad(weights, ((1, 0), (0, 0))).astype(np.float32),
-    "decay": np.float32(kept["decay"]),
+  inverses = {
+    regularization: item_baselines.ease_inverse(known.has, regularization)
+    for regularization in item_metrics.REGULARIZATIONS
   }
+  regularization, decay = item_metrics.REGULARIZATIONS[0], 1.0
+  if splits.valid is not None:
+    regularization, decay = _best(splits, repeats, known, inverses)
+  return {
+    "linear": _matrix(inverses[regularization]),
+    "decay": np.float32(decay),
+    "regularization": np.float32(regularization),
+  }
+
+
+def _best(splits, repeats, known, inverses):
+  """The best regularization and decay on the validation part."""
+
+  def values(option):
+    regularization, decay = option
+    scorer = item_baselines.ease(known, decay, inverse=inverses[regularization])
+    return item_metrics.of_users(scorer, splits, "valid", repeats)
+
+  def best(decays):
+    options = {x: values(x) for x in itertools.product(inverses, decays)}
+    return max(options.items(), key=lambda option: option[1].mean())
+
+  (plain, reference), (other, users) = best([1.0]), best(item_metrics.DECAYS)
+  # The best of many options is better by chance: order has to count for more.
+  mean, error = ranking.paired(users[None], reference)
+  return other if mean > error else plain
+
+
+def refitted(
+  splits: data.Splits, scores: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+  """Returns the result of `fit` with all items before those of the test part.
+
+  Args:
+    splits: see `fit`.
+    scores: the result of `fit`.
+  """
+  known = item_baselines.histories(splits, "test")
+  regularization = float(scores["regularization"])
+  inverse = item_baselines.ease_inverse(known.has, regularization)
+  return {**scores, "linear": _matrix(inverse)}
+
+
+def calibrate(
+  network: linen.Module, variables: PyTree, splits: data.Splits
+) -> PyTree:
+  """Returns a network's variables with `refitted` scores, if it has any."""
+  if not getattr(network, "linear", False):
+    return variables
+  scores = refitted(splits, variables[ITEMS]["scores"])
+  return {**variables, ITEMS: {**variables[ITEMS], "scores": scores}}
+
+
+def _matrix(inverse):
+  """The weights of EASE, with a row for the padding in front."""
+  weights = item_baselines.ease_weights(inverse)
+  return np.pad(weights, ((1, 0), (0, 0))).astype(np.float32)

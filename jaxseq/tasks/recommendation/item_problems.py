@@ -12,6 +12,7 @@ from jaxseq.tasks import base
 from jaxseq.tasks import losses
 from jaxseq.tasks import masking
 from jaxseq.tasks.recommendation import arms as recommendation_arms
+from jaxseq.tasks.recommendation import item_linear
 from jaxseq.tasks.recommendation import item_wishes
 from jaxseq.tasks.recommendation import metrics as item_metrics
 from jaxseq.tasks.recommendation import network as item_network
@@ -46,6 +47,9 @@ class Problem(base.ArrayProblem):
     super().__init__(arm, network, parts, len(splits.train.inputs))
     # The variables of items, which are not trained.
     self.known = recommendation_arms.item_variables(arm, splits, network)
+    self._later = None
+    if getattr(network, "linear", False) and self.part == "validation":
+      self._later = item_linear.refitted(splits, self.known["scores"])
 
   def init(self, key: jax.Array) -> base.PyTree:
     """Returns the initial variables of the network, with item variables."""
@@ -98,8 +102,8 @@ class Problem(base.ArrayProblem):
   def by_user(
     self, variables: base.PyTree, batch: data.ArrayDataset, cold: jax.Array
   ) -> dict[str, jax.Array]:
-    """Returns `item_metrics.by_user` of the users of a batch."""
-    logits = self._ranked(variables, batch)
+    """Returns `item_metrics.by_user` of the users of a batch for testing."""
+    logits = self._ranked(self._for_test(variables), batch)
     return item_metrics.by_user(logits, batch, self.network.repeats, cold)
 
   def _ranked(self, variables, batch):
@@ -113,9 +117,20 @@ class Problem(base.ArrayProblem):
     self, variables: base.PyTree, data: base.PyTree
   ) -> supervised.Metrics:
     """Scores the parts that are not trained on, and counts recommendations."""
-    metrics = super().evaluate(variables, data)
+    metrics = self.measure(self._for_test(variables), data["test"])
+    if self.part == "validation":
+      valid = self.measure(variables, data["valid"])
+      metrics[self.watched(self.validated)] = valid[self.validated]
     tallies = metrics[supervised.TALLIES] * len(data["test"].inputs)
     return {**metrics, supervised.TALLIES: tallies}
+
+  def _for_test(self, variables):
+    """The variables with scores that know the validation part, too."""
+    if self._later is None:
+      return variables
+    scores = jax.tree.map(jnp.asarray, self._later)
+    known = {**variables[item_network.ITEMS], "scores": scores}
+    return {**variables, item_network.ITEMS: known}
 
 
 class SampledProblem(Problem):

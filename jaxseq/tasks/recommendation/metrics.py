@@ -236,6 +236,17 @@ def floors(
   }
 
 
+def of_users(
+  scorer: item_baselines.Scorer, splits: data.Splits, part: str, repeats: bool
+) -> np.ndarray:
+  """Returns NDCG@10 of a scorer for each user of a part, (n,), see `floor`."""
+  values = [
+    _by_user(scores, batch, repeats)["ndcg_10"]
+    for batch, scores in _scored(scorer, splits, part)
+  ]
+  return np.concatenate(values)
+
+
 def strongest(splits: data.Splits, repeats: bool) -> np.ndarray | None:
   """Returns NDCG@10 of "EASE, recency" for each user of the test part, (n,).
 
@@ -248,11 +259,7 @@ def strongest(splits: data.Splits, repeats: bool) -> np.ndarray | None:
   scorer = _chosen(splits, "test", repeats).get("EASE, recency")
   if scorer is None:
     return None
-  values = [
-    _by_user(scores, batch, repeats)["ndcg_10"]
-    for batch, scores in _scored(scorer, splits, "test")
-  ]
-  return np.concatenate(values)
+  return of_users(scorer, splits, "test", repeats)
 
 
 def _chosen(splits, part, repeats):

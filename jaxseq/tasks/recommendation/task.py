@@ -22,6 +22,7 @@ from jaxseq.tasks import task
 from jaxseq.tasks.recommendation import answers as recommendation_answers
 from jaxseq.tasks.recommendation import arms as recommendation_arms
 from jaxseq.tasks.recommendation import baselines as item_baselines
+from jaxseq.tasks.recommendation import item_linear
 from jaxseq.tasks.recommendation import item_problems
 from jaxseq.tasks.recommendation import item_wishes
 from jaxseq.tasks.recommendation import metrics as item_metrics
@@ -163,6 +164,7 @@ TASK = task.Task(
     arguments=recommendation_answers.arguments,
     compute=recommendation_answers.compute,
     predict=recommendation_answers.predict,
+    calibrate=item_linear.calibrate,
     stream=recommendation_answers.Stream,
   ),
   baselines=_baselines,

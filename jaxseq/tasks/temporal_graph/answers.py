@@ -61,6 +61,18 @@ def events_of(
   )
 
 
+def past_of(
+  network: graph_network.GraphNetwork,
+  nodes: np.ndarray,
+  time: np.ndarray,
+  features: np.ndarray | None,
+) -> graph_neighbors.Neighbors:
+  """Returns the events that a network looks up, see `graph_neighbors.index`."""
+  sources = network.options.repeats > 0
+  count = network.num_nodes
+  return graph_neighbors.index(nodes, time, features, count, sources)
+
+
 def arguments(
   network: graph_network.GraphNetwork, dataset: data.ArrayDataset
 ) -> dict[str, np.ndarray]:
@@ -118,16 +130,16 @@ def remembered(
     splits: splits that it was trained on.
 
   Returns:
-    The variables, "memory" and, if neighbors are read, "past": the last events
-    of each node. If some nodes between the first and the last destination are
-    not destinations, there is the mask "destinations" (n,).
+    The variables, "memory" and, if earlier events are read, "past": the last
+    ones of each node. If some nodes between the first and the last destination
+    are not destinations, there is the mask "destinations" (n,).
   """
   sets = [x for x in (splits.train, splits.valid, splits.test) if x is not None]
   memory, earlier = network.memory(), np.zeros(0)
   nodes, time, features = graph_options.joined(sets)
   graph = None
-  if network.options.reads_graph:
-    graph = graph_neighbors.index(nodes, time, features, network.num_nodes)
+  if network.options.reads_past:
+    graph = past_of(network, nodes, time, features)
   for one in sets:
     at = one.extras.times[:, 0]
     events = events_of(one.inputs, at, one.extras.features, earlier)
@@ -175,13 +187,13 @@ def predict(
   past, graph = model.variables.get("past"), None
   if past is not None:
     seen = nodes[:, 1] > 0
-    graph = graph_neighbors.index(
+    graph = past_of(
+      wide,
       np.concatenate([past["nodes"], nodes[seen]]),
       np.concatenate([past["time"], time[seen]]),
       None
       if features is None
       else np.concatenate([past["features"], features[seen]]),
-      count,
     )
   events = events_of(
     nodes, time, features, None if past is None else past["time"]
@@ -355,8 +367,8 @@ def _memory(network, variables) -> node_memory.Memory:
 
 def _last_events(nodes, time, features, network):
   """The events that are among the last of any node, with neighbors."""
-  count = network.options.neighbors
-  graph = graph_neighbors.index(nodes, time, features, network.num_nodes)
+  count = network.options.past_count
+  graph = past_of(network, nodes, time, features)
   ends = np.repeat(graph.begin[1:], np.diff(graph.begin))
   rows = np.unique(graph.event[np.arange(len(ends)) >= ends - count])
   past = {"nodes": nodes[rows], "time": time[rows]}
@@ -364,7 +376,7 @@ def _last_events(nodes, time, features, network):
   past["rest"] = graph_options.halves(time[rows])[1]
   if features is not None:
     past["features"] = features[rows]
-  late = graph_neighbors.index(nodes[rows], time[rows], None, network.num_nodes)
+  late = past_of(network, nodes[rows], time[rows], None)
   return past | {"begin": late.begin, "node": late.node, "event": late.event}
 
 

@@ -16,8 +16,9 @@ class Neighbors(NamedTuple):
   Attributes:
     begin: (nodes + 1,) int32, start of each node's entries in `node` and
       `event`.
-    node: (2 events,) int32, the other node of an event.
-    event: (2 events,) int32, the index of the event.
+    node: (2 events,) int32, the other node of an event; (events,) if sources
+      alone have events.
+    event: as many, the index of the event.
     time: (events,) float32.
     features: (events, k) float32, or None.
     rest: (events,) float32, rounding errors of the times, see
@@ -55,6 +56,7 @@ def index(
   time: np.ndarray,
   features: np.ndarray | None,
   count: int,
+  sources: bool = False,
 ) -> Neighbors:
   """Returns the events of each of `count` nodes, including the padding node 0.
 
@@ -63,15 +65,18 @@ def index(
     time: (events,), non-decreasing.
     features: (events, k), or None.
     count: number of nodes.
+    sources: whether the events of a node are only those that it is the source
+      of.
   """
-  own, other = nodes.ravel(), nodes[:, ::-1].ravel()
+  ends = 1 if sources else 2
+  own, other = nodes[:, :ends].ravel(), nodes[:, ::-1][:, :ends].ravel()
   order = np.argsort(own, kind="stable")
   begin = np.searchsorted(own[order], np.arange(count + 1))
   high, rest = graph_options.halves(np.asarray(time, np.float64))
   return Neighbors(
     begin.astype(np.int32),
     other[order].astype(np.int32),
-    (order // 2).astype(np.int32),
+    (order // ends).astype(np.int32),
     high,
     None if features is None else features.astype(np.float32),
     rest,

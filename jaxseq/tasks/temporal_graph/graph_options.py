@@ -38,6 +38,9 @@ class Options:
     time_width: width of the encoding of times.
     neighbors: number of recent neighbors that are read.
     heads: number of attention heads.
+    repeats: number of a source's last destinations whose scores are raised, by
+      learned weights; 0 for none. Only with "vectors" as target, and without
+      the embeddings of neighbors.
     pres: whether states are corrected by their running rates of change.
     gamma: weight of the cell's state in that; learned if None.
     coherence: weight of the penalty of incoherent states, with `pres`.
@@ -58,6 +61,7 @@ class Options:
   time_width: int = 16
   neighbors: int = 10
   heads: int = 2
+  repeats: int = 0
   pres: bool = False
   gamma: float | None = None
   coherence: float = 0.1
@@ -66,7 +70,9 @@ class Options:
   def __post_init__(self):
     validate.literals(self)
     counts = ("time_width", "neighbors", "heads")
-    validate.fields(self, positive=counts, not_negative=("coherence",))
+    validate.fields(
+      self, positive=counts, not_negative=("coherence", "repeats")
+    )
     if self.gamma is not None:
       validate.number("gamma", self.gamma, 0, 1)
     if self.message == "vectors" and self.aggregate == "mean":
@@ -80,6 +86,20 @@ class Options:
         "on the states of others in the batch"
       )
       raise validate.error("run", "exact", expected)
+
+    if self.repeats and (self.target != "vectors" or self.reads_graph):
+      expected = "0, but where target is 'vectors' and no neighbors are read"
+      raise validate.error("repeats", self.repeats, expected)
+
+  @property
+  def reads_past(self) -> bool:
+    """True if the network reads earlier events, see `graph_neighbors.of`."""
+    return self.reads_graph or self.repeats > 0
+
+  @property
+  def past_count(self) -> int:
+    """Number of the last events of a node that are read."""
+    return self.repeats or self.neighbors
 
   @property
   def reads_graph(self) -> bool:

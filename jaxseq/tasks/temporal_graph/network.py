@@ -28,6 +28,10 @@ from jaxseq.tasks.temporal_graph import node_memory
 Options = graph_options.Options
 Events = graph_options.Events
 
+# How many times as likely as one without an event a destination with one is,
+# before training.
+_REPEATED = 20.0
+
 
 class Outputs(NamedTuple):
   """The results for a batch.
@@ -93,6 +97,11 @@ class GraphNetwork(linen.Module):
       self.bias = self.param(
         "bias", linen.initializers.zeros, (self.num_nodes,)
       )
+    if options.repeats:
+      # By how many events ago a destination was the source's.
+      zeros = linen.initializers.zeros
+      self.recency = self.param("recency", zeros, (options.repeats,))
+      self.repeat = self.param("repeat", zeros, ())
     if options.function == "mlp":
       self.hidden = dense.Dense((d + self._message_width) // 2)
     self.encoder = dense.Dense(d)
@@ -162,14 +171,16 @@ class GraphNetwork(linen.Module):
       epoch: () int32; rows of the memory of other epochs are fresh.
       candidates: (n, k) destinations to score; all of them, from `first` on, if
         None.
-      graph: all events, if neighbors are read.
+      graph: all events, if neighbors or repeated destinations are read.
       scored: whether to compute scores.
       train: whether dropout is on.
     """
     arguments = memory, events, epoch
     if self.options.run == "exact":
       z, memory = self._run(*arguments, train)
-      scores = self._score_vectors(z, candidates) if scored else None
+      scores = None
+      if scored:
+        scores = self._score_vectors(z, events, candidates, graph)
       return Outputs(scores, memory, 0.0)
     return self._wait(*arguments, candidates, graph, scored, train)
 
@@ -200,7 +211,7 @@ class GraphNetwork(linen.Module):
     z, embedded = self._embed(rows, nodes, at, found, count)
     scores = None
     if scored and options.target == "vectors":
-      scores = self._score_vectors(z[:count], candidates)
+      scores = self._score_vectors(z[:count], events, candidates, graph)
     elif scored:
       target = z[2 * count :]
       if candidates is not None:
@@ -318,15 +329,35 @@ class GraphNetwork(linen.Module):
     joined = self.merged(jnp.concatenate([mixed, own], axis=-1))
     return self.joined(jax.nn.relu(joined))
 
-  def _score_vectors(self, source, candidates):
+  def _score_vectors(self, source, events, candidates, graph):
     """Scores (n, k) by the learned vectors of candidates; all if None."""
-    if candidates is None:
-      candidates = slice(self.first, self.last + 1)
-    scores = self._score(source, self.vectors[candidates])
+    every = slice(self.first, self.last + 1)
+    some = every if candidates is None else candidates
+    scores = self._score(source, self.vectors[some])
     if self.options.score == "dot":
       # A source without earlier events has a state of zeros.
-      scores = scores + self.bias[candidates]
+      scores = scores + self.bias[some]
+    if self.options.repeats:
+      scores = scores + self._repeated(events, candidates, graph)
     return scores
+
+  def _repeated(self, events, candidates, graph):
+    """Scores (n, k) of candidates by the last destinations of sources."""
+    count = self.options.repeats
+    found = graph_neighbors.recent(graph, events.source, events.before, count)
+    weights = jnp.where(found.node > 0, jnp.exp(self.recency[::-1]), 0)
+    if candidates is None:
+      size = self.last + 1 - self.first
+      inside = (found.node >= self.first) & (found.node <= self.last)
+      place = jnp.where(inside, found.node - self.first, size)
+      row = jnp.arange(len(weights))[:, None]
+      met = jnp.zeros((len(weights), size))
+      met = met.at[row, place].add(weights, mode="drop")
+    else:
+      same = candidates[:, :, None] == found.node[:, None]
+      met = jnp.where(same, weights[:, None], 0).sum(axis=-1)
+    # In a softmax: shares of counts beside those of the vectors.
+    return jnp.exp(self.repeat) * jnp.log1p(_REPEATED * met)
 
   def _score(self, source, target):
     """Scores (n, k) of sources (n, d), by targets (k, d) or (n, k, d)."""

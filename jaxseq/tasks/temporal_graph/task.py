@@ -26,7 +26,6 @@ from jaxseq.tasks import ranking
 from jaxseq.tasks import task
 from jaxseq.tasks.temporal_graph import answers as graph_answers
 from jaxseq.tasks.temporal_graph import baselines as graph_baselines
-from jaxseq.tasks.temporal_graph import graph_neighbors
 from jaxseq.tasks.temporal_graph import graph_options
 from jaxseq.tasks.temporal_graph import network as graph_network
 from jaxseq.tasks.temporal_graph import node_memory
@@ -113,10 +112,8 @@ class Problem(base.ArrayProblem):
     arrays: dict[str, Any] = candidates | {
       "events": graph_answers.events_of(nodes, time, features)
     }
-    if arm.graph.reads_graph:
-      arrays["graph"] = graph_neighbors.index(
-        nodes, time, features, network.num_nodes
-      )
+    if arm.graph.reads_past:
+      arrays["graph"] = graph_answers.past_of(network, nodes, time, features)
     super().__init__(arm, network, arrays, len(first.inputs))
     self.batches = -(-self.size // arm.batch_size)
 
@@ -339,12 +336,14 @@ TASK = task.Task(
   own_files=task.OwnFiles(
     fields={
       "batch_size": 200,
-      # Nodes are encoded and ranked by learned vectors, event by event.
+      # Nodes are encoded and ranked by learned vectors, event by event, and
+      # by how often they were the source's destinations.
       "graph": {
         "message": "vectors",
         "target": "vectors",
         "score": "dot",
         "run": "exact",
+        "repeats": 50,
       },
       "loss": "full",
     },

@@ -15,6 +15,7 @@ from jaxseq.tasks import base
 from jaxseq.tasks import recommendation
 from jaxseq.tasks.recommendation import arms as recommendation_arms
 from jaxseq.tasks.recommendation import baselines as item_baselines
+from jaxseq.tasks.recommendation import item_linear
 from jaxseq.tasks.recommendation import item_streams
 from jaxseq.tasks.recommendation import metrics as item_metrics
 from jaxseq.tasks.recommendation import network as item_network
@@ -106,9 +107,11 @@ def test_a_network_starts_from_ease():
   problem = recommendation.make(_arm(from_ease=True), splits)
   variables = jax.jit(problem.init)(jax.random.key(0))
   known = variables[item_network.ITEMS]["scores"]
-  histories = item_baselines.histories(splits, "train")
 
   def row(regularization, part):
+    # As the rows of the table: for the test part with that for validation.
+    fitted = {"valid": "train", "test": "test"}[part]
+    histories = item_baselines.histories(splits, fitted)
     inverse = item_baselines.ease_inverse(histories.has, regularization)
     decay = float(known["decay"])
     ease = item_baselines.ease(histories, decay, inverse=inverse)
@@ -126,6 +129,10 @@ def test_a_network_starts_from_ease():
   }
   pair = found["valid_ndcg_10"], found["ndcg_10"]
   assert any(pair == pytest.approx(one, abs=1e-5) for one in rows)
+  # So does the model that is saved.
+  saved = item_linear.calibrate(problem.network, variables, splits)
+  metrics = jax.jit(problem.measure)(saved, problem.data["test"])
+  assert metrics["ndcg_10"] == pytest.approx(found["ndcg_10"])
   # What EASE knows is not trained, and how much it counts is.
   gradient = jax.grad(
     lambda params: problem.loss(

@@ -97,6 +97,7 @@ def later(path, features=False, change=lambda rows: rows):
   ("features", "options"),
   [
     (False, {**VECTORS, "run": "exact"}),
+    (False, {**VECTORS, "run": "exact", "repeats": 3}),
     pytest.param(
       False, {**VECTORS, "mixer": "s5"}, marks=pytest.mark.slow, id="waiting"
     ),

@@ -60,11 +60,16 @@ def places(one, variables):
 
 
 @pytest.mark.parametrize(
-  "embedding", ["identity", pytest.param("time", marks=pytest.mark.slow)]
+  "options",
+  [
+    {},
+    {"repeats": 2},
+    pytest.param({"embedding": "time"}, marks=pytest.mark.slow),
+  ],
 )
-def test_runs_of_nodes_give_what_batches_of_one_give(embedding):
+def test_runs_of_nodes_give_what_batches_of_one_give(options):
   # 22 and 4 events: the last batches are not full; some go to their sources.
-  options = {**VECTORS, "embedding": embedding}
+  options = {**VECTORS, **options}
   runs = problem(8, run="exact", **options)
   variables = drawn.variables(runs)
   memory, place = places(runs, variables)
@@ -83,6 +88,33 @@ def test_runs_of_nodes_give_what_batches_of_one_give(embedding):
     memory.states[1][1:], seen.states[1], rtol=1e-5, atol=1e-6
   )
   np.testing.assert_allclose(memory.time[1:], seen.time)
+
+
+def test_repeated_destinations_are_counted_before_training():
+  splits = graph()
+  one = problem(8, splits, run="exact", repeats=3, **VECTORS)
+  variables = one.init(jax.random.key(0))
+  # Of the vectors nothing is left.
+  params = {k: v for k, v in variables["params"].items() if k != "vectors"}
+  params["vectors"] = jnp.zeros_like(variables["params"]["vectors"])
+  events, _, past, epoch = one.sample(jax.random.key(1), jnp.int32(1), one.data)
+  scores = one.network.apply(
+    {"params": params}, one.carry, events, epoch, None, past
+  ).scores
+  sources, destinations = splits.train.inputs.T
+  for row, event in enumerate(range(8, 16)):
+    before = destinations[:event][sources[:event] == sources[event]][-3:]
+    counts = np.bincount(before, minlength=one.network.num_nodes)
+    wanted = np.log1p(20 * counts)[one.network.first : one.network.last + 1]
+    np.testing.assert_allclose(scores[row], wanted, rtol=1e-6)
+  # Candidates are scored as all are.
+  some = events.destination[:, None]
+  found = one.network.apply(
+    {"params": params}, one.carry, events, epoch, some, past
+  ).scores
+  np.testing.assert_allclose(
+    found, np.take_along_axis(np.asarray(scores), some - one.network.first, 1)
+  )
 
 
 def test_pres_without_weight_is_bit_identical_to_none():
@@ -168,6 +200,9 @@ def test_what_makes_no_sense_is_refused():
     graph_network.Options(run="exact")
   with pytest.raises(ValueError, match="aggregate: got 'mean', expected 'last"):
     graph_network.Options(message="vectors", aggregate="mean")
+  for options in ({}, {"target": "vectors", "embedding": "attention"}):
+    with pytest.raises(ValueError, match="repeats: got 3, expected 0, but wh"):
+      graph_network.Options(repeats=3, **options)
   for options in ({"embedding": "time"}, {"message": "embeddings"}):
     arm = temporal_graph.ArmConfig(
       NETWORK, graph=graph_network.Options(**options), loss="full", batch_size=4
