@@ -102,7 +102,7 @@ def load(
   inputs, lengths = padding.pad_sequences(gestures.values)
   entries = dict(gestures.entries)
   labels = entries.pop("label")
-  extras = datasets.Extras(**entries)
+  extras = datasets.Extras.of(entries)
   whole = datasets.ArrayDataset(inputs, labels, lengths, extras)
   info = datasets.Info(
     description="Acceleration of a hand; which of 8 gestures?",

@@ -124,7 +124,7 @@ def _named(dataset):
   if dataset is None:
     return {}
   fields = dataset._asdict()
-  extras = fields.pop("extras")._asdict()
+  extras = fields.pop("extras").named()
   fields |= {f"extras.{name}": array for name, array in extras.items()}
   return {name: array for name, array in fields.items() if array is not None}
 
@@ -137,14 +137,15 @@ def _dataset(files_of_part, path, part):
     raise datasets.MissingData(
       f"{path} lacks {', '.join(f'{part}.{m}.npy' for m in sorted(missing))}."
     )
-  extras = datasets.Extras()._asdict()
-  extras = {name: files_of_part.pop(f"extras.{name}", None) for name in extras}
+  begin = "extras."
+  names = [name for name in files_of_part if name.startswith(begin)]
+  extras = {x.removeprefix(begin): files_of_part.pop(x) for x in names}
   fields = [name for name in datasets.ArrayDataset._fields if name != "extras"]
   arrays = {name: files_of_part.pop(name, None) for name in fields}
   if files_of_part:
     other = path / f"{part}.{next(iter(files_of_part))}.npy"
     raise ValueError(f"{other} is nothing that jaxseq.data.arrays.save writes.")
-  return datasets.ArrayDataset(**arrays, extras=datasets.Extras(**extras))
+  return datasets.ArrayDataset(**arrays, extras=datasets.Extras.of(extras))
 
 
 # The saved fields of `Info`, and the records among them.

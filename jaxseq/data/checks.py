@@ -12,7 +12,8 @@ from jaxseq import validate
 from jaxseq.data import datasets
 from jaxseq.data import value_checks
 
-# Float and bool fields of `Extras`; the others are integers.
+# Float and bool fields of `Extras`; the others are integers. Those of `more`
+# may be any numbers.
 _FLOATS = (
   *("gaps", "calendar", "times", "features", "log_density", "tail", "until"),
   *("phase", "known", "scale"),
@@ -106,7 +107,8 @@ def _check_arrays(dataset, name):
     expected = "at least one example, one element in time and one feature"
     raise validate.error(f"{name}: inputs", got, expected)
   count, time = inputs.shape[:2]
-  named = {"targets": targets, "lengths": lengths, **extras._asdict()}
+  others = _check_others(name, extras)
+  named = {"targets": targets, "lengths": lengths, **extras.named()}
   for key, array in named.items():
     if array is not None and (array.ndim == 0 or len(array) != count):
       expected = f"one entry for each of the {count} inputs"
@@ -115,8 +117,8 @@ def _check_arrays(dataset, name):
     expected = "numbers: of classes, whose names belong into info.classes, or"
     got = f"dtype {targets.dtype}"
     raise validate.error(f"{name}: targets", got, f"{expected} of values")
-  for key, array in extras._asdict().items():
-    if array is not None and key not in ("second",):
+  for key, array in extras.named().items():
+    if key != "second" and key not in others:
       kinds = "f" if key in _FLOATS else "b" if key in _FLAGS else "iu"
       if array.dtype.kind not in kinds:
         words = {"f": "floats", "b": "booleans", "iu": "integers"}[kinds]
@@ -127,6 +129,22 @@ def _check_arrays(dataset, name):
       got = f"shape {lengths.shape} and dtype {lengths.dtype}"
       raise validate.error(f"{name}: lengths", got, f"({count},) of int32")
     _check_lengths(f"{name}: lengths", lengths, time)
+
+
+def _check_others(name, extras):
+  """Returns the arrays of `extras.more` by name after a check."""
+  if extras.more is None:
+    return {}
+  validate.instance(f"{name}: more", extras.more, dict, "a dict of arrays")
+  for key, array in extras.more.items():
+    if key in extras._fields:
+      expected = "a name that is not a field of Extras: set the field"
+      raise validate.error(f"{name}: more", key, expected)
+    got = getattr(array, "dtype", None)
+    if got is None or got.kind not in "iufb":
+      got = type(array).__name__ if got is None else f"dtype {got}"
+      raise validate.error(f"{name}: more[{key!r}]", got, "an array of numbers")
+  return extras.more
 
 
 def _check_lengths(name, lengths, time):
@@ -153,7 +171,7 @@ def _check_values(dataset, name, info, maps):
         f"{name}: {key}", array, low, above, axes, expected
       )
 
-  arrays = {"inputs": inputs, "targets": targets, **extras._asdict()}
+  arrays = {"inputs": inputs, "targets": targets, **extras.named()}
   for key, array in arrays.items():
     if wanted(array):
       names = info.channels if key == "inputs" else None

@@ -40,7 +40,8 @@ def find_file(path: str | os.PathLike, advice: str) -> pathlib.Path:
 class Extras(NamedTuple):
   """Optional arrays of examples, each with leading axis n, or None.
 
-  These are all fields that exist; each task documents which of them it reads.
+  Each task documents which of them it reads. A task that needs an array of
+  another name takes it from `more`, so that no field is added here.
 
   Attributes:
     second: (n, time) or (n, time, features) like the inputs: the second
@@ -83,10 +84,7 @@ class Extras(NamedTuple):
     domain: (n,) int32, number of the domain among `Domains.names`.
     subject: (n,) int32, number of the recorded subject.
     user: (n,) int32, the same by the data set's own numbers.
-    device: (n,) int32, number of the recording device.
-    side: (n,) int32, arm that wore the device.
-    day: (n,) int32, day of the recording.
-    repetition: (n,) int32, number of the repetition of the same class.
+    more: arrays (n, ...) of further names; None without any.
   """
 
   second: np.ndarray | None = None
@@ -116,10 +114,20 @@ class Extras(NamedTuple):
   domain: np.ndarray | None = None
   subject: np.ndarray | None = None
   user: np.ndarray | None = None
-  device: np.ndarray | None = None
-  side: np.ndarray | None = None
-  day: np.ndarray | None = None
-  repetition: np.ndarray | None = None
+  more: Mapping[str, np.ndarray] | None = None
+
+  @classmethod
+  def of(cls, arrays: Mapping[str, np.ndarray | None]) -> "Extras":
+    """Returns extras of arrays by name, of which `more` has the others."""
+    known = {name: x for name, x in arrays.items() if name in cls._fields}
+    others = {name: x for name, x in arrays.items() if name not in known}
+    return cls(**known, more=others) if others else cls(**known)
+
+  def named(self) -> dict[str, np.ndarray]:
+    """Returns the present arrays by name, with those of `more`."""
+    fields = self._asdict()
+    fields |= fields.pop("more") or {}
+    return {name: x for name, x in fields.items() if x is not None}
 
 
 class ArrayDataset(NamedTuple):
@@ -161,7 +169,7 @@ class Domains(NamedTuple):
   """Domains of a domain adaptation problem.
 
   Attributes:
-    by: field of `Extras` that defines a domain, such as "subject".
+    by: name of the extra that defines a domain, such as "subject".
     names: values of that field, the source domains before the target domains.
     num_sources: number of source domains.
     scaling: how the inputs were scaled, see `domains.make_splits`.
@@ -196,7 +204,7 @@ class Info:
     nats_per_event: true negative log density per event, by part.
     baselines: results without training, by name: bits per byte of texts,
       the accuracy of the most frequent class of expressions.
-    devices: names of the devices, indexed by `Extras.device`.
+    devices: names of the devices, indexed by the extra "device".
     left_out: number of damaged records that were left out.
     manifest: name and sha256 of each file of a corpus.
     digest: one sha256 for the manifest.

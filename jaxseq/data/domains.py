@@ -91,7 +91,7 @@ def windows(
   targets = extras.pop("label")
   extras |= {"recording": place, "start": np.concatenate(starts)}
   return datasets.ArrayDataset(
-    np.concatenate(inputs), targets, None, datasets.Extras(**extras)
+    np.concatenate(inputs), targets, None, datasets.Extras.of(extras)
   )
 
 
@@ -292,7 +292,7 @@ def adapt(
 
   Args:
     dataset: labeled windows with extras, as `windows` returns them.
-    by: field of `Extras` that defines a domain, such as "subject".
+    by: name of the extra that defines a domain, such as "subject".
     source: the value, or values, of the source domains.
     target: the value, or values, of the target domains.
     info: description of the set.
@@ -322,7 +322,7 @@ def adapt(
   Raises:
     ValueError: if an option is out of range or a domain is missing.
   """
-  values = getattr(dataset.extras, by)
+  values = dataset.extras.named()[by]
   sources = _selected(values, by, source)
   targets = _selected(values, by, target)
   names = sources + targets

@@ -20,7 +20,7 @@ class Recordings(NamedTuple):
     stamps: arrays (time_i,) float64 or datetime64, increasing; None if there is
       no such column.
     entries: entry of each series, by column: words of a table; integers
-      (n,) int32 of sensors, the class "label" and fields of `datasets.Extras`.
+      (n,) int32 of sensors, the class "label" and other extras.
     numbers: arrays (time_i,) float64 of further numbers, by column.
     part: (n,) number of the path that each series was read from.
     rows: (n,) number of the table's row at which each series begins.

@@ -22,7 +22,10 @@ def make():
       rng.integers(0, 9, (count, 5)).astype(np.int32),
       rng.integers(0, 3, count).astype(np.int32),
       rng.integers(1, 6, count).astype(np.int32),
-      data.Extras(gaps=rng.random((count, 5)).astype(np.float32)),
+      data.Extras(
+        gaps=rng.random((count, 5)).astype(np.float32),
+        more={"prices": rng.random((count, 5))},
+      ),
     )
 
   info = data.Info("Numbers.", "a generator", "free", 3, 9, horizon=2.5)
@@ -45,6 +48,8 @@ def test_what_is_saved_is_loaded_as_a_map(tmp_path):
       assert isinstance(array.base, mmap.mmap)
       np.testing.assert_array_equal(array, getattr(want, name))
     np.testing.assert_array_equal(part.extras.gaps, want.extras.gaps)
+    prices = part.extras.more["prices"]
+    np.testing.assert_array_equal(prices, want.extras.more["prices"])
   with pytest.raises(
     ValueError, match="path: got .*, expected a folder that is not there yet"
   ):

@@ -31,6 +31,7 @@ def test_a_consistent_set_passes():
   for good in (
     dataset(),
     dataset(lengths=None, extras=data.Extras()),
+    dataset(extras=data.Extras(more={"price": np.ones(6)})),
     dataset(inputs=np.zeros((6, 4), np.uint8)),
   ):
     assert checks.check(good) is good
@@ -57,6 +58,14 @@ def test_a_consistent_set_passes():
     ({"extras": data.Extras(gaps=np.zeros(6, int))}, "gaps: .* floats"),
     ({"extras": data.Extras(subject=np.zeros(6))}, "subject: .* integers"),
     ({"extras": data.Extras(observed=np.zeros(6))}, "observed: .* booleans"),
+    ({"extras": data.Extras(more=[np.zeros(6)])}, "more: got 'list', .* dict"),
+    ({"extras": data.Extras(more={"price": 3.0})}, "price.*: got 'float'"),
+    ({"extras": data.Extras(more={"price": np.full(6, "a")})}, "dtype <U1"),
+    ({"extras": data.Extras(more={"price": np.zeros(5)})}, "price: got shape"),
+    (
+      {"extras": data.Extras(more={"gaps": np.zeros(6)})},
+      "more: got 'gaps', expected a name that is not a field",
+    ),
     ({"lengths": np.zeros(6)}, "lengths: got .*float64"),
     ({"lengths": np.full(6, 5, np.int32)}, "5 to 5, .*4, .* is example 0"),
     ({"lengths": np.full(6, -1, np.int32)}, "got -1 to -1"),
@@ -126,6 +135,11 @@ def test_no_example_is_no_set():
       {"extras": data.Extras(gaps=np.full((6, 4), np.inf))},
       {},
       "gaps: got inf at example 0, element 0",
+    ),
+    (
+      {"extras": data.Extras(more={"price": np.full((6, 4), np.nan)})},
+      {},
+      "price: got nan at example 0, element 0",
     ),
     (
       {

@@ -12,7 +12,9 @@ def dataset(n=6, time=4, **changes):
     "inputs": np.arange(n * time, dtype=np.float32).reshape(n, time, 1),
     "targets": np.arange(n, dtype=np.int32),
     "lengths": np.full(n, time, np.int32),
-    "extras": datasets.Extras(subject=np.arange(n)),
+    "extras": datasets.Extras.of(
+      {"subject": np.arange(n), "price": np.arange(n)}
+    ),
   }
   return datasets.ArrayDataset(**(fields | changes))
 
@@ -20,7 +22,10 @@ def dataset(n=6, time=4, **changes):
 def test_take_takes_rows_of_everything():
   taken = datasets.take(dataset(), np.array([4, 1]))
   assert taken.inputs[:, 0, 0].tolist() == [16, 4]
-  for array in (taken.targets, taken.extras.subject):
+  extras = taken.extras.named()
+  assert extras.keys() == {"subject", "price"}
+  assert taken.extras.more == {"price": extras["price"]}
+  for array in (taken.targets, *extras.values()):
     assert array.tolist() == [4, 1]
   bare = datasets.take(
     dataset(lengths=None, extras=datasets.Extras()), np.arange(6) > 3

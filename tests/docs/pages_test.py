@@ -109,6 +109,24 @@ def test_every_linked_file_exists(name):
     assert ((ROOT / name).parent / link).exists(), link
 
 
+def anchors(text):
+  """The anchors of a page's headings, as GitHub and MkDocs make them."""
+  plain = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+  words = re.findall(r"^#+ (.*)$", plain, re.M)
+  named = re.findall(r"(?:id|name)=\"([^\"]+)\"", text)
+  signs = [re.sub(r"[^\w\s-]", "", one.lower()).strip() for one in words]
+  return {re.sub(r"\s", "-", one) for one in signs} | set(named)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_linked_heading_exists(name):
+  text = re.sub(r"^```.*?^```", "", PAGES[name], flags=re.M | re.S)
+  for link, anchor in re.findall(r"\]\((?![a-z]+:)([^)\s#]*)#([^)\s]+)", text):
+    target = (ROOT / name).parent / link if link else ROOT / name
+    if target.suffix == ".md":
+      assert anchor in anchors(target.read_text()), f"{link}#{anchor}"
+
+
 def test_no_page_holds_marks_of_a_merge():
   marks = re.compile(r"^(<{7} |={7}$|>{7} )", re.M)
   assert not [name for name, text in PAGES.items() if marks.search(text)]

@@ -65,7 +65,7 @@ def test_users_as_domains(tmp_path):
   assert np.all(source.inputs[~inside] == 0)
   # Float32 sums.
   np.testing.assert_allclose(source.inputs[inside].mean(0), 0, atol=1e-5)
-  assert set(splits.test.extras.day) == {1, 2}
+  assert set(splits.test.extras.more["day"]) == {1, 2}
 
 
 def test_what_is_wrong_is_said(tmp_path):

@@ -46,8 +46,8 @@ def test_arms_and_subjects(package):
   counts = [(len(x) - 20) // 10 + 1 for x in content["X"]]
   assert len(splits.test.inputs) == sum(counts[1::2])
   assert splits.train.inputs.shape[1:] == (20, 6)
-  assert set(domains.labeled(splits.train).extras.side) == {0}
-  assert set(splits.test.extras.side) == {1}
+  assert set(domains.labeled(splits.train).extras.more["side"]) == {0}
+  assert set(splits.test.extras.more["side"]) == {1}
   assert splits.info.classes == tuple(_NAMES)
   options = {"by": "subject", "source": (1, 3), "target": 2}
   splits = data.load("watch", window=20, step=10, scaling="none", **options)
